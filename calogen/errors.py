@@ -1,0 +1,21 @@
+"""Exceptions that calogen raises at its boundary: each message says what was expected, received, and the remedy."""
+
+
+class CalogenError(Exception):
+    """A fault that the user can mend; commands print its message in one line and exit with code 2."""
+
+
+class GeometryError(CalogenError):
+    """A geometry that is inconsistent or does not fit the data."""
+
+
+class DataFormatError(CalogenError):
+    """A file or an array that is not what it should be."""
+
+
+class ConfigError(CalogenError):
+    """A configuration that makes no sense, or does not fit what it is used with."""
+
+
+class ExportError(CalogenError):
+    """A network that cannot be written in the requested format."""

@@ -1,0 +1,240 @@
+"""Showers: the arrays that flow between all stages, and the HDF5 files that hold them.
+
+A file holds `incident_energies` [n, 1] in MeV and one of `showers` [n, v] (voxels, the CaloChallenge's format) or
+`cells` [n, c]; further datasets of length n (impact position, angle ...) are extra conditions.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from calogen.errors import CalogenError, DataFormatError
+from calogen.files import atomic_path
+from calogen.geometry import CellGrid, VoxelGeometry
+
+Geometry = CellGrid | VoxelGeometry
+
+# Deposits may exceed the incident energy by fluctuations and by the scale of a sampling calorimeter, never this much.
+_MAX_RESPONSE = 100.0
+_ROWS_PER_READ = 4096
+_FLOAT32_BITS = 23  # explicit bits of the mantissa
+
+
+@dataclass(frozen=True)
+class Showers:
+    """Showers of one geometry.
+
+    Args:
+        geometry: what the columns of `energies` are.
+        incident_energies: `[n]`, MeV: the file's label.
+        energies: `[n, v]`, MeV: cell or voxel energies.
+        conditions: further arrays with one entry per shower (e.g. `impact_eta`, `impact_phi`), by name.
+        attributes: the file's attributes (how the showers were made).
+
+    Raises:
+        DataFormatError: shapes that do not fit, NaN, infinite or negative energies, no shower at all.
+        GeometryError: `energies` is not of this geometry.
+    """
+
+    geometry: Geometry
+    incident_energies: np.ndarray
+    energies: np.ndarray
+    conditions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", MappingProxyType(dict(self.conditions)))
+        object.__setattr__(self, "attributes", MappingProxyType(dict(self.attributes)))
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.incident_energies)
+
+    def __getitem__(self, index: Any) -> "Showers":
+        """Selected showers: a slice, a boolean mask or an index array."""
+        return replace(
+            self,
+            incident_energies=self.incident_energies[index],
+            energies=self.energies[index],
+            conditions={name: values[index] for name, values in self.conditions.items()},
+        )
+
+    def at(self, incident_energy: float) -> "Showers":
+        """The showers of one incident energy, MeV.
+
+        Raises:
+            DataFormatError: there is none.
+        """
+        found = self.incident_energies == incident_energy
+        if not found.any():
+            known = ", ".join(f"{energy:g}" for energy in np.unique(self.incident_energies)[:30])
+            raise DataFormatError(f"no shower has incident energy {incident_energy:g} MeV. Present: {known}")
+        return self[found]
+
+    @property
+    def response(self) -> np.ndarray:
+        """Total deposited energy / incident energy, `[n]`."""
+        return self.energies.sum(axis=1, dtype=np.float64) / self.incident_energies
+
+    @property
+    def layer_energies(self) -> np.ndarray:
+        """Energy of each layer, `[n, l]`, MeV."""
+        return self.geometry.layer_energies(self.energies)
+
+    @classmethod
+    def read(cls, path: str | Path, geometry: Geometry, rows: slice | None = None) -> "Showers":
+        """Read a file, or some rows of it, and check it.
+
+        Raises:
+            DataFormatError: missing, truncated or foreign file; missing dataset; NaN or negative energies; energies
+                that are not in MeV; no showers.
+            GeometryError: another number of cells or voxels than the geometry has.
+        """
+        rows = rows or slice(None)
+        with open_file(path) as file:
+            name = dataset_name(geometry)
+            _require_datasets(file, path, name)
+            count = len(file["incident_energies"])
+            extra = {
+                key: file[key][rows]
+                for key in file
+                if key not in ("incident_energies", "cells", "showers") and _is_per_shower(file[key], count)
+            }
+            try:
+                incident_energies, energies = file["incident_energies"][rows].reshape(-1), file[name][rows]
+            except OSError as error:
+                raise DataFormatError(f"{path} is damaged: {error}. Copy or download it again.") from error
+            attributes = dict(file.attrs)
+        try:
+            return cls(geometry, incident_energies, energies, extra, attributes)
+        except CalogenError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+    def write(self, path: str | Path, mantissa_bits: int | None = None) -> None:
+        """Write the showers whole or not at all, with gzip and shuffle.
+
+        Args:
+            path: the file to write or replace.
+            mantissa_bits: keep this many explicit bits of the float32 mantissa (12: relative 1.2e-4) to save space.
+        """
+        datasets = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
+        write_file(path, datasets | dict(self.conditions), self.attributes, mantissa_bits)
+
+
+def write_file(
+    path: str | Path,
+    datasets: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+    mantissa_bits: int | None = None,
+) -> None:
+    """Write the datasets of a shower file whole or not at all, with gzip and shuffle; see `Showers.write`.
+
+    `incident_energies` becomes `[n, 1]`, energies (`cells`, `showers`) float32; a file may hold both kinds of energies.
+    """
+    attributes = dict(attributes)
+    if mantissa_bits is not None:
+        relative = 2.0 ** -(mantissa_bits + 1)
+        attributes["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, values in datasets.items():
+            data = values.reshape(-1, 1) if name == "incident_energies" else values
+            if name in ("cells", "showers"):
+                data = round_mantissa(values, mantissa_bits or _FLOAT32_BITS)
+            file.create_dataset(name, data=data, compression="gzip", compression_opts=9, shuffle=True)
+        file.attrs.update(attributes)
+
+
+def dataset_name(geometry: Geometry) -> str:
+    """`cells` for a cell grid, `showers` for voxels (the CaloChallenge's name)."""
+    return "cells" if isinstance(geometry, CellGrid) else "showers"
+
+
+def iterate_file(path: str | Path, geometry: Geometry, rows_per_block: int = _ROWS_PER_READ) -> Iterator[Showers]:
+    """Read a file block by block, for files larger than memory; each block is checked like a whole file."""
+    with open_file(path) as file:
+        _require_datasets(file, path, dataset_name(geometry))
+        count = len(file["incident_energies"])
+    if count == 0:
+        raise DataFormatError(f"{path} must hold showers. Received: an empty file")
+    for start in range(0, count, rows_per_block):
+        yield Showers.read(path, geometry, slice(start, min(start + rows_per_block, count)))
+
+
+def concatenate(parts: list[Showers]) -> Showers:
+    """Several sets of one geometry after one another, with the conditions that all of them have."""
+    names = set.intersection(*(set(part.conditions) for part in parts))
+    return Showers(
+        parts[0].geometry,
+        np.concatenate([part.incident_energies for part in parts]),
+        np.concatenate([part.energies for part in parts]),
+        {name: np.concatenate([part.conditions[name] for part in parts]) for name in sorted(names)},
+        parts[0].attributes,
+    )
+
+
+def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
+    """float32 values rounded to nearest with `bits` explicit mantissa bits (1..23): they compress better."""
+    if not 1 <= bits <= _FLOAT32_BITS:
+        raise DataFormatError(f"mantissa_bits must be 1..23. Received: {bits}")
+    drop = np.uint32(_FLOAT32_BITS - bits)
+    raw = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    half = np.uint32(1 << int(drop) >> 1)
+    return ((raw + half) >> drop << drop).view(np.float32)
+
+
+def open_file(path: str | Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        DataFormatError: no such file, or not (or not wholly) an HDF5 file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataFormatError(f"no such file: {path}")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataFormatError(f"{path} is not a whole HDF5 file ({error}). Copy or download it again.") from error
+
+
+def _is_per_shower(item: Any, count: int) -> bool:
+    return isinstance(item, h5py.Dataset) and item.ndim >= 1 and len(item) == count
+
+
+def _require_datasets(file: h5py.File, path: str | Path, name: str) -> None:
+    for needed in ("incident_energies", name):
+        if needed not in file or not isinstance(file[needed], h5py.Dataset):
+            raise DataFormatError(f"{path} must hold the dataset '{needed}'. Received: {sorted(file)}")
+    if len(file["incident_energies"]) != len(file[name]):
+        raise DataFormatError(
+            f"{path}: incident_energies and {name} must have the same length. "
+            f"Received: {len(file['incident_energies'])} and {len(file[name])}"
+        )
+
+
+def _check(showers: Showers) -> None:
+    incident, energies = showers.incident_energies, showers.energies
+    if len(incident) == 0:
+        raise DataFormatError("expected at least one shower. Received: none (is the file empty?)")
+    showers.geometry.require(energies)
+    if incident.ndim != 1 or len(incident) != len(energies):
+        raise DataFormatError(f"incident_energies must have shape [{len(energies)}]. Received: {list(incident.shape)}")
+    for name, values in (("incident energies", incident), ("energies", energies)):
+        if not np.isfinite(values).all():
+            raise DataFormatError(f"{name} must be finite. Received: NaN or infinity")
+    if incident.min() <= 0 or energies.min() < 0:
+        raise DataFormatError(
+            f"energies must not be negative, incident energies must be above 0. "
+            f"Received: minimum {energies.min():g} and {incident.min():g} MeV (noise is not part of these formats)"
+        )
+    response = float(np.median(energies.sum(axis=1) / incident))
+    if response > _MAX_RESPONSE or np.median(incident) < 1.0:
+        raise DataFormatError(
+            f"energies must be in MeV. Received: incident energies around {np.median(incident):g} with "
+            f"{response:g} times as much deposited (multiply by 1000 if they are in GeV)"
+        )

@@ -1,0 +1,244 @@
+"""Production: many showers on many processes into one file, resumable.
+
+Work is cut into chunks of one energy; each finished chunk is a small file beside the output, so that a killed
+production goes on where it stopped. A shower's impact point and seed come from (seed, energy, number) alone: the result
+does not depend on the number of workers or on interruptions.
+"""
+
+import ctypes
+import hashlib
+import importlib.metadata
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen import provenance
+from calogen.errors import CalogenError, ConfigError
+from calogen.files import atomic_path, directory_lock, read_json, write_json
+from calogen.geometry import VoxelGeometry
+from calogen.progress import progress
+from calogen.showers import write_file
+from calogen.simulation.detectors import DETECTORS, Detector, detector
+from calogen.simulation.geant4 import MASSES, PARTICLES, RANGE_CUT, Geant4Run
+from calogen.simulation.physics import PHYSICS_LISTS
+from calogen.voxelisation import cell_energies, voxelise
+
+# A chunk takes about half a minute: 0.02 CPU seconds per GeV.
+_CHUNK_ENERGY = 1.5e6  # MeV
+_CHUNK_SHOWERS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to produce.
+
+    Args:
+        output: the HDF5 file to write.
+        energies: incident energies, MeV (photons: energy; hadrons: momentum, as in the CaloChallenge).
+        showers: number of showers at each energy; one number counts for all.
+        detector, particle, physics: names; `detectors.DETECTORS`, `geant4.PARTICLES`, `physics.PHYSICS_LISTS`.
+        seed: of the whole production.
+        workers: number of processes.
+        mantissa_bits: keep this many bits of the energies' mantissa (None: all 23).
+
+    Raises:
+        ConfigError: an unknown name, numbers that do not fit, energies below 1 MeV.
+    """
+
+    output: Path
+    energies: tuple[float, ...]
+    showers: tuple[int, ...] = (1000,)
+    detector: str = "atlas-barrel"
+    particle: str = "photon"
+    physics: str = "em-datafree"
+    seed: int = 1
+    workers: int = 1
+    mantissa_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("detector", DETECTORS), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)}")
+        if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers < 1:
+            raise ConfigError(
+                f"showers must be one number or one for each of {len(self.energies)} energies, workers at least 1. "
+                f"Received: {self.showers} and {self.workers}"
+            )
+        if len(set(self.energies)) != len(self.energies) or min(self.energies) < 1 or max(self.energies) > 1e8:
+            raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
+
+    @property
+    def parts(self) -> Path:
+        """Folder of the finished chunks."""
+        return self.output.with_name(self.output.name + ".parts")
+
+    def chunks(self) -> Iterator["Chunk"]:
+        """The chunks, ordered so that all energies grow together (an unfinished production is usable)."""
+        counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
+        found = []
+        for energy, count in zip(self.energies, counts, strict=True):
+            size = int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
+            for start in range(0, count, size):
+                found.append((start / count, Chunk(self, energy, start, min(start + size, count))))
+        return (chunk for _, chunk in sorted(found, key=lambda item: (item[0], item[1].energy)))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Showers `start` to `stop` of one energy, MeV."""
+
+    request: Request
+    energy: float
+    start: int
+    stop: int
+
+    @property
+    def path(self) -> Path:
+        """The chunk's file."""
+        return self.request.parts / f"{self.energy:.10g}MeV-{self.start:06d}-{self.stop:06d}.npz"
+
+
+def produce(request: Request) -> None:
+    """Simulate whatever is missing, then write the output file.
+
+    Raises:
+        ConfigError: Geant4 is missing; the folder of chunks belongs to another production.
+        CalogenError: the output cannot be written; another process is producing it.
+    """
+    recorded = request.parts / "request.json"
+    with directory_lock(request.parts):
+        identity = _identity(request)
+        if recorded.exists() and read_json(recorded) != identity:
+            raise ConfigError(f"{request.parts} holds chunks of another production: remove it, or name another output")
+        write_json(recorded, identity)
+        chunks = list(request.chunks())
+        missing = [chunk for chunk in chunks if not chunk.path.exists()]
+        _simulate(request, missing)
+        write_output(request, chunks)
+
+
+def write_output(request: Request, chunks: list[Chunk]) -> None:
+    """Join finished chunks, sorted by energy, into the output file."""
+    parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: (chunk.energy, chunk.start))]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    geometry = voxels_of(detector(request.detector), request.particle)
+    order = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
+    datasets = {name: columns[name] for name in order} | {"showers": columns[geometry.name]}
+    write_file(request.output, datasets, _attributes(request, geometry), request.mantissa_bits)
+
+
+def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
+    """The voxel geometry of a particle's output: photons and electrons share one, hadrons have the other."""
+    hadron = particle.startswith("pion")
+    return next(geometry for geometry in chosen.voxels if geometry.name.startswith("pions") == hadron)
+
+
+def _simulate(request: Request, chunks: list[Chunk]) -> None:
+    if not chunks:
+        return
+    total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
+    context = multiprocessing.get_context("spawn")
+    workers = min(request.workers, len(chunks))
+    with (
+        progress(f"simulating {request.particle} showers", total, "MeV") as bar,
+        ProcessPoolExecutor(workers, context, _start_worker, (request.detector, request.physics)) as pool,
+    ):
+        futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                chunk = futures[future]
+                bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
+                bar.note(f"{chunk.energy:g} MeV")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_run: Geant4Run | CalogenError | None = None
+
+
+def _start_worker(detector_name: str, physics: str) -> None:
+    global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    try:
+        _run = Geant4Run(detector(detector_name), physics)
+    except CalogenError as error:
+        _run = error  # raised by the first chunk: an initializer's exception would be lost
+
+
+def _simulate_chunk(chunk: Chunk) -> None:
+    if isinstance(_run, CalogenError):
+        raise _run
+    if _run is None:
+        raise RuntimeError("the worker was not started")
+    rows = [_shower(_run, chunk.request, chunk.energy, number) for number in range(chunk.start, chunk.stop)]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    with atomic_path(chunk.path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **columns)
+
+
+def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dict[str, Any]:
+    """One row of the output: the hits of one shower, reduced to cells and voxels."""
+    sequence = np.random.SeedSequence(request.seed, spawn_key=(round(energy * 1000), number))
+    random = np.random.default_rng(sequence)
+    eta, phi = random.uniform(*run.detector.eta_range), random.uniform(0, 2 * np.pi)
+    geant4_seed = int(random.integers(1, 2**31))  # 0 is refused
+    mass = MASSES[request.particle]
+    start = time.process_time()
+    hits = run.shower(request.particle, float(np.hypot(energy, mass) - mass), eta, geant4_seed)
+    seconds = time.process_time() - start
+    return {
+        "incident_energies": np.float64(energy),
+        "cells": cell_energies(hits, run.detector.cells, eta, phi).astype(np.float32),
+        **{
+            geometry.name: voxelise(hits, geometry, run.detector.radii).astype(np.float32)
+            for geometry in run.detector.voxels
+        },
+        "impact_eta": eta,
+        "impact_phi": phi,
+        "cpu_seconds": seconds,
+    }
+
+
+def _read_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
+    try:
+        with np.load(chunk.path, allow_pickle=False) as file:
+            return {name: file[name] for name in file}
+    except (OSError, ValueError, KeyError) as error:
+        raise CalogenError(f"{chunk.path} is damaged ({error}): remove it and run the same command again") from error
+
+
+def _identity(request: Request) -> dict[str, Any]:
+    """What decides every shower; chunks of another identity are refused."""
+    setup = repr((detector(request.detector), RANGE_CUT))
+    return {
+        "detector": request.detector,
+        "detector_hash": hashlib.sha256(setup.encode()).hexdigest()[:16],
+        "particle": request.particle,
+        "physics": request.physics,
+        "seed": request.seed,
+    }
+
+
+def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
+    """How the showers were made, for the file's attributes."""
+    code = provenance.collect(request.seed, {})
+    return _identity(request) | {
+        "note": f"Geant4 11.4 ({PHYSICS_LISTS[request.physics]}), simplified detector: not ATLAS's own simulation",
+        "units": "MeV; impact_phi in rad; cpu_seconds on the machine that made the file",
+        "cell_grid": detector(request.detector).cells.name,
+        "voxel_geometry": geometry.name,
+        "range_cut": RANGE_CUT,
+        "geant4_pybind": importlib.metadata.version("geant4-pybind"),
+        "calogen_version": code["versions"]["calogen"],
+        "commit": str(code["commit"]),
+    }
