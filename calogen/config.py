@@ -1,0 +1,143 @@
+"""Configurations whose every number carries its source, and the papers that they cite.
+
+A configuration is a frozen, keyword-only dataclass whose fields are `paper(...)` or `assumed(...)`:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        latent_dim: int = paper(5, "Table 1")
+        batch_size: int = assumed(100, "not stated; best of the scan")
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from calogen.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Citation of the paper that a model reproduces.
+
+    Args:
+        title, authors, journal: as the paper writes them; `journal` with volume, page and year.
+        arxiv: the number alone, e.g. `2210.06204`.
+        url: where to read it, e.g. the DOI's address.
+    """
+
+    title: str
+    authors: str
+    journal: str = ""
+    arxiv: str = ""
+    url: str = ""
+
+    def __str__(self) -> str:
+        arxiv = self.arxiv and f"arXiv:{self.arxiv}"
+        return ", ".join(part for part in (self.authors, f'"{self.title}"', self.journal, arxiv, self.url) if part)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one value of a configuration comes from.
+
+    Args:
+        name, value: the field.
+        kind: `paper` if the paper states the value, `assumed` if not.
+        source: the place in the paper, or the reason for the choice.
+    """
+
+    name: str
+    value: Any
+    kind: Literal["paper", "assumed"]
+    source: str
+
+
+def paper(value: Any, source: str) -> Any:
+    """A dataclass field whose value the paper states, e.g. `paper(5, "Table 1")`."""
+    return _sourced(value, "paper", source)
+
+
+def assumed(value: Any, reason: str) -> Any:
+    """A dataclass field whose value the paper leaves open, or from which we deviate, and why it is chosen."""
+    return _sourced(value, "assumed", reason)
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a configuration (for `__post_init__`).
+
+    Raises:
+        ConfigError: with the message, where the condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(message)
+
+
+def sources(config: Any) -> list[Source]:
+    """The source of every value of a configuration, an instance or its class; a changed value counts as assumed.
+
+    Raises:
+        ConfigError: a field is neither `paper(...)` nor `assumed(...)`.
+    """
+    found = []
+    for field in dataclasses.fields(config):
+        if "kind" not in field.metadata:
+            raise ConfigError(f"{field.name} must be paper(...) or assumed(...). Received: a plain field")
+        value = field.default if isinstance(config, type) else getattr(config, field.name)
+        kind, source = field.metadata["kind"], field.metadata["source"]
+        if kind == "paper" and value != field.default:
+            kind, source = "assumed", f"changed; the paper has {field.default!r} ({source})"
+        found.append(Source(field.name, value, kind, source))
+    return found
+
+
+def config_to_json(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values; `config_from_json` gives it back.
+
+    Raises:
+        ConfigError: a value that is neither a number, text, bool, None nor a tuple of these.
+    """
+    return {field.name: _to_json(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def config_from_json(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """The configuration that `config_to_json` turned into JSON.
+
+    Raises:
+        ConfigError: unknown or missing names, or a value of another type than the default's.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown, missing = sorted(set(values) - set(fields)), sorted(set(fields) - set(values))
+    if unknown or missing:
+        raise ConfigError(
+            f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown}, missing {missing} "
+            "(was it written by another version?)"
+        )
+    return cls(**{name: _from_json(name, value, fields[name].default) for name, value in values.items()})
+
+
+def _sourced(value: Any, kind: str, source: str) -> Any:
+    require(bool(source.strip()), f"the value {value!r} needs a source. Received: an empty one")
+    return dataclasses.field(default=value, metadata={"kind": kind, "source": source})
+
+
+def _to_json(name: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_to_json(name, item) for item in value]
+    require(
+        value is None or type(value) in (bool, int, float, str),
+        f"{name} must be a number, text, bool, None or a tuple of these. Received: {type(value).__name__}",
+    )
+    return value
+
+
+def _from_json(name: str, value: Any, default: Any) -> Any:
+    if isinstance(value, list):
+        value = tuple(_from_json(name, item, None) for item in value)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    fits = value is None or default is None or type(value) is type(default)
+    require(fits, f"{name} must be of type {type(default).__name__}. Received: {value!r}")
+    return value

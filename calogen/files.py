@@ -1,0 +1,193 @@
+"""Files that appear whole or not at all, their hashes, and the lock on a run directory."""
+
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calogen.errors import CalogenError, DataFormatError
+
+if TYPE_CHECKING:
+    import h5py
+
+_DISK_FULL = "free some space or write to another disk"
+_UNWRITABLE = "choose a path that you may write to"
+_REMEDIES = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.EIO: "check the disk or write to another one",
+    errno.EACCES: _UNWRITABLE,
+    errno.EPERM: _UNWRITABLE,
+    errno.EROFS: _UNWRITABLE,
+    errno.EISDIR: "name a file, not a directory",
+    errno.ENOTDIR: "a part of the path is a file: choose another path",
+    errno.EEXIST: "a part of the path is a file: choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` once the block succeeds.
+
+    The temporary file lies in the same folder (made if need be) and has the same suffix. It is flushed to the disk and
+    renamed at the end; after any exception, an interrupt included, it is removed and `path` is as it was before.
+
+    Args:
+        path: the file to write or replace.
+
+    Raises:
+        CalogenError: the file cannot be written: no permission, a directory, disk full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    try:
+        _require_writable(path, temporary)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except (OSError, RuntimeError) as error:
+        number = _write_error(error, temporary)
+        if number is None:
+            raise
+        raise CalogenError(f"cannot write {path}: {os.strerror(number)}; {_REMEDIES[number]}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def hdf5_writer(path: str | Path) -> Iterator["h5py.File"]:
+    """Give an HDF5 file to fill, which appears at `path` once the block succeeds.
+
+    It is built in memory: when the disk is full, HDF5 on a real file crashes the whole process as it closes it.
+
+    Raises:
+        CalogenError: the file cannot be written: no permission, a directory, disk full.
+    """
+    import h5py
+
+    with atomic_path(path) as temporary:
+        content = io.BytesIO()
+        with h5py.File(content, "w") as file:
+            yield file
+        temporary.write_bytes(content.getbuffer())
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all, in UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file whole or not at all; NumPy scalars, arrays and paths become plain values.
+
+    Raises:
+        DataFormatError: NaN, infinity, or a type that JSON has not.
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False, default=_plain)
+    except (ValueError, TypeError) as error:
+        raise DataFormatError(f"{path} must hold finite numbers, text, lists and tables. Received: {error}") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataFormatError: no such file, or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise DataFormatError(f"{path} is not a JSON file: {error}") from error
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+        DataFormatError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+
+
+@contextmanager
+def directory_lock(path: str | Path) -> Iterator[None]:
+    """Hold a directory (made if need be) for this process; the lock ends with the block or with the process.
+
+    Raises:
+        CalogenError: another process holds it, or the directory cannot be written.
+    """
+    lock = Path(path) / ".lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, _UNWRITABLE)
+        raise CalogenError(f"cannot write in {path}: {error.strerror}; {remedy}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode().strip() or "unknown"
+            raise CalogenError(f"{path} is in use by process {holder}: wait for it, or stop it") from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_writable(path: Path, temporary: Path) -> None:
+    """Fail now, not after hours of work, where the file cannot be written at the end."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.touch()
+    temporary.unlink()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_error(error: Exception, temporary: Path) -> int | None:
+    """The error number if writing the temporary file failed; None for other files' troubles and other errors."""
+    number = getattr(error, "errno", None)
+    if number is None:  # HDF5 tells the number in its text only
+        found = re.search(r"errno = (\d+)", str(error))
+        return int(found[1]) if found and int(found[1]) in _REMEDIES else None
+    filename = getattr(error, "filename", None)
+    ours = filename is None or Path(str(filename)) in (temporary, *temporary.parents)
+    return number if ours and number in _REMEDIES else None
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} {value!r:.60}")

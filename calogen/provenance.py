@@ -1,0 +1,122 @@
+"""Where a number comes from: its seed, code, libraries, device and data."""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen.errors import ConfigError
+from calogen.files import sha256
+
+_LIBRARIES = ("calogen", "numpy", "h5py", "keras", "tensorflow")
+# What decides a result; results and notes may differ from the commit without making it dirty.
+_CODE = (":(top)calogen", ":(top,glob)experiments/*.py", ":(top)setup.cfg")
+
+
+def seed_streams(seed: int, *names: str) -> dict[str, np.random.SeedSequence]:
+    """An independent seed stream for each named stage; a name's stream does not depend on the other names.
+
+    >>> a, b = seed_streams(1, "train", "generate"), seed_streams(1, "generate")
+    >>> stream_seed(a["generate"]) == stream_seed(b["generate"]) != stream_seed(a["train"])
+    True
+
+    Raises:
+        ConfigError: a negative seed.
+    """
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or more. Received: {seed}")
+    return {name: np.random.SeedSequence(seed, spawn_key=_words(name)) for name in names}
+
+
+def stream_seed(stream: np.random.SeedSequence) -> int:
+    """A seed of 31 bits for libraries that take one integer (Keras, TensorFlow, Geant4)."""
+    return int(stream.generate_state(1)[0]) >> 1
+
+
+def collect(seed: int, data: Mapping[str, Path]) -> dict[str, Any]:
+    """Everything that decides a result, for its JSON file.
+
+    Call it before anything is written: `commit` and `dirty` are those of the code as it runs now.
+
+    Args:
+        seed: the run's seed.
+        data: the input files, by name.
+
+    Returns:
+        JSON values: `seed`, `commit` ("unknown" outside a git checkout), `dirty` (the code differs from the commit;
+        None if unknown), `versions`, `platform`, `cpu`, `device`, `data` (file name and SHA-256), `time` (UTC).
+    """
+    commit, dirty = _commit()
+    return {
+        "seed": seed,
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "device": device(),
+        "data": {name: {"file": Path(path).name, "sha256": sha256(path)} for name, path in data.items()},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def device() -> str:
+    """What TensorFlow computes on: `CPU` or the GPUs' names; TensorFlow is asked only if it is already imported."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return "CPU"
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    names = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+    return ", ".join(names) or "CPU"
+
+
+def _words(name: str) -> tuple[int, ...]:
+    digest = hashlib.sha256(name.encode()).digest()
+    return tuple(int(word) for word in np.frombuffer(digest[:16], "<u4"))
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> tuple[str, bool | None]:
+    """Commit of the checkout that this very file belongs to, and whether its code was changed since."""
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return "unknown", None
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *_CODE)
+    return (commit, bool(changes)) if commit else ("unknown", None)
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints, None if it fails or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
