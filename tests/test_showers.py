@@ -74,7 +74,10 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing file": (Path.unlink, "no such file"),
     "truncated": (truncate, "not a whole HDF5 file"),
     "foreign": (lambda path: path.write_text("hello") and None, "not a whole HDF5 file"),
-    "misnamed dataset": (rename, r"must hold the dataset 'showers'. Received: \['impact_eta', 'incident_energies', 'vox"),
+    "misnamed dataset": (
+        rename,
+        r"must hold the dataset 'showers'. Received: .*'vox",
+    ),
     "pion file": (change("showers", lambda v: np.ones((10, 533))), r"\[n, 368\]. Received: \[10, 533\]"),
     "NaN": (change("showers", nan_at_the_end), "NaN or infinity"),
     "negative": (change("showers", lambda v: -v), "must not be negative"),

@@ -108,7 +108,7 @@ _ACCORDION = (Slab(LEAD, 0.765), Slab(STEEL, 0.2), Slab(ARGON, 4.2, True), Slab(
 _TILE = (Slab(STEEL, 7.05), Slab(SCINTILLATOR, 3.0, True), Slab(STEEL, 7.05))
 
 # Sampling fraction of the accordion for 65 GeV photons, one number for the three layers, measured by
-# `pytest -m slow tests/simulation/test_calibration.py`, which prints it.
+# `pytest -s -m slow tests/simulation/test_geant4.py`, which prints it.
 ACCORDION_SAMPLING_FRACTION = 0.2053
 # Brings the presampler to its published 0.7 % of a 65 GeV photon's energy (Fig. 5 a); it stands for the energy lost
 # in the material in front of it.

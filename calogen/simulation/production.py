@@ -11,6 +11,7 @@ import importlib.metadata
 import multiprocessing
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -211,9 +212,9 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
 
 def _read_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
     try:
-        with np.load(chunk.path, allow_pickle=False) as file:
+        with open(chunk.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CalogenError(f"{chunk.path} is damaged ({error}): remove it and run the same command again") from error
 
 

@@ -1,0 +1,83 @@
+# The environment is made on first use by whatever target needs it: no other step is required after a fresh clone.
+#   make reproduce-atlas-vae PRESET=laptop SEEDS=5     make test EXTRA=gpu     make help
+
+PRESET ?= laptop
+SEEDS ?= 1
+EXTRA ?=
+RESULTS ?=
+VENV ?= .venv
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+
+# Small matrices on a busy machine: several BLAS threads only wait for one another. TensorFlow has threads of its own.
+export OPENBLAS_NUM_THREADS ?= 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+WORKERS ?= 2
+BUNDLED := --detector atlas-barrel --particle photon --mantissa-bits 12 --workers $(WORKERS)
+
+COMMA := ,
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready$(addprefix -,$(EXTRA))
+CODE := $(wildcard calogen experiments export benchmarks tests)
+TYPED := $(wildcard calogen experiments/*.py export/*.py benchmarks/*.py)
+REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
+
+.DEFAULT_GOAL := help
+.PHONY: help install $(REPRODUCE) export-lwtnn test test-slow lint format tables simulate benchmark clean
+
+help: ## Show this text
+	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
+		$(firstword $(MAKEFILE_LIST))
+	@printf '\nPapers: %s\n' '$(REPRODUCE)'
+	@printf 'Options: PRESET=smoke|laptop|paper (%s), SEEDS=<number> (%s), EXTRA=gpu (CUDA build),' $(PRESET) $(SEEDS)
+	@printf ' RESULTS=experiments/results (publish the figures; then make tables)\n'
+
+install: $(READY) ## Make the environment (every other target does so by itself); EXTRA=gpu adds CUDA
+
+$(READY): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "calogen needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev$(addprefix $(COMMA),$(EXTRA))]'
+	@touch $@
+
+$(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
+	$(BIN)/python experiments/$(subst -,_,$*).py --preset $(PRESET) --seeds $(SEEDS) \
+		$(addprefix --results ,$(RESULTS))
+
+export-lwtnn: $(READY) ## Write every trained run as LWTNN JSON, checked (trains the ATLAS VAE first if there is no run)
+	@test -n "$$(find runs -name transform.json 2>/dev/null)" || $(MAKE) reproduce-atlas-vae
+	$(BIN)/python export/export_lwtnn.py
+
+test: $(READY) ## Run the tests (minutes)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(READY) ## Run the slow tests too
+	$(BIN)/python -m pytest -q
+
+lint: $(READY) ## Check style, types and the tables of README.md
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/calogen report --readme README.md --check
+
+format: $(READY) ## Put the code into the house style
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+tables: $(READY) ## Write the results tables of README.md from experiments/results
+	$(BIN)/calogen report --readme README.md
+
+simulate: $(READY) ## Simulate the bundled showers again with Geant4 (two CPU hours; resumes where it stopped)
+	$(BIN)/calogen simulate $(BUNDLED) --seed 1 --output calogen/data/photons_train.h5 \
+		--energies 256:32768:x2,65536,131072,262144 --showers 1000,600,300,150
+	$(BIN)/calogen simulate $(BUNDLED) --seed 2 --output calogen/data/photons_test.h5 \
+		--energies 256:32768:x2,24576,65536,131072,262144,524288,1048576 --showers 250,250,250,200,150,60,30
+
+benchmark: $(READY) ## Measure speed side by side (an otherwise idle machine, minutes)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove what can be made again, trained runs and the environment excepted
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

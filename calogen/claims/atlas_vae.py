@@ -1,0 +1,330 @@
+"""The claims of arXiv:2210.06204 about its VAE, judged on our showers.
+
+Every rule is a number that is positive where the claim holds, with its error; the limits that the paper leaves to the
+eye ("good", "similar", "several times") are ours and stand in the text of the claim's figure.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calogen.evaluation.comparison import Comparison, Measurement, ResponseCurve
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_NUMBERS
+from calogen.report import Claim, Quantity, judge
+from calogen.units import GeV
+
+VAE, ABSOLUTE = "VAE", "VAE, absolute inputs"
+LOW, HIGH = (1024.0, 2048.0, 4096.0), (131072.0, 262144.0)
+SHOWN = (4096.0, 65536.0, 262144.0)
+INTERPOLATED, NEIGHBOURS, EXTRAPOLATED = 24576.0, (16384.0, 32768.0), 524288.0
+COMPARED = tuple(sorted({*SHOWN, INTERPOLATED, *NEIGHBOURS, EXTRAPOLATED}))
+SHAPES = ("r_eta", "r_phi", "w_eta2", "w_s_tot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What one trained pair of networks (VAE and its ablation) gave.
+
+    Args:
+        comparisons: by incident energy, MeV; those of `COMPARED` with the samples `VAE` and `ABSOLUTE`.
+        geant4, vae, absolute: mean response and resolution against energy.
+        depths: energy -> mean shower depth, mm: Geant4, VAE.
+        shares: layer -> mean energy at 65 GeV, % of the photon's energy: Geant4, VAE.
+        epoch_distances: finished epochs -> mean KS distance on validation showers.
+        best_epoch: the epoch, counted from 1, with the smallest loss on validation showers; a key of the above.
+    """
+
+    comparisons: Mapping[float, Comparison]
+    geant4: ResponseCurve
+    vae: ResponseCurve
+    absolute: ResponseCurve
+    depths: Mapping[float, tuple[Value, Value]]
+    shares: Mapping[str, tuple[Value, Value]]
+    epoch_distances: Mapping[int, Value]
+    best_epoch: int
+
+    def metric(self, energy: float, observable: str, metric: str, sample: str = VAE) -> Measurement:
+        """One entry of the metrics tables."""
+        rows = self.comparisons[energy].observables[observable].measurements
+        return next(row for row in rows if row.metric == metric and row.sample == sample)
+
+    def mean_metric(
+        self, energies: Sequence[float], observables: Sequence[str], metric: str = "ks", sample: str = VAE
+    ) -> Value:
+        """A metric averaged over energies and observables."""
+        rows = [self.metric(energy, name, metric, sample).measured for energy in energies for name in observables]
+        return _mean(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Time and memory of generation.
+
+    Args:
+        geant4_seconds: incident energy, MeV -> CPU seconds per shower.
+        one_by_one_seconds, batch_seconds: per generated shower, one at a time and 10,000 at once.
+        json_bytes, weight_bytes, added_bytes: decoder as LWTNN JSON, its float32 weights, memory that a process
+            gains by loading the JSON and generating.
+        origin: where the Geant4 times come from.
+    """
+
+    geant4_seconds: Mapping[float, float]
+    one_by_one_seconds: float
+    batch_seconds: float
+    json_bytes: int
+    weight_bytes: int
+    added_bytes: int
+    origin: str
+
+    def speedup(self, energy: float) -> float:
+        """Geant4's time over ours, one shower at a time."""
+        return self.geant4_seconds[energy] / self.one_by_one_seconds
+
+
+Rule = Callable[[Evidence], tuple[Value, dict[str, Value]]]
+
+
+def judge_claims(seeds: Sequence[Evidence], costs: Costs) -> tuple[Claim, ...]:
+    """The claims table, averaged over the trained seeds."""
+    claims = []
+    for name, (rule, text) in _RULES.items():
+        found = [rule(evidence) for evidence in seeds]
+        shown = {key: _combined([figures[key] for _, figures in found]) for key in found[0][1]}
+        claims.append(_claim(name, _combined([value for value, _ in found]), text.format(**_texts(shown))))
+    low, high = costs.speedup(8192.0), costs.speedup(262144.0)
+    claims.append(
+        _claim(
+            "speed",
+            Value(min(low / 10, high / 100) - 1, 0.0),
+            f"{low:,.0f}x at 8 GeV, {high:,.0f}x at 262 GeV, one shower at a time on this machine ({costs.origin})",
+        )
+    )
+    sizes = (costs.json_bytes, costs.weight_bytes, costs.added_bytes)
+    megabytes = [size / 1e6 for size in sizes]
+    claims.append(
+        _claim(
+            "memory",
+            Value(1.5 * ATLAS_VAE_NUMBERS["memory"].value - max(megabytes), 0.0),
+            "LWTNN JSON {:.1f} MB, weights {:.1f} MB, memory added by loading and generating {:.1f} MB "
+            "(holds up to 7.5 MB)".format(*megabytes),
+        )
+    )
+    return tuple(claims)
+
+
+def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quantity, ...]:
+    """The numbers beside the paper's: layer shares, response, resolution, cost."""
+    found = []
+    for layer in ("presampler", "front", "middle", "back"):
+        published = ATLAS_VAE_NUMBERS[f"{layer}_share"].value
+        geant4 = seeds[0].shares[layer][0]
+        ours, spread = _over_seeds([evidence.shares[layer][1] for evidence in seeds])
+        name = f"share of the {layer} at 65 GeV"
+        found.append(Quantity(f"{name}, Geant4", "%", published, geant4.value, geant4.error, data=data))
+        found.append(
+            Quantity(f"{name}, VAE", "%", None, ours.value, ours.error, spread, data=data, headline=layer == "middle")
+        )
+    for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
+        for title, attribute in (("mean response", "mean"), ("resolution", "resolution")):
+            name = f"{title} at {energy / GeV:.4g} GeV"
+            geant4 = _at(seeds[0].geant4, attribute, energy)
+            found.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
+            ours, spread = _over_seeds([_at(evidence.vae, attribute, energy) for evidence in seeds])
+            headline = energy in SHOWN
+            found.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data, headline))
+    megabyte = 1e-6
+    found += [
+        Quantity("speed-up over Geant4 at 8 GeV", "", "about 10", costs.speedup(8192.0), data=costs.origin),
+        Quantity("speed-up over Geant4 at 262 GeV", "", "over 100", costs.speedup(262144.0), data=costs.origin),
+        Quantity("one shower", "us", None, costs.one_by_one_seconds * 1e6, data="CPU, no TensorFlow"),
+        Quantity("one of 10,000 showers", "us", None, costs.batch_seconds * 1e6, data="TensorFlow"),
+        Quantity("decoder as LWTNN JSON", "MB", "about 5", costs.json_bytes * megabyte),
+        Quantity("decoder's weights", "MB", "about 5", costs.weight_bytes * megabyte),
+        Quantity("memory added by generation", "MB", "about 5", costs.added_bytes * megabyte),
+    ]
+    return tuple(found)
+
+
+def _absolute_inputs(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    names = {"total": ("total_energy",), "shapes": SHAPES}
+    found = {
+        f"{kind}_{key}": evidence.mean_metric(SHOWN, observables, sample=sample)
+        for kind, observables in names.items()
+        for key, sample in (("ours", VAE), ("absolute", ABSOLUTE))
+    }
+    losses = [_difference(found[f"{kind}_absolute"], found[f"{kind}_ours"]) for kind in names]
+    return max(losses, key=lambda value: value.value), found
+
+
+def _absolute_inputs_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    ratio = evidence.mean_metric(SHOWN, ("total_energy",), "rms_ratio", ABSOLUTE)
+    ours = evidence.mean_metric(SHOWN, ("total_energy",), "rms_ratio")
+    return Value(ratio.value - 2, ratio.error), {"absolute": ratio, "ours": ours}
+
+
+def _front_middle(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    good = evidence.mean_metric((65536.0,), ("front_energy", "middle_energy"))
+    poor = evidence.mean_metric((65536.0,), ("presampler_energy", "back_energy"))
+    return _difference(poor, good), {"good": good, "poor": poor}
+
+
+def _presampler_back(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    layers = ("presampler", "back")
+    ratios = {name: evidence.metric(65536.0, f"{name}_energy", "mean_ratio").measured for name in layers}
+    worst = max(ratios.values(), key=lambda value: value.value)
+    return Value(1 - worst.value, worst.error), ratios
+
+
+def _depth_trend(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    pairs = [evidence.depths[energy] for energy in sorted(evidence.depths) if energy <= SHOWN[-1]]
+    rises = [_difference(pairs[-1][kind], pairs[0][kind]) for kind in (0, 1)]
+    relative = Value(rises[1].value / rises[0].value, float(np.hypot(rises[0].error, rises[1].error) / rises[0].value))
+    return Value(0.2 - abs(relative.value - 1), relative.error), {"geant4": rises[0], "ours": rises[1]}
+
+
+def _lambda_moment(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    low = evidence.mean_metric((4096.0, 65536.0), ("second_lambda_moment",))
+    high = evidence.metric(262144.0, "second_lambda_moment", "ks").measured
+    return Value(0.2 - low.value, low.error), {"low": low, "high": high}
+
+
+def _mean_response(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    ratios = {energy: _relative(evidence, "mean", energy) for energy in (*LOW, 65536.0)}
+    low = _mean([ratios[energy] for energy in LOW])
+    return Value(1 - low.value, low.error), {"low": low, "high": ratios[65536.0]}
+
+
+def _energy_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    low = _mean([_relative(evidence, "spread", energy) for energy in LOW])
+    high = _mean([_relative(evidence, "spread", energy) for energy in HIGH])
+    evidences = [Value(1 - low.value, low.error), Value(high.value - 1, high.error)]
+    return min(evidences, key=lambda value: value.value), {"low": low, "high": high}
+
+
+def _interpolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    names = ("total_energy", "shower_depth", "r_eta", "r_phi")
+    between = evidence.mean_metric((INTERPOLATED,), names)
+    neighbours = [evidence.mean_metric((energy,), names) for energy in NEIGHBOURS]
+    worst = max(neighbours, key=lambda value: value.value)
+    limit = Value(1.25 * worst.value, 1.25 * worst.error)
+    return _difference(limit, between), {"between": between, "below": neighbours[0], "above": neighbours[1]}
+
+
+def _extrapolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    beyond = evidence.metric(EXTRAPOLATED, "total_energy", "ks").measured
+    highest = evidence.metric(SHOWN[-1], "total_energy", "ks").measured
+    ratio = evidence.metric(EXTRAPOLATED, "total_energy", "mean_ratio").measured
+    near = Value(0.1 - abs(ratio.value - 1), ratio.error)
+    worse = _difference(beyond, highest)
+    figures = {"beyond": beyond, "highest": highest, "ratio": ratio}
+    return min((near, worse), key=lambda value: value.value / max(value.error, 1e-9)), figures
+
+
+def _extrapolation_shapes(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    beyond = evidence.mean_metric((EXTRAPOLATED,), ("r_eta", "r_phi"))
+    highest = evidence.mean_metric((SHOWN[-1],), ("r_eta", "r_phi"))
+    limit = Value(1.25 * highest.value, 1.25 * highest.error)
+    return _difference(limit, beyond), {"beyond": beyond, "highest": highest}
+
+
+def _best_epoch(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
+    best = evidence.epoch_distances[evidence.best_epoch]
+    others = {epoch: value for epoch, value in evidence.epoch_distances.items() if epoch != evidence.best_epoch}
+    rival = min(others, key=lambda epoch: others[epoch].value)
+    # The same validation showers judge both: the error is that of the rival alone.
+    margin = Value(others[rival].value - best.value, others[rival].error)
+    epochs = {"best_epoch": Value(evidence.best_epoch, 0.0), "rival_epoch": Value(rival, 0.0)}
+    return margin, {"best": best, "rival": others[rival], **epochs}
+
+
+_RULES: dict[str, tuple[Rule, str]] = {
+    "absolute_inputs": (
+        _absolute_inputs,
+        "mean KS distance at 4, 65, 262 GeV, absolute inputs: total energy {total_absolute}, shapes {shapes_absolute}; "
+        "reparametrised: {total_ours}, {shapes_ours}",
+    ),
+    "absolute_inputs_spread": (
+        _absolute_inputs_spread,
+        "RMS of the total energy over Geant4's, mean of 4, 65, 262 GeV: {absolute} (reparametrised: {ours}; "
+        "several: above 2)",
+    ),
+    "front_middle_energy": (
+        _front_middle,
+        "KS distance at 65 GeV: front and middle {good}, presampler and back {poor}",
+    ),
+    "presampler_back_energy": (
+        _presampler_back,
+        "mean energy over Geant4's at 65 GeV: presampler {presampler}, back {back}",
+    ),
+    "depth_trend": (
+        _depth_trend,
+        "mean depth grows from 1 to 262 GeV by {ours} mm, Geant4 {geant4} mm (holds within 20 %)",
+    ),
+    "lambda_moment": (
+        _lambda_moment,
+        "KS distance at 4 and 65 GeV {low} (holds below 0.2), at 262 GeV {high}",
+    ),
+    "mean_response": (_mean_response, "mean energy over Geant4's: {low} at 1-4 GeV, {high} at 65 GeV"),
+    "energy_spread": (_energy_spread, "RMS of the energy over Geant4's: {low} at 1-4 GeV, {high} at 131-262 GeV"),
+    "interpolation": (
+        _interpolation,
+        "mean KS distance of energy, depth, R_eta, R_phi: {between} at 25 GeV, {below} at 16, {above} at 33 GeV "
+        "(holds up to 1.25 times the larger)",
+    ),
+    "extrapolation": (
+        _extrapolation,
+        "total energy at 524 GeV: KS distance {beyond} (262 GeV: {highest}), mean over Geant4's {ratio} "
+        "(close: within 10 %)",
+    ),
+    "extrapolation_shapes": (
+        _extrapolation_shapes,
+        "mean KS distance of R_eta and R_phi: {beyond} at 524 GeV, {highest} at 262 GeV (holds up to 1.25 times that)",
+    ),
+    "best_epoch": (
+        _best_epoch,
+        "mean KS distance on validation showers: {best} at the smallest loss (epoch {best_epoch}), "
+        "least of the other epochs {rival} (epoch {rival_epoch})",
+    ),
+}
+
+
+def _claim(name: str, value: Value, ours: str) -> Claim:
+    published = ATLAS_VAE_CLAIMS[name]
+    return Claim(published.claim, published.source, published.words, ours, judge(value))
+
+
+def _texts(values: Mapping[str, Value]) -> dict[str, str]:
+    return {key: f"{item.value:.3g}" + (f" ± {item.error:.1g}" if item.error else "") for key, item in values.items()}
+
+
+def _relative(evidence: Evidence, attribute: str, energy: float) -> Value:
+    expected, received = _at(evidence.geant4, attribute, energy), _at(evidence.vae, attribute, energy)
+    ratio = received.value / expected.value
+    return Value(ratio, float(np.hypot(received.error, ratio * expected.error) / expected.value))
+
+
+def _at(curve: ResponseCurve, attribute: str, energy: float) -> Value:
+    return getattr(curve, attribute)[int(np.flatnonzero(curve.energies == energy)[0])]
+
+
+def _difference(larger: Value, smaller: Value) -> Value:
+    return Value(larger.value - smaller.value, float(np.hypot(larger.error, smaller.error)))
+
+
+def _mean(values: Sequence[Value]) -> Value:
+    errors = np.array([value.error for value in values])
+    return Value(float(np.mean([value.value for value in values])), float(np.sqrt((errors**2).sum()) / len(values)))
+
+
+def _over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
+    """Mean with its statistical error, and the standard deviation over seeds (None for one seed)."""
+    spread = float(np.std([value.value for value in values], ddof=1)) if len(values) > 1 else None
+    return Value(float(np.mean([v.value for v in values])), float(np.mean([v.error for v in values]))), spread
+
+
+def _combined(values: Sequence[Value]) -> Value:
+    """Mean over seeds; the test showers are the same for all, so only the seeds' own spread averages out."""
+    mean, spread = _over_seeds(values)
+    return Value(mean.value, float(np.hypot(mean.error, (spread or 0.0) / np.sqrt(len(values)))))

@@ -1,0 +1,286 @@
+"""The command `calogen`. Commands import what they need themselves: `calogen --help` starts without TensorFlow."""
+
+import json
+import math
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calogen.config import require, sources
+from calogen.errors import ConfigError, GeometryError
+from calogen.experiment import clean_exit
+from calogen.files import read_json
+
+if TYPE_CHECKING:
+    from calogen.showers import Showers
+
+_MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Generative fast calorimeter simulation: simulate, train, generate, judge, export. Energies are in MeV.",
+)
+
+Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same showers.")]
+Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command line; faults that the user can mend end in one line on stderr and exit code 2."""
+    with clean_exit("calogen"):
+        app()
+
+
+@app.command()
+def simulate(
+    output: Output,
+    energies: Energies,
+    showers: Annotated[
+        str, typer.Option(help="Showers at each energy: one number, or one for each value or range.")
+    ] = "1000",
+    detector: Annotated[str, typer.Option(help="Name of the detector.")] = "atlas-barrel",
+    particle: Annotated[str, typer.Option(help="photon, electron, pion ...")] = "photon",
+    physics: Annotated[str, typer.Option(help="Name of the physics list.")] = "em-datafree",
+    seed: Seed = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the showers do not depend on it.")] = 1,
+    mantissa_bits: Annotated[int | None, typer.Option(help="Round energies to so many bits: smaller files.")] = None,
+) -> None:
+    """Simulate showers with Geant4; a second call goes on where an interrupted one stopped."""
+    from calogen.simulation.production import Request, produce
+
+    request = Request(
+        output=output,
+        energies=parse_energies(energies),
+        showers=parse_counts(showers, energies),
+        detector=detector,
+        particle=particle,
+        physics=physics,
+        seed=seed,
+        workers=workers,
+        mantissa_bits=mantissa_bits,
+    )
+    produce(request)
+    typer.echo(output)
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="Directory of a trained run.")],
+    output: Output,
+    energies: Energies,
+    showers: Annotated[int, typer.Option(min=1, help="Showers of each energy.")] = 1000,
+    seed: Seed = 1,
+) -> None:
+    """Generate showers with a trained run."""
+    import numpy as np
+
+    from calogen.generation import generate as generate_showers
+
+    incident_energies = np.repeat(np.asarray(parse_energies(energies), np.float32), showers)
+    generate_showers(run, incident_energies, seed).write(output)
+    typer.echo(output)
+
+
+@app.command()
+def evaluate(
+    reference: Annotated[Path, typer.Argument(help="Showers of Geant4.")],
+    generated: Annotated[
+        list[str], typer.Argument(help="Generated showers, each as LABEL=FILE.", metavar="LABEL=FILE")
+    ],
+    output: Annotated[Path, typer.Option(help="Directory for the report.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap errors.")] = 1,
+) -> None:
+    """Judge generated showers: metrics beside the Geant4-against-Geant4 floor, figures, one HTML page."""
+    from calogen.evaluation.comparison import compare
+    from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
+    from calogen.plots.observables import draw_observables
+    from calogen.provenance import collect
+    from calogen.report import Results, write_report
+
+    files = _labelled(generated)
+    provenance = collect(seed, {"reference": reference, **files})
+    expected, samples = _read_window(reference), {label: _read_window(path) for label, path in files.items()}
+    energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
+    found = []
+    for energy in energies:
+        at_energy = {label: showers.at(energy) for label, showers in samples.items()}
+        found.append(compare(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
+    results = Results(
+        name="evaluation",
+        title=f"{', '.join(samples)} against {reference.name}",
+        paper="Observables of arXiv:2210.06204",
+        claims=(),
+        quantities=(),
+        provenance=provenance,
+        measurements=tuple(row for comparison in found for row in comparison.measurements),
+    )
+    figures = {f"{item.incident_energy:g} MeV": draw_observables([*item.observables.values()]) for item in found}
+    typer.echo(write_report(output, results, figures))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Directory of results JSON files.")] = Path("experiments/results"),
+    readme: Annotated[Path | None, typer.Option(help="Write the tables between the marks of this file.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file's tables are stale.")] = False,
+) -> None:
+    """Print the tables of results, paper beside ours, or write them into a README."""
+    from calogen.report import results_table, update_readme
+
+    if readme is not None:
+        fresh = update_readme(readme, results, check)
+        require(fresh or not check, f"the tables of {readme} are stale: run make tables")
+    else:
+        typer.echo("\n\n".join(results_table(read_json(path)) for path in sorted(results.glob("*.json"))))
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="Name of a model, e.g. atlas_vae; all of them without it.")] = "",
+    counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the models: citation, every value with its source, parameter counts."""
+    models = {name: module for name, module in _models() if model in ("", name)}
+    if not models:
+        raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}")
+    if counts:
+        rows = [row for name, module in models.items() for row in _counts(name, module)]
+        typer.echo(json.dumps(rows, indent=2) if as_json else _count_text(rows))
+    else:
+        described = [_description(name, module) for name, module in models.items()]
+        typer.echo(json.dumps(described, indent=2) if as_json else "\n".join(map(_description_text, described)))
+
+
+def parse_energies(text: str) -> tuple[float, ...]:
+    """Energies in MeV from a list of values and ranges.
+
+    >>> parse_energies("1000:8000:x2,65536,1:2:+0.5")
+    (1000.0, 2000.0, 4000.0, 8000.0, 65536.0, 1.0, 1.5, 2.0)
+
+    Raises:
+        ConfigError: something else, an energy of 0 or less, or a range of more than 1000.
+    """
+    energies: list[float] = []
+    for part in text.split(","):
+        try:
+            energies.extend(_energy_range(*part.split(":")))
+        except (ValueError, TypeError, ArithmeticError):
+            raise ConfigError(
+                "energies must be values above 0 or rising ranges, in MeV: 4096,65536 or 1024:262144:x2 or "
+                f"1000:9000:+1000. Received: {part!r}"
+            ) from None
+    return tuple(energies)
+
+
+def parse_counts(text: str, energies: str) -> tuple[int, ...]:
+    """Number of showers at each energy: one number for all, or one for each value or range in the list of energies.
+
+    >>> parse_counts("1000,600", "256:1024:x2,65536")
+    (1000, 1000, 1000, 600)
+
+    Raises:
+        ConfigError: something else, or a number below 1.
+    """
+    parts = energies.split(",")
+    try:
+        counts = [int(count) for count in text.split(",")]
+    except ValueError:
+        counts = []
+    require(
+        min(counts, default=0) >= 1 and len(counts) in (1, len(parts)),
+        f"showers must be one number above 0, or {len(parts)} of them as in --energies {energies}. Received: {text}",
+    )
+    counts *= len(parts) if len(counts) == 1 else 1
+    return tuple(count for count, part in zip(counts, parts, strict=True) for _ in parse_energies(part))
+
+
+def _labelled(texts: list[str]) -> dict[str, Path]:
+    """Files by label, from `LABEL=FILE`."""
+    found = {label: Path(path) for label, mark, path in (text.partition("=") for text in texts) if label and path}
+    require(
+        len(found) == len(texts), f"generated showers must be LABEL=FILE, each with its own label. Received: {texts}"
+    )
+    return found
+
+
+def _read_window(path: Path) -> "Showers":
+    """The 276 cells around the impact point, from a file with these or with all stored cells."""
+    from calogen.datasets import read_vae_window
+    from calogen.showers import Showers
+    from calogen.windows import ATLAS_VAE_WINDOW
+
+    try:
+        return Showers.read(path, ATLAS_VAE_WINDOW)
+    except GeometryError:
+        return read_vae_window(path)
+
+
+def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list[float]:
+    start, end = float(first), float(last if last is not None else first)
+    kind, size = step[:1], float(step[1:])
+    if not 0 < start <= end < math.inf or kind not in ("x", "+") or not size > (kind == "x"):
+        raise ValueError(step)
+    steps = math.log(end / start) / math.log(size) if kind == "x" else (end - start) / size
+    if steps > _MAX_ENERGIES:
+        raise ValueError(step)
+    numbers = range(math.floor(steps + 1e-9) + 1)
+    return [start * size**number if kind == "x" else start + number * size for number in numbers]
+
+
+def _models() -> Iterator[tuple[str, ModuleType]]:
+    """Name and module of every model in calogen.models, by name."""
+    package = import_module("calogen.models")
+    for found in pkgutil.iter_modules(package.__path__):
+        yield found.name, import_module(f"calogen.models.{found.name}")
+
+
+def _counts(name: str, module: ModuleType) -> list[dict[str, Any]]:
+    """Parameter counts of every network of every variant of a model."""
+    return [
+        {
+            "model": name,
+            "config": variant,
+            "network": label,
+            "trainable": sum(math.prod(variable.shape) for variable in network.trainable_variables),
+            "total": network.count_params(),
+        }
+        for variant, (config, geometry) in module.CONFIGS.items()
+        for label, network in module.build(config, geometry).items()
+    ]
+
+
+def _description(name: str, module: ModuleType) -> dict[str, Any]:
+    """Citation of a model and the source of every value, by variant."""
+    return {
+        "model": name,
+        "paper": str(module.PAPER),
+        "configs": {
+            variant: [asdict(source) for source in sources(config)] for variant, (config, _) in module.CONFIGS.items()
+        },
+    }
+
+
+def _count_text(counts: list[dict[str, Any]]) -> str:
+    lines = [f"{'model':20} {'config':20} {'network':12} {'trainable':>12} {'total':>12}"]
+    lines += ["{model:20} {config:20} {network:12} {trainable:12,} {total:12,}".format(**row) for row in counts]
+    return "\n".join(lines)
+
+
+def _description_text(described: dict[str, Any]) -> str:
+    lines = [f"{described['model']}: {described['paper']}"]
+    for variant, values in described["configs"].items():
+        lines += [f"  {variant}"]
+        lines += ["    {name} = {value!r}  [{kind}: {source}]".format(**value) for value in values]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Judging showers: observables, histograms, metrics; never Keras."""

@@ -1,0 +1,153 @@
+"""The frame of an experiment script: its command line, its run directories, their logs.
+
+def run(arguments: Arguments) -> None:
+    for seed in arguments.seeds:
+        with open_run("atlas_vae", arguments.preset, seed, arguments.runs) as run: ...
+
+if __name__ == "__main__":
+    execute(run, __doc__)
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from calogen.errors import CalogenError, ConfigError
+from calogen.files import directory_lock
+
+# smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
+PRESETS = ("smoke", "laptop", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What an experiment was asked for.
+
+    Args:
+        preset: one of `PRESETS`.
+        seeds: one run is trained for each.
+        runs: directory of all runs.
+        results: directory for the results JSON; None: beside the runs.
+    """
+
+    preset: str
+    seeds: tuple[int, ...]
+    runs: Path
+    results: Path | None = None
+
+    def results_path(self, paper: str) -> Path:
+        """Where the results JSON of a paper goes."""
+        return (self.results or self.runs / paper / self.preset) / f"{paper}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training with one seed, in a directory of its own; made by `open_run`.
+
+    Args:
+        directory: holds everything that the run writes.
+        preset, seed: what the run was asked for.
+    """
+
+    directory: Path
+    preset: str
+    seed: int
+    _start: float = field(default_factory=monotonic, repr=False)
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds since the run was opened, by this process."""
+        return monotonic() - self._start
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `log.jsonl`: time, event and JSON values."""
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | values)
+        path = self.directory / "log.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise CalogenError(f"cannot append to {path}: {error.strerror}") from error
+
+
+def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> Path:
+    """Directory of one run: `runs/<paper>/<preset>-seed<k>`.
+
+    Raises:
+        ConfigError: an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}. Received: {preset}")
+    return Path(runs) / paper / f"{preset}-seed{seed}"
+
+
+@contextmanager
+def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> Iterator[Run]:
+    """Hold the directory of one run, made if need be, and log how the run went.
+
+    Raises:
+        CalogenError: another process holds the directory, or it cannot be written.
+        ConfigError: an unknown preset.
+    """
+    directory = run_directory(paper, preset, seed, runs)
+    with directory_lock(directory):
+        run = Run(directory=directory, preset=preset, seed=seed)
+        run.log("started", preset=preset, seed=seed)
+        try:
+            yield run
+        except BaseException as error:
+            run.log("failed", error=f"{type(error).__name__}: {error}", wall_time=run.wall_time)
+            raise
+        run.log("finished", wall_time=run.wall_time)
+
+
+def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
+    """Read an experiment's command line.
+
+    Args:
+        description: the script's docstring, shown by `--help`.
+        arguments: the command line; None: this process's.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="laptop", help="how large a training (default: laptop)")
+    parser.add_argument("--smoke", action="store_const", const="smoke", dest="preset", help="short for --preset smoke")
+    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)")
+    parser.add_argument("--seed", type=_positive, metavar="K", help="train this one run only")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="where the results go (default: beside the runs)")
+    given = parser.parse_args(arguments)
+    seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
+    return Arguments(preset=given.preset, seeds=seeds, runs=given.runs, results=given.results)
+
+
+def execute(experiment: Callable[[Arguments], None], description: str | None) -> None:
+    """Run an experiment with the arguments of the command line; mendable faults end in one line and exit code 2."""
+    with clean_exit(Path(sys.argv[0]).stem):
+        experiment(parse_arguments(description or ""))
+
+
+@contextmanager
+def clean_exit(program: str) -> Iterator[None]:
+    """Turn a `CalogenError` into one line on stderr and exit code 2, an interrupt into exit code 130."""
+    try:
+        yield
+    except CalogenError as error:
+        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, is {text}")
+    return number

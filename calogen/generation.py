@@ -1,0 +1,221 @@
+"""From a trained run and incident energies to showers in MeV, and the files of a trained run.
+
+A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
+`history.json`. The network with an input named `latent` generates; its latent space is standard normal.
+"""
+
+import pkgutil
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from calogen import models
+from calogen.config import config_from_json, config_to_json
+from calogen.errors import CalogenError, DataFormatError
+from calogen.files import read_json, write_json
+from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
+from calogen.lwtnn.convert import convert
+from calogen.lwtnn.runtime import compile_forward
+from calogen.preprocessing import Chain
+from calogen.showers import Geometry, Showers
+from calogen.training.callbacks import save_network
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """Everything needed to generate showers, and how it was trained.
+
+    Args:
+        model: name of the module in `calogen.models`.
+        config: that module's configuration.
+        geometry: of the showers.
+        networks: by name.
+        transform: fitted.
+        history: one table of numbers per epoch.
+    """
+
+    model: str
+    config: Any
+    geometry: Geometry
+    networks: Mapping[str, keras.Model]
+    transform: Chain
+    history: list[dict[str, float]]
+
+    @property
+    def generator(self) -> keras.Model:
+        """The network that generates."""
+        found = [network for network in self.networks.values() if "latent" in network.input_names]
+        if len(found) != 1:
+            raise CalogenError(f"one network must have an input named 'latent'. Received: {len(found)} such networks")
+        return found[0]
+
+    @property
+    def latent_dim(self) -> int:
+        """Size `z` of the latent space."""
+        return int(next(tensor.shape[-1] for tensor in self.generator.inputs if tensor.name == "latent"))
+
+
+def generate(
+    run: TrainedRun | Path,
+    incident_energies: np.ndarray,
+    seed: int = 0,
+    conditions: Mapping[str, np.ndarray] | None = None,
+    batch_size: int = 10_000,
+) -> Showers:
+    """Generates one shower for each incident energy.
+
+    Args:
+        run: a trained run, or its folder.
+        incident_energies: `[n]`, MeV.
+        seed: of the latent space; the same seed gives the same showers.
+        conditions: what the model knows besides the energy, `[n]` each, by name.
+        batch_size: showers per call of the network: it bounds the memory.
+
+    Raises:
+        DataFormatError: no trained run there, or incident energies that are not above 0.
+    """
+    run = run if isinstance(run, TrainedRun) else load_run(run)
+    incident_energies = np.asarray(incident_energies)
+    if incident_energies.ndim != 1 or not len(incident_energies) or not (incident_energies > 0).all():
+        raise DataFormatError(
+            "incident_energies must be a vector of energies above 0 MeV. "
+            f"Received: shape {list(incident_energies.shape)}, {incident_energies.ravel()[:3]} ..."
+        )
+    latent = draw_latent(run, len(incident_energies), seed)
+    condition = run.transform.condition(incident_energies, conditions)
+    parts = [
+        run.generator({"latent": latent[start:stop], "condition": condition[start:stop]}).numpy()
+        for start, stop in _blocks(len(latent), batch_size)
+    ]
+    showers = run.transform.inverse(np.concatenate(parts), incident_energies, run.geometry)
+    return replace(showers, conditions=conditions or {}, attributes={"model": run.model, "seed": seed})
+
+
+def draw_latent(run: TrainedRun, num_showers: int, seed: int) -> np.ndarray:
+    """Gives the points of the latent space for `num_showers` showers, `[n, z]`, standard normal."""
+    return np.random.default_rng(seed).standard_normal((num_showers, run.latent_dim), np.float32)
+
+
+def compile_one_shower(run: TrainedRun) -> Callable[[float, np.ndarray], np.ndarray]:
+    """Makes a fast function for one shower at a time, without TensorFlow.
+
+    Returns:
+        a function that takes an incident energy, MeV, and a point of the latent space `[z]` and gives energies `[v]`,
+        MeV: what `generate` gives, to rounding. It owns buffers: a thread needs its own.
+    """
+    forward = compile_forward(convert(run.generator, ["latent", "condition"]))
+    transform, inputs = run.transform, np.empty(run.latent_dim + run.transform.condition_dim, np.float32)
+
+    def one_shower(incident_energy: float, latent: np.ndarray) -> np.ndarray:
+        energy = np.array([incident_energy])
+        inputs[: len(latent)] = latent
+        inputs[len(latent) :] = transform.condition(energy)[0]
+        return transform.energies(forward(inputs)[None], energy)[0]
+
+    return one_shower
+
+
+def seconds_per_call(call: Callable[[], object], repeats: int = 200) -> float:
+    """Median duration of a call, after one that does not count."""
+    call()
+    durations = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - start)
+    return float(np.median(durations))
+
+
+def save_run(directory: Path, run: TrainedRun) -> None:
+    """Writes a trained run; `config.json` comes last and marks it as whole."""
+    for name, network in run.networks.items():
+        save_network(network, directory / f"{name}.keras")
+    write_json(directory / "transform.json", run.transform.to_json())
+    write_json(directory / "history.json", run.history)
+    description = {
+        "model": run.model,
+        "config": config_to_json(run.config),
+        "geometry": geometry_to_json(run.geometry),
+        "networks": sorted(run.networks),
+    }
+    write_json(directory / "config.json", description)
+
+
+def load_run(directory: Path) -> TrainedRun:
+    """Reads a trained run.
+
+    Raises:
+        DataFormatError: there is none, or one of its files is damaged.
+    """
+    if not (directory / "config.json").is_file():
+        raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
+    about = read_json(directory / "config.json")
+    module = model_module(about["model"])
+    config_class = type(next(iter(module.CONFIGS.values()))[0])
+    return TrainedRun(
+        about["model"],
+        config_from_json(config_class, about["config"]),
+        geometry_from_json(about["geometry"]),
+        {name: load_network(directory / f"{name}.keras") for name in about["networks"]},
+        Chain.from_json(read_json(directory / "transform.json")),
+        read_json(directory / "history.json"),
+    )
+
+
+def load_network(path: Path) -> keras.Model:
+    """Reads a `.keras` file; nothing in it is executed.
+
+    Raises:
+        DataFormatError: missing or damaged.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise DataFormatError(f"{path} must be a Keras model file. Received: {reason}") from error
+
+
+def model_module(name: str) -> Any:
+    """Gives the module of a model.
+
+    Raises:
+        DataFormatError: `calogen.models` has no such module.
+    """
+    known = [found.name for found in pkgutil.iter_modules(models.__path__)]
+    if name not in known:
+        raise DataFormatError(f"model must be one of {', '.join(known)}. Received: {name!r}")
+    return import_module(f"calogen.models.{name}")
+
+
+def geometry_to_json(geometry: Geometry) -> dict[str, Any]:
+    """Plain tables and lists; `geometry_from_json` gives the same geometry back."""
+    layers = [asdict(layer) for layer in geometry.layers]
+    return {"kind": type(geometry).__name__, "name": geometry.name, "layers": layers}
+
+
+def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
+    """Gives the geometry that `geometry_to_json` described.
+
+    Raises:
+        DataFormatError: an unknown kind, or layers that do not fit it.
+    """
+    try:
+        if value["kind"] == "CellGrid":
+            return CellGrid(value["name"], tuple(CellLayer(**layer) for layer in value["layers"]))
+        if value["kind"] == "VoxelGeometry":
+            layers = (VoxelLayer(**{**layer, "r_edges": tuple(layer["r_edges"])}) for layer in value["layers"])
+            return VoxelGeometry(value["name"], tuple(layers))
+    except (KeyError, TypeError) as error:
+        raise DataFormatError(f"a geometry needs kind, name and layers. Received: {error!r}") from error
+    raise DataFormatError(f"a geometry's kind must be CellGrid or VoxelGeometry. Received: {value['kind']!r}")
+
+
+def _blocks(total: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, total)) for start in range(0, total, size)]

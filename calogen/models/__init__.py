@@ -1,0 +1,1 @@
+"""One file per paper's model, and nothing else."""

@@ -1,0 +1,180 @@
+"""VAE: photon showers in 276 cells of the barrel of the ATLAS electromagnetic calorimeter, 1 to 262 GeV.
+
+Reference: arXiv:2210.06204, "Variational Autoencoders" and "Data Reparametrisation"; architecture in Fig. 3.
+
+Differences from the paper: what is not stated (batch size, learning rate, weight of the divergence, encoding of the
+photon energy, floor of the feature weights, start of the output bias) is `assumed` below, with the reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import keras
+import numpy as np
+
+from calogen.config import Paper, assumed, paper, require
+from calogen.geometry import CellGrid
+from calogen.losses import inverse_spread
+from calogen.preprocessing import AbsoluteEnergies, Chain, Encoding, LayerFractions, LinearEnergy, LogEnergy, Step
+from calogen.provenance import seed_streams, stream_seed
+from calogen.training.vae import Vae
+from calogen.windows import ATLAS_VAE_WINDOW
+
+PAPER = Paper(
+    title="Deep generative models for fast photon shower simulation in ATLAS",
+    authors="ATLAS Collaboration",
+    journal="Comput. Softw. Big Sci. 8 (2024) 7",
+    arxiv="2210.06204",
+    url="https://doi.org/10.1007/s41781-023-00106-9",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasVaeConfig:
+    """Everything that defines the model and its training, with its sources."""
+
+    latent_dim: int = paper(5, "Fig. 3")
+    encoder_units: tuple[int, ...] = paper((281, 500, 100, 50), "Fig. 3")
+    decoder_units: tuple[int, ...] = paper((50, 100, 500, 281), "Fig. 3")
+    hidden_activation: str = paper("tanh", "Fig. 3")
+    output_activation: str = paper("sigmoid", "Fig. 3")
+    inputs: str = paper("fractions", "Data Reparametrisation; 'absolute' is what it replaced")
+    absolute_constant: float = assumed(262_144.0, "not stated; MeV, the highest training energy: cells stay below 1")
+    response_scale: float = paper(1.0, "Data Reparametrisation: total over photon energy, nothing else")
+    renormalise: bool = assumed(False, "not stated whether decoded fractions are made to sum to one; both are measured")
+    condition: str = assumed("log", "not stated; nine energies that double come out equidistant")
+    feature_weights: str = paper("inverse_spread", "Data Reparametrisation: 1 / standard deviation; 'equal' to compare")
+    spread_floor: float = assumed(1e-4, "not stated; 1 / standard deviation diverges for cells that are always empty")
+    output_bias: str = assumed("mean", "not stated; with 'zero' the encoder dies in the first epoch")
+    kl_weight: float = assumed(1e-4, "only '(0, 1]' is stated; above 1e-2 the posterior collapses")
+    optimizer: str = paper("adam", "Variational Autoencoders")
+    learning_rate: float = assumed(1e-3, "not stated; Adam's usual value")
+    batch_size: int = assumed(100, "not stated ('mini-batch')")
+    epochs: int = paper(1000, "Variational Autoencoders")
+    keep: str = paper("best", "Challenges: the epoch with the smallest objective is the best")
+    validation_fraction: float = assumed(0.1, "not stated")
+    seed: int = assumed(0, "ours")
+
+    def __post_init__(self) -> None:
+        choices = {
+            "inputs": ("fractions", "absolute"),
+            "condition": ("log", "linear"),
+            "feature_weights": ("inverse_spread", "equal"),
+            "output_bias": ("mean", "zero"),
+            "keep": ("best", "last"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
+        numbers = ("absolute_constant", "response_scale", "spread_floor", "learning_rate")
+        for name in ("latent_dim", "batch_size", "epochs", *numbers):
+            require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        units = (*self.encoder_units, *self.decoder_units)
+        require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
+        require(0 <= self.kl_weight <= 1, f"kl_weight must be 0..1. Received: {self.kl_weight}")
+        fraction = self.validation_fraction
+        require(0 < fraction < 1, f"validation_fraction must be above 0 and below 1. Received: {fraction}")
+
+
+def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
+    """Gives the transform, not yet fitted: 276 cells -> 281 fractions, and the photon energy as the condition."""
+    sizes = tuple(layer.size for layer in geometry.layers)
+    step: Step = LayerFractions(sizes, config.response_scale, config.renormalise)
+    if config.inputs == "absolute":
+        step = AbsoluteEnergies(config.absolute_constant)
+    encoding: Encoding = LogEnergy() if config.condition == "log" else LinearEnergy()
+    return Chain((step,), (encoding,))
+
+
+def build_encoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
+    """Gives the left half of Fig. 3.
+
+    Input shape:
+        `shower` `[b, f]`, `condition` `[b, 1]`.
+
+    Output shape:
+        `mean` and `log_variance`, `[b, z]`.
+    """
+    seeds = _seeds(config, "encoder")
+    shower = keras.Input((_num_features(config, geometry),), name="shower")
+    condition = keras.Input((1,), name="condition")
+    hidden = _hidden_layers([shower, condition], config.encoder_units, config, seeds)
+    mean = keras.layers.Dense(config.latent_dim, kernel_initializer=_glorot(seeds), name="mean")(hidden)
+    log_variance = keras.layers.Dense(config.latent_dim, kernel_initializer=_glorot(seeds), name="log_variance")(hidden)
+    outputs = {"mean": mean, "log_variance": log_variance}
+    return keras.Model({"shower": shower, "condition": condition}, outputs, name="encoder")
+
+
+def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
+    """Gives the right half of Fig. 3.
+
+    Input shape:
+        `latent` `[b, z]`, `condition` `[b, 1]`.
+
+    Output shape:
+        `[b, f]` in 0..1.
+    """
+    seeds = _seeds(config, "decoder")
+    latent = keras.Input((config.latent_dim,), name="latent")
+    condition = keras.Input((1,), name="condition")
+    hidden = _hidden_layers([latent, condition], config.decoder_units, config, seeds)
+    output = keras.layers.Dense(
+        _num_features(config, geometry), config.output_activation, kernel_initializer=_glorot(seeds), name="shower"
+    )(hidden)
+    return keras.Model({"latent": latent, "condition": condition}, output, name="decoder")
+
+
+def build(config: AtlasVaeConfig, geometry: CellGrid) -> dict[str, keras.Model]:
+    """Gives the networks; the decoder generates."""
+    return {"encoder": build_encoder(config, geometry), "decoder": build_decoder(config, geometry)}
+
+
+def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], features: np.ndarray) -> Vae:
+    """Gives the compiled model that trains the networks.
+
+    Args:
+        config: loss and optimizer.
+        networks: from `build`; the decoder's output bias is set here.
+        features: of all training showers, `[n, f]`.
+    """
+    decoder = networks["decoder"]
+    if config.output_bias == "mean":
+        mean = np.clip(features.mean(axis=0, dtype=np.float64), 1e-6, 1 - 1e-6)
+        decoder.get_layer("shower").bias.assign(np.log(mean / (1 - mean)))
+    weights = np.ones(features.shape[1], np.float32)
+    if config.feature_weights == "inverse_spread":
+        weights, _ = inverse_spread(features, config.spread_floor)
+    seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
+    trainer = Vae(networks["encoder"], decoder, weights, config.kl_weight, seed)
+    trainer.compile(keras.optimizers.get({"class_name": config.optimizer, "config": {}}))
+    trainer.optimizer.learning_rate = config.learning_rate
+    return trainer
+
+
+CONFIGS: dict[str, tuple[AtlasVaeConfig, CellGrid]] = {
+    "paper": (AtlasVaeConfig(), ATLAS_VAE_WINDOW),
+    "absolute": (AtlasVaeConfig(inputs="absolute"), ATLAS_VAE_WINDOW),
+}
+
+
+def _num_features(config: AtlasVaeConfig, geometry: CellGrid) -> int:
+    return geometry.size + (len(geometry.layers) + 1 if config.inputs == "fractions" else 0)
+
+
+def _hidden_layers(
+    inputs: list[keras.KerasTensor], units: tuple[int, ...], config: AtlasVaeConfig, seeds: Iterator[int]
+) -> keras.KerasTensor:
+    hidden = keras.layers.Concatenate()(inputs)
+    for width in units:
+        hidden = keras.layers.Dense(width, config.hidden_activation, kernel_initializer=_glorot(seeds))(hidden)
+    return hidden
+
+
+def _seeds(config: AtlasVaeConfig, name: str) -> Iterator[int]:
+    """Seeds of a network's layers, one after another."""
+    return count(stream_seed(seed_streams(config.seed, name)[name]))
+
+
+def _glorot(seeds: Iterator[int]) -> keras.initializers.Initializer:
+    return keras.initializers.GlorotUniform(seed=next(seeds))

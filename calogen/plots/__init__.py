@@ -1,0 +1,1 @@
+"""Drawing finished histograms and profiles; only scripts and the report write files."""

@@ -1,0 +1,153 @@
+"""Distributions, and response against energy, with ratio panels: finished histograms in, artists or figures out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from calogen.evaluation.comparison import ObservableComparison, ResponseCurve
+from calogen.evaluation.histograms import Histogram
+from calogen.evaluation.metrics import Value
+from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
+from calogen.units import GeV
+
+RATIO_RANGE = (0.4, 1.6)
+_REFERENCE_LABEL = "Geant4"
+
+
+def draw_comparison(
+    ax: Axes, ratio_ax: Axes, reference: Histogram, generated: Mapping[str, Histogram]
+) -> dict[str, list[Drawn]]:
+    """Draw the share of showers per bin, and below it generated / reference.
+
+    The reference is drawn as black markers with statistical errors, generated samples as lines with hatched bands.
+    Underflow and overflow are in the first and the last bin; arrows in the ratio stand for points outside its range.
+
+    Args:
+        ax, ratio_ax: where to draw.
+        reference: histogram of the reference sample.
+        generated: histograms with the same edges, by label.
+
+    Returns:
+        The artists by label; the last ones of each are those of the ratio.
+
+    Source: captions of Figs. 5-8 of arXiv:2210.06204.
+    """
+    edges, centres = reference.edges, (reference.edges[1:] + reference.edges[:-1]) / 2
+    expected, uncertainty = reference.fractions, reference.errors
+    marks: dict[str, Any] = {"color": REFERENCE_COLOUR, "linestyle": "none", "zorder": 3, "markersize": 3.5}
+    artists: dict[str, list[Drawn]] = {
+        _REFERENCE_LABEL: [
+            ax.errorbar(centres, expected, uncertainty, marker="o", label=_REFERENCE_LABEL, **marks),
+            ratio_ax.errorbar(centres, _divide(expected, expected), _divide(uncertainty, expected), **marks),
+        ]
+    }
+    for label, look in sample_styles(list(generated)).items():
+        values, errors = generated[label].fractions, generated[label].errors
+        ratio, ratio_errors = _divide(values, expected), _divide(errors, expected)
+        artists[label] = [
+            ax.stairs(values, edges, label=label, **look),
+            _band(ax, edges, values, errors, look["color"]),
+            ratio_ax.stairs(ratio, edges, baseline=None, **look),
+            _band(ratio_ax, edges, ratio, ratio_errors, look["color"]),
+            *_draw_arrows(ratio_ax, centres, ratio, look["color"]),
+        ]
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None), ylabel="Share of showers / bin")
+    _finish_ratio(ratio_ax)
+    return artists
+
+
+def draw_observables(comparisons: Sequence[ObservableComparison], note: str = "") -> Figure:
+    """A figure with one panel per comparison, e.g. one observable at three energies (Fig. 6) or four layers (Fig. 5).
+
+    Args:
+        comparisons: what to draw, in order.
+        note: small print at the bottom, e.g. "Geant4 with data-free models, simplified stack, noise-free".
+    """
+    with style():
+        figure, panels = build_figure(len(comparisons), (3, 1), note)
+        for (ax, ratio_ax), item in zip(panels, comparisons, strict=True):
+            artists = draw_comparison(ax, ratio_ax, item.reference, item.generated)
+            ratio_ax.set_xlabel(item.observable.axis_label)
+            ax.set_title(_title(item))
+            ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
+            ax.legend([drawn[0] for drawn in artists.values()], list(artists), ncols=2, loc="upper left")
+    return figure
+
+
+def draw_response(reference: ResponseCurve, generated: Mapping[str, ResponseCurve], note: str = "") -> Figure:
+    """Mean response (bars: its spread) and resolution against incident energy, each with generated / reference.
+
+    Source: Fig. 9a of arXiv:2210.06204; the resolution's panel is ours.
+    """
+    with style():
+        figure, panels = build_figure(2, (3, 1), note)
+        for (ax, ratio_ax), quantity in zip(panels, ("mean", "resolution"), strict=True):
+            for position, (label, curve) in enumerate({_REFERENCE_LABEL: reference, **generated}.items()):
+                look = {"color": REFERENCE_COLOUR} if position == 0 else {**sample_styles(list(generated))[label]}
+                look.pop("linestyle", None)
+                shifted = curve.energies / GeV * 1.06 ** (position - len(generated) / 2)
+                bars = curve.spread if quantity == "mean" else curve.resolution
+                values = np.array([item.value for item in getattr(curve, quantity)])
+                errors = [item.value if quantity == "mean" else item.error for item in bars]
+                marks: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "label": label, **look}
+                ax.errorbar(shifted, values, errors, **marks)
+                ratios = _ratios(getattr(curve, quantity), getattr(reference, quantity), curve, reference)
+                ratio_ax.errorbar(shifted, [r.value for r in ratios], [r.error for r in ratios], **marks)
+            ax.set_ylabel("E / E$_{true}$ (bars: spread)" if quantity == "mean" else r"Resolution $\sigma_E/\bar E$")
+            ratio_ax.set(xscale="log", xlabel="True photon energy [GeV]", ylabel="ratio to Geant4")
+            ratio_ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+            ax.legend()
+        panels[0][0].set_title("Fig. 9a")
+        panels[1][0].set_yscale("log")
+    return figure
+
+
+def _title(item: ObservableComparison) -> str:
+    energy = f"{item.incident_energy / GeV:.3g} GeV"
+    number = item.observable.figures.get(item.incident_energy)
+    if not number:
+        return energy
+    return f"{energy} (Fig. {number}{', noise-free here' if number in item.observable.noise_free else ''})"
+
+
+def _band(ax: Axes, edges: np.ndarray, values: np.ndarray, errors: np.ndarray, colour: str) -> Drawn:
+    low, high = (np.append(bound, bound[-1]) for bound in (values - errors, values + errors))
+    look: dict[str, Any] = {"facecolor": "none", "edgecolor": colour, "hatch": "////", "linewidth": 0, "alpha": 0.6}
+    return ax.fill_between(edges, low, high, step="post", **look)
+
+
+def _draw_arrows(ax: Axes, centres: np.ndarray, ratio: np.ndarray, colour: str) -> list[Drawn]:
+    """Arrows at the top and bottom of the ratio for points outside its range."""
+    artists: list[Drawn] = []
+    low, high = RATIO_RANGE
+    margin = 0.06 * (high - low)
+    for outside, height, marker in ((ratio > high, high - margin, "^"), (ratio < low, low + margin, "v")):
+        artists += ax.plot(centres[outside], np.full(outside.sum(), height), marker, color=colour, markersize=4)
+    return artists
+
+
+def _finish_ratio(ax: Axes) -> None:
+    ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    ax.set(ylim=RATIO_RANGE, ylabel="ratio to\nGeant4")
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient, NaN (drawn as nothing) where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
+
+
+def _ratios(
+    values: Sequence[Value], expected: Sequence[Value], curve: ResponseCurve, reference: ResponseCurve
+) -> list[Value]:
+    """Values / the reference's at the same energy, with the errors of both; NaN where the reference has none."""
+    known = dict(zip(reference.energies, expected, strict=True))
+    missing = Value(np.nan, np.nan)
+    ratios = []
+    for energy, value in zip(curve.energies, values, strict=True):
+        other = known.get(energy, missing)
+        error = 0.0 if value is other else np.hypot(value.error, value.value / other.value * other.error) / other.value
+        ratios.append(Value(value.value / other.value, float(error)))
+    return ratios

@@ -1,0 +1,100 @@
+"""The average shower: its profile in eta and phi layer by layer, and its cells as images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from calogen.evaluation.comparison import AverageShower
+from calogen.evaluation.histograms import Profile
+from calogen.evaluation.observables import Axis
+from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
+from calogen.units import GeV
+
+_LABELS = {"eta": r"$\Delta\eta$ from the impact cell", "phi": r"$\Delta\phi$ from the impact cell [rad]"}
+RATIO_RANGE = (0.5, 1.5)
+_AXES: tuple[Axis, ...] = ("eta", "phi")
+
+
+def draw_profile(
+    ax: Axes, ratio_ax: Axes, reference: Profile, generated: Mapping[str, Profile], label: str = "Geant4"
+) -> dict[str, list[Drawn]]:
+    """Draw average energies along an axis, and below them generated / reference; errors are those of the means.
+
+    Args:
+        ax, ratio_ax: where to draw; `ax` gets a logarithmic scale.
+        reference: profile of the reference sample.
+        generated: profiles with the same edges, by label.
+        label: what to call the reference.
+
+    Returns:
+        The artists by label: of the profile, then of the ratio.
+    """
+    centres = (reference.edges[1:] + reference.edges[:-1]) / 2
+    filled = reference.mean > 0
+    base = np.where(filled, reference.mean, np.nan)
+    looks: dict[str, dict[str, Any]] = {
+        label: {"color": REFERENCE_COLOUR, "marker": "o", "markersize": 3, "linestyle": "none"}
+    }
+    looks |= sample_styles(list(generated))
+    artists: dict[str, list[Drawn]] = {}
+    for name, profile in {label: reference, **generated}.items():
+        artists[name] = [
+            axes.errorbar(
+                centres, profile.mean / scale, profile.error / scale, elinewidth=0.8, label=name, **looks[name]
+            )
+            for axes, scale in ((ax, np.ones_like(base)), (ratio_ax, base))
+        ]
+    ax.set(yscale="log", ylabel="Mean energy [MeV]")
+    if filled.any():
+        ax.set_ylim(0.3 * reference.mean[filled].min(), 5 * reference.mean.max())
+    ratio_ax.set(ylim=RATIO_RANGE, ylabel="ratio to\nGeant4", xlim=(reference.edges[0], reference.edges[-1]))
+    ratio_ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    return artists
+
+
+def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figure:
+    """A figure of the average shower: one column per layer, eta above phi, each with its ratio.
+
+    Args:
+        layers: the layers at one energy (`Comparison.average`); the first sample is the reference.
+        note: small print at the bottom.
+
+    Source: ours; Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001) around the impact cell.
+    """
+    with style():
+        figure, panels = build_figure(2 * len(layers), (3, 1), note)
+        for position, (ax, ratio_ax) in enumerate(panels):
+            layer, axis = layers[position % len(layers)], _AXES[position // len(layers)]
+            profiles = {label: of_sample[axis] for label, of_sample in layer.profiles.items()}
+            label, *others = profiles
+            draw_profile(ax, ratio_ax, profiles[label], {name: profiles[name] for name in others}, label)
+            ax.set_title(f"{layer.layer}, {layer.incident_energy / GeV:.3g} GeV")
+            ratio_ax.set_xlabel(_LABELS[axis])
+            if position == 0:
+                ax.legend()
+    return figure
+
+
+def draw_average_cells(layers: Sequence[AverageShower], note: str = "") -> Figure:
+    """A figure of the average energy of every cell: one column per layer, one row per sample, one colour scale each."""
+    samples = list(layers[0].cells)
+    with style():
+        figure, panels = build_figure(len(layers), [1.0] * len(samples), note)
+        for column, layer in zip(panels, layers, strict=True):
+            brightest = max(float(layer.cells[samples[0]].max()), 1e-3)
+            norm = LogNorm(1e-4 * brightest, brightest)
+            for ax, sample in zip(column, samples, strict=True):
+                profiles = layer.profiles[samples[0]]
+                image = ax.pcolormesh(
+                    profiles["eta"].edges, profiles["phi"].edges, layer.cells[sample].T, norm=norm, cmap="viridis"
+                )
+                ax.set_facecolor("black")
+                ax.set_title(f"{layer.layer}, {sample}", fontsize=9)
+                ax.set_ylabel(r"$\Delta\phi$")
+            column[-1].set_xlabel(r"$\Delta\eta$")
+            column[0].figure.colorbar(image, ax=column, label="Mean energy [MeV]")
+    return figure

@@ -1,0 +1,90 @@
+"""The look of all figures: sizes, colours, the note; figures are made without pyplot, so no state is shared."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import Container
+from matplotlib.figure import Figure
+
+from calogen.files import atomic_path
+
+Drawn = Artist | Container
+
+REFERENCE_COLOUR = "black"
+_COLOURS = ("#d62728", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
+_LINE_STYLES = ("-", "--", "-.", ":")
+_PANEL_WIDTH, _PANEL_HEIGHT = 4.2, 3.9
+_RC: dict[str, Any] = {
+    "font.size": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.4,
+    "hatch.linewidth": 0.5,
+    "figure.dpi": 110,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.use_mathtext": True,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The house's matplotlib settings, for the figures made inside the block."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for name, value in _RC.items():
+            mpl.rcParams[name] = value  # type: ignore[index]
+        yield
+
+
+def sample_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and line style of each generated sample; the first is a solid red line, as in ATLAS's papers."""
+    return {
+        label: {"color": colour, "linestyle": line}
+        for label, colour, line in zip(labels, cycle(_COLOURS), cycle(_LINE_STYLES), strict=False)
+    }
+
+
+def build_figure(num_panels: int, rows_per_panel: Sequence[float], note: str) -> tuple[Figure, list[list[Axes]]]:
+    """A row of panels, each a stack of axes that share the horizontal axis.
+
+    Args:
+        num_panels: number of panels; more than four go into two rows.
+        rows_per_panel: relative heights of a panel's axes, e.g. (3, 1) for a ratio below.
+        note: small print at the bottom (which simulation, with or without noise).
+
+    Returns:
+        The figure, and the axes `[panel][row]`.
+    """
+    columns = num_panels if num_panels <= 4 else -(-num_panels // 2)
+    rows = -(-num_panels // columns)
+    figure = Figure(figsize=(columns * _PANEL_WIDTH, rows * _PANEL_HEIGHT + 0.35), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subfigures(rows, columns, squeeze=False)
+    panels: list[list[Axes]] = []
+    for part in grid.flat[:num_panels]:
+        axes = part.subplots(len(rows_per_panel), 1, sharex=True, squeeze=False, height_ratios=rows_per_panel)
+        panels.append(list(axes[:, 0]))
+    figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
+    return figure, panels
+
+
+def write_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure whole or not at all; the suffix says how (png, pdf, svg)."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=150)

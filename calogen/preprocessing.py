@@ -1,0 +1,270 @@
+"""Invertible transforms between showers and network features, in NumPy: fitted on training showers only, kept as JSON.
+
+A step turns `[n, v]` energies (or the previous step's values) into features and back; an encoding turns the incident
+energies, or another condition of the showers, into columns of the network's condition. A `Chain` holds both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from calogen.errors import ConfigError, DataFormatError
+from calogen.showers import Geometry, Showers
+
+
+class Step:
+    """An invertible transform of one array; steps without fitted constants inherit `fit`."""
+
+    def fit(self, values: np.ndarray, incident_energies: np.ndarray) -> Self:
+        """Gives the step with its constants taken from training values `[n, v]`."""
+        return self
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives features `[n, f]`, float64, for values `[n, v]` and incident energies `[n]`, MeV."""
+        raise NotImplementedError
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives values `[n, v]` for features `[n, f]`; energies are never negative."""
+        raise NotImplementedError
+
+
+class Encoding:
+    """A map from what is known about a shower to `dim` columns of the condition."""
+
+    dim = 1
+
+    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
+        """Gives the encoding with its constants taken from training showers."""
+        return self
+
+    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Gives `[n, dim]` for incident energies `[n]`, MeV, and further conditions `[n]` by name."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class LayerFractions(Step):
+    """Energies as cell / layer (v), layer / total (l) and total / incident energy (1): `[n, v + l + 1]`.
+
+    Empty layers and empty showers give zeros and come back as zeros. Decoded features need not be consistent: as in
+    the paper they are multiplied as they are, unless `renormalise` makes the fractions of every layer, and those of
+    the layers, sum to one first.
+
+    Args:
+        layer_sizes: number of cells of each layer, in the order of the vector.
+        response_scale: factor on total / incident energy; 0.5 lets a sigmoid reach responses up to 2.
+        renormalise: whether `inverse` makes fractions sum to one.
+
+    Source: arXiv:2210.06204, "Data Reparametrisation"; the scale and the renormalisation are ours.
+    """
+
+    layer_sizes: tuple[int, ...]
+    response_scale: float = 1.0
+    renormalise: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_sizes", tuple(self.layer_sizes))
+        if not self.layer_sizes or min(self.layer_sizes) < 1 or not 0 < self.response_scale < np.inf:
+            raise ConfigError(
+                "LayerFractions needs layer sizes of at least 1 and a response_scale above 0. "
+                f"Received: {self.layer_sizes}, {self.response_scale}"
+            )
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives `[n, v + l + 1]` fractions, float64, for energies `[n, v]` and incident energies `[n]`, MeV."""
+        _require_columns(values, sum(self.layer_sizes), "energies of LayerFractions")
+        values = values.astype(np.float64)
+        layers = self._layer_sums(values)
+        totals = layers.sum(axis=1, keepdims=True)
+        cells = _ratio(values, self._per_cell(layers))
+        response = self.response_scale * totals / incident_energies[:, None]
+        return np.concatenate([cells, _ratio(layers, totals), response], axis=1)
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV, for features `[n, v + l + 1]`."""
+        num_cells, num_layers = sum(self.layer_sizes), len(self.layer_sizes)
+        _require_columns(features, num_cells + num_layers + 1, "features of LayerFractions")
+        features = np.maximum(features, 0.0)
+        cells, layers, response = np.split(features, [num_cells, num_cells + num_layers], axis=1)
+        if self.renormalise:
+            cells = _ratio(cells, self._per_cell(self._layer_sums(cells)))
+            layers = _ratio(layers, layers.sum(axis=1, keepdims=True))
+        layers = layers * (response * incident_energies[:, None] / self.response_scale)
+        return cells * self._per_cell(layers.astype(features.dtype))
+
+    def _layer_sums(self, cells: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(cells, np.cumsum((0, *self.layer_sizes[:-1])), axis=1)
+
+    def _per_cell(self, layers: np.ndarray) -> np.ndarray:
+        return np.repeat(layers, self.layer_sizes, axis=1)
+
+
+@dataclass(frozen=True)
+class AbsoluteEnergies(Step):
+    """Energies over one constant: what the paper says does not work, kept to show it.
+
+    Args:
+        constant: MeV.
+
+    Source: arXiv:2210.06204, "Data Reparametrisation" (the inputs it replaced); the constant is ours.
+    """
+
+    constant: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.constant < np.inf:
+            raise ConfigError(f"AbsoluteEnergies needs a constant above 0 MeV. Received: {self.constant}")
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]` over the constant, float64."""
+        return values.astype(np.float64) / self.constant
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV."""
+        return np.maximum(features, 0.0) * self.constant
+
+
+@dataclass(frozen=True)
+class LogEnergy(Encoding):
+    """Logarithm of the incident energy, 0 at the lowest and 1 at the highest energy of the training showers.
+
+    Args:
+        lowest, highest: MeV; 0 until fitted.
+    """
+
+    lowest: float = 0.0
+    highest: float = 0.0
+
+    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
+        """Takes the range from the training showers; one single energy gets a range of a factor e."""
+        lowest, highest = float(incident_energies.min()), float(incident_energies.max())
+        return replace(self, lowest=lowest, highest=highest if highest > lowest else lowest * float(np.e))
+
+    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
+        _require_fitted(self, self.highest)
+        return np.log(incident_energies[:, None] / self.lowest) / np.log(self.highest / self.lowest)
+
+
+@dataclass(frozen=True)
+class LinearEnergy(Encoding):
+    """Incident energy over the highest one of the training showers.
+
+    Args:
+        highest: MeV; 0 until fitted.
+    """
+
+    highest: float = 0.0
+
+    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
+        """Takes the highest energy of the training showers."""
+        return replace(self, highest=float(incident_energies.max()))
+
+    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Gives `[n, 1]`."""
+        _require_fitted(self, self.highest)
+        return incident_energies[:, None] / self.highest
+
+
+# The only names that a transform's JSON may hold.
+_KINDS: tuple[type, ...] = (LayerFractions, AbsoluteEnergies, LogEnergy, LinearEnergy)
+_CLASSES = {kind.__name__: kind for kind in _KINDS}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Everything between showers and a network: steps applied in order, and the encodings of the condition.
+
+    Args:
+        steps: from energies to features; `inverse` runs them backwards.
+        encodings: their columns, one after another, are the condition.
+    """
+
+    steps: tuple[Step, ...]
+    encodings: tuple[Encoding, ...] = ()
+
+    @property
+    def condition_dim(self) -> int:
+        """Width `c` of the condition."""
+        return sum(encoding.dim for encoding in self.encodings)
+
+    def fit(self, showers: Showers) -> "Chain":
+        """Gives the chain with all constants taken from training showers."""
+        values, steps = showers.energies, []
+        for step in self.steps:
+            steps.append(step.fit(values, showers.incident_energies))
+            values = steps[-1].forward(values, showers.incident_energies)
+        encodings = tuple(item.fit(showers.incident_energies, showers.conditions) for item in self.encodings)
+        return Chain(tuple(steps), encodings)
+
+    def forward(self, showers: Showers) -> np.ndarray:
+        """Gives the features `[n, f]`, float32."""
+        values = showers.energies
+        for step in self.steps:
+            values = step.forward(values, showers.incident_energies)
+        return values.astype(np.float32)
+
+    def condition(
+        self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Gives the condition `[n, c]`, float32, for incident energies `[n]`, MeV."""
+        incident_energies = incident_energies.astype(np.float64)
+        columns = [encoding.forward(incident_energies, conditions or {}) for encoding in self.encodings]
+        return np.concatenate([*columns, np.empty((len(incident_energies), 0))], axis=1).astype(np.float32)
+
+    def energies(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV, for features `[n, f]` and incident energies `[n]`, MeV."""
+        values = features
+        for step in reversed(self.steps):
+            values = step.inverse(values, incident_energies)
+        return values
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray, geometry: Geometry) -> Showers:
+        """Gives the showers, float32 MeV, of features `[n, f]`."""
+        return Showers(geometry, incident_energies, self.energies(features, incident_energies).astype(np.float32))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain tables and lists; `from_json` gives the same chain back."""
+        return {
+            name: [{"name": type(part).__name__, **asdict(part)} for part in parts]  # type: ignore[call-overload]
+            for name, parts in (("steps", self.steps), ("encodings", self.encodings))
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Chain":
+        """Builds the chain that `to_json` described.
+
+        Raises:
+            DataFormatError: an unknown step, or arguments that it does not have.
+        """
+        try:
+            parts = {name: tuple(_part(item) for item in value[name]) for name in ("steps", "encodings")}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataFormatError(f"a transform needs known steps and encodings. Received: {error!r}") from error
+        return cls(**parts)
+
+
+def _part(item: Mapping[str, Any]) -> Any:
+    arguments = dict(item)
+    name = arguments.pop("name")
+    if name not in _CLASSES:
+        raise DataFormatError(f"a transform may hold {sorted(_CLASSES)}. Received: {name!r}")
+    return _CLASSES[name](**arguments)
+
+
+def _ratio(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Gives parts / whole, and 0 where the whole is 0."""
+    whole = np.broadcast_to(whole, parts.shape)
+    return np.divide(parts, whole, out=np.zeros_like(parts), where=whole > 0)
+
+
+def _require_columns(values: np.ndarray, columns: int, what: str) -> None:
+    if values.ndim != 2 or values.shape[1] != columns:
+        raise DataFormatError(f"{what} must have shape [n, {columns}]. Received: {list(values.shape)}")
+
+
+def _require_fitted(encoding: Encoding, constant: float) -> None:
+    if constant <= 0:
+        raise ConfigError(f"{type(encoding).__name__} must be fitted to training showers before it is used")

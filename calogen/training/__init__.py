@@ -1,0 +1,1 @@
+"""Train steps that several papers share, and what surrounds them: exact resume, logs, checkpoints."""

@@ -1,0 +1,116 @@
+"""Exact resume: the whole state of a training in one file that is replaced atomically at the end of an epoch.
+
+Orders and noise are functions of (seed, epoch) and (seed, step), so weights, optimizer and history are the whole
+state: a training that was killed at any moment goes on from its last checkpoint to bit-identical weights on a CPU.
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen.errors import CalogenError, DataFormatError
+from calogen.files import atomic_path
+
+Arrays = list[np.ndarray]
+
+
+@dataclass
+class TrainingState:
+    """A training after a whole number of epochs.
+
+    Args:
+        identity: what was trained on what; a training resumes only from a state with its own identity.
+        weights: of all variables of the model, in its order.
+        optimizer: the optimizer's variables.
+        history: one table of numbers per finished epoch.
+        best_epoch: index of the epoch with the smallest monitored loss; -1 before the first.
+        best_weights: the weights after that epoch.
+    """
+
+    identity: str = ""
+    weights: Arrays = field(default_factory=list)
+    optimizer: Arrays = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_weights: Arrays = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs, and the index of the next one."""
+        return len(self.history)
+
+    def capture(self, model: Any) -> None:
+        """Takes weights and optimizer from a compiled Keras model."""
+        self.weights = _values(model.variables_of_networks)
+        self.optimizer = _values(model.optimizer.variables)
+
+    def restore(self, model: Any) -> None:
+        """Puts weights and optimizer back into a compiled and built Keras model."""
+        assign(model.variables_of_networks, self.weights)
+        assign(model.optimizer.variables, self.optimizer)
+
+    def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
+        """Adds a finished epoch and keeps its weights if the monitored loss is the smallest so far."""
+        self.history.append(logs)
+        if self.best_epoch < 0 or logs[monitor] < self.history[self.best_epoch][monitor]:
+            self.best_epoch, self.best_weights = self.epoch - 1, _values(model.variables_of_networks)
+
+
+def write_state(path: Path, state: TrainingState) -> None:
+    """Writes a checkpoint whole or not at all."""
+    groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
+    arrays = {f"{name}/{index:04d}": array for name, group in groups.items() for index, array in enumerate(group)}
+    text = json.dumps({"identity": state.identity, "history": state.history, "best_epoch": state.best_epoch})
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+
+
+def read_state(path: Path, identity: str) -> TrainingState:
+    """Reads a checkpoint; without one, gives the state before the first epoch.
+
+    Raises:
+        DataFormatError: the file is damaged.
+        CalogenError: it is another training's.
+    """
+    if not path.exists():
+        return TrainingState(identity)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes().decode())
+            groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
+            for name in sorted(set(file.files) - {"about"}):
+                groups[name.split("/")[0]].append(file[name])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataFormatError(f"{path} is damaged ({error}): delete it to train from the start") from error
+    if about["identity"] != identity:
+        raise CalogenError(
+            f"{path} belongs to another configuration or to other data: delete its folder or choose another one. "
+            f"Expected: {identity}. Received: {about['identity']}"
+        )
+    return TrainingState(
+        identity, groups["weights"], groups["optimizer"], about["history"], about["best_epoch"], groups["best"]
+    )
+
+
+def assign(variables: Sequence[Any], values: Arrays) -> None:
+    """Sets variables to values.
+
+    Raises:
+        DataFormatError: other shapes than the variables'.
+    """
+    if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+        raise DataFormatError(
+            f"a checkpoint must hold {len(variables)} arrays of the model's shapes. Received: {len(values)} arrays "
+            "(was it written by another version?)"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _values(variables: Sequence[Any]) -> Arrays:
+    return [np.array(variable) for variable in variables]

@@ -1,0 +1,35 @@
+#!/bin/sh
+# One Slurm job for one experiment script: the paper's budget on a GPU, resumed until it is done.
+#
+#   make install EXTRA=gpu                                    once, on the cluster
+#   sbatch experiments/slurm.sh atlas_vae --seeds 5           one job
+#   sbatch --array=1-5 experiments/slurm.sh atlas_vae         one job for each seed
+#   sh experiments/slurm.sh atlas_vae --smoke                 try it without Slurm
+#
+# Five minutes before the time limit Slurm sends USR1: the job queues itself again and goes on from its last checkpoint.
+#SBATCH --job-name=calogen
+#SBATCH --gres=gpu:1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=16G
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@300
+#SBATCH --output=calogen-%j.log
+set -eu
+
+paper=${1:?"usage: sbatch experiments/slurm.sh <paper> [options of the experiment]"}
+shift
+cd "${SLURM_SUBMIT_DIR:-.}"
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then set -- --seed "$SLURM_ARRAY_TASK_ID" "$@"; fi
+
+requeue() {
+    kill -TERM $! 2>/dev/null || true
+    wait $! || true
+    scontrol requeue "$SLURM_JOB_ID"
+    exit 0
+}
+
+trap requeue USR1
+.venv/bin/python "experiments/$paper.py" --preset paper "$@" &
+wait $!

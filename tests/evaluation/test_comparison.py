@@ -1,0 +1,112 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calogen.errors import DataFormatError
+from calogen.evaluation.comparison import Measurement, Observable, compare, response_curve
+from calogen.evaluation.metrics import METRICS, Floor, Value
+from calogen.evaluation.observables import response, shower_depth
+from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES
+from calogen.geometry import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers import Showers, concatenate
+
+WINDOW = CellGrid(
+    "window", tuple(replace(layer, num_eta=57) if layer.id == 1 else layer for layer in ATLAS_BARREL_STORED.layers)
+)
+PAIR = (Observable("response", response, "response"), Observable("shower_depth", shower_depth, "depth", "m", 1e3))
+
+
+def toy(n, seed=0, energy=1000.0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    shares = np.repeat([0.01, 0.17, 0.8, 0.02], [layer.size for layer in WINDOW.layers])
+    sizes = np.repeat([layer.size for layer in WINDOW.layers], [layer.size for layer in WINDOW.layers])
+    return Showers(WINDOW, np.full(n, energy), scale * energy * rng.gamma(shares, 1 / sizes, (n, WINDOW.size)))
+
+
+def test_table_and_histograms():
+    result = compare(toy(60), {"good": toy(80, 1), "low": toy(70, 2, scale=0.5)}, PAIR)
+    assert result.incident_energy == 1000
+    item = result.observables["response"]
+    assert set(item.generated) == {"good", "low"}
+    assert item.reference.entries == 60
+    np.testing.assert_array_equal(item.generated["low"].edges, item.reference.edges)
+    assert len(result.measurements) == 2 * 2 * len(METRICS)
+    rows = {(row.observable, row.sample, row.metric): row for row in result.measurements}
+    assert rows["response", "low", "mean_ratio"].measured.value == pytest.approx(0.5, rel=0.1)
+    assert not rows["response", "low", "ks"].within_floor
+    assert rows["response", "good", "mean_ratio"].within_floor
+    assert rows["response", "good", "ks"].num_generated == 80
+    assert rows["shower_depth", "low", "ks"].within_floor, "the depth does not depend on the scale"
+
+
+def test_axes_are_in_their_units():
+    item = compare(toy(40), {"other": toy(40, 1)}, PAIR).observables["shower_depth"]
+    assert item.observable.axis_label == "depth [m]"
+    assert 0.2 < item.reference.edges.mean() < 0.4
+
+
+def test_average_shower():
+    result = compare(toy(40), {"other": toy(40, 1)}, PAIR)
+    assert [layer.layer for layer in result.average] == ["presampler", "front", "middle", "back"]
+    front = result.average[1]
+    assert list(front.profiles) == ["Geant4", "other"]
+    assert front.cells["other"].shape == (57, 3)
+    assert len(front.profiles["Geant4"]["eta"].mean) == 57
+
+
+def test_rows_are_json_and_undefined_is_counted():
+    empty = toy(30, 1)
+    empty = replace(empty, energies=empty.energies * (np.arange(30) < 1)[:, None])
+    rows = compare(toy(30), {"empty": empty}, PAIR[1:]).measurements
+    assert {(row.num_generated, row.undefined) for row in rows} == {(1, 29)}
+    text = json.dumps([row.to_json() for row in rows], allow_nan=False)
+    assert json.loads(text)[0]["measured"]["value"] is None
+
+
+def test_limits_of_one_and_two_sided_metrics():
+    row = Measurement(1.0, "x", "y", "mean_ratio", Value(0.8, 0.1), Floor(1.0, 0.1, 0.15), 9, 9, 0)
+    assert not row.within_floor
+    assert replace(row, measured=Value(1.1, 0.1)).within_floor
+    assert replace(row, metric="chi2_per_ndf").within_floor, "a small chi2 is no fault"
+
+
+def test_same_seed_same_table():
+    first, second = (compare(toy(40), {"other": toy(40, 1)}, PAIR, seed=5).measurements for _ in range(2))
+    assert first == second
+
+
+def test_refuses_several_energies():
+    with pytest.raises(DataFormatError, match="same incident energy.*1000, 2000"):
+        compare(toy(9), {"other": toy(9, energy=2000.0)}, PAIR)
+
+
+def test_response_curve():
+    samples = [toy(200, 1, 1000.0), toy(100, 2, 4000.0), toy(200, 3, 1000.0)]
+    curve = response_curve(samples)
+    assert curve.energies.tolist() == [1000, 4000]
+    merged = concatenate([samples[0], samples[2]]).response
+    assert curve.mean[0].value == pytest.approx(merged.mean())
+    assert curve.mean[0].error == pytest.approx(merged.std(ddof=1) / 20)
+    assert curve.spread[0].value == pytest.approx(merged.std(ddof=1))
+    assert curve.resolution[0].value == pytest.approx(merged.std(ddof=1) / merged.mean())
+
+
+def test_the_papers_observables_are_defined_and_each_figure_is_drawn_once():
+    showers = toy(20)
+    for observable in ATLAS_VAE_OBSERVABLES:
+        assert np.isfinite(observable.values(showers)).all(), observable.name
+        assert observable.noise_free <= {"16", "17", "18", "19"} | {f"{n}{p}" for n in range(5, 14) for p in "abc"}
+    figures = [figure for observable in ATLAS_VAE_OBSERVABLES for figure in observable.figures.values()]
+    assert {figure.rstrip("abcd") for figure in figures} == {
+        str(n) for n in (5, 6, 7, 8, *range(10, 14), *range(15, 20))
+    }
+    assert len(figures) == len(set(figures)) + 2, "only Figs. 17 and 19 hold two observables"
+
+
+def test_claims_name_their_place():
+    for name, claim in ATLAS_VAE_CLAIMS.items():
+        assert claim.claim, name
+        assert claim.words, name
+        assert claim.source, name

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from calogen.errors import DataFormatError
+from calogen.evaluation.histograms import Histogram, joined_edges, reference_edges
+
+VALUES = arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
+
+
+@given(VALUES, VALUES)
+@settings(max_examples=50, deadline=None)
+def test_no_shower_is_lost(reference, generated):
+    edges = reference_edges(reference)
+    histogram = Histogram.fill(generated, edges)
+    assert histogram.entries + histogram.undefined == len(generated)
+    assert np.all(np.diff(edges) > 0)
+    if histogram.entries:
+        assert histogram.fractions.sum() == pytest.approx(1)
+
+
+def test_outside_goes_to_the_first_and_last_bin():
+    histogram = Histogram.fill(np.array([-5.0, 0.5, 1.5, 2.0, 7.0, 8.0, np.nan]), np.array([0.0, 1.0, 2.0]))
+    assert histogram.counts.tolist() == [1, 1, 2, 2]
+    np.testing.assert_allclose(histogram.fractions, [2 / 6, 4 / 6])
+    np.testing.assert_allclose(histogram.errors, np.sqrt([2, 4]) / 6)
+    assert histogram.undefined == 1
+
+
+def test_range_comes_from_the_reference():
+    """Two bins of margin around the central 98 %, more bins for more showers, and nothing negative for energies."""
+    rng = np.random.default_rng(0)
+    for n, bins in ((30, 11), (250, 17), (5000, 39)):
+        values = rng.normal(100, 1, n)
+        edges = reference_edges(values)
+        assert len(edges) - 1 == bins
+        assert edges[2] == pytest.approx(np.quantile(values, 0.01))
+        assert edges[-3] == pytest.approx(np.quantile(values, 0.99))
+    assert reference_edges(np.append(np.zeros(200), rng.exponential(1, 50)))[0] == 0
+
+
+@pytest.mark.parametrize("values", [np.zeros(9), np.full(9, 3.0), np.array([np.nan]), np.array([])])
+def test_range_of_a_constant(values):
+    assert np.all(np.diff(reference_edges(values)) > 0)
+
+
+def test_refuses_counts_that_do_not_fit():
+    with pytest.raises(DataFormatError, match="Received: 3 edges, 2 counts"):
+        Histogram(np.array([0.0, 1.0, 2.0]), np.array([1, 2]))
+
+
+@given(st.lists(st.integers(0, 12), min_size=3, max_size=30), st.integers(1, 1000))
+@settings(max_examples=100, deadline=None)
+def test_joined_bins_hold_enough(counts, num_generated):
+    histogram = Histogram(np.arange(len(counts) - 1.0), np.array(counts))
+    edges = joined_edges(histogram, num_generated)
+    values = np.repeat(np.arange(len(counts)) - 0.5, counts)
+    joined = Histogram.fill(values, edges)
+    assert set(edges) <= set(histogram.edges)
+    needed = 5 * max(1, sum(counts) / num_generated)
+    assert len(edges) == 2 or joined.counts.min() >= needed

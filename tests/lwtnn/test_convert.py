@@ -1,0 +1,202 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from golden.make_lwtnn_graph import build_model
+from keras import KerasTensor, layers
+
+from calogen.errors import DataFormatError, ExportError
+from calogen.lwtnn.convert import convert, largest_difference
+from calogen.lwtnn.graph import Dense, Graph, format_graph, parse_graph
+from calogen.lwtnn.runtime import evaluate
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"
+
+
+def _model(function: Callable[[KerasTensor], KerasTensor]) -> keras.Model:
+    """A model of four numbers with random weights, batch normalisation included."""
+    keras.utils.set_random_seed(3)
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, function(x))
+    rng = np.random.default_rng(5)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.5, 2.0, weight.shape) * (1 if "variance" in weight.path else rng.choice([-1, 1])))
+    return model
+
+
+def _converted(model: keras.Model) -> Graph:
+    """The graph as it comes back from the file."""
+    return parse_graph(format_graph(convert(model)))
+
+
+def _decoder() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    latent, condition = keras.Input((5,), name="latent"), keras.Input((1,), name="condition")
+    x = layers.Concatenate()([latent, condition])
+    for units in (50, 100, 500):
+        x = layers.Dense(units, activation="tanh")(x)
+    return keras.Model([latent, condition], layers.Dense(281, activation="sigmoid")(x))
+
+
+def test_decoder() -> None:
+    model = _decoder()
+    graph = _converted(model)
+    assert [(given.name, len(given.variables)) for given in graph.inputs] == [("latent", 5), ("condition", 1)]
+    assert graph.inputs[0].variables[4].name == "variable_4"
+    assert list(graph.outputs) == ["out"]
+    assert graph.output().labels[::280] == ("out_0", "out_280")
+    assert [node.type for node in graph.nodes] == ["input", "input", "concatenate", *["feed_forward"] * 4]
+    assert largest_difference(model, graph) < 1e-6
+
+
+def test_input_names() -> None:
+    model = _decoder()
+    names = {"latent": "node_0", "condition": "node_1"}
+    graph = convert(model, names)
+    assert [given.name for given in graph.inputs] == ["node_0", "node_1"]
+    assert largest_difference(model, graph, num_inputs=10, input_names=names) < 1e-6
+    for bad in (["latent"], ["latent"] * 2, ["latent", "energy"], {"latent": "node_0", "condition": "node_0"}):
+        with pytest.raises(ExportError, match=r"must name the inputs \['latent', 'condition'\], each once"):
+            convert(model, bad)
+
+
+def test_inputs_given_as_a_dictionary_keep_their_names_in_any_order() -> None:
+    latent, condition = keras.Input((5,), name="latent"), keras.Input((1,), name="condition")
+    output = layers.Dense(3)(layers.Concatenate()([latent, condition]))
+    model = keras.Model({"latent": latent, "condition": condition}, {"shower": output})  # Keras sorts these
+    for names in (None, ["latent", "condition"], ["condition", "latent"]):
+        graph = convert(model, names)
+        assert [given.name for given in graph.inputs] == names or names is None
+        assert {given.name: len(given.variables) for given in graph.inputs} == {"latent": 5, "condition": 1}
+        assert largest_difference(model, graph, num_inputs=10) < 1e-6
+
+
+def test_order_comes_from_the_tensors() -> None:
+    a, b = keras.Input((2,), name="a"), keras.Input((3,), name="b")
+    second = layers.Dense(3, name="second", activation="tanh")
+    first = layers.Dense(3, name="first", activation="tanh")
+    joined = layers.Concatenate()([second(first(b)), a, first(second(b))])  # b before a, both layers used twice
+    model = keras.Model([a, b], layers.Dense(2)(joined))
+    graph = _converted(model)
+    assert [given.name for given in graph.inputs] == ["a", "b"]
+    assert largest_difference(model, graph) < 1e-6
+
+
+def _residual(x: KerasTensor) -> KerasTensor:
+    h = layers.Dense(4, activation="relu")(x)
+    return layers.Maximum()([layers.Add()([x, h, x]), layers.Dense(4)(h), h])
+
+
+def _nested(x: KerasTensor) -> KerasTensor:
+    a, b = keras.Input((4,)), keras.Input((2,))
+    inner = keras.Model([a, b], layers.Dense(3, activation="tanh")(layers.Concatenate()([b, a])))
+    sequential = keras.Sequential([keras.Input((4,)), layers.Dense(2, activation="sigmoid"), layers.Dropout(0.5)])
+    return layers.Concatenate()([inner([x, sequential(x)]), inner([x, layers.Dense(2)(x)])])
+
+
+GOOD: dict[str, Callable[[KerasTensor], KerasTensor]] = {
+    **{
+        name: lambda x, name=name: layers.Dense(5, activation=name)(x)  # type: ignore[misc]
+        for name in ["linear", "relu", "sigmoid", "hard_sigmoid", "softmax", "tanh", "elu", "leaky_relu", "silu"]
+    },
+    "no bias": layers.Dense(3, use_bias=False, activation="tanh"),
+    "activation is a layer": layers.Dense(3, activation=layers.LeakyReLU(negative_slope=0.3)),
+    "activation layers": lambda x: layers.Softmax()(layers.ELU(0.5)(layers.ReLU()(layers.Dense(3)(x)))),
+    "activations without dense": lambda x: layers.Activation("hard_sigmoid")(layers.ReLU(negative_slope=0.1)(x)),
+    "batch normalisation": lambda x: layers.Activation("silu")(layers.BatchNormalization()(layers.Dense(3)(x))),
+    "after an activation": lambda x: layers.BatchNormalization()(layers.Dense(3, activation="relu")(x)),
+    "no gamma, no beta": layers.BatchNormalization(scale=False, center=False),
+    "on no bias": lambda x: layers.BatchNormalization(scale=False)(layers.Dense(3, use_bias=False)(x)),
+    "rescaling": layers.Rescaling([0.0, 2.0, 3.0, -1.0], offset=0.5),
+    "identities": lambda x: layers.GaussianNoise(0.1)(layers.Flatten()(layers.Dropout(0.5)(layers.Dense(3)(x)))),
+    "residual": _residual,
+    "nested": _nested,
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_conversion_agrees_with_keras(name: str) -> None:
+    model = _model(GOOD[name])
+    assert largest_difference(model, _converted(model), num_inputs=200) < 2e-6
+
+
+def test_batch_normalisation_and_activation_are_folded() -> None:
+    graph = convert(_model(GOOD["batch normalisation"]))
+    (layer,) = graph.layers
+    assert isinstance(layer, Dense)
+    assert layer.activation.function == "swish"
+
+
+def test_folding_leaves_other_consumers_alone() -> None:
+    def function(x: KerasTensor) -> KerasTensor:
+        dense = layers.Dense(3)(x)
+        return layers.Concatenate()([layers.BatchNormalization()(dense), dense, layers.Activation("tanh")(dense)])
+
+    model = _model(function)
+    assert largest_difference(model, convert(model)) < 1e-6
+
+
+class _Doubled(layers.Dense):
+    def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
+        return 2 * super().call(inputs)
+
+
+BAD: dict[str, Callable[[KerasTensor], KerasTensor]] = {
+    "Multiply 'layer'.*no counterpart; multiply after": lambda x: layers.Multiply(name="layer")([x, x]),
+    "Dense 'layer': its activation is gelu; train with one of linear, relu": layers.Dense(2, "gelu", name="layer"),
+    "Lambda 'layer'": layers.Lambda(lambda y: y, name="layer"),
+    "PReLU 'layer'.*use LeakyReLU": layers.PReLU(name="layer"),
+    "LayerNormalization 'layer'.*use BatchNorm": layers.LayerNormalization(name="layer"),
+    "Add 'add.*': .*build the model from Dense": lambda x: x + x,  # an operation, not the layer
+    "_Doubled 'layer'": _Doubled(2, name="layer"),
+    "Dropout 'layer': it is called with training=True": lambda x: layers.Dropout(0.5, name="layer")(x, training=True),
+    "ReLU 'layer': its activation": layers.ReLU(max_value=6.0, name="layer"),
+    "Softmax 'layer'": layers.Softmax(axis=0, name="layer"),
+    "Concatenate 'layer': it joins along axis 0": lambda x: layers.Concatenate(axis=0, name="layer")([x, x]),
+    "Add 'layer': its tensors differ in size": lambda x: layers.Add(name="layer")([x, layers.Dense(1)(x)]),
+    r"vectors of fixed length.*\(None, 2, 2\) in Reshape 'layer'": lambda x: layers.Flatten()(
+        layers.Reshape((2, 2), name="layer")(x)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_what_lwtnn_cannot_express_is_refused_by_name(message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        convert(_model(BAD[message]))
+
+
+def test_models_that_cannot_be_walked_are_refused() -> None:
+    x = keras.Input((2,))
+    with pytest.raises(ExportError, match=r"exactly one output. Received: 2 outputs.*Concatenate"):
+        convert(keras.Model(x, [layers.Dense(1)(x), layers.Dense(1)(x)]))
+    with pytest.raises(ExportError, match="only functional models"):
+        convert(keras.Sequential([layers.Dense(2)]))
+    with pytest.raises(ExportError, match=r"\(None, 3, 2\) in an input"):
+        convert(keras.Model(y := keras.Input((3, 2)), layers.Flatten()(y)))
+
+
+def test_diverged_weights_are_refused() -> None:
+    model = _model(layers.Dense(2))
+    model.weights[0].assign(np.full((4, 2), np.nan))
+    with pytest.raises(DataFormatError, match="finite"):
+        convert(model)
+
+
+def test_largest_difference_sees_a_wrong_weight() -> None:
+    model = _model(layers.Dense(2))
+    graph = convert(model)
+    model.weights[0].assign(model.weights[0].numpy() * 1.001)
+    assert 1e-4 < largest_difference(model, graph) < 1e-2
+
+
+def test_golden_graph() -> None:
+    golden = json.loads(GOLDEN.read_text())
+    graph = convert(build_model())
+    assert json.loads(format_graph(graph)) == golden["graph"]
+    result = evaluate(parse_graph(json.dumps(golden["graph"])), golden["inputs"])
+    np.testing.assert_allclose(result, list(golden["outputs"].values()), rtol=1e-12)
+    assert graph.output().labels == tuple(golden["outputs"])

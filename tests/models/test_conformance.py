@@ -1,0 +1,115 @@
+"""What every file of calogen.models must be; it runs over all that are found."""
+
+import dataclasses
+import inspect
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_grid, make_showers
+
+from calogen import models
+from calogen.config import Paper, config_from_json, config_to_json, sources
+from calogen.generation import TrainedRun, generate
+from calogen.geometry import CellGrid, VoxelGeometry, VoxelLayer
+from calogen.pipeline import dataset
+from calogen.showers import Geometry
+
+NAMES = [found.name for found in pkgutil.iter_modules(models.__path__)]
+TINY: dict[type, Geometry] = {
+    CellGrid: make_grid((2, 1), (3, 2), (2, 2)),
+    VoxelGeometry: VoxelGeometry("tiny", (VoxelLayer(0, (0.0, 5.0, 10.0), 1), VoxelLayer(1, (0.0, 3.0, 9.0), 4))),
+}
+
+
+@pytest.fixture(params=NAMES)
+def module(request: pytest.FixtureRequest) -> ModuleType:
+    return import_module(f"calogen.models.{request.param}")
+
+
+@pytest.fixture
+def tiny(module: ModuleType) -> tuple[Any, Geometry]:
+    """The first of the module's configurations, on a tiny geometry."""
+    config, geometry = next(iter(module.CONFIGS.values()))
+    return config, TINY[type(geometry)]
+
+
+def make_run(module: ModuleType, config: Any, geometry: Geometry) -> TrainedRun:
+    """An untrained run."""
+    transform = module.build_transform(config, geometry).fit(make_showers(geometry, 64))
+    name = module.__name__.rpartition(".")[2]
+    return TrainedRun(name, config, geometry, module.build(config, geometry), transform, [])
+
+
+def test_the_file_has_its_parts(module: ModuleType) -> None:
+    assert isinstance(module.PAPER, Paper)
+    configs = [value for name, value in inspect.getmembers(module, inspect.isclass) if value.__module__ == module.__name__]
+    assert [value.__name__.endswith("Config") for value in configs] == [True]
+    for part in ("Reference:", "Differences from the paper:"):
+        assert part in (module.__doc__ or "")
+    assert len(inspect.getsource(module).splitlines()) <= 250
+    assert (Path(__file__).parent / f"test_{module.__name__.rpartition('.')[2]}.py").is_file()
+
+
+def test_every_configuration_is_sourced_frozen_and_survives_json(module: ModuleType) -> None:
+    for config, _ in module.CONFIGS.values():
+        assert all(source.source for source in sources(config))
+        assert config_from_json(type(config), config_to_json(config)) == config
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, dataclasses.fields(config)[0].name, None)
+
+
+def test_every_variant_has_its_networks(module: ModuleType) -> None:
+    for config, geometry in module.CONFIGS.values():
+        for name, network in module.build(config, geometry).items():
+            assert network.name == name
+            assert network.count_params() > 0
+
+
+def test_one_step_changes_every_trainable_variable(module: ModuleType, tiny: tuple[Any, Geometry]) -> None:
+    config, geometry = tiny
+    showers = make_showers(geometry, 64)
+    transform = module.build_transform(config, geometry).fit(showers)
+    networks = module.build(config, geometry)
+    trainer = module.build_trainer(config, networks, transform.forward(showers))
+    variables = [variable for network in networks.values() for variable in network.trainable_variables]
+    before = [np.array(variable) for variable in variables]
+    trainer.fit(dataset(showers, transform, 64), verbose=0, shuffle=False)
+    for variable, old in zip(variables, before, strict=True):
+        assert (np.asarray(variable) != old).any(), variable.path
+
+
+def test_networks_survive_saving_and_their_configuration(
+    module: ModuleType, tiny: tuple[Any, Geometry], tmp_path: Path
+) -> None:
+    for name, network in module.build(*tiny).items():
+        inputs = {tensor.name: np.full((3, *tensor.shape[1:]), 0.3, np.float32) for tensor in network.inputs}
+        network.save(tmp_path / f"{name}.keras")
+        loaded = keras.saving.load_model(tmp_path / f"{name}.keras", safe_mode=True)
+        again = type(network).from_config(network.get_config())
+        again.set_weights(network.get_weights())
+        for other in (loaded, again):
+            result, expected = keras.tree.flatten(other(inputs)), keras.tree.flatten(network(inputs))
+            for ours, theirs in zip(result, expected, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_same_seed_gives_the_same_showers(module: ModuleType, tiny: tuple[Any, Geometry]) -> None:
+    energies = 2.0 ** np.arange(10, 19)
+    first, second = (generate(make_run(module, *tiny), energies, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.energies, second.energies)
+    other = generate(make_run(module, *tiny), energies, seed=4)
+    assert (other.energies != first.energies).any()
+
+
+def test_showers_are_finite_and_not_negative(module: ModuleType, tiny: tuple[Any, Geometry]) -> None:
+    energies = np.geomspace(100.0, 2e6, 500)
+    showers = generate(make_run(module, *tiny), energies, seed=1)
+    assert showers.energies.shape == (500, tiny[1].size)
+    assert np.isfinite(showers.energies).all()
+    assert (showers.energies >= 0).all()

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from calogen.evaluation.comparison import Observable, ObservableComparison, ResponseCurve
+from calogen.evaluation.histograms import Histogram
+from calogen.evaluation.metrics import Value
+from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_response
+from calogen.plots.style import write_figure
+
+EDGES = np.array([0.0, 1.0, 2.0, 3.0])
+REFERENCE = Histogram(EDGES, np.array([2, 8, 20, 9, 1]))
+GENERATED = Histogram(EDGES, np.array([0, 40, 20, 1, 0]))
+EMPTY_BIN = Histogram(EDGES, np.array([0, 20, 0, 20, 0]))
+OBSERVABLE = Observable("depth", len, "Shower depth", "mm", 1.0, {4096.0: "6a"}, frozenset({"6a"}))
+
+
+def axes():
+    ax, ratio_ax = Figure().subplots(2, 1)
+    return ax, ratio_ax
+
+
+def test_points_and_lines_show_the_histograms():
+    artists = draw_comparison(*axes(), REFERENCE, {"VAE": GENERATED})
+    markers, _, (bars,) = artists["Geant4"][0].lines
+    np.testing.assert_allclose(markers.get_ydata(), [10 / 40, 20 / 40, 10 / 40])
+    np.testing.assert_allclose(markers.get_xdata(), [0.5, 1.5, 2.5])
+    np.testing.assert_allclose(np.diff([s[:, 1] for s in bars.get_segments()])[:, 0], 2 * np.sqrt([10, 20, 10]) / 40)
+    stairs, ratio = artists["VAE"][0], artists["VAE"][2]
+    np.testing.assert_allclose(stairs.get_data().values, np.array([40, 20, 1]) / 61)
+    np.testing.assert_allclose(ratio.get_data().values, np.array([40, 20, 1]) / 61 * [4, 2, 4])
+
+
+def test_arrows_where_the_ratio_is_out_of_range():
+    *_, up, down = draw_comparison(*axes(), REFERENCE, {"VAE": GENERATED})["VAE"]
+    assert (up.get_marker(), up.get_xdata().tolist()) == ("^", [0.5])
+    assert (down.get_marker(), down.get_xdata().tolist()) == ("v", [2.5])
+    assert all(RATIO_RANGE[0] < y < RATIO_RANGE[1] for y in (*up.get_ydata(), *down.get_ydata()))
+
+
+def test_no_ratio_where_the_reference_is_empty():
+    ratio = draw_comparison(*axes(), EMPTY_BIN, {"VAE": GENERATED})["VAE"][2]
+    assert np.isnan(ratio.get_data().values).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_figure_has_a_panel_per_comparison(count, tmp_path):
+    item = ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, {"VAE": GENERATED, "other": EMPTY_BIN}, ())
+    figure = draw_observables([item] * count, "no noise")
+    assert len(figure.axes) == 2 * count
+    assert figure.axes[0].get_title(loc="left") == "4.1 GeV (Fig. 6a, noise-free here)"
+    assert figure.axes[1].get_xlabel() == "Shower depth [mm]"
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["Geant4", "VAE", "other"]
+    assert figure.get_supxlabel() == "no noise"
+    write_figure(figure, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_response_and_its_ratio():
+    def curve(energies, mean):
+        values = tuple(Value(mean, 0.01) for _ in energies)
+        return ResponseCurve(np.array(energies), values, values, values)
+
+    figure = draw_response(curve([1e3, 2e3], 0.8), {"VAE": curve([1e3, 4e3], 0.4)})
+    _, ratio_ax = figure.axes[:2]
+    reference, generated = ratio_ax.containers
+    np.testing.assert_allclose(reference.lines[0].get_ydata(), [1, 1])
+    np.testing.assert_allclose(np.array(generated.lines[0].get_ydata(), float), [0.5, np.nan])
+    bars = generated.lines[2][0].get_segments()[0]
+    assert np.ptp(bars[:, 1]) / 2 == pytest.approx(np.hypot(0.01, 0.005) / 0.8)

@@ -1,0 +1,25 @@
+import matplotlib as mpl
+import pytest
+
+from calogen.plots.style import build_figure, sample_styles, style
+
+
+def test_settings_end_with_the_block():
+    before = dict(mpl.rcParams)
+    with style():
+        assert mpl.rcParams["xtick.direction"] == "in"
+        build_figure(1, (1,), "")
+    assert dict(mpl.rcParams) == before
+
+
+def test_first_sample_is_a_solid_red_line_and_all_differ():
+    looks = sample_styles(["VAE", "b", "c", "d", "e"])
+    assert looks["VAE"] == {"color": "#d62728", "linestyle": "-"}
+    assert len({look["color"] for look in looks.values()}) == 5
+
+
+@pytest.mark.parametrize(("panels", "size"), [(1, 1), (4, 4), (5, 3), (8, 4)])
+def test_at_most_four_panels_in_a_row(panels, size):
+    figure, axes = build_figure(panels, (3, 1), "note")
+    assert figure.get_figwidth() == pytest.approx(size * 4.2)
+    assert [len(column) for column in axes] == [2] * panels

@@ -1,0 +1,151 @@
+"""Real Geant4 in worker processes: a few showers of low energy."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from calogen.errors import CalogenError, ConfigError
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers import Showers
+from calogen.simulation.production import Request, produce
+
+
+def small(folder: Path, **changes: object) -> Request:
+    request = Request(output=folder / "showers.h5", energies=(256.0, 1024.0), showers=(6, 4))
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def produced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    request = small(tmp_path_factory.mktemp("one"))
+    produce(request)
+    return request.output
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    with h5py.File(path) as file:
+        return {name: file[name][:] for name in file if name != "cpu_seconds"}
+
+
+def assert_same(first: Path, second: Path) -> None:
+    one, two = contents(first), contents(second)
+    assert set(one) == set(two)
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_the_file_is_in_the_public_formats(produced: Path) -> None:
+    cells = Showers.read(produced, ATLAS_BARREL_STORED)
+    voxels = Showers.read(produced, PHOTONS_DATASET1)
+    np.testing.assert_array_equal(cells.incident_energies, [256.0] * 6 + [1024.0] * 4)
+    assert 0.7 < cells.response.mean() < 1.1  # two reductions of the same hits, in MeV
+    np.testing.assert_allclose(cells.response, voxels.response, atol=0.15)
+    assert ((cells.conditions["impact_eta"] >= 0.2) & (cells.conditions["impact_eta"] < 0.25)).all()
+    assert np.ptp(cells.conditions["impact_phi"]) > 1
+    assert (cells.conditions["cpu_seconds"] > 0).all()
+    for name in ("detector", "physics", "seed", "geant4_pybind", "note", "commit"):
+        assert name in cells.attributes
+
+
+def test_showers_do_not_depend_on_workers(produced: Path, tmp_path: Path) -> None:
+    produce(small(tmp_path, workers=2))
+    assert_same(produced, tmp_path / "showers.h5")
+
+
+def test_a_killed_production_goes_on(produced: Path, tmp_path: Path) -> None:
+    request = small(tmp_path)
+    script = (
+        "from pathlib import Path\nfrom calogen.simulation import production\n"
+        "if __name__ == '__main__':\n"
+        f"    request = production.Request(output=Path({str(request.output)!r}), energies=(256.0, 1024.0), "
+        "showers=(6, 4))\n    production.produce(request)\n"
+    )
+    (tmp_path / "killed.py").write_text(script)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py")], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(request.parts.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in request.parts.glob("*.npz")}
+    assert finished
+    produce(request)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # nothing was simulated twice
+    assert_same(produced, request.output)
+
+
+def test_chunks_of_another_production_are_refused(produced: Path) -> None:
+    with pytest.raises(ConfigError, match="another production"):
+        produce(small(produced.parent, seed=2))
+
+
+def test_a_damaged_chunk_is_named(produced: Path, tmp_path: Path) -> None:
+    request = small(tmp_path)
+    request.parts.mkdir()
+    for chunk in small(produced.parent).chunks():
+        (request.parts / chunk.path.name).write_bytes(chunk.path.read_bytes()[:100])
+    with pytest.raises(CalogenError, match="is damaged"):
+        produce(request)
+    assert not request.output.exists()
+
+
+def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
+    changes = {"particle": "pion", "physics": "ftfp-bert-datafree", "energies": (1024.0,), "showers": (3,)}
+    request = small(tmp_path, **changes)
+    produce(request)
+    assert Showers.read(request.output, PIONS_DATASET1).response.max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detector": "cms"}, "detector must be one of"),
+        ({"particle": "muon"}, "particle must be one of"),
+        ({"physics": "none"}, "physics must be one of"),
+        ({"showers": (1, 2, 3)}, "one for each of 2 energies"),
+        ({"showers": (0,)}, "Received: \\(0,\\)"),
+        ({"energies": (0.065, 1.0)}, "in MeV"),
+        ({"energies": (1024.0, 1024.0)}, "must differ"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small(tmp_path, **changes)
+
+
+def test_missing_geant4_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEANT4_DATA_DIR", raising=False)
+    with pytest.raises(ConfigError, match="needs Geant4's data sets"):
+        produce(small(tmp_path, physics="ftfp-bert"))
+
+
+@pytest.mark.slow
+def test_layer_shares_at_65_gev(tmp_path: Path) -> None:
+    produce(Request(output=tmp_path / "a.h5", energies=(65536.0,), showers=(60,), workers=2))
+    showers = Showers.read(tmp_path / "a.h5", ATLAS_BARREL_STORED)
+    shares = 100 * showers.layer_energies.mean(axis=0) / 65536
+    print("presampler, front, middle, back, % of the photon's energy:", shares, "sum", shares.sum())
+    np.testing.assert_array_less(np.abs(shares[:3] - [0.7, 17, 79]), [0.4, 3, 4])
+    assert shares[3] < 1.5
+    assert abs(shares.sum() - 97.6) < 1
+
+
+@pytest.mark.slow
+def test_response_without_material_is_linear(tmp_path: Path) -> None:
+    energies, counts = (1024.0, 8192.0, 65536.0), (800, 100, 40)
+    produce(
+        Request(output=tmp_path / "a.h5", energies=energies, showers=counts, workers=2, detector="atlas-barrel-bare")
+    )
+    showers = Showers.read(tmp_path / "a.h5", ATLAS_BARREL_STORED)
+    accordion = showers.layer_energies[:, 1:].sum(axis=1) / showers.incident_energies
+    means = np.array([accordion[showers.incident_energies == energy].mean() for energy in energies])
+    print("accordion response at 1, 8, 65 GeV:", means)
+    np.testing.assert_allclose(means / means[-1], 1, atol=0.015)

@@ -1,0 +1,223 @@
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import make_showers
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from calogen import cli
+from calogen.config import Paper, assumed, paper
+from calogen.errors import CalogenError, ConfigError
+from calogen.evaluation import published
+from calogen.showers import Showers
+from calogen.windows import ATLAS_VAE_WINDOW
+
+
+def run(*arguments: str) -> str:
+    """What a command prints; its exceptions are raised."""
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def exit_of_main(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> int:
+    """The exit code of `calogen` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["calogen", *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+    return int(exit_info.value.code or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    latent_dim: int = paper(5, "Table 1")
+    batch_size: int = assumed(100, "not stated")
+
+
+@pytest.fixture
+def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with one network of 6 trainable and 8 parameters in all."""
+    network = SimpleNamespace(trainable_variables=[np.zeros((2, 2)), np.zeros(2)], count_params=lambda: 8)
+    toy = SimpleNamespace(
+        PAPER=Paper(title="T", authors="A"),
+        CONFIGS={"paper": (Config(), None), "small": (Config(latent_dim=2), None)},
+        build=lambda config, geometry: {"decoder": network},
+    )
+    monkeypatch.setattr(cli, "_models", lambda: iter([("toy", toy)]))
+
+
+@pytest.mark.usefixtures("toy_model")
+def test_inspect_counts() -> None:
+    rows = json.loads(run("inspect", "--counts", "--json"))
+    assert rows[0] == {"model": "toy", "config": "paper", "network": "decoder", "trainable": 6, "total": 8}
+    assert [row["config"] for row in rows] == ["paper", "small"]
+    assert run("inspect", "toy", "--counts").splitlines()[1].split() == ["toy", "paper", "decoder", "6", "8"]
+
+
+@pytest.mark.usefixtures("toy_model")
+def test_inspect_sources() -> None:
+    described = json.loads(run("inspect", "--json"))
+    assert described[0]["paper"] == 'A, "T"'
+    assert described[0]["configs"]["paper"][1] == {
+        "name": "batch_size",
+        "value": 100,
+        "kind": "assumed",
+        "source": "not stated",
+    }
+    assert "latent_dim = 2  [assumed: changed; the paper has 5 (Table 1)]" in run("inspect")
+    with pytest.raises(ConfigError, match="model must be one of toy. Received: other"):
+        run("inspect", "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("65536", [65536]),
+        ("1024:262144:x2", [2**k for k in range(10, 19)]),
+        ("1000:3500:+1000", [1000, 2000, 3000]),
+        ("0.1:0.3:+0.1", [0.1, 0.2, 0.3]),
+        ("256,1024:2048:x2,24576", [256, 1024, 2048, 24576]),
+        ("5:5", [5]),
+    ],
+)
+def test_parse_energies(text: str, expected: list[float]) -> None:
+    assert cli.parse_energies(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "4 GeV", "0", "-1", "nan", "1:inf:x2", "1:9:x1", "9:1:x2", "1:9:3", "1:2:x2:3", "1,", "1:9e9:+1"]
+)
+def test_other_energies_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="energies must be values above 0"):
+        cli.parse_energies(text)
+
+
+@given(st.text(alphabet="0123456789.:,x+-e ", max_size=12))
+def test_energies_are_parsed_or_refused(text: str) -> None:
+    with suppress(ConfigError):
+        assert all(0 < energy < float("inf") for energy in cli.parse_energies(text))
+
+
+def test_parse_counts() -> None:
+    assert cli.parse_counts("1000", "1:4:x2,8") == (1000, 1000, 1000, 1000)
+    assert cli.parse_counts("1000,600", "1:4:x2,8") == (1000, 1000, 1000, 600)
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "1,", "1.5", "3,-1", "1,2,3"])
+def test_other_counts_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="showers must be one number above 0, or 2 of them"):
+        cli.parse_counts(text, "1:4:x2,8")
+
+
+def test_labels() -> None:
+    assert cli._labelled(["VAE=a=b.h5", "GAN=c.h5"]) == {"VAE": Path("a=b.h5"), "GAN": Path("c.h5")}
+    for wrong in (["a.h5"], ["=a.h5"], ["VAE="], ["VAE=a", "VAE=b"]):
+        with pytest.raises(ConfigError, match="must be LABEL=FILE"):
+            cli._labelled(wrong)
+
+
+def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from calogen.simulation import production
+
+    requests: list[production.Request] = []
+    monkeypatch.setattr(production, "produce", requests.append)
+    options = "--detector atlas-barrel --particle electron --physics ftfp-bert --seed 3 --workers 2 --mantissa-bits 12"
+    output = tmp_path / "showers.h5"
+    run("simulate", "--energies", "1024:2048:x2,4096", "--showers", "9,7", "--output", str(output), *options.split())
+    assert requests == [
+        production.Request(
+            output=output,
+            energies=(1024.0, 2048.0, 4096.0),
+            showers=(9, 9, 7),
+            detector="atlas-barrel",
+            particle="electron",
+            physics="ftfp-bert",
+            seed=3,
+            workers=2,
+            mantissa_bits=12,
+        )
+    ]
+
+
+def test_generate_repeats_the_energies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fake(run: Path, incident_energies: np.ndarray, seed: int) -> Showers:
+        assert (run, seed) == (tmp_path / "run", 7)
+        return Showers(ATLAS_VAE_WINDOW, incident_energies, np.ones((len(incident_energies), 276), np.float32))
+
+    monkeypatch.setattr("calogen.generation.generate", fake)
+    output = tmp_path / "generated.h5"
+    options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
+    assert run("generate", str(tmp_path / "run"), *options.split()).strip() == str(output)
+    assert Showers.read(output, ATLAS_VAE_WINDOW).incident_energies.tolist() == [1024, 1024, 4096, 4096]
+
+
+def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(published, "ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    showers = make_showers(ATLAS_VAE_WINDOW, 400)
+    at_energy = showers.at(65536.0)
+    at_energy.write(tmp_path / "reference.h5")
+    at_energy[: len(at_energy) // 2].write(tmp_path / "generated.h5")
+    files = [str(tmp_path / "reference.h5"), f"VAE={tmp_path / 'generated.h5'}"]
+    page = Path(run("evaluate", *files, "--output", str(tmp_path / "report")).strip())
+    assert page == tmp_path / "report" / "report.html"
+    assert "VAE against reference.h5" in page.read_text()
+    rows = json.loads((page.parent / "metrics.json").read_text())
+    assert {row["incident_energy"] for row in rows} == {65536.0}
+    assert {row["sample"] for row in rows} == {"VAE"}
+    provenance = json.loads((page.parent / "evaluation.json").read_text())["provenance"]
+    assert provenance["data"]["VAE"]["file"] == "generated.h5"
+
+
+def test_faults_are_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["simulate", "--energies", "4 GeV", "--output", str(tmp_path / "a.h5")]
+    assert exit_of_main(monkeypatch, arguments) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "calogen: error: energies must be values above 0 or rising ranges, in MeV: 4096,65536 or 1024:262144:x2 or "
+        "1000:9000:+1000. Received: '4 GeV'"
+    ]
+    missing = str(tmp_path / "none.h5")
+    assert exit_of_main(monkeypatch, ["evaluate", missing, f"VAE={missing}", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("calogen: error: cannot read")
+    assert exit_of_main(monkeypatch, ["report", "--unknown"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (CalogenError, 2)])
+def test_exit_codes(monkeypatch: pytest.MonkeyPatch, error: type[BaseException], code: int) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_models", fail)
+    assert exit_of_main(monkeypatch, ["inspect"]) == code
+
+
+def test_report_writes_and_checks_the_tables(tmp_path: Path) -> None:
+    results = {"title": "T", "paper": "P", "claims": [{"claim": "C", "ours": "O", "verdict": "reproduced"}]}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.json").write_text(json.dumps(results | {"quantities": []}))
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results -->\n<!-- end of results -->\nafter\n")
+    arguments = ("report", str(tmp_path / "results"), "--readme", str(readme))
+    with pytest.raises(ConfigError, match=r"the tables of .* are stale: run make tables"):
+        run(*arguments, "--check")
+    run(*arguments)
+    run(*arguments, "--check")
+    assert "| C | O | reproduced |" in readme.read_text()
+    assert "| C | O | reproduced |" in run("report", str(tmp_path / "results"))
+
+
+def test_the_installed_command_starts() -> None:
+    command = [str(Path(sys.executable).with_name("calogen")), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in ("simulate", "generate", "evaluate", "report", "inspect"))

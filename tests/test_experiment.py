@@ -1,0 +1,149 @@
+import json
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from calogen.errors import CalogenError, ConfigError
+from calogen.experiment import PRESETS, Arguments, clean_exit, execute, open_run, parse_arguments, run_directory
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def _events(directory: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+
+
+def test_arguments() -> None:
+    assert parse_arguments("", []) == Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
+    given = parse_arguments("", ["--preset", "paper", "--seeds", "3", "--runs", "r", "--results", "s"])
+    assert given == Arguments(preset="paper", seeds=(1, 2, 3), runs=Path("r"), results=Path("s"))
+    assert parse_arguments("", ["--seed", "4"]).seeds == (4,)
+    assert parse_arguments("", ["--preset", "paper", "--smoke"]).preset == "smoke"
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "huge"], ["--seeds", "0"], ["--seed", "-1"], ["--seed", "x"]])
+def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments("", arguments)
+    assert "error: argument" in capsys.readouterr().err
+
+
+def test_results_go_beside_the_runs_unless_told_otherwise() -> None:
+    arguments = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
+    assert arguments.results_path("atlas_vae") == Path("runs/atlas_vae/laptop/atlas_vae.json")
+    published = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"), results=Path("experiments/results"))
+    assert published.results_path("atlas_vae") == Path("experiments/results/atlas_vae.json")
+
+
+def test_run_directory() -> None:
+    assert [run_directory("atlas_vae", preset, 3).as_posix() for preset in PRESETS] == [
+        "runs/atlas_vae/smoke-seed3",
+        "runs/atlas_vae/laptop-seed3",
+        "runs/atlas_vae/paper-seed3",
+    ]
+    with pytest.raises(ConfigError, match="preset must be one of smoke, laptop, paper. Received: huge"):
+        run_directory("atlas_vae", "huge", 1)
+
+
+def test_a_run_is_logged_and_locked(tmp_path: Path) -> None:
+    with open_run("atlas_vae", "smoke", 1, tmp_path) as run:
+        run.log("trained", loss=0.5)
+        assert run.directory == tmp_path / "atlas_vae" / "smoke-seed1"
+        assert run.wall_time >= 0
+        with pytest.raises(CalogenError, match="is in use"), open_run("atlas_vae", "smoke", 1, tmp_path):
+            pytest.fail("the block must not run")
+    events = _events(run.directory)
+    assert [event["event"] for event in events] == ["started", "trained", "finished"]
+    assert events[0]["seed"] == 1
+    assert events[1]["loss"] == 0.5
+
+
+def test_a_failed_run_is_logged_and_resumed_in_the_same_log(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_run("a", "smoke", 1, tmp_path):
+        raise KeyboardInterrupt
+    with open_run("a", "smoke", 1, tmp_path) as run:
+        pass
+    assert [event["event"] for event in _events(run.directory)] == ["started", "failed", "started", "finished"]
+
+
+def test_clean_exit(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"), clean_exit("program"):
+        raise CalogenError("this is wrong:\n  do that")
+    assert capsys.readouterr().err == "program: error: this is wrong: do that\n"
+    with pytest.raises(SystemExit, match="130"), clean_exit("program"):
+        raise KeyboardInterrupt
+    with pytest.raises(ZeroDivisionError), clean_exit("program"):
+        raise ZeroDivisionError
+
+
+def test_execute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["experiments/atlas_vae.py", "--smoke"])
+    received: list[Arguments] = []
+    execute(received.append, "what it does")
+    assert [arguments.preset for arguments in received] == ["smoke"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """A checkout in which the experiment only prints its arguments."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name, text in ((".venv/bin/python", 'echo "$@"; exec sleep "${SECONDS_TO_RUN:-0}"'), ("scontrol", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    return tmp_path
+
+
+def _slurm(cluster: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        ["sh", str(EXPERIMENTS / "slurm.sh"), *arguments],
+        cwd=cluster,
+        env={"PATH": f"{cluster}:{os.environ['PATH']}"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "expected"),
+    [
+        ({}, ["--smoke"], "experiments/atlas_vae.py --preset paper --smoke"),
+        ({"SLURM_ARRAY_TASK_ID": "3"}, [], "experiments/atlas_vae.py --preset paper --seed 3"),
+    ],
+)
+def test_slurm_job(cluster: Path, environment: dict[str, str], arguments: list[str], expected: str) -> None:
+    with _slurm(cluster, "atlas_vae", *arguments, **environment) as job:
+        out, err = job.communicate(timeout=30)
+    assert (job.returncode, out.strip(), err) == (0, expected, "")
+
+
+def test_slurm_job_queues_itself_again_at_the_time_limit(cluster: Path) -> None:
+    with _slurm(cluster, "atlas_vae", SLURM_JOB_ID="17", SECONDS_TO_RUN="30") as job:
+        assert job.stdout is not None
+        assert job.stdout.readline().startswith("experiments/atlas_vae.py")
+        job.send_signal(signal.SIGUSR1)
+        out, _ = job.communicate(timeout=20)
+    assert (job.returncode, out) == (0, "requeue 17\n")
+
+
+def test_slurm_job_needs_a_paper_and_passes_failures_on(cluster: Path) -> None:
+    with _slurm(cluster) as job:
+        assert "usage: sbatch" in job.communicate(timeout=30)[1]
+    assert job.returncode != 0
+    with _slurm(cluster, "atlas_vae", SECONDS_TO_RUN="nonsense") as job:
+        job.communicate(timeout=30)
+    assert job.returncode == 1
+
+
+def test_condor_job_names_an_experiment() -> None:
+    text = (EXPERIMENTS / "htcondor.sub").read_text()
+    commands = dict(
+        line.split(" = ", maxsplit=1) for line in text.splitlines() if " = " in line and not line.startswith("#")
+    )
+    assert commands["arguments"] == "experiments/$(paper).py --preset paper $(options:)"
+    assert text.splitlines()[-1] == "queue"

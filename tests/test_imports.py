@@ -1,0 +1,152 @@
+"""The import rule: every module stands on a floor and imports only downward, or sideways without a cycle."""
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A name stands for the module and for all modules of the package.
+FLOORS = {
+    0: ("units", "errors", "files", "provenance", "progress", "config"),
+    1: ("geometry",),
+    2: ("showers", "voxelisation", "windows", "datasets"),
+    3: ("preprocessing", "layers", "losses", "evaluation", "simulation"),
+    4: ("pipeline", "training", "plots"),
+    5: ("models",),
+    6: ("lwtnn", "generation", "report"),
+    7: ("fitting", "selection", "experiment"),
+    8: ("cli",),
+}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+
+KERAS = ("keras", "tensorflow", "tensorboard", "torch", "jax")
+# Who must not import what, beyond the floors (a name stands for all modules of the package).
+FORBIDDEN = {
+    "evaluation": KERAS,
+    "simulation": KERAS,
+    "plots": (*KERAS, "calogen.models"),
+    "lwtnn.runtime": KERAS,
+    "lwtnn.graph": KERAS,
+    "lwtnn": ("calogen.generation",),
+    "models": ("calogen.models", "calogen.pipeline", "calogen.evaluation", "calogen.plots"),
+    "": ("experiments", "export", "benchmarks", "tests"),
+}
+ALLOWED = {("evaluation.classifier", name) for name in KERAS}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "calogen").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+SOURCES = {_name(path): path for path in sorted((ROOT / "calogen").rglob("*.py"))}
+
+
+def _imports(name: str, text: str) -> set[str]:
+    """Modules that a source imports anywhere, in functions too; `from calogen import x` counts as `calogen.x`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} line {node.lineno}: relative import"
+            assert node.module is not None
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {member for member in members if member.removeprefix("calogen.") in SOURCES}
+            found |= members if node.module == "calogen" else modules or {node.module}
+    return found
+
+
+def _internal(imports: set[str]) -> set[str]:
+    return {imported.removeprefix("calogen.") for imported in imports if imported.startswith("calogen.")}
+
+
+def _covers(package: str, name: str) -> bool:
+    return package in ("", name) or name.startswith(package + ".")
+
+
+def _floor(name: str) -> int:
+    return FLOOR_OF[name.split(".", maxsplit=1)[0]]
+
+
+def _violations(name: str, imports: set[str]) -> list[str]:
+    upward = [imported for imported in _internal(imports) if _floor(imported) > _floor(name)]
+    forbidden = [
+        imported
+        for package, names in FORBIDDEN.items()
+        for imported in imports
+        for banned in names
+        if _covers(package, name) and _covers(banned, imported) and (name, banned) not in ALLOWED
+    ]
+    return sorted(upward + forbidden)
+
+
+def _cycle(edges: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name])
+def test_imports_go_downward(name: str) -> None:
+    assert name.split(".", maxsplit=1)[0] in FLOOR_OF, f"calogen.{name} stands on no floor of FLOORS"
+    assert _violations(name, _imports(name, SOURCES[name].read_text(encoding="utf-8"))) == []
+
+
+def test_imports_have_no_cycle() -> None:
+    imports = {name: _imports(name, path.read_text(encoding="utf-8")) for name, path in SOURCES.items() if name}
+    assert _cycle({name: _internal(found) for name, found in imports.items()}) == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES.values() if path.name == "__init__.py"], ids=_name)
+def test_packages_import_nothing(path: Path) -> None:
+    assert _imports(_name(path), path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("geometry", "from calogen.showers import Showers", ["showers"]),
+        ("showers", "def f():\n    import calogen.models.atlas_vae", ["models.atlas_vae"]),
+        ("evaluation.metrics", "from keras import ops", ["keras"]),
+        ("evaluation.classifier", "import keras", []),
+        ("models.atlas_vae", "from calogen import pipeline", ["calogen.pipeline"]),
+        ("models.atlas_vae", "from calogen.models import caloshowergan", ["calogen.models"]),
+        ("models.atlas_vae", "from calogen.losses import kl_divergence", []),
+        ("lwtnn.convert", "from calogen import generation", ["calogen.generation"]),
+        ("lwtnn.runtime", "import tensorflow as tf", ["tensorflow"]),
+        ("cli", "import experiments.atlas_vae", ["experiments.atlas_vae"]),
+    ],
+)
+def test_the_rule_catches(name: str, text: str, expected: list[str]) -> None:
+    assert _violations(name, _imports(name, text)) == expected
+
+
+def test_the_rule_catches_cycles() -> None:
+    assert _cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+    assert not _cycle({"a": {"b", "c"}, "b": {"c"}})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import calogen.evaluation.metrics",
+        "import calogen.lwtnn.runtime",
+        "import calogen.simulation.detectors",
+        "from calogen.cli import app; app(['--help'], standalone_mode=False)",
+        "from pathlib import Path; from calogen.provenance import collect; collect(1, {})",
+    ],
+)
+def test_tensorflow_is_not_imported(statement: str) -> None:
+    check = "import sys; sys.exit(','.join({'tensorflow', 'keras'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}; {check}"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) in ((0, ""), (1, "\n")), done.stderr

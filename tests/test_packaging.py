@@ -1,0 +1,86 @@
+"""What is declared about the package agrees with what it is."""
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import calogen
+
+ROOT = Path(__file__).parents[1]
+DECLARED_ONLY = {"tensorboard"}  # TensorFlow no longer brings what its summaries need
+IN_EXTRAS = {"geant4_pybind"}
+
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+
+
+def _imported(paths: list[Path]) -> set[str]:
+    """Top-level names of all packages that sources import from outside the standard library."""
+    names = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"calogen"}
+
+
+def _requirements(section: str, key: str) -> dict[str, str]:
+    """Version ranges by name."""
+    lines = SETUP[section][key].strip().splitlines()
+    found = [re.fullmatch(r"([\w.-]+)(?:\[.*?\])?(.*)", line) for line in lines if not line.startswith("#")]
+    return {match[1]: match[2] for match in found if match is not None}
+
+
+def test_dependencies_are_those_that_are_imported() -> None:
+    declared = set(_requirements("options", "install_requires"))
+    assert _imported(list((ROOT / "calogen").rglob("*.py"))) - IN_EXTRAS == declared - DECLARED_ONLY
+
+
+@pytest.mark.parametrize("name", _requirements("options", "install_requires"))
+def test_dependencies_have_a_range(name: str) -> None:
+    assert re.fullmatch(r">=[\d.]+,<[\d.]+", _requirements("options", "install_requires")[name])
+
+
+def test_version_and_python_are_the_same_everywhere() -> None:
+    assert metadata.version("calogen") == calogen.__version__
+    assert f"version: {calogen.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert SETUP["options"]["python_requires"] == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_only_the_package_is_shipped() -> None:
+    assert SETUP["options.packages.find"]["include"] == "calogen*"
+    folders = {path.parent for path in (ROOT / "calogen").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def _make(*arguments: str) -> str:
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_help_explains_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert phony is not None
+    explained = {line.split()[0] for line in _make("help").splitlines() if line.strip()}
+    assert set(phony[1].replace("$(REPRODUCE)", "reproduce-<paper>").split()) <= explained
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_every_experiment_is_a_target(path: Path) -> None:
+    target = f"reproduce-{path.stem.replace('_', '-')}"
+    assert f"experiments/{path.name} --preset smoke --seeds 2" in _make("-n", target, "PRESET=smoke", "SEEDS=2")
+
+
+def test_licence_is_apache() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert SETUP["metadata"]["license"] == "Apache-2.0"

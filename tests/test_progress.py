@@ -1,0 +1,77 @@
+import sys
+
+import pytest
+
+from calogen.progress import progress
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("calogen.progress.monotonic", clock)
+    return clock
+
+
+def test_short_work_is_silent(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("training", 10) as shown:
+        for _ in range(10):
+            clock.now += 0.4
+            shown.advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plain_lines_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("training", 100, "epochs") as shown:
+        for _ in range(100):
+            clock.now += 0.25
+            shown.note("loss 1.2e-3")
+            shown.advance()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "training: 39/100 epochs (39%), 0:00:10 elapsed, 0:00:16 left, loss 1.2e-3",
+        "training: 79/100 epochs (79%), 0:00:20 elapsed, 0:00:05 left, loss 1.2e-3",
+        "training: 100/100 epochs (100%), 0:00:25 elapsed, loss 1.2e-3",
+    ]
+
+
+def test_the_last_state_is_shown_after_a_failure(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), progress("simulating", 4) as shown:
+        clock.now += 8
+        shown.advance(2)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "simulating: 2/4 (50%), 0:00:08 elapsed, 0:00:08 left\n"
+
+
+def test_nothing_to_do(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("nothing", 0):
+        clock.now += 6
+    assert "0/0 (0%)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("quiet_seconds", "appears"), [(0.01, True), (60.0, False)])
+def test_bar_on_a_terminal(
+    quiet_seconds: float, appears: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("calogen.progress._QUIET_SECONDS", quiet_seconds)
+    with progress("training", 4, "epochs") as shown:
+        if appears:
+            assert shown._timer is not None
+            shown._timer.join()
+        shown.advance(3)
+        shown.note("loss [1e-3]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all((part in err) == appears for part in ("training", "75%", "3/4 epochs", "loss [1e-3]"))

@@ -1,0 +1,42 @@
+"""Trains a small VAE to the end, from its checkpoint if there is one; the resume test kills it on the way.
+
+Usage: python resume_worker.py DIRECTORY EPOCHS
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+
+from calogen import pipeline
+from calogen.models import atlas_vae
+from calogen.training.callbacks import ScalarLog, Snapshots
+from calogen.training.vae import Checkpoint, Schedule, train
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import make_grid, make_showers
+
+
+def main(directory: Path, epochs: int) -> None:
+    grid = make_grid((2, 1), (3, 2), (2, 2))
+    config = atlas_vae.AtlasVaeConfig(encoder_units=(32, 16), decoder_units=(16, 32), learning_rate=3e-3)
+    training, validation = pipeline.split(make_showers(grid, 400), 0.2, seed=1)
+    chain = atlas_vae.build_transform(config, grid).fit(training)
+    networks = atlas_vae.build(config, grid)
+    trainer = atlas_vae.build_trainer(config, networks, chain.forward(training))
+    train(
+        trainer,
+        pipeline.resident(training, chain),
+        pipeline.resident(validation, chain),
+        Schedule(epochs=epochs, batch_size=32, seed=5, keep="last"),
+        Checkpoint(path=directory / "state.npz", identity="worker", seconds=0.0),
+        callbacks(directory, networks["decoder"], epochs),
+    )
+
+
+def callbacks(directory: Path, decoder: keras.Model, epochs: int) -> list[keras.callbacks.Callback]:
+    return [ScalarLog(directory / "tensorboard"), Snapshots(decoder, directory / "snapshots", (epochs // 2, epochs))]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

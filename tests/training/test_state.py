@@ -1,0 +1,86 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calogen.errors import CalogenError, DataFormatError
+from calogen.training.state import TrainingState, read_state, write_state
+
+WORKER = Path(__file__).with_name("resume_worker.py")
+
+
+@pytest.fixture
+def state() -> TrainingState:
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=2).astype(np.float32)]
+    optimizer = [np.array(7), *(weight * 0.1 for weight in weights)]
+    history = [{"loss": 2.0}, {"loss": 1.0}, {"loss": 1.5}]
+    return TrainingState("me", weights, optimizer, history, 1, [weight + 1 for weight in weights])
+
+
+def assert_equal(first: TrainingState, second: TrainingState) -> None:
+    for name in ("weights", "optimizer", "best_weights"):
+        ours, theirs = getattr(first, name), getattr(second, name)
+        assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs], name
+        assert [array.dtype for array in ours] == [array.dtype for array in theirs], name
+    assert first.best_epoch == second.best_epoch
+    losses = [[{k: v for k, v in epoch.items() if k != "seconds"} for epoch in s.history] for s in (first, second)]
+    assert losses[0] == losses[1]
+
+
+def test_a_state_survives_the_file(state: TrainingState, tmp_path: Path) -> None:
+    write_state(tmp_path / "state.npz", state)
+    again = read_state(tmp_path / "state.npz", "me")
+    assert_equal(again, state)
+    assert again.epoch == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_without_a_file_a_training_starts(tmp_path: Path) -> None:
+    assert read_state(tmp_path / "state.npz", "me") == TrainingState("me")
+
+
+def test_another_training_is_refused(state: TrainingState, tmp_path: Path) -> None:
+    write_state(tmp_path / "state.npz", state)
+    with pytest.raises(CalogenError, match="another configuration"):
+        read_state(tmp_path / "state.npz", "you")
+
+
+@pytest.mark.parametrize("length", [0, 10, 700])
+def test_a_damaged_file_is_refused(state: TrainingState, tmp_path: Path, length: int) -> None:
+    path = tmp_path / "state.npz"
+    write_state(path, state)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(DataFormatError, match="damaged"):
+        read_state(path, "me")
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> None:
+    epochs, moments = 150, random.Random(kills)
+    assert train(tmp_path / "whole", epochs).wait() == 0
+    for kill in range(kills):
+        worker = train(tmp_path / "killed", epochs)
+        wait_for_epochs(tmp_path / "killed" / "state.npz", 1 + kill * epochs // (kills + 1), worker)
+        time.sleep(moments.uniform(0.0, 0.1))
+        worker.send_signal(signal.SIGKILL)
+        assert worker.wait() == -signal.SIGKILL
+        assert read_state(tmp_path / "killed" / "state.npz", "worker").epoch < epochs
+    assert train(tmp_path / "killed", epochs).wait() == 0
+    whole, killed = (read_state(tmp_path / name / "state.npz", "worker") for name in ("whole", "killed"))
+    assert whole.epoch == killed.epoch == epochs
+    assert_equal(killed, whole)
+
+
+def train(directory: Path, epochs: int) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, str(WORKER), str(directory), str(epochs)])
+
+
+def wait_for_epochs(path: Path, epochs: int, worker: subprocess.Popen) -> None:
+    while worker.poll() is None and (not path.exists() or read_state(path, "worker").epoch < epochs):
+        time.sleep(0.002)
