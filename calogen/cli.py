@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calogen.config import require, sources
-from calogen.errors import ConfigError, GeometryError
+from calogen.errors import ConfigError
 from calogen.experiment import clean_exit
 from calogen.files import read_json
 
 if TYPE_CHECKING:
-    from calogen.showers import Showers
+    pass
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
 
@@ -102,6 +102,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap errors.")] = 1,
 ) -> None:
     """Judge generated showers: metrics beside the Geant4-against-Geant4 floor, figures, one HTML page."""
+    from calogen.datasets import read_vae_window
     from calogen.evaluation.comparison import compare
     from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
     from calogen.plots.observables import draw_observables
@@ -110,7 +111,7 @@ def evaluate(
 
     files = _labelled(generated)
     provenance = collect(seed, {"reference": reference, **files})
-    expected, samples = _read_window(reference), {label: _read_window(path) for label, path in files.items()}
+    expected, samples = read_vae_window(reference), {label: read_vae_window(path) for label, path in files.items()}
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
     found = []
     for energy in energies:
@@ -213,18 +214,6 @@ def _labelled(texts: list[str]) -> dict[str, Path]:
         len(found) == len(texts), f"generated showers must be LABEL=FILE, each with its own label. Received: {texts}"
     )
     return found
-
-
-def _read_window(path: Path) -> "Showers":
-    """The 276 cells around the impact point, from a file with these or with all stored cells."""
-    from calogen.datasets import read_vae_window
-    from calogen.showers import Showers
-    from calogen.windows import ATLAS_VAE_WINDOW
-
-    try:
-        return Showers.read(path, ATLAS_VAE_WINDOW)
-    except GeometryError:
-        return read_vae_window(path)
 
 
 def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list[float]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from calogen.errors import DataFormatError
+from calogen.errors import DataFormatError, GeometryError
 from calogen.geometry import ATLAS_BARREL_STORED
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW, select_window
@@ -31,4 +31,7 @@ def read_vae_window(path: str | Path) -> Showers:
     Raises:
         DataFormatError, GeometryError: as `Showers.read` and `select_window`.
     """
-    return select_window(Showers.read(path, ATLAS_BARREL_STORED), ATLAS_VAE_WINDOW)
+    try:
+        return Showers.read(path, ATLAS_VAE_WINDOW)
+    except GeometryError:
+        return select_window(Showers.read(path, ATLAS_BARREL_STORED), ATLAS_VAE_WINDOW)

@@ -35,12 +35,15 @@ class Arguments:
         seeds: one run is trained for each.
         runs: directory of all runs.
         results: directory for the results JSON; None: beside the runs.
+        train_data, test_data: the user's own files; None: the bundled showers.
     """
 
     preset: str
     seeds: tuple[int, ...]
     runs: Path
     results: Path | None = None
+    train_data: Path | None = None
+    test_data: Path | None = None
 
     def results_path(self, paper: str) -> Path:
         """Where the results JSON of a paper goes."""
@@ -122,9 +125,14 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
     parser.add_argument("--seed", type=_positive, metavar="K", help="train this one run only")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     parser.add_argument("--results", type=Path, metavar="DIR", help="where the results go (default: beside the runs)")
+    parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
+    parser.add_argument("--test-data", type=Path, metavar="FILE", help="showers to compare with (goes with the other)")
     given = parser.parse_args(arguments)
+    if (given.train_data is None) != (given.test_data is None):
+        parser.error("--train-data and --test-data go together")
     seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
-    return Arguments(preset=given.preset, seeds=seeds, runs=given.runs, results=given.results)
+    paths = {name: getattr(given, name) for name in ("runs", "results", "train_data", "test_data")}
+    return Arguments(preset=given.preset, seeds=seeds, **paths)
 
 
 def execute(experiment: Callable[[Arguments], None], description: str | None) -> None:

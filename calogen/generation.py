@@ -51,7 +51,7 @@ class TrainedRun:
     @property
     def generator(self) -> keras.Model:
         """The network that generates."""
-        found = [network for network in self.networks.values() if "latent" in network.input_names]
+        found = [net for net in self.networks.values() if any(tensor.name == "latent" for tensor in net.inputs)]
         if len(found) != 1:
             raise CalogenError(f"one network must have an input named 'latent'. Received: {len(found)} such networks")
         return found[0]

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError
-from calogen.files import atomic_path
+from calogen.files import hdf5_writer
 from calogen.geometry import CellGrid, VoxelGeometry
 
 Geometry = CellGrid | VoxelGeometry
@@ -140,7 +140,7 @@ def write_file(
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         attributes["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5_writer(path) as file:
         for name, values in datasets.items():
             data = values.reshape(-1, 1) if name == "incident_energies" else values
             if name in ("cells", "showers"):

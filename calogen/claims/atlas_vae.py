@@ -11,16 +11,19 @@ import numpy as np
 
 from calogen.evaluation.comparison import Comparison, Measurement, ResponseCurve
 from calogen.evaluation.metrics import Value
-from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_NUMBERS
+from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
 from calogen.report import Claim, Quantity, judge
 from calogen.units import GeV
 
 VAE, ABSOLUTE = "VAE", "VAE, absolute inputs"
+TRAINED = tuple(2.0**power for power in range(10, 19))
 LOW, HIGH = (1024.0, 2048.0, 4096.0), (131072.0, 262144.0)
 SHOWN = (4096.0, 65536.0, 262144.0)
 INTERPOLATED, NEIGHBOURS, EXTRAPOLATED = 24576.0, (16384.0, 32768.0), 524288.0
 COMPARED = tuple(sorted({*SHOWN, INTERPOLATED, *NEIGHBOURS, EXTRAPOLATED}))
 SHAPES = ("r_eta", "r_phi", "w_eta2", "w_s_tot")
+JUDGES = tuple(item for item in ATLAS_VAE_OBSERVABLES if item.name != "second_lambda_moment")
+"""Observables whose mean KS distance on validation showers chooses settings and compares epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +109,9 @@ def judge_claims(seeds: Sequence[Evidence], costs: Costs) -> tuple[Claim, ...]:
     claims.append(
         _claim(
             "memory",
-            Value(1.5 * ATLAS_VAE_NUMBERS["memory"].value - max(megabytes), 0.0),
+            Value(2 * ATLAS_VAE_NUMBERS["memory"].value - max(megabytes), 0.0),
             "LWTNN JSON {:.1f} MB, weights {:.1f} MB, memory added by loading and generating {:.1f} MB "
-            "(holds up to 7.5 MB)".format(*megabytes),
+            "(holds up to 10 MB)".format(*megabytes),
         )
     )
     return tuple(claims)
@@ -167,7 +170,8 @@ def _absolute_inputs_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]
 def _front_middle(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     good = evidence.mean_metric((65536.0,), ("front_energy", "middle_energy"))
     poor = evidence.mean_metric((65536.0,), ("presampler_energy", "back_energy"))
-    return _difference(poor, good), {"good": good, "poor": poor}
+    evidences = [_difference(poor, good), Value(0.2 - good.value, good.error)]
+    return min(evidences, key=lambda value: value.value), {"good": good, "poor": poor}
 
 
 def _presampler_back(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -252,7 +256,7 @@ _RULES: dict[str, tuple[Rule, str]] = {
     ),
     "front_middle_energy": (
         _front_middle,
-        "KS distance at 65 GeV: front and middle {good}, presampler and back {poor}",
+        "KS distance at 65 GeV: front and middle {good} (holds below 0.2 and the others'), presampler and back {poor}",
     ),
     "presampler_back_energy": (
         _presampler_back,

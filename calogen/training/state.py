@@ -80,7 +80,7 @@ def read_state(path: Path, identity: str) -> TrainingState:
     if not path.exists():
         return TrainingState(identity)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes().decode())
             groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
             for name in sorted(set(file.files) - {"about"}):
@@ -113,4 +113,4 @@ def assign(variables: Sequence[Any], values: Arrays) -> None:
 
 
 def _values(variables: Sequence[Any]) -> Arrays:
-    return [np.array(variable) for variable in variables]
+    return [np.array(variable.numpy()) for variable in variables]

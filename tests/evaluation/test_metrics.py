@@ -89,17 +89,17 @@ def test_chi2_is_pearsons_homogeneity_test():
 
 @pytest.mark.parametrize("n", [30, 250])
 def test_chi2_is_calibrated(n):
-    """Mean of 400 comparisons of equal distributions: 1 within 5 standard errors; 5 % +- 4 % above the 95 % point."""
+    """Mean of 300 comparisons of equal distributions: 1 within 5 standard errors; 5 % +- 4 % above the 95 % point."""
     values, above = [], 0
-    for k in range(400):
+    for k in range(300):
         reference, generated = normal(n, 2 * k), normal(1000, 2 * k + 1)
         edges = joined_edges(Histogram.fill(reference, reference_edges(reference)), 1000)
         values.append(chi2_per_ndf(*(Histogram.fill(sample, edges) for sample in (reference, generated))))
         ndf = 2 / values[-1].error ** 2
         above += values[-1].value * ndf > stats.chi2.ppf(0.95, ndf)
     ratios = [item.value for item in values]
-    assert np.mean(ratios) == pytest.approx(1, abs=5 * np.std(ratios) / 20)
-    assert above / 400 == pytest.approx(0.05, abs=0.04)
+    assert np.mean(ratios) == pytest.approx(1, abs=5 * np.std(ratios) / 17)
+    assert above / 300 == pytest.approx(0.05, abs=0.04)
 
 
 def test_one_bin_gives_nan():
@@ -144,11 +144,9 @@ SPECTRA = {
 }
 
 
-@pytest.mark.parametrize(
-    ("spectrum", "n", "m"), [("normal", 60, 200), ("often empty", 60, 200), ("exponential", 250, 500)]
-)
+@pytest.mark.parametrize(("spectrum", "n", "m"), [("normal", 60, 200), ("often empty", 250, 400)])
 def test_floor_is_what_independent_samples_give(spectrum, n, m):
-    """Floors from 10 samples against 150 real pairs of the same sizes; the tolerances hold sampling and bias."""
+    """Floors from 8 samples against 120 real pairs of the same sizes; the tolerances hold sampling and bias."""
     rng = np.random.default_rng(n)
     draw = SPECTRA[spectrum]
 
@@ -156,9 +154,9 @@ def test_floor_is_what_independent_samples_give(spectrum, n, m):
         return joined_edges(Histogram.fill(reference, reference_edges(reference)), m)
 
     for metric in METRICS.values():
-        samples = [(draw(rng, n), draw(rng, m)) for _ in range(150)]
+        samples = [(draw(rng, n), draw(rng, m)) for _ in range(120)]
         pairs = np.array([metric.statistic(first, second, edges_of(first)) for first, second in samples])
-        floors = [floor(metric, first, m, edges_of(first)) for first, _ in samples[:10]]
+        floors = [floor(metric, first, m, edges_of(first)) for first, _ in samples[:8]]
         assert np.mean([item.mean for item in floors]) == pytest.approx(np.mean(pairs), rel=0.15), metric.title
         limit = np.quantile(metric.excess(pairs), 0.95)
         assert np.mean([item.limit for item in floors]) == pytest.approx(limit, rel=0.4), metric.title

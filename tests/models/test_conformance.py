@@ -48,8 +48,9 @@ def make_run(module: ModuleType, config: Any, geometry: Geometry) -> TrainedRun:
 
 def test_the_file_has_its_parts(module: ModuleType) -> None:
     assert isinstance(module.PAPER, Paper)
-    configs = [value for name, value in inspect.getmembers(module, inspect.isclass) if value.__module__ == module.__name__]
-    assert [value.__name__.endswith("Config") for value in configs] == [True]
+    classes = (value for _, value in inspect.getmembers(module, inspect.isclass))
+    own = [value.__name__ for value in classes if value.__module__ == module.__name__]
+    assert len([name for name in own if name.endswith("Config")]) == 1
     for part in ("Reference:", "Differences from the paper:"):
         assert part in (module.__doc__ or "")
     assert len(inspect.getsource(module).splitlines()) <= 250
@@ -78,10 +79,10 @@ def test_one_step_changes_every_trainable_variable(module: ModuleType, tiny: tup
     networks = module.build(config, geometry)
     trainer = module.build_trainer(config, networks, transform.forward(showers))
     variables = [variable for network in networks.values() for variable in network.trainable_variables]
-    before = [np.array(variable) for variable in variables]
+    before = [variable.numpy() for variable in variables]
     trainer.fit(dataset(showers, transform, 64), verbose=0, shuffle=False)
     for variable, old in zip(variables, before, strict=True):
-        assert (np.asarray(variable) != old).any(), variable.path
+        assert (variable.numpy() != old).any(), variable.path
 
 
 def test_networks_survive_saving_and_their_configuration(

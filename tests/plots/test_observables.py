@@ -43,7 +43,7 @@ def test_no_ratio_where_the_reference_is_empty():
     assert np.isnan(ratio.get_data().values).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("count", [1, 3])
 def test_figure_has_a_panel_per_comparison(count, tmp_path):
     item = ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, {"VAE": GENERATED, "other": EMPTY_BIN}, ())
     figure = draw_observables([item] * count, "no noise")
@@ -64,7 +64,7 @@ def test_response_and_its_ratio():
     figure = draw_response(curve([1e3, 2e3], 0.8), {"VAE": curve([1e3, 4e3], 0.4)})
     _, ratio_ax = figure.axes[:2]
     reference, generated = ratio_ax.containers
-    np.testing.assert_allclose(reference.lines[0].get_ydata(), [1, 1])
-    np.testing.assert_allclose(np.array(generated.lines[0].get_ydata(), float), [0.5, np.nan])
+    np.testing.assert_allclose(reference.lines[0].get_ydata(orig=False), [1, 1])
+    np.testing.assert_allclose(generated.lines[0].get_ydata(orig=False), [0.5, np.nan])
     bars = generated.lines[2][0].get_segments()[0]
     assert np.ptp(bars[:, 1]) / 2 == pytest.approx(np.hypot(0.01, 0.005) / 0.8)

@@ -25,11 +25,11 @@ def make_trainer(showers: Showers, chain: Chain, config: AtlasVaeConfig = SMALL)
 
 
 def weights_of(trainer: Vae) -> np.ndarray:
-    return np.concatenate([np.ravel(variable) for variable in trainer.variables_of_networks])
+    return np.concatenate([np.ravel(variable.numpy()) for variable in trainer.variables_of_networks])
 
 
 def dense(x: np.ndarray, layer: keras.layers.Dense) -> np.ndarray:
-    return x @ np.asarray(layer.kernel, np.float64) + np.asarray(layer.bias, np.float64)
+    return x @ layer.kernel.numpy().astype(np.float64) + layer.bias.numpy()
 
 
 def test_terms_equal_a_numpy_twin(tiny_showers: Showers, chain: Chain) -> None:
@@ -39,10 +39,9 @@ def test_terms_equal_a_numpy_twin(tiny_showers: Showers, chain: Chain) -> None:
     terms = {name: float(value) for name, value in trainer.terms(batch, seed).items()}
     shower, condition = (np.asarray(batch[name], np.float64) for name in ("shower", "condition"))
     hidden = np.concatenate([shower, condition], axis=1)
-    *layers, mean_layer, log_variance_layer = [x for x in trainer.encoder.layers if isinstance(x, keras.layers.Dense)]
-    for layer in layers:
+    for layer in [layer for layer in trainer.encoder.layers if getattr(layer, "units", 0) > SMALL.latent_dim]:
         hidden = np.tanh(dense(hidden, layer))
-    mean, log_variance = dense(hidden, mean_layer), dense(hidden, log_variance_layer)
+    mean, log_variance = (dense(hidden, trainer.encoder.get_layer(name)) for name in ("mean", "log_variance"))
     noise = np.asarray(tf.random.stateless_normal((50, 2), seed), np.float64)
     hidden = np.concatenate([mean + np.exp(log_variance / 2) * noise, condition], axis=1)
     *layers, last = [x for x in trainer.decoder.layers if isinstance(x, keras.layers.Dense)]

@@ -1,0 +1,49 @@
+"""Choosing by physics: one figure of merit for models and epochs, on validation showers, never on test showers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from calogen.evaluation.comparison import Observable
+from calogen.evaluation.metrics import Value, ks_distance
+from calogen.generation import TrainedRun, generate, load_network
+from calogen.showers import Showers
+
+
+def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
+    """Mean KS distance over incident energies and observables: 0 for equal samples, 1 for disjoint ones.
+
+    Args:
+        reference, generated: showers of the same incident energies.
+        observables: what to compare.
+    """
+    found = [
+        ks_distance(item.values(reference.at(energy)), item.values(generated.at(energy)))
+        for energy in np.unique(reference.incident_energies)
+        for item in observables
+    ]
+    defined = [value for value in found if np.isfinite(value.value)]
+    errors = np.array([value.error for value in defined])
+    return Value(float(np.mean([value.value for value in defined])), float(np.sqrt((errors**2).sum()) / len(defined)))
+
+
+def validation_distance(
+    run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
+) -> Value:
+    """`physics_distance` of a trained run: `copies` generated showers for each validation shower."""
+    generated = generate(run, np.repeat(validation.incident_energies, copies), seed)
+    return physics_distance(validation, generated, observables)
+
+
+def epoch_distances(
+    run: TrainedRun, snapshots: Path, validation: Showers, observables: Sequence[Observable], seed: int = 0
+) -> dict[int, Value]:
+    """`validation_distance` of the decoder after each epoch that was saved as `epoch-<number>.keras`."""
+    found = {}
+    for path in sorted(snapshots.glob("epoch-*.keras")):
+        networks = {**run.networks, "decoder": load_network(path)}
+        epoch = int(path.stem.removeprefix("epoch-"))
+        found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
+    return found
