@@ -148,11 +148,18 @@ def report(
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="Name of a model, e.g. atlas_vae; all of them without it.")] = "",
+    model: Annotated[str, typer.Argument(help="A model, e.g. atlas_vae, or a file of showers; else all models.")] = "",
     counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the models: citation, every value with its source, parameter counts."""
+    """Print what a model or a file of showers is: every value with its source, counts; response and layer shares."""
+    if Path(model).is_file():
+        from calogen.datasets import read_showers
+        from calogen.evaluation.summary import energy_table, format_energy_table
+
+        rows = energy_table(read_showers(Path(model)))
+        typer.echo(json.dumps(rows, indent=2) if as_json else format_energy_table(rows))
+        return
     models = {name: module for name, module in _models() if model in ("", name)}
     if not models:
         raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}")

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from calogen.errors import DataFormatError, GeometryError
-from calogen.geometry import ATLAS_BARREL_STORED
-from calogen.showers import Showers
+from calogen.errors import DataFormatError
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers import Geometry, Showers, dataset_name, open_file
 from calogen.windows import ATLAS_VAE_WINDOW, select_window
 
+GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
 BUNDLED = ("photons_train", "photons_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """What has to stand wherever numbers from the bundled showers appear."""
@@ -25,13 +26,26 @@ def bundled(name: str) -> Path:
     return _DATA / f"{name}.h5"
 
 
+def read_showers(path: str | Path) -> Showers:
+    """Showers of whichever known geometry the file holds.
+
+    Raises:
+        DataFormatError, GeometryError: as `Showers.read`; no known geometry fits.
+    """
+    with open_file(path) as file:
+        shapes = {name: file[name].shape for name in ("cells", "showers") if name in file}
+    for geometry in GEOMETRIES:
+        if shapes.get(dataset_name(geometry), ())[1:] == (geometry.size,):
+            return Showers.read(path, geometry)
+    known = ", ".join(f"{geometry.name} ({dataset_name(geometry)} [n, {geometry.size}])" for geometry in GEOMETRIES)
+    raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes or 'neither cells nor showers'}")
+
+
 def read_vae_window(path: str | Path) -> Showers:
     """The 276 cells of the ATLAS VAE from a file of stored cells (297) or of the window itself.
 
     Raises:
         DataFormatError, GeometryError: as `Showers.read` and `select_window`.
     """
-    try:
-        return Showers.read(path, ATLAS_VAE_WINDOW)
-    except GeometryError:
-        return select_window(Showers.read(path, ATLAS_BARREL_STORED), ATLAS_VAE_WINDOW)
+    showers = read_showers(path)
+    return showers if showers.geometry == ATLAS_VAE_WINDOW else select_window(showers, ATLAS_VAE_WINDOW)

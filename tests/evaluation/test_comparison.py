@@ -9,20 +9,17 @@ from calogen.evaluation.comparison import Measurement, Observable, compare, resp
 from calogen.evaluation.metrics import METRICS, Floor, Value
 from calogen.evaluation.observables import response, shower_depth
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES
-from calogen.geometry import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers import Showers, concatenate
+from calogen.windows import ATLAS_VAE_WINDOW
 
-WINDOW = CellGrid(
-    "window", tuple(replace(layer, num_eta=57) if layer.id == 1 else layer for layer in ATLAS_BARREL_STORED.layers)
-)
 PAIR = (Observable("response", response, "response"), Observable("shower_depth", shower_depth, "depth", "m", 1e3))
 
 
 def toy(n, seed=0, energy=1000.0, scale=1.0):
     rng = np.random.default_rng(seed)
-    shares = np.repeat([0.01, 0.17, 0.8, 0.02], [layer.size for layer in WINDOW.layers])
-    sizes = np.repeat([layer.size for layer in WINDOW.layers], [layer.size for layer in WINDOW.layers])
-    return Showers(WINDOW, np.full(n, energy), scale * energy * rng.gamma(shares, 1 / sizes, (n, WINDOW.size)))
+    sizes = [layer.size for layer in ATLAS_VAE_WINDOW.layers]
+    shares, scales = np.repeat([0.01, 0.17, 0.8, 0.02], sizes), scale * energy / np.repeat(sizes, sizes)
+    return Showers(ATLAS_VAE_WINDOW, np.full(n, energy), rng.gamma(shares, scales, (n, len(shares))))
 
 
 def test_table_and_histograms():

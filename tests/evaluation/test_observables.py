@@ -8,12 +8,10 @@ from reference import observables as slow
 
 from calogen.errors import GeometryError
 from calogen.evaluation import observables
-from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, CellGrid
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1
 from calogen.showers import Showers
+from calogen.windows import ATLAS_VAE_WINDOW
 
-WINDOW = CellGrid(
-    "window", tuple(replace(layer, num_eta=57) if layer.id == 1 else layer for layer in ATLAS_BARREL_STORED.layers)
-)
 SHAPES = ("shower_depth", "second_lambda_moment", "r_eta", "r_phi", "w_eta2", "w_s_tot")
 
 
@@ -27,7 +25,7 @@ def random_showers(grid, n=40, seed=0):
     return Showers(grid, np.full(n, 1e4), energies.astype(np.float32))
 
 
-def shower(grid=WINDOW, **cells):
+def shower(grid=ATLAS_VAE_WINDOW, **cells):
     """One shower from `name=[(eta, phi, energy), ...]`."""
     energies = np.zeros((1, grid.size))
     names = [layer.name for layer in grid.layers]
@@ -37,7 +35,7 @@ def shower(grid=WINDOW, **cells):
     return Showers(grid, np.array([1000.0]), energies)
 
 
-@pytest.mark.parametrize("grid", [WINDOW, ATLAS_BARREL_STORED], ids=lambda grid: str(grid.size))
+@pytest.mark.parametrize("grid", [ATLAS_VAE_WINDOW, ATLAS_BARREL_STORED], ids=lambda grid: str(grid.size))
 @pytest.mark.parametrize("name", SHAPES)
 def test_agrees_with_the_slow_twin(name, grid):
     showers = random_showers(grid)
@@ -72,13 +70,13 @@ def test_strip_width():
 
 
 def test_depth_of_one_layer_is_the_layers_depth():
-    for layer in WINDOW.layers:
+    for layer in ATLAS_VAE_WINDOW.layers:
         assert observables.shower_depth(shower(**{layer.name: [(1, 1, 7.0)]})) == pytest.approx(layer.depth)
 
 
 def test_lambda_moment_along_the_axis():
     """Energy on the axis only: the variance of the layers' radii."""
-    middle, back = WINDOW.layers[2].radius, WINDOW.layers[3].radius
+    middle, back = ATLAS_VAE_WINDOW.layers[2].radius, ATLAS_VAE_WINDOW.layers[3].radius
     two = shower(middle=[(3, 3, 3.0)], back=[(2, 3, 1.0)])
     assert observables.second_lambda_moment(two) == pytest.approx((back - middle) ** 2 * 3 / 16)
 
@@ -101,7 +99,7 @@ def test_undefined_is_nan():
 @given(st.integers(0, 2**31), st.floats(1e-3, 1e3))
 @settings(max_examples=15, deadline=None)
 def test_shapes_do_not_depend_on_the_energy_scale(seed, factor):
-    showers = random_showers(WINDOW, 5, seed)
+    showers = random_showers(ATLAS_VAE_WINDOW, 5, seed)
     showers = replace(showers, energies=showers.energies.astype(np.float64))
     scaled = replace(showers, energies=showers.energies * factor, incident_energies=showers.incident_energies * factor)
     for name in SHAPES:
@@ -110,11 +108,11 @@ def test_shapes_do_not_depend_on_the_energy_scale(seed, factor):
 
 
 def test_energies_add_up():
-    showers = random_showers(WINDOW)
-    layers = [observables.layer_energy(showers, layer.id) for layer in WINDOW.layers]
+    showers = random_showers(ATLAS_VAE_WINDOW)
+    layers = [observables.layer_energy(showers, layer.id) for layer in ATLAS_VAE_WINDOW.layers]
     np.testing.assert_allclose(np.sum(layers, axis=0), observables.total_energy(showers))
     np.testing.assert_allclose(observables.response(showers) * 1e4, observables.total_energy(showers))
-    shares = [observables.energy_fraction(showers, layer.id) for layer in WINDOW.layers]
+    shares = [observables.energy_fraction(showers, layer.id) for layer in ATLAS_VAE_WINDOW.layers]
     np.testing.assert_allclose(np.sum(shares, axis=0), 1)
 
 
@@ -129,8 +127,8 @@ def test_centroid_and_width():
 
 @pytest.mark.parametrize("axis", ["eta", "phi"])
 def test_average_profile(axis):
-    showers = random_showers(WINDOW)
-    for layer in WINDOW.layers:
+    showers = random_showers(ATLAS_VAE_WINDOW)
+    for layer in ATLAS_VAE_WINDOW.layers:
         profile = observables.average_profile(showers, layer.id, axis)
         assert len(profile.edges) == len(profile.mean) + 1
         assert profile.edges[0] == -profile.edges[-1]
