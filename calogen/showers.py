@@ -19,8 +19,8 @@ from calogen.geometry import CellGrid, VoxelGeometry
 
 Geometry = CellGrid | VoxelGeometry
 
-# Deposits may exceed the incident energy by fluctuations and by the scale of a sampling calorimeter, never this much.
-_MAX_RESPONSE = 100.0
+_MAX_RESPONSE = 100.0  # of the median shower of a file; its inverse is the least
+_MIN_MEDIAN_LABEL = 100.0  # MeV
 _ROWS_PER_READ = 4096
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
 
@@ -111,7 +111,9 @@ class Showers:
                 raise DataFormatError(f"{path} is damaged: {error}. Copy or download it again.") from error
             attributes = dict(file.attrs)
         try:
-            return cls(geometry, incident_energies, energies, extra, attributes)
+            showers = cls(geometry, incident_energies, energies, extra, attributes)
+            _check_units(showers)
+            return showers
         except CalogenError as error:
             raise type(error)(f"{path}: {error}") from error
 
@@ -232,9 +234,13 @@ def _check(showers: Showers) -> None:
             f"energies must not be negative, incident energies must be above 0. "
             f"Received: minimum {energies.min():g} and {incident.min():g} MeV (noise is not part of these formats)"
         )
-    response = float(np.median(energies.sum(axis=1) / incident))
-    if response > _MAX_RESPONSE or np.median(incident) < 1.0:
+
+
+def _check_units(showers: Showers) -> None:
+    """Refuse a file whose energies cannot be in MeV: no calorimeter's file has such labels or such a response."""
+    response, label = float(np.median(showers.response)), float(np.median(showers.incident_energies))
+    if not 1 / _MAX_RESPONSE < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
         raise DataFormatError(
-            f"energies must be in MeV. Received: incident energies around {np.median(incident):g} with "
-            f"{response:g} times as much deposited (multiply by 1000 if they are in GeV)"
+            f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
+            "deposited (multiply by 1000 what is in GeV)"
         )

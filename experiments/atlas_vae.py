@@ -45,6 +45,7 @@ from calogen.generation import TrainedRun, compile_one_shower, draw_latent, gene
 from calogen.models.atlas_vae import PAPER, AtlasVaeConfig
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_shower
+from calogen.plots.style import write_figure
 from calogen.progress import progress
 from calogen.report import Results, results_table, write_report
 from calogen.selection import epoch_distances, validation_distance
@@ -55,6 +56,7 @@ from calogen.windows import ATLAS_VAE_WINDOW
 NAME = "atlas_vae"
 EPOCHS = {"smoke": 4, "laptop": 1000, "paper": 1000}
 GENERATED = {"smoke": 200, "laptop": 2000, "paper": 5000}  # showers per energy; 5000 in the paper's test samples
+README_FIGURE = "Fig. 5: energy in the layers at 65 GeV"
 SNAPSHOTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of all epochs
 REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not ATLAS's own simulation; "
@@ -68,9 +70,7 @@ REMARKS = (
     "About 9,000 training showers, a tenth of the paper's.",
 )
 FIGURES = {
-    "Fig. 5: energy in the layers at 65 GeV": [
-        (f"{layer}_energy", 65536.0) for layer in ("presampler", "front", "middle", "back")
-    ],
+    README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in ("presampler", "front", "middle", "back")],
     **{
         f"Fig. {number}: {title}": [(name, energy) for energy in (4096.0, 65536.0, 262144.0)]
         for number, title, name in (
@@ -100,7 +100,7 @@ def main(arguments: Arguments) -> None:
     recorded = provenance.collect(arguments.seeds[0], files)
     note = HONEST_NOTE if arguments.train_data is None else ", ".join(path.name for path in files.values())
     train, test = (read_vae_window(path) for path in files.values())
-    train = train[np.isin(train.incident_energies, TRAINED)]
+    train, test = train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]]
     evidence, figures, runs = [], [], []
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
@@ -131,6 +131,8 @@ def main(arguments: Arguments) -> None:
     path = arguments.results_path(NAME)
     page = write_report(arguments.runs / NAME / arguments.preset, results, figures[0])
     write_json(path, results.to_json())
+    if arguments.results:
+        write_figure(figures[0][README_FIGURE], path.with_suffix(".png"))
     print(results_table(results.to_json()))
     print(f"report: {page}\nresults: {path}\ndecoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
 

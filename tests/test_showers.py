@@ -81,7 +81,12 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "pion file": (change("showers", lambda v: np.ones((10, 533))), r"\[n, 368\]. Received: \[10, 533\]"),
     "NaN": (change("showers", nan_at_the_end), "NaN or infinity"),
     "negative": (change("showers", lambda v: -v), "must not be negative"),
-    "GeV labels": (change("incident_energies", lambda v: v / 1e6), "must be in MeV"),
+    "labels in GeV": (change("incident_energies", lambda v: v / 1e3), "must be in MeV"),
+    "voxels in GeV": (change("showers", lambda v: v / 1e3), "must be in MeV"),
+    "all in GeV": (
+        lambda path: [change(name, lambda v: v / 1e3)(path) for name in ("showers", "incident_energies")] and None,
+        "must be in MeV",
+    ),
     "empty": (
         lambda path: [change(name, lambda v: v[:0])(path) for name in ("showers", "incident_energies")] and None,
         "at least one shower",
