@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import h5py
+
 from calogen.errors import DataFormatError
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers import Geometry, Showers, dataset_name, open_file
@@ -33,7 +35,7 @@ def read_showers(path: str | Path) -> Showers:
         DataFormatError, GeometryError: as `Showers.read`; no known geometry fits.
     """
     with open_file(path) as file:
-        shapes = {name: file[name].shape for name in ("cells", "showers") if name in file}
+        shapes = {name: file[name].shape for name in ("cells", "showers") if isinstance(file.get(name), h5py.Dataset)}
     for geometry in GEOMETRIES:
         if shapes.get(dataset_name(geometry), ())[1:] == (geometry.size,):
             return Showers.read(path, geometry)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from calogen.config import config_to_json
@@ -45,14 +46,14 @@ def fit_vae(
     schedule = Schedule(
         epochs=config.epochs, batch_size=config.batch_size, seed=_seed(config.seed, "order"), keep=config.keep
     )
-    callbacks = [
-        ProgressReport(missing),
-        ScalarLog(directory / "tensorboard"),
-        Snapshots(networks["decoder"], directory / "snapshots", snapshots),
-    ]
-    state = train(
-        trainer, on_device, resident(validation, chain), schedule, checkpoint, callbacks if missing > 0 else ()
-    )
+    callbacks: list[keras.callbacks.Callback] = []
+    if missing > 0:
+        callbacks = [
+            ProgressReport(missing),
+            ScalarLog(directory / "tensorboard"),
+            Snapshots(networks["decoder"], directory / "snapshots", snapshots),
+        ]
+    state = train(trainer, on_device, resident(validation, chain), schedule, checkpoint, callbacks)
     run = TrainedRun(model, config, geometry, networks, chain, state.history)
     save_run(directory, run)
     return run

@@ -1,13 +1,11 @@
 """The report of a reproduction: one self-contained HTML page, the results as JSON, and README's table.
 
-`python -m calogen.report --readme README.md --results experiments/results` writes the table between the README's
-markers from the committed results; with `--check` it only says whether the table is stale.
+`calogen report --readme README.md` writes the tables between the README's markers from the committed results; with
+`--check` it only says whether they are stale.
 """
 
-import argparse
 import base64
 import io
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -17,7 +15,7 @@ from typing import Any, Literal, get_args
 from matplotlib.figure import Figure
 
 from calogen.config import Source
-from calogen.errors import CalogenError, DataFormatError
+from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Measurement
 from calogen.evaluation.metrics import METRICS, Value
 from calogen.files import read_json, write_json, write_text
@@ -212,24 +210,6 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     return fresh == text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Generate or check README's table; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m calogen.report", description=main.__doc__)
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
-    parser.add_argument("--results", type=Path, default=Path("experiments/results"))
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the table is stale")
-    options = parser.parse_args(arguments)
-    try:
-        fresh = update_readme(options.readme, options.results, options.check)
-    except CalogenError as error:
-        print(f"calogen: error: {error}", file=sys.stderr)
-        return 2
-    if options.check and not fresh:
-        print(f"{options.readme}: the results table is stale; run make tables", file=sys.stderr)
-        return 1
-    return 0
-
-
 def _claims_table(claims: Iterable[Claim]) -> str:
     rows = [
         f"<tr><td>{escape(item.claim)}</td><td>“{escape(item.paper)}”<br><small>{escape(item.source)}</small></td>"
@@ -249,7 +229,7 @@ def _metrics_tables(rows: Sequence[Measurement]) -> str:
     text = (
         "<p>Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give "
     )
-    text += "(95 % limit in brackets); bold: beyond that limit.</p>" if rows else ""
+    text += "(95 % limit in brackets); bold: beyond that limit, as 1 in 20 is by chance.</p>" if rows else ""
     for energy, sample in dict.fromkeys((row.incident_energy, row.sample) for row in rows):
         chosen = [row for row in rows if (row.incident_energy, row.sample) == (energy, sample)]
         lines = []
@@ -338,6 +318,3 @@ img {{ max-width: 100% }} figure {{ margin: 1.5em 0 }} figcaption, small {{ colo
 .reproduced {{ color: #06682b }} .not {{ color: #a3161f }} .undecided {{ color: #7a5200 }}
 </style></head><body><h1>{title}</h1><p>{paper}</p>{body}</body></html>
 """
-
-if __name__ == "__main__":
-    sys.exit(main())

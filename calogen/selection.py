@@ -15,18 +15,25 @@ from calogen.showers import Showers
 def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
     """Mean KS distance over incident energies and observables: 0 for equal samples, 1 for disjoint ones.
 
+    An observable that fewer than two reference showers have is left out; one that only the generated showers lack
+    counts as disjoint. NaN if nothing is left.
+
     Args:
         reference, generated: showers of the same incident energies.
         observables: what to compare.
     """
-    found = [
-        ks_distance(item.values(reference.at(energy)), item.values(generated.at(energy)))
-        for energy in np.unique(reference.incident_energies)
-        for item in observables
-    ]
-    defined = [value for value in found if np.isfinite(value.value)]
-    errors = np.array([value.error for value in defined])
-    return Value(float(np.mean([value.value for value in defined])), float(np.sqrt((errors**2).sum()) / len(defined)))
+    found = []
+    for energy in np.unique(reference.incident_energies):
+        samples = reference.at(energy), generated.at(energy)
+        for item in observables:
+            expected, received = (item.values(showers) for showers in samples)
+            if np.isfinite(expected).sum() < 2:
+                continue
+            found.append(ks_distance(expected, received) if np.isfinite(received).sum() > 1 else Value(1.0, 0.0))
+    if not found:
+        return Value(np.nan, np.nan)
+    errors = np.array([value.error for value in found])
+    return Value(float(np.mean([value.value for value in found])), float(np.sqrt((errors**2).sum()) / len(found)))
 
 
 def validation_distance(

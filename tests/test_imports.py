@@ -18,7 +18,7 @@ FLOORS = {
     3: ("preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots"),
     5: ("models",),
-    6: ("lwtnn", "generation", "report"),
+    6: ("lwtnn", "generation", "report", "claims"),
     7: ("fitting", "selection", "experiment"),
     8: ("cli",),
 }
@@ -29,6 +29,7 @@ KERAS = ("keras", "tensorflow", "tensorboard", "torch", "jax")
 FORBIDDEN = {
     "evaluation": KERAS,
     "simulation": KERAS,
+    "claims": (*KERAS, "calogen.models"),
     "plots": (*KERAS, "calogen.models"),
     "lwtnn.runtime": KERAS,
     "lwtnn.graph": KERAS,

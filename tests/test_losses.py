@@ -10,7 +10,7 @@ def test_kl_divergence_of_the_prior_is_zero() -> None:
     np.testing.assert_array_equal(kl_divergence(np.zeros((3, 5)), np.zeros((3, 5))), np.zeros(3))
 
 
-@pytest.mark.parametrize("mean, sigma", [(0.7, 1.0), (0.0, 0.3), (-1.2, 2.0)])
+@pytest.mark.parametrize(("mean", "sigma"), [(0.7, 1.0), (0.0, 0.3), (-1.2, 2.0)])
 def test_kl_divergence_is_the_integral(mean: float, sigma: float) -> None:
     code, prior = stats.norm(mean, sigma), stats.norm()
     expected, _ = integrate.quad(lambda x: code.pdf(x) * (code.logpdf(x) - prior.logpdf(x)), -15, 15)

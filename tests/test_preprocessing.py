@@ -75,7 +75,7 @@ def test_an_encoding_must_be_fitted() -> None:
             encoding.forward(np.ones(2), {})
 
 
-@pytest.mark.parametrize("sizes, scale", [((), 1.0), ((0, 2), 1.0), ((2,), 0.0), ((2,), float("nan"))])
+@pytest.mark.parametrize(("sizes", "scale"), [((), 1.0), ((0, 2), 1.0), ((2,), 0.0), ((2,), float("nan"))])
 def test_nonsense_is_refused(sizes: tuple[int, ...], scale: float) -> None:
     with pytest.raises(ConfigError, match="layer sizes of at least 1"):
         LayerFractions(sizes, scale)

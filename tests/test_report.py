@@ -17,7 +17,6 @@ from calogen.report import (
     Results,
     build_page,
     judge,
-    main,
     results_table,
     update_readme,
     write_report,
@@ -99,33 +98,31 @@ def test_table_of_the_readme():
     assert "memory" not in table
 
 
-def test_readme_is_updated_once_and_checked(tmp_path, capsys):
+def test_readme_is_updated_once_and_checked(tmp_path):
     write_report(tmp_path / "results", RESULTS, {})
     (tmp_path / "results" / "metrics.json").unlink()
     readme = tmp_path / "README.md"
     readme.write_text(f"# calogen\n\n{README_BEGIN}\nold\n{README_END}\n\nThe end.\n")
-    arguments = ["--readme", str(readme), "--results", str(tmp_path / "results")]
-    assert main([*arguments, "--check"]) == 1
-    assert "stale" in capsys.readouterr().err
+    assert not update_readme(readme, tmp_path / "results", check=True)
     assert "old" in readme.read_text()
-    assert main(arguments) == 0
+    assert not update_readme(readme, tmp_path / "results")
     text = readme.read_text()
     assert text.startswith("# calogen\n")
     assert text.endswith(f"{README_END}\n\nThe end.\n")
     assert "depth grows" in text
     assert "old" not in text
-    assert main([*arguments, "--check"]) == 0
+    assert update_readme(readme, tmp_path / "results", check=True)
     assert update_readme(readme, tmp_path / "results")
     assert readme.read_text() == text
 
 
-def test_faults_are_one_line(tmp_path, capsys):
+def test_faults_are_named(tmp_path):
     readme = tmp_path / "README.md"
     with pytest.raises(DataFormatError, match="cannot read"):
         update_readme(readme, tmp_path)
     readme.write_text("no markers")
-    assert main(["--readme", str(readme), "--results", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(DataFormatError, match="Received: not both"):
+        update_readme(readme, tmp_path)
     readme.write_text(f"{README_BEGIN}\n{README_END}\n")
     (tmp_path / "bad.json").write_text('{"title": "x"}')
     with pytest.raises(DataFormatError, match=r"bad\.json must hold.*paper"):

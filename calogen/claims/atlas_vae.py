@@ -158,7 +158,7 @@ def _absolute_inputs(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
         for key, sample in (("ours", VAE), ("absolute", ABSOLUTE))
     }
     losses = [_difference(found[f"{kind}_absolute"], found[f"{kind}_ours"]) for kind in names]
-    return max(losses, key=lambda value: value.value), found
+    return max(losses, key=_significance), found
 
 
 def _absolute_inputs_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -171,21 +171,20 @@ def _front_middle(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     good = evidence.mean_metric((65536.0,), ("front_energy", "middle_energy"))
     poor = evidence.mean_metric((65536.0,), ("presampler_energy", "back_energy"))
     evidences = [_difference(poor, good), Value(0.2 - good.value, good.error)]
-    return min(evidences, key=lambda value: value.value), {"good": good, "poor": poor}
+    return min(evidences, key=_significance), {"good": good, "poor": poor}
 
 
 def _presampler_back(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     layers = ("presampler", "back")
     ratios = {name: evidence.metric(65536.0, f"{name}_energy", "mean_ratio").measured for name in layers}
-    worst = max(ratios.values(), key=lambda value: value.value)
-    return Value(1 - worst.value, worst.error), ratios
+    return min((Value(1 - ratio.value, ratio.error) for ratio in ratios.values()), key=_significance), ratios
 
 
 def _depth_trend(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     pairs = [evidence.depths[energy] for energy in sorted(evidence.depths) if energy <= SHOWN[-1]]
     rises = [_difference(pairs[-1][kind], pairs[0][kind]) for kind in (0, 1)]
-    relative = Value(rises[1].value / rises[0].value, float(np.hypot(rises[0].error, rises[1].error) / rises[0].value))
-    return Value(0.2 - abs(relative.value - 1), relative.error), {"geant4": rises[0], "ours": rises[1]}
+    error = float(np.hypot(rises[0].error, rises[1].error) / abs(rises[0].value))
+    return Value(0.2 - abs(rises[1].value / rises[0].value - 1), error), {"geant4": rises[0], "ours": rises[1]}
 
 
 def _lambda_moment(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -204,7 +203,7 @@ def _energy_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     low = _mean([_relative(evidence, "spread", energy) for energy in LOW])
     high = _mean([_relative(evidence, "spread", energy) for energy in HIGH])
     evidences = [Value(1 - low.value, low.error), Value(high.value - 1, high.error)]
-    return min(evidences, key=lambda value: value.value), {"low": low, "high": high}
+    return min(evidences, key=_significance), {"low": low, "high": high}
 
 
 def _interpolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -223,7 +222,7 @@ def _extrapolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     near = Value(0.1 - abs(ratio.value - 1), ratio.error)
     worse = _difference(beyond, highest)
     figures = {"beyond": beyond, "highest": highest, "ratio": ratio}
-    return min((near, worse), key=lambda value: value.value / max(value.error, 1e-9)), figures
+    return min((near, worse), key=_significance), figures
 
 
 def _extrapolation_shapes(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -300,7 +299,20 @@ def _claim(name: str, value: Value, ours: str) -> Claim:
 
 
 def _texts(values: Mapping[str, Value]) -> dict[str, str]:
-    return {key: f"{item.value:.3g}" + (f" ± {item.error:.1g}" if item.error else "") for key, item in values.items()}
+    return {
+        key: _rounded(item.value, 3) + (f" ± {_rounded(item.error, 1)}" if item.error else "")
+        for key, item in values.items()
+    }
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Significant digits without an exponent: 1000 epochs, not 1e+03."""
+    return f"{float(f'{value:.{digits}g}'):g}"
+
+
+def _significance(value: Value) -> float:
+    """Standard errors above 0, by which the weakest of several conditions decides; 0 where nothing is known."""
+    return value.value / max(value.error, 1e-9) if np.isfinite(value.value) else 0.0
 
 
 def _relative(evidence: Evidence, attribute: str, energy: float) -> Value:

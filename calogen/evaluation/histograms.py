@@ -41,9 +41,9 @@ class Histogram:
         """
         values, edges = np.asarray(values, np.float64), np.asarray(edges, np.float64)
         finite = values[np.isfinite(values)]
-        inside, _ = np.histogram(finite, edges)
-        counts = np.concatenate([[np.sum(finite < edges[0])], inside, [np.sum(finite > edges[-1])]])
-        return cls(edges, counts, len(values) - len(finite))
+        bins = np.searchsorted(edges, finite, side="right")
+        bins[finite == edges[-1]] -= 1
+        return cls(edges, np.bincount(bins, minlength=len(edges) + 1), len(values) - len(finite))
 
     @property
     def entries(self) -> int:

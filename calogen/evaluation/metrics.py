@@ -160,8 +160,8 @@ def floor(metric: Metric, reference: np.ndarray, num_generated: int, edges: np.n
     sizes = (len(values), num_generated)
     if min(sizes) < 2:
         return Floor(np.nan, np.nan, np.nan)
-    pairs = ([rng.choice(values, size) for size in sizes] for _ in range(_FLOOR_ROUNDS))
-    found = _defined(np.array([metric.statistic(first, second, edges) for first, second in pairs]))
+    first, second = (rng.choice(values, (_FLOOR_ROUNDS, size)) for size in sizes)
+    found = _defined(np.array([metric.statistic(*pair, edges) for pair in zip(first, second, strict=True)]))
     if len(found) == 0:
         return Floor(np.nan, np.nan, np.nan)
     return Floor(float(found.mean()), float(found.std()), float(np.quantile(metric.excess(found), 0.95)))
@@ -212,10 +212,8 @@ def _with_bootstrap(
     if min(len(reference), len(generated)) < 2:
         return Value(np.nan, np.nan)
     rng = np.random.default_rng(seed)
-    drawn = [
-        statistic(rng.choice(reference, len(reference)), rng.choice(generated, len(generated))) for _ in range(_ROUNDS)
-    ]
-    return Value(statistic(reference, generated), float(np.std(drawn)))
+    drawn = zip(*(rng.choice(values, (_ROUNDS, len(values))) for values in (reference, generated)), strict=True)
+    return Value(statistic(reference, generated), float(np.std([statistic(*pair) for pair in drawn])))
 
 
 def _cumulative(reference: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

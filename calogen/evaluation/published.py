@@ -90,10 +90,10 @@ ATLAS_VAE_OBSERVABLES: tuple[Observable, ...] = (
 
 ATLAS_VAE_NUMBERS: Mapping[str, PublishedNumber] = MappingProxyType(
     {
-        "presampler_share": PublishedNumber(0.7, "%", "Fig. 5a, photons of 65 GeV (mean of the figure)"),
-        "front_share": PublishedNumber(17.2, "%", "Fig. 5b, photons of 65 GeV (mean of the figure)"),
-        "middle_share": PublishedNumber(79.3, "%", "Fig. 5c, photons of 65 GeV (mean of the figure)"),
-        "back_share": PublishedNumber(0.4, "%", "Fig. 5d, photons of 65 GeV (mean of the figure)"),
+        "presampler_share": PublishedNumber(0.7, "%", "Fig. 5a, photons of 65 GeV (read off the figure)"),
+        "front_share": PublishedNumber(17.2, "%", "Fig. 5b, photons of 65 GeV (read off the figure)"),
+        "middle_share": PublishedNumber(79.3, "%", "Fig. 5c, photons of 65 GeV (read off the figure)"),
+        "back_share": PublishedNumber(0.4, "%", "Fig. 5d, photons of 65 GeV (read off the figure)"),
         "speedup_8_gev": PublishedNumber(10.0, "", '"Results": an order of magnitude less for photons of 8 GeV'),
         "speedup_262_gev": PublishedNumber(100.0, "", '"Results": over two orders of magnitude less at 262 GeV'),
         "memory": PublishedNumber(5.0, "MB", '"Results": only about 5 MB needed to generate showers for photons'),

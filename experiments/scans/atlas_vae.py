@@ -3,7 +3,7 @@
     python experiments/scans/atlas_vae.py              # 300 epochs each, about 15 minutes on two cores; resumes
     python experiments/scans/atlas_vae.py --epochs 20 --only base
 
-One row per variant: mean KS distance on validation showers (11 observables, 9 energies, never the test showers), the
+One row per variant: mean KS distance on validation showers (10 observables, 9 energies, never the test showers), the
 loss's parts, the mean energy at 1-4 GeV over Geant4's, and the sum of the decoded cell fractions of each layer.
 """
 

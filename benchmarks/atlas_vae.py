@@ -1,0 +1,136 @@
+"""Speed of the ATLAS VAE: training, generation and memory in one run, as ratios side by side.
+
+Usage: OMP_NUM_THREADS=1 python benchmarks/atlas_vae.py [--showers 9000] [--threads 1] [--json FILE]
+
+Training is timed by marginal cost: a long run minus a short one, so that compilation and start do not count.
+Speed does not depend on the values of the data: these showers are random.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from calogen.files import write_json
+from calogen.generation import TrainedRun, compile_one_shower, draw_latent, generate, seconds_per_call
+from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
+from calogen.pipeline import permutation, resident
+from calogen.preprocessing import Chain
+from calogen.showers import Showers
+from calogen.training.vae import Vae, compile_epoch
+
+CONFIG, GEOMETRY = CONFIGS["paper"]
+BATCH_SIZE = 100  # of the plain fit that the issue compares with
+
+
+def main() -> None:
+    """Measures and prints everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--showers", type=int, default=9000, help="training showers (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of TensorFlow (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of training, interleaved (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    showers = random_showers(arguments.showers)
+    chain = build_transform(CONFIG, GEOMETRY).fit(showers)
+    figures = training_figures(showers, chain, arguments.rounds) | generation_figures(chain)
+    figures["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for name, value in figures.items():
+        print(f"{name:58s} {value:12.4g}")
+    if arguments.json:
+        write_json(arguments.json, figures | {"threads": arguments.threads, "showers": arguments.showers})
+
+
+def random_showers(num_showers: int) -> Showers:
+    """Showers without physics."""
+    rng = np.random.default_rng(1)
+    incident = 2.0 ** rng.integers(10, 19, num_showers)
+    energies = rng.dirichlet(np.full(GEOMETRY.size, 0.1), num_showers) * incident[:, None]
+    return Showers(GEOMETRY, incident, energies.astype(np.float32))
+
+
+def training_figures(showers: Showers, chain: Chain, rounds: int) -> dict[str, float]:
+    """Seconds per epoch of both ways, interleaved with the machine's matrix product; medians over the rounds."""
+    fit, compiled = plain_fit(showers, chain), compiled_epochs(showers, chain)
+    fit(1), compiled(1)  # compilation
+    found = np.array([(marginal(fit), marginal(compiled), sgemm_flops()) for _ in range(rounds)])
+    fit_seconds, seconds, sgemm = np.median(found, axis=0)
+    steps = len(showers) // BATCH_SIZE
+    networks = build(CONFIG, GEOMETRY).values()
+    flops = 6.0 * steps * BATCH_SIZE * sum(int(np.prod(v.shape)) for n in networks for v in n.weights if v.ndim == 2)
+    return {
+        "model.fit, s per epoch": fit_seconds,
+        "compiled epoch, s": seconds,
+        "compiled epoch, showers per s": steps * BATCH_SIZE / seconds,
+        "training: compiled over model.fit (at least 2.5, aim 4)": float(np.median(found[:, 0] / found[:, 1])),
+        "sgemm, GFLOP/s": sgemm / 1e9,
+        "compiled epoch, share of sgemm (aim 0.5)": float(np.median(flops / found[:, 1] / found[:, 2])),
+    }
+
+
+def plain_fit(showers: Showers, chain: Chain) -> Callable[[int], object]:
+    """What one would write without calogen's trainer: the same mathematics by `model.fit`."""
+    trainer = make_trainer(showers, chain)
+    condition = chain.condition(showers.incident_energies)
+    batches = tf.data.Dataset.from_tensor_slices({"shower": chain.forward(showers), "condition": condition})
+    batches = batches.shuffle(len(showers), seed=1).batch(BATCH_SIZE, drop_remainder=True)
+    return lambda epochs: trainer.fit(batches, epochs=epochs, verbose=0, shuffle=False)
+
+
+def compiled_epochs(showers: Showers, chain: Chain) -> Callable[[int], object]:
+    """Epochs as `training.vae.train` runs them."""
+    run_epoch = compile_epoch(make_trainer(showers, chain), resident(showers, chain), BATCH_SIZE)
+    return lambda epochs: [run_epoch(permutation(len(showers), 1, epoch)) for epoch in range(epochs)]
+
+
+def make_trainer(showers: Showers, chain: Chain) -> Vae:
+    """A fresh trainer with its optimizer built."""
+    trainer = build_trainer(CONFIG, build(CONFIG, GEOMETRY), chain.forward(showers))
+    trainer.optimizer.build([*trainer.encoder.trainable_variables, *trainer.decoder.trainable_variables])
+    return trainer
+
+
+def generation_figures(chain: Chain) -> dict[str, float]:
+    """Duration of one shower by `model.predict` and by the fast path, and throughput of 10,000 at once."""
+    run = TrainedRun("atlas_vae", CONFIG, GEOMETRY, build(CONFIG, GEOMETRY), chain, [])
+    energy, latent = np.array([65536.0]), draw_latent(run, 1, 0)
+    one_shower, decoder = compile_one_shower(run), run.networks["decoder"]
+
+    def predict() -> np.ndarray:
+        features = decoder.predict({"latent": latent, "condition": chain.condition(energy)}, verbose=0)
+        return chain.energies(features, energy)
+
+    slow, fast = seconds_per_call(predict, 30), seconds_per_call(lambda: one_shower(65536.0, latent[0]), 3000)
+    many = np.full(10_000, 65536.0)
+    return {
+        "one shower by model.predict, ms": 1e3 * slow,
+        "one shower by the fast path, ms": 1e3 * fast,
+        "one shower: fast path over model.predict (at least 100)": slow / fast,
+        "10,000 showers at once, showers per s": 10_000 / seconds_per_call(lambda: generate(run, many), 5),
+    }
+
+
+def marginal(train: Callable[[int], object], short: int = 1, long: int = 4) -> float:
+    """Seconds per epoch: a long run minus a short one."""
+    durations = []
+    for epochs in (short, long):
+        start = time.perf_counter()
+        train(epochs)
+        durations.append(time.perf_counter() - start)
+    return (durations[1] - durations[0]) / (long - short)
+
+
+def sgemm_flops(size: int = 1500) -> float:
+    """Rate of the machine's single-precision matrix product with as many threads as NumPy is given."""
+    a = np.random.default_rng(0).random((size, size), np.float32)
+    return 2.0 * size**3 / seconds_per_call(lambda: a @ a, 7)
+
+
+if __name__ == "__main__":
+    main()
