@@ -2,8 +2,9 @@
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/atlas_vae.py [--showers 9000] [--threads 1] [--json FILE]
 
-Training is timed by marginal cost: a long run minus a short one, so that compilation and start do not count.
-Speed does not depend on the values of the data: these showers are random.
+Training is timed by marginal cost: a long run minus a short one, so that compilation and start do not count; with one
+thread in CPU seconds, which other jobs on the machine disturb less. These showers are random: speed does not depend on
+the values.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from calogen.showers import Showers
 from calogen.training.vae import Vae, compile_epoch
 
 CONFIG, GEOMETRY = CONFIGS["paper"]
-BATCH_SIZE = 100  # of the plain fit that the issue compares with
+BATCH_SIZE = 100  # of the plain fit
 
 
 def main() -> None:
@@ -120,9 +121,9 @@ def marginal(train: Callable[[int], object], short: int = 1, long: int = 4) -> f
     """Seconds per epoch: a long run minus a short one."""
     durations = []
     for epochs in (short, long):
-        start = time.perf_counter()
+        start = time.process_time()
         train(epochs)
-        durations.append(time.perf_counter() - start)
+        durations.append(time.process_time() - start)
     return (durations[1] - durations[0]) / (long - short)
 
 

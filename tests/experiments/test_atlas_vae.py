@@ -1,0 +1,162 @@
+"""The experiment script end to end on toy showers, and the scan's parts that need no bundled showers."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import make_showers
+
+from calogen.claims.atlas_vae import COMPARED, TRAINED
+from calogen.evaluation.published import ATLAS_VAE_CLAIMS
+from calogen.generation import TrainedRun
+from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.showers import Showers
+from calogen.windows import ATLAS_VAE_WINDOW
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def sample(energies: tuple[float, ...], count: int, seed: int) -> Showers:
+    """`count` photon-like showers at each energy, with Geant4's time."""
+    incident = np.repeat(energies, count)
+    showers = make_showers(ATLAS_VAE_WINDOW, len(incident), seed)
+    cells = showers.energies * (incident / showers.incident_energies)[:, None].astype(np.float32)
+    return Showers(ATLAS_VAE_WINDOW, incident, cells, {"cpu_seconds": 2e-5 * incident})
+
+
+def launch(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, EXPERIMENTS / "atlas_vae.py", "--smoke", *arguments]
+    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+@dataclass
+class Smoke:
+    folder: Path
+    process: "subprocess.CompletedProcess[str]"
+
+    @property
+    def results(self) -> dict:
+        return json.loads((self.folder / "runs/atlas_vae/smoke/atlas_vae.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    folder = tmp_path_factory.mktemp("experiment")
+    sample(TRAINED, 100, 1).write(folder / "train.h5")
+    sample(tuple(sorted({*TRAINED, *COMPARED})), 12, 2).write(folder / "test.h5")
+    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    return Smoke(folder, launch("--runs", folder / "runs", *files))
+
+
+def test_smoke_run_prints_the_claims_and_where_everything_is(smoke: Smoke) -> None:
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    for published in ATLAS_VAE_CLAIMS.values():
+        assert f"| {published.claim} |" in smoke.process.stdout
+    places = dict(line.split(": ") for line in smoke.process.stdout.splitlines()[-3:])
+    assert list(places) == ["report", "results", "decoder"]
+    assert Path(places["report"]).is_file()
+    assert Path(places["results"]) == smoke.folder / "runs/atlas_vae/smoke/atlas_vae.json"
+
+
+def test_report_needs_nothing_else(smoke: Smoke) -> None:
+    page = (smoke.folder / "runs/atlas_vae/smoke/report.html").read_text()
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]{1,30})""", page)
+    assert len(links) > 10
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert "<script" not in page
+    assert "@import" not in page
+    assert page.index("<h2>Claims") < page.index("<h2>Figures") < page.index("<h2>Metrics")
+
+
+def test_results_say_where_they_come_from(smoke: Smoke) -> None:
+    results = smoke.results
+    assert len(results["claims"]) == len(ATLAS_VAE_CLAIMS)
+    assert all({"claim", "source", "paper", "ours", "verdict"} == set(item) for item in results["claims"])
+    assert all({"name", "unit", "paper", "ours", "uncertainty", "data"} <= set(item) for item in results["quantities"])
+    provenance = results["provenance"]
+    assert (provenance["seed"], provenance["seeds"], provenance["preset"]) == (1, [1], "smoke")
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", provenance["commit"])
+    assert {"python", "calogen", "numpy", "keras", "tensorflow"} <= set(provenance["versions"])
+    assert provenance["device"]
+    assert provenance["wall_time"] > 0
+    for name, data in provenance["data"].items():
+        content = (smoke.folder / data["file"]).read_bytes()
+        assert (data["file"], data["sha256"]) == (f"{name}.h5", hashlib.sha256(content).hexdigest())
+    assert set(provenance["data"]) == {"train", "test"}
+
+
+def test_the_decoder_is_exported(smoke: Smoke) -> None:
+    exported = smoke.folder / "runs/atlas_vae/smoke-seed1/lwtnn"
+    assert sorted(path.name for path in exported.iterdir()) == ["decoder.json", "manifest.json"]
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert manifest["output"]["size"] == 281
+    assert manifest["sha256"]["decoder.json"] == hashlib.sha256((exported / "decoder.json").read_bytes()).hexdigest()
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("none.h5", "cannot read {}: No such file or directory"),
+        ("a.h5", "{} must hold showers at 24576, 524288 MeV, at least two. Received: fewer"),
+    ],
+)
+def test_a_fault_of_the_data_is_one_line_and_exit_code_2_before_the_training(
+    name: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample(TRAINED, 2, 1).write(tmp_path / "a.h5")
+    files = ["--train-data", str(tmp_path / "a.h5"), "--test-data", str(tmp_path / name)]
+    monkeypatch.setattr("sys.argv", ["atlas_vae.py", "--smoke", "--runs", str(tmp_path / "runs"), *files])
+    script = load(EXPERIMENTS / "atlas_vae.py")
+    with pytest.raises(SystemExit, match="2"):
+        script.execute(script.main, "")
+    assert capsys.readouterr().err == f"atlas_vae: error: {error.format(tmp_path / name)}\n"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def scan() -> ModuleType:
+    return load(EXPERIMENTS / "scans" / "atlas_vae.py")
+
+
+def test_every_variant_is_a_configuration_of_its_own(scan: ModuleType) -> None:
+    configs = [replace(AtlasVaeConfig(), **changes) for changes in scan.VARIANTS.values()]
+    assert len(set(configs)) == len(scan.VARIANTS)
+    assert configs[0] == AtlasVaeConfig()
+
+
+@pytest.mark.parametrize("inputs", ["fractions", "absolute"])
+def test_a_row_of_the_scan(scan: ModuleType, inputs: str) -> None:
+    config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), inputs=inputs, validation_fraction=0.2)
+    showers = sample(TRAINED, 20, 3)
+    chain = build_transform(config, ATLAS_VAE_WINDOW).fit(showers)
+    history = [{"val_loss": loss, "val_reconstruction": loss / 2, "val_kl": 0.25} for loss in (3.0, 1.0, 2.0)]
+    run = TrainedRun("atlas_vae", config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history)
+    row = dict(zip(scan.HEADER[1:], scan.measure(run, showers), strict=True))
+    assert 0.3 < float(row["mean KS"].split(" ± ")[0]) <= 1, "untrained"
+    assert (row["best epoch"], row["reconstruction"], row["KL"]) == ("2", "0.5", "0.25")
+    assert float(row["energy at 1-4 GeV"]) > 0
+    assert int(row["at floor"]) >= 0
+    if inputs == "absolute":
+        assert row["decoded sums"] == "-"
+    else:  # an untrained sigmoid gives about one half in each cell
+        sums = [float(value) for value in row["decoded sums"].split(", ")]
+        assert sums == pytest.approx([layer.size / 2 for layer in ATLAS_VAE_WINDOW.layers], rel=0.3)
