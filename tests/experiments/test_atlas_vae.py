@@ -138,7 +138,7 @@ def scan() -> ModuleType:
 
 
 def test_every_variant_is_a_configuration_of_its_own(scan: ModuleType) -> None:
-    configs = [replace(AtlasVaeConfig(), **changes) for changes in scan.VARIANTS.values()]
+    configs = [replace(AtlasVaeConfig(), **{**scan.START, **changes}) for changes in scan.VARIANTS.values()]
     assert len(set(configs)) == len(scan.VARIANTS)
     assert configs[0] == AtlasVaeConfig()
 
