@@ -47,7 +47,8 @@ $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; pri
 		$(addprefix --results ,$(RESULTS))
 
 export-lwtnn: $(READY) ## Write every trained run as LWTNN JSON, checked (trains the ATLAS VAE first if there is no run)
-	@test -n "$$(find runs -name transform.json 2>/dev/null)" || $(MAKE) reproduce-atlas-vae
+	@test -n "$$(find runs -mindepth 3 -maxdepth 3 -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
+		|| $(MAKE) reproduce-atlas-vae
 	$(BIN)/python export/export_lwtnn.py
 
 test: $(READY) ## Run the tests (minutes)

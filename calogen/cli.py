@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from calogen.config import require, sources
 from calogen.errors import ConfigError
 from calogen.experiment import clean_exit
 from calogen.files import read_json
-
-if TYPE_CHECKING:
-    pass
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
 
@@ -87,7 +84,7 @@ def generate(
 
     from calogen.generation import generate as generate_showers
 
-    incident_energies = np.repeat(np.asarray(parse_energies(energies), np.float32), showers)
+    incident_energies = np.repeat(np.asarray(parse_energies(energies)), showers)
     generate_showers(run, incident_energies, seed).write(output)
     typer.echo(output)
 

@@ -9,7 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from calogen import provenance
 from calogen.config import config_to_json
+from calogen.files import write_json
 from calogen.generation import TrainedRun, geometry_to_json, model_module, save_run
 from calogen.pipeline import resident, split
 from calogen.provenance import seed_streams, stream_seed
@@ -29,7 +31,8 @@ def fit_vae(
         config: that module's configuration.
         geometry: of the showers.
         showers: training showers; a part of them, `config.validation_fraction`, validates.
-        directory: of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs.
+        directory: of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
+            `provenance.json` the code, versions and device of the training.
         snapshots: numbers of finished epochs after which the decoder is saved as `snapshots/epoch-<number>.keras`.
 
     Raises:
@@ -53,8 +56,12 @@ def fit_vae(
             ScalarLog(directory / "tensorboard"),
             Snapshots(networks["decoder"], directory / "snapshots", snapshots),
         ]
+    about = provenance.collect(config.seed, {})
     state = train(trainer, on_device, resident(validation, chain), schedule, checkpoint, callbacks)
     run = TrainedRun(model, config, geometry, networks, chain, state.history)
+    if missing > 0:
+        seconds = round(sum(row["seconds"] for row in state.history), 1)
+        write_json(directory / "provenance.json", about | {"device": provenance.device(), "training_seconds": seconds})
     save_run(directory, run)
     return run
 

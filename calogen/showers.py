@@ -4,7 +4,7 @@ A file holds `incident_energies` [n, 1] in MeV and one of `showers` [n, v] (voxe
 `cells` [n, c]; further datasets of length n (impact position, angle ...) are extra conditions.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,6 @@ Geometry = CellGrid | VoxelGeometry
 
 _MAX_RESPONSE = 100.0  # of the median shower of a file; its inverse is the least
 _MIN_MEDIAN_LABEL = 100.0  # MeV
-_ROWS_PER_READ = 4096
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
 
 
@@ -99,14 +98,14 @@ class Showers:
         with open_file(path) as file:
             name = dataset_name(geometry)
             _require_datasets(file, path, name)
-            count = len(file["incident_energies"])
-            extra = {
-                key: file[key][rows]
-                for key in file
-                if key not in ("incident_energies", "cells", "showers") and _is_per_shower(file[key], count)
-            }
             try:
                 incident_energies, energies = file["incident_energies"][rows].reshape(-1), file[name][rows]
+                count = len(file["incident_energies"])
+                extra = {
+                    key: file[key][rows]
+                    for key in file
+                    if key not in ("incident_energies", "cells", "showers") and _is_per_shower(file[key], count)
+                }
             except OSError as error:
                 raise DataFormatError(f"{path} is damaged: {error}. Copy or download it again.") from error
             attributes = dict(file.attrs)
@@ -156,17 +155,6 @@ def dataset_name(geometry: Geometry) -> str:
     return "cells" if isinstance(geometry, CellGrid) else "showers"
 
 
-def iterate_file(path: str | Path, geometry: Geometry, rows_per_block: int = _ROWS_PER_READ) -> Iterator[Showers]:
-    """Read a file block by block, for files larger than memory; each block is checked like a whole file."""
-    with open_file(path) as file:
-        _require_datasets(file, path, dataset_name(geometry))
-        count = len(file["incident_energies"])
-    if count == 0:
-        raise DataFormatError(f"{path} must hold showers. Received: an empty file")
-    for start in range(0, count, rows_per_block):
-        yield Showers.read(path, geometry, slice(start, min(start + rows_per_block, count)))
-
-
 def concatenate(parts: list[Showers]) -> Showers:
     """Several sets of one geometry after one another, with the conditions that all of them have."""
     names = set.intersection(*(set(part.conditions) for part in parts))
@@ -212,6 +200,11 @@ def _require_datasets(file: h5py.File, path: str | Path, name: str) -> None:
     for needed in ("incident_energies", name):
         if needed not in file or not isinstance(file[needed], h5py.Dataset):
             raise DataFormatError(f"{path} must hold the dataset '{needed}'. Received: {sorted(file)}")
+        if file[needed].ndim < 1 or file[needed].dtype.kind not in "fiu":
+            raise DataFormatError(
+                f"{path}: {needed} must be an array of numbers. "
+                f"Received: shape {file[needed].shape}, {file[needed].dtype}"
+            )
     if len(file["incident_energies"]) != len(file[name]):
         raise DataFormatError(
             f"{path}: incident_energies and {name} must have the same length. "

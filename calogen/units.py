@@ -5,12 +5,8 @@ Everything inside calogen is in these units; factors appear only at input, outpu
 """
 
 MeV = 1.0
-keV = 1e-3 * MeV
 GeV = 1e3 * MeV
-TeV = 1e6 * MeV
 
 mm = 1.0
-cm = 10.0 * mm
-m = 1e3 * mm
 
 ns = 1.0

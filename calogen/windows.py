@@ -55,7 +55,9 @@ def restore_window(showers: Showers, grid: CellGrid = ATLAS_BARREL_STORED) -> Sh
     """
     columns, within = _columns(showers, showers.geometry, grid)
     if not within.all():
-        raise DataFormatError(f"{showers.geometry.name} must lie inside {grid.name} for every shower")
+        raise DataFormatError(
+            f"{showers.geometry.name} must lie inside {grid.name}. Received: a shower where it does not"
+        )
     energies = np.zeros((len(showers), grid.size), showers.energies.dtype)
     np.put_along_axis(energies, columns, showers.energies, axis=1)
     return replace(showers, geometry=grid, energies=energies)
@@ -64,7 +66,8 @@ def restore_window(showers: Showers, grid: CellGrid = ATLAS_BARREL_STORED) -> Sh
 def _columns(showers: Showers, window: object, grid: object) -> tuple[np.ndarray, np.ndarray]:
     """Column of `grid` for every cell of `window`, `[n, c]`, and whether it is inside, `[n, c]`."""
     if not isinstance(grid, CellGrid) or not isinstance(window, CellGrid) or grid.layer_ids != window.layer_ids:
-        raise DataFormatError(f"window and showers must be cells of the same layers. Received: {window} and {grid}")
+        names = " and ".join(getattr(geometry, "name", "nothing") for geometry in (window, grid))
+        raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")
     if not {"impact_eta", "impact_phi"} <= set(showers.conditions):
         raise DataFormatError(
             f"a window needs the datasets impact_eta and impact_phi. Received: {sorted(showers.conditions)}"

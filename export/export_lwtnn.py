@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 SOURCES = ("decoder.keras", "config.json", "transform.json")
 EXAMPLES = """examples:
   python export/export_lwtnn.py                                  every run below runs/
-  python export/export_lwtnn.py runs/atlas-vae/laptop-seed1      this run only
+  python export/export_lwtnn.py runs/atlas_vae/laptop-seed1      this run only
   python export/export_lwtnn.py --output /tmp/networks           to /tmp/networks/<paper>/<run>/
 """
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.showers import Showers, concatenate, iterate_file, round_mantissa
+from calogen.showers import Showers, concatenate, round_mantissa
 
 
 def some_showers(count: int = 10) -> Showers:
@@ -30,10 +30,10 @@ def test_files_round_trip(tmp_path: Path) -> None:
         assert file["showers"].shape == (10, 368)
 
 
-def test_blocks_of_a_file_are_the_file(tmp_path: Path) -> None:
+def test_rows_of_a_file_are_the_file(tmp_path: Path) -> None:
     showers = some_showers()
     showers.write(tmp_path / "a.h5")
-    blocks = list(iterate_file(tmp_path / "a.h5", PHOTONS_DATASET1, rows_per_block=4))
+    blocks = [Showers.read(tmp_path / "a.h5", PHOTONS_DATASET1, slice(start, start + 4)) for start in (0, 4, 8)]
     assert [len(block) for block in blocks] == [4, 4, 2]
     np.testing.assert_array_equal(concatenate(blocks).energies, showers.energies)
 
@@ -91,6 +91,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda path: [change(name, lambda v: v[:0])(path) for name in ("showers", "incident_energies")] and None,
         "at least one shower",
     ),
+    "scalar labels": (change("incident_energies", lambda v: v[0, 0]), "must be an array of numbers"),
+    "labels as text": (change("incident_energies", lambda v: v.astype("S")), "must be an array of numbers"),
     "lengths differ": (change("incident_energies", lambda v: v[:5]), "same length. Received: 5 and 10"),
 }
 

@@ -23,6 +23,7 @@ PARTICLES = {"photon": "gamma", "electron": "e-", "positron": "e+", "pion": "pi+
 MASSES = {"photon": 0.0, "electron": 0.51099895, "positron": 0.51099895, "pion": 139.57039, "pion-minus": 139.57039}
 RANGE_CUT = 0.7  # mm, Geant4's default
 _WORLD_HALF_LENGTH = 5000.0  # mm
+_ROUNDING = 1e-6  # mm: a step may start that much before the face of its section
 
 
 class Geant4Run:
@@ -46,7 +47,7 @@ class Geant4Run:
         Geant4Run._exists = True
         self.detector = detector
         sections = detector.active_sections
-        self._starts = np.array([section.start for section in sections])
+        self._starts = np.array([section.start - _ROUNDING for section in sections])
         self._layer_ids = np.array([section.layer_id for section in sections])
         self._scales = np.array([section.scale for section in sections])
         with _quiet():

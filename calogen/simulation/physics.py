@@ -27,8 +27,8 @@ PHYSICS_LISTS = {
 _OBJECT_BYTES = 65536  # more than any process or model needs
 
 
-def load_geant4(physics: str) -> ModuleType:
-    """Import `geant4_pybind` with the environment that the physics list needs.
+def require_geant4(physics: str) -> None:
+    """Refuse, without importing Geant4, what `load_geant4` would refuse.
 
     Raises:
         ConfigError: unknown list, wheel missing or of another version or platform, data sets missing.
@@ -48,6 +48,16 @@ def load_geant4(physics: str) -> ModuleType:
                 f"physics {physics} needs geant4-pybind=={WHEEL_VERSION} on Linux x86-64. Received: {' '.join(where)} "
                 f"(install that version, or Geant4's data sets and use ftfp-bert)"
             )
+
+
+def load_geant4(physics: str) -> ModuleType:
+    """Import `geant4_pybind` with the environment that the physics list needs.
+
+    Raises:
+        ConfigError: as `require_geant4`.
+    """
+    require_geant4(physics)
+    if physics != "ftfp-bert":
         _pretend_data_sets()
     import geant4_pybind
 

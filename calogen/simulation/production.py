@@ -9,11 +9,14 @@ import ctypes
 import hashlib
 import importlib.metadata
 import multiprocessing
+import shutil
 import signal
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from calogen.progress import progress
 from calogen.showers import write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import MASSES, PARTICLES, RANGE_CUT, Geant4Run
-from calogen.simulation.physics import PHYSICS_LISTS
+from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
 from calogen.voxelisation import cell_energies, voxelise
 
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
@@ -72,8 +75,14 @@ class Request:
                 f"showers must be one number or one for each of {len(self.energies)} energies, workers at least 1. "
                 f"Received: {self.showers} and {self.workers}"
             )
-        if len(set(self.energies)) != len(self.energies) or min(self.energies) < 1 or max(self.energies) > 1e8:
+        if len(set(self.energies)) != len(self.energies) or not all(1 <= energy <= 1e8 for energy in self.energies):
             raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
+        if self.seed < 0 or self.mantissa_bits not in (None, *range(1, 24)):
+            raise ConfigError(
+                f"seed must be at least 0, mantissa_bits 1..23. Received: {self.seed} and {self.mantissa_bits}"
+            )
+        if not self.output.name or self.output.is_dir():
+            raise ConfigError(f"output must be a file to write. Received: {self.output or '.'}")
 
     @property
     def parts(self) -> Path:
@@ -107,12 +116,13 @@ class Chunk:
 
 
 def produce(request: Request) -> None:
-    """Simulate whatever is missing, then write the output file.
+    """Simulate whatever is missing, then write the output file and remove the chunks.
 
     Raises:
         ConfigError: Geant4 is missing; the folder of chunks belongs to another production.
         CalogenError: the output cannot be written; another process is producing it.
     """
+    require_geant4(request.physics)
     recorded = request.parts / "request.json"
     with directory_lock(request.parts):
         identity = _identity(request)
@@ -123,6 +133,7 @@ def produce(request: Request) -> None:
         missing = [chunk for chunk in chunks if not chunk.path.exists()]
         _simulate(request, missing)
         write_output(request, chunks)
+    shutil.rmtree(request.parts)
 
 
 def write_output(request: Request, chunks: list[Chunk]) -> None:
@@ -158,6 +169,8 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
                 chunk = futures[future]
                 bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
                 bar.note(f"{chunk.energy:g} MeV")
+        except BrokenProcessPool as error:
+            raise CalogenError("a worker died (out of memory, or killed): run the same command again") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -168,7 +181,8 @@ _run: Geant4Run | CalogenError | None = None
 
 def _start_worker(detector_name: str, physics: str) -> None:
     global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     try:
         _run = Geant4Run(detector(detector_name), physics)
@@ -227,6 +241,7 @@ def _identity(request: Request) -> dict[str, Any]:
         "particle": request.particle,
         "physics": request.physics,
         "seed": request.seed,
+        "geant4_pybind": importlib.metadata.version("geant4-pybind"),
     }
 
 
@@ -239,7 +254,6 @@ def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
         "cell_grid": detector(request.detector).cells.name,
         "voxel_geometry": geometry.name,
         "range_cut": RANGE_CUT,
-        "geant4_pybind": importlib.metadata.version("geant4-pybind"),
         "calogen_version": code["versions"]["calogen"],
-        "commit": str(code["commit"]),
+        "commit": f"{code['commit']}{' with changes' if code['dirty'] else ''}",
     }

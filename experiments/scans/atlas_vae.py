@@ -53,6 +53,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch 400, floor 1e-3, KL 1e-3": {"batch_size": 400, "spread_floor": 1e-3, "kl_weight": 1e-3},
     "batch 400, floor 1e-3, KL 3e-4": {"batch_size": 400, "spread_floor": 1e-3, "kl_weight": 3e-4},
     "batch 1000, floor 1e-3": {"batch_size": 1000, "spread_floor": 1e-3},
+    **{
+        f"absolute, batch 400, floor 1e-6, KL {weight}": {
+            "inputs": "absolute",
+            "batch_size": 400,
+            "spread_floor": 1e-6,
+            "kl_weight": float(weight),
+        }
+        for weight in ("1e-4", "3e-5", "1e-5", "1e-6", "1e-7")
+    },
 }
 HEADER = ("variant", "mean KS", "best epoch", "reconstruction", "KL", "energy at 1-4 GeV", "decoded sums", "at floor")
 

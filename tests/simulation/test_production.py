@@ -12,10 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
+from calogen.datasets import bundled
 from calogen.errors import CalogenError, ConfigError
+from calogen.evaluation.summary import energy_table, format_energy_table
+from calogen.files import write_json
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers import Showers
-from calogen.simulation.production import Request, produce
+from calogen.simulation import production
+from calogen.simulation.production import Chunk, Request, produce
 
 
 def small(folder: Path, **changes: object) -> Request:
@@ -60,7 +64,7 @@ def test_showers_do_not_depend_on_workers(produced: Path, tmp_path: Path) -> Non
     assert_same(produced, tmp_path / "showers.h5")
 
 
-def test_a_killed_production_goes_on(produced: Path, tmp_path: Path) -> None:
+def test_a_killed_production_goes_on(produced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = small(tmp_path)
     script = (
         "from pathlib import Path\nfrom calogen.simulation import production\n"
@@ -75,23 +79,39 @@ def test_a_killed_production_goes_on(produced: Path, tmp_path: Path) -> None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    finished = {path: path.stat().st_mtime_ns for path in request.parts.glob("*.npz")}
+    finished = [chunk for chunk in request.chunks() if chunk.path.exists()]
     assert finished
+    simulated: list[Chunk] = []
+    simulate = production._simulate
+    monkeypatch.setattr(production, "_simulate", lambda *given: simulated.extend(given[1]) or simulate(*given))
     produce(request)
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # nothing was simulated twice
+    assert not set(simulated) & set(finished)  # nothing was simulated twice
     assert_same(produced, request.output)
 
 
-def test_chunks_of_another_production_are_refused(produced: Path) -> None:
+def test_finished_chunks_are_removed(produced: Path) -> None:
+    assert [path.name for path in produced.parent.iterdir()] == ["showers.h5"]
+
+
+def test_chunks_of_another_production_are_refused(tmp_path: Path) -> None:
+    request = small(tmp_path)
+    write_json(request.parts / "request.json", {"seed": 2})
     with pytest.raises(ConfigError, match="another production"):
-        produce(small(produced.parent, seed=2))
+        produce(request)
 
 
-def test_a_damaged_chunk_is_named(produced: Path, tmp_path: Path) -> None:
+def test_bundled_showers_are_what_their_command_gives(tmp_path: Path) -> None:
+    request = Request(output=tmp_path / "a.h5", energies=(256.0,), showers=(4,), mantissa_bits=12)
+    produce(request)
+    bundle = Showers.read(bundled("photons_train"), PHOTONS_DATASET1, slice(0, 4))
+    np.testing.assert_array_equal(Showers.read(request.output, PHOTONS_DATASET1).energies, bundle.energies)
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     request = small(tmp_path)
     request.parts.mkdir()
-    for chunk in small(produced.parent).chunks():
-        (request.parts / chunk.path.name).write_bytes(chunk.path.read_bytes()[:100])
+    for chunk in request.chunks():
+        chunk.path.write_bytes(b"PK" + bytes(100))
     with pytest.raises(CalogenError, match="is damaged"):
         produce(request)
     assert not request.output.exists()
@@ -114,6 +134,10 @@ def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
         ({"showers": (0,)}, "Received: \\(0,\\)"),
         ({"energies": (0.065, 1.0)}, "in MeV"),
         ({"energies": (1024.0, 1024.0)}, "must differ"),
+        ({"energies": (1024.0, float("nan"))}, "in MeV"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"mantissa_bits": 99}, "mantissa_bits 1..23"),
+        ({"output": Path()}, "must be a file"),
     ],
 )
 def test_bad_requests_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -140,12 +164,12 @@ def test_layer_shares_at_65_gev(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_response_without_material_is_linear(tmp_path: Path) -> None:
-    energies, counts = (1024.0, 8192.0, 65536.0), (800, 100, 40)
+    energies, counts = (1024.0, 8192.0, 65536.0, 262144.0), (800, 100, 40, 10)
     produce(
         Request(output=tmp_path / "a.h5", energies=energies, showers=counts, workers=2, detector="atlas-barrel-bare")
     )
     showers = Showers.read(tmp_path / "a.h5", ATLAS_BARREL_STORED)
-    accordion = showers.layer_energies[:, 1:].sum(axis=1) / showers.incident_energies
-    means = np.array([accordion[showers.incident_energies == energy].mean() for energy in energies])
-    print("accordion response at 1, 8, 65 GeV:", means)
-    np.testing.assert_allclose(means / means[-1], 1, atol=0.015)
+    print(format_energy_table(energy_table(showers)))
+    means = np.array([showers.at(energy).response.mean() for energy in energies])
+    np.testing.assert_allclose(means[:3] / means[2], 1, atol=0.015)
+    assert means[3] > 0.95  # leakage behind 22 radiation lengths
