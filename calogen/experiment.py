@@ -34,7 +34,7 @@ class Arguments:
         preset: one of `PRESETS`.
         seeds: one run is trained for each.
         runs: directory of all runs.
-        results: directory for the results JSON; None: beside the runs.
+        results: directory to publish the results JSON in; None: it stays with the report.
         train_data, test_data: the user's own files; None: the bundled showers.
     """
 
@@ -45,9 +45,11 @@ class Arguments:
     train_data: Path | None = None
     test_data: Path | None = None
 
-    def results_path(self, paper: str) -> Path:
-        """Where the results JSON of a paper goes."""
-        return (self.results or self.runs / paper / self.preset) / f"{paper}.json"
+    def report_directory(self, paper: str) -> Path:
+        """Where a paper's report goes: beside the run if there is one seed, beside all runs if there are more."""
+        if len(self.seeds) == 1:
+            return run_directory(paper, self.preset, self.seeds[0], self.runs) / "report"
+        return self.runs / paper / f"{self.preset}-report"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
     parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)")
     parser.add_argument("--seed", type=_positive, metavar="K", help="train this one run only")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="where the results go (default: beside the runs)")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="publish results and figure there, too")
     parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
     parser.add_argument("--test-data", type=Path, metavar="FILE", help="showers to compare with (goes with the other)")
     given = parser.parse_args(arguments)

@@ -4,14 +4,14 @@ Expected: good energies in the front and middle layer, too little in presampler 
 several times too large with absolute inputs; about 5 minutes for each seed on two cores with the bundled showers.
 
     python experiments/atlas_vae.py --preset laptop --seeds 5
-    python experiments/atlas_vae.py --preset paper --train-data train.h5 --test-data test.h5
+    python experiments/atlas_vae.py --preset paper --train-data train.h5 --test-data test.h5 --runs runs/own
 
-Your own files hold `incident_energies` [n, 1] and `cells`, [n, 276] or (with impact_eta, impact_phi) [n, 297], in MeV.
+Your own files hold `incident_energies` [n, 1] and `cells`, [n, 276] or (with impact_eta, impact_phi) [n, 297], in MeV:
+1024 to 262144 in steps of 2, the test file 24576 and 524288 too.
 """
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,34 +24,38 @@ from calogen import provenance
 from calogen.claims.atlas_vae import (
     ABSOLUTE,
     COMPARED,
+    EXTRAPOLATED,
+    INTERPOLATED,
     JUDGES,
+    SHOWN,
     TRAINED,
     VAE,
-    Costs,
     Evidence,
     judge_claims,
     quantities,
 )
 from calogen.config import sources
+from calogen.costs import measure_costs, require_times
 from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
-from calogen.errors import ConfigError, DataFormatError, ExportError
+from calogen.errors import DataFormatError, ExportError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.observables import shower_depth
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.experiment import Arguments, Run, execute, open_run
-from calogen.files import write_json
+from calogen.files import read_json, write_json
 from calogen.fitting import fit_vae, validation_split
-from calogen.generation import TrainedRun, compile_one_shower, draw_latent, generate, seconds_per_call
-from calogen.models.atlas_vae import PAPER, AtlasVaeConfig
+from calogen.generation import TrainedRun, generate
+from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_shower
 from calogen.plots.style import write_figure
 from calogen.progress import progress
+from calogen.provenance import stream_seed
 from calogen.report import Results, results_table, write_report
 from calogen.selection import epoch_distances, validation_distance
 from calogen.showers import Showers
-from calogen.simulation.production import Request, produce
+from calogen.units import GeV
 from calogen.windows import ATLAS_VAE_WINDOW
 
 NAME = "atlas_vae"
@@ -104,16 +108,19 @@ def main(arguments: Arguments) -> None:
     require_energies(files["train"], train, TRAINED)
     require_energies(files["test"], test, (*TRAINED, *COMPARED))
     train, test = train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]]
-    evidence, figures, runs = [], [], []
+    require_times(test)
+    evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
             trained, found, comparisons = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
             export(run.directory)
         evidence.append(found)
         runs.append(trained)
+        folders[seed] = run.directory
         if seed == arguments.seeds[0]:
             figures.append(draw(found, comparisons, note))
-    costs = measure_costs(runs[0], arguments, test)
+    decoder = run.directory / "lwtnn" / "decoder.json"
+    costs = measure_costs(runs[0], decoder, test, simulate=arguments.preset != "smoke")
     results = Results(
         name=NAME,
         title="The VAE of ATLAS",
@@ -126,15 +133,17 @@ def main(arguments: Arguments) -> None:
             "seeds": list(arguments.seeds),
             "device": provenance.device(),
             "wall_time": round(time.monotonic() - start, 1),
+            "training": {str(seed): read_json(folder / "provenance.json") for seed, folder in folders.items()},
         },
         measurements=tuple(row for item in evidence[0].comparisons.values() for row in item.measurements),
         deviations=tuple(sources(runs[0].config)),
         remarks=REMARKS if arguments.train_data is None else (),
     )
-    path = arguments.results_path(NAME)
-    page = write_report(arguments.runs / NAME / arguments.preset, results, figures[0])
-    write_json(path, results.to_json())
+    page = write_report(arguments.report_directory(NAME), results, figures[0])
+    path = page.with_name(f"{NAME}.json")
     if arguments.results:
+        path = arguments.results / f"{NAME}.json"
+        write_json(path, results.to_json())
         write_figure(figures[0][README_FIGURE], path.with_suffix(".png"))
     print(results_table(results.to_json()))
     print(f"report: {page}\nresults: {path}\ndecoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
@@ -155,20 +164,26 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
     """Train the VAE and its ablation with one seed and measure both; also gives the generated showers by label."""
     epochs = EPOCHS[run.preset]
     snapshots = {max(1, round(share * epochs)) for share in SNAPSHOTS}
-    config = AtlasVaeConfig(epochs=epochs, seed=run.seed)
+    config, ablation = (replace(CONFIGS[name][0], epochs=epochs, seed=run.seed) for name in ("paper", "absolute"))
     vae = fit_vae(NAME, config, ATLAS_VAE_WINDOW, train, run.directory, snapshots)
-    absolute = fit_vae(NAME, replace(config, inputs="absolute"), ATLAS_VAE_WINDOW, train, run.directory / "absolute")
+    absolute = fit_vae(NAME, ablation, ATLAS_VAE_WINDOW, train, run.directory / "absolute")
+    seeds = {
+        name: stream_seed(stream)
+        for name, stream in provenance.seed_streams(run.seed, "generate", "bootstrap", "validate").items()
+    }
     energies = np.unique(test.incident_energies)
     repeated = np.repeat(energies, GENERATED[run.preset])
-    samples = {VAE: generate(vae, repeated, run.seed), ABSOLUTE: generate(absolute, repeated, run.seed)}
+    samples = {
+        label: generate(trained, repeated, seeds["generate"]) for label, trained in ((VAE, vae), (ABSOLUTE, absolute))
+    }
     comparisons: dict[float, Comparison] = {}
     with progress("comparing with Geant4", len(COMPARED)) as bar:
         for energy in COMPARED:
             at_energy = {label: showers.at(energy) for label, showers in samples.items()}
-            comparisons[energy] = compare(test.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, run.seed)
+            comparisons[energy] = compare(test.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seeds["bootstrap"])
             bar.advance()
     validation = validation_split(train, config)[1]
-    distances = epoch_distances(vae, run.directory / "snapshots", validation, JUDGES, run.seed)
+    distances = epoch_distances(vae, run.directory / "snapshots", validation, JUDGES, seeds["validate"])
     best = 1 + int(np.argmin([row["val_loss"] for row in vae.history]))
     evidence = Evidence(
         comparisons=comparisons,
@@ -183,7 +198,7 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
             layer.name: (_share(test, position), _share(samples[VAE], position))
             for position, layer in enumerate(ATLAS_VAE_WINDOW.layers)
         },
-        epoch_distances=distances | {best: validation_distance(vae, validation, JUDGES, run.seed)},
+        epoch_distances=distances | {best: validation_distance(vae, validation, JUDGES, seeds["validate"])},
         best_epoch=best,
     )
     run.log("measured", best_epoch=best, history=vae.history[-1])
@@ -198,7 +213,9 @@ def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str
     }
     curves = {VAE: evidence.vae, ABSOLUTE: evidence.absolute}
     drawn["Fig. 9a: response and resolution"] = draw_response(evidence.geant4, curves, note)
-    drawn["Average shower at 65 GeV"] = draw_average_shower(evidence.comparisons[65536.0].average, note)
+    for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
+        caption = f"Average shower at {energy / GeV:.3g} GeV"
+        drawn[caption] = draw_average_shower(evidence.comparisons[energy].average, note)
     return drawn
 
 
@@ -207,57 +224,6 @@ def export(directory: Path) -> None:
     script = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
     if subprocess.run([sys.executable, str(script), str(directory)], check=False).returncode:
         raise ExportError(f"the decoder in {directory} was not exported: the line above says why")
-
-
-def measure_costs(run: TrainedRun, arguments: Arguments, test: Showers) -> Costs:
-    """Time per shower of Geant4 and of the network, side by side on this machine, and the network's memory."""
-    one_shower, latent = compile_one_shower(run), draw_latent(run, 10_000, 1)
-    energies = np.full(10_000, 65536.0)
-    geant4, origin = geant4_seconds(test, smoke=arguments.preset == "smoke")
-    directory = arguments.runs / NAME / f"{arguments.preset}-seed{arguments.seeds[0]}"
-    decoder = directory / "lwtnn" / "decoder.json"
-    return Costs(
-        geant4_seconds=geant4,
-        one_by_one_seconds=seconds_per_call(lambda: one_shower(65536.0, latent[0])),
-        batch_seconds=seconds_per_call(lambda: generate(run, energies, 1), repeats=5) / len(energies),
-        json_bytes=decoder.stat().st_size,
-        weight_bytes=4 * run.generator.count_params(),
-        added_bytes=added_memory(decoder),
-        origin=origin,
-    )
-
-
-def geant4_seconds(test: Showers, smoke: bool) -> tuple[dict[float, float], str]:
-    """CPU seconds per shower: simulated now, or, without Geant4 and in smoke runs, as recorded in the test file."""
-    energies = (8192.0, 262144.0)
-    if not smoke:
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                output = Path(folder) / "timing.h5"
-                produce(Request(output=output, energies=energies, showers=(30, 3), seed=3))
-                test, origin = read_vae_window(output), "Geant4 timed in the same run"
-        except ConfigError as error:
-            print(f"no Geant4 here ({error}): its times are those of the test file", file=sys.stderr)
-            smoke = True
-    if smoke:
-        if "cpu_seconds" not in test.conditions:
-            raise ConfigError("the test file must hold cpu_seconds where Geant4 is not installed. Received: none")
-        origin = "Geant4's times recorded in the test file"
-    return {energy: float(test.at(energy).conditions["cpu_seconds"].mean()) for energy in energies}, origin
-
-
-def added_memory(decoder: Path) -> int:
-    """Bytes by which a process grows that loads the JSON and generates one shower."""
-    script = (
-        "import sys, numpy as np\n"
-        "from calogen.lwtnn.graph import read_graph\nfrom calogen.lwtnn.runtime import compile_forward\n"
-        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
-        "before = resident()\n"
-        "forward = compile_forward(read_graph(sys.argv[1]))\nforward(np.zeros(6))\n"
-        "print(resident() - before)"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(decoder)], check=True, capture_output=True, text=True)
-    return int(done.stdout)
 
 
 def _mean(values: np.ndarray) -> Value:

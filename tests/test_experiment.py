@@ -32,11 +32,11 @@ def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.Captur
     assert "error: argument" in capsys.readouterr().err
 
 
-def test_results_go_beside_the_runs_unless_told_otherwise() -> None:
-    arguments = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
-    assert arguments.results_path("atlas_vae") == Path("runs/atlas_vae/laptop/atlas_vae.json")
-    published = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"), results=Path("experiments/results"))
-    assert published.results_path("atlas_vae") == Path("experiments/results/atlas_vae.json")
+def test_reports_go_beside_their_runs() -> None:
+    one = Arguments(preset="laptop", seeds=(3,), runs=Path("runs"))  # a job of an array overwrites no other's
+    assert one.report_directory("atlas_vae") == Path("runs/atlas_vae/laptop-seed3/report")
+    five = Arguments(preset="laptop", seeds=(1, 2, 3, 4, 5), runs=Path("runs"))
+    assert five.report_directory("atlas_vae") == Path("runs/atlas_vae/laptop-report")
 
 
 def test_run_directory() -> None:

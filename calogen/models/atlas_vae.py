@@ -45,9 +45,7 @@ class AtlasVaeConfig:
     renormalise: bool = assumed(False, "not stated whether decoded fractions are made to sum to one; both are measured")
     condition: str = assumed("log", "not stated; nine energies that double come out equidistant")
     feature_weights: str = paper("inverse_spread", "Data Reparametrisation: 1 / standard deviation; 'equal' to compare")
-    spread_floor: float = assumed(
-        1e-3, "not stated; without it 1 / standard deviation of rarely hit strips rules the loss"
-    )
+    spread_floor: float = assumed(1e-3, "not stated; without it strips that are rarely hit rule the loss")
     output_bias: str = assumed("mean", "not stated; with 'zero' the encoder dies in the first epoch")
     kl_weight: float = assumed(1e-4, "only '(0, 1]' is stated; from 1e-2 on the posterior collapses (the scan)")
     optimizer: str = paper("adam", "Variational Autoencoders")

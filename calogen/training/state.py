@@ -89,12 +89,23 @@ def read_state(path: Path, identity: str) -> TrainingState:
         raise DataFormatError(f"{path} is damaged ({error}): delete it to train from the start") from error
     if about["identity"] != identity:
         raise CalogenError(
-            f"{path} belongs to another configuration or to other data: delete its folder or choose another one. "
-            f"Expected: {identity}. Received: {about['identity']}"
+            f"{path} is another training's, it differs in {_differences(identity, about['identity'])}: "
+            "choose another folder (--runs), or delete this one"
         )
     return TrainingState(
         identity, groups["weights"], groups["optimizer"], about["history"], about["best_epoch"], groups["best"]
     )
+
+
+def _differences(expected: str, received: str) -> str:
+    """Names of the entries in which two identities differ; identities are JSON tables, or any text."""
+    try:
+        tables = [json.loads(text) for text in (expected, received)]
+        flat = [{**table, **table.get("config", {})} for table in tables]
+    except (ValueError, TypeError, AttributeError):
+        return f"its identity. Expected: {expected}. Received: {received}"
+    names = [name for name in sorted({*flat[0], *flat[1]} - {"config"}) if flat[0].get(name) != flat[1].get(name)]
+    return ", ".join(f"{name} (expected {flat[0].get(name)}, received {flat[1].get(name)})" for name in names)
 
 
 def assign(variables: Sequence[Any], values: Arrays) -> None:

@@ -184,7 +184,7 @@ def test_verdicts_on_costs(name: str, changes: dict[str, Any], verdict: str) -> 
         ("depth_trend", "by 76 ± 0.7 mm, Geant4 80 ± 0.7 mm"),
         (
             "best_epoch",
-            "0.1 ± 0.01 at the smallest loss (epoch 987), least of the other epochs 0.2 ± 0.01 (epoch 1000)",
+            "0.1 ± 0.01 at the smallest loss (epoch 987), other epochs 0.25 ± 0.01 in the mean, 0.2 ± 0.01 at least",
         ),
         ("mean_response", "0.842 ± 0.002 at 1-4 GeV, 1 ± 0.003 at 65 GeV"),
         ("speed", "2,000x at 8 GeV, 60,000x at 262 GeV, one shower at a time on this machine (timed here)"),
@@ -202,8 +202,9 @@ def test_no_text_has_an_exponent_or_an_unfilled_field() -> None:
 
 def test_only_the_spread_of_the_seeds_averages_out() -> None:
     name = "presampler_back_energy"
-    same = claim(name, evidence(), evidence(), evidence())
-    assert same == claim(name, evidence())
+    same, one = claim(name, evidence(), evidence(), evidence()), claim(name, evidence())
+    assert one.ours == same.ours + " [one training: the scatter between trainings is not in the errors]"
+    assert one.verdict == same.verdict
     other = evidence(("mean_ratio", VAE, ("presampler_energy",), ONE, Value(1.0, 0.004)))
     both = claim(name, evidence(), other)
     assert both.verdict == OPEN
@@ -219,7 +220,7 @@ def test_quantities() -> None:
     geant4, ours = (found[f"share of the middle at 65 GeV, {sample}"] for sample in ("Geant4", "VAE"))
     assert (geant4.paper, geant4.ours, geant4.uncertainty, geant4.spread) == (79.3, 20.0, 0.1, None)
     assert (ours.ours, ours.uncertainty, ours.spread) == pytest.approx((20.0, 0.2, np.sqrt(2)))
-    assert (ours.headline, geant4.headline, ours.data) == (True, False, "toy showers")
+    assert (ours.headline, geant4.headline, ours.data) == (True, True, "toy showers")
     response = found["mean response at 4.096 GeV, VAE"]
     assert (response.ours, response.spread) == pytest.approx((0.8, 0.0))
     assert found["resolution at 524.3 GeV, Geant4"].ours == pytest.approx(0.1 / 0.95)

@@ -48,7 +48,7 @@ def test_without_a_file_a_training_starts(tmp_path: Path) -> None:
 
 def test_another_training_is_refused(state: TrainingState, tmp_path: Path) -> None:
     write_state(tmp_path / "state.npz", state)
-    with pytest.raises(CalogenError, match="another configuration"):
+    with pytest.raises(CalogenError, match="another training"):
         read_state(tmp_path / "state.npz", "you")
 
 
