@@ -150,6 +150,8 @@ def directory_lock(path: str | Path) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.read(descriptor, 20).decode().strip() or "unknown"
             raise CalogenError(f"{path} is in use by process {holder}: wait for it, or stop it") from error
+        except OSError as error:
+            raise CalogenError(f"cannot lock {path}: {error.strerror}; choose another file system") from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield

@@ -48,7 +48,7 @@ from calogen.fitting import fit_vae, validation_split
 from calogen.generation import TrainedRun, generate
 from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.plots.observables import draw_observables, draw_response
-from calogen.plots.showers import draw_average_shower
+from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.style import write_figure
 from calogen.progress import progress
 from calogen.provenance import stream_seed
@@ -217,6 +217,7 @@ def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str
     for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
         caption = f"Average shower at {energy / GeV:.3g} GeV"
         drawn[caption] = draw_average_shower(evidence.comparisons[energy].average, note)
+    drawn["Average shower, cell by cell, at 65 GeV"] = draw_average_cells(evidence.comparisons[65536.0].average, note)
     return drawn
 
 

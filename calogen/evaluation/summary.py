@@ -13,7 +13,7 @@ def energy_table(showers: Showers) -> list[dict[str, Any]]:
 
     Returns:
         `incident_energy` (MeV), `showers`, `response` and `response_error` (mean total / incident energy),
-        `resolution` (standard deviation / mean), `above_one` (share of showers with a response above 1), `layers`
+        `resolution` (standard deviation / mean; None where one shower or none has energy), `above_one` (share of showers with a response above 1), `layers`
         (layer name -> mean energy, % of the incident energy); `cpu_seconds` (mean per shower) where the file has them.
     """
     names = [layer.name for layer in showers.geometry.layers]
@@ -26,8 +26,8 @@ def energy_table(showers: Showers) -> list[dict[str, Any]]:
             "incident_energy": float(energy),
             "showers": len(chosen),
             "response": float(response.mean()),
-            "response_error": float(width / np.sqrt(len(chosen))),
-            "resolution": float(width / response.mean()) if response.any() else float("nan"),
+            "response_error": float(width / np.sqrt(len(chosen))) if len(chosen) > 1 else None,
+            "resolution": float(width / response.mean()) if len(chosen) > 1 and response.any() else None,
             "above_one": float((response > 1).mean()),
             "layers": dict(zip(names, shares.tolist(), strict=True)),
         }
@@ -45,9 +45,11 @@ def format_energy_table(rows: list[dict[str, Any]]) -> str:
         + "".join(f"{name + ' %':>13}" for name in layers)
     ]
     for row in rows:
+        error, resolution = (
+            "-" if row[name] is None else f"{row[name]:.4f}" for name in ("response_error", "resolution")
+        )
         lines.append(
-            f"{row['incident_energy']:9.0f} {row['showers']:8} {row['response']:8.4f} ± {row['response_error']:6.4f} "
-            f"{row['resolution']:11.4f} {row['above_one']:8.3f}"
-            + "".join(f"{share:13.2f}" for share in row["layers"].values())
+            f"{row['incident_energy']:9.0f} {row['showers']:8} {row['response']:8.4f} ± {error:>6} "
+            f"{resolution:>11} {row['above_one']:8.3f}" + "".join(f"{share:13.2f}" for share in row["layers"].values())
         )
     return "\n".join(lines)

@@ -92,9 +92,12 @@ def _require_data_sets() -> None:
 def _pretend_data_sets() -> None:
     """Point Geant4 to an empty data folder: otherwise the import asks for, or starts, a download."""
     folder = Path(tempfile.gettempdir()) / f"calogen-geant4-{os.getuid()}"
-    for name in ("ENSDFSTATE", "PhotonEvaporation"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "ENSDFSTATE" / "ENSDFSTATE.dat").touch()  # the nuclide table insists on the file
+    try:
+        for name in ("ENSDFSTATE", "PhotonEvaporation"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "ENSDFSTATE" / "ENSDFSTATE.dat").touch()  # the nuclide table insists on the file
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}; set TMPDIR to a folder of yours") from error
     os.environ["GEANT4_DATA_DIR"] = os.environ["G4LEDATA"] = str(folder)
     os.environ["G4ENSDFSTATEDATA"] = str(folder / "ENSDFSTATE")
     os.environ["G4LEVELGAMMADATA"] = str(folder / "PhotonEvaporation")
