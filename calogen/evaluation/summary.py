@@ -13,8 +13,9 @@ def energy_table(showers: Showers) -> list[dict[str, Any]]:
 
     Returns:
         `incident_energy` (MeV), `showers`, `response` and `response_error` (mean total / incident energy),
-        `resolution` (standard deviation / mean; None where one shower or none has energy), `above_one` (share of showers with a response above 1), `layers`
-        (layer name -> mean energy, % of the incident energy); `cpu_seconds` (mean per shower) where the file has them.
+        `resolution` (standard deviation / mean; None where one shower or none has energy), `above_one` (share of
+        showers with a response above 1), `layers` (layer name -> mean energy, % of the incident energy);
+        `cpu_seconds` (mean per shower) where the file has them.
     """
     names = [layer.name for layer in showers.geometry.layers]
     rows = []
