@@ -165,7 +165,11 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
     """Train the VAE and its ablation with one seed and measure both; also gives the generated showers by label."""
     epochs = EPOCHS[run.preset]
     snapshots = {max(1, round(share * epochs)) for share in SNAPSHOTS}
-    config, ablation = (replace(CONFIGS[name][0], epochs=epochs, seed=run.seed) for name in ("paper", "absolute"))
+    chosen = (CONFIGS[name][0] for name in ("paper", "absolute"))
+    config, ablation = (
+        replace(item, epochs=epochs, seed=run.seed, batch_size=50 if run.preset == "smoke" else item.batch_size)
+        for item in chosen
+    )
     vae = fit_vae(NAME, config, ATLAS_VAE_WINDOW, train, run.directory, snapshots)
     absolute = fit_vae(NAME, ablation, ATLAS_VAE_WINDOW, train, run.directory / "absolute")
     seeds = {
