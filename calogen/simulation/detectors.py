@@ -172,9 +172,16 @@ layers instead of accordion folds, tiles across the particles, nothing between t
 ATLAS_BARREL_BARE = replace(
     ATLAS_BARREL,
     name="atlas-barrel-bare",
-    sections=tuple(s for s in ATLAS_BARREL.sections if s.name not in ("upstream", "gap")),
+    sections=tuple(
+        replace(section, scale=1.0) if section.name == "presampler" else section
+        for section in ATLAS_BARREL.sections
+        if section.name not in ("upstream", "gap")
+    ),
 )
-"""The same slice without material in front of the presampler and of the accordion."""
+"""The same slice without material in front of the presampler and of the accordion.
+
+The presampler's scale stands for that material: here it is 1, what is deposited is what is counted.
+"""
 
 DETECTORS = {detector.name: detector for detector in (ATLAS_BARREL, ATLAS_BARREL_BARE)}
 

@@ -53,9 +53,11 @@ def test_every_voxel_layer_exists() -> None:
 
 
 def test_the_bare_detector_lacks_the_material_only() -> None:
-    removed = set(ATLAS_BARREL.sections) - set(ATLAS_BARREL_BARE.sections)
-    assert {section.name for section in removed} == {"upstream", "gap"}
-    assert ATLAS_BARREL_BARE.active_sections == ATLAS_BARREL.active_sections
+    removed = {section.name for section in ATLAS_BARREL.sections} - {s.name for s in ATLAS_BARREL_BARE.sections}
+    assert removed == {"upstream", "gap"}
+    presampler, *rest = ATLAS_BARREL_BARE.active_sections
+    assert presampler == replace(ATLAS_BARREL.active_sections[0], scale=1.0)
+    assert tuple(rest) == ATLAS_BARREL.active_sections[1:]
 
 
 def test_sections_must_not_overlap() -> None:

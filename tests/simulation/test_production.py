@@ -161,12 +161,16 @@ def test_layer_shares_at_65_gev(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_response_without_material_is_linear(tmp_path: Path) -> None:
-    energies, counts = (1024.0, 8192.0, 65536.0, 262144.0), (800, 100, 40, 10)
+    energies, counts = (1024.0, 8192.0, 65536.0, 262144.0), (800, 150, 120, 10)
     produce(
         Request(output=tmp_path / "a.h5", energies=energies, showers=counts, workers=2, detector="atlas-barrel-bare")
     )
     showers = Showers.read(tmp_path / "a.h5", ATLAS_BARREL_STORED)
     print(format_energy_table(energy_table(showers)))
-    means = np.array([showers.at(energy).response.mean() for energy in energies])
-    np.testing.assert_allclose(means[:3] / means[2], 1, atol=0.015)
+    samples = [showers.at(energy).response for energy in energies]
+    means = np.array([sample.mean() for sample in samples])
+    errors = np.array([sample.std() / np.sqrt(len(sample)) for sample in samples])
+    print("relative to 65 GeV:", means / means[2], "+-", np.hypot(errors, errors[2]))
+    # 1.5 %, and two standard errors of samples with rare late conversions
+    assert (np.abs(means / means[2] - 1)[:2] < 0.015 + 2 * np.hypot(errors, errors[2])[:2]).all()
     assert means[3] > 0.95  # leakage behind 22 radiation lengths
