@@ -9,7 +9,7 @@ import numpy as np
 
 from calogen.claims.atlas_vae import Costs
 from calogen.datasets import read_showers
-from calogen.errors import ConfigError
+from calogen.errors import CalogenError, ConfigError
 from calogen.generation import TrainedRun, compile_one_shower, draw_latent, generate, seconds_per_call
 from calogen.showers import Showers
 from calogen.simulation.physics import require_geant4
@@ -19,15 +19,17 @@ TIMED = {8192.0: 30, 262144.0: 3}
 """Incident energies at which papers compare speeds, MeV, and the showers that are simulated for it."""
 
 _ADDED_MEMORY = """
-import resource, sys
+import sys
 import numpy as np
 from calogen.lwtnn.graph import read_graph
 from calogen.lwtnn.runtime import compile_forward
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+before = resident()
 graph = read_graph(sys.argv[1])
 compile_forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
-print(peak() - before)
+print(resident() - before)
 """
 
 
@@ -86,7 +88,14 @@ def geant4_seconds(test: Showers, simulate: bool) -> tuple[dict[float, float], s
 
 
 def added_memory(decoder: Path) -> int:
-    """Bytes by which the peak memory of a process grows that loads the JSON and generates one shower."""
-    command = [sys.executable, "-c", _ADDED_MEMORY, str(decoder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    """Bytes by which the resident memory of a process grows that loads the JSON and generates one shower.
+
+    Raises:
+        CalogenError: the operating system does not tell (Linux does).
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _ADDED_MEMORY, str(decoder)], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise CalogenError(f"the memory of generation was not measured: {done.stderr.strip().splitlines()[-1]}")
+    return 1024 * int(done.stdout)
