@@ -119,6 +119,7 @@ def _quiet() -> Iterator[None]:
         os.dup2(null, 1)
         yield
     finally:
+        ctypes.CDLL(None).fflush(None)  # what C++ still holds back, where standard output is no terminal
         os.dup2(saved, 1)
         os.close(saved)
         os.close(null)
