@@ -112,14 +112,14 @@ class Geant4Run:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Geant4's banner, written by C++ to file descriptor 1, off the terminal."""
+    """Keep Geant4's banner off standard output."""
     sys.stdout.flush()
     saved, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 1)
         yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C++ still holds back, where standard output is no terminal
+        sys.stdout.flush()  # Geant4's text comes through Python, which holds it back where this is no terminal
         os.dup2(saved, 1)
         os.close(saved)
         os.close(null)
