@@ -1,12 +1,14 @@
-"""Speed of the ATLAS VAE: training, generation and memory in one run, as ratios side by side.
+"""The ATLAS VAE's speed: training, generation, memory in one run, as ratios side by side.
 
-Usage: OMP_NUM_THREADS=1 python benchmarks/atlas_vae.py [--showers 9000] [--threads 1] [--json FILE]
+    python benchmarks/atlas_vae.py                 # both ways of training on all cores, as TensorFlow does by itself
+    python benchmarks/atlas_vae.py --threads 1     # one core: its share of the matrix product's rate
 
 Training is timed by marginal cost, a long run minus a short one: compilation and start do not count. CPU seconds stand
 beside the seconds that pass, which other jobs on the machine disturb. The showers are random: values do not matter.
 """
 
 import argparse
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -31,7 +33,7 @@ def main() -> None:
     """Measures and prints everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--showers", type=int, default=9000, help="training showers (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of TensorFlow (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of TensorFlow (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of training, interleaved (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
@@ -56,7 +58,7 @@ def random_showers(num_showers: int) -> Showers:
 
 
 def training_figures(showers: Showers, chain: Chain, rounds: int) -> dict[str, float]:
-    """Seconds per epoch of both ways, interleaved with the machine's matrix product; medians over the rounds."""
+    """Median seconds per epoch of both ways, interleaved with the machine's matrix product."""
     fit, compiled = plain_fit(showers, chain), compiled_epochs(showers, chain)
     fit(1), compiled(1)  # compilation
     found = np.array([(*marginal(fit), *marginal(compiled), sgemm_flops()) for _ in range(rounds)])
@@ -101,7 +103,7 @@ def make_trainer(showers: Showers, chain: Chain) -> Vae:
 
 
 def generation_figures(chain: Chain) -> dict[str, float]:
-    """Duration of one shower by `model.predict` and by the fast path, and throughput of 10,000 at once."""
+    """Time of one shower by `model.predict` and the fast path; throughput of 10,000 at once."""
     run = TrainedRun("atlas_vae", CONFIG, GEOMETRY, build(CONFIG, GEOMETRY), chain, [])
     energy, latent = np.array([65536.0]), draw_latent(run, 1, 0)
     one_shower, decoder = compile_one_shower(run), run.networks["decoder"]

@@ -1,4 +1,7 @@
-"""The command `calogen`. Commands import what they need themselves: `calogen --help` starts without TensorFlow."""
+"""The command `calogen`.
+
+Commands import what they need themselves: `calogen --help` starts without TensorFlow.
+"""
 
 import json
 import math
@@ -34,7 +37,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run the command line; faults that the user can mend end in one line on stderr and exit code 2."""
+    """Run the command line; faults the user can mend end in one line on stderr, exit code 2."""
     with clean_exit("calogen"):
         app()
 
@@ -98,7 +101,7 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="Directory for the report.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap errors.")] = 1,
 ) -> None:
-    """Judge generated showers: metrics beside the Geant4-against-Geant4 floor, figures, one HTML page."""
+    """Judge showers: metrics beside the Geant4-against-Geant4 floor, figures, one HTML page."""
     from calogen.datasets import read_vae_window
     from calogen.evaluation.comparison import compare
     from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
@@ -147,14 +150,20 @@ def report(
 def inspect(
     model: Annotated[str, typer.Argument(help="A model, e.g. atlas_vae, or a file of showers; else all models.")] = "",
     counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
+    window: Annotated[str, typer.Option(help="Of a file's 297 cells, only a paper's window: vae or gan.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Print what a model or a file of showers is: every value with its source, counts; response and layer shares."""
+    """Print a model's values, sources and counts, or a file's response and layer shares."""
     if Path(model).is_file():
         from calogen.datasets import read_showers
         from calogen.evaluation.summary import energy_table, format_energy_table
 
-        rows = energy_table(read_showers(Path(model)))
+        from calogen.windows import WINDOWS, select_window
+
+        showers = read_showers(Path(model))
+        if window and window not in WINDOWS:
+            raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
+        rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
         typer.echo(json.dumps(rows, indent=2) if as_json else format_energy_table(rows))
         return
     models = {name: module for name, module in _models() if model in ("", name)}
@@ -190,7 +199,7 @@ def parse_energies(text: str) -> tuple[float, ...]:
 
 
 def parse_counts(text: str, energies: str) -> tuple[int, ...]:
-    """Number of showers at each energy: one number for all, or one for each value or range in the list of energies.
+    """Showers at each energy: one number for all, or one for each value or range in the list.
 
     >>> parse_counts("1000,600", "256:1024:x2,65536")
     (1000, 1000, 1000, 600)

@@ -24,6 +24,21 @@ ATLAS_VAE_WINDOW = CellGrid(
 Source: ATLAS 2022 (arXiv:2210.06204), "Monte Carlo Samples and Preprocessing", the second approach.
 """
 
+_NUM_ETA = {"front": 56, "back": 4}
+ATLAS_GAN_WINDOW = CellGrid(
+    "atlas_gan_window",
+    tuple(
+        replace(layer, num_eta=_NUM_ETA.get(layer.name, layer.num_eta), eta_anchor=0.025)
+        for layer in ATLAS_BARREL_STORED.layers
+    ),
+)
+"""7x3 + 56x3 + 7x7 + 4x7 = 266 cells (eta x phi), centred in eta on the middle layer's impact cell.
+
+Source: ATLAS 2022 (arXiv:2210.06204), "Monte Carlo Samples and Preprocessing", the first approach; its four alignments
+in eta and phi are where that cell's centre lies in the coarser layers' cells.
+"""
+WINDOWS = {"vae": ATLAS_VAE_WINDOW, "gan": ATLAS_GAN_WINDOW}
+
 
 def select_window(showers: Showers, window: CellGrid) -> Showers:
     """The cells of a window out of a larger grid.
@@ -64,7 +79,7 @@ def restore_window(showers: Showers, grid: CellGrid = ATLAS_BARREL_STORED) -> Sh
 
 
 def _columns(showers: Showers, window: object, grid: object) -> tuple[np.ndarray, np.ndarray]:
-    """Column of `grid` for every cell of `window`, `[n, c]`, and whether it is inside, `[n, c]`."""
+    """Columns of `grid` for the cells of `window`, `[n, c]`, and which are inside, `[n, c]`."""
     if not isinstance(grid, CellGrid) or not isinstance(window, CellGrid) or grid.layer_ids != window.layer_ids:
         names = " and ".join(getattr(geometry, "name", "nothing") for geometry in (window, grid))
         raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")

@@ -18,6 +18,7 @@ from calogen import cli
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError
 from calogen.evaluation import published
+from calogen.geometry import ATLAS_BARREL_STORED
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
@@ -61,6 +62,22 @@ def test_inspect_counts() -> None:
     assert rows[0] == {"model": "toy", "config": "paper", "network": "decoder", "trainable": 6, "total": 8}
     assert [row["config"] for row in rows] == ["paper", "small"]
     assert run("inspect", "toy", "--counts").splitlines()[1].split() == ["toy", "paper", "decoder", "6", "8"]
+
+
+def test_inspect_a_file_in_a_window(tmp_path: Path) -> None:
+    path = tmp_path / "showers.h5"
+    showers = Showers(
+        ATLAS_BARREL_STORED,
+        np.array([4096.0, 4096.0]),
+        np.full((2, 297), 10.0, np.float32),
+        {"impact_eta": np.array([0.21, 0.24]), "impact_phi": np.array([1.0, 2.0])},
+    )
+    showers.write(path)
+    for window, cells in (((), 297), (("--window", "vae"), 276), (("--window", "gan"), 266)):
+        (row,) = json.loads(run("inspect", str(path), *window, "--json"))
+        assert row["response"] == pytest.approx(cells * 10 / 4096)
+    with pytest.raises(ConfigError, match="--window must be one of vae, gan"):
+        run("inspect", str(path), "--window", "cms")
 
 
 @pytest.mark.usefixtures("toy_model")

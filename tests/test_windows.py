@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calogen.datasets import bundled
 from calogen.errors import DataFormatError
 from calogen.geometry import ATLAS_BARREL_STORED
 from calogen.showers import Showers
 from calogen.voxelisation import Hits, cell_energies
-from calogen.windows import ATLAS_VAE_WINDOW, restore_window, select_window
+from calogen.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, restore_window, select_window
 
 
 def stored(eta: np.ndarray, phi: np.ndarray, seed: int = 1) -> Showers:
@@ -56,3 +57,32 @@ def test_a_window_that_sticks_out_is_refused() -> None:
     inside = stored(np.array([0.21]), np.array([1.0]))
     with pytest.raises(DataFormatError, match="must lie inside"):
         select_window(select_window(inside, ATLAS_VAE_WINDOW), ATLAS_BARREL_STORED)
+
+
+@given(st.floats(0.2, 0.25, exclude_max=True), st.floats(0, 6.2831))
+def test_the_gan_window_has_the_cells_of_athena(eta: float, phi: float) -> None:
+    """Athena keeps the cells whose centre is near that of the middle layer's impact cell: here by brute force."""
+    middle = ATLAS_GAN_WINDOW.layers[2]
+    centre_eta = (np.floor(eta / middle.eta_size) + 0.5) * middle.eta_size
+    centre_phi = (np.floor(phi / middle.phi_size) + 0.5) * middle.phi_size
+    assert ATLAS_GAN_WINDOW.size == 266
+    for layer in ATLAS_GAN_WINDOW.layers:
+        near_eta = 4 * 0.025 if layer.name == "back" else 3.5 * 0.025
+        near_phi = (6 if layer.name in ("presampler", "front") else 3.5) * np.pi / 128
+        for size, centre, near, number, first in (
+            (layer.eta_size, centre_eta, near_eta, layer.num_eta, layer.first_cell(eta, phi)[0]),
+            (layer.phi_size, centre_phi, near_phi, layer.num_phi, layer.first_cell(eta, phi)[1]),
+        ):
+            cells = np.arange(-100, 500)
+            expected = cells[np.abs((cells + 0.5) * size - centre) < near]
+            np.testing.assert_array_equal(np.arange(first, first + number), expected)
+
+
+@pytest.mark.parametrize("sample", ["train", "test"])
+def test_layer_shares_of_the_bundled_photons_in_the_gan_window(sample: str) -> None:
+    showers = Showers.read(bundled(f"photons_{sample}"), ATLAS_BARREL_STORED)
+    window = select_window(showers[showers.incident_energies == 65536.0], ATLAS_GAN_WINDOW)
+    shares = 100 * window.layer_energies.mean(axis=0) / 65536.0
+    np.testing.assert_array_less(np.abs(shares[:3] - [0.7, 17, 79]), [0.4, 3, 4])
+    assert shares[3] < 1.5
+    assert abs(shares.sum() - 97.6) < 1

@@ -160,3 +160,24 @@ def test_a_row_of_the_scan(scan: ModuleType, inputs: str) -> None:
     else:  # an untrained sigmoid gives about one half in each cell
         sums = [float(value) for value in row["decoded sums"].split(", ")]
         assert sums == pytest.approx([layer.size / 2 for layer in ATLAS_VAE_WINDOW.layers], rel=0.3)
+
+
+def test_a_row_of_the_finalists(scan: ModuleType) -> None:
+    showers = sample(TRAINED, 20, 3)
+    runs = []
+    for seed, best in ((1, 0), (2, 2)):
+        config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), validation_fraction=0.2, seed=seed)
+        chain = build_transform(config, ATLAS_VAE_WINDOW).fit(showers)
+        history = [{"val_loss": float(epoch != best)} for epoch in range(3)]
+        runs.append(TrainedRun("atlas_vae", config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history))
+    row = [tuple(map(float, cell.split(" ± "))) for cell in scan.measure_seeds(runs, showers)]
+    assert len(row) == len(scan.FINAL_HEADER) - 1
+    assert row[2] == (2.0, 1.0)  # epochs 1 and 3, a scatter of 1.41 shown without decimals
+    assert row[3][0] > 1.5 * row[4][0]  # a sigmoid's halves sum to far more than one: only renormalised they do not
+    assert all(mean > 0 for mean, _ in row)
+
+
+def test_every_finalist_is_a_configuration_of_its_own(scan: ModuleType) -> None:
+    configs = {replace(AtlasVaeConfig(), **{**scan.START, **changes}) for changes in scan.FINALISTS.values()}
+    assert len(configs) == len(scan.FINALISTS)
+    assert CONFIGS["paper"][0] in configs
