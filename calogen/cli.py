@@ -157,7 +157,6 @@ def inspect(
     if Path(model).is_file():
         from calogen.datasets import read_showers
         from calogen.evaluation.summary import energy_table, format_energy_table
-
         from calogen.windows import WINDOWS, select_window
 
         showers = read_showers(Path(model))

@@ -61,7 +61,7 @@ def paper(value: Any, source: str) -> Any:
 
 
 def assumed(value: Any, reason: str) -> Any:
-    """A dataclass field whose value the paper leaves open, or from which we deviate, and why it is chosen."""
+    """A dataclass field that the paper leaves open or we deviate from, and the reason why."""
     return _sourced(value, "assumed", reason)
 
 
@@ -76,7 +76,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def sources(config: Any) -> list[Source]:
-    """The source of every value of a configuration, an instance or its class; a changed value counts as assumed.
+    """Source of every value of a configuration or its class; a changed value is assumed.
 
     Raises:
         ConfigError: a field is neither `paper(...)` nor `assumed(...)`.

@@ -57,7 +57,7 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
 
 
 def require_times(test: Showers) -> None:
-    """Refuse, before hours of training, a test file without times where Geant4 is not installed either.
+    """Refuse, before hours of training, a test file without times where Geant4 is missing.
 
     Raises:
         ConfigError: neither is there.
@@ -88,7 +88,7 @@ def geant4_seconds(test: Showers, simulate: bool) -> tuple[dict[float, float], s
 
 
 def added_memory(decoder: Path) -> int:
-    """Bytes by which the resident memory of a process grows that loads the JSON and generates one shower.
+    """Resident memory that loading the JSON and generating one shower adds, in bytes.
 
     Raises:
         CalogenError: the operating system does not tell (Linux does).

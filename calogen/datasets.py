@@ -44,7 +44,7 @@ def read_showers(path: str | Path) -> Showers:
 
 
 def read_vae_window(path: str | Path) -> Showers:
-    """The 276 cells of the ATLAS VAE from a file of stored cells (297) or of the window itself.
+    """The 276 cells of the ATLAS VAE from a file of stored cells (297) or the window itself.
 
     Raises:
         DataFormatError, GeometryError: as `Showers.read` and `select_window`.

@@ -1,8 +1,8 @@
-"""Exceptions that calogen raises at its boundary: each message says what was expected, received, and the remedy."""
+"""Exceptions at calogen's boundary: each says what was expected, received, and a remedy."""
 
 
 class CalogenError(Exception):
-    """A fault that the user can mend; commands print its message in one line and exit with code 2."""
+    """A fault that the user can mend; commands print it in one line and exit with code 2."""
 
 
 class GeometryError(CalogenError):

@@ -46,7 +46,7 @@ class Arguments:
     test_data: Path | None = None
 
     def report_directory(self, paper: str) -> Path:
-        """Where a paper's report goes: beside the run if there is one seed, beside all runs if there are more."""
+        """Where a paper's report goes: beside its run for one seed, beside all runs for more."""
         if len(self.seeds) == 1:
             return run_directory(paper, self.preset, self.seeds[0], self.runs) / "report"
         return self.runs / paper / f"{self.preset}-report"
@@ -138,14 +138,14 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
 
 
 def execute(experiment: Callable[[Arguments], None], description: str | None) -> None:
-    """Run an experiment with the arguments of the command line; mendable faults end in one line and exit code 2."""
+    """Run an experiment from the command line; mendable faults end in one line, exit code 2."""
     with clean_exit(Path(sys.argv[0]).stem):
         experiment(parse_arguments(description or ""))
 
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Turn a `CalogenError` into one line on stderr and exit code 2, an interrupt into exit code 130."""
+    """Turn a `CalogenError` into a line on stderr and exit code 2, an interrupt into 130."""
     try:
         yield
     except CalogenError as error:

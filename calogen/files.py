@@ -91,7 +91,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file whole or not at all; NumPy scalars, arrays and paths become plain values.
+    """Write JSON whole or not at all; NumPy scalars, arrays and paths become plain values.
 
     Raises:
         DataFormatError: NaN, infinity, or a type that JSON has not.
@@ -132,7 +132,7 @@ def sha256(path: str | Path) -> str:
 
 @contextmanager
 def directory_lock(path: str | Path) -> Iterator[None]:
-    """Hold a directory (made if need be) for this process; the lock ends with the block or with the process.
+    """Hold a directory (made if need be) for this process until the block or process ends.
 
     Raises:
         CalogenError: another process holds it, or the directory cannot be written.
@@ -177,7 +177,7 @@ def _flush(path: Path) -> None:
 
 
 def _write_error(error: Exception, temporary: Path) -> int | None:
-    """The error number if writing the temporary file failed; None for other files' troubles and other errors."""
+    """The error number if writing the temporary file failed; None for other files or errors."""
     number = getattr(error, "errno", None)
     if number is None:  # HDF5 tells the number in its text only
         found = re.search(r"errno = (\d+)", str(error))

@@ -1,4 +1,4 @@
-"""From a model's module and training showers to a trained run; what was trained before is not trained again."""
+"""From a model's module and training showers to a trained run, without training it twice."""
 
 import hashlib
 import json

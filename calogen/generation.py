@@ -1,4 +1,4 @@
-"""From a trained run and incident energies to showers in MeV, and the files of a trained run.
+"""From a trained run and incident energies to showers in MeV, and a trained run's files.
 
 A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
 `history.json`. The network with an input named `latent` generates; its latent space is standard normal.
@@ -99,7 +99,7 @@ def generate(
 
 
 def draw_latent(run: TrainedRun, num_showers: int, seed: int) -> np.ndarray:
-    """Gives the points of the latent space for `num_showers` showers, `[n, z]`, standard normal."""
+    """Gives points of the latent space for `num_showers` showers, `[n, z]`, standard normal."""
     return np.random.default_rng(seed).standard_normal((num_showers, run.latent_dim), np.float32)
 
 

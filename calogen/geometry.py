@@ -191,7 +191,7 @@ class CellGrid(_Layered):
 
 @dataclass(frozen=True)
 class VoxelGeometry(_Layered):
-    """Voxels around a particle's extrapolated track: layer by layer, then alpha, then r (fastest).
+    """Voxels around a particle's extrapolated track: by layer, then alpha, then r (fastest).
 
     Args:
         name: e.g. `photons_dataset1`.
@@ -218,7 +218,7 @@ class VoxelGeometry(_Layered):
 
     @classmethod
     def read_xml(cls, path: str | Path, name: str | None = None) -> "VoxelGeometry":
-        """Read a binning file of the CaloChallenge (one `Bin`; layers with `r_edges="0"` have no voxels).
+        """Read a CaloChallenge binning file: one `Bin`; layers with `r_edges="0"` have no voxels.
 
         Raises:
             GeometryError: the file is missing, is no XML, or holds no `Bin` with layers.

@@ -7,7 +7,7 @@ from calogen.errors import ConfigError
 
 
 def kl_divergence(mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
-    """Divergence of a diagonal normal distribution from the standard normal one, summed over the latent space.
+    """Divergence of a diagonal normal from the standard normal, summed over the latent space.
 
     Args:
         mean: `[b, z]`.

@@ -1,7 +1,8 @@
-"""The tf.data layer that every model shares: Showers + Chain -> batches of {"shower": [b, f], "condition": [b, c]}.
+"""The tf.data layer that every model shares: Showers + Chain -> batches.
 
-`dataset` works with plain `model.fit` and `tf.distribute` and streams files larger than memory; `resident` holds the
-same features as two tensors for compiled epochs. Both follow `permutation`, so (seed, epoch) gives the same batches.
+A batch is {"shower": [b, f], "condition": [b, c]}. `dataset` works with plain `model.fit` and `tf.distribute` and
+streams files larger than memory; `resident` holds the same features as two tensors for compiled epochs. Both follow
+`permutation`, so (seed, epoch) gives the same batches.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ class ShowerFile:
             return len(file["incident_energies"]) if "incident_energies" in file else 0
 
     def pools(self, rng: np.random.Generator | None) -> Iterator[Showers]:
-        """Gives the whole file in pools of several blocks, which are in random order if there is an `rng`."""
+        """Gives the whole file in pools of several blocks, in random order if there is an `rng`."""
         starts = np.arange(0, len(self), self.rows_per_block)
         if rng is not None:
             starts = rng.permutation(starts)
@@ -150,7 +151,7 @@ def dataset(
 
 
 def _epoch(source: Showers | ShowerFile, batch_size: int, seed: tuple[int, int] | None) -> Iterator[Showers]:
-    """Batches of one epoch; `seed` (of the run, epoch) shuffles them and leaves an incomplete last batch out."""
+    """Batches of one epoch; `seed` (of the run, epoch) shuffles and omits an incomplete last."""
     if isinstance(source, Showers):
         rows = np.arange(len(source)) if seed is None else permutation(len(source), *seed)
         for start in range(0, len(rows) if seed is None else len(rows) - batch_size + 1, batch_size):

@@ -1,7 +1,8 @@
-"""Invertible transforms between showers and network features, in NumPy: fitted on training showers only, kept as JSON.
+"""Invertible transforms between showers and network features, in NumPy.
 
-A step turns `[n, v]` energies (or the previous step's values) into features and back; an encoding turns the incident
-energies, or another condition of the showers, into columns of the network's condition. A `Chain` holds both.
+They are fitted on training showers only and kept as JSON. A step turns `[n, v]` energies (or the previous step's
+values) into features and back; an encoding turns the incident energies, or another condition of the showers, into
+columns of the network's condition. A `Chain` holds both.
 """
 
 from collections.abc import Mapping
@@ -40,13 +41,13 @@ class Encoding:
         return self
 
     def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Gives `[n, dim]` for incident energies `[n]`, MeV, and further conditions `[n]` by name."""
+        """Gives `[n, dim]` for incident energies `[n]`, MeV, and other conditions `[n]` by name."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class LayerFractions(Step):
-    """Energies as cell / layer (v), layer / total (l) and total / incident energy (1): `[n, v + l + 1]`.
+    """Energies as cell/layer (v), layer/total (l) and total/incident (1): `[n, v + l + 1]`.
 
     Empty layers and empty showers give zeros and come back as zeros. Decoded features need not be consistent: as in
     the paper they are multiplied as they are, unless `renormalise` makes the fractions of every layer, and those of
@@ -73,7 +74,7 @@ class LayerFractions(Step):
             )
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives `[n, v + l + 1]` fractions, float64, for energies `[n, v]` and incident energies `[n]`, MeV."""
+        """Gives float64 `[n, v + l + 1]` for energies `[n, v]` and incident energies `[n]`, MeV."""
         _require_columns(values, sum(self.layer_sizes), "energies of LayerFractions")
         values = values.astype(np.float64)
         layers = self._layer_sums(values)
@@ -128,7 +129,7 @@ class AbsoluteEnergies(Step):
 
 @dataclass(frozen=True)
 class LogEnergy(Encoding):
-    """Logarithm of the incident energy, 0 at the lowest and 1 at the highest energy of the training showers.
+    """Logarithm of the incident energy: 0 at the lowest, 1 at the highest energy in training.
 
     Args:
         lowest, highest: MeV; 0 until fitted.
@@ -138,7 +139,7 @@ class LogEnergy(Encoding):
     highest: float = 0.0
 
     def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
-        """Takes the range from the training showers; one single energy gets a range of a factor e."""
+        """Takes the range from the training showers; a single energy gets a range of a factor e."""
         lowest, highest = float(incident_energies.min()), float(incident_energies.max())
         return replace(self, lowest=lowest, highest=highest if highest > lowest else lowest * float(np.e))
 
@@ -175,7 +176,7 @@ _CLASSES = {kind.__name__: kind for kind in _KINDS}
 
 @dataclass(frozen=True)
 class Chain:
-    """Everything between showers and a network: steps applied in order, and the encodings of the condition.
+    """All between showers and a network: steps applied in order, the condition's encodings.
 
     Args:
         steps: from energies to features; `inverse` runs them backwards.

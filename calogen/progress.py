@@ -1,4 +1,4 @@
-"""The one way to show progress: a bar on a terminal, a plain line now and then in a log file."""
+"""The one way to show progress: a bar on a terminal, now and then a line in a log file."""
 
 import sys
 from collections.abc import Iterator

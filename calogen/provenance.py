@@ -21,7 +21,7 @@ _CODE = (":(top)calogen", ":(top,glob)experiments/*.py", ":(top)setup.cfg")
 
 
 def seed_streams(seed: int, *names: str) -> dict[str, np.random.SeedSequence]:
-    """An independent seed stream for each named stage; a name's stream does not depend on the other names.
+    """An independent seed stream for each named stage, whatever the other names are.
 
     >>> a, b = seed_streams(1, "train", "generate"), seed_streams(1, "generate")
     >>> stream_seed(a["generate"]) == stream_seed(b["generate"]) != stream_seed(a["train"])
@@ -78,7 +78,7 @@ def cpu_model() -> str:
 
 
 def device() -> str:
-    """What TensorFlow computes on: `CPU` or the GPUs' names; TensorFlow is asked only if it is already imported."""
+    """What TensorFlow, if it is already imported, computes on: `CPU` or the GPUs' names."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:
         return "CPU"
@@ -100,7 +100,7 @@ def _version(name: str) -> str:
 
 
 def _commit() -> tuple[str, bool | None]:
-    """Commit of the checkout that this very file belongs to, and whether its code was changed since."""
+    """Commit of the checkout that holds this file, and whether its code was changed since."""
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "unknown", None
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *_CODE)

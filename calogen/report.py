@@ -1,4 +1,4 @@
-"""The report of a reproduction: one self-contained HTML page, the results as JSON, and README's table.
+"""The report of a reproduction: one self-contained HTML page, JSON, and README's table.
 
 `calogen report --readme README.md` writes the tables between the README's markers from the committed results; with
 `--check` it only says whether they are stale.
@@ -142,7 +142,7 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
 
 
 def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
-    """The report as one HTML page with nothing outside it: claims, quantities, figures, metrics, deviations."""
+    """One self-contained HTML page: claims, quantities, figures, metrics, deviations."""
     assumed = [source for source in results.deviations if source.kind == "assumed"]
     sections = {
         "Claims": _claims_table(results.claims),
@@ -158,7 +158,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """README's section of one results file: claims with verdicts, then the headline quantities, in Markdown."""
+    """README's Markdown for one results file: claims with verdicts, then headline quantities."""
     lines = [
         f"**{results['title']}**: {results['paper']}",
         "",
@@ -225,7 +225,7 @@ def _quantities_table(quantities: Iterable[Quantity]) -> str:
 
 
 def _metrics_tables(rows: Sequence[Measurement]) -> str:
-    """One table per energy and sample: observables down, metrics across, each above its floor."""
+    """A table per energy and sample: observables down, metrics across, each above its floor."""
     text = (
         "<p>Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give "
     )

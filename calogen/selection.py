@@ -1,4 +1,4 @@
-"""Choosing by physics: one figure of merit for models and epochs, on validation showers, never on test showers."""
+"""Choosing models and epochs by one physics distance, on validation, never test showers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from calogen.showers import Showers
 
 
 def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
-    """Mean KS distance over incident energies and observables: 0 for equal samples, 1 for disjoint ones.
+    """Mean KS distance over energies and observables: 0 for equal samples, 1 for disjoint.
 
     An observable that fewer than two reference showers have is left out; one that only the generated showers lack
     counts as disjoint. NaN if nothing is left.
@@ -39,7 +39,7 @@ def physics_distance(reference: Showers, generated: Showers, observables: Sequen
 def validation_distance(
     run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
 ) -> Value:
-    """`physics_distance` of a trained run: `copies` generated showers for each validation shower."""
+    """`physics_distance` of a trained run: `copies` generated showers per validation shower."""
     generated = generate(run, np.repeat(validation.incident_energies, copies), seed)
     return physics_distance(validation, generated, observables)
 
@@ -47,7 +47,7 @@ def validation_distance(
 def epoch_distances(
     run: TrainedRun, snapshots: Path, validation: Showers, observables: Sequence[Observable], seed: int = 0
 ) -> dict[int, Value]:
-    """`validation_distance` of the decoder after each epoch that was saved as `epoch-<number>.keras`."""
+    """`validation_distance` of the decoder after each epoch saved as `epoch-<number>.keras`."""
     found = {}
     for path in sorted(snapshots.glob("epoch-*.keras")):
         networks = {**run.networks, "decoder": load_network(path)}

@@ -133,7 +133,7 @@ def write_file(
     attributes: Mapping[str, Any],
     mantissa_bits: int | None = None,
 ) -> None:
-    """Write the datasets of a shower file whole or not at all, with gzip and shuffle; see `Showers.write`.
+    """Write a shower file whole or not at all, with gzip and shuffle; see `Showers.write`.
 
     `incident_energies` becomes `[n, 1]`, energies (`cells`, `showers`) float32; a file may hold both kinds of energies.
     """
@@ -156,7 +156,7 @@ def dataset_name(geometry: Geometry) -> str:
 
 
 def concatenate(parts: list[Showers]) -> Showers:
-    """Several sets of one geometry after one another, with the conditions that all of them have."""
+    """Sets of one geometry after one another, with the conditions that all of them have."""
     names = set.intersection(*(set(part.conditions) for part in parts))
     return Showers(
         parts[0].geometry,
@@ -168,7 +168,7 @@ def concatenate(parts: list[Showers]) -> Showers:
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """float32 values rounded to nearest with `bits` explicit mantissa bits (1..23): they compress better."""
+    """float32 rounded to nearest, `bits` explicit mantissa bits (1..23): compresses better."""
     if not 1 <= bits <= _FLOAT32_BITS:
         raise DataFormatError(f"mantissa_bits must be 1..23. Received: {bits}")
     drop = np.uint32(_FLOAT32_BITS - bits)
@@ -230,7 +230,7 @@ def _check(showers: Showers) -> None:
 
 
 def _check_units(showers: Showers) -> None:
-    """Refuse a file whose energies cannot be in MeV: no calorimeter's file has such labels or such a response."""
+    """Refuse energies that cannot be in MeV: no calorimeter has such labels or response."""
     response, label = float(np.median(showers.response)), float(np.median(showers.incident_energies))
     if not 1 / _MAX_RESPONSE < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
         raise DataFormatError(

@@ -1,4 +1,4 @@
-"""Hits to cells and voxels: the one pass over a shower's deposits that everything stored comes from."""
+"""Hits to cells and voxels: one pass over a shower's deposits gives everything stored."""
 
 from dataclasses import dataclass
 

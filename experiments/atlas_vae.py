@@ -1,4 +1,4 @@
-"""The ATLAS VAE (arXiv:2210.06204): trained, compared with Geant4, its claims judged, its decoder exported.
+"""The ATLAS VAE (arXiv:2210.06204) against Geant4: trained, its claims judged, exported.
 
 Expected, five seeds on the bundled showers (experiments/results/atlas_vae.json): the mean response 2 % too low at 1-4
 GeV, the energy's spread 4 times too large at 131-262 GeV, too much energy in the presampler; unlike in the paper,
@@ -163,7 +163,7 @@ def require_energies(path: Path, showers: Showers, energies: Sequence[float]) ->
 
 
 def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evidence, dict[str, Showers]]:
-    """Train the VAE and its ablation with one seed and measure both; also gives the generated showers by label."""
+    """Train and measure the VAE and its ablation for one seed; gives their showers by label."""
     epochs = EPOCHS[run.preset]
     snapshots = {max(1, round(share * epochs)) for share in SNAPSHOTS}
     chosen = (CONFIGS[name][0] for name in ("paper", "absolute"))

@@ -80,6 +80,17 @@ def test_every_experiment_is_a_target(path: Path) -> None:
     assert f"experiments/{path.name} --preset smoke --seeds 2" in _make("-n", target, "PRESET=smoke", "SEEDS=2")
 
 
+def test_docstrings_begin_with_a_short_line() -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    too_long = []
+    for folder in ("calogen", "experiments", "export", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, documented) and len((ast.get_docstring(node) or "").partition("\n")[0]) >= 88:
+                    too_long.append(f"{path.relative_to(ROOT)}:{node.body[0].lineno}")
+    assert too_long == []
+
+
 def test_licence_is_apache() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License\n                           Version 2.0, January 2004" in text

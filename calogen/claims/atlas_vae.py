@@ -61,7 +61,7 @@ class Evidence:
         return _mean(rows)
 
     def mean_excess(self, energies: Sequence[float], observables: Sequence[str]) -> Value:
-        """KS distance above its Geant4-against-Geant4 floor, averaged: what samples of different sizes compare by."""
+        """Mean KS distance above its floor: what samples of different sizes compare by."""
         rows = [self.metric(energy, name, "ks") for energy in energies for name in observables]
         return _mean([Value(row.measured.value - row.floor.mean, row.measured.error) for row in rows])
 
@@ -327,7 +327,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def _significance(value: Value) -> float:
-    """Standard errors above 0, by which the weakest of several conditions decides; 0 where nothing is known."""
+    """Standard errors above 0, by which the weakest condition decides; 0 if nothing is known."""
     return value.value / max(value.error, 1e-9) if np.isfinite(value.value) else 0.0
 
 
@@ -351,12 +351,12 @@ def _mean(values: Sequence[Value]) -> Value:
 
 
 def _over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
-    """Mean with its statistical error, and the standard deviation over seeds (None for one seed)."""
+    """Mean with its statistical error; standard deviation over seeds (None for one seed)."""
     spread = float(np.std([value.value for value in values], ddof=1)) if len(values) > 1 else None
     return Value(float(np.mean([v.value for v in values])), float(np.mean([v.error for v in values]))), spread
 
 
 def _combined(values: Sequence[Value]) -> Value:
-    """Mean over seeds; the test showers are the same for all, so only the seeds' own spread averages out."""
+    """Mean over seeds; only their spread averages out, as all share the test showers."""
     mean, spread = _over_seeds(values)
     return Value(mean.value, float(np.hypot(mean.error, (spread or 0.0) / np.sqrt(len(values)))))

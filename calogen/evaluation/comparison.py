@@ -1,6 +1,6 @@
-"""Generated showers against a reference at one energy: histograms, profiles and a table of metrics, as plain data.
+"""Generated showers against a reference at one energy: histograms, profiles, metrics.
 
-`calogen.plots` turns these into figures, `calogen.report` into tables; neither computes anything.
+All are plain data: `calogen.plots` turns them into figures, `calogen.report` into tables; neither computes anything.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ class Observable:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One metric of one generated sample beside its Geant4-against-Geant4 floor: a row of the metrics table.
+    """One metric of a sample beside its Geant4-against-Geant4 floor: a row of the table.
 
     Args:
         incident_energy: MeV.
@@ -75,7 +75,7 @@ class Measurement:
 
     @property
     def within_floor(self) -> bool:
-        """False where two Geant4 samples of these sizes would differ as much in fewer than 1 of 20 cases."""
+        """False where two Geant4 samples of these sizes differ as much in under 1 of 20 cases."""
         return not METRICS[self.metric].excess(self.measured.value) > self.floor.limit
 
     def to_json(self) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _common_energy(samples: Sequence[Showers]) -> float:
 def _compare_observable(
     reference: Showers, generated: Mapping[str, Showers], observable: Observable, seed: int
 ) -> ObservableComparison:
-    """Histograms with the reference's bins; chi2/NDF and separation power with these bins joined where sparse."""
+    """Histograms in the reference's bins; chi2/NDF and separation power join sparse bins."""
     expected = observable.values(reference)
     histogram = Histogram.fill(expected, reference_edges(expected))
     energy = float(reference.incident_energies[0])

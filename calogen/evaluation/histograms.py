@@ -33,7 +33,7 @@ class Histogram:
 
     @classmethod
     def fill(cls, values: np.ndarray, edges: np.ndarray) -> "Histogram":
-        """Count values, `[n]`; a value on an edge belongs to the bin above it, one on the last edge to the last bin.
+        """Count values `[n]`; an edge belongs to the bin above it, the last edge to the last bin.
 
         Example:
             >>> Histogram.fill(np.array([-1.0, 0.5, 0.5, 9.0]), np.array([0.0, 1.0, 2.0])).counts.tolist()
@@ -52,7 +52,7 @@ class Histogram:
 
     @property
     def fractions(self) -> np.ndarray:
-        """Share of the showers per bin, `[b]`; underflow and overflow belong to the first and the last bin."""
+        """Share of the showers per bin, `[b]`; the outer bins include underflow and overflow."""
         return self._folded() / max(self.entries, 1)
 
     @property
@@ -109,7 +109,7 @@ def reference_edges(reference: np.ndarray) -> np.ndarray:
 
 
 def joined_edges(reference: Histogram, num_generated: int, min_expected: float = 5.0) -> np.ndarray:
-    """Edges of coarser bins, in each of which both samples can expect `min_expected` showers: for chi2 and the like.
+    """Edges of coarser bins, for chi2 etc.: each can expect `min_expected` of both samples.
 
     Neighbouring bins, underflow and overflow included, are joined from the left until the reference has
     `min_expected` max(1, n/m) showers in each; what is left over goes to the last one. The choice sees the reference

@@ -1,7 +1,8 @@
-"""Distances between a reference and a generated sample, each with its uncertainty and its Geant4-against-Geant4 floor.
+"""Distances between a reference and a generated sample, each with its error and floor.
 
 All take samples of one observable, reference first; NaN (undefined) are left out. With too few showers (fewer than two
-in a sample) the result is NaN. Bootstrap errors come from resampling both samples; the seed makes them repeatable.
+in a sample) the result is NaN. Bootstrap errors come from resampling both samples; the seed makes them repeatable. The
+floor is Geant4 against Geant4.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Floor:
-    """What a metric gives for two independent Geant4 samples: what no model can be expected to beat.
+    """What a metric gives for two independent Geant4 samples: what no model should beat.
 
     Args:
         mean: expected value.
@@ -42,12 +43,12 @@ class Floor:
 
 
 def ks_distance(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> Value:
-    """Largest difference of the two cumulative distributions; 0 for equal samples, 1 for disjoint ones."""
+    """Largest difference of cumulative distributions: 0 for equal samples, 1 for disjoint."""
     return _with_bootstrap(_ks, reference, generated, seed)
 
 
 def wasserstein(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> Value:
-    """Area between the two cumulative distributions (W1), in standard deviations of the reference.
+    """Area between the cumulative distributions (W1), in the reference's standard deviations.
 
     A shift of the whole reference by s of its standard deviations gives s.
     """
@@ -55,12 +56,12 @@ def wasserstein(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> 
 
 
 def mean_ratio(reference: np.ndarray, generated: np.ndarray) -> Value:
-    """Mean of the generated sample / mean of the reference, with the propagated errors of both means."""
+    """Mean of the generated sample / the reference's, with the propagated errors of both."""
     return _ratio(_mean(reference), _mean(generated))
 
 
 def rms_ratio(reference: np.ndarray, generated: np.ndarray) -> Value:
-    """Standard deviation of the generated sample / that of the reference ("RMS" of a histogram).
+    """Standard deviation of the generated sample / the reference's ("RMS" of a histogram).
 
     The error is propagated from var(s) = (m4 - s^4) / (4 n s^2), m4 the fourth central moment: no normality assumed.
     """
@@ -79,7 +80,7 @@ def standard_deviation(values: np.ndarray) -> Value:
 
 
 def separation_power(reference: Histogram, generated: Histogram, seed: int = 0) -> Value:
-    """Triangular discrimination 1/2 sum (p - q)^2 / (p + q) over all bins, underflow and overflow included.
+    """Triangular discrimination 1/2 sum (p - q)^2 / (p + q), underflow and overflow included.
 
     0 for equal histograms, 1 for disjoint ones. The error is the spread under multinomial resampling of both. For two
     samples of one distribution it is expected at (b - 1)/4 (1/n + 1/m), b the number of filled bins.
@@ -96,7 +97,7 @@ def separation_power(reference: Histogram, generated: Histogram, seed: int = 0) 
 
 
 def chi2_per_ndf(reference: Histogram, generated: Histogram) -> Value:
-    """Two-sample chi2 per degree of freedom, underflow and overflow included; about 1 for one distribution.
+    """Two-sample chi2 / NDF, underflow and overflow included; about 1 for one distribution.
 
     chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for counts r (sum n) and g (sum m) over the filled bins,
     NDF = filled bins - 1; NaN if there is only one. With small samples use bins from `joined_edges`.
@@ -140,7 +141,7 @@ class Metric:
 
 
 def floor(metric: Metric, reference: np.ndarray, num_generated: int, edges: np.ndarray, seed: int = 0) -> Floor:
-    """Geant4-against-Geant4 floor of a metric: two independent Geant4 samples of the sizes that are compared.
+    """Floor of a metric: two independent Geant4 samples of the sizes that are compared.
 
     Both samples, n showers for the reference and m for the generated one, are drawn with replacement from the n
     reference showers, 200 times; so they have one distribution, and the sizes need no scaling. Checked against pairs
@@ -217,7 +218,7 @@ def _with_bootstrap(
 
 
 def _cumulative(reference: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All values in order, and the difference of the two cumulative distributions at and above each of them."""
+    """All values in order, and the cumulative distributions' difference at and above each."""
     pooled = np.sort(np.concatenate([reference, generated]))
     shares = [np.searchsorted(np.sort(values), pooled, side="right") / len(values) for values in (reference, generated)]
     return pooled, shares[0] - shares[1]

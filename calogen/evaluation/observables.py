@@ -1,4 +1,4 @@
-"""Shower observables: one number per shower, from the cells of a `CellGrid` and nothing else.
+"""Shower observables: one number per shower, from the cells of a `CellGrid` alone.
 
 A shower for which an observable is not defined (no energy where it is measured) gets NaN; histograms and metrics count
 these showers apart. Cells outside the window count 0. Positions are measured from the centre of each layer's window,
@@ -46,7 +46,7 @@ def energy_fraction(showers: Showers, layer_id: int) -> np.ndarray:
 
 
 def shower_depth(showers: Showers) -> np.ndarray:
-    """Energy-weighted mean of the depths of the layers' centres, `[n]`, mm from the calorimeter's front.
+    """Energy-weighted mean depth of layer centres, `[n]`, mm from the calorimeter's front.
 
     Source: section "Shower Generation" of arXiv:2210.06204, d = sum E_i d_i / E.
     """
@@ -98,7 +98,7 @@ def r_phi(showers: Showers) -> np.ndarray:
 
 
 def w_eta2(showers: Showers) -> np.ndarray:
-    """Width in eta of the 3x5 cells (eta x phi) around the middle layer's hottest cell, `[n]`.
+    """Width in eta of 3x5 cells (eta x phi) around the middle layer's hottest cell, `[n]`.
 
     Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1; without its correction for the position in the cell.
     """
@@ -172,7 +172,10 @@ def average_cells(showers: Showers, layer_id: int) -> np.ndarray:
 
 
 def _shower_axis(covariance: np.ndarray, direction: np.ndarray, num_cells: np.ndarray) -> np.ndarray:
-    """Axis of each shower, `[n, 3]`, from covariance `[n, 3, 3]` and direction `[n, 3]`: see `second_lambda_moment`."""
+    """Axis of each shower, `[n, 3]`, from covariance `[n, 3, 3]` and direction `[n, 3]`.
+
+    See `second_lambda_moment`.
+    """
     values, vectors = np.linalg.eigh(covariance)
     cosines = np.abs(np.einsum("nji,nj->ni", vectors, direction))
     rows, nearest = np.arange(len(direction)), cosines.argmax(axis=1)
@@ -198,7 +201,7 @@ def _block(showers: Showers, layer_id: int) -> np.ndarray:
 
 
 def _along(showers: Showers, layer_id: int, axis: Axis) -> tuple[np.ndarray, np.ndarray]:
-    """Energies summed over the other axis, `[n, k]`, MeV, and the positions `[k]` of the cells' centres."""
+    """Energies summed over the other axis, `[n, k]`, MeV, and the cells' centres, `[k]`."""
     layer = _layer(showers, layer_id)
     count, size = (layer.num_eta, layer.eta_size) if axis == "eta" else (layer.num_phi, layer.phi_size)
     return _block(showers, layer_id).sum(axis=2 if axis == "eta" else 1), _centres(count) * size
@@ -209,7 +212,7 @@ def _centres(count: int) -> np.ndarray:
 
 
 def _cell_centres(grid: CellGrid) -> np.ndarray:
-    """Centres of all cells: (distance from the beam line, eta x radius, phi x radius), `[v, 3]`, mm."""
+    """Cell centres, `[v, 3]`, mm: distance from the beam line, eta x radius, phi x radius."""
     blocks = [
         np.stack(
             np.broadcast_arrays(
@@ -232,7 +235,7 @@ def _hottest(showers: Showers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _around_hottest(showers: Showers) -> np.ndarray:
-    """The 7 x 7 cells around the middle layer's hottest cell, `[n, 7, 7]`, MeV; outside the window 0."""
+    """7 x 7 cells around the middle layer's hottest cell, `[n, 7, 7]`, MeV; 0 outside."""
     padded = np.pad(_block(showers, MIDDLE), ((0, 0), (3, 3), (3, 3)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))
     return windows[np.arange(len(showers)), *_hottest(showers)]

@@ -1,4 +1,4 @@
-"""What papers publish, as data: numbers and claims with their places, and the observables of their figures."""
+"""Papers as data: numbers and claims with their places, the observables of their figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a file of showers holds, energy by energy: response, resolution and the layers' shares."""
+"""What a file of showers holds, by energy: response, resolution and the layers' shares."""
 
 from typing import Any
 

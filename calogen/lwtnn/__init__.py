@@ -1,1 +1,1 @@
-"""Networks as LWTNN graphs: the JSON schema, the conversion from Keras 3, and an interpreter without TensorFlow."""
+"""LWTNN graphs: JSON schema, conversion from Keras 3, interpreter without TensorFlow."""

@@ -94,7 +94,7 @@ def largest_difference(
 
 @dataclass(frozen=True, eq=False)
 class _Vertex:
-    """A node of the graph before nodes and layers have numbers; `index` is an input's position."""
+    """A graph's node before nodes and layers have numbers; `index` is an input's position."""
 
     type: str
     size: int
@@ -213,7 +213,7 @@ def _scaled(vertex: _Vertex, scale: np.ndarray, shift: np.ndarray) -> _Vertex:
 
 
 def _activated(vertex: _Vertex, function: Any, owner: Any) -> _Vertex:
-    """The vertex with an activation (function or layer) put on its linear dense layer, or on a layer of its own."""
+    """Vertex with an activation (function or layer) on its linear dense layer or a new one."""
     activation = _activation(function, owner)
     if activation == Activation():
         return vertex

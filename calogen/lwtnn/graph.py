@@ -1,4 +1,4 @@
-"""The JSON schema of lwtnn's LightweightGraph as dataclasses, written compactly and read with every check.
+"""The JSON schema of lwtnn's LightweightGraph as dataclasses: compact, checked when read.
 
 Only what works on vectors is here (what a generator or decoder needs); sequences are refused by name. The classes
 follow the file one to one: nodes refer to their sources by position and to their parameters by `layer_index`.
@@ -116,7 +116,7 @@ class Normalization(Affine):
     """`weights * (x + bias)`, element by element: the bias comes first."""
 
     def output_size(self, num_inputs: int) -> int:
-        """Number of outputs, the number of inputs (lwtnn does not check it and reads beyond the end)."""
+        """Number of outputs, that of inputs (lwtnn does not check it and reads beyond the end)."""
         if not self.weights.size == self.bias.size == num_inputs:
             sizes = f"{self.weights.size} and {self.bias.size}"
             raise DataFormatError(f"normalization needs {num_inputs} weights and biases. Received: {sizes}")
@@ -161,7 +161,7 @@ Layer = Dense | Normalization | Highway | Maxout
 
 @dataclass(frozen=True)
 class Node:
-    """A vector of the graph: an input, or what a layer, a concatenation or a sum makes of its sources.
+    """A vector of the graph: an input, or the result of a layer, a concatenation or a sum.
 
     Args:
         type: one of `NODES`.
@@ -178,7 +178,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Output:
-    """The node that holds an output, and the labels of its elements (fewer labels hide the last elements)."""
+    """The node that holds an output, and its elements' labels (fewer hide the last elements)."""
 
     node_index: int
     labels: tuple[str, ...]
@@ -212,7 +212,7 @@ class Graph:
 
     @cached_property
     def sizes(self) -> dict[int, int]:
-        """Length of the vector of every node that an output needs, sources before their consumers.
+        """Length of the vector of each node that an output needs, sources before their consumers.
 
         Its keys are therefore an order in which the nodes can be computed.
         """
@@ -295,7 +295,7 @@ def read_graph(path: str | Path) -> Graph:
 
 
 def format_graph(graph: Graph) -> str:
-    """The graph as JSON, compact; weights with nine significant digits, which give back every float32 exactly."""
+    """Compact JSON of the graph; weights have nine significant digits, exact for float32."""
     document = {
         "inputs": [{"name": given.name, "variables": [vars(v) for v in given.variables]} for given in graph.inputs],
         "input_sequences": [],  # lwtnn requires the key

@@ -1,4 +1,4 @@
-"""LWTNN graphs in NumPy, without TensorFlow: an interpreter that follows lwtnn, and a fast path for one shower.
+"""LWTNN graphs in NumPy, without TensorFlow: an interpreter, a fast path for one shower.
 
 `evaluate` does lwtnn's arithmetic in float64, for one vector or a batch. `compile_forward` prepares the same network
 for one vector at a time: float32, no allocation, affine maps folded. Use one BLAS thread with it (OMP_NUM_THREADS=1
@@ -155,7 +155,7 @@ def compile_forward(graph: Graph, output: str | None = None, dtype: DTypeLike = 
 
 
 class _Value:
-    """A node's value while compiling, `scale * vector + shift`: affine maps wait here for a matrix to absorb them."""
+    """A node's value while compiling, `scale * vector + shift`, until a matrix absorbs it."""
 
     def __init__(self, extended: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> None:
         self.extended, self.vector = extended, extended[:-1]
@@ -240,7 +240,7 @@ def _activate(activation: Activation, x: np.ndarray) -> np.ndarray:
 
 
 def _activation_steps(activation: Activation, y: np.ndarray) -> list[Callable[[], object]]:
-    """Steps that apply the function to `y` in place; those of no importance to the speed allocate."""
+    """Steps that apply the function to `y` in place; those unimportant for speed allocate."""
     match activation:
         case Activation("linear"):
             return []

@@ -1,4 +1,4 @@
-"""VAE: photon showers in 276 cells of the barrel of the ATLAS electromagnetic calorimeter, 1 to 262 GeV.
+"""VAE: photon showers, 1 to 262 GeV, in 276 cells of ATLAS's electromagnetic barrel.
 
 Reference: arXiv:2210.06204, "Variational Autoencoders" and "Data Reparametrisation"; architecture in Fig. 3.
 
@@ -78,7 +78,7 @@ class AtlasVaeConfig:
 
 
 def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
-    """Gives the transform, not yet fitted: 276 cells -> 281 fractions, and the photon energy as the condition."""
+    """Gives the unfitted transform: 276 cells -> 281 fractions, photon energy as condition."""
     sizes = tuple(layer.size for layer in geometry.layers)
     step: Step = LayerFractions(sizes, config.response_scale, config.renormalise)
     if config.inputs == "absolute":

@@ -1,4 +1,4 @@
-"""Distributions, and response against energy, with ratio panels: finished histograms in, artists or figures out."""
+"""Distributions, and response against energy, with ratio panels, of finished histograms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +60,7 @@ def draw_comparison(
 
 
 def draw_observables(comparisons: Sequence[ObservableComparison], note: str = "") -> Figure:
-    """A figure with one panel per comparison, e.g. one observable at three energies (Fig. 6) or four layers (Fig. 5).
+    """A figure, one panel per comparison: e.g. three energies (Fig. 6), four layers (Fig. 5).
 
     Args:
         comparisons: what to draw, in order.
@@ -78,7 +78,9 @@ def draw_observables(comparisons: Sequence[ObservableComparison], note: str = ""
 
 
 def draw_response(reference: ResponseCurve, generated: Mapping[str, ResponseCurve], note: str = "") -> Figure:
-    """Mean response (bars: its spread) and resolution against incident energy, each with generated / reference.
+    """Mean response (bars: its spread) and resolution against incident energy, with ratios.
+
+    The ratios are generated / reference.
 
     Source: Fig. 9a of arXiv:2210.06204; the resolution's panel is ours.
     """
@@ -142,7 +144,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def _ratios(
     values: Sequence[Value], expected: Sequence[Value], curve: ResponseCurve, reference: ResponseCurve
 ) -> list[Value]:
-    """Values / the reference's at the same energy, with the errors of both; NaN where the reference has none."""
+    """Values / the reference's at the same energy, errors of both; NaN without a reference."""
     known = dict(zip(reference.energies, expected, strict=True))
     missing = Value(np.nan, np.nan)
     ratios = []

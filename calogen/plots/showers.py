@@ -22,7 +22,7 @@ _AXES: tuple[Axis, ...] = ("eta", "phi")
 def draw_profile(
     ax: Axes, ratio_ax: Axes, reference: Profile, generated: Mapping[str, Profile], label: str = "Geant4"
 ) -> dict[str, list[Drawn]]:
-    """Draw average energies along an axis, and below them generated / reference; errors are those of the means.
+    """Draw average energies along an axis, errors of the means, above generated / reference.
 
     Args:
         ax, ratio_ax: where to draw; `ax` gets a logarithmic scale.
@@ -57,7 +57,7 @@ def draw_profile(
 
 
 def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figure:
-    """A figure of the average shower: one column per layer, eta above phi, each with its ratio.
+    """A figure of the average shower: a column per layer, eta above phi, each with its ratio.
 
     Args:
         layers: the layers at one energy (`Comparison.average`); the first sample is the reference.
@@ -80,7 +80,7 @@ def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figu
 
 
 def draw_average_cells(layers: Sequence[AverageShower], note: str = "") -> Figure:
-    """A figure of the average energy of every cell: one column per layer, one row per sample, one colour scale each."""
+    """Average energy of every cell: layers across, samples down, one colour scale per layer."""
     samples = list(layers[0].cells)
     with style():
         figure, panels = build_figure(len(layers), [1.0] * len(samples), note)

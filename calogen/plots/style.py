@@ -1,4 +1,4 @@
-"""The look of all figures: sizes, colours, the note; figures are made without pyplot, so no state is shared."""
+"""The look of all figures: sizes, colours, note; no pyplot, so no state is shared."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def style() -> Iterator[None]:
 
 
 def sample_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour and line style of each generated sample; the first is a solid red line, as in ATLAS's papers."""
+    """Colours and lines of generated samples; the first is solid red, as in ATLAS's papers."""
     return {
         label: {"color": colour, "linestyle": line}
         for label, colour, line in zip(labels, cycle(_COLOURS), cycle(_LINE_STYLES), strict=False)

@@ -1,1 +1,1 @@
-"""Geant4 showers: detectors as data, physics lists by name, one run per process, production on many."""
+"""Geant4 showers: detectors as data, physics lists, a run per process, many in parallel."""

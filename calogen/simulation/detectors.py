@@ -1,4 +1,4 @@
-"""Detectors as data: materials, thicknesses and cells of simplified calorimeters, no Geant4 here.
+"""Simplified calorimeters as data: materials, thicknesses and cells, no Geant4 here.
 
 The frame is ATLAS's: x is the distance from the beam line at azimuth 0, z runs along the beam. Layers are flat slabs
 across x; cells and voxels are projective (they follow eta and phi seen from the origin).

@@ -64,7 +64,7 @@ class Geant4Run:
         self._primaries = self._actions.primaries
 
     def shower(self, particle: str, kinetic_energy: float, eta: float, seed: int) -> Hits:
-        """One shower of a particle that comes from the origin and starts on the calorimeter's surface.
+        """One shower of a particle from the origin that starts on the calorimeter's surface.
 
         Args:
             particle: a name of `PARTICLES`.
@@ -84,7 +84,7 @@ class Geant4Run:
         )
 
     def sampling_fraction(self, particle: str, kinetic_energy: float, etas: np.ndarray, seed: int) -> dict[int, float]:
-        """Share of the energy left in each layer that is left in its active material; key -1: layers 1-3 together.
+        """Share of each layer's energy left in active material; key -1: layers 1-3 together.
 
         Raises:
             ConfigError: the run was made without `score_passive`.

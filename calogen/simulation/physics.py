@@ -90,7 +90,7 @@ def _require_data_sets() -> None:
 
 
 def _pretend_data_sets() -> None:
-    """Point Geant4 to an empty data folder: otherwise the import asks for, or starts, a download."""
+    """Point Geant4 to an empty data folder, lest the import ask for, or start, a download."""
     folder = Path(tempfile.gettempdir()) / f"calogen-geant4-{os.getuid()}"
     try:
         for name in ("ENSDFSTATE", "PhotonEvaporation"):
@@ -116,7 +116,10 @@ class _StdVector(ctypes.Structure):
 
 
 class _Symbols:
-    """Geant4's C++ functions by their mangled names (Itanium ABI). Geant4 owns what is made and never frees it."""
+    """Geant4's C++ functions by their mangled names (Itanium ABI).
+
+    Geant4 owns what is made and never frees it.
+    """
 
     def __init__(self, geant4: ModuleType) -> None:
         self.library = ctypes.CDLL(str(geant4.__file__))
@@ -157,7 +160,7 @@ class _Symbols:
         return ctypes.c_void_p(self.call(f"_ZN{len(name)}{name}10DefinitionEv"))
 
     def new(self, name: str, signature: str, *arguments: Any) -> ctypes.c_void_p:
-        """An object of class `name`, constructed in place by the constructor with this mangled signature."""
+        """An object of class `name`, made in place by the constructor of this mangled signature."""
         memory = ctypes.c_void_p(self.allocate(1, _OBJECT_BYTES))
         self.call(f"_ZN{len(name)}{name}C1E{signature}", memory, *arguments, restype=None)
         return memory
@@ -195,7 +198,7 @@ class _Symbols:
 
 
 def _construct_electromagnetic(cpp: _Symbols) -> None:
-    """Photons: photo-effect, Compton, pair production; electrons: scattering, ionisation, bremsstrahlung."""
+    """Photo-effect, Compton, pair production; e± scattering, ionisation, bremsstrahlung."""
     gamma, electron, positron = (cpp.particle(name) for name in ("G4Gamma", "G4Electron", "G4Positron"))
     for name, title, model_name, takes_particle in (
         ("G4PhotoElectricEffect", "phot", "G4PEEffectFluoModel", False),
@@ -220,7 +223,7 @@ def _construct_electromagnetic(cpp: _Symbols) -> None:
 
 
 def _construct_hadronic(cpp: _Symbols) -> None:
-    """FTFP/Bertini with in-code cross sections; no neutron capture, no ion inelastic processes."""
+    """FTFP/Bertini, in-code cross sections; no neutron capture, no ion inelastic processes."""
     scattering = cpp.process("G4hMultipleScattering", "ionmsc")
     ion = cpp.particle("G4GenericIon")
     cpp.register(scattering, ion)

@@ -90,7 +90,7 @@ class Request:
         return self.output.with_name(self.output.name + ".parts")
 
     def chunks(self) -> Iterator["Chunk"]:
-        """The chunks, ordered so that all energies grow together (an unfinished production is usable)."""
+        """The chunks; all energies grow together, so an unfinished production is usable."""
         counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         found = []
         for energy, count in zip(self.energies, counts, strict=True):
@@ -147,7 +147,7 @@ def write_output(request: Request, chunks: list[Chunk]) -> None:
 
 
 def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
-    """The voxel geometry of a particle's output: photons and electrons share one, hadrons have the other."""
+    """Voxel geometry of a particle's output: one for photons and electrons, one for hadrons."""
     hadron = particle.startswith("pion")
     return next(geometry for geometry in chosen.voxels if geometry.name.startswith("pions") == hadron)
 

@@ -1,1 +1,1 @@
-"""Train steps that several papers share, and what surrounds them: exact resume, logs, checkpoints."""
+"""Train steps for several papers, and around them exact resume, logs, checkpoints."""

@@ -1,4 +1,4 @@
-"""Keras callbacks for compiled epochs and plain `fit` alike: TensorBoard scalars, progress, snapshots."""
+"""Keras callbacks for compiled epochs and plain `fit`: TensorBoard, progress, snapshots."""
 
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -12,7 +12,9 @@ from calogen.progress import Progress, progress
 
 
 class ScalarLog(keras.callbacks.Callback):
-    """Writes every number of every epoch as a TensorBoard scalar; a resumed training repeats some with equal values.
+    """Writes every number of every epoch as a TensorBoard scalar.
+
+    A resumed training repeats some with equal values.
 
     Args:
         directory: TensorBoard's log directory.
@@ -63,7 +65,7 @@ class ProgressReport(keras.callbacks.Callback):
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Saves one network after chosen epochs as `epoch-0100.keras`, to compare epochs by physics afterwards.
+    """Saves one network after chosen epochs (`epoch-0100.keras`) to compare them by physics.
 
     Args:
         network: e.g. the decoder.

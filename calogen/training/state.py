@@ -1,4 +1,4 @@
-"""Exact resume: the whole state of a training in one file that is replaced atomically at the end of an epoch.
+"""Exact resume: a training's whole state in one file, replaced atomically each epoch.
 
 Orders and noise are functions of (seed, epoch) and (seed, step), so weights, optimizer and history are the whole
 state: a training that was killed at any moment goes on from its last checkpoint to bit-identical weights on a CPU.
@@ -55,7 +55,7 @@ class TrainingState:
         assign(model.optimizer.variables, self.optimizer)
 
     def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
-        """Adds a finished epoch and keeps its weights if the monitored loss is the smallest so far."""
+        """Adds a finished epoch; keeps its weights if the monitored loss is the smallest so far."""
         self.history.append(logs)
         if self.best_epoch < 0 or logs[monitor] < self.history[self.best_epoch][monitor]:
             self.best_epoch, self.best_weights = self.epoch - 1, _values(model.variables_of_networks)
@@ -98,7 +98,7 @@ def read_state(path: Path, identity: str) -> TrainingState:
 
 
 def _differences(expected: str, received: str) -> str:
-    """Names of the entries in which two identities differ; identities are JSON tables, or any text."""
+    """Names of the entries in which two identities, JSON tables or any text, differ."""
     try:
         tables = [json.loads(text) for text in (expected, received)]
         flat = [{**table, **table.get("config", {})} for table in tables]

@@ -1,4 +1,4 @@
-"""Training of a variational autoencoder: one train step for `fit` and for compiled epochs over resident data."""
+"""Training of a VAE: one train step for `fit` and for compiled epochs of resident data."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _VALIDATION, _REPLICA = 1_000_003, 7_919
 
 
 class Vae(keras.Model):
-    """An encoder and a decoder trained together; after `compile(optimizer)` it works with `fit` and with `train`.
+    """Encoder and decoder trained together; after `compile(optimizer)` use `fit` or `train`.
 
     The loss is (1/f) sum w_i (x_i - x~_i)^2 + kl_weight * KL, averaged over the batch. The noise is a function of
     (seed, optimizer's step), so both ways of training take the same steps.
@@ -202,7 +202,7 @@ def train(
 
 
 def compile_epoch(model: Vae, data: Resident, batch_size: int) -> Callable[[np.ndarray], dict[str, float]]:
-    """Makes one XLA program of a whole epoch: gather, noise, gradients and optimizer for every batch.
+    """Makes one XLA program of an epoch: gather, noise, gradients, optimizer of every batch.
 
     Args:
         model: compiled with an optimizer.
@@ -228,7 +228,7 @@ def compile_epoch(model: Vae, data: Resident, batch_size: int) -> Callable[[np.n
 
 
 def compile_evaluation(model: Vae, data: Resident | None) -> Callable[[], dict[str, float]]:
-    """Makes one XLA program of the terms over all showers; without showers the function gives an empty table."""
+    """Makes one XLA program of the terms over all showers; no showers give an empty table."""
     if data is None:
         return dict
 
