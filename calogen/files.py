@@ -81,7 +81,7 @@ def hdf5_writer(path: str | Path) -> Iterator["h5py.File"]:
         content = io.BytesIO()
         with h5py.File(content, "w") as file:
             yield file
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(content.getvalue())
 
 
 def write_text(path: str | Path, text: str) -> None:
