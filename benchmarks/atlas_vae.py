@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from calogen.files import write_json
-from calogen.generation import TrainedRun, compile_one_shower, draw_latent, generate, seconds_per_call
+from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
 from calogen.pipeline import permutation, resident
 from calogen.preprocessing import Chain
@@ -105,7 +105,7 @@ def make_trainer(showers: Showers, chain: Chain) -> Vae:
 def generation_figures(chain: Chain) -> dict[str, float]:
     """Time of one shower by `model.predict` and the fast path; throughput of 10,000 at once."""
     run = TrainedRun("atlas_vae", CONFIG, GEOMETRY, build(CONFIG, GEOMETRY), chain, [])
-    energy, latent = np.array([65536.0]), draw_latent(run, 1, 0)
+    energy, latent = np.array([65536.0]), run.latent.draw(1, 0)
     one_shower, decoder = compile_one_shower(run), run.networks["decoder"]
 
     def predict() -> np.ndarray:

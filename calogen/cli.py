@@ -75,6 +75,20 @@ def simulate(
 
 
 @app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="calochallenge-photons or calochallenge-pions.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Directory for the files; else $CALOGEN_DATA, else the user's cache.")
+    ] = None,
+) -> None:
+    """Download a public data set; a second call goes on where an interrupted one stopped."""
+    from calogen.download import download as download_files
+
+    for path in download_files(name, output):
+        typer.echo(path)
+
+
+@app.command()
 def generate(
     run: Annotated[Path, typer.Argument(help="Directory of a trained run.")],
     output: Output,

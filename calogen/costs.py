@@ -10,7 +10,7 @@ import numpy as np
 from calogen.claims.atlas_vae import Costs
 from calogen.datasets import read_showers
 from calogen.errors import CalogenError, ConfigError
-from calogen.generation import TrainedRun, compile_one_shower, draw_latent, generate, seconds_per_call
+from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.showers import Showers
 from calogen.simulation.physics import require_geant4
 from calogen.simulation.production import Request, produce
@@ -42,7 +42,7 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
         test: its `cpu_seconds` are Geant4's times where nothing is simulated.
         simulate: time Geant4 now, in the same run; without Geant4 the times of `test` serve.
     """
-    one_shower, latent = compile_one_shower(run), draw_latent(run, 10_000, 1)
+    one_shower, latent = compile_one_shower(run), run.latent.draw(10_000, 1)
     energies = np.full(10_000, 65536.0)
     geant4, origin = geant4_seconds(test, simulate)
     return Costs(

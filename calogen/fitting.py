@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import numpy as np
 
 from calogen import provenance
 from calogen.config import config_to_json
+from calogen.errors import DataFormatError
 from calogen.files import write_json
 from calogen.generation import TrainedRun, geometry_to_json, model_module, save_run
 from calogen.pipeline import resident, split
 from calogen.provenance import seed_streams, stream_seed
 from calogen.showers import Geometry, Showers
+from calogen.training import wgan_gp
 from calogen.training.callbacks import ProgressReport, ScalarLog, Snapshots
-from calogen.training.state import read_state
+from calogen.training.state import TrainingState, read_state
 from calogen.training.vae import Checkpoint, Schedule, train
+from calogen.training.wgan_gp import Plan
 
 
 def fit_vae(
@@ -60,10 +64,78 @@ def fit_vae(
     state = train(trainer, on_device, resident(validation, chain), schedule, checkpoint, callbacks)
     run = TrainedRun(model, config, geometry, networks, chain, state.history)
     if missing > 0:
-        seconds = round(sum(row["seconds"] for row in state.history), 1)
-        write_json(directory / "provenance.json", about | {"device": provenance.device(), "training_seconds": seconds})
+        _write_provenance(directory, about, state)
     save_run(directory, run)
     return run
+
+
+def fit_wgan(
+    model: str, config: Any, geometry: Geometry, showers: Showers, directory: Path, *, bfloat16: bool = False
+) -> TrainedRun:
+    """Trains a generator against its critic, from the last checkpoint if there is one.
+
+    A checkpoint is written every 1000 iterations, or every thirtieth of a shorter training; with it the generator,
+    as `snapshots/iteration-<number>.keras`, to choose from later.
+
+    Args:
+        model: name of a module in `calogen.models` with `build_transform`, `build`, `build_trainer` and
+            `build_curriculum`.
+        config: that module's configuration.
+        geometry: of the showers.
+        showers: those within the configuration's momentum range train; the ones without any energy do not.
+        directory: of the run, as for `fit_vae`.
+        bfloat16: whether the critic's matrix products are in bfloat16; its variables are float32 in either case.
+
+    Raises:
+        DataFormatError: no showers in the momentum range.
+        CalogenError: the directory holds another training, or a loss is not finite.
+    """
+    module = model_module(model)
+    training, num_empty = select_training(showers, config)
+    chain = module.build_transform(config, geometry).fit(training)
+    networks = module.build(config, geometry)
+    trained = networks
+    if bfloat16:
+        with _dtype_policy("mixed_bfloat16"):
+            trained = networks | {"critic": module.build(config, geometry)["critic"]}
+    on_device = resident(training, chain)
+    trainer = module.build_trainer(config, trained, on_device.shower.numpy())
+    identity = _identity(model, config, geometry, training, bfloat16=bfloat16)
+    plan = Plan(
+        iterations=config.iterations,
+        batch_size=config.batch_size,
+        interval=min(1000, max(1, config.iterations // 30)),
+        directory=directory,
+        identity=identity,
+    )
+    finished = plan.iterations == read_state(plan.checkpoint, identity).reached
+    about = provenance.collect(config.seed, {})
+    callbacks = [] if finished else [ScalarLog(directory / "tensorboard")]
+    curriculum = module.build_curriculum(config, training.incident_energies)
+    state = wgan_gp.train(trainer, on_device, curriculum, plan, callbacks)
+    networks["critic"].set_weights(trained["critic"].get_weights())
+    run = TrainedRun(model, config, geometry, networks, chain, state.history)
+    if not finished:
+        _write_provenance(directory, about, state, showers=len(training), showers_without_energy=num_empty)
+    save_run(directory, run)
+    return run
+
+
+def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
+    """Gives the showers of the momentum range that have energy, and how many have none.
+
+    Raises:
+        DataFormatError: there is none.
+    """
+    low, high = config.momentum_range
+    inside = (showers.incident_energies >= low) & (showers.incident_energies <= high)
+    filled = showers.energies.any(axis=1)
+    if not (inside & filled).any():
+        present = ", ".join(f"{energy:g}" for energy in np.unique(showers.incident_energies)[:30])
+        raise DataFormatError(
+            f"training needs showers with energy at {low:g}..{high:g} MeV. Received: showers at {present} MeV"
+        )
+    return showers[inside & filled], int((inside & ~filled).sum())
 
 
 def validation_split(showers: Showers, config: Any) -> tuple[Showers, Showers]:
@@ -75,11 +147,27 @@ def _seed(seed: int, name: str) -> int:
     return stream_seed(seed_streams(seed, name)[name])
 
 
-def _identity(model: str, config: Any, geometry: Geometry, showers: Showers) -> str:
+def _write_provenance(directory: Path, about: dict[str, Any], state: TrainingState, **more: Any) -> None:
+    seconds = round(sum(row["seconds"] for row in state.history), 1)
+    training = {"device": provenance.device(), "training_seconds": seconds}
+    write_json(directory / "provenance.json", about | training | more)
+
+
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _identity(model: str, config: Any, geometry: Geometry, showers: Showers, **more: Any) -> str:
     """What decides every weight, as text."""
     digest = hashlib.sha256()
     for array in (showers.incident_energies, showers.energies):
         digest.update(np.ascontiguousarray(array).tobytes())
     parts = {"model": model, "config": config_to_json(config), "showers": digest.hexdigest()[:16]}
     grid = hashlib.sha256(json.dumps(geometry_to_json(geometry)).encode()).hexdigest()[:16]
-    return json.dumps(parts | {"geometry": grid}, sort_keys=True)
+    return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)

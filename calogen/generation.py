@@ -1,14 +1,14 @@
 """From a trained run and incident energies to showers in MeV, and a trained run's files.
 
 A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
-`history.json`. The network with an input named `latent` generates; its latent space is standard normal.
+`history.json`. The network with an input named `latent` generates.
 """
 
 import pkgutil
 import time
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from calogen.config import config_from_json, config_to_json
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import read_json, write_json
 from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
+from calogen.latent import Latent
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.runtime import compile_forward
 from calogen.preprocessing import Chain
@@ -57,13 +58,18 @@ class TrainedRun:
         return found[0]
 
     @property
-    def latent_dim(self) -> int:
-        """Size `z` of the latent space."""
-        return int(next(tensor.shape[-1] for tensor in self.generator.inputs if tensor.name == "latent"))
+    def latent(self) -> Latent:
+        """Where the latent space is drawn from."""
+        return model_module(self.model).build_latent(self.config)
+
+    @property
+    def momentum_range(self) -> tuple[float, float] | None:
+        """Lowest and highest momentum, MeV, that the model is made for; None: any."""
+        return getattr(self.config, "momentum_range", None)
 
 
 def generate(
-    run: TrainedRun | Path,
+    run: TrainedRun | Path | Sequence[TrainedRun | Path],
     incident_energies: np.ndarray,
     seed: int = 0,
     conditions: Mapping[str, np.ndarray] | None = None,
@@ -72,35 +78,60 @@ def generate(
     """Generates one shower for each incident energy.
 
     Args:
-        run: a trained run, or its folder.
+        run: a trained run, or its folder; or several that share the momenta between them (see `route`).
         incident_energies: `[n]`, MeV.
         seed: of the latent space; the same seed gives the same showers.
         conditions: what the model knows besides the energy, `[n]` each, by name.
         batch_size: showers per call of the network: it bounds the memory.
 
     Raises:
-        DataFormatError: no trained run there, or incident energies that are not above 0.
+        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for.
     """
-    run = run if isinstance(run, TrainedRun) else load_run(run)
+    given = [run] if isinstance(run, TrainedRun | Path) else run
+    runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in given]
     incident_energies = np.asarray(incident_energies)
     if incident_energies.ndim != 1 or not len(incident_energies) or not (incident_energies > 0).all():
         raise DataFormatError(
             "incident_energies must be a vector of energies above 0 MeV. "
             f"Received: shape {list(incident_energies.shape)}, {incident_energies.ravel()[:3]} ..."
         )
-    latent = draw_latent(run, len(incident_energies), seed)
-    condition = run.transform.condition(incident_energies, conditions)
-    parts = [
-        run.generator({"latent": latent[start:stop], "condition": condition[start:stop]}).numpy()
-        for start, stop in _blocks(len(latent), batch_size)
-    ]
-    showers = run.transform.inverse(np.concatenate(parts), incident_energies, run.geometry)
-    return replace(showers, conditions=conditions or {}, attributes={"model": run.model, "seed": seed})
+    conditions = conditions or {}
+    chosen = route(runs, incident_energies)
+    energies = np.empty((len(incident_energies), runs[0].geometry.size), np.float32)
+    for position, item in enumerate(runs):
+        rows = np.flatnonzero(chosen == position)
+        for start, stop in _blocks(len(rows), batch_size):
+            part = rows[start:stop]
+            latent = item.latent.draw(len(rows), seed + position)[start:stop]
+            here = {name: values[part] for name, values in conditions.items()}
+            condition = item.transform.condition(incident_energies[part], here)
+            features = item.generator({"latent": latent, "condition": condition}).numpy()
+            energies[part] = item.transform.energies(features, incident_energies[part])
+    return Showers(runs[0].geometry, incident_energies, energies, conditions, {"model": runs[0].model, "seed": seed})
 
 
-def draw_latent(run: TrainedRun, num_showers: int, seed: int) -> np.ndarray:
-    """Gives points of the latent space for `num_showers` showers, `[n, z]`, standard normal."""
-    return np.random.default_rng(seed).standard_normal((num_showers, run.latent_dim), np.float32)
+def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarray:
+    """Gives the position of the run that generates each shower, `[n]`.
+
+    A momentum that two ranges share belongs to the first of their runs: ordered by momentum, as ATLAS's production
+    code has it, to the one below. Between trained momenta the networks interpolate.
+
+    Raises:
+        DataFormatError: a momentum that is in no run's range, or runs of different geometries.
+    """
+    if len({item.geometry.name for item in runs}) != 1:
+        raise DataFormatError(f"runs must be of one geometry. Received: {[item.geometry.name for item in runs]}")
+    chosen = np.full(len(incident_energies), -1)
+    for position, item in reversed(list(enumerate(runs))):
+        low, high = item.momentum_range or (0.0, np.inf)
+        chosen[(incident_energies >= low) & (incident_energies <= high)] = position
+    if (chosen < 0).any():
+        ranges = ", ".join(f"{low:g}..{high:g}" for low, high in (item.momentum_range or (0, np.inf) for item in runs))
+        raise DataFormatError(
+            f"incident energies must be within {ranges} MeV, what the networks are made for. "
+            f"Received: {incident_energies[chosen < 0][0]:g} MeV"
+        )
+    return chosen
 
 
 def compile_one_shower(run: TrainedRun) -> Callable[[float, np.ndarray], np.ndarray]:
@@ -111,7 +142,7 @@ def compile_one_shower(run: TrainedRun) -> Callable[[float, np.ndarray], np.ndar
         MeV: what `generate` gives, to rounding. It owns buffers: a thread needs its own.
     """
     forward = compile_forward(convert(run.generator, ["latent", "condition"]))
-    transform, inputs = run.transform, np.empty(run.latent_dim + run.transform.condition_dim, np.float32)
+    transform, inputs = run.transform, np.empty(run.latent.dim + run.transform.condition_dim, np.float32)
 
     def one_shower(incident_energy: float, latent: np.ndarray) -> np.ndarray:
         energy = np.array([incident_energy])

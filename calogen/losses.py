@@ -56,3 +56,36 @@ def inverse_spread(features: np.ndarray, floor: float) -> tuple[np.ndarray, int]
         raise ConfigError(f"the floor of the standard deviation must be above 0. Received: {floor}")
     spread = features.std(axis=0, dtype=np.float64)
     return (1.0 / np.maximum(spread, floor)).astype(np.float32), int((spread < floor).sum())
+
+
+def critic_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    """Mean score of generated minus that of Geant4's showers: minus a Wasserstein distance.
+
+    Args:
+        real, fake: scores `[b, 1]`.
+
+    Source: arXiv:1701.07875, equation (2).
+    """
+    return tf.reduce_mean(fake) - tf.reduce_mean(real)
+
+
+def gradient_penalty(gradient: tf.Tensor) -> tf.Tensor:
+    """Two-sided penalty, the mean of (|gradient| - 1)^2.
+
+    Args:
+        gradient: of the critic's score with respect to the shower, `[b, f]`.
+
+    Source: arXiv:1704.00028, equation (3).
+    """
+    squared = tf.reduce_sum(tf.square(gradient), axis=-1)
+    positive = squared > 0  # the square root has no derivative at 0
+    norm = tf.where(positive, tf.sqrt(tf.where(positive, squared, 1.0)), 0.0)
+    return tf.reduce_mean(tf.square(norm - 1.0))
+
+
+def interpolate(real: tf.Tensor, fake: tf.Tensor, fraction: tf.Tensor) -> tf.Tensor:
+    """Points between pairs of showers, `[b, f]`, for uniform fractions `[b, 1]`.
+
+    Source: arXiv:1704.00028, section 4.
+    """
+    return fake + fraction * (real - fake)

@@ -13,6 +13,7 @@ import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.showers import Geometry, Showers
+from calogen.units import kinetic_energy
 
 
 class Step:
@@ -57,13 +58,19 @@ class LayerFractions(Step):
         layer_sizes: number of cells of each layer, in the order of the vector.
         response_scale: factor on total / incident energy; 0.5 lets a sigmoid reach responses up to 2.
         renormalise: whether `inverse` makes fractions sum to one.
+        mass: of the particle, MeV; with it the last feature is total / kinetic energy of the incident momentum.
+        empty_energy: what an empty cell counts before dividing, MeV; above 0 no softmax has to reach exact zeros, and
+            empty cells come back with it.
 
-    Source: arXiv:2210.06204, "Data Reparametrisation"; the scale and the renormalisation are ours.
+    Source: arXiv:2210.06204, "Data Reparametrisation"; the scale and the renormalisation are ours. With the kinetic
+    energy: arXiv:2309.06515, section 4.2; the energy of empty cells is its public code's.
     """
 
     layer_sizes: tuple[int, ...]
     response_scale: float = 1.0
     renormalise: bool = False
+    mass: float = 0.0
+    empty_energy: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_sizes", tuple(self.layer_sizes))
@@ -72,15 +79,20 @@ class LayerFractions(Step):
                 "LayerFractions needs layer sizes of at least 1 and a response_scale above 0. "
                 f"Received: {self.layer_sizes}, {self.response_scale}"
             )
+        if not (0 <= self.mass < np.inf and 0 <= self.empty_energy < np.inf):
+            raise ConfigError(
+                "LayerFractions needs mass and empty_energy of 0 MeV or more. "
+                f"Received: {self.mass}, {self.empty_energy}"
+            )
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives float64 `[n, v + l + 1]` for energies `[n, v]` and incident energies `[n]`, MeV."""
         _require_columns(values, sum(self.layer_sizes), "energies of LayerFractions")
-        values = values.astype(np.float64)
+        values = np.where(values > 0, values, self.empty_energy).astype(np.float64)
         layers = self._layer_sums(values)
         totals = layers.sum(axis=1, keepdims=True)
         cells = _ratio(values, self._per_cell(layers))
-        response = self.response_scale * totals / incident_energies[:, None]
+        response = self.response_scale * totals / kinetic_energy(incident_energies, self.mass)[:, None]
         return np.concatenate([cells, _ratio(layers, totals), response], axis=1)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -92,7 +104,7 @@ class LayerFractions(Step):
         if self.renormalise:
             cells = _ratio(cells, self._per_cell(self._layer_sums(cells)))
             layers = _ratio(layers, layers.sum(axis=1, keepdims=True))
-        layers = layers * (response * incident_energies[:, None] / self.response_scale)
+        layers = layers * (response * kinetic_energy(incident_energies, self.mass)[:, None] / self.response_scale)
         return cells * self._per_cell(layers.astype(features.dtype))
 
     def _layer_sums(self, cells: np.ndarray) -> np.ndarray:
@@ -128,25 +140,60 @@ class AbsoluteEnergies(Step):
 
 
 @dataclass(frozen=True)
+class KineticFractions(Step):
+    """Energies over the particle's kinetic energy.
+
+    Args:
+        mass: of the particle, MeV: the incident energies are momenta; 0: they are energies.
+
+    Source: arXiv:2309.06515, section 3.2.
+    """
+
+    mass: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mass < np.inf:
+            raise ConfigError(f"KineticFractions needs a mass of 0 MeV or more. Received: {self.mass}")
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]` over kinetic energies, float64."""
+        return values.astype(np.float64) / kinetic_energy(incident_energies, self.mass)[:, None]
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV; negative features, which a swish can give, become zero."""
+        return np.maximum(features, 0.0) * kinetic_energy(incident_energies, self.mass)[:, None].astype(features.dtype)
+
+
+@dataclass(frozen=True)
 class LogEnergy(Encoding):
     """Logarithm of the incident energy: 0 at the lowest, 1 at the highest energy in training.
 
     Args:
-        lowest, highest: MeV; 0 until fitted.
+        lowest, highest: MeV; 0 until fitted. Given ones stay as they are.
+        mass: of the particle, MeV: incident energies, lowest and highest are momenta, and their kinetic energies count.
+
+    Source: with mass: arXiv:2309.06515, equation (1).
     """
 
     lowest: float = 0.0
     highest: float = 0.0
+    mass: float = 0.0
 
     def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
         """Takes the range from the training showers; a single energy gets a range of a factor e."""
+        if self.highest > 0:
+            return self
         lowest, highest = float(incident_energies.min()), float(incident_energies.max())
         return replace(self, lowest=lowest, highest=highest if highest > lowest else lowest * float(np.e))
 
     def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
         """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
         _require_fitted(self, self.highest)
-        return np.log(incident_energies[:, None] / self.lowest) / np.log(self.highest / self.lowest)
+        lowest, highest, energies = (
+            np.log(kinetic_energy(np.asarray(value, np.float64), self.mass))
+            for value in (self.lowest, self.highest, incident_energies)
+        )
+        return ((energies - lowest) / (highest - lowest))[:, None]
 
 
 @dataclass(frozen=True)
@@ -154,13 +201,15 @@ class LinearEnergy(Encoding):
     """Incident energy over the highest one of the training showers.
 
     Args:
-        highest: MeV; 0 until fitted.
+        highest: MeV; 0 until fitted. A given one stays as it is.
     """
 
     highest: float = 0.0
 
     def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
         """Takes the highest energy of the training showers."""
+        if self.highest > 0:
+            return self
         return replace(self, highest=float(incident_energies.max()))
 
     def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -169,8 +218,23 @@ class LinearEnergy(Encoding):
         return incident_energies[:, None] / self.highest
 
 
+@dataclass(frozen=True)
+class Constant(Encoding):
+    """The same value for every shower: an input of the network that is not used.
+
+    Args:
+        value: what the network gets.
+    """
+
+    value: float = 0.0
+
+    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Gives `[n, 1]`."""
+        return np.full((len(incident_energies), 1), self.value)
+
+
 # The only names that a transform's JSON may hold.
-_KINDS: tuple[type, ...] = (LayerFractions, AbsoluteEnergies, LogEnergy, LinearEnergy)
+_KINDS: tuple[type, ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, LogEnergy, LinearEnergy, Constant)
 _CLASSES = {kind.__name__: kind for kind in _KINDS}
 
 

@@ -165,6 +165,15 @@ def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ]
 
 
+def test_download_prints_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fake(name: str, output: Path | None) -> list[Path]:
+        return [(output or Path("cache")) / f"{name}_{number}.hdf5" for number in (1, 2)]
+
+    monkeypatch.setattr("calogen.download.download", fake)
+    assert run("download", "pions").split() == ["cache/pions_1.hdf5", "cache/pions_2.hdf5"]
+    assert run("download", "pions", "--output", "a").split() == ["a/pions_1.hdf5", "a/pions_2.hdf5"]
+
+
 def test_generate_repeats_the_energies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fake(run: Path, incident_energies: np.ndarray, seed: int) -> Showers:
         assert (run, seed) == (tmp_path / "run", 7)
@@ -237,4 +246,4 @@ def test_report_writes_and_checks_the_tables(tmp_path: Path) -> None:
 def test_the_installed_command_starts() -> None:
     command = [str(Path(sys.executable).with_name("calogen")), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in ("simulate", "generate", "evaluate", "report", "inspect"))
+    assert all(name in done.stdout for name in ("simulate", "download", "generate", "evaluate", "report", "inspect"))

@@ -8,7 +8,6 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import (
     TrainedRun,
     compile_one_shower,
-    draw_latent,
     generate,
     geometry_from_json,
     geometry_to_json,
@@ -54,7 +53,7 @@ def test_showers_do_not_depend_on_the_batches(run: TrainedRun) -> None:
 
 def test_one_shower_is_what_generate_gives(run: TrainedRun) -> None:
     one_shower = compile_one_shower(run)
-    latent = draw_latent(run, len(ENERGIES), seed=5)
+    latent = run.latent.draw(len(ENERGIES), seed=5)
     showers = np.stack([one_shower(energy, point) for energy, point in zip(ENERGIES, latent, strict=True)])
     np.testing.assert_allclose(showers, generate(run, ENERGIES, seed=5).energies, rtol=1e-4)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from calogen.config import Paper, assumed, paper, require
 from calogen.geometry import CellGrid
+from calogen.latent import Latent
 from calogen.losses import inverse_spread
 from calogen.preprocessing import AbsoluteEnergies, Chain, Encoding, LayerFractions, LinearEnergy, LogEnergy, Step
 from calogen.provenance import seed_streams, stream_seed
@@ -85,6 +86,11 @@ def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
         step = AbsoluteEnergies(config.absolute_constant)
     encoding: Encoding = LogEnergy() if config.condition == "log" else LinearEnergy()
     return Chain((step,), (encoding,))
+
+
+def build_latent(config: AtlasVaeConfig) -> Latent:
+    """Gives the latent space: the prior of the divergence, standard normal."""
+    return Latent(dim=config.latent_dim)
 
 
 def build_encoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:

@@ -20,7 +20,6 @@ from calogen.simulation.physics import build_physics, load_geant4
 from calogen.voxelisation import Hits
 
 PARTICLES = {"photon": "gamma", "electron": "e-", "positron": "e+", "pion": "pi+", "pion-minus": "pi-"}
-MASSES = {"photon": 0.0, "electron": 0.51099895, "positron": 0.51099895, "pion": 139.57039, "pion-minus": 139.57039}
 RANGE_CUT = 0.7  # mm, Geant4's default
 _WORLD_HALF_LENGTH = 5000.0  # mm
 _ROUNDING = 1e-6  # mm: a step may start that much before the face of its section

@@ -30,8 +30,9 @@ from calogen.geometry import VoxelGeometry
 from calogen.progress import progress
 from calogen.showers import write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
-from calogen.simulation.geant4 import MASSES, PARTICLES, RANGE_CUT, Geant4Run
+from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
+from calogen.units import MASSES, kinetic_energy
 from calogen.voxelisation import cell_energies, voxelise
 
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
@@ -207,9 +208,9 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
     random = np.random.default_rng(sequence)
     eta, phi = random.uniform(*run.detector.eta_range), random.uniform(0, 2 * np.pi)
     geant4_seed = int(random.integers(1, 2**31))  # 0 is refused
-    mass = MASSES[request.particle]
+    kinetic = float(kinetic_energy(np.array(energy), MASSES[request.particle]))
     start = time.process_time()
-    hits = run.shower(request.particle, float(np.hypot(energy, mass) - mass), eta, geant4_seed)
+    hits = run.shower(request.particle, kinetic, eta, geant4_seed)
     seconds = time.process_time() - start
     return {
         "incident_energies": np.float64(energy),

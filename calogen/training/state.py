@@ -26,8 +26,8 @@ class TrainingState:
     Args:
         identity: what was trained on what; a training resumes only from a state with its own identity.
         weights: of all variables of the model, in its order.
-        optimizer: the optimizer's variables.
-        history: one table of numbers per finished epoch.
+        optimizer: the optimizers' variables.
+        history: one table of numbers per finished epoch (or checkpoint, for what has no epochs).
         best_epoch: index of the epoch with the smallest monitored loss; -1 before the first.
         best_weights: the weights after that epoch.
     """
@@ -44,15 +44,20 @@ class TrainingState:
         """Number of finished epochs, and the index of the next one."""
         return len(self.history)
 
+    @property
+    def reached(self) -> int:
+        """Number of finished iterations, of a training that counts them."""
+        return int(self.history[-1]["iteration"]) if self.history else 0
+
     def capture(self, model: Any) -> None:
-        """Takes weights and optimizer from a compiled Keras model."""
+        """Takes weights and optimizers from a compiled Keras model."""
         self.weights = _values(model.variables_of_networks)
-        self.optimizer = _values(model.optimizer.variables)
+        self.optimizer = _values(model.variables_of_optimizers)
 
     def restore(self, model: Any) -> None:
         """Puts weights and optimizer back into a compiled and built Keras model."""
         assign(model.variables_of_networks, self.weights)
-        assign(model.optimizer.variables, self.optimizer)
+        assign(model.variables_of_optimizers, self.optimizer)
 
     def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
         """Adds a finished epoch; keeps its weights if the monitored loss is the smallest so far."""

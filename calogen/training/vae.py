@@ -61,6 +61,11 @@ class Vae(keras.Model):
         return [*self.encoder.variables, *self.decoder.variables]
 
     @property
+    def variables_of_optimizers(self) -> list[keras.Variable]:
+        """Variables of the optimizer."""
+        return list(self.optimizer.variables)
+
+    @property
     def validation_seed(self) -> tf.Tensor:
         """Seed `[2]` of the noise in every validation."""
         return tf.constant([self._seed + _VALIDATION, 0])

@@ -23,7 +23,7 @@ from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
 from calogen.experiment import clean_exit
 from calogen.files import write_text
 from calogen.fitting import fit_vae, validation_split
-from calogen.generation import TrainedRun, draw_latent, generate
+from calogen.generation import TrainedRun, generate
 from calogen.losses import inverse_spread
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
 from calogen.selection import validation_distance
@@ -186,7 +186,7 @@ def low_energy_ratio(run: TrainedRun, validation: Showers) -> float:
 def decoded_sums(run: TrainedRun, incident_energies: np.ndarray) -> str:
     """Each layer's sum of decoded cell fractions, mean over showers; 1 where consistent."""
     inputs = {
-        "latent": draw_latent(run, len(incident_energies), run.config.seed),
+        "latent": run.latent.draw(len(incident_energies), run.config.seed),
         "condition": run.transform.condition(incident_energies),
     }
     sums = ATLAS_VAE_WINDOW.layer_energies(run.generator(inputs).numpy()[:, : ATLAS_VAE_WINDOW.size])

@@ -1,0 +1,39 @@
+"""Where the latent space of a model is drawn from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calogen.config import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent:
+    """Independent draws from one distribution in each dimension.
+
+    Args:
+        dim: size `z` of the latent space.
+        distribution: `normal` or `uniform`.
+        mean: of the distribution.
+        spread: standard deviation of the normal, half-width of the uniform distribution.
+    """
+
+    dim: int
+    distribution: str = "normal"
+    mean: float = 0.0
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.dim >= 1, f"the latent space needs a dimension of at least 1. Received: {self.dim}")
+        known = ("normal", "uniform")
+        require(self.distribution in known, f"distribution must be one of {known}. Received: {self.distribution!r}")
+        require(self.spread > 0, f"the latent space's spread must be above 0. Received: {self.spread}")
+
+    def draw(self, num_showers: int, seed: int) -> np.ndarray:
+        """Gives points of the latent space, `[n, z]`, float32: a function of the seed."""
+        random = np.random.default_rng(seed)
+        if self.distribution == "normal":
+            unit = random.standard_normal((num_showers, self.dim), np.float32)
+        else:
+            unit = 2 * random.random((num_showers, self.dim), np.float32) - 1
+        return np.float32(self.mean) + np.float32(self.spread) * unit

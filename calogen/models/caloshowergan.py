@@ -1,0 +1,249 @@
+"""CaloShowerGAN: photon and charged-pion showers in voxels, 256 MeV to 4 TeV.
+
+The voxels are those of the CaloChallenge's dataset 1, ATLAS's barrel at 0.20 < |eta| < 0.25.
+
+Reference: arXiv:2309.06515; architecture in Fig. 2, hyperparameters in Table 2, momentum split in section 4.1,
+layer-energy normalisation in section 4.2. The public training code and the challenge's parameter counts say what the
+text leaves open.
+
+Differences from the paper: what is not stated (where batch normalisation ends, the energy of empty voxels, spectral
+normalisation of the output layer) is `assumed` below, with the reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import keras
+import numpy as np
+
+from calogen.config import Paper, assumed, paper, require
+from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.latent import Latent
+from calogen.layers import ShowerHeads, SpectralDense
+from calogen.preprocessing import Chain, KineticFractions, LayerFractions, LogEnergy, Step
+from calogen.provenance import seed_streams, stream_seed
+from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
+from calogen.units import MASSES
+
+PAPER = Paper(
+    title="CaloShowerGAN, a Generative Adversarial Networks model for fast calorimeter shower simulation",
+    authors="M. Faucci Giannelli and R. Zhang",
+    arxiv="2309.06515",
+    url="https://arxiv.org/abs/2309.06515",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaloShowerGanConfig:
+    """One generator and its critic; as it stands, the single GAN for photons."""
+
+    particle: str = paper("photon", "section 2; 'pion' in Table 2")
+    lowest_momentum: float = paper(2.0**8, "section 4.1; MeV")
+    highest_momentum: float = paper(2.0**22, "section 4.1; MeV")
+    normalisation: str = paper("layers", "section 4.2; 'kinetic' is section 3.2")
+    empty_energy: float = assumed(1e-4, "not stated; MeV an empty voxel counts with 'layers': the public code's")
+    latent_dim: int = paper(100, "Table 2")
+    latent_mean: float = paper(0.5, "section 3.1")
+    latent_spread: float = paper(0.5, "section 3.1")
+    generator_units: tuple[int, ...] = paper((100, 200, 400), "Table 2")
+    generator_activation: str = paper("swish", "Table 2")
+    generator_initializer: str = paper("glorot_normal", "Table 2")
+    output_batch_normalization: bool = paper(True, "Fig. 2; Table 2's 871k say that the pion's output has none")
+    batch_statistics: str = paper("batch", "[35]; 'moving' is the public code's inference mode in training")
+    critic_units: tuple[int, ...] = paper((368, 368, 368), "Table 2")
+    critic_slope: float = paper(0.0, "Table 2: ReLU")
+    critic_initializer: str = paper("he_uniform", "Table 2")
+    spectral_normalization: str = paper("reparametrised", "section 3.1, [36]; 'projected' is Keras' layer, or 'none'")
+    optimizer: str = paper("adam", "Table 2")
+    learning_rate: float = paper(1e-4, "Table 2")
+    beta_1: float = paper(0.5, "Table 2")
+    beta_2: float = paper(0.999, "Table 2")
+    critic_steps: int = paper(8, "Table 2: D/G ratio")
+    gradient_penalty_weight: float = paper(3.0, "Table 2: lambda")
+    batch_size: int = paper(1024, "Table 2")
+    iterations: int = paper(1_000_000, "section 3.3")
+    seed: int = assumed(0, "ours")
+
+    def __post_init__(self) -> None:
+        choices = {
+            "particle": ("photon", "pion"),
+            "normalisation": ("layers", "kinetic"),
+            "batch_statistics": ("batch", "moving"),
+            "spectral_normalization": ("reparametrised", "projected", "none"),
+            "optimizer": ("adam", "rmsprop"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
+        numbers = ("latent_dim", "latent_spread", "learning_rate", "critic_steps", "batch_size", "iterations")
+        for name in (*numbers, "lowest_momentum", "empty_energy"):
+            require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        units = (*self.generator_units, *self.critic_units)
+        require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
+        low, high = self.momentum_range
+        require(low < high, f"lowest_momentum must be below highest_momentum. Received: {low:g} and {high:g} MeV")
+
+    @property
+    def momentum_range(self) -> tuple[float, float]:
+        """Lowest and highest momentum, MeV, both included."""
+        return self.lowest_momentum, self.highest_momentum
+
+
+def build_transform(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> Chain:
+    """Gives the transform: section 3.2's or 4.2's normalisation, equation (1) as condition."""
+    mass = MASSES[config.particle]
+    step: Step = KineticFractions(mass)
+    if config.normalisation == "layers":
+        sizes = tuple(layer.size for layer in geometry.layers)
+        step = LayerFractions(sizes, mass=mass, empty_energy=config.empty_energy)
+    return Chain((step,), (LogEnergy(*config.momentum_range, mass),))
+
+
+def build_latent(config: CaloShowerGanConfig) -> Latent:
+    """Gives the latent space of section 3.1."""
+    return Latent(dim=config.latent_dim, mean=config.latent_mean, spread=config.latent_spread)
+
+
+def build_generator(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> keras.Model:
+    """Gives the left half of Fig. 2; with 'layers' the output activation is section 4.2's.
+
+    Input shape:
+        `latent` `[b, z]`, `condition` `[b, 1]`.
+
+    Output shape:
+        `[b, f]`: `v` voxels, with 'layers' the fractions of `l` layers and the total as well.
+    """
+    seeds = _seeds(config, "generator")
+    latent = keras.Input((config.latent_dim,), name="latent")
+    condition = keras.Input((1,), name="condition")
+    hidden = keras.layers.Concatenate()([latent, condition])
+    for units in config.generator_units:
+        hidden = keras.layers.Dense(units, kernel_initializer=_initializer(config.generator_initializer, seeds))(hidden)
+        hidden = keras.layers.BatchNormalization()(hidden)
+        hidden = keras.layers.Activation(config.generator_activation)(hidden)
+    num_features = _num_features(config, geometry)
+    output = keras.layers.Dense(num_features, kernel_initializer=_initializer(config.generator_initializer, seeds))(
+        hidden
+    )
+    if config.output_batch_normalization:
+        output = keras.layers.BatchNormalization()(output)
+    if config.normalisation == "layers":
+        output = ShowerHeads(tuple(layer.size for layer in geometry.layers))(output)
+    else:
+        output = keras.layers.Activation(config.generator_activation)(output)
+    return keras.Model({"latent": latent, "condition": condition}, output, name="generator")
+
+
+def build_critic(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> keras.Model:
+    """Gives the right half of Fig. 2.
+
+    Input shape:
+        `shower` `[b, f]`, `condition` `[b, 1]`.
+
+    Output shape:
+        `[b, 1]`.
+    """
+    seeds = _seeds(config, "critic")
+    shower = keras.Input((_num_features(config, geometry),), name="shower")
+    condition = keras.Input((1,), name="condition")
+    hidden = keras.layers.Concatenate()([shower, condition])
+    for units in config.critic_units:
+        hidden = _critic_dense(config, units, seeds)(hidden)
+        hidden = keras.layers.LeakyReLU(config.critic_slope)(hidden)
+    score = _critic_dense(config, 1, seeds)(hidden)
+    return keras.Model({"shower": shower, "condition": condition}, score, name="critic")
+
+
+def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, keras.Model]:
+    """Gives the networks; the generator generates."""
+    return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
+
+
+def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
+    """Gives the model that trains the networks; the features are not looked at."""
+    optimizers = []
+    for _ in networks:
+        name = {"adam": "Adam", "rmsprop": "RMSprop"}[config.optimizer]
+        betas = {"beta_1": config.beta_1, "beta_2": config.beta_2} if name == "Adam" else {}
+        optimizers.append(
+            keras.optimizers.get({"class_name": name, "config": {"learning_rate": config.learning_rate, **betas}})
+        )
+    critic = Critic(
+        network=networks["critic"],
+        optimizer=optimizers[1],
+        gradient_penalty_weight=config.gradient_penalty_weight,
+    )
+    generator = Generator(
+        network=networks["generator"],
+        optimizer=optimizers[0],
+        latent=build_latent(config),
+        batch_statistics=config.batch_statistics == "batch",
+    )
+    seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
+    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=seed)
+
+
+def build_curriculum(config: CaloShowerGanConfig, incident_energies: np.ndarray) -> Curriculum:
+    """Gives the order of training: all showers from the start (section 3.3)."""
+    return Curriculum(order=np.arange(len(incident_energies)))
+
+
+_LOW, _UPPER = 2.0**12, 2.0**18  # shared by two GANs each (section 4.1)
+_HALF: dict[str, Any] = {"latent_dim": 50, "generator_units": (50, 100, 200)}
+_SINGLE = CaloShowerGanConfig()
+_PHOTONS = {
+    "photon": _SINGLE,
+    "photon-low": replace(
+        _SINGLE, highest_momentum=_LOW, generator_activation="relu", generator_initializer="he_uniform"
+    ),
+    "photon-medium": replace(_SINGLE, lowest_momentum=_LOW, highest_momentum=_UPPER, **_HALF),
+    "photon-high": replace(_SINGLE, lowest_momentum=_UPPER, **_HALF),
+    "photon-upper": replace(_SINGLE, lowest_momentum=_LOW, **_HALF),
+}
+_PION = replace(
+    _SINGLE,
+    particle="pion",
+    latent_dim=200,
+    generator_units=(200, 400, 800),
+    generator_activation="relu",
+    generator_initializer="he_uniform",
+    output_batch_normalization=False,
+    critic_units=(800, 400, 200),
+    critic_steps=5,
+    gradient_penalty_weight=20.0,
+    iterations=2_000_000,
+)
+SPLITS = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
+"""The photon's configurations that together span all momenta, by their number (section 4.1)."""
+CONFIGS: dict[str, tuple[CaloShowerGanConfig, VoxelGeometry]] = {
+    **{name: (config, PHOTONS_DATASET1) for name, config in _PHOTONS.items()},
+    "pion": (_PION, PIONS_DATASET1),
+    **{
+        f"{name}-kinetic": (replace(config, normalisation="kinetic"), PHOTONS_DATASET1)
+        for name, config in _PHOTONS.items()
+    },
+    "pion-kinetic": (replace(_PION, normalisation="kinetic", iterations=1_000_000), PIONS_DATASET1),
+}
+
+
+def _num_features(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> int:
+    return geometry.size + (len(geometry.layers) + 1 if config.normalisation == "layers" else 0)
+
+
+def _critic_dense(config: CaloShowerGanConfig, units: int, seeds: Iterator[int]) -> keras.layers.Layer:
+    initializer = _initializer(config.critic_initializer, seeds)
+    if config.spectral_normalization == "reparametrised":
+        return SpectralDense(units, kernel_initializer=initializer)
+    dense = keras.layers.Dense(units, kernel_initializer=initializer)
+    return keras.layers.SpectralNormalization(dense) if config.spectral_normalization == "projected" else dense
+
+
+def _initializer(name: str, seeds: Iterator[int]) -> keras.initializers.Initializer:
+    return keras.initializers.get({"class_name": name, "config": {"seed": next(seeds)}})
+
+
+def _seeds(config: CaloShowerGanConfig, name: str) -> Iterator[int]:
+    """Seeds of a network's layers, one after another."""
+    return count(stream_seed(seed_streams(config.seed, name)[name]))

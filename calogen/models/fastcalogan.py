@@ -1,0 +1,245 @@
+"""FastCaloGAN: the GANs of ATLAS's AtlFast3, showers in voxels, 256 MeV to 4 TeV.
+
+One GAN per particle and slice in eta.
+
+Reference: ATL-SOFT-PUB-2020-006, and arXiv:2109.02551, section on FastCaloGAN (version 1); version 2 split the photon's
+momenta at 4 GeV and is what took part in the CaloChallenge as BoloGAN. Numbers marked "code" are those of the public
+training code (doi:10.5281/zenodo.5589623), which the papers' text leaves open.
+
+Differences from the paper: one slice in eta, trained from random weights, not from another slice's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import keras
+import numpy as np
+
+from calogen.config import Paper, assumed, paper, require
+from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.latent import Latent
+from calogen.preprocessing import Chain, Constant, Encoding, KineticFractions, LinearEnergy, LogEnergy
+from calogen.provenance import seed_streams, stream_seed
+from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
+from calogen.units import MASSES
+
+PAPER = Paper(
+    title="Fast simulation of the ATLAS calorimeter system with Generative Adversarial Networks",
+    authors="ATLAS Collaboration",
+    journal="ATL-SOFT-PUB-2020-006",
+    url="https://cds.cern.ch/record/2746032",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastCaloGanConfig:
+    """One generator and its critic; as it stands, version 1 for photons."""
+
+    particle: str = paper("photon", "one GAN for photons and electrons each, one for charged 'pion's")
+    lowest_momentum: float = paper(2.0**8, "samples; MeV")
+    highest_momentum: float = paper(2.0**22, "samples; MeV")
+    condition: str = paper("maximum", "code: momentum / maximum; 'log' is version 2's, with an unused second input")
+    latent_dim: int = paper(50, "generator")
+    latent_distribution: str = paper("uniform", "code: -1 to 1; version 2: 'normal'")
+    latent_mean: float = paper(0.0, "code")
+    latent_spread: float = paper(1.0, "code")
+    generator_units: tuple[int, ...] = paper((50, 100, 200), "generator")
+    generator_activation: str = paper("relu", "generator: after every layer, the output too")
+    batch_normalization: str = paper("none", "version 2: 'hidden' layers, or 'all' with the output")
+    critic_units: tuple[int, ...] = paper((368, 368, 368), "critic: as many nodes as voxels")
+    critic_activation: str = paper("relu", "critic")
+    initializer: str = paper("he_normal", "code: normal of standard deviation 1 / sqrt(inputs / 2)")
+    learning_rate: float = paper(1e-4, "training")
+    beta_1: float = paper(0.5, "training")
+    critic_steps: int = paper(5, "training")
+    gradient_penalty_weight: float = paper(10.0, "training")
+    batch_size: int = paper(128, "training")
+    iterations: int = paper(1_000_000, "training")
+    schedule: str = paper("sequential", "code: start in the middle, add momenta; 'all' from the start in version 2")
+    first_stage: float = paper(0.05, "code: 50,000 of 1,000,000 iterations on the middle momentum alone")
+    next_stage: float = paper(0.02, "code: another momentum every 20,000 of 1,000,000 iterations")
+    seed: int = assumed(0, "ours")
+
+    def __post_init__(self) -> None:
+        choices = {
+            "particle": ("photon", "pion"),
+            "condition": ("maximum", "log"),
+            "batch_normalization": ("none", "hidden", "all"),
+            "schedule": ("sequential", "all"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
+        for name in ("learning_rate", "critic_steps", "batch_size", "iterations", "lowest_momentum", "first_stage"):
+            require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        units = (*self.generator_units, *self.critic_units)
+        require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
+        low, high = self.momentum_range
+        require(low < high, f"lowest_momentum must be below highest_momentum. Received: {low:g} and {high:g} MeV")
+
+    @property
+    def momentum_range(self) -> tuple[float, float]:
+        """Lowest and highest momentum, MeV, both included."""
+        return self.lowest_momentum, self.highest_momentum
+
+
+def build_transform(config: FastCaloGanConfig, geometry: VoxelGeometry) -> Chain:
+    """Gives the transform: voxel over kinetic energy, and the condition of the version."""
+    mass = MASSES[config.particle]
+    encodings: tuple[Encoding, ...] = (LinearEnergy(config.highest_momentum),)
+    if config.condition == "log":
+        encodings = (LogEnergy(*config.momentum_range, mass), Constant())
+    return Chain((KineticFractions(mass),), encodings)
+
+
+def build_latent(config: FastCaloGanConfig) -> Latent:
+    """Gives the latent space of the version."""
+    return Latent(
+        dim=config.latent_dim,
+        distribution=config.latent_distribution,
+        mean=config.latent_mean,
+        spread=config.latent_spread,
+    )
+
+
+def build_generator(config: FastCaloGanConfig, geometry: VoxelGeometry) -> keras.Model:
+    """Gives the generator.
+
+    Input shape:
+        `latent` `[b, z]`, `condition` `[b, c]`.
+
+    Output shape:
+        `[b, v]`, voxel over kinetic energy.
+    """
+    seeds = _seeds(config, "generator")
+    latent = keras.Input((config.latent_dim,), name="latent")
+    condition = keras.Input((_condition_dim(config),), name="condition")
+    hidden = keras.layers.Concatenate()([latent, condition])
+    widths = (*config.generator_units, geometry.size)
+    for position, units in enumerate(widths):
+        hidden = keras.layers.Dense(units, kernel_initializer=_initializer(config, seeds))(hidden)
+        last = position == len(widths) - 1
+        if config.batch_normalization == "all" or (config.batch_normalization == "hidden" and not last):
+            hidden = keras.layers.BatchNormalization()(hidden)
+        hidden = keras.layers.Activation(config.generator_activation)(hidden)
+    return keras.Model({"latent": latent, "condition": condition}, hidden, name="generator")
+
+
+def build_critic(config: FastCaloGanConfig, geometry: VoxelGeometry) -> keras.Model:
+    """Gives the critic.
+
+    Input shape:
+        `shower` `[b, v]`, `condition` `[b, c]`.
+
+    Output shape:
+        `[b, 1]`.
+    """
+    seeds = _seeds(config, "critic")
+    shower = keras.Input((geometry.size,), name="shower")
+    condition = keras.Input((_condition_dim(config),), name="condition")
+    hidden = keras.layers.Concatenate()([shower, condition])
+    for units in config.critic_units:
+        hidden = keras.layers.Dense(units, config.critic_activation, kernel_initializer=_initializer(config, seeds))(
+            hidden
+        )
+    score = keras.layers.Dense(1, kernel_initializer=_initializer(config, seeds))(hidden)
+    return keras.Model({"shower": shower, "condition": condition}, score, name="critic")
+
+
+def build(config: FastCaloGanConfig, geometry: VoxelGeometry) -> dict[str, keras.Model]:
+    """Gives the networks; the generator generates."""
+    return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
+
+
+def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
+    """Gives the model that trains the networks; the features are not looked at."""
+    optimizer, of_critic = (
+        keras.optimizers.Adam(learning_rate=config.learning_rate, beta_1=config.beta_1) for _ in range(2)
+    )
+    critic = Critic(
+        network=networks["critic"],
+        optimizer=of_critic,
+        gradient_penalty_weight=config.gradient_penalty_weight,
+    )
+    generator = Generator(
+        network=networks["generator"],
+        optimizer=optimizer,
+        latent=build_latent(config),
+    )
+    seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
+    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=seed)
+
+
+def build_curriculum(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Curriculum:
+    """Gives the order of training: the middle momentum, then one above and below in turn."""
+    if config.schedule == "all":
+        return Curriculum(order=np.arange(len(incident_energies)))
+    momenta = np.unique(incident_energies)
+    middle = len(momenta) // 2
+    ranks = np.array(
+        [2 * (place - middle) - 1 if place > middle else 2 * (middle - place) for place in range(len(momenta))]
+    )
+    rank = ranks[np.searchsorted(momenta, incident_energies)]
+    counts = [int((rank <= stage).sum()) for stage in np.sort(ranks)]
+    starts = [0] + [
+        round(config.iterations * (config.first_stage + config.next_stage * stage)) for stage in range(len(momenta) - 1)
+    ]
+    return Curriculum(order=np.argsort(rank, kind="stable"), starts=tuple(starts), counts=tuple(counts))
+
+
+_PHOTON = FastCaloGanConfig()
+_PION = replace(_PHOTON, particle="pion", critic_units=(533, 533, 533))
+_V2: dict[str, Any] = {
+    "condition": "log",
+    "latent_dim": 100,
+    "latent_distribution": "normal",
+    "latent_mean": 0.5,
+    "latent_spread": 0.5,
+    "initializer": "he_uniform",
+    "beta_1": 0.55,
+    "schedule": "all",
+}
+CONFIGS: dict[str, tuple[FastCaloGanConfig, VoxelGeometry]] = {
+    "photon": (_PHOTON, PHOTONS_DATASET1),
+    "pion": (_PION, PIONS_DATASET1),
+    "photon-low-v2": (
+        replace(
+            _PHOTON,
+            **_V2,
+            highest_momentum=2.0**12,
+            generator_units=(100, 200, 400),
+            batch_normalization="hidden",
+        ),
+        PHOTONS_DATASET1,
+    ),
+    "photon-high-v2": (
+        replace(
+            _PHOTON,
+            **_V2,
+            lowest_momentum=2.0**12,
+            generator_activation="swish",
+            batch_normalization="all",
+        ),
+        PHOTONS_DATASET1,
+    ),
+    "pion-v2": (
+        replace(_PION, **_V2, generator_units=(200, 400, 800), critic_units=(800, 400, 200)),
+        PIONS_DATASET1,
+    ),
+}
+"""Version 1 and version 2; the challenge's BoloGAN is version 2 with the generators' widths that its counts prove."""
+
+
+def _condition_dim(config: FastCaloGanConfig) -> int:
+    return 2 if config.condition == "log" else 1
+
+
+def _initializer(config: FastCaloGanConfig, seeds: Iterator[int]) -> keras.initializers.Initializer:
+    return keras.initializers.get({"class_name": config.initializer, "config": {"seed": next(seeds)}})
+
+
+def _seeds(config: FastCaloGanConfig, name: str) -> Iterator[int]:
+    """Seeds of a network's layers, one after another."""
+    return count(stream_seed(seed_streams(config.seed, name)[name]))

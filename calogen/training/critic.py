@@ -1,0 +1,116 @@
+"""The gradient of a critic with respect to its shower, by hand for dense layers.
+
+A dense network with (leaky) ReLU is linear between the kinks, so its input gradient is a product of masked kernels:
+training it by the gradient penalty needs no second back-propagation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from calogen.layers import SpectralDense
+
+_SLOPES = {keras.activations.relu: 0.0, keras.activations.leaky_relu: 0.2}
+
+
+@dataclass(frozen=True)
+class DenseChain:
+    """A critic of dense layers with (leaky) ReLU behind concatenate(shower, condition).
+
+    Args:
+        kernels: one function per dense layer that gives its kernel as the forward pass uses it.
+        biases: one per dense layer; None: it has none.
+        slopes: of each hidden layer's activation below zero.
+        shower_dim: number of features of the shower `f`.
+        dtype: the matrix products are in.
+    """
+
+    kernels: tuple[Callable[[], tf.Tensor], ...]
+    biases: tuple[keras.Variable | None, ...]
+    slopes: tuple[float, ...]
+    shower_dim: int
+    dtype: str
+
+    def input_gradient(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Gives d score / d shower, `[b, f]`, at showers beside conditions `[b, f + c]`."""
+        kernels = [tf.cast(kernel(), self.dtype) for kernel in self.kernels]
+        hidden, masks = tf.stop_gradient(tf.cast(inputs, self.dtype)), []
+        for kernel, bias, slope in zip(kernels[:-1], self.biases[:-1], self.slopes, strict=True):
+            hidden = tf.matmul(hidden, tf.stop_gradient(kernel))
+            if bias is not None:
+                hidden = hidden + tf.stop_gradient(tf.cast(bias.value, self.dtype))
+            positive = hidden > 0
+            masks.append(tf.where(positive, tf.ones_like(hidden), slope * tf.ones_like(hidden)))
+            hidden = hidden * masks[-1]
+        gradient = kernels[-1][:, 0] * tf.ones_like(hidden[:, :1])
+        for kernel, mask in zip(
+            reversed([kernels[0][: self.shower_dim], *kernels[1:-1]]), reversed(masks), strict=True
+        ):
+            gradient = tf.matmul(gradient * mask, kernel, transpose_b=True)
+        return tf.cast(gradient, inputs.dtype)
+
+
+def dense_chain(network: keras.Model) -> DenseChain | None:
+    """Reads a critic as a chain of dense layers; None if it is anything else."""
+    shower, condition = (_input(network, name) for name in ("shower", "condition"))
+    layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
+    if shower is None or condition is None or not layers or not isinstance(layers[0], keras.layers.Concatenate):
+        return None
+    if len(layers[0].input) != 2 or layers[0].input[0] is not shower or layers[0].input[1] is not condition:
+        return None
+    kernels: list[Callable[[], tf.Tensor]] = []
+    biases: list[keras.Variable | None] = []
+    slopes: list[float] = []
+    tensor = layers[0].output
+    for layer in layers[1:]:
+        if layer.input is not tensor:
+            return None
+        tensor = layer.output
+        kernel, slope = _kernel(layer), _slope(layer)
+        if kernel is not None and len(slopes) == len(kernels):
+            dense = getattr(layer, "layer", layer)
+            kernels.append(kernel)
+            biases.append(dense.bias if dense.use_bias else None)
+            if slope is not None:
+                slopes.append(slope)
+        elif kernel is None and slope is not None and len(slopes) == len(kernels) - 1:
+            slopes.append(slope)
+        else:
+            return None
+    whole = len(kernels) > 1 and len(slopes) == len(kernels) - 1 and tensor is network.outputs[0]
+    if not whole or network.output_shape[-1] != 1:
+        return None
+    return DenseChain(tuple(kernels), tuple(biases), tuple(slopes), int(shower.shape[-1]), layers[-1].compute_dtype)
+
+
+def taped_gradient(network: keras.Model, shower: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
+    """Gives d score / d shower, `[b, f]`, of any critic by automatic differentiation."""
+    with tf.GradientTape() as tape:
+        tape.watch(shower)
+        score = network({"shower": shower, "condition": condition})
+    return tape.gradient(score, shower)
+
+
+def _input(network: keras.Model, name: str) -> keras.KerasTensor | None:
+    return next((tensor for tensor in network.inputs if tensor.name == name), None)
+
+
+def _kernel(layer: keras.layers.Layer) -> Callable[[], tf.Tensor] | None:
+    dense = layer.layer if isinstance(layer, keras.layers.SpectralNormalization) else layer
+    if type(dense) not in (keras.layers.Dense, SpectralDense):
+        return None
+    if dense.activation is not keras.activations.linear and dense.activation not in _SLOPES:
+        return None
+    return dense.normalised_kernel if isinstance(dense, SpectralDense) else lambda: dense.kernel.value
+
+
+def _slope(layer: keras.layers.Layer) -> float | None:
+    """Slope of a layer's activation below zero; None: it is linear or something else."""
+    if isinstance(layer, keras.layers.ReLU) and layer.max_value is None and not layer.threshold:
+        return float(layer.negative_slope)
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return float(layer.negative_slope)
+    activation = getattr(getattr(layer, "layer", layer), "activation", None)
+    return _SLOPES.get(activation)

@@ -1,0 +1,379 @@
+"""Training of Wasserstein GANs with gradient penalty, by `fit` or by compiled iterations.
+
+An iteration is `critic_steps` steps of every critic and one of the generator. Rows, latent space and interpolation are
+functions of (seed, iteration), so weights and optimizers are a training's whole state.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from calogen.config import require
+from calogen.errors import CalogenError
+from calogen.latent import Latent
+from calogen.losses import critic_loss, gradient_penalty, interpolate
+from calogen.pipeline import Batch, Resident
+from calogen.progress import progress
+from calogen.training.callbacks import save_network
+from calogen.training.critic import DenseChain, dense_chain, taped_gradient
+from calogen.training.state import TrainingState, read_state, write_state
+
+TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
+_REPLICA = 7_919  # added to the seed: replicas have a noise of their own
+_ITERATIONS_PER_CALL = 10
+_View = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critic:
+    """A critic and what it sees.
+
+    Args:
+        network: {"shower": [b, f], "condition": [b, c]} -> [b, 1].
+        optimizer: its own.
+        gradient_penalty_weight: factor of its penalty.
+        loss_weight: factor of its score in the generator's loss.
+        view: what it sees of the shower, e.g. the total energy; the shower itself by default.
+    """
+
+    network: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    gradient_penalty_weight: float
+    loss_weight: float = 1.0
+    view: _View = tf.identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A generator and what drives it.
+
+    Args:
+        network: {"latent": [b, z], "condition": [b, c]} -> [b, f].
+        optimizer: its own.
+        latent: where the latent space is drawn from.
+        batch_statistics: whether batch normalisation uses the batch's moments in training; the moving ones if not.
+    """
+
+    network: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    latent: Latent
+    batch_statistics: bool = True
+
+
+class WganGp(keras.Model):
+    """A generator and its critics trained against one another.
+
+    `compile` is done; it works with `fit`, whose batches are `critic_steps` batches of the critic at once, and with
+    `train`.
+
+    Args:
+        generator, critics: networks with their optimizers; one critic or more.
+        critic_steps: steps of the critics for one of the generator.
+        seed: of rows, latent space and interpolation.
+        by_hand: whether a critic that is a chain of dense layers gets its input gradient without back-propagation.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        critics: Sequence[Critic],
+        *,
+        critic_steps: int,
+        seed: int,
+        by_hand: bool = True,
+    ) -> None:
+        super().__init__(name="wgan_gp")
+        require(critic_steps >= 1, f"critic_steps must be at least 1. Received: {critic_steps}")
+        require(len(critics) >= 1, "a WGAN needs at least one critic. Received: none")
+        self.generator = generator.network
+        self.critic_networks = [critic.network for critic in critics]
+        self.critic_steps = critic_steps
+        self._critics, self._seed = tuple(critics), seed
+        self._latent, self._batch_statistics = generator.latent, generator.batch_statistics
+        self._chains = [dense_chain(critic.network) if by_hand else None for critic in critics]
+        self._means = {name: keras.metrics.Mean(name=name) for name in TERMS}
+        self.compile(optimizer=generator.optimizer, jit_compile=False)
+        self.optimizer.build(self.generator.trainable_variables)
+        for critic in critics:
+            critic.optimizer.build(critic.network.trainable_variables)
+        self.built = True
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Running means of the losses."""
+        return list(self._means.values())
+
+    @property
+    def variables_of_networks(self) -> list[keras.Variable]:
+        """Variables of generator and critics, without those of the metrics."""
+        return [variable for network in (self.generator, *self.critic_networks) for variable in network.variables]
+
+    @property
+    def variables_of_optimizers(self) -> list[keras.Variable]:
+        """Variables of all optimizers."""
+        optimizers = (self.optimizer, *(critic.optimizer for critic in self._critics))
+        return [variable for optimizer in optimizers for variable in optimizer.variables]
+
+    def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Gives showers `[b, f]` for points of the latent space and conditions."""
+        return self.generator(inputs, training=training)
+
+    def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Is what `fit` calls: one iteration."""
+        size = tf.shape(batch["shower"])[0] // self.critic_steps
+        terms = self.iterate(
+            lambda step: {name: values[step * size : (step + 1) * size] for name, values in batch.items()},
+            self._replica_seed(),
+        )
+        for name, value in terms.items():
+            self._means[name].update_state(value)
+        return {name: mean.result() for name, mean in self._means.items()}
+
+    def iterate(self, batch: Callable[[tf.Tensor], Batch], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Takes all steps of one iteration and gives the means of the losses before each step.
+
+        Args:
+            batch: gives the Geant4 showers of each critic step; the generator reuses the last one's conditions.
+            seed: `[2]`, of this iteration.
+        """
+
+        def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return step + 1, sums + tf.stack(self.critic_step(batch(step), _fold(seed, step)))
+
+        _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, tf.zeros(2)))
+        condition = batch(tf.constant(self.critic_steps - 1))["condition"]
+        losses = *tf.unstack(sums / self.critic_steps), self.generator_step(condition, _fold(seed, self.critic_steps))
+        return dict(zip(TERMS, losses, strict=True))
+
+    def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Takes one step of every critic and gives the sums of their losses and penalties."""
+        condition = real["condition"]
+        fake = self._generate(condition, _fold(seed, 0))
+        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), _fold(seed, 1))
+        losses, penalties = [], []
+        for critic, chain in zip(self._critics, self._chains, strict=True):
+            seen = critic.view(real["shower"]), critic.view(fake)
+            between = interpolate(*seen, fraction)
+            variables = critic.network.trainable_variables
+            with tf.GradientTape() as tape:
+                both = {"shower": tf.concat(seen, 0), "condition": tf.concat([condition, condition], 0)}
+                scores = tf.cast(critic.network(both, training=True), tf.float32)
+                loss = critic_loss(*tf.split(scores, 2))
+                penalty = gradient_penalty(_input_gradient(critic.network, chain, between, condition))
+                total = (loss + critic.gradient_penalty_weight * penalty) / self._replicas()
+            critic.optimizer.apply(tape.gradient(total, variables), variables)
+            losses.append(loss)
+            penalties.append(penalty)
+        return tf.add_n(losses), tf.add_n(penalties)
+
+    def generator_step(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Takes one step of the generator and gives its loss: minus the weighted mean scores."""
+        variables = self.generator.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
+            fake = self._generate(condition, seed)
+            scores = [
+                critic.loss_weight * critic.network({"shower": critic.view(fake), "condition": condition})
+                for critic in self._critics
+            ]
+            loss = -tf.add_n([tf.reduce_mean(tf.cast(score, tf.float32)) for score in scores])
+            total = loss / self._replicas()
+        self.optimizer.apply(tape.gradient(total, variables), variables)
+        return loss
+
+    def _generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        latent = draw(self._latent, tf.shape(condition)[0], seed)
+        return self.generator({"latent": latent, "condition": condition}, training=self._batch_statistics)
+
+    def _replicas(self) -> int:
+        return tf.distribute.get_strategy().num_replicas_in_sync  # the optimizers sum the replicas' gradients
+
+    def _replica_seed(self) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        return self.iteration_seed(tf.cast(_REPLICA * replica, tf.int32))
+
+    def iteration_seed(self, offset: tf.Tensor | int = 0) -> tf.Tensor:
+        """Seed `[2]` of the iteration that comes next."""
+        return tf.stack([self._seed + offset, tf.cast(self.optimizer.iterations, tf.int32)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """Which showers are drawn from when.
+
+    Args:
+        order: rows of the training showers `[n]`.
+        starts: iterations at which a stage begins; the first is 0.
+        counts: how many of the ordered showers each stage draws from.
+    """
+
+    order: np.ndarray
+    starts: tuple[int, ...] = (0,)
+    counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = self.counts or (len(self.order),)
+        object.__setattr__(self, "counts", counts)
+        rising = all(a <= b for a, b in zip(self.starts, self.starts[1:], strict=False))
+        if (
+            len(self.starts) != len(counts)
+            or self.starts[0] != 0
+            or not rising
+            or not 0 < min(counts) <= max(counts) <= len(self.order)
+        ):
+            raise CalogenError(f"a curriculum needs starts that rise from 0 and as many counts. Received: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long to train, and what to keep on the way.
+
+    Args:
+        iterations: in all.
+        batch_size: showers per critic step.
+        interval: iterations between two checkpoints.
+        directory: of `checkpoint.npz` and of the generators `snapshots/iteration-<number>.keras`.
+        identity: text that says what is trained on what; another identity's checkpoint is refused.
+    """
+
+    iterations: int
+    batch_size: int
+    interval: int
+    directory: Path
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch_size", "interval"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1. Received: {getattr(self, name)}")
+
+    @property
+    def checkpoint(self) -> Path:
+        """File with the training's whole state."""
+        return self.directory / "checkpoint.npz"
+
+    def snapshot(self, iteration: int) -> Path:
+        """File with the generator after an iteration."""
+        return self.directory / "snapshots" / f"iteration-{iteration:07d}.keras"
+
+
+def train(
+    model: WganGp,
+    data: Resident,
+    curriculum: Curriculum,
+    plan: Plan,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingState:
+    """Trains with whole iterations in one compiled call, from the checkpoint if there is one.
+
+    Args:
+        model: as built.
+        data: features of the training showers.
+        curriculum: which of them are drawn from when.
+        plan: iterations, checkpoints.
+        callbacks: hear of checkpoints as ends of epochs.
+
+    Returns:
+        the history, one row per checkpoint: `iteration`, means of `TERMS` since the one before, `seconds`.
+
+    Raises:
+        CalogenError: the checkpoint is another training's, or a loss is not finite.
+    """
+    state = read_state(plan.checkpoint, plan.identity)
+    if state.epoch:
+        state.restore(model)
+    run = compile_iterations(model, data, curriculum, plan.batch_size)
+    done = state.reached
+    heard = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
+    heard.on_train_begin()
+    try:
+        with progress("training", plan.iterations - done, "iterations") as bar:
+            while done < plan.iterations:
+                start, target = time.monotonic(), min(plan.iterations, done + plan.interval)
+                sums, since = np.zeros(len(TERMS)), target - done
+                while done < target:
+                    count = min(_ITERATIONS_PER_CALL, target - done)
+                    found = run(count)
+                    _require_finite(found, done + count, plan, state)
+                    done, sums = done + count, sums + count * found
+                    bar.note(", ".join(f"{n.replace('_', ' ')} {v:.3g}" for n, v in zip(TERMS, found, strict=True)))
+                    bar.advance(count)
+                logs = {"iteration": float(done)} | dict(zip(TERMS, (sums / since).tolist(), strict=True))
+                state.history.append(logs | {"seconds": time.monotonic() - start})
+                state.capture(model)
+                save_network(model.generator, plan.snapshot(done))
+                write_state(plan.checkpoint, state)
+                heard.on_epoch_end(done, logs)
+    finally:
+        heard.on_train_end()
+    return state
+
+
+def compile_iterations(
+    model: WganGp, data: Resident, curriculum: Curriculum, batch_size: int
+) -> Callable[[int], np.ndarray]:
+    """Makes one program of whole iterations over resident data.
+
+    Returns:
+        a function that takes a number of iterations and gives the means of `TERMS` over them.
+    """
+    with tf.init_scope():
+        order = tf.constant(curriculum.order, tf.int32)
+        starts, counts = tf.constant(curriculum.starts), tf.constant(curriculum.counts)
+
+    @tf.function(autograph=False)
+    def iterations(count: tf.Tensor) -> tf.Tensor:
+        def body(index: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            seed = model.iteration_seed()
+            stage = tf.reduce_sum(tf.cast(starts <= seed[1], tf.int32)) - 1
+
+            def batch(step: tf.Tensor) -> Batch:
+                row_seed = _fold(seed, model.critic_steps + 1 + step)
+                rows = tf.random.stateless_uniform((batch_size,), row_seed, 0, counts[stage], tf.int32)
+                return data.batch(tf.gather(order, rows))
+
+            terms = model.iterate(batch, seed)
+            return index + 1, sums + tf.stack([terms[name] for name in TERMS])
+
+        start = (tf.constant(0), tf.zeros(len(TERMS)))
+        return tf.while_loop(lambda index, _: index < count, body, start)[1] / tf.cast(count, tf.float32)
+
+    return lambda count: iterations(tf.constant(count)).numpy().astype(np.float64)
+
+
+def draw(latent: Latent, num_showers: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Gives points of the latent space, `[b, z]`: a function of the seed `[2]`."""
+    shape = (num_showers, latent.dim)
+    if latent.distribution == "normal":
+        return latent.mean + latent.spread * tf.random.stateless_normal(shape, seed)
+    return latent.mean + latent.spread * tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
+
+
+def _input_gradient(
+    network: keras.Model, chain: DenseChain | None, shower: tf.Tensor, condition: tf.Tensor
+) -> tf.Tensor:
+    if chain is None:
+        return taped_gradient(network, shower, condition)
+    return chain.input_gradient(tf.concat([shower, condition], axis=-1))
+
+
+def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(seed, number)
+
+
+def _require_finite(found: np.ndarray, iteration: int, plan: Plan, state: TrainingState) -> None:
+    if np.isfinite(found).all():
+        return
+    last = state.reached
+    kept = f"{plan.snapshot(last)} holds the generator of iteration {last}" if last else "no checkpoint was written yet"
+    shown: dict[str, Any] = dict(zip(TERMS, found.tolist(), strict=True))
+    raise CalogenError(
+        f"the losses must stay finite. Received: {shown} at iteration {iteration}; {kept} "
+        "(a smaller learning rate may help)"
+    )
