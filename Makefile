@@ -5,6 +5,8 @@ PRESET ?= laptop
 SEEDS ?= 1
 EXTRA ?=
 RESULTS ?=
+DATA ?=
+TEST_DATA ?=
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -32,7 +34,8 @@ help: ## Show this text
 		$(firstword $(MAKEFILE_LIST))
 	@printf '\nPapers: %s\n' '$(REPRODUCE)'
 	@printf 'Options: PRESET=smoke|laptop|paper (%s), SEEDS=<number> (%s), EXTRA=gpu (CUDA build),' $(PRESET) $(SEEDS)
-	@printf ' RESULTS=experiments/results (publish the figures; then make tables)\n'
+	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
+	@printf ' (your own showers)\n'
 
 install: $(READY) ## Make the environment (every other target does so by itself); EXTRA=gpu adds CUDA
 
@@ -44,7 +47,7 @@ $(READY): setup.cfg pyproject.toml
 
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
 	$(BIN)/python experiments/$(subst -,_,$*).py --preset $(PRESET) --seeds $(SEEDS) \
-		$(addprefix --results ,$(RESULTS))
+		$(addprefix --results ,$(RESULTS)) $(addprefix --train-data ,$(DATA)) $(addprefix --test-data ,$(TEST_DATA))
 
 export-lwtnn: $(READY) ## Write every trained run as LWTNN JSON, checked (trains the ATLAS VAE first if there is no run)
 	@test -n "$$(find runs -mindepth 3 -maxdepth 3 -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \

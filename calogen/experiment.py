@@ -130,8 +130,8 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
     parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
     parser.add_argument("--test-data", type=Path, metavar="FILE", help="showers to compare with (goes with the other)")
     given = parser.parse_args(arguments)
-    if (given.train_data is None) != (given.test_data is None):
-        parser.error("--train-data and --test-data go together")
+    if given.train_data is None and given.test_data is not None:
+        parser.error("--test-data goes with --train-data")
     seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
     paths = {name: getattr(given, name) for name in ("runs", "results", "train_data", "test_data")}
     return Arguments(preset=given.preset, seeds=seeds, **paths)

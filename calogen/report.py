@@ -16,10 +16,9 @@ from matplotlib.figure import Figure
 
 from calogen.config import Source
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.comparison import Measurement, energy_text
 from calogen.evaluation.metrics import METRICS, Value
 from calogen.files import read_json, write_json, write_text
-from calogen.units import GeV
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics"]
 
@@ -159,13 +158,10 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
 
 def results_table(results: Mapping[str, Any]) -> str:
     """README's Markdown for one results file: claims with verdicts, then headline quantities."""
-    lines = [
-        f"**{results['title']}**: {results['paper']}",
-        "",
-        "| claim of the paper | ours | verdict |",
-        "|---|---|---|",
-    ]
-    lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in results["claims"]]
+    lines = [f"**{results['title']}**: {results['paper']}"]
+    if results["claims"]:
+        lines += ["", "| claim of the paper | ours | verdict |", "|---|---|---|"]
+        lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in results["claims"]]
     shown = [item for item in results["quantities"] if item["headline"]]
     if shown:
         lines += ["", "| quantity | paper | ours | data |", "|---|---|---|---|"]
@@ -242,7 +238,7 @@ def _metrics_tables(rows: Sequence[Measurement]) -> str:
                 f"</small></td>{''.join(_metric_cell(cells[metric]) for metric in cells)}</tr>"
             )
         titles = [METRICS[metric].title for metric in dict.fromkeys(row.metric for row in chosen)]
-        text += f"<h3>{escape(sample)}, {energy / GeV:.4g} GeV</h3>" + _wrap(("observable", *titles), lines)
+        text += f"<h3>{escape(sample)}, {energy_text(energy)}</h3>" + _wrap(("observable", *titles), lines)
     return text if rows else ""
 
 

@@ -35,7 +35,7 @@ from calogen.claims.atlas_vae import (
     judge_claims,
     quantities,
 )
-from calogen.config import sources
+from calogen.config import require, sources
 from calogen.costs import measure_costs, require_times
 from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
 from calogen.errors import DataFormatError, ExportError
@@ -100,6 +100,10 @@ FIGURES = {
 def main(arguments: Arguments) -> None:
     """Train every seed, judge the claims, write report and results, print where they are."""
     start = time.monotonic()
+    require(
+        (arguments.train_data is None) == (arguments.test_data is None),
+        "--train-data and --test-data go together. Received: one of the two",
+    )
     files = {
         "train": arguments.train_data or bundled("photons_train"),
         "test": arguments.test_data or bundled("photons_test"),

@@ -98,6 +98,12 @@ def test_table_of_the_readme():
     assert "memory" not in table
 
 
+def test_a_table_without_claims_begins_with_the_quantities() -> None:
+    table = results_table(replace(RESULTS, claims=()).to_json())
+    assert "claim of the paper" not in table
+    assert table.splitlines()[2] == "| quantity | paper | ours | data |"
+
+
 def test_readme_is_updated_once_and_checked(tmp_path):
     write_report(tmp_path / "results", RESULTS, {})
     (tmp_path / "results" / "metrics.json").unlink()

@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.histograms import Histogram, Profile, joined_edges, reference_edges
+from calogen.evaluation.histograms import Histogram, Profile, joined_edges, logarithmic_edges, reference_edges
 from calogen.evaluation.metrics import METRICS, Floor, Value, floor, standard_deviation
 from calogen.evaluation.observables import Axis, average_cells, average_profile, response
 from calogen.geometry import CellGrid
 from calogen.showers import Showers
+from calogen.units import GeV
+
+ALL_ENERGIES = 0.0
+"""What stands for the incident energy where all of them are taken together."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Observable:
         scale: the axis shows function / scale, e.g. `GeV`.
         figures: the paper's figure by incident energy in MeV, e.g. `{65536.0: "5a"}`; empty: the paper shows none.
         noise_free: those of the figures that have noise and cross-talk in the paper; ours have none.
+        log_axis: whether bins are equidistant in the logarithm; values of 0 are then underflow.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Observable:
     scale: float = 1.0
     figures: Mapping[float, str] = field(default_factory=dict)
     noise_free: frozenset[str] = frozenset()
+    log_axis: bool = False
 
     def values(self, showers: Showers) -> np.ndarray:
         """The observable in the axis' unit, `[n]`; NaN where it is not defined."""
@@ -55,7 +61,7 @@ class Measurement:
     """One metric of a sample beside its Geant4-against-Geant4 floor: a row of the table.
 
     Args:
-        incident_energy: MeV.
+        incident_energy: MeV, or `ALL_ENERGIES`.
         observable, sample, metric: names; `metric` is a key of `METRICS`.
         measured: the metric, generated against reference.
         floor: the same for two independent Geant4 samples of these sizes.
@@ -92,7 +98,7 @@ class ObservableComparison:
 
     Args:
         observable: which.
-        incident_energy: MeV.
+        incident_energy: MeV, or `ALL_ENERGIES`.
         reference: histogram of the reference sample.
         generated: histograms of the generated samples by label, with the same edges.
         measurements: the metrics of each generated sample.
@@ -156,9 +162,37 @@ def compare(
         DataFormatError: the samples do not all have one and the same incident energy.
     """
     energy = _common_energy([reference, *generated.values()])
-    found = {item.name: _compare_observable(reference, generated, item, seed) for item in observables}
+    found = {item.name: _compare_observable(reference, generated, item, seed, energy) for item in observables}
     average = _average_showers({reference_label: reference, **generated}, energy)
     return Comparison(energy, found, average)
+
+
+def compare_together(
+    reference: Showers, generated: Mapping[str, Showers], observables: Sequence[Observable], seed: int = 0
+) -> dict[str, ObservableComparison]:
+    """Compare generated samples with the reference, all incident energies together, as `ALL_ENERGIES`.
+
+    Args:
+        reference: showers of several incident energies.
+        generated: samples with the same shares of the same energies, by label.
+        observables: what to compare.
+        seed: of the bootstrap errors and of the floor's random halves.
+
+    Raises:
+        DataFormatError: a sample has other energies, or other shares of them.
+    """
+    for label, showers in generated.items():
+        (energies, counts), (others, numbers) = (
+            np.unique(sample.incident_energies, return_counts=True) for sample in (reference, showers)
+        )
+        if not np.array_equal(energies, others) or (counts * len(showers) != numbers * len(reference)).any():
+            raise DataFormatError(
+                f"{label} must have the reference's shares of its {len(energies)} incident energies to be compared "
+                f"with all of them together. Received: {len(others)} energies, {numbers.tolist()} of {counts.tolist()}"
+            )
+    return {
+        item.name: _compare_observable(reference, generated, item, seed, energy=ALL_ENERGIES) for item in observables
+    }
 
 
 @dataclass(frozen=True)
@@ -197,6 +231,17 @@ def response_curve(samples: Iterable[Showers]) -> ResponseCurve:
     return ResponseCurve(np.array(list(points)), mean, spread, resolution)
 
 
+def energy_text(incident_energy: float) -> str:
+    """What titles call an incident energy, MeV.
+
+    >>> energy_text(65536.0), energy_text(256.0), energy_text(ALL_ENERGIES)
+    ('65.5 GeV', '256 MeV', 'all energies')
+    """
+    if incident_energy == ALL_ENERGIES:
+        return "all energies"
+    return f"{incident_energy / GeV:.3g} GeV" if incident_energy >= GeV else f"{incident_energy:.3g} MeV"
+
+
 def _common_energy(samples: Sequence[Showers]) -> float:
     energies = np.unique(np.concatenate([np.unique(showers.incident_energies) for showers in samples]))
     if len(energies) != 1:
@@ -208,12 +253,12 @@ def _common_energy(samples: Sequence[Showers]) -> float:
 
 
 def _compare_observable(
-    reference: Showers, generated: Mapping[str, Showers], observable: Observable, seed: int
+    reference: Showers, generated: Mapping[str, Showers], observable: Observable, seed: int, energy: float
 ) -> ObservableComparison:
     """Histograms in the reference's bins; chi2/NDF and separation power join sparse bins."""
     expected = observable.values(reference)
-    histogram = Histogram.fill(expected, reference_edges(expected))
-    energy = float(reference.incident_energies[0])
+    edges = logarithmic_edges(expected) if observable.log_axis else reference_edges(expected)
+    histogram = Histogram.fill(expected, edges)
     histograms: dict[str, Histogram] = {}
     rows: list[Measurement] = []
     floors = cache(lambda name, size: floor(METRICS[name], expected, size, joined_edges(histogram, size), seed))

@@ -108,6 +108,20 @@ def reference_edges(reference: np.ndarray) -> np.ndarray:
     return edges[edges >= 0] if values.min() >= 0 else edges
 
 
+def logarithmic_edges(reference: np.ndarray) -> np.ndarray:
+    """Bin edges as `reference_edges`, equidistant in the logarithm of what is above 0.
+
+    >>> logarithmic_edges(np.array([0.0, 1.0, 10.0, 100.0]))[[2, -3]].round(2).tolist()
+    [1.05, 95.5]
+    """
+    values = np.asarray(reference, np.float64)
+    positive = values[np.isfinite(values) & (values > 0)]
+    if len(positive) == 0:
+        return np.geomspace(0.1, 10.0, _MIN_BINS + 1)
+    unit = positive.min() / 10  # the logarithms are above 0, where no edge is left out
+    return unit * 10.0 ** reference_edges(np.log10(positive / unit))
+
+
 def joined_edges(reference: Histogram, num_generated: int, min_expected: float = 5.0) -> np.ndarray:
     """Edges of coarser bins, for chi2 etc.: each can expect `min_expected` of both samples.
 

@@ -188,3 +188,27 @@ ATLAS_VAE_CLAIMS: Mapping[str, PublishedClaim] = MappingProxyType(
     }
 )
 """Claims of arXiv:2210.06204 about the VAE; the sources name its sections and figures."""
+
+CALOSHOWERGAN_OBSERVABLES: tuple[Observable, ...] = (
+    Observable("total_energy", observables.total_energy, "Total energy", "GeV", GeV),
+    *(
+        Observable(
+            f"layer_{layer_id}_energy",
+            partial(observables.layer_energy, layer_id=layer_id),
+            f"Energy in layer {layer_id}",
+            "GeV",
+            GeV,
+            log_axis=True,
+        )
+        for layer_id in (0, 1, 2, 3, 12)
+    ),
+)
+"""The observables of Figs. 5 and 9 of arXiv:2309.06515 for photons."""
+
+CALOSHOWERGAN_CHI2: Mapping[str, PublishedNumber] = MappingProxyType(
+    {
+        "photon": PublishedNumber(1131 / 420, "", "Table 4, photon single GAN: 1131 / 420"),
+        "photon-kinetic": PublishedNumber(1553 / 420, "", "Table 3, single GAN: 1553 / 420"),
+    }
+)
+"""chi2/NDF of the total energy over all momenta, by configuration."""

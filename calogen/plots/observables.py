@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calogen.evaluation.comparison import ObservableComparison, ResponseCurve
+from calogen.evaluation.comparison import ObservableComparison, ResponseCurve, energy_text
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.metrics import Value
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
@@ -70,7 +70,7 @@ def draw_observables(comparisons: Sequence[ObservableComparison], note: str = ""
         figure, panels = build_figure(len(comparisons), (3, 1), note)
         for (ax, ratio_ax), item in zip(panels, comparisons, strict=True):
             artists = draw_comparison(ax, ratio_ax, item.reference, item.generated)
-            ratio_ax.set_xlabel(item.observable.axis_label)
+            ratio_ax.set(xlabel=item.observable.axis_label, xscale="log" if item.observable.log_axis else "linear")
             ax.set_title(_title(item))
             ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
             ax.legend([drawn[0] for drawn in artists.values()], list(artists), ncols=2, loc="upper left")
@@ -108,7 +108,7 @@ def draw_response(reference: ResponseCurve, generated: Mapping[str, ResponseCurv
 
 
 def _title(item: ObservableComparison) -> str:
-    energy = f"{item.incident_energy / GeV:.3g} GeV"
+    energy = energy_text(item.incident_energy)
     number = item.observable.figures.get(item.incident_energy)
     if not number:
         return energy

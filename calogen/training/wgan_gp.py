@@ -146,7 +146,12 @@ class WganGp(keras.Model):
         def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return step + 1, sums + tf.stack(self.critic_step(batch(step), _fold(seed, step)))
 
-        _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, tf.zeros(2)))
+        sums = tf.zeros(2)
+        if tf.distribute.has_strategy():  # replicas cannot add their gradients inside a loop of the graph
+            for step in range(self.critic_steps):
+                _, sums = body(tf.constant(step), sums)
+        else:
+            _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
         condition = batch(tf.constant(self.critic_steps - 1))["condition"]
         losses = *tf.unstack(sums / self.critic_steps), self.generator_step(condition, _fold(seed, self.critic_steps))
         return dict(zip(TERMS, losses, strict=True))

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Measurement, Observable, compare, response_curve
+from calogen.evaluation.comparison import (
+    ALL_ENERGIES,
+    Measurement,
+    Observable,
+    compare,
+    compare_together,
+    response_curve,
+)
 from calogen.evaluation.metrics import METRICS, Floor, Value
 from calogen.evaluation.observables import response, shower_depth
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES
@@ -107,3 +114,24 @@ def test_claims_name_their_place():
         assert claim.claim, name
         assert claim.words, name
         assert claim.source, name
+
+
+def test_all_energies_together():
+    reference, generated = (concatenate([toy(30, seed), toy(50, seed + 1, 4000.0)]) for seed in (0, 2))
+    together = compare_together(reference, {"good": generated}, [replace(PAIR[0], log_axis=True), PAIR[1]])
+    item = together["response"]
+    assert item.incident_energy == ALL_ENERGIES
+    assert item.reference.entries == item.generated["good"].entries == 80
+    steps = np.diff(np.log(item.reference.edges))
+    np.testing.assert_allclose(steps, steps[0])
+    assert np.ptp(np.diff(together["shower_depth"].reference.edges)) < 1e-9
+    json.dumps([row.to_json() for row in item.measurements], allow_nan=False)
+    twice = concatenate([generated, generated])
+    assert compare_together(reference, {"twice": twice}, PAIR[:1])["response"].measurements[0].num_generated == 160
+
+
+def test_other_shares_of_the_energies_are_refused():
+    reference = concatenate([toy(30), toy(50, 1, 4000.0)])
+    for other in (toy(80), concatenate([toy(40), toy(40, 1, 4000.0)])):
+        with pytest.raises(DataFormatError, match="shares of its 2 incident energies"):
+            compare_together(reference, {"other": other}, PAIR)

@@ -132,6 +132,16 @@ def test_a_fault_of_the_data_is_one_line_and_exit_code_2_before_the_training(
     assert not (tmp_path / "runs").exists()
 
 
+def test_one_file_is_not_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["atlas_vae.py", "--smoke", "--train-data", str(tmp_path / "a.h5")])
+    script = load(EXPERIMENTS / "atlas_vae.py")
+    with pytest.raises(SystemExit, match="2"):
+        script.execute(script.main, "")
+    assert "--train-data and --test-data go together" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def scan() -> ModuleType:
     return load(EXPERIMENTS / "scans" / "atlas_vae.py")
