@@ -17,7 +17,8 @@ export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 WORKERS ?= 2
-BUNDLED := --detector atlas-barrel --particle photon --mantissa-bits 12 --workers $(WORKERS)
+BUNDLED := --detector atlas-barrel --mantissa-bits 12 --workers $(WORKERS)
+PIONS := --particle pion --physics ftfp-bert-datafree
 
 COMMA := ,
 BIN := $(VENV)/bin
@@ -73,11 +74,15 @@ format: $(READY) ## Put the code into the house style
 tables: $(READY) ## Write the results tables of README.md from experiments/results
 	$(BIN)/calogen report --readme README.md
 
-simulate: $(READY) ## Simulate the bundled showers again with Geant4 (two CPU hours; resumes where it stopped)
-	$(BIN)/calogen simulate $(BUNDLED) --seed 1 --output calogen/data/photons_train.h5 \
+simulate: $(READY) ## Simulate the bundled showers again with Geant4 (three CPU hours; resumes where it stopped)
+	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 1 --output calogen/data/photons_train.h5 \
 		--energies 256:32768:x2,65536,131072,262144 --showers 1000,600,300,150
-	$(BIN)/calogen simulate $(BUNDLED) --seed 2 --output calogen/data/photons_test.h5 \
+	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 2 --output calogen/data/photons_test.h5 \
 		--energies 256:32768:x2,24576,65536,131072,262144,524288,1048576 --showers 250,250,250,200,150,60,30
+	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) --seed 1 --output calogen/data/pions_train.h5 \
+		--energies 256:32768:x2,65536 --showers 1000,500
+	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) --seed 2 --output calogen/data/pions_test.h5 \
+		--energies 256:65536:x2 --showers 250
 
 benchmark: $(READY) ## Measure speed side by side (an otherwise idle machine, minutes)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

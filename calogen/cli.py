@@ -90,13 +90,16 @@ def download(
 
 @app.command()
 def generate(
-    run: Annotated[Path, typer.Argument(help="Directory of a trained run.")],
+    run: Annotated[
+        list[Path],
+        typer.Argument(help="Directory of a trained run; several, by rising momentum, share the momenta between them."),
+    ],
     output: Output,
     energies: Energies,
     showers: Annotated[int, typer.Option(min=1, help="Showers of each energy.")] = 1000,
     seed: Seed = 1,
 ) -> None:
-    """Generate showers with a trained run."""
+    """Generate showers with a trained run, or with several that were trained for ranges of momenta."""
     import numpy as np
 
     from calogen.generation import generate as generate_showers

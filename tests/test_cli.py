@@ -175,14 +175,15 @@ def test_download_prints_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_generate_repeats_the_energies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fake(run: Path, incident_energies: np.ndarray, seed: int) -> Showers:
-        assert (run, seed) == (tmp_path / "run", 7)
+    def fake(run: list[Path], incident_energies: np.ndarray, seed: int) -> Showers:
+        assert (run, seed) == ([tmp_path / "low", tmp_path / "high"], 7)
         return Showers(ATLAS_VAE_WINDOW, incident_energies, np.ones((len(incident_energies), 276), np.float32))
 
     monkeypatch.setattr("calogen.generation.generate", fake)
     output = tmp_path / "generated.h5"
     options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
-    assert run("generate", str(tmp_path / "run"), *options.split()).strip() == str(output)
+    runs = str(tmp_path / "low"), str(tmp_path / "high")
+    assert run("generate", *runs, *options.split()).strip() == str(output)
     assert Showers.read(output, ATLAS_VAE_WINDOW).incident_energies.tolist() == [1024, 1024, 4096, 4096]
 
 
