@@ -50,8 +50,8 @@ class AtlasVaeConfig:
     output_bias: str = assumed("mean", "not stated; with 'zero' the encoder dies in the first epoch")
     kl_weight: float = assumed(1e-4, "only '(0, 1]' is stated; from 1e-2 on the posterior collapses (the scan)")
     optimizer: str = paper("adam", "Variational Autoencoders")
-    learning_rate: float = assumed(1e-3, "not stated; Adam's usual value")
-    batch_size: int = assumed(400, "not stated ('mini-batch'); best of experiments/scans/atlas_vae.md")
+    learning_rate: float = assumed(3e-4, "not stated; best of experiments/scans/atlas_vae_final.md")
+    batch_size: int = assumed(100, "not stated ('mini-batch'); best of experiments/scans/atlas_vae_final.md")
     epochs: int = paper(1000, "Variational Autoencoders")
     keep: str = paper("best", "Challenges: the epoch with the smallest objective is the best")
     validation_fraction: float = assumed(0.1, "not stated")
@@ -160,8 +160,11 @@ def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], feat
 
 CONFIGS: dict[str, tuple[AtlasVaeConfig, CellGrid]] = {
     "paper": (AtlasVaeConfig(), ATLAS_VAE_WINDOW),
-    # absolute features are a thousand times smaller: floor and KL weight of their own, chosen by the same scan
-    "absolute": (AtlasVaeConfig(inputs="absolute", spread_floor=1e-6, kl_weight=1e-5), ATLAS_VAE_WINDOW),
+    # absolute features are a thousand times smaller: settings of their own, the best of experiments/scans/atlas_vae.md
+    "absolute": (
+        AtlasVaeConfig(inputs="absolute", spread_floor=1e-6, kl_weight=1e-5, batch_size=400, learning_rate=1e-3),
+        ATLAS_VAE_WINDOW,
+    ),
 }
 
 

@@ -74,7 +74,6 @@ FINALISTS: dict[str, dict[str, Any]] = {
         "learning_rate 3e-4": {"learning_rate": 3e-4},
         "batch 100": {"batch_size": 100},
         "batch 100, learning_rate 3e-4": {"batch_size": 100, "learning_rate": 3e-4},
-        "batch 100, learning_rate 3e-4, KL 3e-4": {"batch_size": 100, "learning_rate": 3e-4, "kl_weight": 3e-4},
         "floor 1e-4": {"spread_floor": 1e-4},
         "floor 1e-2": {"spread_floor": 1e-2},
     }.items()

@@ -150,7 +150,7 @@ def scan() -> ModuleType:
 def test_every_variant_is_a_configuration_of_its_own(scan: ModuleType) -> None:
     configs = [replace(AtlasVaeConfig(), **{**scan.START, **changes}) for changes in scan.VARIANTS.values()]
     assert len(set(configs)) == len(scan.VARIANTS)
-    assert {CONFIGS[name][0] for name in ("paper", "absolute")} <= set(configs)  # what was chosen was scanned
+    assert CONFIGS["absolute"][0] in configs  # what was chosen was scanned
 
 
 @pytest.mark.parametrize("inputs", ["fractions", "absolute"])
