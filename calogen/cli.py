@@ -265,14 +265,18 @@ def _models() -> Iterator[tuple[str, ModuleType]]:
 
 
 def _counts(name: str, module: ModuleType) -> list[dict[str, Any]]:
-    """Parameter counts of every network of every variant of a model."""
+    """Parameter counts of every network of every variant of a model.
+
+    As in the papers, the vectors by which spectral normalisation follows a singular value are no parameters.
+    """
+    vectors = ("singular_vector", "vector_u")  # ours, and those of Keras' layer
     return [
         {
             "model": name,
             "config": variant,
             "network": label,
             "trainable": sum(math.prod(variable.shape) for variable in network.trainable_variables),
-            "total": network.count_params(),
+            "total": sum(math.prod(item.shape) for item in network.variables if item.name not in vectors),
         }
         for variant, (config, geometry) in module.CONFIGS.items()
         for label, network in module.build(config, geometry).items()

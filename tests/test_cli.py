@@ -46,8 +46,12 @@ class Config:
 
 @pytest.fixture
 def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model with one network of 6 trainable and 8 parameters in all."""
-    network = SimpleNamespace(trainable_variables=[np.zeros((2, 2)), np.zeros(2)], count_params=lambda: 8)
+    """A model with one network of 6 trainable and 8 parameters in all, and a singular vector that is none."""
+    kernel, bias, mean, vector = (
+        SimpleNamespace(name=name, shape=shape)
+        for name, shape in (("kernel", (2, 2)), ("bias", (2,)), ("moving_mean", (2,)), ("singular_vector", (5,)))
+    )
+    network = SimpleNamespace(trainable_variables=[kernel, bias], variables=[kernel, bias, mean, vector])
     toy = SimpleNamespace(
         PAPER=Paper(title="T", authors="A"),
         CONFIGS={"paper": (Config(), None), "small": (Config(latent_dim=2), None)},
