@@ -1,4 +1,4 @@
-"""Speed of WGAN-GP training: one iteration of CaloShowerGAN's photon GAN, several ways in one run, as ratios.
+"""Speed of WGAN-GP training: one iteration of CaloShowerGAN, several ways, as ratios.
 
     pip install 'calogen[bench]' && python benchmarks/wgan_training.py          # PyTorch and JAX beside ours
     python benchmarks/wgan_training.py --only ours --batch-size 256
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def start(name: str, batch_size: int) -> "subprocess.Popen[str] | None":
-    """A process that waits to do iterations; None, with a line that says why, where a library is missing."""
+    """A process that waits to do iterations; None, and a line, if a library is missing."""
     settings = config_to_json(CONFIG) | {
         "batch_size": batch_size,
         "num_showers": 20_000,

@@ -99,7 +99,7 @@ def generate(
     showers: Annotated[int, typer.Option(min=1, help="Showers of each energy.")] = 1000,
     seed: Seed = 1,
 ) -> None:
-    """Generate showers with a trained run, or with several that were trained for ranges of momenta."""
+    """Generate showers with a trained run, or with several that share the momenta."""
     import numpy as np
 
     from calogen.generation import generate as generate_showers

@@ -131,9 +131,9 @@ def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
     inside = (showers.incident_energies >= low) & (showers.incident_energies <= high)
     filled = showers.energies.any(axis=1)
     if not (inside & filled).any():
-        present = ", ".join(f"{energy:g}" for energy in np.unique(showers.incident_energies)[:30])
+        present = ", ".join(f"{energy:.10g}" for energy in np.unique(showers.incident_energies)[:30])
         raise DataFormatError(
-            f"training needs showers with energy at {low:g}..{high:g} MeV. Received: showers at {present} MeV"
+            f"training needs showers with energy at {low:.10g}..{high:.10g} MeV. Received: showers at {present} MeV"
         )
     return showers[inside & filled], int((inside & ~filled).sum())
 

@@ -126,10 +126,11 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
         low, high = item.momentum_range or (0.0, np.inf)
         chosen[(incident_energies >= low) & (incident_energies <= high)] = position
     if (chosen < 0).any():
-        ranges = ", ".join(f"{low:g}..{high:g}" for low, high in (item.momentum_range or (0, np.inf) for item in runs))
+        limits = (item.momentum_range or (0, np.inf) for item in runs)
+        ranges = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in limits)
         raise DataFormatError(
             f"incident energies must be within {ranges} MeV, what the networks are made for. "
-            f"Received: {incident_energies[chosen < 0][0]:g} MeV"
+            f"Received: {incident_energies[chosen < 0][0]:.10g} MeV"
         )
     return chosen
 

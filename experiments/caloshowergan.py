@@ -1,8 +1,8 @@
-"""CaloShowerGAN (arXiv:2309.06515): its photon GAN with layer-energy normalisation, trained and compared with Geant4.
+"""CaloShowerGAN's photon GAN (arXiv:2309.06515), trained and compared with Geant4.
 
-Expected from the paper at 1,000,000 iterations on the CaloChallenge's photons: chi2/NDF of the total energy 2.7
-(Table 4, single GAN; 6 hours on a GPU). On the bundled showers, preset laptop (8,000 iterations, batch 256): see
-experiments/results/caloshowergan.json; about 25 minutes on two cores.
+It has the layer-energy normalisation. Expected from the paper at 1,000,000 iterations on the CaloChallenge's photons:
+chi2/NDF of the total energy 2.7 (Table 4, single GAN; 6 hours on a GPU). On the bundled showers, preset laptop (8,000
+iterations, batch 256): see experiments/results/caloshowergan.json; about 30 minutes on two cores.
 
     python experiments/caloshowergan.py --preset laptop
     python experiments/caloshowergan.py --preset paper --train-data dataset_1_photons_1.hdf5 \\
@@ -135,7 +135,7 @@ def measure(run: TrainedRun, reference: Showers, seed: int) -> Evidence:
 
 
 def quantities(evidence: list[Evidence], data: str) -> tuple[Quantity, ...]:
-    """The paper's chi2/NDF beside ours, at our statistics and at the paper's, and distances of the layer energies."""
+    """The paper's chi2/NDF beside ours, and distances of the layer energies."""
     sums = [total(item.chi2.values()) for item in evidence]
     rows = {
         "chi2/NDF of the total energy, all momenta": ([item.per_ndf for item in sums], None),

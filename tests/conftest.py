@@ -7,8 +7,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-from calogen.geometry import CellGrid, CellLayer
+from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
 from calogen.showers import Geometry, Showers
+
+TINY_VOXELS = VoxelGeometry("tiny", (VoxelLayer(0, (0.0, 5.0, 10.0), 1), VoxelLayer(1, (0.0, 3.0, 9.0), 4)))
+"""Two layers of 2 and 8 voxels."""
 
 
 def make_showers(geometry: Geometry, num_showers: int, seed: int = 0) -> Showers:

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY_VOXELS
 
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import (
@@ -12,10 +14,12 @@ from calogen.generation import (
     geometry_from_json,
     geometry_to_json,
     load_run,
+    route,
     save_run,
     seconds_per_call,
 )
 from calogen.geometry import PHOTONS_DATASET1, CellGrid
+from calogen.models import fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.showers import Showers
 
@@ -101,3 +105,74 @@ def test_geometries_survive_json(tiny_grid: CellGrid) -> None:
     for value in ({}, {"kind": "Sphere", "name": "x", "layers": []}, {"kind": "CellGrid", "name": "x", "layers": [{}]}):
         with pytest.raises(DataFormatError):
             geometry_from_json(value)
+
+
+RANGES = ((256.0, 4096.0), (4096.0, 262_144.0), (262_144.0, 4_194_304.0))
+
+
+def make_gan(low: float, high: float, response: float) -> TrainedRun:
+    """A GAN whose voxels have all the same share of the incident energy."""
+    config = fastcalogan.FastCaloGanConfig(
+        lowest_momentum=low, highest_momentum=high, latent_dim=2, generator_units=(4,), critic_units=(4,)
+    )
+    networks = fastcalogan.build(config, TINY_VOXELS)
+    for variable in networks["generator"].trainable_variables[2:]:
+        variable.assign(np.full(variable.shape, response if variable.name == "bias" else 0.0))
+    transform = fastcalogan.build_transform(config, TINY_VOXELS)
+    return TrainedRun("fastcalogan", config, TINY_VOXELS, networks, transform, [])
+
+
+@pytest.fixture
+def gans() -> list[TrainedRun]:
+    """Three GANs that share the momenta; every voxel holds 1, 2 or 3 times the energy."""
+    return [make_gan(low, high, position + 1.0) for position, (low, high) in enumerate(RANGES)]
+
+
+def test_a_shared_momentum_belongs_to_the_lower_gan(gans: list[TrainedRun]) -> None:
+    momenta = np.array([256.0, 4095.9, 4096.0, 4096.1, 262_144.0, 262_145.0, 4_194_304.0])
+    np.testing.assert_array_equal(route(gans, momenta), [0, 0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(route(gans[::-1], momenta), [2, 2, 1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(route(gans[1:2], momenta[2:5]), [0, 0, 0])
+
+
+@pytest.mark.parametrize("momentum", [255.9, 4_194_305.0])
+def test_momenta_that_no_gan_is_made_for_are_refused(gans: list[TrainedRun], momentum: float) -> None:
+    ranges = "256..4096, 4096..262144, 262144..4194304 MeV"
+    with pytest.raises(DataFormatError, match=f"within {ranges}.* Received: {momentum:.10g} MeV"):
+        generate(gans, np.array([1000.0, momentum]))
+    with pytest.raises(DataFormatError, match="within 256..4096, 262144"):
+        route([gans[0], gans[2]], np.array([5000.0]))
+
+
+def test_every_row_comes_from_its_gan(gans: list[TrainedRun], tmp_path: Path) -> None:
+    momenta = np.random.default_rng(1).permutation(np.repeat(2.0 ** np.arange(8, 23), 3))
+    expected = np.where(momenta <= 4096, 1.0, np.where(momenta <= 262_144, 2.0, 3.0))
+    showers = generate(gans, momenta, batch_size=4)
+    np.testing.assert_allclose(showers.energies, np.tile((expected * momenta)[:, None], (1, 10)), rtol=1e-6)
+    np.testing.assert_array_equal(showers.incident_energies, momenta)
+    assert showers.geometry == TINY_VOXELS
+    paths = [tmp_path / str(position) for position in range(3)]
+    for path, run in zip(paths, gans, strict=True):
+        save_run(path, run)
+    np.testing.assert_array_equal(generate(paths, momenta).energies, showers.energies)
+
+
+def test_gans_of_one_network_have_noise_of_their_own(gans: list[TrainedRun]) -> None:
+    networks = fastcalogan.build(gans[0].config, TINY_VOXELS)
+    same = [replace(item, networks=networks) for item in gans]
+    momenta = np.repeat([1000.0, 10_000.0, 1e6], 5)
+    together = generate(same, momenta, seed=3)
+    for position, item in enumerate(same):
+        rows = slice(5 * position, 5 * position + 5)
+        alone = generate(item, momenta[rows], seed=3 + position)
+        np.testing.assert_allclose(together.energies[rows], alone.energies, rtol=1e-5)
+    fractions = together.energies / momenta[:, None]
+    assert not np.allclose(fractions[:5], fractions[5:10], rtol=1e-2)
+
+
+def test_runs_must_be_of_one_geometry(gans: list[TrainedRun], run: TrainedRun) -> None:
+    with pytest.raises(DataFormatError, match="one geometry. Received: \\['tiny', 'other'\\]"):
+        route([gans[0], replace(gans[1], geometry=replace(TINY_VOXELS, name="other"))], np.array([1000.0]))
+    assert run.momentum_range is None
+    np.testing.assert_array_equal(route([run], np.array([1e-3, 1e9])), [0, 0])
+    assert gans[1].momentum_range == RANGES[1]

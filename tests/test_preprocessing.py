@@ -5,13 +5,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference.preprocessing import layer_fractions
+from reference import preprocessing as slow
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.preprocessing import AbsoluteEnergies, Chain, LayerFractions, LinearEnergy, LogEnergy
+from calogen.preprocessing import (
+    AbsoluteEnergies,
+    Chain,
+    Constant,
+    KineticFractions,
+    LayerFractions,
+    LinearEnergy,
+    LogEnergy,
+)
 from calogen.showers import Showers
+from calogen.units import MASSES
 
 SIZES = (2, 3, 1)
+PION = MASSES["pion"]
+MASS = st.sampled_from([0.0, PION])
 # zeros often, so that whole layers and whole showers are empty
 CELLS = hnp.arrays(np.float64, (4, 6), elements=st.just(0.0) | st.floats(1e-3, 1e6))
 INCIDENT = hnp.arrays(np.float64, 4, elements=st.floats(1.0, 1e6))
@@ -25,10 +36,44 @@ def test_fractions_come_back_exactly(cells: np.ndarray, incident: np.ndarray, sc
     assert (restored[cells == 0] == 0).all()
 
 
-@given(CELLS, INCIDENT, st.floats(0.1, 2.0))
-def test_fractions_equal_their_slow_twin(cells: np.ndarray, incident: np.ndarray, scale: float) -> None:
-    fast = LayerFractions(SIZES, scale).forward(cells, incident)
-    np.testing.assert_allclose(fast, layer_fractions(cells, incident, SIZES, scale), rtol=1e-12)
+@given(CELLS, INCIDENT, MASS, st.booleans())
+def test_fractions_with_an_energy_of_empty_cells_come_back(
+    cells: np.ndarray, incident: np.ndarray, mass: float, renormalise: bool
+) -> None:
+    step = LayerFractions(SIZES, 1.0, renormalise, mass=mass, empty_energy=1e-4)
+    features = step.forward(cells, incident)
+    assert (features > 0).all(), "no softmax has to reach zero"
+    restored = step.inverse(features, incident)
+    np.testing.assert_allclose(restored, np.where(cells > 0, cells, 1e-4), rtol=1e-12)
+
+
+@given(CELLS, INCIDENT, st.floats(0.1, 2.0), MASS, st.sampled_from([0.0, 1e-4, 2.0]))
+def test_fractions_equal_their_slow_twin(
+    cells: np.ndarray, incident: np.ndarray, scale: float, mass: float, empty_energy: float
+) -> None:
+    fast = LayerFractions(SIZES, scale, mass=mass, empty_energy=empty_energy).forward(cells, incident)
+    np.testing.assert_allclose(
+        fast, slow.layer_fractions(cells, incident, SIZES, scale, mass, empty_energy), rtol=1e-12
+    )
+
+
+@given(CELLS, INCIDENT, MASS)
+def test_kinetic_fractions_equal_their_slow_twin_and_come_back(
+    cells: np.ndarray, incident: np.ndarray, mass: float
+) -> None:
+    step = KineticFractions(mass)
+    features = step.forward(cells, incident)
+    np.testing.assert_allclose(features, slow.kinetic_fractions(cells, incident, mass), rtol=1e-12)
+    restored = step.inverse(features, incident)
+    np.testing.assert_allclose(restored, cells, rtol=1e-12)
+    assert (restored[cells == 0] == 0).all()
+
+
+def test_negative_kinetic_fractions_become_zero_in_the_precision_of_the_network() -> None:
+    features = np.array([[-0.278, 0.5, -0.0]], np.float32)
+    energies = KineticFractions().inverse(features, np.array([1000.0]))
+    np.testing.assert_array_equal(energies, [[0.0, 500.0, 0.0]])
+    assert energies.dtype == np.float32
 
 
 @given(hnp.arrays(np.float32, (3, 10), elements=st.floats(0, 1, width=32)))
@@ -69,6 +114,38 @@ def test_encodings_span_the_training_energies() -> None:
     np.testing.assert_allclose(one.forward(energies[:1], {}), [[0.0]])
 
 
+@pytest.mark.parametrize("mass", [0.0, PION])
+def test_given_limits_stay_and_are_labelled_0_and_1(mass: float) -> None:
+    low, high = 2.0**8, 2.0**22
+    seen = np.array([2.0**10, 2.0**15])
+    encoding = LogEnergy(low, high, mass).fit(seen, {})
+    assert encoding == LogEnergy(low, high, mass)
+    np.testing.assert_allclose(encoding.forward(np.array([low, high]), {}), [[0.0], [1.0]], atol=1e-15)
+    expected = [[slow.log_energy(momentum, low, high, mass)] for momentum in seen.tolist()]
+    np.testing.assert_allclose(encoding.forward(seen, {}), expected, rtol=1e-12)
+
+
+def test_a_mass_alone_leaves_the_limits_to_the_showers() -> None:
+    momenta = np.array([256.0, 512.0, 4096.0])
+    encoding = LogEnergy(mass=PION).fit(momenta, {})
+    assert encoding == LogEnergy(256.0, 4096.0, PION)
+    expected = slow.log_energy(512.0, 256.0, 4096.0, PION)
+    assert 0 < expected < np.log(2) / np.log(16) + 0.1
+    np.testing.assert_allclose(encoding.forward(momenta, {})[:, 0], [0.0, expected, 1.0], atol=1e-12)
+
+
+def test_a_given_highest_energy_stays() -> None:
+    encoding = LinearEnergy(2.0**22).fit(np.array([256.0]), {})
+    np.testing.assert_array_equal(encoding.forward(np.array([256.0, 2.0**22]), {}), [[2.0**-14], [1.0]])
+
+
+def test_a_constant_is_one_column_without_fitting() -> None:
+    np.testing.assert_array_equal(Constant(0.25).forward(np.ones(3), {}), np.full((3, 1), 0.25))
+    chain = Chain((KineticFractions(),), (LinearEnergy(4.0), Constant()))
+    assert chain.condition_dim == 2
+    np.testing.assert_array_equal(chain.condition(np.array([1.0, 4.0])), [[0.25, 0.0], [1.0, 0.0]])
+
+
 def test_an_encoding_must_be_fitted() -> None:
     for encoding in (LogEnergy(), LinearEnergy()):
         with pytest.raises(ConfigError, match="must be fitted"):
@@ -79,6 +156,15 @@ def test_an_encoding_must_be_fitted() -> None:
 def test_nonsense_is_refused(sizes: tuple[int, ...], scale: float) -> None:
     with pytest.raises(ConfigError, match="layer sizes of at least 1"):
         LayerFractions(sizes, scale)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_masses_and_empty_energies_below_zero_are_refused(value: float) -> None:
+    for options in ({"mass": value}, {"empty_energy": value}):
+        with pytest.raises(ConfigError, match="mass and empty_energy of 0 MeV or more"):
+            LayerFractions(SIZES, **options)
+    with pytest.raises(ConfigError, match="KineticFractions needs a mass of 0 MeV or more"):
+        KineticFractions(value)
 
 
 def test_wrong_widths_are_refused() -> None:
@@ -98,6 +184,12 @@ def test_a_chain_survives_json_and_gives_the_showers_back(tiny_showers: Showers)
     restored = again.inverse(features, tiny_showers.incident_energies, tiny_showers.geometry)
     np.testing.assert_allclose(restored.energies, tiny_showers.energies, rtol=1e-5)
     assert again.condition(tiny_showers.incident_energies).shape == (len(tiny_showers), again.condition_dim)
+
+
+def test_every_step_and_encoding_survives_json() -> None:
+    steps = (LayerFractions(SIZES, mass=PION, empty_energy=1e-4), KineticFractions(PION), AbsoluteEnergies(3.0))
+    chain = Chain(steps, (LogEnergy(256.0, 4096.0, PION), LinearEnergy(2.0), Constant(0.5)))
+    assert Chain.from_json(json.loads(json.dumps(chain.to_json()))) == chain
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What every way of `benchmarks/wgan_training.py` does: one iteration whenever a line comes in."""
+"""What every way of `wgan_training.py` does: one iteration whenever a line comes in."""
 
 import json
 import sys

@@ -43,7 +43,7 @@ def ours_spectral(showers: np.ndarray, conditions: np.ndarray, batch_size: int) 
 
 
 def ours_bfloat16(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
-    """The same as `ours` with the critic's products in bfloat16, as `fitting.fit_wgan` has it."""
+    """The same as `ours` with the critic's products in bfloat16, as in `fit_wgan`."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     critic = build(CONFIG, GEOMETRY)["critic"]
     keras.config.set_dtype_policy("float32")
@@ -59,7 +59,7 @@ def compiled(networks: dict[str, keras.Model], showers: np.ndarray, conditions: 
 
 
 def plain(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
-    """What one would write first: one tf.function per step, a tf.data pipeline, double back-propagation."""
+    """What one would write first: a tf.function per step, tf.data, double back-propagation."""
     networks, latent = build(CONFIG, GEOMETRY), build_latent(CONFIG)
     generator, critic = networks["generator"], networks["critic"]
     optimizers = [keras.optimizers.Adam(CONFIG.learning_rate, CONFIG.beta_1, CONFIG.beta_2) for _ in range(2)]

@@ -23,7 +23,7 @@ class Chi2:
         return self.value / self.ndf if self.ndf else float("nan")
 
     def at_statistics(self, num_showers: float, other: float = 10_000) -> float:
-        """What chi2/NDF would be with `other` showers per sample: its excess over 1 grows with their number.
+        """chi2/NDF as `other` showers per sample would give it: the excess over 1 is scaled.
 
         >>> Chi2(56.0, 28).at_statistics(250)
         41.0
@@ -54,9 +54,10 @@ def energy_edges(reference: np.ndarray) -> np.ndarray:
 
 
 def energy_chi2(reference: np.ndarray, generated: np.ndarray, edges: np.ndarray | None = None) -> Chi2:
-    """Two-sample chi2 of one momentum's total energies; what lies outside the edges counts in the outermost bins.
+    """Two-sample chi2 of one momentum's total energies.
 
-    chi2 = sum (n g_i - m r_i)^2 / (n^2 g_i + m^2 r_i) for counts r (sum n) and g (sum m), NDF = filled bins - 1.
+    chi2 = sum (n g_i - m r_i)^2 / (n^2 g_i + m^2 r_i) for counts r (sum n) and g (sum m), NDF = filled bins - 1. What
+    lies outside the edges counts in the outermost bins.
 
     Args:
         reference, generated: total energies, MeV; the published values have as many of one as of the other.

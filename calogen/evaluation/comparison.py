@@ -170,7 +170,9 @@ def compare(
 def compare_together(
     reference: Showers, generated: Mapping[str, Showers], observables: Sequence[Observable], seed: int = 0
 ) -> dict[str, ObservableComparison]:
-    """Compare generated samples with the reference, all incident energies together, as `ALL_ENERGIES`.
+    """Compare generated samples with the reference, all incident energies together.
+
+    Their energy is `ALL_ENERGIES`.
 
     Args:
         reference: showers of several incident energies.

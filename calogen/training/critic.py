@@ -94,11 +94,12 @@ def taped_gradient(network: keras.Model, shower: tf.Tensor, condition: tf.Tensor
 
 
 def _input(network: keras.Model, name: str) -> keras.KerasTensor | None:
-    return next((tensor for tensor in network.inputs if tensor.name == name), None)
+    tensors = getattr(network, "inputs", None) or ()  # a model that is no graph of layers has none
+    return next((tensor for tensor in tensors if tensor.name == name), None)
 
 
 def _kernel(layer: keras.layers.Layer) -> Callable[[], tf.Tensor] | None:
-    dense = layer.layer if isinstance(layer, keras.layers.SpectralNormalization) else layer
+    dense = _wrapped(layer)
     if type(dense) not in (keras.layers.Dense, SpectralDense):
         return None
     if dense.activation is not keras.activations.linear and dense.activation not in _SLOPES:
@@ -108,9 +109,14 @@ def _kernel(layer: keras.layers.Layer) -> Callable[[], tf.Tensor] | None:
 
 def _slope(layer: keras.layers.Layer) -> float | None:
     """Slope of a layer's activation below zero; None: it is linear or something else."""
-    if isinstance(layer, keras.layers.ReLU) and layer.max_value is None and not layer.threshold:
+    if type(layer) is keras.layers.ReLU and layer.max_value is None and not layer.threshold:
         return float(layer.negative_slope)
-    if isinstance(layer, keras.layers.LeakyReLU):
+    if type(layer) is keras.layers.LeakyReLU:
         return float(layer.negative_slope)
-    activation = getattr(getattr(layer, "layer", layer), "activation", None)
-    return _SLOPES.get(activation)
+    inner = _wrapped(layer)  # other layers with an activation do more than that
+    known = type(inner) in (keras.layers.Activation, keras.layers.Dense, SpectralDense)
+    return _SLOPES.get(inner.activation) if known else None
+
+
+def _wrapped(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return layer.layer if isinstance(layer, keras.layers.SpectralNormalization) else layer

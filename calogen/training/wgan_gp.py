@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -127,6 +126,7 @@ class WganGp(keras.Model):
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Is what `fit` calls: one iteration."""
         size = tf.shape(batch["shower"])[0] // self.critic_steps
+        tf.debugging.assert_positive(size, f"fit needs batches of {self.critic_steps} showers (critic_steps) or more")
         terms = self.iterate(
             lambda step: {name: values[step * size : (step + 1) * size] for name, values in batch.items()},
             self._replica_seed(),
@@ -288,7 +288,7 @@ def train(
         the history, one row per checkpoint: `iteration`, means of `TERMS` since the one before, `seconds`.
 
     Raises:
-        CalogenError: the checkpoint is another training's, or a loss is not finite.
+        CalogenError: the checkpoint is another training's, or a loss or a weight is not finite.
     """
     state = read_state(plan.checkpoint, plan.identity)
     if state.epoch:
@@ -305,10 +305,11 @@ def train(
                 while done < target:
                     count = min(_ITERATIONS_PER_CALL, target - done)
                     found = run(count)
-                    _require_finite(found, done + count, plan, state)
+                    _require_finite(dict(zip(TERMS, found.tolist(), strict=True)), done + count, plan, state)
                     done, sums = done + count, sums + count * found
                     bar.note(", ".join(f"{n.replace('_', ' ')} {v:.3g}" for n, v in zip(TERMS, found, strict=True)))
                     bar.advance(count)
+                _require_finite(_weights_not_finite(model), done, plan, state)
                 logs = {"iteration": float(done)} | dict(zip(TERMS, (sums / since).tolist(), strict=True))
                 state.history.append(logs | {"seconds": time.monotonic() - start})
                 state.capture(model)
@@ -372,13 +373,22 @@ def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 
-def _require_finite(found: np.ndarray, iteration: int, plan: Plan, state: TrainingState) -> None:
-    if np.isfinite(found).all():
+def _weights_not_finite(model: WganGp) -> dict[str, float]:
+    """Largest absolute values, by path.
+
+    The losses may be finite nevertheless: a compiled ReLU makes zeros of NaN.
+    """
+    largest = [(variable.path, float(np.abs(variable.numpy()).max())) for variable in model.variables_of_networks]
+    return {path: value for path, value in largest if not np.isfinite(value)}
+
+
+def _require_finite(values: Mapping[str, float], iteration: int, plan: Plan, state: TrainingState) -> None:
+    bad = {name: value for name, value in values.items() if not np.isfinite(value)}
+    if not bad:
         return
     last = state.reached
     kept = f"{plan.snapshot(last)} holds the generator of iteration {last}" if last else "no checkpoint was written yet"
-    shown: dict[str, Any] = dict(zip(TERMS, found.tolist(), strict=True))
     raise CalogenError(
-        f"the losses must stay finite. Received: {shown} at iteration {iteration}; {kept} "
+        f"losses and weights must stay finite. Received: {bad} at iteration {iteration}; {kept} "
         "(a smaller learning rate may help)"
     )

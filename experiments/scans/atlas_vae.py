@@ -65,19 +65,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         for weight in ("1e-4", "3e-5", "1e-5", "1e-6", "1e-7")
     },
 }
-FINALISTS: dict[str, dict[str, Any]] = {
-    name: {"batch_size": 400, "spread_floor": 1e-3, **changes}
-    for name, changes in {
-        "batch 400, floor 1e-3": {},
-        "KL 3e-4": {"kl_weight": 3e-4},
-        "KL 1e-3": {"kl_weight": 1e-3},
-        "learning_rate 3e-4": {"learning_rate": 3e-4},
-        "batch 100": {"batch_size": 100},
-        "batch 100, learning_rate 3e-4": {"batch_size": 100, "learning_rate": 3e-4},
-        "floor 1e-4": {"spread_floor": 1e-4},
-        "floor 1e-2": {"spread_floor": 1e-2},
-    }.items()
+_CHANGES: dict[str, dict[str, Any]] = {
+    "batch 400, floor 1e-3": {},
+    "KL 3e-4": {"kl_weight": 3e-4},
+    "KL 1e-3": {"kl_weight": 1e-3},
+    "learning_rate 3e-4": {"learning_rate": 3e-4},
+    "batch 100": {"batch_size": 100},
+    "batch 100, learning_rate 3e-4": {"batch_size": 100, "learning_rate": 3e-4},
+    "floor 1e-4": {"spread_floor": 1e-4},
+    "floor 1e-2": {"spread_floor": 1e-2},
 }
+FINALISTS = {name: {"batch_size": 400, "spread_floor": 1e-3, **changes} for name, changes in _CHANGES.items()}
 HEADER = ("variant", "mean KS", "best epoch", "reconstruction", "KL", "energy at 1-4 GeV", "decoded sums", "at floor")
 
 

@@ -1,0 +1,40 @@
+"""Trains a small WGAN-GP to the end, from its checkpoint if there is one.
+
+The resume test kills it on the way.
+
+Usage: python wgan_gp_worker.py DIRECTORY ITERATIONS
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from calogen.models import caloshowergan
+from calogen.pipeline import resident
+from calogen.training.callbacks import ScalarLog
+from calogen.training.wgan_gp import Curriculum, Plan, train
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import TINY_VOXELS, make_showers
+
+
+def main(directory: Path, iterations: int) -> None:
+    config = caloshowergan.CaloShowerGanConfig(
+        latent_dim=3, generator_units=(8,), critic_units=(8,), critic_steps=2, learning_rate=1e-3
+    )
+    showers = make_showers(TINY_VOXELS, 100)
+    chain = caloshowergan.build_transform(config, TINY_VOXELS).fit(showers)
+    data = resident(showers, chain)
+    trainer = caloshowergan.build_trainer(config, caloshowergan.build(config, TINY_VOXELS), data.shower.numpy())
+    order = np.random.default_rng(1).permutation(len(showers))
+    curriculum = Curriculum(order=order, starts=(0, iterations // 2), counts=(50, 100))
+    plan = Plan(iterations=iterations, batch_size=16, interval=4, directory=directory, identity="worker")
+    train(trainer, data, curriculum, plan, [ScalarLog(directory / "tensorboard")])
+
+
+if __name__ == "__main__":
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    main(Path(sys.argv[1]), int(sys.argv[2]))
