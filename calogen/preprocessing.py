@@ -127,8 +127,7 @@ class AbsoluteEnergies(Step):
     constant: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.constant < np.inf:
-            raise ConfigError(f"AbsoluteEnergies needs a constant above 0 MeV. Received: {self.constant}")
+        _require_positive(self, self.constant)
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives energies `[n, v]` over the constant, float64."""
@@ -162,6 +161,57 @@ class KineticFractions(Step):
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives energies `[n, v]`, MeV; negative features, which a swish can give, become zero."""
         return np.maximum(features, 0.0) * kinetic_energy(incident_energies, self.mass)[:, None].astype(features.dtype)
+
+
+@dataclass(frozen=True)
+class Noise(Step):
+    """Noise on every energy: uniform, a function of the seed alone.
+
+    Args:
+        largest: MeV; noise is between 0 and this.
+        seed: of the noise.
+
+    Source: arXiv:2309.06515, section 6: noise of 1 keV to 1 MeV that is subtracted from generated showers; that it is
+    uniform, and that its mean is what is subtracted, is ours.
+    """
+
+    largest: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive(self, self.largest)
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]` with noise, MeV, float64."""
+        return values + np.random.default_rng(self.seed).uniform(0, self.largest, values.shape)
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]` without the mean of the noise, MeV."""
+        return np.maximum(features - self.largest / 2, 0.0).astype(features.dtype)
+
+
+@dataclass(frozen=True)
+class Mask(Step):
+    """Energies below a threshold become zero in training; generated ones stay as they are.
+
+    Args:
+        threshold: MeV.
+
+    Source: arXiv:2309.06515, section 6; training only, as in its public code.
+    """
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        _require_positive(self, self.threshold)
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV, those below the threshold as zero."""
+        return np.where(values < self.threshold, 0.0, values)
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives the energies `[n, v]`, MeV, as they are."""
+        return np.maximum(features, 0.0)
 
 
 @dataclass(frozen=True)
@@ -234,7 +284,8 @@ class Constant(Encoding):
 
 
 # The only names that a transform's JSON may hold.
-_KINDS: tuple[type, ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, LogEnergy, LinearEnergy, Constant)
+_STEPS: tuple[type, ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
+_KINDS = (*_STEPS, LogEnergy, LinearEnergy, Constant)
 _CLASSES = {kind.__name__: kind for kind in _KINDS}
 
 
@@ -328,6 +379,11 @@ def _ratio(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _require_columns(values: np.ndarray, columns: int, what: str) -> None:
     if values.ndim != 2 or values.shape[1] != columns:
         raise DataFormatError(f"{what} must have shape [n, {columns}]. Received: {list(values.shape)}")
+
+
+def _require_positive(step: Step, energy: float) -> None:
+    if not 0 < energy < np.inf:
+        raise ConfigError(f"{type(step).__name__} needs an energy above 0 MeV. Received: {energy}")
 
 
 def _require_fitted(encoding: Encoding, constant: float) -> None:

@@ -16,6 +16,8 @@ from calogen.preprocessing import (
     LayerFractions,
     LinearEnergy,
     LogEnergy,
+    Mask,
+    Noise,
 )
 from calogen.showers import Showers
 from calogen.units import MASSES
@@ -106,6 +108,33 @@ def test_absolute_energies_come_back(cells: np.ndarray, constant: float) -> None
     np.testing.assert_allclose(step.inverse(step.forward(cells, incident), incident), cells, rtol=1e-12)
 
 
+def test_noise_is_uniform_and_its_mean_is_taken_away_again() -> None:
+    values, incident = np.full((400, 100), 5.0), np.full(400, 256.0)
+    step = Noise(0.5, seed=3)
+    noise = step.forward(values, incident) - values
+    assert noise.min() >= 0
+    assert noise.max() <= 0.5
+    # mean and standard deviation of a uniform distribution, within 5 standard errors
+    np.testing.assert_allclose(noise.mean(), 0.25, atol=5 * 0.5 / np.sqrt(12 * noise.size))
+    np.testing.assert_allclose(noise.std(), 0.5 / np.sqrt(12), rtol=0.02)
+    np.testing.assert_array_equal(step.forward(values, incident), values + noise)
+    assert (Noise(0.5, seed=4).forward(values, incident) != values + noise).any()
+    np.testing.assert_allclose(step.inverse(np.array([[0.1, 0.25, 3.0]], np.float32), incident[:1]), [[0, 0, 2.75]])
+
+
+def test_a_mask_empties_voxels_in_training_only() -> None:
+    step, values = Mask(0.1), np.array([[0.0, 0.05, 0.1, 2.0]])
+    np.testing.assert_array_equal(step.forward(values, np.ones(1)), [[0.0, 0.0, 0.1, 2.0]])
+    np.testing.assert_array_equal(step.inverse(values, np.ones(1)), values)
+
+
+@pytest.mark.parametrize("kind", [AbsoluteEnergies, Noise, Mask])
+@pytest.mark.parametrize("energy", [0.0, -1.0, float("nan"), float("inf")])
+def test_steps_with_an_energy_need_one_above_zero(kind: type, energy: float) -> None:
+    with pytest.raises(ConfigError, match=f"{kind.__name__} needs an energy above 0 MeV"):
+        kind(energy)
+
+
 def test_encodings_span_the_training_energies() -> None:
     energies = np.array([1024.0, 16384.0, 262144.0])
     np.testing.assert_allclose(LogEnergy().fit(energies, {}).forward(energies, {})[:, 0], [0.0, 0.5, 1.0])
@@ -188,7 +217,9 @@ def test_a_chain_survives_json_and_gives_the_showers_back(tiny_showers: Showers)
 
 def test_every_step_and_encoding_survives_json() -> None:
     steps = (LayerFractions(SIZES, mass=PION, empty_energy=1e-4), KineticFractions(PION), AbsoluteEnergies(3.0))
-    chain = Chain(steps, (LogEnergy(256.0, 4096.0, PION), LinearEnergy(2.0), Constant(0.5)))
+    chain = Chain(
+        (*steps, Noise(0.1, 2), Mask(0.2)), (LogEnergy(256.0, 4096.0, PION), LinearEnergy(2.0), Constant(0.5))
+    )
     assert Chain.from_json(json.loads(json.dumps(chain.to_json()))) == chain
 
 

@@ -22,7 +22,7 @@ from calogen.config import Paper, assumed, paper, require
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
 from calogen.layers import ShowerHeads, SpectralDense
-from calogen.preprocessing import Chain, KineticFractions, LayerFractions, LogEnergy, Step
+from calogen.preprocessing import Chain, KineticFractions, LayerFractions, LinearEnergy, LogEnergy, Mask, Noise, Step
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
 from calogen.units import MASSES
@@ -44,6 +44,9 @@ class CaloShowerGanConfig:
     highest_momentum: float = paper(2.0**22, "section 4.1; MeV")
     normalisation: str = paper("layers", "section 4.2; 'kinetic' is section 3.2")
     empty_energy: float = assumed(1e-4, "not stated; MeV an empty voxel counts with 'layers': the public code's")
+    condition: str = paper("logarithm", "equation (1); 'maximum' is FastCaloGAN's, momentum / maximum")
+    noise_energy: float = paper(0.0, "section 6: noise of 1 keV to 1 MeV on the voxels did not help; MeV")
+    mask_energy: float = paper(0.0, "section 6: neither did zeroing voxels below a threshold; MeV")
     latent_dim: int = paper(100, "Table 2")
     latent_mean: float = paper(0.5, "section 3.1")
     latent_spread: float = paper(0.5, "section 3.1")
@@ -70,6 +73,7 @@ class CaloShowerGanConfig:
         choices = {
             "particle": ("photon", "pion"),
             "normalisation": ("layers", "kinetic"),
+            "condition": ("logarithm", "maximum"),
             "batch_statistics": ("batch", "moving"),
             "spectral_normalization": ("reparametrised", "projected", "none"),
             "optimizer": ("adam", "rmsprop"),
@@ -80,6 +84,8 @@ class CaloShowerGanConfig:
         numbers = ("latent_dim", "latent_spread", "learning_rate", "critic_steps", "batch_size", "iterations")
         for name in (*numbers, "lowest_momentum", "empty_energy"):
             require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        for name in ("noise_energy", "mask_energy"):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more. Received: {getattr(self, name)}")
         units = (*self.generator_units, *self.critic_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
         low, high = self.momentum_range
@@ -94,11 +100,16 @@ class CaloShowerGanConfig:
 def build_transform(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> Chain:
     """Gives the transform: section 3.2's or 4.2's normalisation, equation (1) as condition."""
     mass = MASSES[config.particle]
-    step: Step = KineticFractions(mass)
+    steps: list[Step] = [Mask(config.mask_energy)] if config.mask_energy else []
+    if config.noise_energy:
+        steps.append(Noise(config.noise_energy, stream_seed(seed_streams(config.seed, "voxels")["voxels"])))
     if config.normalisation == "layers":
         sizes = tuple(layer.size for layer in geometry.layers)
-        step = LayerFractions(sizes, mass=mass, empty_energy=config.empty_energy)
-    return Chain((step,), (LogEnergy(*config.momentum_range, mass),))
+        steps.append(LayerFractions(sizes, mass=mass, empty_energy=config.empty_energy))
+    else:
+        steps.append(KineticFractions(mass))
+    maximum, logarithm = LinearEnergy(config.highest_momentum), LogEnergy(*config.momentum_range, mass)
+    return Chain(tuple(steps), (maximum if config.condition == "maximum" else logarithm,))
 
 
 def build_latent(config: CaloShowerGanConfig) -> Latent:
@@ -123,10 +134,8 @@ def build_generator(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> ker
         hidden = keras.layers.Dense(units, kernel_initializer=_initializer(config.generator_initializer, seeds))(hidden)
         hidden = keras.layers.BatchNormalization()(hidden)
         hidden = keras.layers.Activation(config.generator_activation)(hidden)
-    num_features = _num_features(config, geometry)
-    output = keras.layers.Dense(num_features, kernel_initializer=_initializer(config.generator_initializer, seeds))(
-        hidden
-    )
+    initializer = _initializer(config.generator_initializer, seeds)
+    output = keras.layers.Dense(_num_features(config, geometry), kernel_initializer=initializer)(hidden)
     if config.output_batch_normalization:
         output = keras.layers.BatchNormalization()(output)
     if config.normalisation == "layers":
@@ -163,23 +172,13 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
 
 def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
     """Gives the model that trains the networks; the features are not looked at."""
-    optimizers = []
-    for _ in networks:
-        name = {"adam": "Adam", "rmsprop": "RMSprop"}[config.optimizer]
-        betas = {"beta_1": config.beta_1, "beta_2": config.beta_2} if name == "Adam" else {}
-        optimizers.append(
-            keras.optimizers.get({"class_name": name, "config": {"learning_rate": config.learning_rate, **betas}})
-        )
-    critic = Critic(
-        network=networks["critic"],
-        optimizer=optimizers[1],
-        gradient_penalty_weight=config.gradient_penalty_weight,
-    )
+    kind = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[config.optimizer]
+    betas = {"beta_1": config.beta_1, "beta_2": config.beta_2} if config.optimizer == "adam" else {}
+    optimizer, of_critic = (kind(learning_rate=config.learning_rate, **betas) for _ in networks)
+    weight, batch = config.gradient_penalty_weight, config.batch_statistics == "batch"
+    critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
     generator = Generator(
-        network=networks["generator"],
-        optimizer=optimizers[0],
-        latent=build_latent(config),
-        batch_statistics=config.batch_statistics == "batch",
+        network=networks["generator"], optimizer=optimizer, latent=build_latent(config), batch_statistics=batch
     )
     seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
     return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=seed)

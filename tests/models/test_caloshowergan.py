@@ -164,6 +164,13 @@ def test_labels_are_those_of_equation_1() -> None:
         np.testing.assert_allclose(limits, [[0.0], [1.0]], atol=1e-6, err_msg=name)
 
 
+def test_what_the_paper_tried_in_vain_can_be_tried() -> None:
+    config = replace(PHOTON, condition="maximum", noise_energy=0.2, mask_energy=0.05)
+    transform = build_transform(config, TINY_VOXELS).fit(SHOWERS)
+    assert [type(step).__name__ for step in transform.steps] == ["Mask", "Noise", "LayerFractions"]
+    np.testing.assert_allclose(transform.condition(np.array([256.0, 2.0**22])), [[2.0**-14], [1.0]])
+
+
 @pytest.mark.parametrize("config", [PHOTON, PION])
 def test_layers_come_back_and_empty_voxels_with_their_rule(config: CaloShowerGanConfig) -> None:
     energies = SHOWERS.energies.copy()
@@ -257,6 +264,9 @@ def test_seeds_make_different_networks_of_different_layers() -> None:
     [
         {"particle": "proton"},
         {"normalisation": "log"},
+        {"condition": "linear"},
+        {"noise_energy": -1.0},
+        {"mask_energy": float("nan")},
         {"batch_statistics": "none"},
         {"spectral_normalization": "all"},
         {"optimizer": "sgd"},
