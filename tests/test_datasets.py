@@ -6,7 +6,7 @@ import pytest
 
 from calogen.datasets import bundled, read_showers, read_vae_window
 from calogen.errors import DataFormatError
-from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
@@ -14,7 +14,7 @@ TRAINED = [2.0**power for power in range(8, 19)]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(DataFormatError, match="photons_train, photons_test"):
+    with pytest.raises(DataFormatError, match="photons_train, photons_test, pions_train, pions_test"):
         bundled("electrons")
 
 
@@ -43,9 +43,38 @@ def test_bundled_showers(name: str, counts: dict[float, int]) -> None:
     assert max(means) < 1
 
 
-def test_training_and_test_showers_differ() -> None:
-    points = [Showers.read(bundled(name), ATLAS_BARREL_STORED).conditions["impact_eta"] for name in
-              ("photons_train", "photons_test")]  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("pions_train", dict(zip(TRAINED[:9], [1000] * 8 + [500], strict=True))),
+        ("pions_test", dict.fromkeys(TRAINED[:9], 250)),
+    ],
+)
+def test_bundled_pions(name: str, counts: dict[float, int]) -> None:
+    path = bundled(name)
+    assert path.stat().st_size < 7e6
+    showers = Showers.read(path, PIONS_DATASET1)
+    found = np.unique(showers.incident_energies, return_counts=True)
+    assert dict(zip(*(column.tolist() for column in found), strict=True)) == counts
+    assert "not ATLAS's own simulation" in showers.attributes["note"]
+    # hadronic showers: the response grows with the momentum, the tile calorimeter's share, too; some stop before it
+    response = [showers.at(momentum).response.mean() for momentum in counts]
+    assert np.all(np.diff(response[1:6]) > 0)
+    assert 0.4 < response[0] < 0.55
+    assert 0.97 < response[-1] < 1.07
+    behind = [showers.at(momentum).layer_energies[:, 4:].sum(axis=1).mean() / momentum for momentum in counts]
+    assert np.all(np.diff(behind[:6]) > 0)
+    empty = [int((~showers.at(momentum).energies.any(axis=1)).sum()) for momentum in counts]
+    assert empty[0] > 0.08 * counts[256.0]
+    assert sum(empty[2:]) == 0
+
+
+@pytest.mark.parametrize("particle", ["photons", "pions"])
+def test_training_and_test_showers_differ(particle: str) -> None:
+    points = [
+        Showers.read(bundled(f"{particle}_{part}"), ATLAS_BARREL_STORED).conditions["impact_eta"]
+        for part in ("train", "test")
+    ]
     assert not set(points[0].tolist()) & set(points[1].tolist())
 
 
