@@ -7,6 +7,7 @@ EXTRA ?=
 RESULTS ?=
 DATA ?=
 TEST_DATA ?=
+RUNS ?= $(if $(DATA),runs/own,runs)
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -36,7 +37,7 @@ help: ## Show this text
 	@printf '\nPapers: %s\n' '$(REPRODUCE)'
 	@printf 'Options: PRESET=smoke|laptop|paper (%s), SEEDS=<number> (%s), EXTRA=gpu (CUDA build),' $(PRESET) $(SEEDS)
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
-	@printf ' (your own showers)\n'
+	@printf ' (your own showers; RUNS=<folder> where they train: runs/own)\n'
 
 install: $(READY) ## Make the environment (every other target does so by itself); EXTRA=gpu adds CUDA
 
@@ -48,7 +49,8 @@ $(READY): setup.cfg pyproject.toml
 
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
 	$(BIN)/python experiments/$(subst -,_,$*).py --preset $(PRESET) --seeds $(SEEDS) \
-		$(addprefix --results ,$(RESULTS)) $(addprefix --train-data ,$(DATA)) $(addprefix --test-data ,$(TEST_DATA))
+		--runs "$(RUNS)" $(if $(RESULTS),--results "$(RESULTS)") $(if $(DATA),--train-data "$(DATA)") \
+		$(if $(TEST_DATA),--test-data "$(TEST_DATA)")
 
 export-lwtnn: $(READY) ## Write every trained run as LWTNN JSON, checked (trains the ATLAS VAE first if there is no run)
 	@test -n "$$(find runs -mindepth 3 -maxdepth 3 -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \

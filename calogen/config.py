@@ -11,6 +11,7 @@ A configuration is a frozen, keyword-only dataclass whose fields are `paper(...)
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from calogen.errors import ConfigError
@@ -55,14 +56,26 @@ class Source:
     source: str
 
 
-def paper(value: Any, source: str) -> Any:
-    """A dataclass field whose value the paper states, e.g. `paper(5, "Table 1")`."""
-    return _sourced(value, "paper", source)
+def paper(value: Any, source: str, others: Mapping[Any, str] = MappingProxyType({})) -> Any:
+    """A dataclass field whose value the paper states, e.g. `paper(5, "Table 1")`.
+
+    Args:
+        value: the default.
+        source: where the paper states it.
+        others: further values that it states, with their sources, e.g. `{50: "section 4.1: the upper GANs"}`.
+    """
+    return _sourced(value, "paper", source, others)
 
 
-def assumed(value: Any, reason: str) -> Any:
-    """A dataclass field that the paper leaves open or we deviate from, and the reason why."""
-    return _sourced(value, "assumed", reason)
+def assumed(value: Any, reason: str, others: Mapping[Any, str] = MappingProxyType({})) -> Any:
+    """A dataclass field that the paper leaves open or we deviate from, and the reason why.
+
+    Args:
+        value: the default.
+        reason: why.
+        others: further values, with their reasons.
+    """
+    return _sourced(value, "assumed", reason, others)
 
 
 def require(condition: bool, message: str) -> None:
@@ -73,6 +86,27 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise ConfigError(message)
+
+
+def require_one_of(config: Any, **choices: tuple[str, ...]) -> None:
+    """Refuse a configuration with another value than the choices of a field.
+
+    Raises:
+        ConfigError: names the first such field.
+    """
+    for name, allowed in choices.items():
+        value = getattr(config, name)
+        require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
+
+
+def require_above_zero(config: Any, *names: str) -> None:
+    """Refuse a configuration with a field that is not above 0.
+
+    Raises:
+        ConfigError: names the first such field.
+    """
+    for name in names:
+        require(getattr(config, name) > 0, f"{name} must be above 0. Received: {getattr(config, name)}")
 
 
 def sources(config: Any) -> list[Source]:
@@ -87,7 +121,9 @@ def sources(config: Any) -> list[Source]:
             raise ConfigError(f"{field.name} must be paper(...) or assumed(...). Received: a plain field")
         value = field.default if isinstance(config, type) else getattr(config, field.name)
         kind, source = field.metadata["kind"], field.metadata["source"]
-        if kind == "paper" and value != field.default:
+        if value != field.default and value in field.metadata["others"]:
+            source = field.metadata["others"][value]
+        elif kind == "paper" and value != field.default:
             kind, source = "assumed", f"changed; the paper has {field.default!r} ({source})"
         found.append(Source(field.name, value, kind, source))
     return found
@@ -118,9 +154,9 @@ def config_from_json(cls: type[Config], values: Mapping[str, Any]) -> Config:
     return cls(**{name: _from_json(name, value, fields[name].default) for name, value in values.items()})
 
 
-def _sourced(value: Any, kind: str, source: str) -> Any:
+def _sourced(value: Any, kind: str, source: str, others: Mapping[Any, str]) -> Any:
     require(bool(source.strip()), f"the value {value!r} needs a source. Received: an empty one")
-    return dataclasses.field(default=value, metadata={"kind": kind, "source": source})
+    return dataclasses.field(default=value, metadata={"kind": kind, "source": source, "others": others})
 
 
 def _to_json(name: str, value: Any) -> Any:

@@ -63,7 +63,7 @@ def fit_vae(
     about = provenance.collect(config.seed, {})
     state = train(trainer, on_device, resident(validation, chain), schedule, checkpoint, callbacks)
     run = TrainedRun(model, config, geometry, networks, chain, state.history)
-    if missing > 0:
+    if missing > 0 or not (directory / "provenance.json").exists():
         _write_provenance(directory, about, state)
     save_run(directory, run)
     return run
@@ -115,7 +115,7 @@ def fit_wgan(
     state = wgan_gp.train(trainer, on_device, curriculum, plan, callbacks)
     networks["critic"].set_weights(trained["critic"].get_weights())
     run = TrainedRun(model, config, geometry, networks, chain, state.history)
-    if not finished:
+    if not finished or not (directory / "provenance.json").exists():
         _write_provenance(directory, about, state, showers=len(training), showers_without_energy=num_empty)
     save_run(directory, run)
     return run

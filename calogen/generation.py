@@ -100,12 +100,12 @@ def generate(
     energies = np.empty((len(incident_energies), runs[0].geometry.size), np.float32)
     for position, item in enumerate(runs):
         rows = np.flatnonzero(chosen == position)
+        latent = item.latent.draw(len(rows), seed + position)
         for start, stop in _blocks(len(rows), batch_size):
             part = rows[start:stop]
-            latent = item.latent.draw(len(rows), seed + position)[start:stop]
             here = {name: values[part] for name, values in conditions.items()}
             condition = item.transform.condition(incident_energies[part], here)
-            features = item.generator({"latent": latent, "condition": condition}).numpy()
+            features = item.generator({"latent": latent[start:stop], "condition": condition}).numpy()
             energies[part] = item.transform.energies(features, incident_energies[part])
     return Showers(runs[0].geometry, incident_energies, energies, conditions, {"model": runs[0].model, "seed": seed})
 
@@ -119,7 +119,7 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
     Raises:
         DataFormatError: a momentum that is in no run's range, or runs of different geometries.
     """
-    if len({item.geometry.name for item in runs}) != 1:
+    if any(item.geometry != runs[0].geometry for item in runs):
         raise DataFormatError(f"runs must be of one geometry. Received: {[item.geometry.name for item in runs]}")
     chosen = np.full(len(incident_energies), -1)
     for position, item in reversed(list(enumerate(runs))):

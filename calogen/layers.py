@@ -1,15 +1,36 @@
 """Keras layers that several papers share."""
 
+from itertools import count
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from calogen.config import require
+from calogen.provenance import seed_streams, stream_seed
+
+
+class Initializers:
+    """Initializers of a network's kernels, each with a seed of its own.
+
+    Args:
+        seed: of the configuration.
+        network: name of the network: another one gets other seeds.
+        name: of the initializer, e.g. `glorot_normal`.
+    """
+
+    def __init__(self, seed: int, network: str, name: str) -> None:
+        self._seeds = count(stream_seed(seed_streams(seed, network)[network]))
+        self._name = name
+
+    def __call__(self) -> keras.initializers.Initializer:
+        """Gives the next kernel's initializer."""
+        return keras.initializers.get({"class_name": self._name, "config": {"seed": next(self._seeds)}})
 
 
 @keras.saving.register_keras_serializable("calogen")
-class SpectralDense(keras.layers.Dense):
+class SpectralDense(keras.layers.Layer):
     """Dense layer whose kernel is divided by its largest singular value in the forward pass.
 
     The kernel itself is trained, so the gradient goes through the singular value; `keras.layers.SpectralNormalization`
@@ -25,48 +46,83 @@ class SpectralDense(keras.layers.Dense):
     Source: arXiv:1802.05957, Algorithm 1 and equation (12).
     """
 
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.units, self.use_bias = units, use_bias
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
     def build(self, input_shape: Any) -> None:
-        """Makes kernel, bias and the right singular vector."""
-        super().build(input_shape)
+        """Makes kernel, bias and the right singular vector; kernel and vector are never rounded for the iteration."""
+        self.kernel = self.add_weight(
+            name="kernel", shape=(input_shape[-1], self.units), initializer=self.kernel_initializer, autocast=False
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
         seed = getattr(self.kernel_initializer, "seed", None)
         self.singular_vector = self.add_weight(
             name="singular_vector",
             shape=(self.units,),
             initializer=keras.initializers.RandomNormal(stddev=1.0, seed=seed),
             trainable=False,
+            autocast=False,
             aggregation="only_first_replica",
         )
         self.singular_vector.assign(_unit(self.singular_vector.value))
 
     def normalised_kernel(self) -> tf.Tensor:
         """Gives kernel / singular value, `[f, units]`; the vectors count as constants."""
-        kernel, right = self._in_variable_dtype()
+        kernel, right = self.kernel.value, tf.stop_gradient(self.singular_vector.value)
         left = tf.stop_gradient(_unit(tf.linalg.matvec(kernel, right)))
         return kernel / tf.tensordot(left, tf.linalg.matvec(kernel, right), 1)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Gives activation(inputs x normalised kernel + bias)."""
         if training:
-            kernel, right = self._in_variable_dtype()
+            kernel, right = self.kernel.value, self.singular_vector.value
             left = _unit(tf.linalg.matvec(kernel, right))
             self.singular_vector.assign(tf.stop_gradient(_unit(tf.linalg.matvec(kernel, left, transpose_a=True))))
         outputs = tf.matmul(inputs, tf.cast(self.normalised_kernel(), inputs.dtype))
-        if self.use_bias:
+        if self.bias is not None:
             outputs = outputs + self.bias.value
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs)
 
-    def save_own_variables(self, store: Any) -> None:
-        """Saves all variables; `Dense` would leave out the singular vector."""
-        keras.layers.Layer.save_own_variables(self, store)
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Gives the input's shape with `units` at the end."""
+        return (*input_shape[:-1], self.units)
 
-    def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved."""
-        keras.layers.Layer.load_own_variables(self, store)
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
 
-    def _in_variable_dtype(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gives kernel and constant right vector: half precision would be too coarse."""
-        kernel, right = (tf.cast(item.value, self.variable_dtype) for item in (self.kernel, self.singular_vector))
-        return kernel, tf.stop_gradient(right)
+
+def start_output(network: keras.Model, mean: np.ndarray, spread: np.ndarray) -> None:
+    """Lets a network's last dense layer, or the batch normalisation behind it, begin at given numbers.
+
+    Args:
+        network: ends in one of the two and an activation.
+        mean, spread: `[f]`, of what the activation gets.
+    """
+    kinds = keras.layers.BatchNormalization, keras.layers.Dense
+    last = next(layer for layer in reversed(network.layers) if isinstance(layer, kinds))
+    if isinstance(last, keras.layers.Dense):
+        last.kernel.assign(last.kernel.numpy() * spread)
+        last.bias.assign(mean)
+    else:
+        last.gamma.assign(spread)
+        last.beta.assign(mean)
 
 
 @keras.saving.register_keras_serializable("calogen")

@@ -40,6 +40,19 @@ def test_a_value_changed_from_the_papers_is_assumed() -> None:
     assert changed.source == "changed; the paper has (50, 100) (Table 1)"
 
 
+def test_other_values_of_the_paper_have_their_sources() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Variants:
+        units: tuple[int, ...] = paper((50,), "Table 1", {(100,): "Table 2"})
+        rate: float = assumed(1e-3, "not stated", {1e-4: "not stated; slower"})
+
+    assert [(item.kind, item.source) for item in sources(Variants(units=(100,), rate=1e-4))] == [
+        ("paper", "Table 2"),
+        ("assumed", "not stated; slower"),
+    ]
+    assert sources(Variants(units=(7,)))[0].kind == "assumed"
+
+
 def test_values_without_source_are_refused() -> None:
     @dataclass(frozen=True)
     class Plain:

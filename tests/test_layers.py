@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference.gradient_penalty import finite_differences
 
 from calogen.errors import ConfigError
-from calogen.layers import ShowerHeads, SpectralDense
+from calogen.layers import ShowerHeads, SpectralDense, start_output
 
 SINGULAR_VALUES = np.array([3.0, 1.5, 0.5])
 
@@ -171,3 +171,18 @@ def test_heads_keep_the_shape_and_refuse_others() -> None:
     for sizes in ((), (2, 0)):
         with pytest.raises(ConfigError, match="layer_sizes must be 1 or more"):
             ShowerHeads(sizes)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_an_output_starts_where_it_is_told(normalised: bool) -> None:
+    inputs = keras.Input((50,))
+    output = keras.layers.Dense(3, kernel_initializer=keras.initializers.HeNormal(seed=1))(inputs)
+    if normalised:
+        output = keras.layers.BatchNormalization()(output)
+    network = keras.Model(inputs, keras.layers.Activation("linear")(output))
+    mean, spread = np.array([1.0, -2.0, 0.5]), np.array([0.1, 1.0, 0.01])
+    start_output(network, mean, spread)
+    given = np.random.default_rng(1).normal(0.0, np.sqrt(0.5), (4000, 50)).astype(np.float32)
+    found = network(given, training=True).numpy()
+    np.testing.assert_allclose(found.mean(axis=0), mean, atol=0.05)
+    np.testing.assert_allclose(found.std(axis=0), spread, rtol=0.05 if normalised else 0.5)

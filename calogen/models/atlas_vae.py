@@ -6,9 +6,7 @@ Differences from the paper: what is not stated (batch size, learning rate, weigh
 photon energy, floor of the feature weights, start of the output bias) is `assumed` below, with the reason.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from calogen.config import Paper, assumed, paper, require
 from calogen.geometry import CellGrid
 from calogen.latent import Latent
+from calogen.layers import Initializers
 from calogen.losses import inverse_spread
 from calogen.preprocessing import AbsoluteEnergies, Chain, Encoding, LayerFractions, LinearEnergy, LogEnergy, Step
 from calogen.provenance import seed_streams, stream_seed
@@ -102,12 +101,12 @@ def build_encoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
     Output shape:
         `mean` and `log_variance`, `[b, z]`.
     """
-    seeds = _seeds(config, "encoder")
+    initializers = Initializers(config.seed, "encoder", "glorot_uniform")
     shower = keras.Input((_num_features(config, geometry),), name="shower")
     condition = keras.Input((1,), name="condition")
-    hidden = _hidden_layers([shower, condition], config.encoder_units, config, seeds)
-    mean = keras.layers.Dense(config.latent_dim, kernel_initializer=_glorot(seeds), name="mean")(hidden)
-    log_variance = keras.layers.Dense(config.latent_dim, kernel_initializer=_glorot(seeds), name="log_variance")(hidden)
+    hidden = _hidden_layers([shower, condition], config.encoder_units, config, initializers)
+    mean = keras.layers.Dense(config.latent_dim, kernel_initializer=initializers(), name="mean")(hidden)
+    log_variance = keras.layers.Dense(config.latent_dim, kernel_initializer=initializers(), name="log_variance")(hidden)
     outputs = {"mean": mean, "log_variance": log_variance}
     return keras.Model({"shower": shower, "condition": condition}, outputs, name="encoder")
 
@@ -121,12 +120,12 @@ def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
     Output shape:
         `[b, f]` in 0..1.
     """
-    seeds = _seeds(config, "decoder")
+    initializers = Initializers(config.seed, "decoder", "glorot_uniform")
     latent = keras.Input((config.latent_dim,), name="latent")
     condition = keras.Input((1,), name="condition")
-    hidden = _hidden_layers([latent, condition], config.decoder_units, config, seeds)
+    hidden = _hidden_layers([latent, condition], config.decoder_units, config, initializers)
     output = keras.layers.Dense(
-        _num_features(config, geometry), config.output_activation, kernel_initializer=_glorot(seeds), name="shower"
+        _num_features(config, geometry), config.output_activation, kernel_initializer=initializers(), name="shower"
     )(hidden)
     return keras.Model({"latent": latent, "condition": condition}, output, name="decoder")
 
@@ -173,18 +172,9 @@ def _num_features(config: AtlasVaeConfig, geometry: CellGrid) -> int:
 
 
 def _hidden_layers(
-    inputs: list[keras.KerasTensor], units: tuple[int, ...], config: AtlasVaeConfig, seeds: Iterator[int]
+    inputs: list[keras.KerasTensor], units: tuple[int, ...], config: AtlasVaeConfig, initializers: Initializers
 ) -> keras.KerasTensor:
     hidden = keras.layers.Concatenate()(inputs)
     for width in units:
-        hidden = keras.layers.Dense(width, config.hidden_activation, kernel_initializer=_glorot(seeds))(hidden)
+        hidden = keras.layers.Dense(width, config.hidden_activation, kernel_initializer=initializers())(hidden)
     return hidden
-
-
-def _seeds(config: AtlasVaeConfig, name: str) -> Iterator[int]:
-    """Seeds of a network's layers, one after another."""
-    return count(stream_seed(seed_streams(config.seed, name)[name]))
-
-
-def _glorot(seeds: Iterator[int]) -> keras.initializers.Initializer:
-    return keras.initializers.GlorotUniform(seed=next(seeds))

@@ -6,22 +6,20 @@ Reference: arXiv:2309.06515; architecture in Fig. 2, hyperparameters in Table 2,
 layer-energy normalisation in section 4.2. The public training code and the challenge's parameter counts say what the
 text leaves open.
 
-Differences from the paper: what is not stated (where batch normalisation ends, the energy of empty voxels, spectral
-normalisation of the output layer) is `assumed` below, with the reason.
+Differences from the paper: what is not stated (batch normalisation before section 4.2's heads, where the output starts,
+the energy of empty voxels) is `assumed` below, with the reason.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any
 
 import keras
 import numpy as np
 
-from calogen.config import Paper, assumed, paper, require
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
-from calogen.layers import ShowerHeads, SpectralDense
+from calogen.layers import Initializers, ShowerHeads, SpectralDense, start_output
 from calogen.preprocessing import Chain, KineticFractions, LayerFractions, LinearEnergy, LogEnergy, Mask, Noise, Step
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
@@ -34,56 +32,65 @@ PAPER = Paper(
     url="https://arxiv.org/abs/2309.06515",
 )
 
+_LOW, _UPPER = 2.0**12, 2.0**18  # momenta that two GANs share (section 4.1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaloShowerGanConfig:
     """One generator and its critic; as it stands, the single GAN for photons."""
 
-    particle: str = paper("photon", "section 2; 'pion' in Table 2")
-    lowest_momentum: float = paper(2.0**8, "section 4.1; MeV")
-    highest_momentum: float = paper(2.0**22, "section 4.1; MeV")
-    normalisation: str = paper("layers", "section 4.2; 'kinetic' is section 3.2")
+    particle: str = paper("photon", "section 2", {"pion": "section 2"})
+    lowest_momentum: float = paper(2.0**8, "section 4.1; MeV", dict.fromkeys((_LOW, _UPPER), "section 4.1; MeV"))
+    highest_momentum: float = paper(2.0**22, "section 4.1; MeV", dict.fromkeys((_LOW, _UPPER), "section 4.1; MeV"))
+    normalisation: str = paper("layers", "section 4.2", {"kinetic": "section 3.2"})
     empty_energy: float = assumed(1e-4, "not stated; MeV an empty voxel counts with 'layers': the public code's")
-    condition: str = paper("logarithm", "equation (1); 'maximum' is FastCaloGAN's, momentum / maximum")
+    condition: str = paper("logarithm", "equation (1)", {"maximum": "section 3.2: FastCaloGAN's, momentum / maximum"})
     noise_energy: float = paper(0.0, "section 6: noise of 1 keV to 1 MeV on the voxels did not help; MeV")
     mask_energy: float = paper(0.0, "section 6: neither did zeroing voxels below a threshold; MeV")
-    latent_dim: int = paper(100, "Table 2")
+    latent_dim: int = paper(100, "Table 2", {50: "section 4.1: half", 200: "Table 2: pion"})
     latent_mean: float = paper(0.5, "section 3.1")
     latent_spread: float = paper(0.5, "section 3.1")
-    generator_units: tuple[int, ...] = paper((100, 200, 400), "Table 2")
-    generator_activation: str = paper("swish", "Table 2")
-    generator_initializer: str = paper("glorot_normal", "Table 2")
-    output_batch_normalization: bool = paper(True, "Fig. 2; Table 2's 871k say that the pion's output has none")
-    batch_statistics: str = paper("batch", "[35]; 'moving' is the public code's inference mode in training")
-    critic_units: tuple[int, ...] = paper((368, 368, 368), "Table 2")
+    generator_units: tuple[int, ...] = paper(
+        (100, 200, 400), "Table 2", {(50, 100, 200): "section 4.1: half", (200, 400, 800): "Table 2: pion"}
+    )
+    generator_activation: str = paper("swish", "Table 2", {"relu": "Table 2: pion; section 4.1: low momenta"})
+    generator_initializer: str = paper("glorot_normal", "Table 2", {"he_uniform": "as its ReLU"})
+    output_batch_normalization: bool = assumed(
+        False, "section 4.2 does not say; the total's spread would be one number", {True: "Table 2's 261k: photons"}
+    )
+    output_start: str = assumed("data", "not stated; 'zero' bias, unit scale: far from the data for 1e-4 a step")
+    batch_statistics: str = paper("batch", "[35]", {"moving": "public code: inference mode in training"})
+    critic_units: tuple[int, ...] = paper((368, 368, 368), "Table 2", {(800, 400, 200): "Table 2: pion"})
     critic_slope: float = paper(0.0, "Table 2: ReLU")
     critic_initializer: str = paper("he_uniform", "Table 2")
-    spectral_normalization: str = paper("reparametrised", "section 3.1, [36]; 'projected' is Keras' layer, or 'none'")
-    optimizer: str = paper("adam", "Table 2")
+    spectral_normalization: str = paper(
+        "reparametrised",
+        "section 3.1, [36]; 'projected' is Keras' layer",
+        {"none": "public code, but for its last trainings"},
+    )
     learning_rate: float = paper(1e-4, "Table 2")
     beta_1: float = paper(0.5, "Table 2")
     beta_2: float = paper(0.999, "Table 2")
-    critic_steps: int = paper(8, "Table 2: D/G ratio")
-    gradient_penalty_weight: float = paper(3.0, "Table 2: lambda")
+    critic_steps: int = paper(8, "Table 2: D/G ratio", {5: "Table 2: pion"})
+    gradient_penalty_weight: float = paper(
+        3.0, "Table 2: lambda", {20.0: "Table 2: pion", 10.0: "public code: its default for pions"}
+    )
     batch_size: int = paper(1024, "Table 2")
-    iterations: int = paper(1_000_000, "section 3.3")
+    iterations: int = paper(1_000_000, "section 3.3", {2_000_000: "section 4.2: pion"})
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:
-        choices = {
-            "particle": ("photon", "pion"),
-            "normalisation": ("layers", "kinetic"),
-            "condition": ("logarithm", "maximum"),
-            "batch_statistics": ("batch", "moving"),
-            "spectral_normalization": ("reparametrised", "projected", "none"),
-            "optimizer": ("adam", "rmsprop"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
+        require_one_of(
+            self,
+            particle=("photon", "pion"),
+            normalisation=("layers", "kinetic"),
+            condition=("logarithm", "maximum"),
+            output_start=("data", "zero"),
+            batch_statistics=("batch", "moving"),
+            spectral_normalization=("reparametrised", "projected", "none"),
+        )
         numbers = ("latent_dim", "latent_spread", "learning_rate", "critic_steps", "batch_size", "iterations")
-        for name in (*numbers, "lowest_momentum", "empty_energy"):
-            require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        require_above_zero(self, *numbers, "lowest_momentum", "empty_energy")
         for name in ("noise_energy", "mask_energy"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more. Received: {getattr(self, name)}")
         units = (*self.generator_units, *self.critic_units)
@@ -126,16 +133,15 @@ def build_generator(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> ker
     Output shape:
         `[b, f]`: `v` voxels, with 'layers' the fractions of `l` layers and the total as well.
     """
-    seeds = _seeds(config, "generator")
+    initializers = Initializers(config.seed, "generator", config.generator_initializer)
     latent = keras.Input((config.latent_dim,), name="latent")
     condition = keras.Input((1,), name="condition")
     hidden = keras.layers.Concatenate()([latent, condition])
     for units in config.generator_units:
-        hidden = keras.layers.Dense(units, kernel_initializer=_initializer(config.generator_initializer, seeds))(hidden)
+        hidden = keras.layers.Dense(units, kernel_initializer=initializers())(hidden)
         hidden = keras.layers.BatchNormalization()(hidden)
         hidden = keras.layers.Activation(config.generator_activation)(hidden)
-    initializer = _initializer(config.generator_initializer, seeds)
-    output = keras.layers.Dense(_num_features(config, geometry), kernel_initializer=initializer)(hidden)
+    output = keras.layers.Dense(_num_features(config, geometry), kernel_initializer=initializers())(hidden)
     if config.output_batch_normalization:
         output = keras.layers.BatchNormalization()(output)
     if config.normalisation == "layers":
@@ -154,14 +160,14 @@ def build_critic(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> keras.
     Output shape:
         `[b, 1]`.
     """
-    seeds = _seeds(config, "critic")
+    initializers = Initializers(config.seed, "critic", config.critic_initializer)
     shower = keras.Input((_num_features(config, geometry),), name="shower")
     condition = keras.Input((1,), name="condition")
     hidden = keras.layers.Concatenate()([shower, condition])
     for units in config.critic_units:
-        hidden = _critic_dense(config, units, seeds)(hidden)
+        hidden = _critic_dense(config, units, initializers)(hidden)
         hidden = keras.layers.LeakyReLU(config.critic_slope)(hidden)
-    score = _critic_dense(config, 1, seeds)(hidden)
+    score = _critic_dense(config, 1, initializers)(hidden)
     return keras.Model({"shower": shower, "condition": condition}, score, name="critic")
 
 
@@ -171,10 +177,11 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
 
 
 def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
-    """Gives the model that trains the networks; the features are not looked at."""
-    kind = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[config.optimizer]
-    betas = {"beta_1": config.beta_1, "beta_2": config.beta_2} if config.optimizer == "adam" else {}
-    optimizer, of_critic = (kind(learning_rate=config.learning_rate, **betas) for _ in networks)
+    """Gives the model that trains the networks; the generator starts near the features' mean and spread."""
+    if config.output_start == "data":
+        _start_at_data(config, networks["generator"], features)
+    settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1, "beta_2": config.beta_2}
+    optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
     weight, batch = config.gradient_penalty_weight, config.batch_statistics == "batch"
     critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
     generator = Generator(
@@ -189,60 +196,54 @@ def build_curriculum(config: CaloShowerGanConfig, incident_energies: np.ndarray)
     return Curriculum(order=np.arange(len(incident_energies)))
 
 
-_LOW, _UPPER = 2.0**12, 2.0**18  # shared by two GANs each (section 4.1)
 _HALF: dict[str, Any] = {"latent_dim": 50, "generator_units": (50, 100, 200)}
+_RELU: dict[str, Any] = {"generator_activation": "relu", "generator_initializer": "he_uniform"}
 _SINGLE = CaloShowerGanConfig()
 _PHOTONS = {
     "photon": _SINGLE,
-    "photon-low": replace(
-        _SINGLE, highest_momentum=_LOW, generator_activation="relu", generator_initializer="he_uniform"
-    ),
+    "photon-low": replace(_SINGLE, highest_momentum=_LOW, **_RELU),
     "photon-medium": replace(_SINGLE, lowest_momentum=_LOW, highest_momentum=_UPPER, **_HALF),
     "photon-high": replace(_SINGLE, lowest_momentum=_UPPER, **_HALF),
     "photon-upper": replace(_SINGLE, lowest_momentum=_LOW, **_HALF),
 }
+_TABLE_2: dict[str, Any] = {"latent_dim": 200, "generator_units": (200, 400, 800), "critic_units": (800, 400, 200)}
 _PION = replace(
-    _SINGLE,
-    particle="pion",
-    latent_dim=200,
-    generator_units=(200, 400, 800),
-    generator_activation="relu",
-    generator_initializer="he_uniform",
-    output_batch_normalization=False,
-    critic_units=(800, 400, 200),
-    critic_steps=5,
-    gradient_penalty_weight=20.0,
-    iterations=2_000_000,
+    _SINGLE, particle="pion", **_TABLE_2, **_RELU, critic_steps=5, gradient_penalty_weight=20.0, iterations=2_000_000
 )
+_KINETIC: dict[str, Any] = {"normalisation": "kinetic", "output_batch_normalization": True}
+_PION_KINETIC = replace(_PION, normalisation="kinetic", iterations=1_000_000)
+_CODE: dict[str, Any] = {"batch_statistics": "moving", "spectral_normalization": "none"}
 SPLITS = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
 """The photon's configurations that together span all momenta, by their number (section 4.1)."""
 CONFIGS: dict[str, tuple[CaloShowerGanConfig, VoxelGeometry]] = {
     **{name: (config, PHOTONS_DATASET1) for name, config in _PHOTONS.items()},
+    **{f"{name}-kinetic": (replace(config, **_KINETIC), PHOTONS_DATASET1) for name, config in _PHOTONS.items()},
+    "photon-normalised-heads": (replace(_SINGLE, output_batch_normalization=True), PHOTONS_DATASET1),
+    "photon-code": (replace(_SINGLE, **_KINETIC, **_CODE), PHOTONS_DATASET1),
     "pion": (_PION, PIONS_DATASET1),
-    **{
-        f"{name}-kinetic": (replace(config, normalisation="kinetic"), PHOTONS_DATASET1)
-        for name, config in _PHOTONS.items()
-    },
-    "pion-kinetic": (replace(_PION, normalisation="kinetic", iterations=1_000_000), PIONS_DATASET1),
+    "pion-kinetic": (_PION_KINETIC, PIONS_DATASET1),
+    "pion-code": (replace(_PION_KINETIC, **_CODE, gradient_penalty_weight=10.0), PIONS_DATASET1),
 }
+"""The GANs with section 4.2's normalisation and with section 3.2's ("kinetic"), and the public code's choices."""
 
 
 def _num_features(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> int:
     return geometry.size + (len(geometry.layers) + 1 if config.normalisation == "layers" else 0)
 
 
-def _critic_dense(config: CaloShowerGanConfig, units: int, seeds: Iterator[int]) -> keras.layers.Layer:
-    initializer = _initializer(config.critic_initializer, seeds)
+def _start_at_data(config: CaloShowerGanConfig, generator: keras.Model, features: np.ndarray) -> None:
+    """Lets the generator begin near the features' mean and spread."""
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    if config.normalisation == "layers":  # all but the total are the exponentials of a softmax
+        mean[:-1], spread[:-1] = np.log(np.maximum(mean[:-1], 1e-9)), 1.0
+    elif config.generator_activation == "swish":  # half its argument near 0
+        mean, spread = 2 * mean, 2 * spread
+    start_output(generator, mean, spread)
+
+
+def _critic_dense(config: CaloShowerGanConfig, units: int, initializers: Initializers) -> keras.layers.Layer:
+    initializer = initializers()
     if config.spectral_normalization == "reparametrised":
         return SpectralDense(units, kernel_initializer=initializer)
     dense = keras.layers.Dense(units, kernel_initializer=initializer)
     return keras.layers.SpectralNormalization(dense) if config.spectral_normalization == "projected" else dense
-
-
-def _initializer(name: str, seeds: Iterator[int]) -> keras.initializers.Initializer:
-    return keras.initializers.get({"class_name": name, "config": {"seed": next(seeds)}})
-
-
-def _seeds(config: CaloShowerGanConfig, name: str) -> Iterator[int]:
-    """Seeds of a network's layers, one after another."""
-    return count(stream_seed(seed_streams(config.seed, name)[name]))

@@ -9,17 +9,16 @@ training code (doi:10.5281/zenodo.5589623), which the papers' text leaves open.
 Differences from the paper: one slice in eta, trained from random weights, not from another slice's.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any
 
 import keras
 import numpy as np
 
-from calogen.config import Paper, assumed, paper, require
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
+from calogen.layers import Initializers
 from calogen.preprocessing import Chain, Constant, Encoding, KineticFractions, LinearEnergy, LogEnergy
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
@@ -37,43 +36,53 @@ PAPER = Paper(
 class FastCaloGanConfig:
     """One generator and its critic; as it stands, version 1 for photons."""
 
-    particle: str = paper("photon", "one GAN for photons and electrons each, one for charged 'pion's")
-    lowest_momentum: float = paper(2.0**8, "samples; MeV")
-    highest_momentum: float = paper(2.0**22, "samples; MeV")
-    condition: str = paper("maximum", "code: momentum / maximum; 'log' is version 2's, with an unused second input")
-    latent_dim: int = paper(50, "generator")
-    latent_distribution: str = paper("uniform", "code: -1 to 1; version 2: 'normal'")
-    latent_mean: float = paper(0.0, "code")
-    latent_spread: float = paper(1.0, "code")
-    generator_units: tuple[int, ...] = paper((50, 100, 200), "generator")
-    generator_activation: str = paper("relu", "generator: after every layer, the output too")
-    batch_normalization: str = paper("none", "version 2: 'hidden' layers, or 'all' with the output")
-    critic_units: tuple[int, ...] = paper((368, 368, 368), "critic: as many nodes as voxels")
+    particle: str = paper("photon", "one GAN for each particle", {"pion": "one GAN for each particle"})
+    lowest_momentum: float = paper(2.0**8, "samples; MeV", {2.0**12: "version 2; MeV"})
+    highest_momentum: float = paper(2.0**22, "samples; MeV", {2.0**12: "version 2; MeV"})
+    condition: str = paper("maximum", "code: momentum / maximum", {"log": "version 2, with an unused second input"})
+    latent_dim: int = paper(50, "generator", {100: "version 2, by its counts"})
+    latent_distribution: str = paper("uniform", "code: -1 to 1", {"normal": "version 2"})
+    latent_mean: float = paper(0.0, "code", {0.5: "version 2"})
+    latent_spread: float = paper(1.0, "code", {0.5: "version 2"})
+    generator_units: tuple[int, ...] = paper(
+        (50, 100, 200), "generator", dict.fromkeys(((100, 200, 400), (200, 400, 800)), "version 2, by its counts")
+    )
+    generator_activation: str = paper("relu", "generator: after every layer, the output too", {"swish": "version 2"})
+    batch_normalization: str = paper(
+        "none", "generator", {"hidden": "version 2, low momenta", "all": "version 2, high momenta"}
+    )
+    critic_units: tuple[int, ...] = paper(
+        (368, 368, 368),
+        "critic: as many nodes as voxels",
+        {(533, 533, 533): "critic: as many nodes as voxels", (800, 400, 200): "version 2, by its counts"},
+    )
     critic_activation: str = paper("relu", "critic")
-    initializer: str = paper("he_normal", "code: normal of standard deviation 1 / sqrt(inputs / 2)")
+    initializer: str = paper(
+        "he_normal", "code: normal of standard deviation 1 / sqrt(inputs / 2)", {"he_uniform": "version 2"}
+    )
     learning_rate: float = paper(1e-4, "training")
-    beta_1: float = paper(0.5, "training")
+    beta_1: float = paper(0.5, "training", {0.55: "version 2"})
     critic_steps: int = paper(5, "training")
     gradient_penalty_weight: float = paper(10.0, "training")
     batch_size: int = paper(128, "training")
     iterations: int = paper(1_000_000, "training")
-    schedule: str = paper("sequential", "code: start in the middle, add momenta; 'all' from the start in version 2")
+    schedule: str = paper(
+        "sequential", "code: start in the middle, add momenta", {"all": "version 2: all from the start"}
+    )
     first_stage: float = paper(0.05, "code: 50,000 of 1,000,000 iterations on the middle momentum alone")
     next_stage: float = paper(0.02, "code: another momentum every 20,000 of 1,000,000 iterations")
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:
-        choices = {
-            "particle": ("photon", "pion"),
-            "condition": ("maximum", "log"),
-            "batch_normalization": ("none", "hidden", "all"),
-            "schedule": ("sequential", "all"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
-        for name in ("learning_rate", "critic_steps", "batch_size", "iterations", "lowest_momentum", "first_stage"):
-            require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        require_one_of(
+            self,
+            particle=("photon", "pion"),
+            condition=("maximum", "log"),
+            batch_normalization=("none", "hidden", "all"),
+            schedule=("sequential", "all"),
+        )
+        numbers = ("learning_rate", "critic_steps", "batch_size", "iterations", "lowest_momentum", "first_stage")
+        require_above_zero(self, *numbers)
         units = (*self.generator_units, *self.critic_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
         low, high = self.momentum_range
@@ -113,13 +122,13 @@ def build_generator(config: FastCaloGanConfig, geometry: VoxelGeometry) -> keras
     Output shape:
         `[b, v]`, voxel over kinetic energy.
     """
-    seeds = _seeds(config, "generator")
+    initializers = Initializers(config.seed, "generator", config.initializer)
     latent = keras.Input((config.latent_dim,), name="latent")
     condition = keras.Input((_condition_dim(config),), name="condition")
     hidden = keras.layers.Concatenate()([latent, condition])
     widths = (*config.generator_units, geometry.size)
     for position, units in enumerate(widths):
-        hidden = keras.layers.Dense(units, kernel_initializer=_initializer(config, seeds))(hidden)
+        hidden = keras.layers.Dense(units, kernel_initializer=initializers())(hidden)
         last = position == len(widths) - 1
         if config.batch_normalization == "all" or (config.batch_normalization == "hidden" and not last):
             hidden = keras.layers.BatchNormalization()(hidden)
@@ -136,15 +145,13 @@ def build_critic(config: FastCaloGanConfig, geometry: VoxelGeometry) -> keras.Mo
     Output shape:
         `[b, 1]`.
     """
-    seeds = _seeds(config, "critic")
+    initializers = Initializers(config.seed, "critic", config.initializer)
     shower = keras.Input((geometry.size,), name="shower")
     condition = keras.Input((_condition_dim(config),), name="condition")
     hidden = keras.layers.Concatenate()([shower, condition])
     for units in config.critic_units:
-        hidden = keras.layers.Dense(units, config.critic_activation, kernel_initializer=_initializer(config, seeds))(
-            hidden
-        )
-    score = keras.layers.Dense(1, kernel_initializer=_initializer(config, seeds))(hidden)
+        hidden = keras.layers.Dense(units, config.critic_activation, kernel_initializer=initializers())(hidden)
+    score = keras.layers.Dense(1, kernel_initializer=initializers())(hidden)
     return keras.Model({"shower": shower, "condition": condition}, score, name="critic")
 
 
@@ -234,12 +241,3 @@ CONFIGS: dict[str, tuple[FastCaloGanConfig, VoxelGeometry]] = {
 
 def _condition_dim(config: FastCaloGanConfig) -> int:
     return 2 if config.condition == "log" else 1
-
-
-def _initializer(config: FastCaloGanConfig, seeds: Iterator[int]) -> keras.initializers.Initializer:
-    return keras.initializers.get({"class_name": config.initializer, "config": {"seed": next(seeds)}})
-
-
-def _seeds(config: FastCaloGanConfig, name: str) -> Iterator[int]:
-    """Seeds of a network's layers, one after another."""
-    return count(stream_seed(seed_streams(config.seed, name)[name]))

@@ -130,7 +130,7 @@ def test_the_gradient_by_hand_equals_double_back_propagation(
 def test_the_penalty_equals_its_slow_twin(kind: str) -> None:
     network = make_dense_critic(kind, "float64", activation="LeakyReLU layer", calls=30)
     inputs = inputs_of("float64", 6)
-    layers = [layer for layer in network.layers if isinstance(layer, Dense)]
+    layers = [layer for layer in network.layers if isinstance(layer, Dense | SpectralDense)]
     biases = [layer.bias.numpy() for layer in layers]
     kernels = [layer.kernel.numpy() for layer in layers]
     if kind == "spectral":

@@ -198,7 +198,8 @@ def test_several_critics_see_what_they_are_given_and_weigh_in_the_generator() ->
 
 @pytest.mark.parametrize("batch_statistics", ["batch", "moving"])
 def test_batch_normalisation_uses_the_statistics_asked_for(batch_statistics: str) -> None:
-    config = replace(DEEP, normalisation="kinetic", batch_statistics=batch_statistics, learning_rate=1e-3)
+    settings = {"normalisation": "kinetic", "output_batch_normalization": True, "learning_rate": 1e-3}
+    config = replace(DEEP, **settings, batch_statistics=batch_statistics)
     networks = caloshowergan.build(config, TINY_VOXELS)
     trainer = caloshowergan.build_trainer(config, networks, data_of().shower.numpy())
     moving = [variable for variable in networks["generator"].variables if "moving" in variable.name]
