@@ -7,6 +7,7 @@ EXTRA ?=
 RESULTS ?=
 DATA ?=
 TEST_DATA ?=
+OPTIONS ?=
 RUNS ?= $(if $(DATA),runs/own,runs)
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -29,7 +30,7 @@ TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py benc
 REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install $(REPRODUCE) export-lwtnn test test-slow lint format tables simulate benchmark clean
+.PHONY: help install $(REPRODUCE) ablate-caloshowergan export-lwtnn test test-slow lint format tables simulate benchmark clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
@@ -37,7 +38,8 @@ help: ## Show this text
 	@printf '\nPapers: %s\n' '$(REPRODUCE)'
 	@printf 'Options: PRESET=smoke|laptop|paper (%s), SEEDS=<number> (%s), EXTRA=gpu (CUDA build),' $(PRESET) $(SEEDS)
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
-	@printf ' (your own showers; RUNS=<folder> where they train: runs/own)\n'
+	@printf ' (your own showers; RUNS=<folder> where they train: runs/own),'
+	@printf ' OPTIONS=\"--ablation ...\" (an experiment\047s own: python experiments/<paper>.py --help)\n'
 
 install: $(READY) ## Make the environment (every other target does so by itself); EXTRA=gpu adds CUDA
 
@@ -50,9 +52,12 @@ $(READY): setup.cfg pyproject.toml
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
 	$(BIN)/python experiments/$(subst -,_,$*).py --preset $(PRESET) --seeds $(SEEDS) \
 		--runs "$(RUNS)" $(if $(RESULTS),--results "$(RESULTS)") $(if $(DATA),--train-data "$(DATA)") \
-		$(if $(TEST_DATA),--test-data "$(TEST_DATA)")
+		$(if $(TEST_DATA),--test-data "$(TEST_DATA)") $(OPTIONS)
 
-export-lwtnn: $(READY) ## Write every trained run as LWTNN JSON, checked (trains the ATLAS VAE first if there is no run)
+ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4, photons and pions, and what brought it nothing
+	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $(OPTIONS)"
+
+export-lwtnn: $(READY) ## Write every trained VAE's decoder as LWTNN JSON, checked (trains one first if there is none)
 	@test -n "$$(find runs -mindepth 3 -maxdepth 3 -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
 	$(BIN)/python export/export_lwtnn.py

@@ -11,16 +11,21 @@ if __name__ == "__main__":
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from calogen.errors import CalogenError, ConfigError
-from calogen.files import directory_lock
+from calogen.files import directory_lock, write_json
+from calogen.plots.style import write_figure
+from calogen.report import Results, results_table, write_report
 
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
 PRESETS = ("smoke", "laptop", "paper")
@@ -36,6 +41,7 @@ class Arguments:
         runs: directory of all runs.
         results: directory to publish the results JSON in; None: it stays with the report.
         train_data, test_data: the user's own files; None: the bundled showers.
+        options: values of the experiment's own options, by name.
     """
 
     preset: str
@@ -44,6 +50,7 @@ class Arguments:
     results: Path | None = None
     train_data: Path | None = None
     test_data: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def report_directory(self, paper: str) -> Path:
         """Where a paper's report goes: beside its run for one seed, beside all runs for more."""
@@ -113,12 +120,17 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
         run.log("finished", wall_time=run.wall_time)
 
 
-def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Arguments:
+def parse_arguments(
+    description: str,
+    arguments: Sequence[str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Arguments:
     """Read an experiment's command line.
 
     Args:
         description: the script's docstring, shown by `--help`.
         arguments: the command line; None: this process's.
+        options: the experiment's own options: flag -> arguments of `ArgumentParser.add_argument`.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="laptop", help="how large a training (default: laptop)")
@@ -129,18 +141,47 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
     parser.add_argument("--results", type=Path, metavar="DIR", help="publish results and figure there, too")
     parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
     parser.add_argument("--test-data", type=Path, metavar="FILE", help="showers to compare with (goes with the other)")
+    own = [parser.add_argument(flag, **settings).dest for flag, settings in options.items()]
     given = parser.parse_args(arguments)
     if given.train_data is None and given.test_data is not None:
         parser.error("--test-data goes with --train-data")
     seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
     paths = {name: getattr(given, name) for name in ("runs", "results", "train_data", "test_data")}
-    return Arguments(preset=given.preset, seeds=seeds, **paths)
+    return Arguments(preset=given.preset, seeds=seeds, options={name: getattr(given, name) for name in own}, **paths)
 
 
-def execute(experiment: Callable[[Arguments], None], description: str | None) -> None:
-    """Run an experiment from the command line; mendable faults end in one line, exit code 2."""
+def execute(
+    experiment: Callable[[Arguments], None],
+    description: str | None,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """Run an experiment from the command line; mendable faults end in one line, exit code 2.
+
+    Args:
+        experiment: does it.
+        description, options: as for `parse_arguments`.
+    """
     with clean_exit(Path(sys.argv[0]).stem):
-        experiment(parse_arguments(description or ""))
+        experiment(parse_arguments(description or "", options=options))
+
+
+def publish(arguments: Arguments, results: Results, figures: Mapping[str, Figure], headline: str) -> None:
+    """Write report and results, for README too with `--results`; print the table.
+
+    Args:
+        arguments: what the experiment was asked for.
+        results: what it found.
+        figures: of the report, by caption.
+        headline: caption of README's figure.
+    """
+    page = write_report(arguments.report_directory(results.name), results, figures)
+    path = page.with_name(f"{results.name}.json")
+    if arguments.results:
+        path = arguments.results / f"{results.name}.json"
+        write_json(path, results.to_json())
+        write_figure(figures[headline], path.with_suffix(".png"))
+    print(results_table(results.to_json()))
+    print(f"report: {page}\nresults: {path}")
 
 
 @contextmanager

@@ -60,7 +60,8 @@ class SpectralDense(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape: Any) -> None:
-        """Makes kernel, bias and the right singular vector; kernel and vector are never rounded for the iteration."""
+        """Makes kernel, bias and the right singular vector."""
+        # no autocast: in half precision the power iteration would be too coarse
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), initializer=self.kernel_initializer, autocast=False
         )
@@ -109,10 +110,10 @@ class SpectralDense(keras.layers.Layer):
 
 
 def start_output(network: keras.Model, mean: np.ndarray, spread: np.ndarray) -> None:
-    """Lets a network's last dense layer, or the batch normalisation behind it, begin at given numbers.
+    """Lets a network's output begin at given numbers.
 
     Args:
-        network: ends in one of the two and an activation.
+        network: ends in a dense layer, or batch normalisation behind it, and an activation.
         mean, spread: `[f]`, of what the activation gets.
     """
     kinds = keras.layers.BatchNormalization, keras.layers.Dense

@@ -7,7 +7,7 @@
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,7 +20,7 @@ from calogen.evaluation.comparison import Measurement, energy_text
 from calogen.evaluation.metrics import METRICS, Value
 from calogen.files import read_json, write_json, write_text
 
-Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics"]
+Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
 
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
 
@@ -73,6 +73,19 @@ class Quantity:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    Args:
+        header: titles of the columns.
+        rows: texts.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything a reproduction says in words and numbers.
 
@@ -83,6 +96,7 @@ class Results:
         claims, quantities: see there.
         provenance: seed, commit, versions, device, wall time, data and their hashes.
         measurements: the metrics, for the report and `metrics.json`.
+        tables: further ones, by caption.
         deviations: sources of the configuration's values; the report lists those that the paper does not state.
         remarks: further deviations, one sentence each (simulation, missing noise ...).
     """
@@ -94,6 +108,7 @@ class Results:
     quantities: tuple[Quantity, ...]
     provenance: Mapping[str, Any]
     measurements: tuple[Measurement, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
     deviations: tuple[Source, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -146,6 +161,9 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
     sections = {
         "Claims": _claims_table(results.claims),
         "Quantities": _quantities_table(results.quantities),
+        "Tables": "".join(
+            f"<h3>{escape(caption)}</h3>{_table(item.header, item.rows)}" for caption, item in results.tables.items()
+        ),
         "Figures": "".join(_embed(caption, figure) for caption, figure in figures.items()),
         "Metrics": _metrics_tables(results.measurements),
         "Deviations and choices": _list(results.remarks)

@@ -1,15 +1,35 @@
-"""Choosing models and epochs by one physics distance, on validation, never test showers."""
+"""Choosing epochs, iterations and settings by a physics figure of merit.
 
-from collections.abc import Sequence
-from dataclasses import replace
+Variational autoencoders: one distance on validation, never test showers. GANs, as their papers have it: the chi2 of
+total energies of every saved iteration (`scan_iterations`), whose smallest is chosen (`select_iteration`).
+"""
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.metrics import Value, ks_distance
-from calogen.generation import TrainedRun, generate, load_network
-from calogen.showers import Showers
+from calogen.evaluation.observables import layer_energy, total_energy
+from calogen.evaluation.voxels import voxel_centroid, voxel_width
+from calogen.files import read_json, sha256, write_json
+from calogen.generation import TrainedRun, generate, load_network, load_run, save_run
+from calogen.geometry import VoxelGeometry
+from calogen.progress import progress
+from calogen.showers import Geometry, Showers
+
+_SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
 
 
 def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
@@ -54,3 +74,170 @@ def epoch_distances(
         epoch = int(path.stem.removeprefix("epoch-"))
         found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """What judges the iterations of a training.
+
+    Args:
+        reference: Geant4's showers; as many are generated, of the same incident energies.
+        parts: rows of the reference, `[n]` bool, by name: each gets a table of its own.
+        rule: name of one of `RULES`.
+        shapes: whether to judge by layer energies, centres and widths as well: a table `SHAPES`.
+        seed: of the generated showers, the same for every iteration.
+    """
+
+    reference: Showers
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rule: str = "caloshowergan"
+    shapes: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ConfigError(f"rule must be one of {', '.join(RULES)}. Received: {self.rule!r}")
+        if self.shapes and self.rule != "caloshowergan":
+            raise ConfigError(f"shapes need the rule caloshowergan. Received: {self.rule!r}, of energies only")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the tables, apart from the training."""
+        digest = hashlib.sha256()
+        for array in (self.reference.incident_energies, self.reference.energies, *self.parts.values()):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        about = {"rule": self.rule, "shapes": self.shapes, "seed": self.seed, "parts": sorted(self.parts)}
+        return about | {"showers": digest.hexdigest()[:16]}
+
+
+def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -> dict[str, IterationScan]:
+    """chi2 of every saved iteration of a trained run.
+
+    What was measured before is read from `selection.json` beside the snapshots; it is written as it grows.
+
+    Args:
+        directory: of the run, with `snapshots/iteration-<number>.keras`.
+        judge: what judges.
+        workers: processes; by default one, or all cores where it takes long.
+
+    Returns:
+        tables with all showers as reference (`ALL`) and with each part of them; with `SHAPES`, the sum of the total
+        energy, layer energies, centres and widths, the wish of arXiv:2309.06515, section 6.
+
+    Raises:
+        DataFormatError: there are no snapshots, or no trained run.
+    """
+    paths = {int(path.stem.removeprefix("iteration-")): path for path in directory.glob("snapshots/iteration-*.keras")}
+    if not paths:
+        raise DataFormatError(
+            f"{directory} must hold snapshots/iteration-<number>.keras. Received: none: train it first"
+        )
+    record = directory / "selection.json"
+    identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
+    known = read_json(record) if record.exists() else {}
+    tables = known.get("iterations", {}) if known.get("identity") == identity else {}
+    missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
+    if workers is None:
+        workers = min(os.cpu_count() or 1, 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER)
+    with (
+        progress("judging saved iterations", len(missing)) as bar,
+        _measured(directory, judge, {iteration: paths[iteration] for iteration in missing}, workers) as results,
+    ):
+        for count, (iteration, table) in enumerate(results, 1):
+            tables[str(iteration)] = table
+            bar.advance()
+            if count % 50 == 0 or count == len(missing):
+                write_json(record, {"identity": identity, "iterations": tables})
+    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
+    return {name: _scan(sorted(paths), tables, name) for name in names}
+
+
+def select_iteration(directory: Path, scan: IterationScan) -> TrainedRun:
+    """The run with the generator of the best iteration, saved as `selected` in its directory.
+
+    Raises:
+        DataFormatError: no trained run, or no snapshot of that iteration.
+    """
+    run, iteration = load_run(directory), int(scan.iterations[scan.best])
+    network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
+    chosen = replace(run, networks={_generator_name(run): network}, history=run.history)
+    save_run(directory / "selected", chosen)
+    about = {"iteration": iteration, "chi2_per_ndf": float(scan.total[scan.best])}
+    write_json(directory / "selected" / "selection.json", about)
+    return chosen
+
+
+def shape_quantities(geometry: Geometry) -> tuple[Quantity, ...]:
+    """Total energy, layer energies and, of voxels, centres and widths."""
+    found: list[Quantity] = [total_energy]
+    found += [partial(layer_energy, layer_id=layer.id) for layer in geometry.layers]
+    if isinstance(geometry, VoxelGeometry):
+        turned = [layer.id for layer in geometry.layers if layer.num_alpha > 1]
+        found += [
+            partial(function, layer_id=layer_id, axis=axis)
+            for function in (voxel_centroid, voxel_width)
+            for layer_id in turned
+            for axis in ("eta", "phi")
+        ]
+    return tuple(found)
+
+
+Table = dict[str, list[list[float]]]  # part -> momenta, chi2, ndf
+
+
+@contextmanager
+def _measured(
+    directory: Path, judge: Judge, paths: Mapping[int, Path], workers: int
+) -> Iterator[Iterator[tuple[int, Table]]]:
+    """Gives (iteration, table) as they come, from this process or several."""
+    if workers < 2 or len(paths) < 2:
+        run = load_run(directory) if paths else None
+        yield ((iteration, _measure(run, path, judge)) for iteration, path in paths.items() if run)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(paths)), context, _start_worker, (directory, judge)) as pool:
+        tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
+        try:
+            yield ((tasks[task], task.result()) for task in as_completed(tasks))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_worker: list[tuple[TrainedRun, Judge]] = []  # of this process
+
+
+def _start_worker(directory: Path, judge: Judge) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would fight for the memory of one GPU
+    _worker.append((load_run(directory), judge))
+
+
+def _measure_in_worker(path: Path) -> Table:
+    run, judge = _worker[0]
+    return _measure(run, path, judge)
+
+
+def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
+    reference = judge.reference
+    chosen = replace(run, networks={_generator_name(run): load_network(path)})
+    generated = generate(chosen, reference.incident_energies, judge.seed)
+    rule, table = RULES[judge.rule], {}
+    for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
+        table[name] = _columns(chi2_by_momentum(reference[rows], generated[rows], rule))
+    if judge.shapes:
+        table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, shape_quantities(reference.geometry)))
+    return table
+
+
+def _columns(found: Mapping[float, Chi2]) -> list[list[float]]:
+    parts = found.values()
+    return [list(found), [part.value for part in parts], [part.ndf for part in parts]]
+
+
+def _scan(iterations: list[int], tables: Mapping[str, Table], name: str) -> IterationScan:
+    rows = [tables[str(iteration)][name] for iteration in iterations]
+    chi2, ndf = (np.array([row[position] for row in rows], np.float64) for position in (1, 2))
+    return IterationScan(np.array(iterations), np.array(rows[0][0]), chi2, ndf)
+
+
+def _generator_name(run: TrainedRun) -> str:
+    return next(name for name, network in run.networks.items() if network is run.generator)

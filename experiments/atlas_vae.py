@@ -43,17 +43,16 @@ from calogen.evaluation.comparison import Comparison, compare, response_curve
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.observables import shower_depth
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.experiment import Arguments, Run, execute, open_run
-from calogen.files import read_json, write_json
+from calogen.experiment import Arguments, Run, execute, open_run, publish
+from calogen.files import read_json
 from calogen.fitting import fit_vae, validation_split
 from calogen.generation import TrainedRun, generate
 from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
-from calogen.plots.style import write_figure
 from calogen.progress import progress
 from calogen.provenance import stream_seed
-from calogen.report import Results, results_table, write_report
+from calogen.report import Results
 from calogen.selection import epoch_distances, validation_distance
 from calogen.showers import Showers
 from calogen.units import GeV
@@ -145,14 +144,8 @@ def main(arguments: Arguments) -> None:
         deviations=tuple(sources(runs[0].config)),
         remarks=REMARKS if arguments.train_data is None else (),
     )
-    page = write_report(arguments.report_directory(NAME), results, figures[0])
-    path = page.with_name(f"{NAME}.json")
-    if arguments.results:
-        path = arguments.results / f"{NAME}.json"
-        write_json(path, results.to_json())
-        write_figure(figures[0][README_FIGURE], path.with_suffix(".png"))
-    print(results_table(results.to_json()))
-    print(f"report: {page}\nresults: {path}\ndecoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
+    publish(arguments, results, figures[0], README_FIGURE)
+    print(f"decoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
 
 
 def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:

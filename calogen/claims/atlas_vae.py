@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calogen.claims.rules import combined, difference, mean, over_seeds, significance, texts
 from calogen.evaluation.comparison import Comparison, Measurement, ResponseCurve
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
@@ -58,12 +59,12 @@ class Evidence:
     ) -> Value:
         """A metric averaged over energies and observables."""
         rows = [self.metric(energy, name, metric, sample).measured for energy in energies for name in observables]
-        return _mean(rows)
+        return mean(rows)
 
     def mean_excess(self, energies: Sequence[float], observables: Sequence[str]) -> Value:
         """Mean KS distance above its floor: what samples of different sizes compare by."""
         rows = [self.metric(energy, name, "ks") for energy in energies for name in observables]
-        return _mean([Value(row.measured.value - row.floor.mean, row.measured.error) for row in rows])
+        return mean([Value(row.measured.value - row.floor.mean, row.measured.error) for row in rows])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +101,8 @@ def judge_claims(seeds: Sequence[Evidence], costs: Costs) -> tuple[Claim, ...]:
     scatter = "" if len(seeds) > 1 else " [one training: the scatter between trainings is not in the errors]"
     for name, (rule, text) in _RULES.items():
         found = [rule(evidence) for evidence in seeds]
-        shown = {key: _combined([figures[key] for _, figures in found]) for key in found[0][1]}
-        claims.append(_claim(name, _combined([value for value, _ in found]), text.format(**_texts(shown)) + scatter))
+        shown = {key: combined([figures[key] for _, figures in found]) for key in found[0][1]}
+        claims.append(_claim(name, combined([value for value, _ in found]), text.format(**texts(shown)) + scatter))
     low, high = costs.speedup(8192.0), costs.speedup(262144.0)
     claims.append(
         _claim(
@@ -129,7 +130,7 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
     for layer in ("presampler", "front", "middle", "back"):
         published = ATLAS_VAE_NUMBERS[f"{layer}_share"].value
         geant4 = seeds[0].shares[layer][0]
-        ours, spread = _over_seeds([evidence.shares[layer][1] for evidence in seeds])
+        ours, spread = over_seeds([evidence.shares[layer][1] for evidence in seeds])
         name = f"share of the {layer} at 65 GeV"
         found.append(Quantity(f"{name}, Geant4", "%", published, geant4.value, geant4.error, None, data, headline=True))
         found.append(Quantity(f"{name}, VAE", "%", published, ours.value, ours.error, spread, data, headline=True))
@@ -138,7 +139,7 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
             name = f"{title} at {energy / GeV:.4g} GeV"
             geant4 = _at(seeds[0].geant4, attribute, energy)
             found.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
-            ours, spread = _over_seeds([_at(evidence.vae, attribute, energy) for evidence in seeds])
+            ours, spread = over_seeds([_at(evidence.vae, attribute, energy) for evidence in seeds])
             found.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data))
     megabyte = 1e-6
     found += [
@@ -170,33 +171,33 @@ def _absolute_inputs(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
         for kind, observables in names.items()
         for key, sample in (("ours", VAE), ("absolute", ABSOLUTE))
     }
-    losses = [_difference(found[f"{kind}_absolute"], found[f"{kind}_ours"]) for kind in names]
-    return max(losses, key=_significance), found
+    losses = [difference(found[f"{kind}_absolute"], found[f"{kind}_ours"]) for kind in names]
+    return max(losses, key=significance), found
 
 
 def _absolute_inputs_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     ratio = evidence.mean_metric(SHOWN, ("total_energy",), "rms_ratio", ABSOLUTE)
     ours = evidence.mean_metric(SHOWN, ("total_energy",), "rms_ratio")
-    evidences = [Value(ratio.value - 2, ratio.error), _difference(ratio, ours)]
-    return min(evidences, key=_significance), {"absolute": ratio, "ours": ours}
+    evidences = [Value(ratio.value - 2, ratio.error), difference(ratio, ours)]
+    return min(evidences, key=significance), {"absolute": ratio, "ours": ours}
 
 
 def _front_middle(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     good = evidence.mean_metric((65536.0,), ("front_energy", "middle_energy"))
     poor = evidence.mean_metric((65536.0,), ("presampler_energy", "back_energy"))
-    evidences = [_difference(poor, good), Value(0.2 - good.value, good.error)]
-    return min(evidences, key=_significance), {"good": good, "poor": poor}
+    evidences = [difference(poor, good), Value(0.2 - good.value, good.error)]
+    return min(evidences, key=significance), {"good": good, "poor": poor}
 
 
 def _presampler_back(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     layers = ("presampler", "back")
     ratios = {name: evidence.metric(65536.0, f"{name}_energy", "mean_ratio").measured for name in layers}
-    return min((Value(1 - ratio.value, ratio.error) for ratio in ratios.values()), key=_significance), ratios
+    return min((Value(1 - ratio.value, ratio.error) for ratio in ratios.values()), key=significance), ratios
 
 
 def _depth_trend(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     pairs = [evidence.depths[energy] for energy in sorted(evidence.depths) if energy <= SHOWN[-1]]
-    rises = [_difference(pairs[-1][kind], pairs[0][kind]) for kind in (0, 1)]
+    rises = [difference(pairs[-1][kind], pairs[0][kind]) for kind in (0, 1)]
     error = float(np.hypot(rises[0].error, rises[1].error) / abs(rises[0].value))
     return Value(0.2 - abs(rises[1].value / rises[0].value - 1), error), {"geant4": rises[0], "ours": rises[1]}
 
@@ -209,15 +210,15 @@ def _lambda_moment(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
 
 def _mean_response(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     ratios = {energy: _relative(evidence, "mean", energy) for energy in (*LOW, 65536.0)}
-    low = _mean([ratios[energy] for energy in LOW])
+    low = mean([ratios[energy] for energy in LOW])
     return Value(1 - low.value, low.error), {"low": low, "high": ratios[65536.0]}
 
 
 def _energy_spread(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
-    low = _mean([_relative(evidence, "spread", energy) for energy in LOW])
-    high = _mean([_relative(evidence, "spread", energy) for energy in HIGH])
+    low = mean([_relative(evidence, "spread", energy) for energy in LOW])
+    high = mean([_relative(evidence, "spread", energy) for energy in HIGH])
     evidences = [Value(1 - low.value, low.error), Value(high.value - 1, high.error)]
-    return min(evidences, key=_significance), {"low": low, "high": high}
+    return min(evidences, key=significance), {"low": low, "high": high}
 
 
 def _interpolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -226,7 +227,7 @@ def _interpolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     neighbours = [evidence.mean_excess((energy,), names) for energy in NEIGHBOURS]
     worst = max(neighbours, key=lambda value: value.value)
     limit = Value(1.25 * worst.value, 1.25 * worst.error)
-    return _difference(limit, between), {"between": between, "below": neighbours[0], "above": neighbours[1]}
+    return difference(limit, between), {"between": between, "below": neighbours[0], "above": neighbours[1]}
 
 
 def _extrapolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -234,16 +235,16 @@ def _extrapolation(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     highest = evidence.mean_excess((SHOWN[-1],), ("total_energy",))
     ratio = evidence.metric(EXTRAPOLATED, "total_energy", "mean_ratio").measured
     near = Value(0.1 - abs(ratio.value - 1), ratio.error)
-    worse = _difference(beyond, highest)
+    worse = difference(beyond, highest)
     figures = {"beyond": beyond, "highest": highest, "ratio": ratio}
-    return min((near, worse), key=_significance), figures
+    return min((near, worse), key=significance), figures
 
 
 def _extrapolation_shapes(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
     beyond = evidence.mean_excess((EXTRAPOLATED,), ("r_eta", "r_phi"))
     highest = evidence.mean_excess((SHOWN[-1],), ("r_eta", "r_phi"))
     limit = Value(1.25 * highest.value, 1.25 * highest.error)
-    return _difference(limit, beyond), {"beyond": beyond, "highest": highest}
+    return difference(limit, beyond), {"beyond": beyond, "highest": highest}
 
 
 def _best_epoch(evidence: Evidence) -> tuple[Value, dict[str, Value]]:
@@ -314,23 +315,6 @@ def _claim(name: str, value: Value, ours: str) -> Claim:
     return Claim(published.claim, published.source, published.words, ours, judge(value))
 
 
-def _texts(values: Mapping[str, Value]) -> dict[str, str]:
-    return {
-        key: _rounded(item.value, 3) + (f" ± {_rounded(item.error, 1)}" if item.error else "")
-        for key, item in values.items()
-    }
-
-
-def _rounded(value: float, digits: int) -> str:
-    """Significant digits without an exponent: 1000 epochs, not 1e+03."""
-    return f"{float(f'{value:.{digits}g}'):g}"
-
-
-def _significance(value: Value) -> float:
-    """Standard errors above 0, by which the weakest condition decides; 0 if nothing is known."""
-    return value.value / max(value.error, 1e-9) if np.isfinite(value.value) else 0.0
-
-
 def _relative(evidence: Evidence, attribute: str, energy: float) -> Value:
     expected, received = _at(evidence.geant4, attribute, energy), _at(evidence.vae, attribute, energy)
     ratio = received.value / expected.value
@@ -339,24 +323,3 @@ def _relative(evidence: Evidence, attribute: str, energy: float) -> Value:
 
 def _at(curve: ResponseCurve, attribute: str, energy: float) -> Value:
     return getattr(curve, attribute)[int(np.flatnonzero(curve.energies == energy)[0])]
-
-
-def _difference(larger: Value, smaller: Value) -> Value:
-    return Value(larger.value - smaller.value, float(np.hypot(larger.error, smaller.error)))
-
-
-def _mean(values: Sequence[Value]) -> Value:
-    errors = np.array([value.error for value in values])
-    return Value(float(np.mean([value.value for value in values])), float(np.sqrt((errors**2).sum()) / len(values)))
-
-
-def _over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
-    """Mean with its statistical error; standard deviation over seeds (None for one seed)."""
-    spread = float(np.std([value.value for value in values], ddof=1)) if len(values) > 1 else None
-    return Value(float(np.mean([v.value for v in values])), float(np.mean([v.error for v in values]))), spread
-
-
-def _combined(values: Sequence[Value]) -> Value:
-    """Mean over seeds; only their spread averages out, as all share the test showers."""
-    mean, spread = _over_seeds(values)
-    return Value(mean.value, float(np.hypot(mean.error, (spread or 0.0) / np.sqrt(len(values)))))

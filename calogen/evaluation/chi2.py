@@ -1,44 +1,88 @@
-"""The chi2/NDF of total energies by which GANs of CaloShowerGAN's kind are chosen."""
+"""The chi2/NDF of total energies by which ATLAS's GANs are chosen.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+Both published rules are here by name (`RULES`). Other quantities than the total energy can be tested alike.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.evaluation.observables import total_energy
+from calogen.showers import Showers
+
+_PAPERS_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}  # 10,000 up to 262 GeV
+
+ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
+"""Names of the reference: all showers, those that trained, those that did not."""
+SHAPES = "shapes"
+"""Name of the figure of merit that adds layers and shapes to the total energy."""
 
 _NUM_EDGES = 30
+_ROUNDS = 200
+Quantity = Callable[[Showers], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Chi2:
-    """A chi2 and its number of degrees of freedom."""
+    """A chi2 and its number of degrees of freedom.
+
+    Args:
+        value, ndf: the two.
+        variance: of the value, under resampling of both samples.
+    """
 
     value: float
     ndf: int
+    variance: float = 0.0
 
     @property
     def per_ndf(self) -> float:
         """chi2/NDF; NaN without degrees of freedom."""
         return self.value / self.ndf if self.ndf else float("nan")
 
-    def at_statistics(self, num_showers: float, other: float = 10_000) -> float:
-        """chi2/NDF as `other` showers per sample would give it: the excess over 1 is scaled.
+    @property
+    def error(self) -> float:
+        """Standard error of chi2/NDF; NaN without degrees of freedom."""
+        return float(np.sqrt(self.variance)) / self.ndf if self.ndf else float("nan")
 
-        >>> Chi2(56.0, 28).at_statistics(250)
+    def at_statistics(self, num_showers: float, other: float = 10_000) -> "Chi2":
+        """The chi2 that `other` showers per sample would give: its excess over NDF is scaled.
+
+        >>> Chi2(56.0, 28).at_statistics(250).per_ndf
         41.0
         """
-        return 1 + (self.per_ndf - 1) * other / num_showers
+        factor = other / num_showers
+        return replace(self, value=self.ndf + (self.value - self.ndf) * factor, variance=self.variance * factor**2)
 
 
-def energy_edges(reference: np.ndarray) -> np.ndarray:
-    """Bin edges of one momentum's total energies, `[30]`, around their median.
+@dataclass(frozen=True)
+class Rule:
+    """How a paper bins the values of one momentum.
+
+    Args:
+        edges: (reference `[n]`, incident energy, both MeV) -> increasing edges.
+        clip: whether what lies outside the edges counts in the outermost bins; if not, it does not count.
+    """
+
+    edges: Callable[[np.ndarray, float], np.ndarray]
+    clip: bool
+
+
+def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndarray:
+    """CaloShowerGAN's bin edges of one momentum's total energies, `[30]`.
+
+    They lie around the median.
 
     Each side reaches to the nearest of: the distance of the maximum, twice that of the 5 % or 95 % quantile, ten times
     that of the 84 % quantile.
 
     Args:
         reference: total energies `[n]`, MeV.
+        incident_energy: not looked at.
 
     Raises:
         DataFormatError: fewer than two different energies.
@@ -53,28 +97,193 @@ def energy_edges(reference: np.ndarray) -> np.ndarray:
     return np.linspace(median - down, median + up, _NUM_EDGES)
 
 
-def energy_chi2(reference: np.ndarray, generated: np.ndarray, edges: np.ndarray | None = None) -> Chi2:
+def mode_edges(reference: np.ndarray, incident_energy: float, below: float, above: float) -> np.ndarray:
+    """FastCaloGAN's bin edges of one momentum's total energies, `[31]`, around their mode.
+
+    The mode is the centre of the fullest of 100 bins from 0 to twice the incident energy; the RMS is that of the
+    energies in these bins.
+
+    Args:
+        reference: total energies `[n]`, MeV.
+        incident_energy: MeV.
+        below, above: how many RMS the edges reach; 0 is the lowest edge.
+
+    Raises:
+        DataFormatError: fewer than two different energies.
+
+    Source: public selection code of FastCaloGAN (doi:10.5281/zenodo.5589623).
+    """
+    counts, bins = np.histogram(reference, 100, (0.0, 2 * incident_energy))
+    inside = reference[(reference >= 0) & (reference < 2 * incident_energy)]
+    mode, spread = (bins[:-1] + bins[1:])[counts.argmax()] / 2, inside.std() if len(inside) else 0.0
+    if not spread > 0:
+        raise DataFormatError(f"a histogram needs energies that differ. Received: {np.unique(reference)[:3]} MeV")
+    return np.linspace(max(0.0, mode - below * spread), mode + above * spread, 31)
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "caloshowergan": Rule(energy_edges, clip=True),
+        "fastcalogan-photons": Rule(partial(mode_edges, below=3.0, above=3.0), clip=False),
+        "fastcalogan-hadrons": Rule(partial(mode_edges, below=4.0, above=3.5), clip=False),
+    }
+)
+"""The published rules."""
+
+
+def energy_chi2(
+    reference: np.ndarray, generated: np.ndarray, edges: np.ndarray | None = None, clip: bool = True
+) -> Chi2:
     """Two-sample chi2 of one momentum's total energies.
 
-    chi2 = sum (n g_i - m r_i)^2 / (n^2 g_i + m^2 r_i) for counts r (sum n) and g (sum m), NDF = filled bins - 1. What
-    lies outside the edges counts in the outermost bins.
+    chi2 = sum (n g_i - m r_i)^2 / (n^2 g_i + m^2 r_i) for counts r (sum n) and g (sum m), NDF = filled bins - 1: the
+    weighted-weighted chi2 of two histograms scaled to one.
 
     Args:
         reference, generated: total energies, MeV; the published values have as many of one as of the other.
         edges: of the bins; those of `energy_edges` by default.
+        clip: whether what lies outside the edges counts in the outermost bins.
+
+    Returns:
+        if no generated energy counts, the chi2 of disjoint samples.
 
     Source: public evaluation code of arXiv:2309.06515; NDF without bins that are empty in both: section 5.1.
     """
     edges = energy_edges(reference) if edges is None else edges
-    counts = [np.histogram(np.clip(sample, edges[0], edges[-1]), edges)[0] for sample in (reference, generated)]
-    expected, received = (row.astype(np.float64) for row in counts)
-    filled = expected + received > 0
-    n, m = expected.sum(), received.sum()
-    terms = (n * received - m * expected)[filled] ** 2 / (n**2 * received + m**2 * expected)[filled]
-    return Chi2(float(terms.sum()), int(filled.sum()) - 1)
+    counts = np.stack([_counts(sample, edges, clip) for sample in (reference, generated)]).astype(np.float64)
+    ndf = int(counts.any(axis=0).sum()) - 1
+    if not counts.sum(axis=1).all():
+        return Chi2(float(len(reference) + len(generated)), ndf)
+    rng = np.random.default_rng(0)
+    drawn = np.stack([rng.multinomial(int(row.sum()), row / row.sum(), _ROUNDS) for row in counts], axis=1)
+    return Chi2(float(_chi2(counts)), ndf, float(np.var(_chi2(drawn.astype(np.float64)))))
+
+
+def chi2_by_momentum(
+    reference: Showers, generated: Showers, rule: Rule, quantities: Sequence[Quantity] = (total_energy,)
+) -> dict[float, Chi2]:
+    """Chi2 of each incident energy, summed over quantities.
+
+    A quantity that fewer than two reference showers of a momentum have, or all with one value, is left out there.
+
+    Args:
+        reference, generated: showers of the same incident energies.
+        rule: one of `RULES`.
+        quantities: showers -> `[n]`; NaN where a shower has none.
+    """
+    found: dict[float, Chi2] = {}
+    for energy in np.unique(reference.incident_energies).tolist():
+        samples, parts = (reference.at(energy), generated.at(energy)), []
+        for quantity in quantities:
+            expected, received = (values[np.isfinite(values)] for values in map(quantity, samples))
+            try:
+                edges = rule.edges(expected, energy)
+            except (DataFormatError, IndexError) as error:
+                if quantity is total_energy:
+                    raise DataFormatError(f"at {energy:.10g} MeV {error}") from error
+                continue
+            parts.append(energy_chi2(expected, received, edges, rule.clip))
+        found[energy] = total(parts)
+    return found
 
 
 def total(parts: Iterable[Chi2]) -> Chi2:
-    """Sum over momenta, as the paper's tables have it."""
+    """Sum over momenta, as in the paper's tables: those that two GANs share count twice."""
     found = list(parts)
-    return Chi2(sum(part.value for part in found), sum(part.ndf for part in found))
+    return Chi2(*(sum(getattr(part, name) for part in found) for name in ("value", "ndf", "variance")))
+
+
+@dataclass(frozen=True)
+class IterationScan:
+    """chi2 and NDF of a training's saved iterations.
+
+    Args:
+        iterations: `[k]`, increasing.
+        momenta: `[m]`, MeV, increasing.
+        chi2, ndf: `[k, m]`.
+    """
+
+    iterations: np.ndarray
+    momenta: np.ndarray
+    chi2: np.ndarray
+    ndf: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """chi2/NDF over all momenta, `[k]`."""
+        return self.chi2.sum(axis=1) / np.maximum(self.ndf.sum(axis=1), 1)
+
+    @property
+    def best(self) -> int:
+        """Position of the iteration with the smallest `total`."""
+        return int(np.argmin(self.total))
+
+    @property
+    def best_by_momentum(self) -> np.ndarray:
+        """Positions of the iterations that are the best ones for each momentum, `[m]`."""
+        return np.argmin(self.chi2 / np.maximum(self.ndf, 1), axis=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTest:
+    """A training's chosen iteration, tested.
+
+    Args:
+        name: of the network.
+        scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
+            `SHAPES`.
+        chi2: of the chosen iteration by momentum in MeV, all showers as reference.
+        floor: of the held-out showers against those that trained: Geant4 against Geant4; empty without them.
+        num_showers: reference showers by momentum.
+        chosen_by: `ALL` or `SHAPES`.
+    """
+
+    name: str
+    scans: Mapping[str, IterationScan]
+    chi2: Mapping[float, Chi2]
+    floor: Mapping[float, Chi2]
+    num_showers: Mapping[float, int]
+    chosen_by: str = ALL
+
+    @property
+    def iteration(self) -> int:
+        """The chosen iteration."""
+        scan = self.scans[self.chosen_by]
+        return int(scan.iterations[scan.best])
+
+    @property
+    def at_papers_statistics(self) -> dict[float, Chi2]:
+        """`chi2` as the CaloChallenge's numbers of showers would give it.
+
+        They are 10,000 up to 262 GeV.
+        """
+        return {
+            momentum: part.at_statistics(self.num_showers[momentum], _PAPERS_SHOWERS.get(momentum, 10_000))
+            for momentum, part in self.chi2.items()
+        }
+
+    @property
+    def held_out(self) -> Chi2 | None:
+        """Of the held-out showers, at the iteration that the training showers choose."""
+        return self.held_out_within(None)
+
+    def held_out_within(self, iterations: int | None) -> Chi2 | None:
+        """`held_out` of a training that ends after so many iterations; None: the whole one."""
+        if HELD_OUT not in self.scans:
+            return None
+        judge, scan = self.scans[TRAIN], self.scans[HELD_OUT]
+        allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
+        chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
+        return Chi2(float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum()))
+
+
+def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:
+    return np.histogram(np.clip(values, edges[0], edges[-1]) if clip else values, edges)[0]
+
+
+def _chi2(counts: np.ndarray) -> np.ndarray:
+    """Gives the chi2 of pairs of histograms, `[..., 2, b]` -> `[...]`."""
+    expected, received = counts[..., 0, :], counts[..., 1, :]
+    n, m = expected.sum(axis=-1, keepdims=True), received.sum(axis=-1, keepdims=True)
+    width = n**2 * received + m**2 * expected
+    return np.divide((n * received - m * expected) ** 2, width, out=np.zeros_like(width), where=width > 0).sum(axis=-1)

@@ -13,7 +13,7 @@ import numpy as np
 from calogen.errors import DataFormatError
 from calogen.evaluation.histograms import Histogram, Profile, joined_edges, logarithmic_edges, reference_edges
 from calogen.evaluation.metrics import METRICS, Floor, Value, floor, standard_deviation
-from calogen.evaluation.observables import Axis, average_cells, average_profile, response
+from calogen.evaluation.observables import AXES, Axis, average_cells, average_profile, response
 from calogen.geometry import CellGrid
 from calogen.showers import Showers
 from calogen.units import GeV
@@ -35,6 +35,9 @@ class Observable:
         figures: the paper's figure by incident energy in MeV, e.g. `{65536.0: "5a"}`; empty: the paper shows none.
         noise_free: those of the figures that have noise and cross-talk in the paper; ours have none.
         log_axis: whether bins are equidistant in the logarithm; values of 0 are then underflow.
+        tail: the share of the reference that, on either side, may lie in the two outermost bins or beyond.
+        metrics: names of the `METRICS` that compare it; each draws the whole sample a few hundred times.
+        counted: what `function` has a value for.
     """
 
     name: str
@@ -45,10 +48,17 @@ class Observable:
     figures: Mapping[float, str] = field(default_factory=dict)
     noise_free: frozenset[str] = frozenset()
     log_axis: bool = False
+    tail: float = 0.01
+    metrics: tuple[str, ...] = tuple(METRICS)
+    counted: str = "showers"
 
     def values(self, showers: Showers) -> np.ndarray:
-        """The observable in the axis' unit, `[n]`; NaN where it is not defined."""
-        return self.function(showers) / self.scale
+        """The observable in the axis' unit, `[n]`; NaN where it is not defined.
+
+        It may be a view of the showers' energies: not to be changed.
+        """
+        values = self.function(showers)
+        return values if self.scale == 1.0 else values / self.scale
 
     @property
     def axis_label(self) -> str:
@@ -236,12 +246,13 @@ def response_curve(samples: Iterable[Showers]) -> ResponseCurve:
 def energy_text(incident_energy: float) -> str:
     """What titles call an incident energy, MeV.
 
-    >>> energy_text(65536.0), energy_text(256.0), energy_text(ALL_ENERGIES)
-    ('65.5 GeV', '256 MeV', 'all energies')
+    >>> energy_text(2.0**20), energy_text(65536.0), energy_text(256.0), energy_text(ALL_ENERGIES)
+    ('1.05 TeV', '65.5 GeV', '256 MeV', 'all energies')
     """
     if incident_energy == ALL_ENERGIES:
         return "all energies"
-    return f"{incident_energy / GeV:.3g} GeV" if incident_energy >= GeV else f"{incident_energy:.3g} MeV"
+    name, unit = ("TeV", 1000 * GeV) if incident_energy >= 1000 * GeV else ("GeV", GeV)
+    return f"{incident_energy / unit:.3g} {name}" if incident_energy >= GeV else f"{incident_energy:.3g} MeV"
 
 
 def _common_energy(samples: Sequence[Showers]) -> float:
@@ -259,7 +270,7 @@ def _compare_observable(
 ) -> ObservableComparison:
     """Histograms in the reference's bins; chi2/NDF and separation power join sparse bins."""
     expected = observable.values(reference)
-    edges = logarithmic_edges(expected) if observable.log_axis else reference_edges(expected)
+    edges = (logarithmic_edges if observable.log_axis else reference_edges)(expected, observable.tail)
     histogram = Histogram.fill(expected, edges)
     histograms: dict[str, Histogram] = {}
     rows: list[Measurement] = []
@@ -268,8 +279,8 @@ def _compare_observable(
         received = observable.values(showers)
         histograms[label] = Histogram.fill(received, histogram.edges)
         size, undefined = histograms[label].entries, histograms[label].undefined
-        for name, metric in METRICS.items():
-            measured = metric.measure(expected, received, joined_edges(histogram, size), seed)
+        for name in observable.metrics:
+            measured = METRICS[name].measure(expected, received, joined_edges(histogram, size), seed)
             counted = histogram.entries, size, undefined
             rows.append(Measurement(energy, observable.name, label, name, measured, floors(name, size), *counted))
     return ObservableComparison(observable, energy, histogram, histograms, tuple(rows))
@@ -279,12 +290,11 @@ def _average_showers(samples: Mapping[str, Showers], energy: float) -> tuple[Ave
     grid = next(iter(samples.values())).geometry
     if not isinstance(grid, CellGrid):
         return ()
-    axes: tuple[Axis, ...] = ("eta", "phi")
     return tuple(
         AverageShower(
             layer.name,
             energy,
-            {label: {axis: average_profile(item, layer.id, axis) for axis in axes} for label, item in samples.items()},
+            {label: {axis: average_profile(item, layer.id, axis) for axis in AXES} for label, item in samples.items()},
             {label: average_cells(item, layer.id) for label, item in samples.items()},
         )
         for layer in grid.layers

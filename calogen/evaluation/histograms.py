@@ -8,6 +8,7 @@ from calogen.errors import DataFormatError
 
 _MIN_BINS, _MAX_BINS = 5, 40
 _MARGIN_BINS = 2
+_BLOCK = 2**16  # values that are counted at a time, so that millions need little memory
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,14 @@ class Histogram:
             >>> Histogram.fill(np.array([-1.0, 0.5, 0.5, 9.0]), np.array([0.0, 1.0, 2.0])).counts.tolist()
             [1, 2, 0, 1]
         """
-        values, edges = np.asarray(values, np.float64), np.asarray(edges, np.float64)
-        finite = values[np.isfinite(values)]
-        bins = np.searchsorted(edges, finite, side="right")
-        bins[finite == edges[-1]] -= 1
-        return cls(edges, np.bincount(bins, minlength=len(edges) + 1), len(values) - len(finite))
+        values, edges = np.asarray(values), np.asarray(edges, np.float64)
+        counts = np.zeros(len(edges) + 1, np.int64)
+        for start in range(0, len(values), _BLOCK):
+            finite = _finite(np.asarray(values[start : start + _BLOCK], np.float64))
+            bins = np.searchsorted(edges, finite, side="right")
+            bins[finite == edges[-1]] -= 1
+            counts += np.bincount(bins, minlength=len(counts))
+        return cls(edges, counts, len(values) - int(counts.sum()))
 
     @property
     def entries(self) -> int:
@@ -82,44 +86,36 @@ class Profile:
     error: np.ndarray
 
 
-def reference_edges(reference: np.ndarray) -> np.ndarray:
+def reference_edges(reference: np.ndarray, tail: float = 0.01) -> np.ndarray:
     """Bin edges for an observable, chosen from the reference sample alone.
 
-    k = 2 n^(1/3) bins (Rice's rule, 5 to 40) between the 1 % and 99 % quantiles, and two bins more on each side: 13 + 4
-    bins for 250 showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
+    k = 2 n^(1/3) bins (Rice's rule, 5 to 40) between two quantiles, and two bins more on each side: 13 + 4 bins for 250
+    showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
 
     Args:
         reference: `[n]`, any order; NaN are left out.
+        tail: the quantiles are this one and 1 - `tail`.
 
     Returns:
         `[b + 1]`.
     """
-    values = np.asarray(reference, np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return np.linspace(0.0, 1.0, _MIN_BINS + 1)
-    low, high = np.quantile(values, [0.01, 0.99])
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = 0.5 * abs(low) or 0.5
-        low, high = low - margin, high + margin
-    bins = int(np.clip(np.ceil(2 * np.cbrt(len(values))), _MIN_BINS, _MAX_BINS))
-    step = (high - low) / bins
-    edges = low + step * np.arange(-_MARGIN_BINS, bins + _MARGIN_BINS + 1)
-    return edges[edges >= 0] if values.min() >= 0 else edges
+    return _edges(_finite(_floats(reference)), tail)
 
 
-def logarithmic_edges(reference: np.ndarray) -> np.ndarray:
+def logarithmic_edges(reference: np.ndarray, tail: float = 0.01) -> np.ndarray:
     """Bin edges as `reference_edges`, equidistant in the logarithm of what is above 0.
 
     >>> logarithmic_edges(np.array([0.0, 1.0, 10.0, 100.0]))[[2, -3]].round(2).tolist()
     [1.05, 95.5]
     """
-    values = np.asarray(reference, np.float64)
-    positive = values[np.isfinite(values) & (values > 0)]
-    if len(positive) == 0:
+    values = _floats(reference)
+    logarithms = values[(values > 0) & (values < np.inf)]
+    if len(logarithms) == 0:
         return np.geomspace(0.1, 10.0, _MIN_BINS + 1)
-    unit = positive.min() / 10  # the logarithms are above 0, where no edge is left out
-    return unit * 10.0 ** reference_edges(np.log10(positive / unit))
+    np.log10(logarithms, out=logarithms)
+    offset = float(logarithms.min()) - 1  # above it, where no edge is left out
+    logarithms -= offset
+    return 10.0 ** (offset + _edges(logarithms, tail))
 
 
 def joined_edges(reference: Histogram, num_generated: int, min_expected: float = 5.0) -> np.ndarray:
@@ -144,3 +140,28 @@ def joined_edges(reference: Histogram, num_generated: int, min_expected: float =
     if chosen and current + reference.counts[-1] < needed:
         chosen.pop()
     return np.array(chosen) if len(chosen) > 1 else reference.edges[[0, -1]]
+
+
+def _edges(values: np.ndarray, tail: float) -> np.ndarray:
+    """See `reference_edges`; the values, all finite, may come out in another order."""
+    if len(values) == 0:
+        return np.linspace(0.0, 1.0, _MIN_BINS + 1)
+    low, high = np.quantile(values, [tail, 1 - tail], overwrite_input=True).tolist()
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        margin = 0.5 * abs(low) or 0.5
+        low, high = low - margin, high + margin
+    bins = int(np.clip(np.ceil(2 * np.cbrt(len(values))), _MIN_BINS, _MAX_BINS))
+    step = (high - low) / bins
+    edges = low + step * np.arange(-_MARGIN_BINS, bins + _MARGIN_BINS + 1)
+    return edges[edges >= 0] if values.min() >= 0 else edges
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Floating-point values as they are, others in float64."""
+    values = np.asarray(values)  # millions in float32 need half the memory
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """A copy without NaN and infinities."""
+    return values[np.isfinite(values)]

@@ -214,7 +214,8 @@ def _with_bootstrap(
         return Value(np.nan, np.nan)
     rng = np.random.default_rng(seed)
     drawn = zip(*(rng.choice(values, (_ROUNDS, len(values))) for values in (reference, generated)), strict=True)
-    return Value(statistic(reference, generated), float(np.std([statistic(*pair) for pair in drawn])))
+    found = np.array([statistic(*pair) for pair in drawn])
+    return Value(statistic(reference, generated), float(np.std(found)) if np.isfinite(found).all() else np.nan)
 
 
 def _cumulative(reference: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from calogen.geometry import CellGrid, CellLayer
 from calogen.showers import Showers
 
 Axis = Literal["eta", "phi"]
+AXES: tuple[Axis, ...] = ("eta", "phi")
 
 FRONT, MIDDLE = 1, 2
 _NUM_STRIPS = 20

@@ -4,19 +4,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 
-from calogen.evaluation import observables
-from calogen.evaluation.comparison import Observable
+from calogen.evaluation import observables, voxels
+from calogen.evaluation.comparison import ALL_ENERGIES, Observable
 from calogen.units import GeV
 
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """A number that a paper states."""
+    """A number that a paper states, with its error if the paper states one."""
 
     value: float
     unit: str
     source: str
+    error: float | None = None
+
+
+class PublishedChi2(NamedTuple):
+    """A row of a paper's table of chi2: which momenta, chi2, NDF."""
+
+    momenta: str
+    chi2: float
+    ndf: int
+
+    @property
+    def per_ndf(self) -> float:
+        """chi2/NDF."""
+        return self.chi2 / self.ndf
 
 
 @dataclass(frozen=True)
@@ -189,26 +204,152 @@ ATLAS_VAE_CLAIMS: Mapping[str, PublishedClaim] = MappingProxyType(
 )
 """Claims of arXiv:2210.06204 about the VAE; the sources name its sections and figures."""
 
-CALOSHOWERGAN_OBSERVABLES: tuple[Observable, ...] = (
-    Observable("total_energy", observables.total_energy, "Total energy", "GeV", GeV),
-    *(
-        Observable(
-            f"layer_{layer_id}_energy",
-            partial(observables.layer_energy, layer_id=layer_id),
-            f"Energy in layer {layer_id}",
-            "GeV",
-            GeV,
-            log_axis=True,
-        )
-        for layer_id in (0, 1, 2, 3, 12)
-    ),
-)
-"""The observables of Figs. 5 and 9 of arXiv:2309.06515 for photons."""
+_MOMENTA = tuple(2.0**power for power in range(8, 23))
+_LAYER_FIGURES = {"photon": "9", "pion": "10"}
+_SHAPE_FIGURES = {"photon": ("11", "12"), "pion": ("13", "14")}
+_DATASET1_LAYERS = {"photon": (0, 1, 2, 3, 12), "pion": (0, 1, 2, 3, 12, 13, 14)}
+_WITH_ALPHA = {"photon": (1, 2), "pion": (1, 2, 12, 13)}
+_WIDTHS_BY_MOMENTUM = dict.fromkeys((512.0, 4096.0, 8192.0, 65536.0, 1048576.0), "15")
+_VOXELS_BY_MOMENTUM = dict.fromkeys((512.0, 32768.0, 2097152.0), "17")
+_TAIL = 1e-4  # the paper's vertical axes of these figures are logarithmic: rare showers are to be seen
 
-CALOSHOWERGAN_CHI2: Mapping[str, PublishedNumber] = MappingProxyType(
+
+def _total_energy(particle: str) -> Observable:
+    figures = dict.fromkeys(_MOMENTA, "5" if particle == "photon" else "6")
+    return Observable("total_energy", observables.total_energy, "Total energy", "GeV", GeV, figures)
+
+
+def _layer_energy(particle: str, layer_id: int) -> Observable:
+    return Observable(
+        f"layer_{layer_id}_energy",
+        partial(observables.layer_energy, layer_id=layer_id),
+        f"Energy in layer {layer_id}",
+        "GeV",
+        GeV,
+        {ALL_ENERGIES: _LAYER_FIGURES[particle]},
+        log_axis=True,
+        tail=_TAIL,
+    )
+
+
+def _shape(particle: str, layer_id: int, axis: observables.Axis, quantity: str) -> Observable:
+    """The centre (`centroid`) or the `width` in a layer."""
+    is_width = quantity == "width"
+    by_momentum = particle == "pion" and is_width and axis == "eta" and layer_id in (12, 13)
+    return Observable(
+        f"layer_{layer_id}_{axis}_{quantity}",
+        partial(voxels.voxel_width if is_width else voxels.voxel_centroid, layer_id=layer_id, axis=axis),
+        rf"{'Width' if is_width else 'Centre'} in $\{axis}$ in layer {layer_id}",
+        "mm",
+        1.0,
+        {ALL_ENERGIES: _SHAPE_FIGURES[particle][is_width]} | (_WIDTHS_BY_MOMENTUM if by_momentum else {}),
+        tail=_TAIL if is_width else 0.01,  # the centres' peak is a hundred times narrower than their tails
+    )
+
+
+def _voxel_energy(particle: str) -> Observable:
+    return Observable(
+        "voxel_energy",
+        voxels.voxel_energies,
+        "Voxel energy",
+        "MeV",
+        1.0,
+        {ALL_ENERGIES: "16"} | (_VOXELS_BY_MOMENTUM if particle == "pion" else {}),
+        log_axis=True,
+        tail=_TAIL,
+        metrics=(),
+        counted="voxels",
+    )
+
+
+CALOSHOWERGAN_OBSERVABLES: Mapping[str, tuple[Observable, ...]] = MappingProxyType(
     {
-        "photon": PublishedNumber(1131 / 420, "", "Table 4, photon single GAN: 1131 / 420"),
-        "photon-kinetic": PublishedNumber(1553 / 420, "", "Table 3, single GAN: 1553 / 420"),
+        particle: (
+            _total_energy(particle),
+            *(_layer_energy(particle, layer_id) for layer_id in _DATASET1_LAYERS[particle]),
+            *(
+                _shape(particle, layer_id, axis, quantity)
+                for quantity in ("centroid", "width")
+                for layer_id in _WITH_ALPHA[particle]
+                for axis in observables.AXES
+            ),
+            _voxel_energy(particle),
+        )
+        for particle in _DATASET1_LAYERS
     }
 )
-"""chi2/NDF of the total energy over all momenta, by configuration."""
+"""The observables of Figs. 5, 6 and 9-17 of arXiv:2309.06515 by particle, `photon` or `pion`, with figures by momentum.
+
+Fig. 13 shows the pions' centres (its caption says widths). Momenta are the labels of the files: "1 TeV" is 2^20 MeV.
+The voxel energies have no metrics: there are millions, and those of a shower are not independent.
+"""
+
+_ALL, _LOW, _ABOVE_LOW = "[256 MeV, 4 TeV]", "[256 MeV, 4 GeV]", "[4 GeV, 4 TeV]"
+_MEDIUM, _HIGH, _SUM = "[4 GeV, 262 GeV]", "[262 GeV, 4 TeV]", "Sum"
+
+
+def _table(rows: Mapping[str, tuple[tuple[str, float, int], ...]]) -> Mapping[str, tuple[PublishedChi2, ...]]:
+    return MappingProxyType({name: tuple(PublishedChi2(*row) for row in part) for name, part in rows.items()})
+
+
+CALOSHOWERGAN_TABLE_3: Mapping[str, tuple[PublishedChi2, ...]] = _table(
+    {
+        "single": ((_ALL, 1553, 420),),
+        "two": ((_LOW, 360, 140), (_ABOVE_LOW, 1042, 308), (_SUM, 1402, 448)),
+        "three": ((_LOW, 360, 140), (_MEDIUM, 528, 196), (_HIGH, 299, 140), (_SUM, 1187, 476)),
+    }
+)
+"""Table 3 of arXiv:2309.06515: photons, voxels normalised to the kinetic energy. Each GAN's row, the sum last."""
+
+CALOSHOWERGAN_TABLE_4: Mapping[str, tuple[PublishedChi2, ...]] = _table(
+    {
+        "single": ((_ALL, 1131, 420),),
+        "two": ((_LOW, 160, 140), (_ABOVE_LOW, 703, 308), (_SUM, 863, 448)),
+        "three": ((_LOW, 160, 140), (_MEDIUM, 450, 196), (_HIGH, 235, 140), (_SUM, 845, 476)),
+        "pion 1M": ((_ALL, 628, 420),),
+        "pion 2M": ((_ALL, 542, 420),),
+    }
+)
+"""Table 4 of arXiv:2309.06515: layer-energy normalisation; photons but for the last two. Rows as in Table 3."""
+
+
+def _time(text: str, table: int) -> PublishedNumber:
+    """A time in the paper's notation; the error counts tenths: 6.8(15) is 6.8 +- 1.5."""
+    value, error = text.removesuffix(")").split("(")
+    processor = "i9-9900K at 3.60 GHz, mean and standard deviation of 100 trials"
+    return PublishedNumber(float(value), "ms", f"Table {table}, {processor}", int(error) / 10)
+
+
+CALOSHOWERGAN_TABLE_5: Mapping[str, Mapping[float, PublishedNumber]] = MappingProxyType(
+    {
+        particle: MappingProxyType({2.0**power: _time(text, 5) for power, text in times.items()})
+        for particle, times in {
+            "photon": {10: "4.5(2)", 16: "4.9(2)", 20: "4.1(2)"},
+            "pion": {10: "6.2(2)", 16: "6.3(3)", 20: "6.3(3)"},
+        }.items()
+    }
+)
+"""Table 5 of arXiv:2309.06515: time to generate one shower, by particle and momentum in MeV (1 and 65 GeV, 1 TeV)."""
+
+CALOSHOWERGAN_TABLE_6: Mapping[int, PublishedNumber] = MappingProxyType(
+    {
+        size: _time(text, 6)
+        for size, text in {1: "6.3(3)", 10: "6.8(15)", 100: "8.2(15)", 1000: "14.4(21)", 10000: "70.8(48)"}.items()
+    }
+)
+"""Table 6 of arXiv:2309.06515: time to generate a batch of pions of 65 GeV, by batch size."""
+
+CALOSHOWERGAN_NUMBERS: Mapping[str, PublishedNumber] = MappingProxyType(
+    {
+        "json_fastcalogan_photon": PublishedNumber(3.0, "MB", "section 5.7: approximately, JSON file"),
+        "json_fastcalogan_pion": PublishedNumber(3.9, "MB", "section 5.7: approximately, JSON file"),
+        "json_photon": PublishedNumber(6.2, "MB", "section 5.7: JSON file of one photon GAN"),
+        "json_pion": PublishedNumber(5.6, "MB", "section 5.7: JSON file of the pion GAN"),
+        "json_slice": PublishedNumber(
+            43.0, "MB", "section 5.7: approximately, a pion GAN and 3 GANs each for electrons and photons"
+        ),
+        "chi2_pion_kinetic": PublishedNumber(1.9, "", "section 3.4, pions without layer-energy normalisation, Fig. 4"),
+        "chi2_seed_error": PublishedNumber(0.1, "", "footnote 2: approximately, from seeds of the generation"),
+    }
+)
+"""Further numbers of arXiv:2309.06515; chi2 stands for chi2/NDF of the total energy over all momenta."""

@@ -177,7 +177,7 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
 
 
 def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
-    """Gives the model that trains the networks; the generator starts near the features' mean and spread."""
+    """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         _start_at_data(config, networks["generator"], features)
     settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1, "beta_2": config.beta_2}

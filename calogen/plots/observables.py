@@ -59,21 +59,36 @@ def draw_comparison(
     return artists
 
 
-def draw_observables(comparisons: Sequence[ObservableComparison], note: str = "") -> Figure:
+def draw_observables(
+    comparisons: Sequence[ObservableComparison],
+    note: str = "",
+    columns: int | None = None,
+    captions: Sequence[str] | None = None,
+    log_scale: bool = False,
+) -> Figure:
     """A figure, one panel per comparison: e.g. three energies (Fig. 6), four layers (Fig. 5).
 
     Args:
         comparisons: what to draw, in order.
         note: small print at the bottom, e.g. "Geant4 with data-free models, simplified stack, noise-free".
+        columns: a grid of small panels with at most so many in a row, and one legend.
+        captions: a short text for each panel, e.g. "chi2/NDF = 1.9".
+        log_scale: whether the shares have a logarithmic axis; empty bins are then below it.
     """
+    texts = captions if captions is not None else [""] * len(comparisons)
     with style():
-        figure, panels = build_figure(len(comparisons), (3, 1), note)
-        for (ax, ratio_ax), item in zip(panels, comparisons, strict=True):
+        figure, panels = build_figure(len(comparisons), (3, 1), note, columns)
+        for (ax, ratio_ax), item, text in zip(panels, comparisons, texts, strict=True):
             artists = draw_comparison(ax, ratio_ax, item.reference, item.generated)
             ratio_ax.set(xlabel=item.observable.axis_label, xscale="log" if item.observable.log_axis else "linear")
             ax.set_title(_title(item))
-            ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
-            ax.legend([drawn[0] for drawn in artists.values()], list(artists), ncols=2, loc="upper left")
+            ax.set_ylabel(f"Share of {item.observable.counted} / bin")
+            _set_height(ax, [item.reference, *item.generated.values()], log_scale)
+            if text:
+                ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize="small")
+            if columns is None or ax is panels[0][0]:
+                ncols = 2 if columns is None and captions is None else 1
+                ax.legend([drawn[0] for drawn in artists.values()], list(artists), ncols=ncols, loc="upper left")
     return figure
 
 
@@ -105,6 +120,19 @@ def draw_response(reference: ResponseCurve, generated: Mapping[str, ResponseCurv
         panels[0][0].set_title("Fig. 9a")
         panels[1][0].set_yscale("log")
     return figure
+
+
+def _set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:
+    """Set the range of the vertical axis, with room for the legend above.
+
+    A logarithmic one begins below the least filled bin.
+    """
+    filled = np.concatenate([item.fractions[item.fractions > 0] for item in histograms])
+    if log_scale and len(filled):
+        low, high = 0.5 * float(filled.min()), 2 * float(filled.max())
+        ax.set(yscale="log", ylim=(low, high * (high / low) ** 0.3))
+    else:
+        ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
 
 
 def _title(item: ObservableComparison) -> str:

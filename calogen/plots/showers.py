@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 
 from calogen.evaluation.comparison import AverageShower
 from calogen.evaluation.histograms import Profile
-from calogen.evaluation.observables import Axis
+from calogen.evaluation.observables import AXES
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
 from calogen.units import GeV
 
 _LABELS = {"eta": r"$\Delta\eta$ from the impact cell", "phi": r"$\Delta\phi$ from the impact cell [rad]"}
 RATIO_RANGE = (0.5, 1.5)
-_AXES: tuple[Axis, ...] = ("eta", "phi")
 
 
 def draw_profile(
@@ -68,7 +67,7 @@ def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figu
     with style():
         figure, panels = build_figure(2 * len(layers), (3, 1), note)
         for position, (ax, ratio_ax) in enumerate(panels):
-            layer, axis = layers[position % len(layers)], _AXES[position // len(layers)]
+            layer, axis = layers[position % len(layers)], AXES[position // len(layers)]
             profiles = {label: of_sample[axis] for label, of_sample in layer.profiles.items()}
             label, *others = profiles
             draw_profile(ax, ratio_ax, profiles[label], {name: profiles[name] for name in others}, label)

@@ -21,6 +21,7 @@ REFERENCE_COLOUR = "black"
 _COLOURS = ("#d62728", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
 _LINE_STYLES = ("-", "--", "-.", ":")
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.2, 3.9
+_COMPACT = 0.75  # of these, where a figure has its own number of columns
 _RC: dict[str, Any] = {
     "font.size": 9.5,
     "axes.linewidth": 0.8,
@@ -59,20 +60,25 @@ def sample_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def build_figure(num_panels: int, rows_per_panel: Sequence[float], note: str) -> tuple[Figure, list[list[Axes]]]:
+def build_figure(
+    num_panels: int, rows_per_panel: Sequence[float], note: str, columns: int | None = None
+) -> tuple[Figure, list[list[Axes]]]:
     """A row of panels, each a stack of axes that share the horizontal axis.
 
     Args:
         num_panels: number of panels; more than four go into two rows.
         rows_per_panel: relative heights of a panel's axes, e.g. (3, 1) for a ratio below.
         note: small print at the bottom (which simulation, with or without noise).
+        columns: a grid of small panels with at most so many in a row.
 
     Returns:
         The figure, and the axes `[panel][row]`.
     """
-    columns = num_panels if num_panels <= 4 else -(-num_panels // 2)
+    size = _COMPACT if columns else 1.0
+    columns = min(columns, num_panels) if columns else (num_panels if num_panels <= 4 else -(-num_panels // 2))
     rows = -(-num_panels // columns)
-    figure = Figure(figsize=(columns * _PANEL_WIDTH, rows * _PANEL_HEIGHT + 0.35), layout="constrained")
+    width, height = size * columns * _PANEL_WIDTH, size * rows * _PANEL_HEIGHT + 0.35
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subfigures(rows, columns, squeeze=False)
     panels: list[list[Axes]] = []

@@ -1,8 +1,10 @@
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import make_showers
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import (
@@ -15,7 +17,8 @@ from calogen.evaluation.comparison import (
 )
 from calogen.evaluation.metrics import METRICS, Floor, Value
 from calogen.evaluation.observables import response, shower_depth
-from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES, CALOSHOWERGAN_OBSERVABLES
+from calogen.geometry import PHOTONS_DATASET1
 from calogen.showers import Showers, concatenate
 from calogen.windows import ATLAS_VAE_WINDOW
 
@@ -128,6 +131,36 @@ def test_all_energies_together():
     json.dumps([row.to_json() for row in item.measurements], allow_nan=False)
     twice = concatenate([generated, generated])
     assert compare_together(reference, {"twice": twice}, PAIR[:1])["response"].measurements[0].num_generated == 160
+
+
+def test_an_observable_names_its_metrics():
+    named = (replace(PAIR[0], metrics=("mean_ratio", "ks")), replace(PAIR[1], metrics=()))
+    result = compare(toy(30), {"good": toy(30, 1)}, named)
+    assert [(row.observable, row.metric) for row in result.measurements] == [
+        ("response", "mean_ratio"),
+        ("response", "ks"),
+    ]
+    assert result.observables["shower_depth"].generated["good"].entries == 30
+
+
+def test_an_observable_names_its_tail():
+    wide = replace(PAIR[0], tail=1e-4)
+    narrow, reaching = (compare(toy(200), {}, [item]).observables["response"].reference for item in (PAIR[0], wide))
+    assert reaching.edges[-1] > narrow.edges[-1]
+
+
+def test_voxel_energies_need_no_more_memory_than_the_showers():
+    """Both samples lie in memory already; edges and histograms of a million voxels cost about one more of them."""
+    reference, generated = (make_showers(PHOTONS_DATASET1, 3000, seed) for seed in (0, 1))
+    reference, generated = (replace(item, incident_energies=np.full(3000, 1000.0)) for item in (reference, generated))
+    item = CALOSHOWERGAN_OBSERVABLES["photon"][-1]
+    tracemalloc.start()
+    together = compare_together(reference, {"GAN": generated}, [item])["voxel_energy"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert together.reference.entries == together.generated["GAN"].entries == 3000 * 368
+    assert together.measurements == ()
+    assert peak < 2 * reference.energies.nbytes
 
 
 def test_other_shares_of_the_energies_are_refused():

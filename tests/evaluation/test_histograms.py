@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.histograms import Histogram, joined_edges, reference_edges
+from calogen.evaluation import histograms
+from calogen.evaluation.histograms import Histogram, joined_edges, logarithmic_edges, reference_edges
 
 VALUES = arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
 
@@ -39,6 +40,36 @@ def test_range_comes_from_the_reference():
         assert edges[2] == pytest.approx(np.quantile(values, 0.01))
         assert edges[-3] == pytest.approx(np.quantile(values, 0.99))
     assert reference_edges(np.append(np.zeros(200), rng.exponential(1, 50)))[0] == 0
+
+
+@pytest.mark.parametrize("edges_of", [reference_edges, logarithmic_edges])
+def test_the_tail_says_how_far_the_edges_reach(edges_of):
+    """Two bins of margin around the quantiles, in the logarithm too; the values are left as they were."""
+    values = np.random.default_rng(0).lognormal(0, 1, 5000)
+    before = values.copy()
+    for tail in (0.01, 1e-4):
+        assert edges_of(values, tail)[-3] == pytest.approx(np.quantile(values, 1 - tail), rel=0.02)
+    assert edges_of(values, 1e-4)[-1] > edges_of(values)[-1]
+    np.testing.assert_array_equal(values, before)
+
+
+def test_single_precision_gives_the_same_edges():
+    values = np.random.default_rng(0).lognormal(5, 4, 5000).astype(np.float32)
+    values[:1000] = 0
+    values[1000] = np.nan
+    for edges_of in (reference_edges, logarithmic_edges):
+        np.testing.assert_allclose(edges_of(values), edges_of(values.astype(np.float64)), rtol=1e-4)
+
+
+@given(VALUES, st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_counting_in_blocks_changes_nothing(values, size):
+    whole = Histogram.fill(values, np.array([-10.0, 0.0, 10.0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(histograms, "_BLOCK", size)
+        blocks = Histogram.fill(values, np.array([-10.0, 0.0, 10.0]))
+    assert whole.counts.tolist() == blocks.counts.tolist()
+    assert whole.undefined == blocks.undefined == np.isnan(values).sum()
 
 
 @pytest.mark.parametrize("values", [np.zeros(9), np.full(9, 3.0), np.array([np.nan]), np.array([])])

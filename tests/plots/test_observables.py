@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -54,6 +56,44 @@ def test_figure_has_a_panel_per_comparison(count, tmp_path):
     assert figure.get_supxlabel() == "no noise"
     write_figure(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_captions_and_one_legend_in_a_grid(tmp_path):
+    item = ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, {"GAN": GENERATED}, ())
+    figure = draw_observables([item] * 5, columns=4, captions=[f"chi2/NDF = {n}" for n in range(5)])
+    panels = figure.axes[::2]
+    assert [[text.get_text() for text in ax.texts] for ax in panels] == [[f"chi2/NDF = {n}"] for n in range(5)]
+    assert [ax.get_legend() is not None for ax in panels] == [True, False, False, False, False]
+    assert figure.get_figwidth() < 4 * 4.2
+    write_figure(figure, tmp_path / "figure.png")
+    with pytest.raises(ValueError, match="zip"):
+        draw_observables([item] * 2, captions=["one"])
+
+
+@pytest.mark.parametrize(("reference", "generated"), [(REFERENCE, GENERATED), (EMPTY_BIN, REFERENCE)])
+def test_logarithmic_shares(reference, generated, tmp_path):
+    """The axis begins below the least filled bin and has room above the fullest one; empty bins lie below it."""
+    item = ObservableComparison(OBSERVABLE, 4096.0, reference, {"GAN": generated}, ())
+    figure = draw_observables([item], log_scale=True)
+    ax, ratio_ax = figure.axes
+    low, high = ax.get_ylim()
+    shares = np.concatenate([reference.fractions, generated.fractions])
+    assert (ax.get_yscale(), ratio_ax.get_yscale()) == ("log", "linear")
+    assert low == pytest.approx(shares[shares > 0].min() / 2)
+    assert high > 2 * shares.max()
+    write_figure(figure, tmp_path / "figure.png")
+
+
+def test_logarithmic_shares_of_nothing(tmp_path):
+    nothing = Histogram(EDGES, np.zeros(5, int))
+    item = ObservableComparison(OBSERVABLE, 4096.0, nothing, {"GAN": nothing}, ())
+    write_figure(draw_observables([item], log_scale=True), tmp_path / "figure.png")
+
+
+def test_what_is_counted_stands_on_the_axis():
+    voxels = replace(OBSERVABLE, counted="voxels")
+    (ax, _) = draw_observables([ObservableComparison(voxels, 4096.0, REFERENCE, {}, ())]).axes
+    assert ax.get_ylabel() == "Share of voxels / bin"
 
 
 def test_response_and_its_ratio():

@@ -23,3 +23,11 @@ def test_at_most_four_panels_in_a_row(panels, size):
     figure, axes = build_figure(panels, (3, 1), "note")
     assert figure.get_figwidth() == pytest.approx(size * 4.2)
     assert [len(column) for column in axes] == [2] * panels
+
+
+@pytest.mark.parametrize(("panels", "columns", "rows"), [(16, 4, 4), (15, 4, 4), (2, 2, 1)])
+def test_a_grid_of_small_panels(panels, columns, rows):
+    figure, axes = build_figure(panels, (3, 1), "note", columns=4)
+    assert figure.get_figwidth() == pytest.approx(0.75 * columns * 4.2)
+    assert figure.get_figheight() == pytest.approx(0.75 * rows * 3.9 + 0.35)
+    assert len(axes) == panels

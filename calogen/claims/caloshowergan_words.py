@@ -1,0 +1,133 @@
+"""What arXiv:2309.06515 claims, in one line each, in its own words, and where."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from calogen.evaluation.published import PublishedClaim
+
+PHOTON_WORDS: Mapping[str, PublishedClaim] = MappingProxyType(
+    {
+        "three_gans": PublishedClaim(
+            "three GANs for three ranges of momentum beat a single one",
+            "The adoption of this approach yields a clear enhancement, evidenced by the lowered chi2/NDF values "
+            "for each individual GAN as compared to the single GAN's value of 3.7",
+            "section 4.1, Tables 3 and 4: 3.7 to 2.5, with layer-energy normalisation 2.7 to 1.8",
+        ),
+        "two_gans": PublishedClaim(
+            "two GANs are better than one and worse than three",
+            "While this alternative offers decreased precision compared to the three-GAN approach, it might still"
+            " be valuable",
+            "section 4.1, Tables 3 and 4: 3.7, 3.1, 2.5; with layer-energy normalisation 2.7, 1.9, 1.8",
+        ),
+        "layer_normalisation": PublishedClaim(
+            "layer-energy normalisation improves the photon GANs",
+            "By employing layer-energy normalisation, a substantial improvement in chi2/NDF is observed",
+            "section 5.1, Tables 3 and 4: one GAN 3.7 to 2.7, two 3.1 to 1.9, three 2.5 to 1.8",
+        ),
+        "high_momenta": PublishedClaim(
+            "the single GAN is worse at high momenta, with a visible shift at the top",
+            "The agreement worsened above 262 GeV with a visible shift in the generated distributions",
+            "section 3.4, Fig. 3 (normalisation by kinetic energy)",
+        ),
+        "low_gan": PublishedClaim(
+            "the low-momentum GAN is better than the single one at all its momenta but 4 GeV",
+            "In the low-momentum GAN, chi2/NDF values across all momentum points are improved, with the exception"
+            " of the 4 GeV sample where a visible distribution shift contributes to a raised chi2/NDF",
+            "section 4.1 (normalisation by kinetic energy)",
+        ),
+        "layer_0": PublishedClaim(
+            "in layer 0 the GANs overshoot, in under 1 % of the events",
+            "layer 0 poses a slight challenge for modelling, as the GANs slightly overshoot the intended energy "
+            "deposits. [...] In fact, it affects less than 1% of the events",
+            "section 5.3, Fig. 9",
+        ),
+        "best_iteration": PublishedClaim(
+            "the best iteration of all momenta together is not that of the single momenta",
+            "the best overall model [...] may not coincide with the optimal iteration for a specific momentum",
+            "section 5.2, Fig. 7",
+        ),
+        "shapes": PublishedClaim(
+            "iterations with a lower chi2 of the total energy have better shapes",
+            "the shape of the generated showers consistently improves in models with lower chi2/NDF values",
+            "section 3.3",
+        ),
+        "label": PublishedClaim(
+            "the label of equation (1) beats FastCaloGAN's",
+            "this scheme yields a large improvement over an alternative method employed in FastCaloGAN",
+            "section 3.2",
+        ),
+        "noise_and_masks": PublishedClaim(
+            "noise of 1 keV to 1 MeV on the voxels, or masking small ones, brings nothing",
+            "no observable improvement in performance is detected; in fact, degradation is noted in most cases. "
+            "Similarly, ideas involving masking voxels through a range of thresholds are tested, yielding no "
+            "discernible benefits",
+            "section 6",
+        ),
+        "time": PublishedClaim(
+            "the time of generation does not depend on the energy",
+            "the generation time does not depend on the energy of the particle to be simulated",
+            "section 5.6, Table 5: 4.5, 4.9, 4.1 ms at 1 GeV, 65 GeV, 1 TeV",
+        ),
+        "fastcalogan": PublishedClaim(
+            "CaloShowerGAN beats FastCaloGAN",
+            "CaloShowerGAN yields large improvement in comparison to the similar distributions presented in "
+            "FastCaloGAN",
+            "section 3.4",
+        ),
+        "generation_seed": PublishedClaim(
+            "another seed of generation changes chi2/NDF by about 0.1",
+            "the chi2/NDF value can exhibit an error of approximately 0.1 as a result of variations stemming from"
+            " random seed choices in generation",
+            "footnote 2",
+        ),
+    }
+)
+PION_WORDS: Mapping[str, PublishedClaim] = MappingProxyType(
+    {
+        "layer_normalisation": PublishedClaim(
+            "layer-energy normalisation improves the pion GAN",
+            "By employing layer-energy normalisation, a substantial improvement in chi2/NDF is observed",
+            "section 5.1, Fig. 4 and Table 4: 1.9 to 1.5",
+        ),
+        "longer": PublishedClaim(
+            "pions gain from twice as many iterations",
+            "pions with lower momenta continue to show significant learning improvements even after 1 million "
+            "iterations",
+            "section 4.2, Table 4: 1.5 to 1.3",
+        ),
+        "splitting": PublishedClaim(
+            "splitting the momenta brings pions nothing",
+            "Splitting pion training into multiple GANs results in a similar overall performance",
+            "section 4.1",
+        ),
+        "bimodality": PublishedClaim(
+            "the two peaks of the layers' energies below 1 GeV are missed",
+            "a bimodal structure emerges in several layers for momenta below 1 GeV, which is a feature that GANs "
+            "encounter difficulty in reproducing",
+            "section 5.3, Fig. 10",
+        ),
+        "narrow_showers": PublishedClaim(
+            "very narrow showers are missed",
+            "CaloShowerGAN struggles to accurately reproduce extremely narrow showers",
+            "section 5.4, Fig. 14",
+        ),
+        "spurious_peak": PublishedClaim(
+            "a spurious peak of the width in layers 12 and 13 at 512 MeV is gone at 8 GeV",
+            "This peak is visible exclusively in the 512 MeV sample and vanishes entirely at 8 GeV",
+            "section 5.4, Fig. 15",
+        ),
+        "high_momenta_first": PublishedClaim(
+            "high momenta converge first",
+            "Higher momentum points tend to converge more quickly towards a stable solution",
+            "section 5.2, Fig. 8",
+        ),
+        "best_iteration": PHOTON_WORDS["best_iteration"],
+        "time": PublishedClaim(
+            "the time of generation does not depend on the energy",
+            "the generation time does not depend on the energy of the particle to be simulated",
+            "section 5.6, Table 5: 6.2, 6.3, 6.3 ms at 1 GeV, 65 GeV, 1 TeV",
+        ),
+        "fastcalogan": PHOTON_WORDS["fastcalogan"],
+        "generation_seed": PHOTON_WORDS["generation_seed"],
+    }
+)

@@ -1,0 +1,93 @@
+"""What a training had and did: showers per momentum, chi2/NDF against iteration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+
+from calogen.evaluation.chi2 import IterationScan
+from calogen.evaluation.comparison import energy_text
+from calogen.plots.style import Drawn, build_figure, sample_styles, style
+
+CHOSEN_COLOUR, OWN_BEST_COLOUR = "#d62728", "#ff9f1c"
+_COLUMNS = 4
+_BAR_WIDTH = 0.8  # of the distance between momenta
+
+
+def draw_chi2(ax: Axes, iterations: np.ndarray, chi2: np.ndarray, marks: Mapping[str, tuple[int, str]]) -> list[Drawn]:
+    """Draw chi2/NDF against iteration, with marks at some of them.
+
+    Args:
+        ax: where to draw; it gets a logarithmic scale.
+        iterations: `[k]`.
+        chi2: chi2/NDF, `[k]`; nothing is drawn where it is not finite.
+        marks: label -> position in `iterations`, colour.
+
+    Returns:
+        The line, then the marks.
+    """
+    values = np.where(np.isfinite(chi2), chi2, np.nan)
+    artists: list[Drawn] = [*ax.plot(iterations, values, color="0.25", linewidth=0.9)]
+    for number, (label, (position, colour)) in enumerate(marks.items()):
+        size = 4.5 + 2 * (len(marks) - number)  # what lies below another mark is seen around it
+        look: dict[str, Any] = {"color": colour, "linestyle": "none", "zorder": 3, "label": label}
+        artists += ax.plot(iterations[position], values[position], "o", markersize=size, **look)
+    ax.set(yscale="log", xlabel="Iteration", ylabel=r"$\chi^2$ / NDF")
+    ax.yaxis.set_major_formatter(LogFormatter())
+    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    return artists
+
+
+def draw_iterations(scan: IterationScan, note: str = "") -> Figure:
+    """chi2/NDF of each momentum against iteration, and over all of them in the last panel.
+
+    Red: the chosen iteration, which has the smallest chi2/NDF over all momenta; orange: the best one for this momentum.
+
+    Args:
+        scan: the saved iterations of one network.
+        note: small print at the bottom.
+
+    Source: Figs. 7, 8 of arXiv:2309.06515.
+    """
+    chosen = {"chosen": (scan.best, CHOSEN_COLOUR)}
+    with style():
+        figure, panels = build_figure(len(scan.momenta) + 1, (1,), note, columns=_COLUMNS)
+        figure.set_figheight(0.8 * figure.get_figheight())
+        for (ax,), momentum, values, own in zip(
+            panels[:-1], scan.momenta, (scan.chi2 / scan.ndf).T, scan.best_by_momentum, strict=True
+        ):
+            draw_chi2(ax, scan.iterations, values, {"best here": (own, OWN_BEST_COLOUR)} | chosen)
+            ax.set_title(energy_text(momentum))
+        total_ax = panels[-1][0]
+        draw_chi2(total_ax, scan.iterations, scan.total, chosen)
+        total_ax.set_title("all momenta")
+        panels[0][0].legend(loc="upper right")
+    return figure
+
+
+def draw_statistics(counts: Mapping[str, Mapping[float, int]], note: str = "") -> Figure:
+    """Numbers of showers of each incident momentum, as bars side by side for each sample.
+
+    Args:
+        counts: sample -> momentum in MeV -> number of showers.
+        note: small print at the bottom.
+
+    Source: Fig. 1 of arXiv:2309.06515.
+    """
+    momenta = sorted({momentum for sample in counts.values() for momentum in sample})
+    width = _BAR_WIDTH / len(counts)
+    with style():
+        figure, ((ax,),) = build_figure(1, (1,), note)
+        figure.set_figwidth(max(figure.get_figwidth(), 0.6 * len(momenta)))
+        for number, (label, look) in enumerate(sample_styles(list(counts)).items()):
+            places = np.arange(len(momenta)) + (number + 0.5) * width - _BAR_WIDTH / 2
+            heights = [counts[label].get(momentum, 0) for momentum in momenta]
+            ax.bar(places, heights, width, color=look["color"], label=label)
+        ax.set_xticks(np.arange(len(momenta)), [energy_text(momentum) for momentum in momenta], rotation=45, ha="right")
+        ax.tick_params(axis="x", length=0)
+        ax.set(xlabel="Incident momentum", ylabel="Showers", ylim=(0, 1.2 * ax.get_ylim()[1]))
+        ax.legend(ncols=len(counts), loc="upper right")
+    return figure

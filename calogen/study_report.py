@@ -1,0 +1,194 @@
+"""Tables and figures of a study of GANs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from calogen.config import sources
+from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
+from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.published import PublishedChi2, PublishedNumber
+from calogen.plots.observables import draw_observables
+from calogen.plots.training import draw_iterations, draw_statistics
+from calogen.report import Quantity, Table
+from calogen.study import Data, Outcome
+
+Seeds = Sequence[Mapping[str, NetworkTest]]
+
+
+def chi2_table(
+    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Mapping[str, Sequence[PublishedChi2]]
+) -> Table:
+    """Tables 3 and 4 of arXiv:2309.06515: a row for each network, and one for their sum.
+
+    Args:
+        seeds: tests by network, of each training seed; the chi2 are those of the first.
+        ensembles: networks by title.
+        paper: its rows by title, networks first, the sum last.
+    """
+    header = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics", "held-out")
+    rows = []
+    for title, names in ensembles.items():
+        tests = [seeds[0][name] for name in names]
+        published = paper.get(title, ())
+        for position, test in enumerate(tests):
+            row = (test.name, _momenta(test), f"{test.iteration:,}", *_cells([test]))
+            rows.append((*row, _published(published, position)))
+        if len(tests) > 1:
+            rows.append((title, "sum", "", *_cells(tests), _published(published, -1)))
+    rows.append(("Geant4 against Geant4", *_floor_cells(next(iter(seeds[0].values())))))
+    return Table((*header, "paper: chi2 / NDF"), tuple(rows))
+
+
+def chi2_quantities(
+    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Mapping[str, Sequence[PublishedChi2]], data: str
+) -> tuple[Quantity, ...]:
+    """chi2/NDF of networks that share the momenta.
+
+    At our statistics, at the paper's, and on held-out showers.
+
+
+    Args:
+        seeds, ensembles, paper: as for `chi2_table`.
+        data: which showers.
+    """
+    found = []
+    for title, names in ensembles.items():
+        tests = [[networks[name] for name in names] for networks in seeds]
+        ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
+        scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
+        published = paper[title][-1].per_ndf if title in paper else None
+        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, data, headline=True))
+        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, data, headline=True))
+        held_out = [[test.held_out for test in group] for group in tests]
+        if all(part is not None for group in held_out for part in group):
+            sums = [total(part for part in group if part is not None) for group in held_out]
+            found.append(_quantity(f"the same on held-out showers, {title}", None, sums, data))
+        floors = [part for test in tests[0] for part in test.floor.values()]
+        if floors:
+            found.append(_quantity(f"Geant4 against Geant4, {title}", None, [total(floors)], data))
+    return tuple(found)
+
+
+def hyperparameters(configs: Mapping[str, Any]) -> Table:
+    """Table 2 of arXiv:2309.06515, and all other values: a column for each network."""
+    columns = {name: sources(config) for name, config in configs.items()}
+    names = [source.name for source in next(iter(columns.values()))]
+    rows = []
+    for position, name in enumerate(names):
+        found = [column[position] for column in columns.values()]
+        rows.append((name.replace("_", " "), *(str(source.value) for source in found), found[0].source))
+    return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))
+
+
+def time_table(seconds: Mapping[str, Value], paper: Mapping[str, PublishedNumber], device: str) -> Table:
+    """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms."""
+    rows = []
+    for name, value in seconds.items():
+        published = paper.get(name)
+        theirs = "-" if published is None else f"{published.value:g} ± {published.error:g}"
+        rows.append((name, f"{1e3 * value.value:.3g} ± {1e3 * value.error:.1g}", theirs))
+    return Table(("showers", f"ms per call, {device}", "paper, i9-9900K"), tuple(rows))
+
+
+def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
+    """Section 5.7 of arXiv:2309.06515: sizes of the LWTNN JSON, MB."""
+    rows = []
+    for name, size in megabytes.items():
+        published = paper.get(name)
+        rows.append((name, f"{size:.2f}", "-" if published is None else f"{published.value:g}"))
+    return Table(("LWTNN JSON", "MB", "paper"), tuple(rows))
+
+
+def draw_study(
+    outcome: Outcome, data: Data, one: Sequence[str], several: Sequence[str], titles: Mapping[str, str]
+) -> dict[str, Figure]:
+    """The figures of arXiv:2309.06515 for one outcome, by caption.
+
+    Args:
+        outcome: of one training seed.
+        data: showers.
+        one, several: networks whose chi2/NDF stand in the panels of the total energy; the same if there is one only.
+        titles: captions of `statistics` (Fig. 1), `total` (3-6), `iterations` (7, 8), `energy`, `centroid` and `width`
+            of layers (9-14), `voxels` (16), and, where wanted, `widths by momentum` (15), `voxels by momentum` (17).
+    """
+    together, note = outcome.pictures.together, data.note
+    counts = {
+        label: {
+            momentum: int((part.incident_energies == momentum).sum()) for momentum in np.unique(part.incident_energies)
+        }
+        for label, part in data.samples.items()
+    }
+    figures = {
+        titles["statistics"]: draw_statistics(counts, note),
+        titles["total"]: _draw_total(outcome, one, several, note),
+    }
+    for name in dict.fromkeys((*one, *several)):
+        figures[f"{titles['iterations']}, {name}"] = draw_iterations(outcome.tests[name].scans[ALL], note)
+    for kind in ("energy", "centroid", "width"):
+        found = [item for name, item in together.items() if name.startswith("layer_") and name.endswith(kind)]
+        figures[titles[kind]] = draw_observables(found, note, log_scale=True)
+    figures[titles["voxels"]] = draw_observables([together["voxel_energy"]], note, log_scale=True)
+    for kind, ending in (("widths by momentum", "_eta_width"), ("voxels by momentum", "voxel_energy")):
+        panels = [
+            item
+            for comparison in outcome.pictures.by_momentum.values()
+            for name, item in comparison.observables.items()
+            if name.endswith(ending) and comparison.incident_energy in item.observable.figures
+        ]
+        if kind in titles and panels:
+            figures[titles[kind]] = draw_observables(panels, note, columns=4, log_scale=True)
+    return figures
+
+
+def _draw_total(outcome: Outcome, one: Sequence[str], several: Sequence[str], note: str) -> Figure:
+    panels, captions = [], []
+    for momentum, comparison in outcome.pictures.by_momentum.items():
+        lines = ["chi2/NDF"]
+        for group in dict.fromkeys((tuple(one), tuple(several))):
+            found = [outcome.tests[name].chi2[momentum] for name in group if momentum in outcome.tests[name].chi2]
+            lines += [f"{len(group)}: {found[0].per_ndf:.1f}"] if found else []
+        panels.append(comparison.observables["total_energy"])
+        captions.append("\n".join(lines))
+    return draw_observables(panels, note, columns=4, captions=captions)
+
+
+def _cells(tests: Sequence[NetworkTest]) -> tuple[str, ...]:
+    ours = total(part for test in tests for part in test.chi2.values())
+    scaled = total(part for test in tests for part in test.at_papers_statistics.values())
+    held_out = [test.held_out for test in tests]
+    known = [part for part in held_out if part is not None]
+    other = f"{total(known).per_ndf:.2f}" if len(known) == len(tests) else "-"
+    return f"{ours.value:.0f}", f"{ours.ndf}", _with_error(ours), _with_error(scaled), other
+
+
+def _floor_cells(test: NetworkTest) -> tuple[str, ...]:
+    if not test.floor:
+        return ("", "", "", "", "-", "-", "", "")
+    floor = total(test.floor.values())
+    return (_momenta(test), "", f"{floor.value:.0f}", f"{floor.ndf}", _with_error(floor), "", "", "1 is expected")
+
+
+def _published(rows: Sequence[PublishedChi2], position: int) -> str:
+    if not rows:
+        return "-"
+    row = rows[position]
+    return f"{row.momenta}: {row.chi2:.0f} / {row.ndf} = {row.per_ndf:.1f}"
+
+
+def _momenta(test: NetworkTest) -> str:
+    return f"{energy_text(min(test.chi2))} - {energy_text(max(test.chi2))}"
+
+
+def _with_error(chi2: Chi2) -> str:
+    return f"{chi2.per_ndf:.2f} ± {chi2.error:.2f}"
+
+
+def _quantity(name: str, paper: float | None, parts: Sequence[Chi2], data: str, headline: bool = False) -> Quantity:
+    values = [part.per_ndf for part in parts]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    error = float(np.mean([part.error for part in parts])) or None
+    return Quantity(name, "", paper, float(np.mean(values)), error, spread, data, headline)
