@@ -54,6 +54,11 @@ class Showers:
     def __len__(self) -> int:
         return len(self.incident_energies)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets worker processes have showers: a mapping proxy cannot be pickled."""
+        rest = dict(self.conditions), dict(self.attributes)
+        return type(self), (self.geometry, self.incident_energies, self.energies, *rest)
+
     def __getitem__(self, index: Any) -> "Showers":
         """Selected showers: a slice, a boolean mask or an index array."""
         return replace(

@@ -233,7 +233,7 @@ class NetworkTest:
         scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
             `SHAPES`.
         chi2: of the chosen iteration by momentum in MeV, all showers as reference.
-        floor: of the held-out showers against those that trained: Geant4 against Geant4; empty without them.
+        floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
         num_showers: reference showers by momentum.
         chosen_by: `ALL` or `SHAPES`.
     """

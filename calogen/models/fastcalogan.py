@@ -6,7 +6,8 @@ Reference: ATL-SOFT-PUB-2020-006, and arXiv:2109.02551, section on FastCaloGAN (
 momenta at 4 GeV and is what took part in the CaloChallenge as BoloGAN. Numbers marked "code" are those of the public
 training code (doi:10.5281/zenodo.5589623), which the papers' text leaves open.
 
-Differences from the paper: one slice in eta, trained from random weights, not from another slice's.
+Differences from the paper: one slice in eta, trained from random weights, not from another slice's; where the output
+starts is `assumed` below.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import numpy as np
 from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
-from calogen.layers import Initializers
+from calogen.layers import Initializers, start_output
 from calogen.preprocessing import Chain, Constant, Encoding, KineticFractions, LinearEnergy, LogEnergy
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
@@ -57,6 +58,7 @@ class FastCaloGanConfig:
         {(533, 533, 533): "critic: as many nodes as voxels", (800, 400, 200): "version 2, by its counts"},
     )
     critic_activation: str = paper("relu", "critic")
+    output_start: str = assumed("data", "not stated; 'zero' bias, unit scale: a hundred times the voxels' size")
     initializer: str = paper(
         "he_normal", "code: normal of standard deviation 1 / sqrt(inputs / 2)", {"he_uniform": "version 2"}
     )
@@ -80,6 +82,7 @@ class FastCaloGanConfig:
             condition=("maximum", "log"),
             batch_normalization=("none", "hidden", "all"),
             schedule=("sequential", "all"),
+            output_start=("data", "zero"),
         )
         numbers = ("learning_rate", "critic_steps", "batch_size", "iterations", "lowest_momentum", "first_stage")
         require_above_zero(self, *numbers)
@@ -161,7 +164,10 @@ def build(config: FastCaloGanConfig, geometry: VoxelGeometry) -> dict[str, keras
 
 
 def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
-    """Gives the model that trains the networks; the features are not looked at."""
+    """Gives the model that trains the networks; the generator starts near the features."""
+    if config.output_start == "data":
+        factor = 2 if config.generator_activation == "swish" else 1  # near 0 a swish is half its argument
+        start_output(networks["generator"], factor * features.mean(axis=0), factor * features.std(axis=0))
     optimizer, of_critic = (
         keras.optimizers.Adam(learning_rate=config.learning_rate, beta_1=config.beta_1) for _ in range(2)
     )

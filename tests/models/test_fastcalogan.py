@@ -138,6 +138,22 @@ def test_the_trainer_has_the_configurations_numbers() -> None:
         assert trainer.critic_steps == 5
 
 
+@pytest.mark.parametrize("name", ["photon", "photon-high-v2"])
+def test_the_generator_starts_near_the_data(name: str) -> None:
+    config = replace(CONFIGS[name][0], **TINY)
+    transform = build_transform(config, TINY_VOXELS).fit(SHOWERS)
+    features = transform.forward(SHOWERS)
+    distances = {}
+    for start in ("data", "zero"):
+        networks = build(config, TINY_VOXELS)
+        build_trainer(replace(config, output_start=start), networks, features)
+        latent = build_latent(config).draw(len(SHOWERS), seed=1)
+        inputs = {"latent": latent, "condition": transform.condition(SHOWERS.incident_energies)}
+        found = networks["generator"](inputs, training=True).numpy()
+        distances[start] = np.abs(found.mean(axis=0) - features.mean(axis=0)).mean()
+    assert distances["data"] < 0.7 * distances["zero"], distances
+
+
 def test_momenta_are_added_upward_and_downward_in_turn() -> None:
     rng = np.random.default_rng(3)
     momenta = rng.permutation(np.repeat(MOMENTA, rng.integers(3, 9, len(MOMENTA))))
@@ -190,6 +206,7 @@ def test_first_weights_are_normal_with_variance_2_over_the_inputs() -> None:
         {"particle": "electron"},
         {"condition": "sqrt"},
         {"batch_normalization": "output"},
+        {"output_start": "mean"},
         {"schedule": "random"},
         {"learning_rate": 0.0},
         {"critic_steps": 0},
