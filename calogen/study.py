@@ -224,11 +224,11 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
 def judge_network(name: str, config: Any, data: Data, directory: Path, merit: str) -> Network:
     """Choose the iteration of a trained run and test it."""
     low, high = config.momentum_range
-    samples = {
-        part: showers[(showers.incident_energies >= low) & (showers.incident_energies <= high)]
-        for part, showers in data.samples.items()
-    }
-    samples = {part: showers for part, showers in samples.items() if len(showers)}
+    samples = {}
+    for part, showers in data.samples.items():
+        inside = (showers.incident_energies >= low) & (showers.incident_energies <= high)
+        if inside.any():
+            samples[part] = showers[inside]
     reference = concatenate(list(samples.values()))
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
@@ -302,12 +302,11 @@ def generation_time(
     return Value(float(np.mean(durations[1:])), float(np.std(durations[1:])))
 
 
-def json_size(network: Network) -> int:
-    """Bytes of the generator as LWTNN JSON.
+def json_size(generator: keras.Model) -> int:
+    """Bytes of a generator as LWTNN JSON.
 
     Without `ShowerHeads` at its end, which have no weights.
     """
-    generator = network.run.generator
     if isinstance(generator.layers[-1], ShowerHeads):
         generator = keras.Model(generator.input, generator.layers[-1].input)
     return len(format_graph(convert(generator, ["latent", "condition"])).encode())
@@ -381,7 +380,7 @@ def _floor(train: Showers, held_out: Showers, rule: Rule) -> dict[float, Chi2]:
     """Held-out against as many training showers: of unequal samples this chi2 is above NDF even without a model."""
     found: dict[float, Chi2] = {}
     for energy in np.unique(held_out.incident_energies).tolist():
-        samples = train.at(energy), held_out.at(energy)
-        size = min(len(sample) for sample in samples)
-        found |= chi2_by_momentum(*(sample[:size] for sample in samples), rule)
+        first, second = train.at(energy), held_out.at(energy)
+        size = min(len(first), len(second))
+        found |= chi2_by_momentum(first[:size], second[:size], rule)
     return found

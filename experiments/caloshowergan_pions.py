@@ -56,6 +56,11 @@ from calogen.study_report import chi2_quantities, chi2_table, draw_study, hyperp
 NAME, MODEL = "caloshowergan_pions", "caloshowergan"
 SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV
 PAPERS_CHI2 = {PION: CALOSHOWERGAN_TABLE_4["pion 2M"]}
+COMMANDS = {
+    "": "make ablate-caloshowergan",
+    "fastcalogan": "make reproduce-fastcalogan",
+    "paper": "make reproduce-caloshowergan-pions PRESET=paper DATA=<the CaloChallenge's file>",
+}
 README_FIGURE = "Fig. 10: energy in the layers, all momenta"
 FIGURES = {
     "statistics": "Fig. 1: number of showers",
@@ -110,9 +115,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="CaloShowerGAN, charged pions",
         paper=str(PAPER),
-        claims=judge_claims(
-            evidence, "pion", {"": "make ablate-caloshowergan", "fastcalogan": "make reproduce-fastcalogan"}
-        ),
+        claims=judge_claims(evidence, "pion", COMMANDS),
         quantities=chi2_quantities(tests, ensembles, PAPERS_CHI2, data.note),
         tables={
             "Table 2: hyperparameters": hyperparameters(
@@ -128,7 +131,7 @@ def main(arguments: Arguments) -> None:
                 device,
             ),
             "Section 5.7: size of the generator (does not follow from Table 2)": size_table(
-                {PION: json_size(pion) / 1e6}, {PION: CALOSHOWERGAN_NUMBERS["json_pion"]}
+                {PION: json_size(pion.run.generator) / 1e6}, {PION: CALOSHOWERGAN_NUMBERS["json_pion"]}
             ),
         },
         provenance=recorded

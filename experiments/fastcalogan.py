@@ -79,7 +79,7 @@ def main(arguments: Arguments) -> None:
         tests = [outcome.tests for outcome in found]
         quantities += chi2_quantities(tests, ensembles, {}, data.note)
         tables[f"chi2 of the total energy, {particle}s"] = chi2_table(tests, ensembles, {})
-        sizes[f"{particle}s"] = json_size(found[0].networks[particle]) / 1e6
+        sizes[f"{particle}s"] = json_size(found[0].networks[particle].run.generator) / 1e6
         drawn = draw_study(found[0], data, (particle,), (particle,), FIGURES)
         figures |= {f"{caption}, {particle}s": figure for caption, figure in drawn.items()}
     first = [outcome for found in outcomes.values() for outcome in found[:1]]

@@ -380,20 +380,21 @@ def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str
     Args:
         seeds: evidence.
         particle: `photon` or `pion`.
-        commands: what would decide a claim whose networks were not trained, by claim; `""` for all others.
+        commands: what would decide a claim whose networks were not trained, by claim, and `""` for all others; `paper`:
+            what would decide one that our statistics leaves open.
     """
     scatter = "" if len(seeds) > 1 else " [one training: its scatter is estimated from late iterations]"
-    rows = []
+    rows, unknown = [], Value(np.nan, np.nan)
     rules, words = {"photon": (PHOTON_RULES, PHOTON_WORDS), "pion": (PION_RULES, PION_WORDS)}[particle]
     for name, (rule, text) in rules.items():
         paper = words[name]
         try:
             found = [rule(evidence) for evidence in seeds]
+            shown = {key: combined([figures[key] for _, figures in found]) for key in found[0][1]}
+            verdict, ours = judge(combined([value for value, _ in found])), text.format(**texts(shown)) + scatter
         except NotTrainedError:
-            missing = f"not trained in this run: {commands.get(name, commands[''])}"
-            rows.append(Claim(paper.claim, paper.source, paper.words, missing, "undecided at this statistics"))
-            continue
-        shown = {key: combined([figures[key] for _, figures in found]) for key in found[0][1]}
-        value = combined([value for value, _ in found])
-        rows.append(Claim(paper.claim, paper.source, paper.words, text.format(**texts(shown)) + scatter, judge(value)))
+            verdict, ours = judge(unknown), f"not trained in this run: {commands.get(name, commands[''])}"
+        else:
+            ours += f" (would decide: {commands['paper']})" if verdict.startswith("undecided") else ""
+        rows.append(Claim(paper.claim, paper.source, paper.words, ours, verdict))
     return tuple(rows)
