@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from calogen.layers import SpectralDense
+from calogen.losses import interpolate
 
 _SLOPES = {keras.activations.relu: 0.0, keras.activations.leaky_relu: 0.2}
 
@@ -25,6 +26,7 @@ class DenseChain:
         slopes: of each hidden layer's activation below zero.
         shower_dim: number of features of the shower `f`.
         dtype: the matrix products are in.
+        first: what the first layer's activation gets, if that is a layer of its own.
     """
 
     kernels: tuple[Callable[[], tf.Tensor], ...]
@@ -32,15 +34,25 @@ class DenseChain:
     slopes: tuple[float, ...]
     shower_dim: int
     dtype: str
+    first: keras.KerasTensor | None
 
     def input_gradient(self, inputs: tf.Tensor) -> tf.Tensor:
         """Gives d score / d shower, `[b, f]`, at showers beside conditions `[b, f + c]`."""
+        kernel = tf.stop_gradient(tf.cast(self.kernels[0](), self.dtype))
+        first = tf.matmul(tf.stop_gradient(tf.cast(inputs, self.dtype)), kernel)
+        return tf.cast(self.gradient_behind(first + self._bias(0)), inputs.dtype)
+
+    def gradient_behind(self, first: tf.Tensor) -> tf.Tensor:
+        """Gives d score / d shower, `[b, f]`, where the first activation gets `first`.
+
+        The first layer is linear: between two showers `first` lies between theirs, so that interpolates need no product
+        with its kernel.
+        """
         kernels = [tf.cast(kernel(), self.dtype) for kernel in self.kernels]
-        hidden, masks = tf.stop_gradient(tf.cast(inputs, self.dtype)), []
-        for kernel, bias, slope in zip(kernels[:-1], self.biases[:-1], self.slopes, strict=True):
-            hidden = tf.matmul(hidden, tf.stop_gradient(kernel))
-            if bias is not None:
-                hidden = hidden + tf.stop_gradient(tf.cast(bias.value, self.dtype))
+        hidden, masks = tf.stop_gradient(tf.cast(first, self.dtype)), []
+        for position, slope in enumerate(self.slopes):
+            if position:
+                hidden = tf.matmul(hidden, tf.stop_gradient(kernels[position])) + self._bias(position)
             positive = hidden > 0
             masks.append(tf.where(positive, tf.ones_like(hidden), slope * tf.ones_like(hidden)))
             hidden = hidden * masks[-1]
@@ -49,7 +61,11 @@ class DenseChain:
             reversed([kernels[0][: self.shower_dim], *kernels[1:-1]]), reversed(masks), strict=True
         ):
             gradient = tf.matmul(gradient * mask, kernel, transpose_b=True)
-        return tf.cast(gradient, inputs.dtype)
+        return gradient
+
+    def _bias(self, position: int) -> tf.Tensor:
+        bias = self.biases[position]
+        return tf.zeros((), self.dtype) if bias is None else tf.stop_gradient(tf.cast(bias.value, self.dtype))
 
 
 def dense_chain(network: keras.Model) -> DenseChain | None:
@@ -63,6 +79,7 @@ def dense_chain(network: keras.Model) -> DenseChain | None:
     kernels: list[Callable[[], tf.Tensor]] = []
     biases: list[keras.Variable | None] = []
     slopes: list[float] = []
+    first: keras.KerasTensor | None = None
     tensor = layers[0].output
     for layer in layers[1:]:
         if layer.input is not tensor:
@@ -75,6 +92,8 @@ def dense_chain(network: keras.Model) -> DenseChain | None:
             biases.append(dense.bias if dense.use_bias else None)
             if slope is not None:
                 slopes.append(slope)
+            elif len(kernels) == 1:
+                first = tensor
         elif kernel is None and slope is not None and len(slopes) == len(kernels) - 1:
             slopes.append(slope)
         else:
@@ -82,7 +101,46 @@ def dense_chain(network: keras.Model) -> DenseChain | None:
     whole = len(kernels) > 1 and len(slopes) == len(kernels) - 1 and tensor is network.outputs[0]
     if not whole or network.output_shape[-1] != 1:
         return None
-    return DenseChain(tuple(kernels), tuple(biases), tuple(slopes), int(shower.shape[-1]), layers[-1].compute_dtype)
+    dtype = layers[-1].compute_dtype
+    return DenseChain(tuple(kernels), tuple(biases), tuple(slopes), int(shower.shape[-1]), dtype, first)
+
+
+class PenaltyGradient:
+    """Scores of Geant4's and generated showers, and the input gradient between them.
+
+    Args:
+        network: the critic.
+        by_hand: whether a chain of dense layers gets its gradient without back-propagation.
+    """
+
+    def __init__(self, network: keras.Model, *, by_hand: bool) -> None:
+        self._network, self._chain = network, dense_chain(network) if by_hand else None
+        first = None if self._chain is None else self._chain.first
+        self._both = None if first is None else keras.Model(network.input, [network.output, first])
+
+    def __call__(
+        self, real: tf.Tensor, fake: tf.Tensor, condition: tf.Tensor, fraction: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gives scores `[2 b, 1]`, Geant4's first, and gradients `[b, f]`, float32.
+
+        Args:
+            real, fake: showers `[b, f]`.
+            condition: `[b, c]`, of both.
+            fraction: `[b, 1]`, where between the two the gradient is wanted.
+        """
+        seen = {"shower": tf.concat([real, fake], 0), "condition": tf.concat([condition, condition], 0)}
+        if self._chain is not None and self._both is not None:
+            scores, first = self._both(seen, training=True)
+            one, other = tf.split(tf.stop_gradient(first), 2)
+            gradient = self._chain.gradient_behind(interpolate(one, other, tf.cast(fraction, first.dtype)))
+        else:
+            scores = self._network(seen, training=True)
+            between = interpolate(real, fake, fraction)
+            if self._chain is None:
+                gradient = taped_gradient(self._network, between, condition)
+            else:
+                gradient = self._chain.input_gradient(tf.concat([between, condition], axis=-1))
+        return tf.cast(scores, tf.float32), tf.cast(gradient, tf.float32)
 
 
 def taped_gradient(network: keras.Model, shower: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:

@@ -16,11 +16,11 @@ import tensorflow as tf
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.latent import Latent
-from calogen.losses import critic_loss, gradient_penalty, interpolate
+from calogen.losses import critic_loss, gradient_penalty
 from calogen.pipeline import Batch, Resident
 from calogen.progress import progress
 from calogen.training.callbacks import save_network
-from calogen.training.critic import DenseChain, dense_chain, taped_gradient
+from calogen.training.critic import PenaltyGradient
 from calogen.training.state import TrainingState, read_state, write_state
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
@@ -95,7 +95,7 @@ class WganGp(keras.Model):
         self.critic_steps = critic_steps
         self._critics, self._seed = tuple(critics), seed
         self._latent, self._batch_statistics = generator.latent, generator.batch_statistics
-        self._chains = [dense_chain(critic.network) if by_hand else None for critic in critics]
+        self._gradients = [PenaltyGradient(critic.network, by_hand=by_hand) for critic in critics]
         self._means = {name: keras.metrics.Mean(name=name) for name in TERMS}
         self.compile(optimizer=generator.optimizer, jit_compile=False)
         self.optimizer.build(self.generator.trainable_variables)
@@ -162,15 +162,13 @@ class WganGp(keras.Model):
         fake = self._generate(condition, _fold(seed, 0))
         fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), _fold(seed, 1))
         losses, penalties = [], []
-        for critic, chain in zip(self._critics, self._chains, strict=True):
+        for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
             seen = critic.view(real["shower"]), critic.view(fake)
-            between = interpolate(*seen, fraction)
             variables = critic.network.trainable_variables
             with tf.GradientTape() as tape:
-                both = {"shower": tf.concat(seen, 0), "condition": tf.concat([condition, condition], 0)}
-                scores = tf.cast(critic.network(both, training=True), tf.float32)
+                scores, gradient = scores_and_gradient(*seen, condition, fraction)
                 loss = critic_loss(*tf.split(scores, 2))
-                penalty = gradient_penalty(_input_gradient(critic.network, chain, between, condition))
+                penalty = gradient_penalty(gradient)
                 total = (loss + critic.gradient_penalty_weight * penalty) / self._replicas()
             critic.optimizer.apply(tape.gradient(total, variables), variables)
             losses.append(loss)
@@ -359,14 +357,6 @@ def draw(latent: Latent, num_showers: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     if latent.distribution == "normal":
         return latent.mean + latent.spread * tf.random.stateless_normal(shape, seed)
     return latent.mean + latent.spread * tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
-
-
-def _input_gradient(
-    network: keras.Model, chain: DenseChain | None, shower: tf.Tensor, condition: tf.Tensor
-) -> tf.Tensor:
-    if chain is None:
-        return taped_gradient(network, shower, condition)
-    return chain.input_gradient(tf.concat([shower, condition], axis=-1))
 
 
 def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:

@@ -48,8 +48,9 @@ def test_without_a_file_a_training_starts(tmp_path: Path) -> None:
 
 def test_another_training_is_refused(state: TrainingState, tmp_path: Path) -> None:
     write_state(tmp_path / "state.npz", state)
-    with pytest.raises(CalogenError, match="another training"):
+    with pytest.raises(CalogenError, match="another training") as received:
         read_state(tmp_path / "state.npz", "you")
+    assert str(received.value).endswith(": choose another folder (--runs; make: RUNS=<folder>), or delete this one")
 
 
 @pytest.mark.parametrize("length", [0, 10, 700])

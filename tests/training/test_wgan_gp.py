@@ -24,7 +24,7 @@ from training.toy_wgan import (
 
 from calogen.latent import Latent
 from calogen.models import caloshowergan, fastcalogan
-from calogen.training import wgan_gp
+from calogen.training.critic import taped_gradient
 from calogen.training.wgan_gp import (
     TERMS,
     Critic,
@@ -133,7 +133,7 @@ def test_a_step_by_hand_equals_one_by_back_propagation(kind: str, monkeypatch: p
         others[name].set_weights(network.get_weights())
     by_hand, taped = make_trainer(networks, optimizer=sgd), make_trainer(others, optimizer=sgd, by_hand=False)
     theirs = iterate(taped)
-    monkeypatch.setattr(wgan_gp, "taped_gradient", None)  # not needed
+    monkeypatch.setattr("calogen.training.critic.taped_gradient", None)  # not needed
     assert iterate(by_hand) == pytest.approx(theirs, rel=1e-4)
     np.testing.assert_allclose(weights_of(by_hand), weights_of(taped), atol=1e-5)
 
@@ -141,8 +141,10 @@ def test_a_step_by_hand_equals_one_by_back_propagation(kind: str, monkeypatch: p
 def test_a_critic_that_is_no_chain_trains_by_back_propagation(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = [fastcalogan.build(replace(SMALL, critic_activation="tanh"), TINY_VOXELS) for _ in range(2)]
     automatic, asked = make_trainer(networks[0]), make_trainer(networks[1], by_hand=False)
-    calls, taped_gradient = [], wgan_gp.taped_gradient
-    monkeypatch.setattr(wgan_gp, "taped_gradient", lambda *given: calls.append(1) or taped_gradient(*given))
+    calls: list[int] = []
+    monkeypatch.setattr(
+        "calogen.training.critic.taped_gradient", lambda *given: calls.append(1) or taped_gradient(*given)
+    )
     assert iterate(automatic) == iterate(asked)
     assert len(calls) == 4, "two critic steps each"
     np.testing.assert_array_equal(weights_of(automatic), weights_of(asked))
