@@ -6,9 +6,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from calogen.errors import CalogenError, ConfigError
-from calogen.experiment import PRESETS, Arguments, clean_exit, execute, open_run, parse_arguments, run_directory
+from calogen.experiment import (
+    PRESETS,
+    Arguments,
+    clean_exit,
+    execute,
+    open_run,
+    parse_arguments,
+    publish,
+    run_directory,
+)
+from calogen.report import Claim, Quantity, Results
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -147,3 +158,66 @@ def test_condor_job_names_an_experiment() -> None:
     )
     assert commands["arguments"] == "experiments/$(paper).py --preset paper $(options:)"
     assert text.splitlines()[-1] == "queue"
+
+
+OWN = {
+    "--ablation": {"action": "store_true", "help": "more"},
+    "--learning-rate": {"type": float, "default": 0.1, "help": "of the optimizer"},
+}
+
+
+def test_an_experiment_has_options_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parse_arguments("", [], OWN).options == {"ablation": False, "learning_rate": 0.1}
+    given = ["--learning-rate", "2", "--smoke", "--ablation"]
+    assert parse_arguments("", given, OWN).options == {"ablation": True, "learning_rate": 2.0}
+    assert parse_arguments("", []).options == {}
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments("", ["--ablation"])
+    assert "unrecognized arguments: --ablation" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["experiments/toy.py", *given])
+    received: list[Arguments] = []
+    execute(received.append, "what it does", OWN)
+    assert received[0].options["ablation"]
+
+
+def test_test_data_goes_with_train_data(capsys: pytest.CaptureFixture[str]) -> None:
+    both = parse_arguments("", ["--train-data", "a", "--test-data", "b"])
+    assert (both.train_data, both.test_data) == (Path("a"), Path("b"))
+    assert parse_arguments("", ["--train-data", "a"]).test_data is None
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments("", ["--test-data", "b"])
+    assert "--test-data goes with --train-data" in capsys.readouterr().err
+
+
+TOY = Results(
+    name="toy",
+    title="Toy",
+    paper="A. Author",
+    claims=(Claim("depth grows", "Fig. 6", "it grows", "1.02", "reproduced"),),
+    quantities=(Quantity("share", "%", 17.2, 16.9, headline=True),),
+    provenance={},
+)
+
+
+@pytest.mark.parametrize("seeds", [(2,), (1, 2)])
+def test_results_are_published_where_they_are_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seeds: tuple[int, ...]
+) -> None:
+    figures = {name: Figure(figsize=(1, 1)) for name in ("first", "second")}
+    figures["second"].subplots().plot([0, 1])
+    given = Arguments(preset="smoke", seeds=seeds, runs=tmp_path / "runs")
+    publish(given, TOY, figures, "second")
+    folder = tmp_path / "runs" / "toy" / ("smoke-seed2/report" if len(seeds) == 1 else "smoke-report")
+    places = [f"report: {folder}/report.html", f"results: {folder}/toy.json"]
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2:] == places
+    assert "| depth grows | 1.02 | reproduced |" in out
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "report.html", "toy.json"]
+    publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "second")
+    assert capsys.readouterr().out.splitlines()[-2:] == [places[0], f"results: {tmp_path}/results/toy.json"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["toy.json", "toy.png"]
+    assert (tmp_path / "results" / "toy.json").read_text() == (folder / "toy.json").read_text()
+    with pytest.raises(KeyError):
+        publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "third")

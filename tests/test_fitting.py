@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +261,18 @@ def test_stages_of_a_curriculum_train(tmp_path: Path) -> None:
     run = fit_wgan("fastcalogan", config, TINY_VOXELS, VOXELS, tmp_path)
     assert np.isfinite([[row[name] for name in wgan_gp.TERMS] for row in run.history]).all()
     assert len(run.history) == 3
+
+
+def test_a_provenance_that_was_lost_is_written_again(
+    trained: tuple[Path, TrainedRun], gan: tuple[Path, TrainedRun], tmp_path: Path
+) -> None:
+    """As after a training that was killed between its last checkpoint and its end."""
+    for (directory, run), again, more in ((trained, fit, set()), (gan, fit_gan, {"showers", "showers_without_energy"})):
+        copy = tmp_path / directory.name
+        shutil.copytree(directory, copy)
+        before = files.read_json(copy / "provenance.json")
+        (copy / "provenance.json").unlink()
+        assert weights(again(copy)) == weights(run)
+        after = files.read_json(copy / "provenance.json")
+        assert after.keys() == before.keys() >= more
+        assert after["training_seconds"] == before["training_seconds"] > 0

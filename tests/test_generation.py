@@ -18,7 +18,8 @@ from calogen.generation import (
     save_run,
     seconds_per_call,
 )
-from calogen.geometry import PHOTONS_DATASET1, CellGrid
+from calogen.geometry import PHOTONS_DATASET1, CellGrid, VoxelLayer
+from calogen.latent import Latent
 from calogen.models import fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.showers import Showers
@@ -176,3 +177,22 @@ def test_runs_must_be_of_one_geometry(gans: list[TrainedRun], run: TrainedRun) -
     assert run.momentum_range is None
     np.testing.assert_array_equal(route([run], np.array([1e-3, 1e9])), [0, 0])
     assert gans[1].momentum_range == RANGES[1]
+
+
+def test_a_name_does_not_make_geometries_equal(gans: list[TrainedRun]) -> None:
+    other = replace(TINY_VOXELS, layers=(TINY_VOXELS.layers[0], VoxelLayer(1, (0.0, 3.0, 8.0), 4)))
+    with pytest.raises(DataFormatError, match="one geometry. Received: \\['tiny', 'tiny'\\]"):
+        generate([gans[0], replace(gans[1], geometry=other)], np.array([1000.0]))
+
+
+def test_the_noise_of_a_run_is_drawn_once(gans: list[TrainedRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, int]] = []
+    draw = Latent.draw
+
+    def record(latent: Latent, count: int, seed: int) -> np.ndarray:
+        drawn.append((count, seed))
+        return draw(latent, count, seed)
+
+    monkeypatch.setattr(Latent, "draw", record)
+    generate(gans, np.repeat([1000.0, 10_000.0, 1e6], (5, 4, 3)), seed=7, batch_size=2)
+    assert drawn == [(5, 7), (4, 8), (3, 9)]

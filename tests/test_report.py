@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from calogen.report import (
     Claim,
     Quantity,
     Results,
+    Table,
     build_page,
     judge,
     results_table,
@@ -153,3 +155,28 @@ def test_unknown_verdict_is_refused():
 )
 def test_judge(value, error, verdict):
     assert judge(Value(value, error)) == verdict
+
+
+def test_tables_stand_between_quantities_and_figures() -> None:
+    tables = {
+        "Table 2 & more": Table(("name", "value <b>"), (("a|b", "<1>"), ("c", "2"))),
+        "Table 3": Table(("x",), (("y",),)),
+    }
+    page = build_page(replace(RESULTS, tables=tables), {"a": figure()})
+    places = [page.index(text) for text in ("<h2>Quantities", "<h2>Tables", "Table 2 &amp; more", "Table 3", "<h2>Fig")]
+    assert places == sorted(places)
+    assert "<tr><th>name</th><th>value &lt;b&gt;</th></tr><tr><td>a|b</td><td>&lt;1&gt;</td></tr>" in page
+    assert "<h2>Tables" not in build_page(RESULTS, {})
+
+
+def test_tables_are_in_the_json(tmp_path: Path) -> None:
+    write_report(tmp_path, replace(RESULTS, tables={"Table 2": Table(("name", "value"), (("a", "1"),))}), {})
+    values = json.loads((tmp_path / "toy.json").read_text())
+    assert values["tables"] == {"Table 2": {"header": ["name", "value"], "rows": [["a", "1"]]}}
+
+
+def test_a_claim_may_be_inconsistent_in_the_paper() -> None:
+    claims = (Claim("6.2 MB", "section 5.7", "6.2 MB", "3.5 MB", "inconsistent in the paper"),)
+    results = replace(RESULTS, claims=claims)
+    assert '<td class="inconsistent">inconsistent in the paper</td>' in build_page(results, {})
+    assert "| 6.2 MB | 3.5 MB | inconsistent in the paper |" in results_table(results.to_json())

@@ -1,14 +1,33 @@
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import TINY_VOXELS, make_showers
+from toy_gan import toy_showers, train
 
+from calogen import selection
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, IterationScan, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
-from calogen.evaluation.observables import response
-from calogen.generation import TrainedRun
+from calogen.evaluation.observables import layer_energy, response, total_energy
+from calogen.evaluation.voxels import voxel_centroid, voxel_width
+from calogen.generation import TrainedRun, generate, load_network, load_run
+from calogen.geometry import PIONS_DATASET1
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
-from calogen.selection import epoch_distances, physics_distance, validation_distance
+from calogen.selection import (
+    Judge,
+    epoch_distances,
+    physics_distance,
+    scan_iterations,
+    select_iteration,
+    shape_quantities,
+    validation_distance,
+)
 from calogen.showers import Showers
 from calogen.training.callbacks import save_network
 
@@ -68,3 +87,222 @@ def test_epochs_are_judged_by_their_own_decoders(run: TrainedRun, tiny_showers: 
     assert found[10] == validation_distance(run, tiny_showers, [RESPONSE], 1)
     assert found[10].value == 1
     assert found[3].value < 1
+
+
+SHOWERS = toy_showers(40)
+ROWS = np.arange(len(SHOWERS)) < 80
+PARTS = {TRAIN: ROWS, HELD_OUT: ~ROWS}
+JUDGE = Judge(reference=SHOWERS, parts=PARTS, shapes=True, seed=3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trained")
+    train(directory, SHOWERS)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def scans(trained: Path) -> dict[str, IterationScan]:
+    return scan_iterations(trained, JUDGE)
+
+
+@pytest.fixture
+def copy(trained: Path, scans: dict[str, IterationScan], tmp_path: Path) -> Path:
+    """A copy of the run with the tables of `scans`."""
+    shutil.copytree(trained, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def generated(run: TrainedRun, directory: Path, iteration: int, seed: int = JUDGE.seed) -> np.ndarray:
+    network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
+    return generate(replace(run, networks={"generator": network}), SHOWERS.incident_energies, seed).energies
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is generated from now on: an entry for each iteration."""
+    calls, original = [], selection.generate
+
+    def counting(*arguments: Any) -> Any:
+        calls.append(len(arguments[1]))
+        return original(*arguments)
+
+    monkeypatch.setattr(selection, "generate", counting)
+    return calls
+
+
+def same(first: dict[str, IterationScan], second: dict[str, IterationScan]) -> bool:
+    assert first.keys() == second.keys()
+    fields = ("iterations", "momenta", "chi2", "ndf")
+    return all(
+        np.array_equal(getattr(first[name], key), getattr(second[name], key)) for name in first for key in fields
+    )
+
+
+def test_tables_are_those_of_a_direct_computation(trained: Path, scans: dict[str, IterationScan]) -> None:
+    run, rule = load_run(trained), RULES["caloshowergan"]
+    assert list(scans) == [ALL, TRAIN, HELD_OUT, SHAPES]
+    for position, iteration in enumerate((1, 2, 3, 4)):
+        ours = replace(SHOWERS, energies=generated(run, trained, iteration))
+        expected = {
+            ALL: chi2_by_momentum(SHOWERS, ours, rule),
+            TRAIN: chi2_by_momentum(SHOWERS[ROWS], ours[ROWS], rule),
+            HELD_OUT: chi2_by_momentum(SHOWERS[~ROWS], ours[~ROWS], rule),
+            SHAPES: chi2_by_momentum(SHOWERS, ours, rule, shape_quantities(TINY_VOXELS)),
+        }
+        for name, scan in scans.items():
+            assert scan.iterations.tolist() == [1, 2, 3, 4]
+            assert scan.momenta.tolist() == list(expected[name]) == [1024.0, 2048.0, 4096.0]
+            assert scan.chi2[position].tolist() == [part.value for part in expected[name].values()]
+            assert scan.ndf[position].tolist() == [part.ndf for part in expected[name].values()]
+    assert len(np.unique(scans[ALL].total)) == 4, "every iteration has its own network"
+
+
+@pytest.mark.parametrize("rule", ["fastcalogan-photons", "fastcalogan-hadrons"])
+def test_the_other_rule_gives_its_own_tables(copy: Path, rule: str) -> None:
+    scans, run = scan_iterations(copy, Judge(reference=SHOWERS, rule=rule, seed=3)), load_run(copy)
+    assert list(scans) == [ALL]
+    expected = chi2_by_momentum(SHOWERS, replace(SHOWERS, energies=generated(run, copy, 2)), RULES[rule])
+    assert scans[ALL].chi2[1].tolist() == [part.value for part in expected.values()]
+
+
+def test_what_was_measured_is_not_measured_again(
+    copy: Path, scans: dict[str, IterationScan], measured: list[int]
+) -> None:
+    for path in copy.glob("snapshots/*"):
+        path.write_bytes(b"nothing")
+    assert same(scan_iterations(copy, JUDGE), scans)
+    assert measured == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 4},
+        {"shapes": False},
+        {"parts": {TRAIN: ~ROWS, HELD_OUT: ROWS}},
+        {"parts": {TRAIN: ROWS, "rest": ~ROWS}},
+        {"reference": replace(SHOWERS, energies=SHOWERS.energies * np.float32(1.01))},
+        {"reference": replace(SHOWERS, incident_energies=SHOWERS.incident_energies[::-1])},
+        {"rule": "fastcalogan-photons", "shapes": False},
+    ],
+    ids="+".join,
+)
+def test_another_judge_measures_anew(copy: Path, measured: list[int], change: dict[str, Any]) -> None:
+    judge = replace(JUDGE, **change)
+    first = scan_iterations(copy, judge)
+    assert measured == [120] * 4
+    assert same(scan_iterations(copy, judge), first)
+    assert measured == [120] * 4, "and keeps what it measured"
+
+
+def test_another_training_is_measured_anew(copy: Path, measured: list[int]) -> None:
+    history = json.loads((copy / "history.json").read_text())
+    history[0]["seconds"] += 1
+    (copy / "history.json").write_text(json.dumps(history))
+    scan_iterations(copy, JUDGE)
+    assert measured == [120] * 4
+
+
+def test_only_what_is_missing_is_measured(copy: Path, scans: dict[str, IterationScan], measured: list[int]) -> None:
+    record = json.loads((copy / "selection.json").read_text())
+    del record["iterations"]["2"], record["iterations"]["3"]
+    (copy / "selection.json").write_text(json.dumps(record))
+    assert same(scan_iterations(copy, JUDGE), scans)
+    assert measured == [120] * 2
+    assert list(json.loads((copy / "selection.json").read_text())["iterations"]) == ["1", "4", "2", "3"]
+
+
+def test_an_interrupted_scan_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for iteration in range(5, 61):
+        (copy / "snapshots" / f"iteration-{iteration:07d}.keras").touch()
+    showers, network = toy_showers(40, seed=8), load_network(copy / "generator.keras")
+    calls: list[int] = []
+
+    def interrupted(*_: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) == 55:
+            raise KeyboardInterrupt
+        return replace(SHOWERS, energies=showers.energies)
+
+    monkeypatch.setattr(selection, "generate", interrupted)
+    monkeypatch.setattr(selection, "load_network", lambda _: network)
+    judge = Judge(reference=SHOWERS)
+    with pytest.raises(KeyboardInterrupt):
+        scan_iterations(copy, judge)
+    scans = scan_iterations(copy, judge)
+    assert len(calls) == 55 + 10, "what was written after fifty is kept"
+    assert scans[ALL].iterations.tolist() == list(range(1, 61))
+
+
+def test_processes_give_the_tables_of_one(copy: Path, scans: dict[str, IterationScan]) -> None:
+    (copy / "selection.json").unlink()
+    judge = replace(JUDGE, reference=replace(SHOWERS, conditions={"impact_eta": np.ones(120)}, attributes={"a": 1}))
+    found = scan_iterations(copy, judge, workers=2)
+    for name, scan in found.items():
+        assert scan.iterations.tolist() == [1, 2, 3, 4]
+        np.testing.assert_array_equal(scan.ndf, scans[name].ndf)
+        np.testing.assert_allclose(scan.chi2, scans[name].chi2, rtol=1e-6)
+
+
+def test_a_scan_needs_snapshots(tmp_path: Path, copy: Path) -> None:
+    with pytest.raises(DataFormatError, match="must hold snapshots/iteration-<number>.keras. Received: none: train"):
+        scan_iterations(tmp_path / "none", JUDGE)
+    (copy / "selection.json").unlink()
+    (copy / "config.json").unlink()
+    with pytest.raises(DataFormatError, match="must hold a trained run"):
+        scan_iterations(copy, JUDGE)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Judge(reference=SHOWERS, rule="ours"), "rule must be one of caloshowergan, .*Received: 'ours'"),
+        (lambda: replace(JUDGE, rule="fastcalogan-photons"), "shapes need the rule caloshowergan. Received: 'fastcalo"),
+    ],
+)
+def test_judges_that_cannot_judge_are_refused(make: Callable[[], Judge], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_shapes_are_energies_centres_and_widths() -> None:
+    showers = make_showers(TINY_VOXELS, 20)
+    expected = [total_energy(showers), *(layer_energy(showers, layer_id=layer) for layer in (0, 1))]
+    turned = 1  # layer 0 has one bin in alpha: its centre is 0
+    expected += [f(showers, turned, axis) for f in (voxel_centroid, voxel_width) for axis in ("eta", "phi")]
+    found = [quantity(showers) for quantity in shape_quantities(TINY_VOXELS)]
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(shape_quantities(PIONS_DATASET1)) == 1 + 7 + 4 * 4
+
+
+def test_cells_have_no_centres(tiny_grid: Any) -> None:
+    assert len(shape_quantities(tiny_grid)) == 1 + 3
+
+
+def test_the_best_iteration_is_saved_as_a_run(copy: Path, scans: dict[str, IterationScan]) -> None:
+    best = int(np.argmin([chi2.sum() / ndf.sum() for chi2, ndf in zip(scans[ALL].chi2, scans[ALL].ndf, strict=True)]))
+    chosen = select_iteration(copy, scans[ALL])
+    expected = generated(load_run(copy), copy, best + 1)
+    for run in (chosen, load_run(copy / "selected"), copy / "selected"):
+        ours = generate(run, SHOWERS.incident_energies, JUDGE.seed)
+        np.testing.assert_array_equal(ours.energies, expected)
+    saved = load_run(copy / "selected")
+    assert list(saved.networks) == ["generator"]
+    assert (saved.config, saved.transform, saved.history) == (chosen.config, chosen.transform, chosen.history)
+    about = json.loads((copy / "selected" / "selection.json").read_text())
+    assert about == {"iteration": best + 1, "chi2_per_ndf": scans[ALL].total[best]}
+
+
+def test_the_scan_decides_which_iteration_is_selected(copy: Path, scans: dict[str, IterationScan]) -> None:
+    chi2 = np.ones_like(scans[ALL].chi2)
+    chi2[1] = 0.5
+    chosen = select_iteration(copy, replace(scans[ALL], chi2=chi2))
+    ours = generate(chosen, SHOWERS.incident_energies, JUDGE.seed)
+    np.testing.assert_array_equal(ours.energies, generated(load_run(copy), copy, 2))
+    missing = replace(scans[ALL], iterations=np.array([7, 8, 9, 10]))
+    with pytest.raises(DataFormatError, match="iteration-0000007.keras must be a Keras model file"):
+        select_iteration(copy, replace(missing, chi2=np.arange(12.0).reshape(4, 3)))

@@ -1,4 +1,6 @@
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -132,3 +134,22 @@ def test_rounded_files_say_so(tmp_path: Path) -> None:
     assert read.attributes["precision"] == "energies rounded to 12 mantissa bits: relative 0.00012"
     error = np.abs(read.energies / showers.energies - 1)
     assert 2e-5 < error.max() <= 1.23e-4
+
+
+def test_empty_showers_have_no_unit(tmp_path: Path) -> None:
+    showers = some_showers()
+    showers.energies[:6] = 0.0  # more than half, as from a network that hardly trained
+    showers.write(tmp_path / "a.h5")
+    assert len(Showers.read(tmp_path / "a.h5", PHOTONS_DATASET1)) == 10
+    change("incident_energies", lambda values: values / 1e3)(tmp_path / "a.h5")
+    with pytest.raises(DataFormatError, match="must be in MeV. Received: incident energies around 1.024 with 0 times"):
+        Showers.read(tmp_path / "a.h5", PHOTONS_DATASET1)
+
+
+def test_showers_travel_to_other_processes() -> None:
+    showers = replace(some_showers(), attributes={"physics": "toy"})
+    again = pickle.loads(pickle.dumps(showers))
+    np.testing.assert_array_equal(again.energies, showers.energies)
+    np.testing.assert_array_equal(again.incident_energies, showers.incident_energies)
+    np.testing.assert_array_equal(again.conditions["impact_eta"], showers.conditions["impact_eta"])
+    assert (again.geometry, dict(again.attributes)) == (showers.geometry, {"physics": "toy"})

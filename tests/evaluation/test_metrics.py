@@ -174,3 +174,15 @@ def test_floors_closed_forms():
 def test_other_edges_are_refused():
     with pytest.raises(DataFormatError, match="same edges"):
         separation_power(Histogram.fill(normal(9, 0), EDGES), Histogram.fill(normal(9, 0), EDGES + 1))
+
+
+def test_an_infinite_distance_has_no_error() -> None:
+    """W1 in standard deviations of a constant reference; of one that is nearly constant only some draws are."""
+    constant = np.ones(10)
+    infinite = wasserstein(constant, np.full(10, 2.0))
+    assert infinite.value == np.inf
+    assert np.isnan(infinite.error)
+    nearly = wasserstein(np.append(constant[1:], 3.0), np.full(10, 2.0))
+    assert nearly.value == pytest.approx(1 / 0.6)  # the distance is 1, the standard deviation 2 x 0.3
+    assert np.isnan(nearly.error)
+    assert wasserstein(constant, constant).error == 0

@@ -1,64 +1,178 @@
-"""The experiment script end to end on toy showers in the CaloChallenge's format."""
+"""The photon script end to end on toy showers in the CaloChallenge's format."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_showers
+from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
 
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.showers import Showers
+from calogen.claims.caloshowergan import THREE
+from calogen.claims.caloshowergan_words import PHOTON_WORDS
+from calogen.evaluation.comparison import ALL_ENERGIES
+from calogen.experiment import Arguments
+from calogen.generation import generate
+from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.models.caloshowergan import CONFIGS
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "caloshowergan.py"
-
-
-def launch(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, SCRIPT, "--smoke", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+SCRIPT = "caloshowergan"
+MOMENTA = (1024.0, 4096.0, 2.0**18)  # every range of the three GANs has showers: 2, 2 and 1 of the momenta
+NETWORKS = ("photon", *THREE)
+OPTIONS = {"ablation": False, "merit": "energy", "bfloat16": False}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("caloshowergan")
-    momenta = np.repeat(2.0 ** np.arange(10, 13), 60)
-    showers = make_showers(PHOTONS_DATASET1, len(momenta), 1)
-    energies = showers.energies * (momenta / showers.incident_energies)[:, None].astype(np.float32)
-    energies[7] = 0.0
-    Showers(PHOTONS_DATASET1, momenta, energies).write(folder / "photons.hdf5")
-    make_showers(PIONS_DATASET1, 50).write(folder / "pions.hdf5")
+    folder = tmp_path_factory.mktemp(SCRIPT)
+    showers_of(PHOTONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(folder / "train.h5")
+    showers_of(PHOTONS_DATASET1, MOMENTA, (20, 20, 20), 2).write(folder / "test.h5")
     return folder
 
 
-def test_smoke_run_shows_total_and_layer_energies(folder: Path) -> None:
-    done = launch("--runs", folder / "runs", "--train-data", folder / "photons.hdf5")
-    assert done.returncode == 0, done.stderr
-    run = folder / "runs/caloshowergan/smoke-seed1"
-    results = json.loads((run / "report/caloshowergan.json").read_text())
-    found = {row["name"]: row for row in results["quantities"]}
-    assert found["chi2/NDF of the total energy, all momenta"]["ours"] > 1  # hardly trained
-    assert {f"KS distance of the energy in layer {layer}, all momenta" for layer in (0, 1, 2, 3, 12)} <= set(found)
-    assert {row["data"] for row in found.values()} == {"photons.hdf5, photons.hdf5"}
-    metrics = json.loads((run / "report/metrics.json").read_text())
-    assert {row["incident_energy"] for row in metrics} == {0.0, 1024.0, 2048.0, 4096.0}
-    page = (run / "report/report.html").read_text()
-    assert "Fig. 5: total energy, by momentum" in page
-    assert "all energies" in page
-    provenance = json.loads((run / "photon/provenance.json").read_text())
-    assert (provenance["showers"], provenance["showers_without_energy"]) == (179, 1)
-    assert len(list((run / "photon/snapshots").iterdir())) == 30
-    again = launch("--runs", folder / "runs", "--train-data", folder / "photons.hdf5")
-    assert again.returncode == 0, again.stderr
-    assert "training" not in again.stderr  # what was trained before is not trained again
+@pytest.fixture(scope="module")
+def smoke(folder: Path) -> Smoke:
+    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", *files))
 
 
-def test_the_pion_file_is_refused(folder: Path) -> None:
-    done = launch("--runs", folder / "pion-runs", "--train-data", folder / "pions.hdf5")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("caloshowergan: error:")
-    assert "photons_dataset1 must have shape [n, 368]. Received: [50, 533]" in done.stderr
-    assert not (folder / "pion-runs").exists()
+def test_the_claims_are_judged(smoke: Smoke) -> None:
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    claims = {row["claim"]: row for row in smoke.results["claims"]}
+    *names, size = claims
+    assert names == [words.claim for words in PHOTON_WORDS.values()]
+    assert claims[size]["verdict"] == "inconsistent in the paper"
+    for name in ("layer_normalisation", "high_momenta", "low_gan", "label", "noise_and_masks"):
+        assert claims[PHOTON_WORDS[name].claim]["ours"] == "not trained in this run: make ablate-caloshowergan"
+    assert claims[PHOTON_WORDS["fastcalogan"].claim]["ours"] == "not trained in this run: make reproduce-fastcalogan"
+    for name in ("three_gans", "layer_0", "best_iteration", "shapes", "time", "generation_seed"):
+        assert "not trained" not in claims[PHOTON_WORDS[name].claim]["ours"]
+    for claim in claims:
+        assert f"| {claim} |" in smoke.process.stdout
+
+
+def test_the_quantities_are_those_of_one_gan_and_three(smoke: Smoke) -> None:
+    found = smoke.quantities
+    for title, paper in (("single GAN", 1131 / 420), ("three GANs", 845 / 476)):  # Table 4
+        assert 0.5 < found[f"chi2/NDF of the total energy, {title}"]["ours"] < 1000
+        scaled = found[f"the same at the paper's statistics, {title}"]
+        assert scaled["paper"] == pytest.approx(paper)
+        assert f"the same on held-out showers, {title}" in found
+        assert 0.3 < found[f"Geant4 against Geant4, {title}"]["ours"] < 3
+    assert len(found) == 8
+    assert {row["data"] for row in found.values()} == {"train.h5, test.h5"}
+
+
+def test_the_tables_are_the_papers(smoke: Smoke) -> None:
+    tables = smoke.results["tables"]
+    hyperparameters, chi2, times, sizes = tables.values()
+    assert list(tables) == [
+        "Table 2: hyperparameters",
+        "Tables 3 and 4: chi2 of the total energy",
+        "Table 5: time of one shower of the three GANs",
+        "Section 5.7: size of the generators",
+    ]
+    assert hyperparameters["header"][1:-1] == list(NETWORKS)
+    rows = {row[0]: row[1:-1] for row in hyperparameters["rows"]}
+    assert rows["iterations"] == ["10"] * 4
+    assert rows["spectral normalization"] == ["none"] * 4
+    assert rows["highest momentum"] == ["4194304.0", "4096.0", "262144.0", "4194304.0"], "the paper's, on your own file"
+    assert [row[0] for row in chi2["rows"]] == [*NETWORKS, "three GANs", "Geant4 against Geant4"]
+    values = {row[0]: row for row in chi2["rows"]}
+    summed = [sum(int(values[name][column]) for name in THREE) for column in (3, 4)]
+    assert summed[1] == int(values["three GANs"][4]), "4 GeV and 262 GeV count twice"
+    assert summed[0] == pytest.approx(int(values["three GANs"][3]), abs=2), "rounded"
+    assert [row[0] for row in times["rows"]] == ["1 of 1 GeV", "1 of 64 GeV", "1 of 256 GeV"]
+    assert [row[0] for row in sizes["rows"]][:2] == ["single GAN", "three GANs"]
+
+
+def test_report_provenance_and_metrics(smoke: Smoke) -> None:
+    check_report(smoke)
+    check_provenance(smoke, {"train": "train.h5", "test": "test.h5"}, trained=4)
+    for number in (1, 3, 9, 11, 12, 16):
+        assert any(caption.startswith((f"Fig. {number}:", f"Figs. {number} ")) for caption in smoke.captions)
+    assert [caption for caption in smoke.captions if "by iteration" in caption] == [
+        f"Fig. 7: chi2/NDF by iteration, {name}" for name in NETWORKS
+    ]
+    rows = smoke.read("metrics.json")
+    assert {row["incident_energy"] for row in rows} == {ALL_ENERGIES}
+    assert {row["sample"] for row in rows} == {"single GAN", "three GANs"}
+    assert {f"layer_{layer}_energy" for layer in (0, 1, 2, 3, 12)} <= {row["observable"] for row in rows}
+    assert smoke.results["remarks"] == [], "they are of the bundled showers"
+
+
+def test_the_selected_runs_generate(smoke: Smoke) -> None:
+    for name, trained, empty in zip(NETWORKS, (89, 59, 60, 30), (1, 1, 0, 0), strict=True):
+        about = smoke.results["provenance"]["training"]["1"][name]
+        assert (about["showers"], about["showers_without_energy"]) == (trained, empty)
+        assert len(list((smoke.directory / name / "snapshots").iterdir())) == 10
+    paths = [smoke.directory / name / "selected" for name in THREE]
+    showers = generate(paths, np.array([256.0, 4096.0, 65536.0, 2.0**22]))
+    assert showers.energies.shape == (4, 368)
+
+
+def test_what_is_trained() -> None:
+    load_networks = load(SCRIPT).networks
+    own = Arguments(preset="paper", seeds=(1,), runs=Path("runs"), train_data=Path("own.h5"), options=OPTIONS)
+    assert load_networks(own) == {name: CONFIGS[name] for name in NETWORKS}, "the paper's, untouched"
+    ablation = load_networks(Arguments(**(vars(own) | {"options": OPTIONS | {"ablation": True}})))
+    assert len(ablation) == 5 + 5 + 5
+    assert {ablation[f"{name}-kinetic"][0].normalisation for name in (*NETWORKS, "photon-upper")} == {"kinetic"}
+    differing = {
+        name: {key for key, value in vars(config).items() if value != vars(CONFIGS["photon"][0])[key]}
+        for name, (config, _) in ablation.items()
+    }
+    assert differing["photon-maximum"] == {"condition"}
+    for text, energy in (("1kev", 1e-3), ("1mev", 1.0)):
+        assert differing[f"photon-noise-{text}"] == {"noise_energy"}
+        assert differing[f"photon-mask-{text}"] == {"mask_energy"}
+        assert (
+            ablation[f"photon-noise-{text}"][0].noise_energy == ablation[f"photon-mask-{text}"][0].mask_energy == energy
+        )
+    laptop = load_networks(Arguments(**(vars(own) | {"preset": "laptop", "train_data": None})))
+    ranges = {name: config.momentum_range for name, (config, _) in laptop.items()}
+    assert ranges["photon-medium"] == (2.0**12, 2.0**16), "the bundled showers end at 2^18"
+    assert ranges["photon-high"] == (2.0**16, 2.0**22)
+    assert ranges["photon-low"] == (2.0**8, 2.0**12)
+    assert {config.spectral_normalization for config, _ in laptop.values()} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "momenta", "counts", "message"),
+    [
+        (PIONS_DATASET1, (1024.0,), (5,), r"photons_dataset1 must have shape \[n, 368\]. Received: \[5, 533\]"),
+        (
+            PHOTONS_DATASET1,
+            (1024.0, 4096.0),
+            (5, 5),
+            r"showers with energy at 262144\.\.4194304 MeV. Received: showers at 1024, 4096 MeV",
+        ),
+        (PHOTONS_DATASET1, MOMENTA, (5, 5, 1), "several different showers of each momentum; at 262144 MeV"),
+    ],
+    ids=["pions", "a range without showers", "one shower"],
+)
+def test_files_that_cannot_train_are_refused(
+    geometry: VoxelGeometry,
+    momenta: tuple[float, ...],
+    counts: tuple[int, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    showers_of(geometry, momenta, counts).write(tmp_path / "wrong.h5")
+    refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)
+
+
+@pytest.mark.slow
+def test_the_ablation_trains_what_the_paper_tried(folder: Path, tmp_path: Path) -> None:
+    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    smoke = Smoke(SCRIPT, tmp_path, launch(SCRIPT, "--runs", tmp_path / "runs", "--ablation", *files))
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    claims = {row["claim"]: row["ours"] for row in smoke.results["claims"]}
+    missing = [claim for claim, ours in claims.items() if "not trained" in ours]
+    assert missing == [PHOTON_WORDS["fastcalogan"].claim]
+
+    rows = smoke.results["tables"]["Tables 3 and 4: chi2 of the total energy"]["rows"]
+    published = {row[0]: row[-1] for row in rows if "= " in row[-1]}
+    assert published["two GANs"] == "Sum: 863 / 448 = 1.9"
+    assert published["three GANs, kinetic"] == "Sum: 1187 / 476 = 2.5"
+    assert len(smoke.results["provenance"]["training"]["1"]) == 16

@@ -1,0 +1,372 @@
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from string import Formatter
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_gan import network_test
+
+from calogen.claims.caloshowergan import (
+    KINETIC,
+    LABELS,
+    PHOTON_RULES,
+    PION,
+    PION_RULES,
+    THREE,
+    Evidence,
+    judge_claims,
+    late_scatter,
+)
+from calogen.claims.caloshowergan_words import PHOTON_WORDS, PION_WORDS
+from calogen.evaluation.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison
+from calogen.evaluation.histograms import Histogram
+from calogen.evaluation.metrics import Floor, Value
+from calogen.report import Claim
+
+HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided at this statistics"
+COMMANDS = {"": "make ablate-caloshowergan", "fastcalogan": "make reproduce-fastcalogan", "paper": "make PRESET=paper"}
+WOULD_DECIDE = " (would decide: make PRESET=paper)"
+RULES = {"photon": PHOTON_RULES, "pion": PION_RULES}
+WORDS = {"photon": PHOTON_WORDS, "pion": PION_WORDS}
+FAST = "fastcalogan"
+
+LOW, MEDIUM, HIGH = (8, 12), (12, 16), (16, 18)
+Numbers = float | Mapping[float, float]
+
+
+def late_for_low(momenta: Sequence[float], first: int = 0) -> IterationScan:
+    """Every momentum reaches its best earlier than the one below it; the best total is the last iteration."""
+    number = len(momenta)
+    step, column = np.indices((number, number))
+    chi2 = np.where(step >= number - 1 - column, 28.0, 140.0)
+    return IterationScan(1000 * (first + 1 + np.arange(number)), np.array(momenta), chi2, np.full(chi2.shape, 28))
+
+
+def flat(momenta: Sequence[float], totals: Sequence[float]) -> IterationScan:
+    """The same chi2/NDF at all momenta: the best iteration of each is the best one of all."""
+    chi2 = np.repeat(28.0 * np.array(totals)[:, None], len(momenta), axis=1)
+    return IterationScan(1000 * np.arange(1, len(totals) + 1), np.array(momenta), chi2, np.full(chi2.shape, 28))
+
+
+def made(powers: tuple[int, int], per_ndf: Numbers, error: float = 0.02, **scans: IterationScan) -> NetworkTest:
+    """chi2/NDF of every momentum, or by momentum, with its error; 28 degrees of freedom, 10,000 showers each."""
+    momenta = [2.0**power for power in range(powers[0], powers[1] + 1)]
+    values = {m: per_ndf[m] if isinstance(per_ndf, Mapping) else per_ndf for m in momenta}
+    return network_test(
+        {ALL: late_for_low(momenta), **scans},
+        chi2={m: Chi2(28 * value, 28, (28 * error) ** 2) for m, value in values.items()},
+        num_showers=dict.fromkeys(momenta, 10_000),
+    )
+
+
+def at_top(top: float, rest: float) -> dict[float, float]:
+    """At 2^16..2^18 MeV, and below."""
+    return {2.0**power: top if power >= 16 else rest for power in range(8, 19)}
+
+
+def at_4_gev(last: float, below: float) -> dict[float, float]:
+    return {2.0**power: last if power == 12 else below for power in range(8, 13)}
+
+
+PHOTONS = {
+    "photon": made((8, 18), 2.7),
+    "photon-low": made(LOW, 1.4),
+    "photon-upper": made((12, 18), 2.3),
+    "photon-medium": made(MEDIUM, 1.8),
+    "photon-high": made(HIGH, 1.9),
+    "photon-kinetic": made((8, 18), at_top(6.0, 3.0)),
+    "photon-low-kinetic": made(LOW, at_4_gev(5.0, 2.0)),
+    "photon-upper-kinetic": made((12, 18), 3.5),
+    "photon-medium-kinetic": made(MEDIUM, 3.0),
+    "photon-high-kinetic": made(HIGH, 3.0),
+    "photon-maximum": made((8, 18), 5.0),
+    "photon-noise-1kev": made((8, 18), 2.7),
+    "photon-noise-1mev": made((8, 18), 3.5),
+    "photon-mask-1kev": made((8, 18), 2.6),
+    "photon-mask-1mev": made((8, 18), 2.9),
+}
+PION_RANGE = (8, 16)
+PION_MOMENTA = [2.0**power for power in range(8, 17)]
+
+
+def held_out(half: float, whole: float) -> dict[str, IterationScan]:
+    """chi2/NDF of the held-out showers after half of the iterations and after all of them: the best to train, too."""
+    train = flat(PION_MOMENTA, (9.0, 8.0, 3.0, 4.0, 5.0, 2.0))  # iterations 3000 and 6000 are chosen
+    return {TRAIN: train, HELD_OUT: flat(PION_MOMENTA, (0.5, 0.5, half, 0.5, 0.5, whole))}
+
+
+SIX = IterationScan(*(getattr(late_for_low(PION_MOMENTA), name) for name in ("iterations", "momenta", "chi2", "ndf")))
+SIX = replace(SIX, iterations=np.linspace(1000, 6000, 9))
+PIONS = {
+    "pion": made(PION_RANGE, 1.5, **{ALL: SIX}, **held_out(3.0, 1.5)),
+    "pion-kinetic": made(PION_RANGE, 1.9),
+    "pion-low": made(LOW, 1.5),
+    "pion-upper": made((12, 16), 1.55),
+}
+METRICS: dict[tuple[str, float, str, str], tuple[Value, float]] = {
+    (KINETIC, 2.0**18, "total_energy", "mean_ratio"): (Value(0.95, 0.01), 0.01),
+    **{(PION, 512.0, f"layer_{layer}_energy", "ks"): (Value(0.3, 0.02), 0.1) for layer in (1, 2)},
+    **{(PION, 8192.0, f"layer_{layer}_energy", "ks"): (Value(0.1, 0.02), 0.1) for layer in (1, 2)},
+    **{(PION, 512.0, f"layer_{layer}_eta_width", "ks"): (Value(0.4, 0.02), 0.1) for layer in (12, 13)},
+    **{(PION, 8192.0, f"layer_{layer}_eta_width", "ks"): (Value(0.2, 0.02), 0.1) for layer in (12, 13)},
+}
+"""(measured, limit of the floor) by sample, momentum, observable and metric."""
+
+
+def comparisons(metrics: Mapping[tuple[str, float, str, str], tuple[Value, float]]) -> dict[float, Comparison]:
+    histogram = Histogram.fill(np.ones(2), np.array([0.0, 2.0]))
+    found: dict[float, dict[str, ObservableComparison]] = {}
+    for (sample, momentum, name, metric), (measured, limit) in metrics.items():
+        row = Measurement(momentum, name, sample, metric, measured, Floor(0.0, 0.0, limit), 2, 2, 0)
+        item = Observable(name, np.ones, name)
+        found.setdefault(momentum, {})[name] = ObservableComparison(item, momentum, histogram, {}, (row,))
+    return {momentum: Comparison(momentum, observables, ()) for momentum, observables in found.items()}
+
+
+def times(*seconds: float) -> dict[float, Value]:
+    return {2.0 ** (10 + 3 * position): Value(value, 2e-4) for position, value in enumerate(seconds)}
+
+
+def evidence(networks: Mapping[str, NetworkTest] | None = None, **fields: Any) -> Evidence:
+    """What makes every claim hold, but for the changes; `metrics` changes single metrics."""
+    metrics = METRICS | fields.pop("metrics", {})
+    values: dict[str, Any] = {
+        "by_momentum": comparisons(metrics),
+        "together": {},
+        "shape_correlation": Value(0.8, 0.1),
+        "seed_scatter": 0.1,
+        "seconds": times(5.0e-3, 5.2e-3, 4.9e-3),
+        "overshoot": Value(0.010, 0.001),
+        "narrow": Value(0.01, 0.005),
+        "fastcalogan": made((8, 18), 6.0),
+    }
+    return Evidence(networks={**PHOTONS, **PIONS, **(networks or {})}, **(values | fields))
+
+
+def claim(particle: str, name: str, *seeds: Evidence) -> Claim:
+    position = list(RULES[particle]).index(name)
+    return judge_claims(seeds, particle, COMMANDS)[position]
+
+
+ALL_RULES = [(particle, name) for particle, rules in RULES.items() for name in rules]
+
+
+@pytest.mark.parametrize(("particle", "name"), ALL_RULES)
+def test_every_claim_can_be_reproduced(particle: str, name: str) -> None:
+    found = claim(particle, name, evidence())
+    words = WORDS[particle][name]
+    assert found.verdict == HOLDS, found.ours
+    assert WOULD_DECIDE not in found.ours
+    assert (found.claim, found.source, found.paper) == (words.claim, words.source, words.words)
+
+
+def pion_metric(momentum: float, name: str, value: float, error: float = 0.02) -> dict[str, Any]:
+    return {"metrics": {(PION, momentum, name, "ks"): (Value(value, error), 0.1)}}
+
+
+TOP = (KINETIC, 2.0**18, "total_energy", "mean_ratio")
+PAIR = dict.fromkeys(("photon-medium", "photon-high"), 3.6)
+FAILING: list[tuple[str, str, Evidence]] = [
+    ("photon", "three_gans", evidence({"photon": made((8, 18), 1.5)})),
+    ("photon", "two_gans", evidence({"photon": made((8, 18), 1.5)})),
+    ("photon", "two_gans", evidence({"photon-upper": made((12, 18), 1.5)})),  # two are better than three
+    ("photon", "layer_normalisation", evidence({"photon-kinetic": made((8, 18), 2.0)})),
+    ("photon", "layer_normalisation", evidence({"photon-upper-kinetic": made((12, 18), 1.0)})),
+    ("photon", "layer_normalisation", evidence({"photon-high": made(HIGH, 9.0)})),
+    ("photon", "high_momenta", evidence({"photon-kinetic": made((8, 18), at_top(3.0, 4.0))})),
+    ("photon", "low_gan", evidence({"photon-low-kinetic": made(LOW, at_4_gev(2.0, 2.0))})),
+    ("photon", "low_gan", evidence({"photon-low-kinetic": made(LOW, at_4_gev(5.0, 2.0) | {512.0: 4.0})})),
+    ("photon", "layer_0", evidence(overshoot=Value(0.001, 0.0005))),  # none
+    ("photon", "layer_0", evidence(overshoot=Value(0.05, 0.005))),  # too many
+    ("photon", "best_iteration", evidence({name: replace(PHOTONS[name], scans={ALL: flat([1.0] * 5, (2, 1))}) for name
+                                           in THREE})),
+    ("photon", "shapes", evidence(shape_correlation=Value(-0.8, 0.1))),
+    ("photon", "label", evidence({"photon-maximum": made((8, 18), 2.0)})),
+    *(("photon", "noise_and_masks", evidence({name: made((8, 18), 2.0)})) for name in PHOTONS if "-1" in name),
+    ("photon", "time", evidence(seconds=times(5e-3, 5e-3, 7e-3))),
+    ("photon", "time", evidence(seconds=times(7e-3, 5e-3, 5e-3))),
+    ("photon", "fastcalogan", evidence(fastcalogan=made((8, 18), 1.0))),
+    ("photon", "generation_seed", evidence(seed_scatter=0.5)),
+    ("photon", "generation_seed", evidence(seed_scatter=0.01)),
+    ("pion", "layer_normalisation", evidence({"pion-kinetic": made(PION_RANGE, 1.0)})),
+    ("pion", "longer", evidence({"pion": replace(PIONS["pion"], scans={ALL: SIX, **held_out(1.5, 3.0)})})),
+    ("pion", "splitting", evidence({"pion-low": made(LOW, 3.0)})),  # worse
+    ("pion", "splitting", evidence({"pion-low": made(LOW, 0.5)})),  # better
+    ("pion", "bimodality", evidence(**pion_metric(512.0, "layer_1_energy", 0.02))),
+    ("pion", "bimodality", evidence(**pion_metric(512.0, "layer_2_energy", 0.02))),
+    ("pion", "narrow_showers", evidence(narrow=Value(0.10, 0.005))),
+    ("pion", "spurious_peak", evidence(**pion_metric(8192.0, "layer_12_eta_width", 0.6))),
+    ("pion", "spurious_peak", evidence(**pion_metric(512.0, "layer_13_eta_width", 0.05))),
+    ("pion", "high_momenta_first", evidence({"pion": replace(PIONS["pion"], scans={
+        ALL: replace(SIX, chi2=SIX.chi2[:, ::-1])})})),
+    ("pion", "best_iteration", evidence({"pion": replace(PIONS["pion"], scans={ALL: flat(PION_MOMENTA, (2, 1))})})),
+    ("pion", "time", evidence(seconds=times(5e-3, 8e-3, 5e-3))),
+    ("pion", "fastcalogan", evidence(fastcalogan=made(PION_RANGE, 1.0))),
+    ("pion", "generation_seed", evidence(seed_scatter=0.5)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("particle", "name", "found"), FAILING, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_claim_can_fail(particle: str, name: str, found: Evidence) -> None:
+    judged = claim(particle, name, found)
+    assert judged.verdict == FAILS, judged.ours
+    assert WOULD_DECIDE not in judged.ours
+    assert {(p, n) for p, n, _ in FAILING} == set(ALL_RULES)
+
+
+WIDE = {name: replace(test, chi2={m: replace(part, variance=1e6) for m, part in test.chi2.items()}) for name, test in
+        {**PHOTONS, **PIONS}.items()}  # fmt: skip
+UNSURE: dict[str, Evidence] = {
+    "layer_0": evidence(overshoot=Value(0.010, 0.004)),
+    "shapes": evidence(shape_correlation=Value(0.3, 0.2)),
+    "time": evidence(seconds={1.0: Value(5e-3, 1e-1), 2.0: Value(5.1e-3, 1e-1), 3.0: Value(5e-3, 1e-1)}),
+    "generation_seed": evidence(seed_scatter=0.18),
+    "bimodality": evidence(**pion_metric(512.0, "layer_1_energy", 0.12)),
+    "narrow_showers": evidence(narrow=Value(0.04, 0.02)),
+    "spurious_peak": evidence(**pion_metric(512.0, "layer_12_eta_width", 0.4, 0.2)),
+    "best_iteration": evidence(
+        {name: replace(test, scans=test.scans | {ALL: late_for_low([256.0, 512.0])}) for name, test in
+         {**PHOTONS, **PIONS}.items()}
+    ),
+    "longer": evidence({"pion": replace(PIONS["pion"], scans={ALL: SIX, **held_out(1.6, 1.5)})}),
+    "high_momenta_first": evidence({"pion": replace(PIONS["pion"], scans={ALL: replace(SIX, chi2=SIX.chi2[:, [
+        1, 8, 3, 5, 0, 4, 2, 7, 6]])})}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("particle", "name"), ALL_RULES)
+def test_errors_leave_every_claim_undecided(particle: str, name: str) -> None:
+    found = claim(particle, name, UNSURE.get(name, evidence(WIDE)))
+    assert found.verdict == OPEN, found.ours
+    assert found.ours.endswith(WOULD_DECIDE)
+    assert not found.ours.startswith("not trained")
+
+
+NEEDED = {
+    ("photon", "three_gans"): ("photon", *THREE),
+    ("photon", "two_gans"): ("photon", "photon-upper", "photon-high"),
+    ("photon", "layer_normalisation"): [
+        n for n in PHOTONS if n.removesuffix("-kinetic") in {*sum(LABELS.values(), ())}
+    ],
+    ("photon", "high_momenta"): ("photon-kinetic",),
+    ("photon", "low_gan"): ("photon-low-kinetic", "photon-kinetic"),
+    ("photon", "best_iteration"): THREE,
+    ("photon", "label"): ("photon", "photon-maximum"),
+    ("photon", "noise_and_masks"): [name for name in PHOTONS if "-1" in name] + ["photon"],
+    ("photon", FAST): ("photon-low",),
+    ("pion", "layer_normalisation"): ("pion", "pion-kinetic"),
+    ("pion", "longer"): ("pion",),
+    ("pion", "splitting"): ("pion", "pion-low", "pion-upper"),
+    ("pion", "high_momenta_first"): ("pion",),
+    ("pion", "best_iteration"): ("pion",),
+    ("pion", FAST): ("pion",),
+}
+MISSING = [(*key, name) for key, names in NEEDED.items() for name in names]
+
+
+@pytest.mark.parametrize(("particle", "name", "missing"), MISSING)
+def test_a_claim_without_its_networks_names_the_command(particle: str, name: str, missing: str) -> None:
+    whole = evidence()
+    found = claim(particle, name, replace(whole, networks={k: v for k, v in whole.networks.items() if k != missing}))
+    assert found.ours == f"not trained in this run: {COMMANDS.get(name, COMMANDS[''])}"
+    assert found.verdict == OPEN
+
+
+def test_claims_without_other_evidence_are_undecided() -> None:
+    bare = evidence(fastcalogan=None, overshoot=None, narrow=None, by_momentum={})
+    for particle, names in (
+        ("photon", ("high_momenta", "layer_0", FAST)),
+        ("pion", ("bimodality", "narrow_showers", "spurious_peak", FAST)),
+    ):
+        for name in RULES[particle]:
+            found = claim(particle, name, bare)
+            assert found.ours.startswith("not trained in this run: make ") == (name in names), name
+            assert (found.verdict == OPEN) == (name in names), name
+    assert claim("photon", FAST, bare).ours.endswith("make reproduce-fastcalogan")
+    other = {("another GAN", *key[1:]): value for key, value in METRICS.items()}
+    found = claim("pion", "bimodality", evidence(by_momentum=comparisons(other)))
+    assert found.verdict == OPEN, "of another sample"
+    alone = replace(PIONS["pion"], scans={ALL: SIX})
+    assert claim("pion", "longer", evidence({"pion": alone})).ours.startswith("not trained"), "nothing held out"
+
+
+@pytest.mark.parametrize("missing", range(2))
+def test_one_seed_without_a_network_leaves_the_claim_undecided(missing: int) -> None:
+    seeds = [evidence(), evidence()]
+    seeds[missing] = replace(seeds[missing], fastcalogan=None)
+    assert claim("photon", FAST, *seeds).verdict == OPEN
+
+
+@pytest.mark.parametrize("particle", RULES)
+def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
+    assert list(RULES[particle]) == list(WORDS[particle])
+    for name, (rule, text) in RULES[particle].items():
+        fields = {field for _, field, _, _ in Formatter().parse(text) if field}
+        assert fields == set(rule(evidence())[1]), name
+    for item in judge_claims([evidence(), evidence(seed_scatter=0.12)], particle, COMMANDS):
+        assert not re.search(r"\de[+-]\d|[{}]", item.ours), item.ours
+
+
+@pytest.mark.parametrize(
+    ("particle", "name", "text"),
+    [
+        ("photon", "three_gans", "one GAN 2.7 ± 0.006, three 1.67 ± 0.006"),  # (5 x 1.4 + 5 x 1.8 + 3 x 1.9) / 13
+        ("photon", "two_gans", "one GAN 2.7 ± 0.006, two 1.92 ± 0.006, three 1.67 ± 0.006"),
+        ("photon", "high_momenta", "6 ± 0.01 at the three highest momenta, 3 ± 0.007 at the others"),
+        ("photon", "high_momenta", "at the highest over Geant4's 0.95 ± 0.01"),
+        ("photon", "low_gan", "better at 4 of 4 momenta below 4 GeV; chi2/NDF gained at 4 GeV -2 ± 0.03"),
+        ("photon", "layer_0", "0.5 ± 0.1 % of the showers too many"),
+        ("photon", "best_iteration", "at 76.9 % of the momenta"),  # 4 + 4 + 2 of 13
+        ("photon", "time", "5 ± 0.2, 5.2 ± 0.2, 4.9 ± 0.2 ms"),
+        ("photon", "generation_seed", "0.1 ± 0.02"),
+        ("photon", "noise_and_masks", "2.7 ± 0.006; noise of 1 keV 2.7 ± 0.006, 1 MeV 3.5 ± 0.006; masks of 1 keV 2.6"),
+        ("pion", "longer", "3 ± 0.2 after half of the iterations, 1.5 ± 0.1 after all"),
+        ("pion", "splitting", "one GAN 1.5 ± 0.007, two 1.52"),
+        ("pion", "high_momenta_first", "after 6000 iterations at the lowest, 1000 at the highest"),
+        ("pion", "high_momenta_first", "rank correlation with the momentum -1 ± 0.4"),
+        ("pion", "narrow_showers", "1 ± 0.5 % of the generated showers"),
+    ],
+)
+def test_texts_hold_the_figures(particle: str, name: str, text: str) -> None:
+    assert text in claim(particle, name, evidence()).ours
+
+
+def test_the_scatter_of_late_iterations_stands_for_that_of_trainings() -> None:
+    """The last third of the totals 9, 9, 9, 9, 2, 4 scatters by sqrt(2)."""
+    single = replace(PHOTONS["photon"], scans={ALL: flat([256.0], (9, 9, 9, 9, 2, 4))})
+    assert late_scatter(single) == pytest.approx(np.sqrt(2))
+    sure, alone = (evidence({"photon": single}, alone=flag) for flag in (False, True))
+    assert sure.per_ndf(["photon"]).error == pytest.approx(0.02 / np.sqrt(11))
+    assert alone.per_ndf(["photon"]).error == pytest.approx(np.hypot(0.02 / np.sqrt(11), np.sqrt(2)))
+    assert claim("photon", "three_gans", sure).verdict == HOLDS
+    assert claim("photon", "three_gans", alone).verdict == OPEN
+    assert alone.of(single) == alone.per_ndf(["photon"])
+    assert claim("photon", FAST, evidence(fastcalogan=single, alone=True)).verdict == OPEN
+
+
+def test_the_scatters_of_networks_together_are_independent() -> None:
+    """11 momenta with a scatter of 1 and 5 with one of 2: sqrt(11^2 + 10^2) / 16."""
+    one, other = flat([256.0], (2 - 0.5**0.5, 2 + 0.5**0.5)), flat([256.0], (4 - 2**0.5, 4 + 2**0.5))
+    networks = {"a": made((8, 18), 2.0, 0.0, **{ALL: one}), "b": made(LOW, 4.0, 0.0, **{ALL: other})}
+    found = evidence(networks, alone=True).per_ndf(["a", "b"])
+    assert (found.value, found.error) == pytest.approx(((22 + 20) / 16, np.hypot(11, 10) / 16))
+
+
+@pytest.mark.parametrize(("totals", "scatter"), [((5.0,), 0.0), ((5.0, 7.0), 2**0.5), ((9, 1, 3), 2**0.5)])
+def test_the_scatter_of_few_iterations(totals: tuple[float, ...], scatter: float) -> None:
+    assert late_scatter(replace(PHOTONS["photon"], scans={ALL: flat([256.0], totals)})) == pytest.approx(scatter)
+
+
+def test_one_training_says_so_and_more_are_averaged() -> None:
+    note = " [one training: its scatter is estimated from late iterations]"
+    assert claim("photon", "shapes", evidence()).ours.endswith(note)
+    both = claim("photon", "shapes", evidence(), evidence(shape_correlation=Value(0.4, 0.1)))
+    assert "iterations of the single GAN: 0.6 ± 0.2" in both.ours
+    assert not both.ours.endswith("]")
+    assert both.verdict == HOLDS
+    assert claim("photon", "shapes", evidence(), evidence(shape_correlation=Value(-0.6, 0.1))).verdict == OPEN

@@ -1,0 +1,122 @@
+"""The pion script end to end on toy showers in the CaloChallenge's format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
+
+from calogen.claims.caloshowergan_words import PION_WORDS
+from calogen.evaluation import voxels
+from calogen.experiment import Arguments
+from calogen.generation import generate
+from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.models.caloshowergan import CONFIGS
+
+SCRIPT = "caloshowergan_pions"
+MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    folder = tmp_path_factory.mktemp(SCRIPT)
+    showers_of(PIONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(folder / "train.h5")
+    showers_of(PIONS_DATASET1, MOMENTA, (20, 20, 20), 2).write(folder / "test.h5")
+    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", *files))
+
+
+def test_the_claims_are_judged(smoke: Smoke) -> None:
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    claims = {row["claim"]: row for row in smoke.results["claims"]}
+    assert [words.claim for words in PION_WORDS.values()] == list(claims)[: len(PION_WORDS)]
+    missing = {name for name, words in PION_WORDS.items() if "not trained" in claims[words.claim]["ours"]}
+    assert missing == {"layer_normalisation", "splitting", "fastcalogan"}
+    assert "make reproduce-fastcalogan" in claims[PION_WORDS["fastcalogan"].claim]["ours"]
+    assert "make ablate-caloshowergan" in claims[PION_WORDS["splitting"].claim]["ours"]
+
+
+def test_the_quantities_and_tables(smoke: Smoke) -> None:
+    found = smoke.quantities
+    assert found["the same at the paper's statistics, pion GAN"]["paper"] == pytest.approx(542 / 420)  # Table 4
+    assert 0.5 < found["chi2/NDF of the total energy, pion GAN"]["ours"] < 1000
+    assert len(found) == 4
+    tables = smoke.results["tables"]
+    numbers = [name.split(":")[0] for name in tables]
+    assert numbers[:4] == ["Table 2", "Table 4", "Table 5", "Table 6"]
+    assert numbers[4].startswith("Section 5.7")
+    _, chi2, one, batches, sizes = tables.values()
+    assert [row[0] for row in chi2["rows"]] == ["pion", "Geant4 against Geant4"]
+    assert [row[0] for row in one["rows"]] == ["1 of 1 GeV", "1 of 8 GeV", "1 of 64 GeV"]
+    assert [row[0] for row in batches["rows"]] == ["1", "10", "100", "1,000", "10,000"]
+    assert [row[2] for row in batches["rows"]][-1].startswith("70.8 ±")
+    assert sizes["rows"][0][2] == "5.6"
+
+
+def test_report_and_provenance(smoke: Smoke) -> None:
+    check_report(smoke)
+    check_provenance(smoke, {"train": "train.h5", "test": "test.h5"}, trained=1)
+    numbers = [int(caption.split()[1].rstrip(":")) for caption in smoke.captions]
+    assert sorted(numbers) == [1, 4, 8, 10, 13, 14, 15, 16, 17]
+    assert {row["sample"] for row in smoke.read("metrics.json")} == {"pion GAN"}
+
+
+def test_the_selected_run_generates(smoke: Smoke) -> None:
+    showers = generate(smoke.directory / "pion" / "selected", np.array([256.0, 8192.0, 2.0**22]))
+    assert showers.energies.shape == (3, 533)
+    assert len(list((smoke.directory / "pion" / "snapshots").iterdir())) == 20
+
+
+def test_what_is_trained() -> None:
+    networks, options = load(SCRIPT).networks, {"ablation": False, "merit": "energy", "bfloat16": False}
+    own = Arguments(preset="paper", seeds=(1,), runs=Path("runs"), options=options)
+    assert networks(own) == {"pion": CONFIGS["pion"]}
+    ablation = {
+        name: config for name, (config, _) in networks(
+            Arguments(**(vars(own) | {"preset": "laptop", "options": options | {"ablation": True}}))
+        ).items()
+    }  # fmt: skip
+    assert list(ablation) == ["pion", "pion-kinetic", "pion-low", "pion-upper"]
+    assert [config.momentum_range for config in ablation.values()] == [
+        *[(2.0**8, 2.0**22)] * 2, (2.0**8, 2.0**12), (2.0**12, 2.0**22),
+    ]  # fmt: skip
+    assert [config.iterations for config in ablation.values()] == [2_000_000, 1_000_000, 1_000_000, 1_000_000]
+    assert {config.spectral_normalization for config in ablation.values()} == {"none"}
+
+
+def test_the_share_of_narrow_showers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Widths 1..100 in one layer, twice that in the other: the 5 % quantiles are 5.95 and 11.9."""
+    script, showers = load(SCRIPT), make_showers(TINY_VOXELS, 100)
+    widths = {12: np.arange(1.0, 101.0), 13: 2 * np.arange(1.0, 101.0)}
+    narrow = {12: np.append(np.full(10, 5.0), np.full(90, 50.0)), 13: np.append(np.full(99, 50.0), np.nan)}
+
+    def width(sample: object, layer_id: int, axis: voxels.Axis) -> np.ndarray:
+        assert axis == "eta"
+        return (widths if sample is showers else narrow)[layer_id]
+
+    monkeypatch.setattr(script, "voxel_width", width)
+    found = script.narrow_share(showers, make_showers(TINY_VOXELS, 100, 2))
+    assert found.value == pytest.approx(0.05)  # mean of 10 of 100 and 0 of 99
+    first, second = 0.1 * 0.9 / 100 + 0.05 * 0.95 / 100, 0.05 * 0.95 / 100
+    assert found.error == pytest.approx(np.sqrt(first + second) / 2)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "counts", "message"),
+    [
+        (PHOTONS_DATASET1, (5, 5, 5), r"pions_dataset1 must have shape \[n, 533\]. Received: \[15, 368\]"),
+        (PIONS_DATASET1, (5, 1, 5), "several different showers of each momentum; at 4096 MeV"),
+    ],
+    ids=["photons", "one shower"],
+)
+def test_files_that_cannot_train_are_refused(
+    geometry: VoxelGeometry,
+    counts: tuple[int, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
+    refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)

@@ -1,0 +1,140 @@
+"""The FastCaloGAN script end to end on toy showers in the CaloChallenge's format, version 2 included."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
+from typer.testing import CliRunner
+
+from calogen import generation
+from calogen.cli import app
+from calogen.experiment import Arguments
+from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers import Showers
+from calogen.study import other_test
+
+SCRIPT = "fastcalogan"
+MOMENTA = (1024.0, 4096.0, 8192.0)  # version 2 has a GAN up to 4 GeV and one from there on
+NETWORKS = ("photon", "photon-low-v2", "photon-high-v2")
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    folder = tmp_path_factory.mktemp(SCRIPT)
+    showers_of(PHOTONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(folder / "train.h5")
+    showers_of(PHOTONS_DATASET1, MOMENTA, (20, 20, 20), 2).write(folder / "test.h5")
+    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", "--ablation", *files))
+
+
+def test_both_versions_are_compared_with_geant4(smoke: Smoke) -> None:
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    assert smoke.results["claims"] == []
+    found = smoke.quantities
+    for title in ("version 1, photons", "version 2, photons"):
+        assert 0.5 < found[f"chi2/NDF of the total energy, {title}"]["ours"] < 1000
+        assert found[f"chi2/NDF of the total energy, {title}"]["headline"]
+    assert len(found) == 8
+    tables = smoke.results["tables"]
+    assert list(tables) == [
+        "chi2 of the total energy, photons",
+        "Hyperparameters",
+        "Size of the generators (CaloShowerGAN's section 5.7)",
+    ]
+    chi2, hyperparameters, sizes = tables.values()
+    assert [row[0] for row in chi2["rows"]] == [*NETWORKS, "version 2, photons", "Geant4 against Geant4"]
+    assert hyperparameters["header"][1:-1] == list(NETWORKS)
+    (size,) = sizes["rows"]
+    assert (size[0], size[2]) == ("photons", "3")
+    assert 1 < float(size[1]) < 5
+
+
+def test_report_and_provenance(smoke: Smoke) -> None:
+    check_report(smoke)
+    check_provenance(smoke, {"photon train": "train.h5", "photon test": "test.h5"}, trained=3)
+    assert [caption for caption in smoke.captions if "iteration" in caption] == [
+        "chi2/NDF by iteration, photon, photons"
+    ]
+    assert "Energy in the layers, all momenta, photons" in smoke.captions
+    assert {row["sample"] for row in smoke.read("metrics.json")} == {"version 1, photons", "version 2, photons"}
+
+
+def test_calogen_generates_with_the_selected_runs(smoke: Smoke, tmp_path: Path) -> None:
+    runs = [str(smoke.directory / name / "selected") for name in NETWORKS[1:]]
+    output = tmp_path / "showers.h5"
+    arguments = ["generate", *runs, "--output", str(output), "--energies", "256:4194304:x2", "--showers", "3"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert len(Showers.read(output, PHOTONS_DATASET1)) == 15 * 3
+
+
+def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(smoke.folder / "runs", tmp_path / "runs")
+    files = ["--train-data", str(smoke.folder / "train.h5"), "--test-data", str(smoke.folder / "test.h5")]
+    places = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "published")]
+    monkeypatch.setattr("sys.argv", ["fastcalogan.py", "--smoke", *places, *files])
+    monkeypatch.setattr("calogen.training.wgan_gp.write_state", None)  # no checkpoint is written
+    loaded: list[Path] = []
+
+    def load_network(path: Path) -> Any:
+        loaded.append(path)
+        return generation.load_network(path)
+
+    monkeypatch.setattr("calogen.selection.load_network", load_network)
+    script = load(SCRIPT)
+    script.execute(script.main, "", script.GAN_OPTIONS)
+    assert len(loaded) == 1, "only what was selected: nothing is judged again"
+    published = json.loads((tmp_path / "published" / "fastcalogan.json").read_text(encoding="utf-8"))
+    assert published["quantities"] == [row for row in smoke.results["quantities"] if "version 1" in row["name"]]
+    assert len(published["quantities"]) == 4
+    before, after = (about["provenance"]["training"]["photon"]["1"] for about in (smoke.results, published))
+    assert after == {"photon": before["photon"]}
+    assert (tmp_path / "published" / "fastcalogan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_other_papers_experiment_finds_the_network(smoke: Smoke) -> None:
+    options = {"ablation": False, "merit": "energy", "bfloat16": False}
+    paths = {"train_data": smoke.folder / "train.h5", "test_data": smoke.folder / "test.h5"}
+    given = Arguments(preset="smoke", seeds=(1,), runs=smoke.folder / "runs", options=options, **paths)
+    found = other_test(SCRIPT, "photon", 1, given)
+    assert found is not None
+    row = smoke.results["tables"]["chi2 of the total energy, photons"]["rows"][0]
+    assert row[2:5] == [
+        f"{found.iteration}",
+        f"{sum(part.value for part in found.chi2.values()):.0f}",
+        f"{sum(part.ndf for part in found.chi2.values())}",
+    ]
+    assert other_test(SCRIPT, "pion", 1, given) is None
+
+
+@pytest.mark.parametrize(
+    ("geometry", "counts", "message"),
+    [
+        (PIONS_DATASET1, (5, 1, 5), "several different showers of each momentum; at 4096 MeV"),
+        (PHOTONS_DATASET1, (1, 5, 5), "several different showers of each momentum; at 1024 MeV"),
+    ],
+)
+def test_files_that_cannot_train_are_refused(
+    geometry: VoxelGeometry,
+    counts: tuple[int, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
+    refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)
+
+
+def test_files_that_are_none_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.h5").write_bytes(b"nothing")
+    refusal(SCRIPT, tmp_path, r"wrong\.h5 is not a whole HDF5 file", monkeypatch, capsys)
+    incident = np.repeat(1024.0, 5)
+    Showers(PHOTONS_DATASET1, incident, np.ones((5, 368), np.float32)).write(tmp_path / "wrong.h5")
+    refusal(SCRIPT, tmp_path, "energies that differ", monkeypatch, capsys)

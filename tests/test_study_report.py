@@ -1,0 +1,261 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from toy_gan import network_test, toy_showers
+
+from calogen.evaluation.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES, PublishedChi2, PublishedNumber
+from calogen.generation import TrainedRun
+from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.report import Quantity
+from calogen.study import Data, Network, Outcome, Pictures
+from calogen.study_report import chi2_quantities, chi2_table, draw_study, hyperparameters, size_table, time_table
+
+
+def scan(momenta: list[float], chi2: list[float], ndf: int) -> IterationScan:
+    """Iterations 1000, 2000 ..., with one chi2 at all momenta."""
+    number = np.arange(1, len(chi2) + 1)
+    shape = (len(chi2), len(momenta))
+    return IterationScan(
+        1000 * number, np.array(momenta), np.tile(np.array(chi2)[:, None], shape[1]), np.full(shape, ndf)
+    )
+
+
+def made(name: str, momenta: list[float], chi2: float, *, held_out: bool = True, floor: bool = True) -> NetworkTest:
+    """28 degrees of freedom, 500 showers and the error 1/28 at every momentum; the second iteration is the best."""
+    scans = {ALL: scan(momenta, [3 * chi2, chi2], 28)}
+    if held_out:
+        scans |= {TRAIN: scan(momenta, [9.0, 4.0], 28), HELD_OUT: scan(momenta, [100.0, 30.0], 20)}
+    return network_test(
+        scans,
+        name,
+        chi2=dict.fromkeys(momenta, Chi2(chi2, 28, 1.0)),
+        floor=dict.fromkeys(momenta, Chi2(14.0, 28, 4.0)) if floor else {},
+        num_showers=dict.fromkeys(momenta, 500),
+    )
+
+
+TESTS = {
+    "low": made("low", [256.0, 512.0], 56.0),
+    "upper": made("upper", [512.0, 1024.0], 42.0),
+    "single": made("single", [256.0, 512.0, 1024.0], 84.0),
+}
+ENSEMBLES = {"one GAN": ("single",), "two GANs": ("low", "upper")}
+PAPER = {
+    "two GANs": (PublishedChi2("[a, b]", 360, 140), PublishedChi2("[b, c]", 1042, 308), PublishedChi2("Sum", 1402, 448))
+}
+
+
+def test_the_rows_of_the_chi2_table() -> None:
+    """At the paper's statistics 1 + 20 (chi2/NDF - 1); errors: the root of the number of momenta over their NDF."""
+    table = chi2_table([TESTS, {}], ENSEMBLES, PAPER)
+    assert table.header == (
+        *("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics", "held-out"),
+        "paper: chi2 / NDF",
+    )
+    assert table.rows == (
+        ("single", "256 MeV - 1.02 GeV", "2,000", "252", "84", "3.00 ± 0.02", "41.00 ± 0.41", "1.50", "-"),
+        ("low", "256 MeV - 512 MeV", "2,000", "112", "56", "2.00 ± 0.03", "21.00 ± 0.51", "1.50",
+         "[a, b]: 360 / 140 = 2.6"),
+        ("upper", "512 MeV - 1.02 GeV", "2,000", "84", "56", "1.50 ± 0.03", "11.00 ± 0.51", "1.50",
+         "[b, c]: 1042 / 308 = 3.4"),
+        ("two GANs", "sum", "", "196", "112", "1.75 ± 0.02", "16.00 ± 0.36", "1.50", "Sum: 1402 / 448 = 3.1"),
+        ("Geant4 against Geant4", "256 MeV - 512 MeV", "", "28", "56", "0.50 ± 0.05", "", "", "1 is expected"),
+    )  # fmt: skip
+
+
+def test_a_table_without_held_out_showers_has_no_floor() -> None:
+    alone = {"low": made("low", [256.0, 512.0], 56.0, held_out=False, floor=False)}
+    rows = chi2_table([alone], {"one": ("low",)}, {}).rows
+    assert [row[0] for row in rows] == ["low", "Geant4 against Geant4"]
+    assert rows[0][7] == "-"
+    assert rows[1][1:] == ("", "", "", "", "-", "-", "", "")
+    mixed = {"a": TESTS["low"], "b": made("b", [512.0], 56.0, held_out=False)}
+    rows = chi2_table([mixed], {"both": ("a", "b")}, {}).rows
+    assert [row[7] for row in rows] == ["1.50", "-", "-", ""], "a sum needs all its parts"
+
+
+def test_every_row_has_the_columns_of_the_header() -> None:
+    for held_out in (True, False):
+        tests = {"low": made("low", [256.0], 56.0, held_out=held_out, floor=held_out)}
+        table = chi2_table([tests], {"one": ("low",)}, PAPER)
+        assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_quantities_of_one_seed() -> None:
+    found = chi2_quantities([TESTS], ENSEMBLES, PAPER, "toy showers")
+    assert [(item.name, item.headline) for item in found[:4]] == [
+        ("chi2/NDF of the total energy, one GAN", True),
+        ("the same at the paper's statistics, one GAN", True),
+        ("the same on held-out showers, one GAN", False),
+        ("Geant4 against Geant4, one GAN", False),
+    ]
+    two = {item.name: item for item in found[4:]}
+    assert len(two) == 4
+    assert two["chi2/NDF of the total energy, two GANs"] == Quantity(
+        "chi2/NDF of the total energy, two GANs", "", None, 1.75, pytest.approx(2 / 112), None, "toy showers", True
+    )
+    paper = two["the same at the paper's statistics, two GANs"]
+    assert (paper.paper, paper.ours, paper.uncertainty) == (
+        pytest.approx(1402 / 448), pytest.approx(16.0), pytest.approx(40 / 112)
+    )  # fmt: skip
+    held_out = two["the same on held-out showers, two GANs"]
+    assert (held_out.ours, held_out.uncertainty) == (1.5, None)
+    assert (two["Geant4 against Geant4, two GANs"].ours, found[1].paper) == (0.5, None)
+
+
+def test_quantities_of_seeds_have_a_spread() -> None:
+    other = TESTS | {"single": made("single", [256.0, 512.0, 1024.0], 28.0)}
+    ours, paper, held_out, floor = chi2_quantities([TESTS, other], {"one GAN": ("single",)}, {}, "")
+    assert (ours.ours, ours.spread) == (2.0, pytest.approx(np.sqrt(2)))  # 3 and 1
+    assert ours.uncertainty == pytest.approx(np.sqrt(3) / 84), "an error that the seeds share"
+    assert (paper.ours, paper.spread) == (pytest.approx(21.0), pytest.approx(np.sqrt(2) * 20))
+    assert held_out.spread == 0.0
+    assert floor.spread is None, "it does not depend on the training"
+
+
+def test_quantities_without_held_out_showers() -> None:
+    alone = {"low": made("low", [256.0, 512.0], 56.0, held_out=False, floor=False)}
+    assert len(chi2_quantities([alone], {"one": ("low",)}, {}, "")) == 2
+    found = chi2_quantities([TESTS, TESTS | {"low": alone["low"]}], {"one": ("low",)}, {}, "")
+    assert not [item for item in found if "held-out" in item.name], "one seed has none"
+
+
+def test_hyperparameters_of_all_networks() -> None:
+    table = hyperparameters({"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)})
+    assert table.header == ("hyperparameter", "one", "other", "source (first network)")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["latent dim"] == ("50", "100", "generator")
+    assert rows["generator units"][:2] == ("(50, 100, 200)",) * 2
+    assert rows["seed"][:2] == ("0", "4")
+    assert len(rows) == len(table.rows) == len(vars(FastCaloGanConfig()))
+
+
+def test_times_and_sizes_beside_the_papers() -> None:
+    times = time_table(
+        {"1 of 1 GeV": Value(1.234e-2, 5.6e-4), "other": Value(4e-4, 1e-5)},
+        {"1 of 1 GeV": PublishedNumber(4.5, "ms", "Table 5", 0.2)},
+        "2 cores",
+    )
+    assert times.header == ("showers", "ms per call, 2 cores", "paper, i9-9900K")
+    assert times.rows == (("1 of 1 GeV", "12.3 ± 0.6", "4.5 ± 0.2"), ("other", "0.4 ± 0.01", "-"))
+    sizes = size_table({"a": 1.2345, "b": 10.0}, {"a": PublishedNumber(6.2, "MB", "section 5.7")})
+    assert sizes.rows == (("a", "1.23", "6.2"), ("b", "10.00", "-"))
+    assert sizes.header == ("LWTNN JSON", "MB", "paper")
+
+
+TITLES = {
+    "statistics": "Fig. 1",
+    "total": "Fig. 3",
+    "iterations": "Fig. 7",
+    "energy": "Fig. 9",
+    "centroid": "Fig. 11",
+    "width": "Fig. 12",
+    "voxels": "Fig. 16",
+}
+BY_MOMENTUM = {"widths by momentum": "Fig. 15", "voxels by momentum": "Fig. 17"}
+MOMENTA = (1024.0, 2048.0, 4096.0)
+
+
+def observables() -> list[Observable]:
+    """Those of layers 0 and 1, without metrics; the width in eta at 1 GeV, the voxels at 2 and 4 GeV."""
+    names = {"total_energy", "voxel_energy", "layer_0_energy", "layer_1_energy"}
+    names |= {f"layer_1_{axis}_{kind}" for axis in ("eta", "phi") for kind in ("centroid", "width")}
+    alone = {"layer_1_eta_width": (1024.0,), "voxel_energy": (2048.0, 4096.0), "total_energy": MOMENTA}
+    return [
+        replace(item, metrics=(), figures={ALL_ENERGIES: "x"} | dict.fromkeys(alone.get(item.name, ()), "x"))
+        for item in CALOSHOWERGAN_OBSERVABLES["photon"]
+        if item.name in names
+    ]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    reference, generated = toy_showers(60, 1), {"GANs": toy_showers(60, 2)}
+    by_momentum = {
+        momentum: compare(reference.at(momentum), {"GANs": generated["GANs"].at(momentum)}, observables())
+        for momentum in MOMENTA
+    }
+    pictures = Pictures(
+        reference=reference,
+        generated=generated,
+        by_momentum=by_momentum,
+        together=compare_together(reference, generated, observables()),
+    )
+    tests = {
+        "low": made("low", [1024.0, 2048.0], 56.0),
+        "upper": made("upper", [2048.0, 4096.0], 42.0),
+        "single": made("single", list(MOMENTA), 84.0),
+    }
+    networks = {name: Network(cast(TrainedRun, None), test) for name, test in tests.items()}
+    return Outcome(networks=networks, pictures=pictures, provenance={})
+
+
+DATA = Data(train=toy_showers(60, 1), held_out=toy_showers(20, 3), files={"train": Path("a")}, note="toy showers")
+
+
+@pytest.fixture(scope="module")
+def figures(outcome: Outcome) -> dict[str, Figure]:
+    """Of one GAN and of two."""
+    return draw_study(outcome, DATA, ("single",), ("low", "upper"), TITLES | BY_MOMENTUM)
+
+
+def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outcome) -> None:
+    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[3:]
+    assert list(figures) == ["Fig. 1", "Fig. 3", *networks, *rest, "Fig. 15", "Fig. 17"]
+    for caption, figure in figures.items():
+        assert "toy showers" in {text.get_text() for text in figure.texts}, caption
+    alone = draw_study(outcome, DATA, ("single",), ("single",), TITLES)
+    assert list(alone) == ["Fig. 1", "Fig. 3", "Fig. 7, single", *rest]
+    (first, *_) = alone["Fig. 3"].axes[0].texts
+    assert first.get_text() == "chi2/NDF\n1: 3.0", "once, if there is one GAN only"
+
+
+def titles(figure: Figure) -> list[str]:
+    found = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
+    return [text for text in found if text]
+
+
+def test_panels_of_single_momenta_are_those_of_the_papers_figure(figures: dict[str, Figure], outcome: Outcome) -> None:
+    widths, voxels = titles(figures["Fig. 15"]), titles(figures["Fig. 17"])
+    assert ["1.02 GeV" in text for text in widths] == [True]
+    assert ["2.05 GeV" in voxels[0], "4.1 GeV" in voxels[1], len(voxels)] == [True, True, 2]
+    bare = replace(outcome.pictures, by_momentum={1024.0: outcome.pictures.by_momentum[1024.0]})
+    found = draw_study(replace(outcome, pictures=bare), DATA, ("single",), ("single",), TITLES | BY_MOMENTUM)
+    assert "Fig. 15" in found
+    assert "Fig. 17" not in found, "no panel, no figure"
+
+
+def labels(figure: Figure) -> list[str]:
+    return [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
+
+
+def test_panels_of_all_momenta(figures: dict[str, Figure]) -> None:
+    assert labels(figures["Fig. 9"]) == ["Energy in layer 0 [GeV]", "Energy in layer 1 [GeV]"]
+    assert labels(figures["Fig. 11"]) == [rf"Centre in $\{axis}$ in layer 1 [mm]" for axis in ("eta", "phi")]
+    assert labels(figures["Fig. 12"]) == [rf"Width in $\{axis}$ in layer 1 [mm]" for axis in ("eta", "phi")]
+    assert labels(figures["Fig. 16"]) == ["Voxel energy [MeV]"]
+
+
+def test_panels_of_the_total_energy_hold_chi2_per_ndf(figures: dict[str, Figure]) -> None:
+    """Of one GAN and of two; a momentum that two share shows the lower one's."""
+    found = [text.get_text() for ax in figures["Fig. 3"].axes for text in ax.texts]
+    assert found == [f"chi2/NDF\n1: 3.0\n2: {value}" for value in ("2.0", "2.0", "1.5")]
+
+
+def test_statistics_count_the_showers_of_both_samples(figures: dict[str, Figure]) -> None:
+    (ax,) = figures["Fig. 1"].axes
+    assert [[bar.get_height() for bar in container] for container in ax.containers] == [[60, 60, 60], [20, 20, 20]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [TRAIN, HELD_OUT]
+
+
+def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None:
+    line = figures["Fig. 7, single"].axes[3].lines[0]
+    np.testing.assert_allclose(line.get_xdata(), [1000, 2000])
+    np.testing.assert_allclose(line.get_ydata(), [9.0, 3.0])

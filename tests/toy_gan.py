@@ -1,0 +1,49 @@
+"""A tiny GAN and its showers, for the tests of what looks at trained GANs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conftest import TINY_VOXELS, make_showers
+
+from calogen.evaluation.chi2 import IterationScan, NetworkTest
+from calogen.fitting import fit_wgan
+from calogen.generation import TrainedRun
+from calogen.models.caloshowergan import CaloShowerGanConfig
+from calogen.showers import Showers
+
+CONFIG = CaloShowerGanConfig(
+    lowest_momentum=2.0**10,
+    highest_momentum=2.0**12,
+    latent_dim=3,
+    generator_units=(8,),
+    critic_units=(8,),
+    critic_steps=2,
+    batch_size=16,
+    learning_rate=1e-3,
+    spectral_normalization="none",
+    iterations=4,
+    seed=5,
+)
+"""Four iterations, each of them saved."""
+
+
+def toy_showers(per_momentum: int, seed: int = 1, momenta: tuple[float, ...] = (1024.0, 2048.0, 4096.0)) -> Showers:
+    """As many photon-like showers of each momentum, in an order of chance."""
+    chosen = np.random.default_rng(seed).permutation(np.repeat(momenta, per_momentum))
+    showers = make_showers(TINY_VOXELS, len(chosen), seed)
+    energies = showers.energies * (chosen / showers.incident_energies)[:, None].astype(np.float32)
+    return replace(showers, incident_energies=chosen, energies=energies)
+
+
+def train(directory: Path, showers: Showers, config: CaloShowerGanConfig = CONFIG) -> TrainedRun:
+    """The trained run, in its directory."""
+    return fit_wgan("caloshowergan", config, showers.geometry, showers, directory)
+
+
+def network_test(scans: Mapping[str, IterationScan], name: str = "toy", **fields: Any) -> NetworkTest:
+    """A test made by hand."""
+    values: dict[str, Any] = {"chi2": {}, "floor": {}, "num_showers": {}}
+    return NetworkTest(name=name, scans=scans, **(values | fields))

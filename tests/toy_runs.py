@@ -1,0 +1,140 @@
+"""Experiment scripts on toy showers in the CaloChallenge's format: what their tests share."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_showers
+
+from calogen.geometry import VoxelGeometry
+from calogen.showers import Showers
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def showers_of(geometry: VoxelGeometry, momenta: Sequence[float], counts: Sequence[int], seed: int = 1) -> Showers:
+    """Photon-like showers, so many of each momentum, MeV; one of them is empty."""
+    incident = np.repeat(momenta, counts)
+    showers = make_showers(geometry, len(incident), seed)
+    energies = showers.energies * (incident / showers.incident_energies)[:, None].astype(np.float32)
+    energies[1] = 0.0
+    return Showers(geometry, incident, energies)
+
+
+_START = """
+import runpy, sys
+from calogen import study
+study.generation_time.__defaults__ = (1, 3)  # a hundred batches of 10,000 pions take minutes
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def launch(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """A script as a process of its own, preset smoke; calls are timed three times only."""
+    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", _START, EXPERIMENTS / f"{script}.py", "--smoke", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+def load(script: str) -> ModuleType:
+    """A script as a module."""
+    path = EXPERIMENTS / f"{script}.py"
+    spec = importlib.util.spec_from_file_location(f"experiment_{script}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class Smoke:
+    """A finished smoke run on `folder / "train.h5"` and perhaps `folder / "test.h5"`."""
+
+    script: str
+    folder: Path
+    process: "subprocess.CompletedProcess[str]"
+
+    @property
+    def directory(self) -> Path:
+        """Of the run with seed 1."""
+        return self.folder / "runs" / self.script / "smoke-seed1"
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the report."""
+        return json.loads((self.directory / "report" / name).read_text(encoding="utf-8"))
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results file."""
+        return self.read(f"{self.script}.json")
+
+    @property
+    def quantities(self) -> dict[str, dict[str, Any]]:
+        """By name."""
+        return {row["name"]: row for row in self.results["quantities"]}
+
+    @property
+    def captions(self) -> list[str]:
+        """Of the report's figures."""
+        page = (self.directory / "report" / "report.html").read_text(encoding="utf-8")
+        return re.findall("<figcaption>(.*?)</figcaption>", page)
+
+
+def check_provenance(smoke: Smoke, files: dict[str, str], trained: int) -> None:
+    """The results say where they come from; files by their name there."""
+    about = smoke.results["provenance"]
+    assert (about["seed"], about["seeds"], about["preset"], about["bfloat16"]) == (1, [1], "smoke", False)
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", about["commit"])
+    assert {"python", "calogen", "numpy", "keras", "tensorflow"} <= set(about["versions"])
+    assert about["device"]
+    assert about["wall_time"] > 0
+    found = {name: (row["file"], row["sha256"]) for name, row in about["data"].items()}
+    hashes = {name: hashlib.sha256((smoke.folder / file).read_bytes()).hexdigest() for name, file in files.items()}
+    assert found == {name: (file, hashes[name]) for name, file in files.items()}
+    assert len(re.findall("'training_seconds'", str(about["training"]))) == trained
+
+
+def check_report(smoke: Smoke) -> None:
+    """The page needs nothing else; results and metrics stand beside it."""
+    page = (smoke.directory / "report" / "report.html").read_text(encoding="utf-8")
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]{1,30})""", page)
+    assert len(links) == len(smoke.captions)
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    assert "<script" not in page
+    places = dict(line.split(": ") for line in smoke.process.stdout.splitlines()[-2:])
+    report = smoke.directory / "report"
+    assert places == {"report": str(report / "report.html"), "results": str(report / f"{smoke.script}.json")}
+    assert {"title", "paper", "claims", "quantities", "tables", "provenance", "deviations", "remarks"} <= set(
+        smoke.results
+    )
+    for caption, table in smoke.results["tables"].items():
+        assert caption.replace("'", "&#x27;") in page
+        assert {len(row) for row in table["rows"]} == {len(table["header"])}, caption
+
+
+def refusal(
+    script: str, folder: Path, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script refuses `folder / "wrong.h5"` in one line, with exit code 2, and trains nothing."""
+    files = ["--train-data", str(folder / "wrong.h5")]
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "--smoke", "--runs", str(folder / "runs"), *files])
+    module = load(script)
+    with pytest.raises(SystemExit, match="2"):
+        module.execute(module.main, "", module.GAN_OPTIONS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"{script}: error: .*{message}.*", line), line
+    written = {path.name for path in (folder / "runs").rglob("*") if path.is_file()}
+    assert written <= {".lock", "log.jsonl"}, "the log of a run that failed, and no more"
