@@ -56,15 +56,23 @@ class Source:
     source: str
 
 
-def paper(value: Any, source: str, others: Mapping[Any, str] = MappingProxyType({})) -> Any:
+def paper(
+    value: Any,
+    source: str,
+    others: Mapping[Any, str] = MappingProxyType({}),
+    code: Mapping[Any, str] = MappingProxyType({}),
+) -> Any:
     """A dataclass field whose value the paper states, e.g. `paper(5, "Table 1")`.
 
     Args:
         value: the default.
         source: where the paper states it.
         others: further values that it states, with their sources, e.g. `{50: "section 4.1: the upper GANs"}`.
+        code: values of its public code where the two differ, with their places: they count as assumed.
     """
-    return _sourced(value, "paper", source, others)
+    known = {item: ("paper", where) for item, where in others.items()}
+    known |= {item: ("assumed", f"public code: {where}") for item, where in code.items()}
+    return _sourced(value, "paper", source, known)
 
 
 def assumed(value: Any, reason: str, others: Mapping[Any, str] = MappingProxyType({})) -> Any:
@@ -75,7 +83,7 @@ def assumed(value: Any, reason: str, others: Mapping[Any, str] = MappingProxyTyp
         reason: why.
         others: further values, with their reasons.
     """
-    return _sourced(value, "assumed", reason, others)
+    return _sourced(value, "assumed", reason, {item: ("assumed", why) for item, why in others.items()})
 
 
 def require(condition: bool, message: str) -> None:
@@ -122,7 +130,7 @@ def sources(config: Any) -> list[Source]:
         value = field.default if isinstance(config, type) else getattr(config, field.name)
         kind, source = field.metadata["kind"], field.metadata["source"]
         if value != field.default and value in field.metadata["others"]:
-            source = field.metadata["others"][value]
+            kind, source = field.metadata["others"][value]
         elif kind == "paper" and value != field.default:
             kind, source = "assumed", f"changed; the paper has {field.default!r} ({source})"
         found.append(Source(field.name, value, kind, source))
@@ -154,7 +162,7 @@ def config_from_json(cls: type[Config], values: Mapping[str, Any]) -> Config:
     return cls(**{name: _from_json(name, value, fields[name].default) for name, value in values.items()})
 
 
-def _sourced(value: Any, kind: str, source: str, others: Mapping[Any, str]) -> Any:
+def _sourced(value: Any, kind: str, source: str, others: Mapping[Any, tuple[str, str]]) -> Any:
     require(bool(source.strip()), f"the value {value!r} needs a source. Received: an empty one")
     return dataclasses.field(default=value, metadata={"kind": kind, "source": source, "others": others})
 

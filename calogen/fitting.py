@@ -20,7 +20,7 @@ from calogen.provenance import seed_streams, stream_seed
 from calogen.showers import Geometry, Showers
 from calogen.training import wgan_gp
 from calogen.training.callbacks import ProgressReport, ScalarLog, Snapshots
-from calogen.training.state import TrainingState, read_state
+from calogen.training.state import TrainingState, read_identity, read_state
 from calogen.training.vae import Checkpoint, Schedule, train
 from calogen.training.wgan_gp import Plan
 
@@ -138,6 +138,12 @@ def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
     return showers[inside & filled], int((inside & ~filled).sum())
 
 
+def was_trained_on(directory: Path, showers: Showers, config: Any) -> bool:
+    """Whether a run's checkpoint is of a training on these showers, those of its momenta."""
+    identity = read_identity(directory / "checkpoint.npz")
+    return identity.get("showers") == _digest(select_training(showers, config)[0])
+
+
 def validation_split(showers: Showers, config: Any) -> tuple[Showers, Showers]:
     """Training and validation showers of a configuration: the same for every caller."""
     return split(showers, config.validation_fraction, _seed(config.seed, "split"))
@@ -165,9 +171,13 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 def _identity(model: str, config: Any, geometry: Geometry, showers: Showers, **more: Any) -> str:
     """What decides every weight, as text."""
+    parts = {"model": model, "config": config_to_json(config), "showers": _digest(showers)}
+    grid = hashlib.sha256(json.dumps(geometry_to_json(geometry)).encode()).hexdigest()[:16]
+    return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)
+
+
+def _digest(showers: Showers) -> str:
     digest = hashlib.sha256()
     for array in (showers.incident_energies, showers.energies):
         digest.update(np.ascontiguousarray(array).tobytes())
-    parts = {"model": model, "config": config_to_json(config), "showers": digest.hexdigest()[:16]}
-    grid = hashlib.sha256(json.dumps(geometry_to_json(geometry)).encode()).hexdigest()[:16]
-    return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)
+    return digest.hexdigest()[:16]

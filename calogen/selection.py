@@ -152,8 +152,13 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     return {name: _scan(sorted(paths), tables, name) for name in names}
 
 
-def select_iteration(directory: Path, scan: IterationScan) -> TrainedRun:
-    """The run with the generator of the best iteration, saved as `selected` in its directory.
+def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True) -> TrainedRun:
+    """The run with the generator of the best iteration.
+
+    Args:
+        directory: of the run.
+        scan: its iterations.
+        save: whether to write it as `selected` in the directory.
 
     Raises:
         DataFormatError: no trained run, or no snapshot of that iteration.
@@ -161,9 +166,10 @@ def select_iteration(directory: Path, scan: IterationScan) -> TrainedRun:
     run, iteration = load_run(directory), int(scan.iterations[scan.best])
     network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
     chosen = replace(run, networks={_generator_name(run): network}, history=run.history)
-    save_run(directory / "selected", chosen)
-    about = {"iteration": iteration, "chi2_per_ndf": float(scan.total[scan.best])}
-    write_json(directory / "selected" / "selection.json", about)
+    if save:
+        save_run(directory / "selected", chosen)
+        about = {"iteration": iteration, "chi2_per_ndf": float(scan.total[scan.best])}
+        write_json(directory / "selected" / "selection.json", about)
     return chosen
 
 

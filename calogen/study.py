@@ -3,17 +3,15 @@
 What the experiments of every paper with networks that share the momenta have in common. Nothing here knows a paper.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import keras
 import numpy as np
 
 from calogen import provenance
-from calogen.claims.rules import rank_correlation
+from calogen.config import require
 from calogen.datasets import HONEST_NOTE, bundled
 from calogen.errors import DataFormatError
 from calogen.evaluation.chi2 import (
@@ -28,31 +26,30 @@ from calogen.evaluation.chi2 import (
     chi2_by_momentum,
     total,
 )
-from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
-from calogen.evaluation.metrics import Value
+from calogen.evaluation.comparison import Observable
 from calogen.experiment import Arguments, Run, open_run, run_directory
 from calogen.files import directory_lock, read_json
-from calogen.fitting import fit_wgan, select_training
-from calogen.generation import TrainedRun, generate, load_run
+from calogen.fitting import fit_wgan, select_training, was_trained_on
+from calogen.generation import generate, load_run
 from calogen.geometry import VoxelGeometry
-from calogen.layers import ShowerHeads
-from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import format_graph
-from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.selection import Judge, scan_iterations, select_iteration
 from calogen.showers import Showers, concatenate
+from calogen.study_networks import Network, Pictures, compare_networks
 
 # Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
-THRESHOLD = 1.0
-"""Voxels with less are zero in figures and their metrics, in Geant4's showers and ours, MeV (CaloChallenge)."""
 GAN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--ablation": {"action": "store_true", "help": "train the paper's other variants, too"},
     "--merit": {
         "choices": ("energy", "shapes"),
         "default": "energy",
         "help": "what chooses the iteration: chi2 of the total energy, as in the paper, or of layers and shapes, too",
+    },
+    "--rule": {
+        "choices": ("caloshowergan", "fastcalogan"),
+        "default": "caloshowergan",
+        "help": "whose bins the chi2 has: CaloShowerGAN's 29 around the median, or FastCaloGAN's 30 around the mode",
     },
     "--bfloat16": {
         "action": "store_true",
@@ -87,16 +84,9 @@ class Data:
 
     @property
     def reference(self) -> Showers:
-        """All of them."""
-        return concatenate(list(self.samples.values()))
-
-
-@dataclass(frozen=True)
-class Network:
-    """One trained GAN at its chosen iteration, and what the choice and its test gave."""
-
-    run: TrainedRun
-    test: NetworkTest
+        """All of them that have energy: the others train nothing."""
+        showers = concatenate(list(self.samples.values()))
+        return showers[showers.energies.any(axis=1)]
 
 
 def scaled(config: Any, preset: str, seed: int) -> Any:
@@ -130,7 +120,8 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     data = Data(train=train, held_out=held_out, files=files, note=note)
     for path, sample in zip(files.values(), data.samples.values(), strict=True):
         try:  # what cannot be judged afterwards is refused before hours of training
-            chi2_by_momentum(sample, sample, RULES["caloshowergan"])
+            filled = sample[sample.energies.any(axis=1)]
+            chi2_by_momentum(filled, filled, RULES["caloshowergan"])
         except DataFormatError as error:
             raise DataFormatError(f"{path} must hold several different showers of each momentum; {error}") from error
     return data
@@ -155,7 +146,7 @@ def reproduce(paper: str, configs: Configs, data: Data, run: Run, options: Mappi
         run.log("network", name=name)
         with directory_lock(directory):
             fit_wgan(paper, here, geometry, data.train, directory, bfloat16=options["bfloat16"])
-            networks[name] = judge_network(name, here, data, directory, options["merit"])
+            networks[name] = judge_network(name, here, data, directory, options)
         test = networks[name].test
         run.log("judged", name=name, iteration=test.iteration, chi2_per_ndf=total(test.chi2.values()).per_ndf)
     return networks
@@ -172,7 +163,7 @@ class Outcome:
     """
 
     networks: Mapping[str, Network]
-    pictures: "Pictures"
+    pictures: Pictures
     provenance: Mapping[str, Any]
 
     @property
@@ -204,7 +195,8 @@ class Study:
 
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     """Train what is missing, choose iterations, compare with Geant4: for every seed."""
-    outcomes = []
+    outcomes: list[Outcome] = []
+    require_coverage(study, data)
     for seed in arguments.seeds:
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks = reproduce(study.paper, study.configs, data, run, arguments.options)
@@ -221,21 +213,49 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     return outcomes
 
 
-def judge_network(name: str, config: Any, data: Data, directory: Path, merit: str) -> Network:
-    """Choose the iteration of a trained run and test it."""
-    low, high = config.momentum_range
-    samples = {}
-    for part, showers in data.samples.items():
-        inside = (showers.incident_energies >= low) & (showers.incident_energies <= high)
-        if inside.any():
-            samples[part] = showers[inside]
+def require_coverage(study: Study, data: Data) -> None:
+    """Refuse showers of momenta that a set of networks does not span.
+
+    Raises:
+        DataFormatError: names the first such momentum.
+    """
+    momenta = np.unique(data.reference.incident_energies)
+    for label, names in study.ensembles.items():
+        ranges = [study.configs[name][0].momentum_range for name in names]
+        inside = np.any([(momenta >= low) & (momenta <= high) for low, high in ranges], axis=0)
+        if not inside.all():
+            spans = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in ranges)
+            raise DataFormatError(f"{label} needs momenta within {spans} MeV. Received: {momenta[~inside][0]:.10g} MeV")
+
+
+def judge_network(
+    name: str, config: Any, data: Data, directory: Path, options: Mapping[str, Any], *, save: bool = True
+) -> Network:
+    """Choose the iteration of a trained run and test it.
+
+    Args:
+        name, config: of the network.
+        data: showers; those without energy neither train nor judge.
+        directory: of the run.
+        options: values of `GAN_OPTIONS`, by name.
+        save: whether to write the choice as `selected`.
+    """
+    samples = {TRAIN: select_training(data.train, config)[0]}
+    if data.held_out is not None and _inside(data.held_out, config).any():
+        samples[HELD_OUT] = select_training(data.held_out, config)[0]
     reference = concatenate(list(samples.values()))
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
+    kind = "photons" if config.particle == "photon" else "hadrons"
+    rule_name = options["rule"] if options["rule"] == "caloshowergan" else f"fastcalogan-{kind}"
     seed = stream_seed(provenance.seed_streams(config.seed, "select")["select"])
-    judge = Judge(reference=reference, parts=parts, shapes=True, seed=seed)
-    scans, chosen_by = scan_iterations(directory, judge), {"energy": ALL, "shapes": SHAPES}[merit]
-    chosen = select_iteration(directory, scans[chosen_by])
+    judge = Judge(
+        reference=reference, parts=parts, rule=rule_name, shapes=options["rule"] == "caloshowergan", seed=seed
+    )
+    chosen_by = {"energy": ALL, "shapes": SHAPES}[options["merit"]]
+    require(chosen_by == ALL or judge.shapes, f"merit shapes goes with rule caloshowergan. Received: {rule_name}")
+    scans = scan_iterations(directory, judge)
+    chosen = select_iteration(directory, scans[chosen_by], save=save)
     generated, rule = generate(chosen, reference.incident_energies, judge.seed), RULES[judge.rule]
     momenta, counts = np.unique(reference.incident_energies, return_counts=True)
     test = NetworkTest(
@@ -259,128 +279,29 @@ def other_test(paper: str, name: str, seed: int, arguments: Arguments) -> Networ
         arguments: of this experiment.
 
     Returns:
-        None if it was not trained.
+        None if it was not trained, or on other showers.
     """
     directory = run_directory(paper, arguments.preset, seed, arguments.runs) / name
     if not (directory / "selected" / "selection.json").exists():
         return None
     run = load_run(directory)
     data = read_data(arguments, run.config.particle, cast(VoxelGeometry, run.geometry))
-    return judge_network(name, run.config, data, directory, arguments.options["merit"]).test
-
-
-def seed_scatter(network: Network, reference: Showers, num_seeds: int = 10) -> float:
-    """Standard deviation of chi2/NDF over seeds of generation."""
-    low, high = network.run.momentum_range or (0.0, np.inf)
-    reference = reference[(reference.incident_energies >= low) & (reference.incident_energies <= high)]
-    found = []
-    for seed in range(1, num_seeds + 1):
-        generated = generate(network.run, reference.incident_energies, seed)
-        found.append(total(chi2_by_momentum(reference, generated, RULES["caloshowergan"]).values()).per_ndf)
-    return float(np.std(found, ddof=1))
-
-
-def shape_correlation(test: NetworkTest) -> Value:
-    """Rank correlation over iterations: chi2/NDF of the total energy and of shapes."""
-    energy, both = test.scans[ALL], test.scans[SHAPES]
-    shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
-    return rank_correlation(energy.total, shapes)
-
-
-def generation_time(
-    networks: Sequence[Network], incident_energy: float, batch_size: int = 1, trials: int = 100
-) -> Value:
-    """Seconds of one call that generates a batch: mean and standard deviation.
-
-    Source: Tables 5 and 6 of arXiv:2309.06515.
-    """
-    runs, energies, durations = [network.run for network in networks], np.full(batch_size, incident_energy), []
-    for seed in range(trials + 1):
-        start = time.perf_counter()
-        generate(runs, energies, seed)
-        durations.append(time.perf_counter() - start)
-    return Value(float(np.mean(durations[1:])), float(np.std(durations[1:])))
-
-
-def json_size(generator: keras.Model) -> int:
-    """Bytes of a generator as LWTNN JSON.
-
-    Without `ShowerHeads` at its end, which have no weights.
-    """
-    if isinstance(generator.layers[-1], ShowerHeads):
-        generator = keras.Model(generator.input, generator.layers[-1].input)
-    return len(format_graph(convert(generator, ["latent", "condition"])).encode())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """What figures show of networks that together span the momenta.
-
-    Args:
-        reference, generated: showers, without voxels below `THRESHOLD`; those generated by label.
-        by_momentum: comparisons of single momenta.
-        together: comparisons of all momenta together, by observable.
-    """
-
-    reference: Showers
-    generated: Mapping[str, Showers]
-    by_momentum: Mapping[float, Comparison]
-    together: Mapping[str, ObservableComparison]
-
-
-def compare_networks(
-    samples: Mapping[str, Sequence[Network]],
-    reference: Showers,
-    observables: Sequence[Observable],
-    seed: int,
-    detailed: Sequence[float] = (),
-) -> Pictures:
-    """Showers of several sets of networks beside the reference.
-
-    Voxels below 1 MeV count as zero in both, as in the CaloChallenge: a softmax never gives the zeros of Geant4.
-
-    Args:
-        samples: sets of networks by label; each set spans all momenta of the reference.
-        reference: Geant4's showers.
-        observables: compared for all momenta together, and at the momenta of their figures; the total energy at all.
-        seed: of generation and bootstrap.
-        detailed: momenta at which all observables are compared.
-    """
-    streams = provenance.seed_streams(seed, "generate", "bootstrap")
-    draw, errors = (stream_seed(streams[name]) for name in ("generate", "bootstrap"))
-    generated = {
-        label: _cut(generate([network.run for network in networks], reference.incident_energies, draw))
-        for label, networks in samples.items()
-    }
-    reference = _cut(reference)
-    by_momentum: dict[float, Comparison] = {}
-    together: dict[str, ObservableComparison] = {}
-    momenta = np.unique(reference.incident_energies).tolist()
-    with progress("comparing with Geant4", len(momenta) + len(observables)) as bar:
-        for momentum in momenta:
-            shown = [
-                item
-                for item in observables
-                if item.name == "total_energy" or momentum in item.figures or momentum in detailed
-            ]
-            here = {label: showers.at(momentum) for label, showers in generated.items()}
-            by_momentum[momentum] = compare(reference.at(momentum), here, shown, errors)
-            bar.advance()
-        for item in observables:
-            together |= compare_together(reference, generated, [item], errors)
-            bar.advance()
-    return Pictures(reference=reference, generated=generated, by_momentum=by_momentum, together=together)
-
-
-def _cut(showers: Showers) -> Showers:
-    return replace(showers, energies=np.where(showers.energies < THRESHOLD, np.float32(0), showers.energies))
+    if not was_trained_on(directory, data.train, run.config):
+        return None
+    with directory_lock(directory):
+        return judge_network(name, run.config, data, directory, arguments.options, save=False).test
 
 
 def _floor(train: Showers, held_out: Showers, rule: Rule) -> dict[float, Chi2]:
-    """Held-out against as many training showers: of unequal samples this chi2 is above NDF even without a model."""
+    """Held-out against as many training showers: unequal samples would give more."""
     found: dict[float, Chi2] = {}
     for energy in np.unique(held_out.incident_energies).tolist():
         first, second = train.at(energy), held_out.at(energy)
         size = min(len(first), len(second))
         found |= chi2_by_momentum(first[:size], second[:size], rule)
     return found
+
+
+def _inside(showers: Showers, config: Any) -> np.ndarray:
+    low, high = config.momentum_range
+    return (showers.incident_energies >= low) & (showers.incident_energies <= high) & showers.energies.any(axis=1)

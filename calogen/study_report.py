@@ -1,27 +1,128 @@
 """Tables and figures of a study of GANs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from calogen.config import sources
+from calogen import provenance
+from calogen.config import Source, sources
 from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
+from calogen.experiment import Arguments
 from calogen.plots.observables import draw_observables
 from calogen.plots.training import draw_iterations, draw_statistics
-from calogen.report import Quantity, Table
+from calogen.report import Claim, Quantity, Results, Table
 from calogen.study import Data, Outcome
 
+CUT_REMARK = (
+    "Figures and their metrics: voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation; the "
+    "chi2 that choose and compare networks are without this cut."
+)
 Seeds = Sequence[Mapping[str, NetworkTest]]
+Published = Mapping[str, Sequence[PublishedChi2]]
 
 
-def chi2_table(
-    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Mapping[str, Sequence[PublishedChi2]]
-) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What an experiment says of its study.
+
+    Args:
+        name, title, citation: of the results.
+        ensembles: networks whose chi2 are added up, by title.
+        published: the paper's rows by title, networks first, the sum last.
+        claims, quantities, tables: beyond those of the chi2 and the hyperparameters.
+        remarks: sentences on how ours differs.
+    """
+
+    name: str
+    title: str
+    citation: str
+    ensembles: Mapping[str, Sequence[str]]
+    published: Published
+    claims: tuple[Claim, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+def build_results(
+    account: Account, arguments: Arguments, outcomes: Sequence[Outcome], note: str, recorded: Mapping[str, Any]
+) -> Results:
+    """The results of a study.
+
+    Args:
+        account: what to say.
+        arguments: what the experiment was asked for.
+        outcomes: of all seeds.
+        note: which showers.
+        recorded: provenance, from before the training.
+    """
+    tests = [outcome.tests for outcome in outcomes]
+    configs = {name: network.run.config for name, network in outcomes[0].networks.items()}
+    trainings = {str(seed): outcome.provenance for seed, outcome in zip(arguments.seeds, outcomes, strict=True)}
+    asked = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
+    return Results(
+        name=account.name,
+        title=account.title,
+        paper=account.citation,
+        claims=account.claims,
+        quantities=(*chi2_quantities(tests, account.ensembles, account.published, note), *account.quantities),
+        tables={
+            "Hyperparameters (CaloShowerGAN: Table 2)": hyperparameters(configs),
+            "chi2 of the total energy (CaloShowerGAN: Tables 3 and 4)": chi2_table(
+                tests, account.ensembles, account.published
+            ),
+            **account.tables,
+        },
+        provenance={**recorded, **asked, "device": provenance.device(), "training": trainings},
+        measurements=tuple(row for item in outcomes[0].pictures.together.values() for row in item.measurements),
+        deviations=deviations(configs),
+        remarks=account.remarks,
+    )
+
+
+def join_results(parts: Mapping[str, Results]) -> Results:
+    """Results of several particles as one: what differs stands side by side.
+
+    Args:
+        parts: by particle.
+    """
+    first, *others = parts.values()
+    if not others:
+        return first
+
+    def together(name: str) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(item for part in parts.values() for item in getattr(part, name)))
+
+    return replace(
+        first,
+        claims=together("claims"),
+        quantities=together("quantities"),
+        measurements=together("measurements"),
+        deviations=together("deviations"),
+        remarks=together("remarks"),
+        tables={f"{caption}, {label}": item for label, part in parts.items() for caption, item in part.tables.items()},
+        provenance={label: part.provenance for label, part in parts.items()},
+    )
+
+
+def deviations(configs: Mapping[str, Any]) -> tuple[Source, ...]:
+    """Sources of the first network's values, and of those in which the others differ from it."""
+    (_, first), *others = configs.items()
+    found = sources(first)
+    known = {source.name: source.value for source in found}
+    for name, config in others:
+        different = [source for source in sources(config) if source.value != known[source.name]]
+        found += [replace(source, name=f"{name}: {source.name}") for source in different]
+    return tuple(found)
+
+
+def chi2_table(seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Published) -> Table:
     """Tables 3 and 4 of arXiv:2309.06515: a row for each network, and one for their sum.
 
     Args:
@@ -29,7 +130,8 @@ def chi2_table(
         ensembles: networks by title.
         paper: its rows by title, networks first, the sum last.
     """
-    header = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics", "held-out")
+    columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
+    header = (*columns, "held-out, iteration chosen by training showers")
     rows = []
     for title, names in ensembles.items():
         tests = [seeds[0][name] for name in names]
@@ -44,7 +146,7 @@ def chi2_table(
 
 
 def chi2_quantities(
-    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Mapping[str, Sequence[PublishedChi2]], data: str
+    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Published, data: str
 ) -> tuple[Quantity, ...]:
     """chi2/NDF of networks that share the momenta.
 
@@ -66,7 +168,9 @@ def chi2_quantities(
         held_out = [[test.held_out for test in group] for group in tests]
         if all(part is not None for group in held_out for part in group):
             sums = [total(part for part in group if part is not None) for group in held_out]
-            found.append(_quantity(f"the same on held-out showers, {title}", None, sums, data))
+            found.append(
+                _quantity(f"the same on held-out showers, iteration chosen by the others, {title}", None, sums, data)
+            )
         floors = [part for test in tests[0] for part in test.floor.values()]
         if floors:
             found.append(_quantity(f"Geant4 against Geant4, {title}", None, [total(floors)], data))
@@ -84,14 +188,22 @@ def hyperparameters(configs: Mapping[str, Any]) -> Table:
     return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))
 
 
-def time_table(seconds: Mapping[str, Value], paper: Mapping[str, PublishedNumber], device: str) -> Table:
-    """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms."""
+def time_table(
+    seconds: Mapping[float, Value], paper: Mapping[float, PublishedNumber], label: Callable[[float], str]
+) -> Table:
+    """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms.
+
+    Args:
+        seconds: ours by momentum, or by batch size.
+        paper: its numbers, likewise.
+        label: what to call a row.
+    """
     rows = []
-    for name, value in seconds.items():
-        published = paper.get(name)
+    for key, value in seconds.items():
+        published = paper.get(key)
         theirs = "-" if published is None else f"{published.value:g} ± {published.error:g}"
-        rows.append((name, f"{1e3 * value.value:.3g} ± {1e3 * value.error:.1g}", theirs))
-    return Table(("showers", f"ms per call, {device}", "paper, i9-9900K"), tuple(rows))
+        rows.append((label(key), f"{1e3 * value.value:.3g} ± {1e3 * value.error:.1g}", theirs))
+    return Table(("showers", f"ms per call, {provenance.device()}", "paper, i9-9900K"), tuple(rows))
 
 
 def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
@@ -122,12 +234,20 @@ def draw_study(
         }
         for label, part in data.samples.items()
     }
+    groups = dict.fromkeys((tuple(one), tuple(several)))
+    sums = [total(part for name in group for part in outcome.tests[name].chi2.values()).per_ndf for group in groups]
+    added = ", ".join(
+        f"{len(group)} GAN{'s' * (len(group) > 1)}: {value:.1f}" for group, value in zip(groups, sums, strict=True)
+    )
     figures = {
         titles["statistics"]: draw_statistics(counts, note),
-        titles["total"]: _draw_total(outcome, one, several, note),
+        f"{titles['total']} (chi2/NDF, without the cut at 1 MeV; {added})": _draw_total(outcome, groups, note),
     }
     for name in dict.fromkeys((*one, *several)):
-        figures[f"{titles['iterations']}, {name}"] = draw_iterations(outcome.tests[name].scans[ALL], note)
+        test = outcome.tests[name]
+        scan = test.scans[ALL]
+        chosen = int(np.flatnonzero(scan.iterations == test.iteration)[0])
+        figures[f"{titles['iterations']}, {name}"] = draw_iterations(scan, note, chosen)
     for kind in ("energy", "centroid", "width"):
         found = [item for name, item in together.items() if name.startswith("layer_") and name.endswith(kind)]
         figures[titles[kind]] = draw_observables(found, note, log_scale=True)
@@ -144,13 +264,17 @@ def draw_study(
     return figures
 
 
-def _draw_total(outcome: Outcome, one: Sequence[str], several: Sequence[str], note: str) -> Figure:
+def _gans(group: Sequence[str]) -> str:
+    return "1 GAN" if len(group) == 1 else f"{len(group)} GANs"
+
+
+def _draw_total(outcome: Outcome, groups: Iterable[tuple[str, ...]], note: str) -> Figure:
     panels, captions = [], []
     for momentum, comparison in outcome.pictures.by_momentum.items():
         lines = ["chi2/NDF"]
-        for group in dict.fromkeys((tuple(one), tuple(several))):
+        for group in groups:
             found = [outcome.tests[name].chi2[momentum] for name in group if momentum in outcome.tests[name].chi2]
-            lines += [f"{len(group)}: {found[0].per_ndf:.1f}"] if found else []
+            lines += [f"{_gans(group)}: {found[0].per_ndf:.1f}"] if found else []
         panels.append(comparison.observables["total_energy"])
         captions.append("\n".join(lines))
     return draw_observables(panels, note, columns=4, captions=captions)

@@ -19,7 +19,7 @@ FLOORS = {
     4: ("pipeline", "training", "plots"),
     5: ("models",),
     6: ("lwtnn", "generation", "report", "claims"),
-    7: ("fitting", "selection", "experiment", "costs", "study", "study_report"),
+    7: ("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report"),
     8: ("cli",),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -32,7 +32,7 @@ class Chi2:
 
     Args:
         value, ndf: the two.
-        variance: of the value, under resampling of both samples.
+        variance: of the value, under resampling of both samples (larger than that of new samples, by up to 2).
     """
 
     value: float
@@ -85,7 +85,7 @@ def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndar
         incident_energy: not looked at.
 
     Raises:
-        DataFormatError: fewer than two different energies.
+        DataFormatError: the median is also the 5 % or 95 % quantile or the maximum.
 
     Source: public evaluation code of arXiv:2309.06515.
     """
@@ -93,7 +93,9 @@ def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndar
     most = min(reference.max() - median, 10 * (one_sigma - median))
     down, up = min(most, 2 * (median - low)), min(most, 2 * (high - median))
     if not (down > 0 and up > 0):
-        raise DataFormatError(f"a histogram needs energies that differ. Received: {np.unique(reference)[:3]} MeV")
+        raise DataFormatError(
+            f"the energies must spread around their median. Received: {low:g}, {median:g}, {high:g} MeV at 5, 50, 95 %"
+        )
     return np.linspace(median - down, median + up, _NUM_EDGES)
 
 
@@ -164,7 +166,8 @@ def chi2_by_momentum(
 ) -> dict[float, Chi2]:
     """Chi2 of each incident energy, summed over quantities.
 
-    A quantity that fewer than two reference showers of a momentum have, or all with one value, is left out there.
+    A quantity whose reference values do not spread around their median at a momentum (a layer that most showers do not
+    reach) is left out there.
 
     Args:
         reference, generated: showers of the same incident energies.
@@ -271,10 +274,19 @@ class NetworkTest:
         """`held_out` of a training that ends after so many iterations; None: the whole one."""
         if HELD_OUT not in self.scans:
             return None
-        judge, scan = self.scans[TRAIN], self.scans[HELD_OUT]
-        allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
-        chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
-        return Chi2(float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum()))
+        return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)
+
+    def within(self, iterations: int) -> Chi2:
+        """chi2 of all momenta, had the training ended after so many iterations."""
+        return _best_within(self.scans[self.chosen_by], self.scans[ALL], iterations)
+
+
+def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
+    """chi2 where the judge's is least; its variance is the noncentral 2 NDF + 4 excess."""
+    allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
+    chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
+    value, ndf = float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum())
+    return Chi2(value, ndf, 2 * ndf + 4 * max(value - ndf, 0.0))
 
 
 def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:

@@ -59,22 +59,20 @@ class CaloShowerGanConfig:
         False, "section 4.2 does not say; the total's spread would be one number", {True: "Table 2's 261k: photons"}
     )
     output_start: str = assumed("data", "not stated; 'zero' bias, unit scale: far from the data for 1e-4 a step")
-    batch_statistics: str = paper("batch", "[35]", {"moving": "public code: inference mode in training"})
+    batch_statistics: str = paper("batch", "[35]", code={"moving": "inference mode in training"})
     critic_units: tuple[int, ...] = paper((368, 368, 368), "Table 2", {(800, 400, 200): "Table 2: pion"})
     critic_slope: float = paper(0.0, "Table 2: ReLU")
     critic_initializer: str = paper("he_uniform", "Table 2")
     spectral_normalization: str = paper(
         "reparametrised",
         "section 3.1, [36]; 'projected' is Keras' layer",
-        {"none": "public code, but for its last trainings"},
+        code={"none": "all but its last trainings"},
     )
     learning_rate: float = paper(1e-4, "Table 2")
     beta_1: float = paper(0.5, "Table 2")
     beta_2: float = paper(0.999, "Table 2")
     critic_steps: int = paper(8, "Table 2: D/G ratio", {5: "Table 2: pion"})
-    gradient_penalty_weight: float = paper(
-        3.0, "Table 2: lambda", {20.0: "Table 2: pion", 10.0: "public code: its default for pions"}
-    )
+    gradient_penalty_weight: float = paper(3.0, "Table 2: lambda", {20.0: "Table 2: pion"}, {10.0: "default for pions"})
     batch_size: int = paper(1024, "Table 2")
     iterations: int = paper(1_000_000, "section 3.3", {2_000_000: "section 4.2: pion"})
     seed: int = assumed(0, "ours")

@@ -41,28 +41,29 @@ def draw_chi2(ax: Axes, iterations: np.ndarray, chi2: np.ndarray, marks: Mapping
     return artists
 
 
-def draw_iterations(scan: IterationScan, note: str = "") -> Figure:
+def draw_iterations(scan: IterationScan, note: str = "", chosen: int | None = None) -> Figure:
     """chi2/NDF of each momentum against iteration, and over all of them in the last panel.
 
-    Red: the chosen iteration, which has the smallest chi2/NDF over all momenta; orange: the best one for this momentum.
+    Red: the chosen iteration; orange: the best one for this momentum.
 
     Args:
         scan: the saved iterations of one network.
         note: small print at the bottom.
+        chosen: position of the chosen iteration; None: that of the smallest chi2/NDF over all momenta.
 
     Source: Figs. 7, 8 of arXiv:2309.06515.
     """
-    chosen = {"chosen": (scan.best, CHOSEN_COLOUR)}
+    mark = {"chosen": (scan.best if chosen is None else chosen, CHOSEN_COLOUR)}
     with style():
         figure, panels = build_figure(len(scan.momenta) + 1, (1,), note, columns=_COLUMNS)
         figure.set_figheight(0.8 * figure.get_figheight())
         for (ax,), momentum, values, own in zip(
-            panels[:-1], scan.momenta, (scan.chi2 / scan.ndf).T, scan.best_by_momentum, strict=True
+            panels[:-1], scan.momenta, (scan.chi2 / np.maximum(scan.ndf, 1)).T, scan.best_by_momentum, strict=True
         ):
-            draw_chi2(ax, scan.iterations, values, {"best here": (own, OWN_BEST_COLOUR)} | chosen)
+            draw_chi2(ax, scan.iterations, values, {"best here": (own, OWN_BEST_COLOUR)} | mark)
             ax.set_title(energy_text(momentum))
         total_ax = panels[-1][0]
-        draw_chi2(total_ax, scan.iterations, scan.total, chosen)
+        draw_chi2(total_ax, scan.iterations, scan.total, mark)
         total_ax.set_title("all momenta")
         panels[0][0].legend(loc="upper right")
     return figure

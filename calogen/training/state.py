@@ -84,14 +84,7 @@ def read_state(path: Path, identity: str) -> TrainingState:
     """
     if not path.exists():
         return TrainingState(identity)
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes().decode())
-            groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
-            for name in sorted(set(file.files) - {"about"}):
-                groups[name.split("/")[0]].append(file[name])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataFormatError(f"{path} is damaged ({error}): delete it to train from the start") from error
+    about, groups = _read(path)
     if about["identity"] != identity:
         raise CalogenError(
             f"{path} is another training's, it differs in {_differences(identity, about['identity'])}: "
@@ -100,6 +93,32 @@ def read_state(path: Path, identity: str) -> TrainingState:
     return TrainingState(
         identity, groups["weights"], groups["optimizer"], about["history"], about["best_epoch"], groups["best"]
     )
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """What a checkpoint was trained as and on, if its identity is a JSON table.
+
+    Raises:
+        DataFormatError: the file is missing or damaged.
+    """
+    try:
+        found = json.loads(_read(path)[0]["identity"])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
+    """Text and arrays of a checkpoint."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes().decode())
+            groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
+            for name in sorted(set(file.files) - {"about"}):
+                groups[name.split("/")[0]].append(file[name])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataFormatError(f"{path} is damaged ({error}): delete it to train from the start") from error
+    return about, groups
 
 
 def _differences(expected: str, received: str) -> str:
