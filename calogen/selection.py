@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from calogen.progress import progress
 from calogen.showers import Geometry, Showers
 
 _SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
+_RECORD_SECONDS = 5.0
 
 
 def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
@@ -104,7 +106,8 @@ class Judge:
     def identity(self) -> dict[str, Any]:
         """What decides the tables, apart from the training."""
         digest = hashlib.sha256()
-        for array in (self.reference.incident_energies, self.reference.energies, *self.parts.values()):
+        parts = (self.parts[name] for name in sorted(self.parts))
+        for array in (self.reference.incident_energies, self.reference.energies, *parts):
             digest.update(np.ascontiguousarray(array).tobytes())
         about = {"rule": self.rule, "shapes": self.shapes, "seed": self.seed, "parts": sorted(self.parts)}
         return about | {"showers": digest.hexdigest()[:16]}
@@ -139,6 +142,7 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
     if workers is None:
         workers = min(os.cpu_count() or 1, 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER)
+    last = monotonic()
     with (
         progress("judging saved iterations", len(missing)) as bar,
         _measured(directory, judge, {iteration: paths[iteration] for iteration in missing}, workers) as results,
@@ -146,7 +150,8 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
         for count, (iteration, table) in enumerate(results, 1):
             tables[str(iteration)] = table
             bar.advance()
-            if count % 50 == 0 or count == len(missing):
+            if monotonic() > last + _RECORD_SECONDS or count == len(missing):
+                last = monotonic()
                 write_json(record, {"identity": identity, "iterations": tables})
     names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
     return {name: _scan(sorted(paths), tables, name) for name in names}
