@@ -85,7 +85,7 @@ class Evidence:
         for row in found.observables[observable].measurements if found else ():
             if (row.metric, row.sample) == (metric, sample):
                 return row
-        raise NotDecidedError(f"there is no {sample} with showers of {momentum:g} MeV")
+        raise NotDecidedError(f"there is no {sample} with showers of {momentum:.10g} MeV")
 
 
 class NotDecidedError(Exception):

@@ -18,7 +18,7 @@ def texts(values: Mapping[str, Value]) -> dict[str, str]:
 
 def _rounded(value: float, digits: int) -> str:
     """Significant digits without an exponent: 1000 epochs, not 1e+03."""
-    return f"{float(f'{value:.{digits}g}'):g}"
+    return f"{float(f'{value:.{digits}g}'):.12g}"
 
 
 def significance(value: Value) -> float:

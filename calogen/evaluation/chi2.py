@@ -282,7 +282,10 @@ class NetworkTest:
 
 
 def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
-    """chi2 where the judge's is least; its variance is the noncentral 2 NDF + 4 excess."""
+    """chi2 where the judge's is least; its variance is the noncentral 2 NDF + 4 excess.
+
+    The first saved iteration if none is allowed.
+    """
     allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
     chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
     value, ndf = float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum())

@@ -19,7 +19,7 @@ from calogen.claims.caloshowergan import (
     judge_claims,
     late_scatter,
 )
-from calogen.claims.caloshowergan_words import PHOTON_WORDS, PION_WORDS
+from calogen.claims.caloshowergan_words import PHOTON_OURS, PHOTON_WORDS, PION_OURS, PION_WORDS
 from calogen.evaluation.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
 from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison
 from calogen.evaluation.histograms import Histogram
@@ -27,10 +27,13 @@ from calogen.evaluation.metrics import Floor, Value
 from calogen.report import Claim
 
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided at this statistics"
-COMMANDS = {"": "make ablate-caloshowergan", "fastcalogan": "make reproduce-fastcalogan", "paper": "make PRESET=paper"}
-WOULD_DECIDE = " (would decide: make PRESET=paper)"
+COMMANDS = {"missing": "make ablate-caloshowergan", "ablation": "make PRESET=paper ablate-caloshowergan",
+            "paper": "make PRESET=paper", "fastcalogan": "make reproduce-fastcalogan"}  # fmt: skip
+ABLATIONS = ("two_gans", "layer_normalisation", "high_momenta", "low_gan", "label", "noise_and_masks", "splitting")
+WOULD_DECIDE = " (would decide: "
 RULES = {"photon": PHOTON_RULES, "pion": PION_RULES}
 WORDS = {"photon": PHOTON_WORDS, "pion": PION_WORDS}
+OURS = {"photon": PHOTON_OURS, "pion": PION_OURS}
 FAST = "fastcalogan"
 
 LOW, MEDIUM, HIGH = (8, 12), (12, 16), (16, 18)
@@ -63,8 +66,8 @@ def made(powers: tuple[int, int], per_ndf: Numbers, error: float = 0.02, **scans
 
 
 def at_top(top: float, rest: float) -> dict[float, float]:
-    """At 2^16..2^18 MeV, and below."""
-    return {2.0**power: top if power >= 16 else rest for power in range(8, 19)}
+    """At 2^17..2^19 MeV, and below, at the paper's statistics: half of our showers at 2^19 MeV."""
+    return {2.0**power: top if power >= 17 else rest for power in range(8, 19)} | {2.0**19: 2 * top - 1}
 
 
 def at_4_gev(last: float, below: float) -> dict[float, float]:
@@ -72,42 +75,42 @@ def at_4_gev(last: float, below: float) -> dict[float, float]:
 
 
 PHOTONS = {
-    "photon": made((8, 18), 2.7),
-    "photon-low": made(LOW, 1.4),
-    "photon-upper": made((12, 18), 2.3),
-    "photon-medium": made(MEDIUM, 1.8),
-    "photon-high": made(HIGH, 1.9),
-    "photon-kinetic": made((8, 18), at_top(6.0, 3.0)),
-    "photon-low-kinetic": made(LOW, at_4_gev(5.0, 2.0)),
-    "photon-upper-kinetic": made((12, 18), 3.5),
-    "photon-medium-kinetic": made(MEDIUM, 3.0),
-    "photon-high-kinetic": made(HIGH, 3.0),
-    "photon-maximum": made((8, 18), 5.0),
-    "photon-noise-1kev": made((8, 18), 2.7),
-    "photon-noise-1mev": made((8, 18), 3.5),
-    "photon-mask-1kev": made((8, 18), 2.6),
-    "photon-mask-1mev": made((8, 18), 2.9),
-}
+    "photon": made((8, 18), 2.7), "photon-kinetic": made((8, 19), at_top(6.0, 3.0)),
+    "photon-low": made(LOW, 1.4), "photon-low-kinetic": made(LOW, at_4_gev(5.0, 2.0)),
+    "photon-upper": made((12, 18), 2.3), "photon-upper-kinetic": made((12, 18), 3.5),
+    "photon-medium": made(MEDIUM, 1.8), "photon-medium-kinetic": made(MEDIUM, 3.0),
+    "photon-high": made(HIGH, 1.9), "photon-high-kinetic": made(HIGH, 3.0), "photon-maximum": made((8, 18), 5.0),
+    "photon-noise-1kev": made((8, 18), 2.7), "photon-noise-1mev": made((8, 18), 3.5),
+    "photon-mask-1kev": made((8, 18), 2.6), "photon-mask-1mev": made((8, 18), 2.9),
+}  # fmt: skip
 PION_RANGE = (8, 16)
 PION_MOMENTA = [2.0**power for power in range(8, 17)]
 
 
 def held_out(half: float, whole: float) -> dict[str, IterationScan]:
-    """chi2/NDF of the held-out showers after half of the iterations and after all of them: the best to train, too."""
-    train = flat(PION_MOMENTA, (9.0, 8.0, 3.0, 4.0, 5.0, 2.0))  # iterations 3000 and 6000 are chosen
-    return {TRAIN: train, HELD_OUT: flat(PION_MOMENTA, (0.5, 0.5, half, 0.5, 0.5, whole))}
+    """chi2/NDF of held-out showers after half of the iterations and after all of them: the best to train, too."""
+    train = flat(PION_MOMENTA, (9.0, 8.0, 3.0, 4.0, 5.0, 2.0))  # iterations 1,000,000 and 2,000,000 are chosen
+    found = {TRAIN: train, HELD_OUT: flat(PION_MOMENTA, (0.5, 0.5, half, 0.5, 0.5, whole))}
+    return {name: replace(scan, iterations=2_000_000 * np.arange(1, 7) // 6) for name, scan in found.items()}
 
 
-SIX = IterationScan(*(getattr(late_for_low(PION_MOMENTA), name) for name in ("iterations", "momenta", "chi2", "ndf")))
-SIX = replace(SIX, iterations=np.linspace(1000, 6000, 9))
+def late_until(last: int, powers: tuple[int, int]) -> IterationScan:
+    """`late_for_low`, up to an iteration; with so many degrees of freedom that 10 % can be told."""
+    scan = late_for_low([2.0**power for power in range(powers[0], powers[1] + 1)])
+    iterations = np.linspace(last // 5, last, len(scan.iterations)).astype(int)
+    return replace(scan, iterations=iterations, chi2=100 * scan.chi2, ndf=100 * scan.ndf)
+
+
+LONG = late_until(2_000_000, PION_RANGE)  # chi2/NDF: (4 x 1 + 5 x 5) / 9 after half of the iterations
 PIONS = {
-    "pion": made(PION_RANGE, 1.5, **{ALL: SIX}, **held_out(3.0, 1.5)),
-    "pion-kinetic": made(PION_RANGE, 1.9),
-    "pion-low": made(LOW, 1.5),
-    "pion-upper": made((12, 16), 1.55),
+    "pion": made(PION_RANGE, 1.5, **{ALL: LONG}, **held_out(3.0, 1.5)),
+    "pion-kinetic": made(PION_RANGE, 4.0, **{ALL: late_until(1_000_000, PION_RANGE)}),
+    "pion-low": made(LOW, 3.2, **{ALL: late_until(1_000_000, LOW)}),
+    "pion-upper": made((12, 16), 3.3, **{ALL: late_until(1_000_000, (12, 16))}),
 }
+TOP = (KINETIC, 2.0**19, "total_energy", "mean_ratio")
 METRICS: dict[tuple[str, float, str, str], tuple[Value, float]] = {
-    (KINETIC, 2.0**18, "total_energy", "mean_ratio"): (Value(0.95, 0.01), 0.01),
+    TOP: (Value(0.95, 0.01), 0.01),
     **{(PION, 512.0, f"layer_{layer}_energy", "ks"): (Value(0.3, 0.02), 0.1) for layer in (1, 2)},
     **{(PION, 8192.0, f"layer_{layer}_energy", "ks"): (Value(0.1, 0.02), 0.1) for layer in (1, 2)},
     **{(PION, 512.0, f"layer_{layer}_eta_width", "ks"): (Value(0.4, 0.02), 0.1) for layer in (12, 13)},
@@ -134,21 +137,20 @@ def evidence(networks: Mapping[str, NetworkTest] | None = None, **fields: Any) -
     """What makes every claim hold, but for the changes; `metrics` changes single metrics."""
     metrics = METRICS | fields.pop("metrics", {})
     values: dict[str, Any] = {
-        "by_momentum": comparisons(metrics),
-        "together": {},
-        "shape_correlation": Value(0.8, 0.1),
-        "seed_scatter": 0.1,
-        "seconds": times(5.0e-3, 5.2e-3, 4.9e-3),
-        "overshoot": Value(0.010, 0.001),
-        "narrow": Value(0.01, 0.005),
-        "fastcalogan": made((8, 18), 6.0),
-    }
+        "by_momentum": comparisons(metrics), "together": {}, "shape_correlation": Value(0.8, 0.1), "seed_scatter": 0.1,
+        "seconds": times(5.0e-3, 5.2e-3, 4.9e-3), "overshoot": Value(0.010, 0.001),
+        "narrow": (Value(0.05, 0.002), Value(0.01, 0.005)), "fastcalogan": made((8, 18), 6.0),
+    }  # fmt: skip
     return Evidence(networks={**PHOTONS, **PIONS, **(networks or {})}, **(values | fields))
 
 
 def claim(particle: str, name: str, *seeds: Evidence) -> Claim:
     position = list(RULES[particle]).index(name)
     return judge_claims(seeds, particle, COMMANDS)[position]
+
+
+def would_decide(name: str) -> str:
+    return f"{WOULD_DECIDE}{COMMANDS.get(name, COMMANDS['ablation' if name in ABLATIONS else 'paper'])})"
 
 
 ALL_RULES = [(particle, name) for particle, rules in RULES.items() for name in rules]
@@ -167,8 +169,6 @@ def pion_metric(momentum: float, name: str, value: float, error: float = 0.02) -
     return {"metrics": {(PION, momentum, name, "ks"): (Value(value, error), 0.1)}}
 
 
-TOP = (KINETIC, 2.0**18, "total_energy", "mean_ratio")
-PAIR = dict.fromkeys(("photon-medium", "photon-high"), 3.6)
 FAILING: list[tuple[str, str, Evidence]] = [
     ("photon", "three_gans", evidence({"photon": made((8, 18), 1.5)})),
     ("photon", "two_gans", evidence({"photon": made((8, 18), 1.5)})),
@@ -176,7 +176,9 @@ FAILING: list[tuple[str, str, Evidence]] = [
     ("photon", "layer_normalisation", evidence({"photon-kinetic": made((8, 18), 2.0)})),
     ("photon", "layer_normalisation", evidence({"photon-upper-kinetic": made((12, 18), 1.0)})),
     ("photon", "layer_normalisation", evidence({"photon-high": made(HIGH, 9.0)})),
-    ("photon", "high_momenta", evidence({"photon-kinetic": made((8, 18), at_top(3.0, 4.0))})),
+    ("photon", "high_momenta", evidence({"photon-kinetic": made((8, 19), at_top(3.0, 4.0))})),
+    ("photon", "high_momenta", evidence(metrics={TOP: (Value(1.0, 0.0002), 0.01)})),  # no shift
+    ("photon", "high_momenta", evidence(metrics={TOP: (Value(0.9995, 0.0002), 0.01)})),  # 0.05 % is not seen
     ("photon", "low_gan", evidence({"photon-low-kinetic": made(LOW, at_4_gev(2.0, 2.0))})),
     ("photon", "low_gan", evidence({"photon-low-kinetic": made(LOW, at_4_gev(5.0, 2.0) | {512.0: 4.0})})),
     ("photon", "layer_0", evidence(overshoot=Value(0.001, 0.0005))),  # none
@@ -191,17 +193,18 @@ FAILING: list[tuple[str, str, Evidence]] = [
     ("photon", "fastcalogan", evidence(fastcalogan=made((8, 18), 1.0))),
     ("photon", "generation_seed", evidence(seed_scatter=0.5)),
     ("photon", "generation_seed", evidence(seed_scatter=0.01)),
-    ("pion", "layer_normalisation", evidence({"pion-kinetic": made(PION_RANGE, 1.0)})),
-    ("pion", "longer", evidence({"pion": replace(PIONS["pion"], scans={ALL: SIX, **held_out(1.5, 3.0)})})),
-    ("pion", "splitting", evidence({"pion-low": made(LOW, 3.0)})),  # worse
-    ("pion", "splitting", evidence({"pion-low": made(LOW, 0.5)})),  # better
+    ("pion", "layer_normalisation", evidence({"pion-kinetic": replace(PIONS["pion-kinetic"], chi2=made(
+        PION_RANGE, 2.0).chi2)})),  # better than the pion GAN then, if not in the end
+    ("pion", "longer", evidence({"pion": replace(PIONS["pion"], scans={ALL: LONG, **held_out(1.5, 3.0)})})),
+    ("pion", "splitting", evidence({"pion-low": made(LOW, 6.0)})),  # worse
+    ("pion", "splitting", evidence({"pion-low": made(LOW, 0.5)})),  # better: as good as one GAN is in the end
     ("pion", "bimodality", evidence(**pion_metric(512.0, "layer_1_energy", 0.02))),
     ("pion", "bimodality", evidence(**pion_metric(512.0, "layer_2_energy", 0.02))),
-    ("pion", "narrow_showers", evidence(narrow=Value(0.10, 0.005))),
+    ("pion", "narrow_showers", evidence(narrow=(Value(0.05, 0.002), Value(0.10, 0.005)))),
     ("pion", "spurious_peak", evidence(**pion_metric(8192.0, "layer_12_eta_width", 0.6))),
     ("pion", "spurious_peak", evidence(**pion_metric(512.0, "layer_13_eta_width", 0.05))),
     ("pion", "high_momenta_first", evidence({"pion": replace(PIONS["pion"], scans={
-        ALL: replace(SIX, chi2=SIX.chi2[:, ::-1])})})),
+        ALL: replace(LONG, chi2=LONG.chi2[:, ::-1])})})),
     ("pion", "best_iteration", evidence({"pion": replace(PIONS["pion"], scans={ALL: flat(PION_MOMENTA, (2, 1))})})),
     ("pion", "time", evidence(seconds=times(5e-3, 8e-3, 5e-3))),
     ("pion", "fastcalogan", evidence(fastcalogan=made(PION_RANGE, 1.0))),
@@ -209,9 +212,7 @@ FAILING: list[tuple[str, str, Evidence]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("particle", "name", "found"), FAILING, ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("particle", "name", "found"), FAILING, ids=lambda v: v if isinstance(v, str) else "")
 def test_every_claim_can_fail(particle: str, name: str, found: Evidence) -> None:
     judged = claim(particle, name, found)
     assert judged.verdict == FAILS, judged.ours
@@ -226,15 +227,13 @@ UNSURE: dict[str, Evidence] = {
     "shapes": evidence(shape_correlation=Value(0.3, 0.2)),
     "time": evidence(seconds={1.0: Value(5e-3, 1e-1), 2.0: Value(5.1e-3, 1e-1), 3.0: Value(5e-3, 1e-1)}),
     "generation_seed": evidence(seed_scatter=0.18),
-    "bimodality": evidence(**pion_metric(512.0, "layer_1_energy", 0.12)),
-    "narrow_showers": evidence(narrow=Value(0.04, 0.02)),
+    "bimodality": evidence(**pion_metric(512.0, "layer_1_energy", 0.5, 0.3)),
+    "narrow_showers": evidence(narrow=(Value(0.05, 0.01), Value(0.04, 0.02))),
     "spurious_peak": evidence(**pion_metric(512.0, "layer_12_eta_width", 0.4, 0.2)),
-    "best_iteration": evidence(
-        {name: replace(test, scans=test.scans | {ALL: late_for_low([256.0, 512.0])}) for name, test in
-         {**PHOTONS, **PIONS}.items()}
-    ),
-    "longer": evidence({"pion": replace(PIONS["pion"], scans={ALL: SIX, **held_out(1.6, 1.5)})}),
-    "high_momenta_first": evidence({"pion": replace(PIONS["pion"], scans={ALL: replace(SIX, chi2=SIX.chi2[:, [
+    "best_iteration": evidence({name: replace(test, scans={**test.scans, ALL: late_for_low([256.0, 512.0])}) for
+                                name, test in {**PHOTONS, **PIONS}.items()}),
+    "longer": evidence({"pion": replace(PIONS["pion"], scans={ALL: LONG, **held_out(1.6, 1.5)})}),
+    "high_momenta_first": evidence({"pion": replace(PIONS["pion"], scans={ALL: replace(LONG, chi2=LONG.chi2[:, [
         1, 8, 3, 5, 0, 4, 2, 7, 6]])})}),
 }  # fmt: skip
 
@@ -243,16 +242,31 @@ UNSURE: dict[str, Evidence] = {
 def test_errors_leave_every_claim_undecided(particle: str, name: str) -> None:
     found = claim(particle, name, UNSURE.get(name, evidence(WIDE)))
     assert found.verdict == OPEN, found.ours
-    assert found.ours.endswith(WOULD_DECIDE)
-    assert not found.ours.startswith("not trained")
+    assert found.ours.endswith(would_decide(name))
+    assert "not trained" not in found.ours
+
+
+SHORT = {"pion": replace(PIONS["pion"], scans={**PIONS["pion"].scans, ALL: late_until(1_999_998, PION_RANGE)})}
+AT_262_GEV = {(KINETIC, 2.0**18, *TOP[2:]): METRICS[TOP]}
+UP_TO_262_GEV = evidence({"photon-kinetic": made((8, 18), at_top(6.0, 3.0))}, metrics=AT_262_GEV)
+UNDER = [
+    ("photon", "high_momenta", UP_TO_262_GEV, "5 ± 0.01 at the three highest momenta, up to 262 GeV, 3 ± 0.007"),
+    ("pion", "longer", evidence(SHORT), "0.5 ± 0.09 after 1000000 iterations, 1.5 ± 0.1 after twice as many"),
+]
+
+
+@pytest.mark.parametrize(("particle", "name", "found", "text"), UNDER, ids=["high_momenta", "longer"])
+def test_outside_their_range_claims_show_figures_only(particle: str, name: str, found: Evidence, text: str) -> None:
+    judged = claim(particle, name, found)
+    assert (judged.verdict, RULES[particle][name](found)[0]) == (OPEN, ())
+    assert text in judged.ours
+    assert judged.ours.endswith(would_decide(name))
 
 
 NEEDED = {
     ("photon", "three_gans"): ("photon", *THREE),
     ("photon", "two_gans"): ("photon", "photon-upper", "photon-high"),
-    ("photon", "layer_normalisation"): [
-        n for n in PHOTONS if n.removesuffix("-kinetic") in {*sum(LABELS.values(), ())}
-    ],
+    ("photon", "layer_normalisation"): [n for n in PHOTONS if n.removesuffix("-kinetic") in sum(LABELS.values(), ())],
     ("photon", "high_momenta"): ("photon-kinetic",),
     ("photon", "low_gan"): ("photon-low-kinetic", "photon-kinetic"),
     ("photon", "best_iteration"): THREE,
@@ -260,11 +274,8 @@ NEEDED = {
     ("photon", "noise_and_masks"): [name for name in PHOTONS if "-1" in name] + ["photon"],
     ("photon", FAST): ("photon-low",),
     ("pion", "layer_normalisation"): ("pion", "pion-kinetic"),
-    ("pion", "longer"): ("pion",),
     ("pion", "splitting"): ("pion", "pion-low", "pion-upper"),
-    ("pion", "high_momenta_first"): ("pion",),
-    ("pion", "best_iteration"): ("pion",),
-    ("pion", FAST): ("pion",),
+    **{("pion", name): ("pion",) for name in ("longer", "high_momenta_first", "best_iteration", FAST)},
 }
 MISSING = [(*key, name) for key, names in NEEDED.items() for name in names]
 
@@ -273,26 +284,28 @@ MISSING = [(*key, name) for key, names in NEEDED.items() for name in names]
 def test_a_claim_without_its_networks_names_the_command(particle: str, name: str, missing: str) -> None:
     whole = evidence()
     found = claim(particle, name, replace(whole, networks={k: v for k, v in whole.networks.items() if k != missing}))
-    assert found.ours == f"not trained in this run: {COMMANDS.get(name, COMMANDS[''])}"
+    key = "missing" if name in ABLATIONS else "paper"
+    assert found.ours == f"{missing} was not trained: {COMMANDS.get(name, COMMANDS[key])}"
     assert found.verdict == OPEN
 
 
 def test_claims_without_other_evidence_are_undecided() -> None:
     bare = evidence(fastcalogan=None, overshoot=None, narrow=None, by_momentum={})
-    for particle, names in (
-        ("photon", ("high_momenta", "layer_0", FAST)),
-        ("pion", ("bimodality", "narrow_showers", "spurious_peak", FAST)),
-    ):
-        for name in RULES[particle]:
-            found = claim(particle, name, bare)
-            assert found.ours.startswith("not trained in this run: make ") == (name in names), name
-            assert (found.verdict == OPEN) == (name in names), name
-    assert claim("photon", FAST, bare).ours.endswith("make reproduce-fastcalogan")
+    missing = {
+        ("photon", "high_momenta"): f"there is no {KINETIC} with showers of 524288 MeV: {COMMANDS['missing']}",
+        ("photon", "layer_0"): f"the three GANs were not trained: {COMMANDS['paper']}",
+        ("pion", "narrow_showers"): f"the pion GAN was not trained: {COMMANDS['paper']}",
+    }
+    at_512_mev = f"there is no {PION} with showers of 512 MeV: {COMMANDS['paper']}"
+    missing |= {("pion", name): at_512_mev for name in ("bimodality", "spurious_peak")}
+    missing |= {(p, FAST): f"FastCaloGAN was not trained on these showers: {COMMANDS[FAST]}" for p in RULES}
+    for key in ALL_RULES:
+        found = claim(*key, bare)
+        assert (found.ours, found.verdict) == (missing.get(key, found.ours), OPEN if key in missing else HOLDS), key
     other = {("another GAN", *key[1:]): value for key, value in METRICS.items()}
-    found = claim("pion", "bimodality", evidence(by_momentum=comparisons(other)))
-    assert found.verdict == OPEN, "of another sample"
-    alone = replace(PIONS["pion"], scans={ALL: SIX})
-    assert claim("pion", "longer", evidence({"pion": alone})).ours.startswith("not trained"), "nothing held out"
+    assert claim("pion", "bimodality", evidence(by_momentum=comparisons(other))).ours.startswith(f"there is no {PION}")
+    alone = claim("pion", "longer", evidence({"pion": replace(PIONS["pion"], scans={ALL: LONG})}))
+    assert (alone.ours, alone.verdict) == (f"no showers were held out: {COMMANDS['paper']}", OPEN)
 
 
 @pytest.mark.parametrize("missing", range(2))
@@ -304,9 +317,9 @@ def test_one_seed_without_a_network_leaves_the_claim_undecided(missing: int) -> 
 
 @pytest.mark.parametrize("particle", RULES)
 def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
-    assert list(RULES[particle]) == list(WORDS[particle])
-    for name, (rule, text) in RULES[particle].items():
-        fields = {field for _, field, _, _ in Formatter().parse(text) if field}
+    assert list(RULES[particle]) == list(WORDS[particle]) == list(OURS[particle])
+    for name, rule in RULES[particle].items():
+        fields = {field for _, field, _, _ in Formatter().parse(OURS[particle][name]) if field}
         assert fields == set(rule(evidence())[1]), name
     for item in judge_claims([evidence(), evidence(seed_scatter=0.12)], particle, COMMANDS):
         assert not re.search(r"\de[+-]\d|[{}]", item.ours), item.ours
@@ -317,19 +330,20 @@ def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
     [
         ("photon", "three_gans", "one GAN 2.7 ± 0.006, three 1.67 ± 0.006"),  # (5 x 1.4 + 5 x 1.8 + 3 x 1.9) / 13
         ("photon", "two_gans", "one GAN 2.7 ± 0.006, two 1.92 ± 0.006, three 1.67 ± 0.006"),
-        ("photon", "high_momenta", "6 ± 0.01 at the three highest momenta, 3 ± 0.007 at the others"),
+        ("photon", "high_momenta", "6 ± 0.01 at the three highest momenta, up to 524 GeV, 3 ± 0.007"),
         ("photon", "high_momenta", "at the highest over Geant4's 0.95 ± 0.01"),
         ("photon", "low_gan", "better at 4 of 4 momenta below 4 GeV; chi2/NDF gained at 4 GeV -2 ± 0.03"),
         ("photon", "layer_0", "0.5 ± 0.1 % of the showers too many"),
         ("photon", "best_iteration", "at 76.9 % of the momenta"),  # 4 + 4 + 2 of 13
         ("photon", "time", "5 ± 0.2, 5.2 ± 0.2, 4.9 ± 0.2 ms"),
         ("photon", "generation_seed", "0.1 ± 0.02"),
-        ("photon", "noise_and_masks", "2.7 ± 0.006; noise of 1 keV 2.7 ± 0.006, 1 MeV 3.5 ± 0.006; masks of 1 keV 2.6"),
-        ("pion", "longer", "3 ± 0.2 after half of the iterations, 1.5 ± 0.1 after all"),
-        ("pion", "splitting", "one GAN 1.5 ± 0.007, two 1.52"),
-        ("pion", "high_momenta_first", "after 6000 iterations at the lowest, 1000 at the highest"),
+        ("photon", "noise_and_masks", "2.7 ± 0.006; noise of 1 keV 2.7 ± 0.006, 1 MeV 3.5 ± 0.006; mask of 1 keV 2.6 "),
+        ("pion", "longer", "3 ± 0.2 after 1000000 iterations, 1.5 ± 0.1 after twice as many"),
+        ("pion", "splitting", "after 1000000 iterations each: one GAN 3.22 ± 0.02, two 3.25 ± 0.006"),
+        ("pion", "layer_normalisation", "after 1000000 iterations each: by kinetic energy 4 ± 0.007, by layers 3.22 ±"),
+        ("pion", "high_momenta_first", "after 2000000 iterations at the lowest, 400000 at the highest"),
         ("pion", "high_momenta_first", "rank correlation with the momentum -1 ± 0.4"),
-        ("pion", "narrow_showers", "1 ± 0.5 % of the generated showers"),
+        ("pion", "narrow_showers", "1 ± 0.5 % of the generated showers, 5 ± 0.2 % of Geant4's"),
     ],
 )
 def test_texts_hold_the_figures(particle: str, name: str, text: str) -> None:
@@ -363,10 +377,23 @@ def test_the_scatter_of_few_iterations(totals: tuple[float, ...], scatter: float
 
 
 def test_one_training_says_so_and_more_are_averaged() -> None:
-    note = " [one training: its scatter is estimated from late iterations]"
-    assert claim("photon", "shapes", evidence()).ours.endswith(note)
+    for name, note in (
+        ("three_gans", " [one training: the scatter between trainings is estimated from late iterations]"),
+        ("shapes", " [one training: the scatter between trainings is not in the errors]"),
+    ):
+        assert claim("photon", name, evidence()).ours.endswith(note)
+        assert "[" not in claim("photon", name, evidence(), evidence()).ours
     both = claim("photon", "shapes", evidence(), evidence(shape_correlation=Value(0.4, 0.1)))
     assert "iterations of the single GAN: 0.6 ± 0.2" in both.ours
-    assert not both.ours.endswith("]")
     assert both.verdict == HOLDS
     assert claim("photon", "shapes", evidence(), evidence(shape_correlation=Value(-0.6, 0.1))).verdict == OPEN
+
+
+def test_the_seeds_are_combined_condition_by_condition() -> None:
+    """Excesses of -0.5 % and 1.6 % fail on different sides; their mean is between 0 and 1 %, with a large error."""
+    seeds = [evidence(overshoot=Value(share, 0.0002)) for share in (0.0, 0.021)]
+    assert [claim("photon", "layer_0", seed).verdict for seed in seeds] == [FAILS, FAILS]
+    both = claim("photon", "layer_0", *seeds)
+    assert both.verdict == OPEN
+    assert both.ours.startswith("0.55 ± 1 % of the showers too many")
+    assert both.ours.endswith(would_decide("layer_0"))

@@ -61,5 +61,5 @@ def test_the_weakest_condition_is_that_of_the_fewest_standard_errors() -> None:
 
 
 def test_numbers_have_no_exponent() -> None:
-    values = {"a": Value(1.1623, 0.0441), "b": Value(1000.0, 0.0), "c": Value(123456.0, 7890.0)}
-    assert texts(values) == {"a": "1.16 ± 0.04", "b": "1000", "c": "123000 ± 8000"}
+    values = {"a": Value(1.1623, 0.0441), "b": Value(1e6, 0.0), "c": Value(123456.0, 7890.0), "d": Value(1000.0, 0.0)}
+    assert texts(values) == {"a": "1.16 ± 0.04", "b": "1000000", "c": "123000 ± 8000", "d": "1000"}
