@@ -140,8 +140,11 @@ def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
 
 def was_trained_on(directory: Path, showers: Showers, config: Any) -> bool:
     """Whether a run's checkpoint is of a training on these showers, those of its momenta."""
-    identity = read_identity(directory / "checkpoint.npz")
-    return identity.get("showers") == _digest(select_training(showers, config)[0])
+    try:
+        chosen = select_training(showers, config)[0]
+    except DataFormatError:
+        return False
+    return read_identity(directory / "checkpoint.npz").get("showers") == _digest(chosen)
 
 
 def validation_split(showers: Showers, config: Any) -> tuple[Showers, Showers]:

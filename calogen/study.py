@@ -89,6 +89,20 @@ class Data:
         return showers[showers.energies.any(axis=1)]
 
 
+def rule_name(options: Mapping[str, Any], particle: str) -> str:
+    """Key of `RULES` for the values of `GAN_OPTIONS` and a particle.
+
+    Raises:
+        ConfigError: a figure of merit that the rule does not have.
+    """
+    rule = options.get("rule", "caloshowergan")
+    fits = rule == "caloshowergan" or options.get("merit", "energy") == "energy"
+    require(fits, f"--merit shapes goes with --rule caloshowergan. Received: {rule}")
+    if rule == "caloshowergan":
+        return "caloshowergan"
+    return "fastcalogan-photons" if particle == "photon" else "fastcalogan-hadrons"
+
+
 def scaled(config: Any, preset: str, seed: int) -> Any:
     """A paper's configuration at a preset's budget."""
     share, batch_size = BUDGETS[preset]
@@ -111,7 +125,8 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     train, held_out = Showers.read(files["train"], geometry), None
     if "test" in files:
         held_out = Showers.read(files["test"], geometry)
-        common = np.isin(held_out.incident_energies, np.unique(train.incident_energies))
+        filled = train.energies.any(axis=1)
+        common = np.isin(held_out.incident_energies, np.unique(train.incident_energies[filled]))
         if not common.any():
             raise DataFormatError(f"{files['test']} must hold showers at momenta of {files['train']}. Received: none")
         held_out = held_out[common]
@@ -120,8 +135,8 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     data = Data(train=train, held_out=held_out, files=files, note=note)
     for path, sample in zip(files.values(), data.samples.values(), strict=True):
         try:  # what cannot be judged afterwards is refused before hours of training
-            filled = sample[sample.energies.any(axis=1)]
-            chi2_by_momentum(filled, filled, RULES["caloshowergan"])
+            some = sample[sample.energies.any(axis=1)]
+            chi2_by_momentum(some, some, RULES[rule_name(arguments.options, particle)])
         except DataFormatError as error:
             raise DataFormatError(f"{path} must hold several different showers of each momentum; {error}") from error
     return data
@@ -246,23 +261,19 @@ def judge_network(
     reference = concatenate(list(samples.values()))
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
-    kind = "photons" if config.particle == "photon" else "hadrons"
-    rule_name = options["rule"] if options["rule"] == "caloshowergan" else f"fastcalogan-{kind}"
+    rule = rule_name(options, config.particle)
     seed = stream_seed(provenance.seed_streams(config.seed, "select")["select"])
-    judge = Judge(
-        reference=reference, parts=parts, rule=rule_name, shapes=options["rule"] == "caloshowergan", seed=seed
-    )
+    judge = Judge(reference=reference, parts=parts, rule=rule, shapes=rule == "caloshowergan", seed=seed)
     chosen_by = {"energy": ALL, "shapes": SHAPES}[options["merit"]]
-    require(chosen_by == ALL or judge.shapes, f"merit shapes goes with rule caloshowergan. Received: {rule_name}")
     scans = scan_iterations(directory, judge)
     chosen = select_iteration(directory, scans[chosen_by], save=save)
-    generated, rule = generate(chosen, reference.incident_energies, judge.seed), RULES[judge.rule]
+    generated = generate(chosen, reference.incident_energies, judge.seed)
     momenta, counts = np.unique(reference.incident_energies, return_counts=True)
     test = NetworkTest(
         name=name,
         scans=scans,
-        chi2=chi2_by_momentum(reference, generated, rule),
-        floor=_floor(samples[TRAIN], samples[HELD_OUT], rule) if parts else {},
+        chi2=chi2_by_momentum(reference, generated, RULES[rule]),
+        floor=_floor(samples[TRAIN], samples[HELD_OUT], RULES[rule]) if parts else {},
         num_showers=dict(zip(momenta.tolist(), counts.tolist(), strict=True)),
         chosen_by=chosen_by,
     )

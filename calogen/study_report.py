@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def build_results(
     configs = {name: network.run.config for name, network in outcomes[0].networks.items()}
     trainings = {str(seed): outcome.provenance for seed, outcome in zip(arguments.seeds, outcomes, strict=True)}
     asked = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
+    wall_time = (datetime.now(UTC) - datetime.fromisoformat(recorded["time"])).total_seconds()
     return Results(
         name=account.name,
         title=account.title,
@@ -79,7 +81,13 @@ def build_results(
             ),
             **account.tables,
         },
-        provenance={**recorded, **asked, "device": provenance.device(), "training": trainings},
+        provenance={
+            **recorded,
+            **asked,
+            "device": provenance.device(),
+            "wall_time": round(wall_time, 1),
+            "training": trainings,
+        },
         measurements=tuple(row for item in outcomes[0].pictures.together.values() for row in item.measurements),
         deviations=deviations(configs),
         remarks=account.remarks,

@@ -1,33 +1,28 @@
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS
-from toy_gan import CONFIG, network_test, toy_showers
+from toy_gan import CONFIG, GAN_VALUES, toy_showers
 
 from calogen import study
 from calogen.datasets import HONEST_NOTE, bundled
-from calogen.errors import DataFormatError
-from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, IterationScan, chi2_by_momentum, total
+from calogen.errors import CalogenError, ConfigError, DataFormatError
+from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.experiment import Arguments, open_run
-from calogen.files import read_json
+from calogen.files import directory_lock, read_json
 from calogen.generation import TrainedRun, generate, load_run
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import format_graph
 from calogen.models import caloshowergan, fastcalogan
+from calogen.provenance import seed_streams, stream_seed
 from calogen.selection import Judge, scan_iterations
-from calogen.showers import Showers
-from calogen.study import Data, Network, Outcome, Study, run_study
+from calogen.showers import Showers, concatenate
+from calogen.study import Data, Outcome, Study, run_study
 
-OPTIONS = {"ablation": False, "merit": "energy", "bfloat16": False}
 LARGE = replace(CONFIG, iterations=400_000)  # four of them with the preset smoke
 UPPER = replace(LARGE, lowest_momentum=2.0**12, highest_momentum=2.0**14)
 SHOWERS, OTHERS = (toy_showers(number, seed, (1024.0, 4096.0, 16384.0)) for number, seed in ((40, 1), (20, 2)))
@@ -48,7 +43,7 @@ TOY = Study(
 
 def arguments(folder: Path, **changes: Any) -> Arguments:
     values = {"preset": "smoke", "seeds": (1,), "runs": folder / "runs", "train_data": folder / "train.h5"}
-    return Arguments(**(values | {"test_data": folder / "test.h5", "options": OPTIONS} | changes))
+    return Arguments(**(values | {"test_data": folder / "test.h5", "options": GAN_VALUES} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +140,31 @@ def test_a_range_without_showers_is_refused_before_any_training(data: Data, tmp_
     configs = {"low": (LARGE, TINY_VOXELS), "empty": (empty, TINY_VOXELS)}
     with open_run("toy", "smoke", 1, tmp_path) as run:
         with pytest.raises(DataFormatError, match=r"at 1048576\.\.4194304 MeV. Received: showers at 1024, 4096"):
-            study.reproduce("caloshowergan", configs, data, run, OPTIONS)
+            study.reproduce("caloshowergan", configs, data, run, GAN_VALUES)
         assert [path.name for path in run.directory.iterdir() if path.is_dir()] == []
+
+
+def test_momenta_that_an_ensemble_does_not_span_are_refused_before_any_training(folder: Path, tmp_path: Path) -> None:
+    given = arguments(folder, runs=tmp_path / "runs")
+    low = Data(train=toy_showers(5, 1, (128.0, 1024.0, 4096.0, 16384.0)), held_out=None, files={}, note="")
+    expected = r"two GANs needs momenta within 1024\.\.4096, 4096\.\.16384 MeV. Received: 128 MeV"
+    with pytest.raises(DataFormatError, match=expected):
+        run_study(TOY, given, low)
+    between = replace(low, train=SHOWERS, held_out=toy_showers(5, 2, (32768.0,)))
+    with pytest.raises(DataFormatError, match="Received: 32768 MeV"):
+        run_study(TOY, given, between)
+    with pytest.raises(DataFormatError, match=r"one GAN needs momenta within 1024\.\.4096 MeV. Received: 16384 MeV"):
+        run_study(replace(TOY, ensembles={**TOY.ensembles, "one GAN": ("low",)}), given, replace(low, train=SHOWERS))
+    assert list(tmp_path.iterdir()) == []
+    empty = replace(low.train, energies=np.where(low.train.incident_energies[:, None] > 128, low.train.energies, 0))
+    study.require_coverage(TOY, replace(low, train=empty))  # what has no energy is not drawn
+
+
+def test_showers_without_energy_are_no_reference(data: Data) -> None:
+    train = replace(SHOWERS, energies=SHOWERS.energies * (np.arange(len(SHOWERS)) % 3 > 0)[:, None])
+    found = replace(data, train=train).reference
+    kept = SHOWERS.energies[np.arange(len(SHOWERS)) % 3 > 0]
+    np.testing.assert_array_equal(found.energies, np.concatenate([kept, OTHERS.energies]))
 
 
 def test_a_study_trains_judges_and_compares(outcome: Outcome, folder: Path, data: Data) -> None:
@@ -180,10 +198,10 @@ def test_a_second_launch_trains_nothing(
     }
 
 
-def check(test: Any, run: TrainedRun, reference: Showers, seed: int) -> None:
+def check(test: Any, run: TrainedRun, reference: Showers, seed: int, rule: str = "caloshowergan") -> None:
     """The chi2 of the chosen iteration, computed directly."""
     ours = generate(run, reference.incident_energies, seed)
-    assert test.chi2 == chi2_by_momentum(reference, ours, RULES["caloshowergan"])
+    assert test.chi2 == chi2_by_momentum(reference, ours, RULES[rule])
     assert set(test.num_showers.items()) == {
         (momentum, int((reference.incident_energies == momentum).sum())) for momentum in test.chi2
     }
@@ -192,7 +210,7 @@ def check(test: Any, run: TrainedRun, reference: Showers, seed: int) -> None:
 def judge_seed(outcome: Outcome, name: str) -> int:
     """The seed that judges: of the training's own stream."""
     config = outcome.networks[name].run.config
-    return study.stream_seed(study.provenance.seed_streams(config.seed, "select")["select"])
+    return stream_seed(seed_streams(config.seed, "select")["select"])
 
 
 def test_networks_are_judged_in_their_range(outcome: Outcome, folder: Path, data: Data) -> None:
@@ -236,7 +254,7 @@ def copied(outcome: Outcome, folder: Path, tmp_path: Path) -> Path:
 def test_without_held_out_showers_there_is_no_floor(outcome: Outcome, data: Data, copied: Path) -> None:
     config = outcome.networks["low"].run.config
     for alone in (replace(data, held_out=None), replace(data, held_out=OTHERS.at(16384.0))):  # none of this range
-        found = study.judge_network("low", config, alone, copied, "energy")
+        found = study.judge_network("low", config, alone, copied, GAN_VALUES)
         assert list(found.test.scans) == [ALL, SHAPES]
         assert (dict(found.test.floor), found.test.held_out) == ({}, None)
         inside = SHOWERS[SHOWERS.incident_energies <= 4096]
@@ -246,7 +264,7 @@ def test_without_held_out_showers_there_is_no_floor(outcome: Outcome, data: Data
 def test_held_out_showers_may_lack_momenta(outcome: Outcome, data: Data, copied: Path) -> None:
     held_out = toy_showers(60, 4, (1024.0,))
     found = study.judge_network(
-        "low", outcome.networks["low"].run.config, replace(data, held_out=held_out), copied, "energy"
+        "low", outcome.networks["low"].run.config, replace(data, held_out=held_out), copied, GAN_VALUES
     )
     assert found.test.floor == chi2_by_momentum(SHOWERS.at(1024.0), held_out[:40], RULES["caloshowergan"])
     assert found.test.scans[HELD_OUT].momenta.tolist() == [1024.0]
@@ -257,7 +275,7 @@ def test_shapes_choose_where_they_are_wanted(outcome: Outcome, data: Data, copie
     config = outcome.networks["low"].run.config
     judge = Judge(reference=data.reference[data.reference.incident_energies <= 4096], shapes=True)
     scan_iterations(copied, judge)  # another judge's record is in the way
-    found = study.judge_network("low", config, data, copied, "shapes")
+    found = study.judge_network("low", config, data, copied, GAN_VALUES | {"merit": "shapes"})
     scan = found.test.scans[SHAPES]
     assert found.test.chosen_by == SHAPES
     assert found.test.iteration == scan.iterations[scan.best]
@@ -267,9 +285,60 @@ def test_shapes_choose_where_they_are_wanted(outcome: Outcome, data: Data, copie
     }
 
 
+@pytest.mark.parametrize(("particle", "rule"), [("photon", "fastcalogan-photons"), ("pion", "fastcalogan-hadrons")])
+def test_fastcalogans_rule_judges_where_it_is_wanted(
+    particle: str, rule: str, outcome: Outcome, data: Data, copied: Path
+) -> None:
+    config = replace(outcome.networks["low"].run.config, particle=particle)
+    found = study.judge_network("low", config, data, copied, GAN_VALUES | {"rule": "fastcalogan"})
+    inside = data.reference[data.reference.incident_energies <= 4096]
+    check(found.test, found.run, inside, judge_seed(outcome, "low"), rule)
+    assert found.test.chi2 != outcome.tests["low"].chi2
+    assert list(found.test.scans) == [ALL, TRAIN, HELD_OUT], "it is of energies only"
+    assert found.test.floor == {
+        momentum: chi2_by_momentum(SHOWERS.at(momentum)[:20], OTHERS.at(momentum), RULES[rule])[momentum]
+        for momentum in (1024.0, 4096.0)
+    }
+    scan = found.test.scans[ALL]
+    assert scan.chi2[scan.best].tolist() == [part.value for part in found.test.chi2.values()]
+
+
+def test_fastcalogans_rule_has_no_shapes(outcome: Outcome, data: Data, copied: Path) -> None:
+    options, before = GAN_VALUES | {"rule": "fastcalogan", "merit": "shapes"}, set(copied.rglob("*"))
+    with pytest.raises(ConfigError, match="--merit shapes goes with --rule caloshowergan. Received: fastcalogan"):
+        study.judge_network("low", outcome.networks["low"].run.config, data, copied, options)
+    assert set(copied.rglob("*")) == before
+
+
+def test_a_choice_need_not_be_written(outcome: Outcome, data: Data, copied: Path) -> None:
+    config = outcome.networks["low"].run.config
+    found = study.judge_network("low", config, data, copied, GAN_VALUES, save=False)
+    assert found.test.chi2 == outcome.tests["low"].chi2
+    assert not (copied / "selected").exists()
+    study.judge_network("low", config, data, copied, GAN_VALUES)
+    assert read_json(copied / "selected" / "selection.json")["iteration"] == found.test.iteration
+
+
+def test_showers_without_energy_do_not_judge(outcome: Outcome, data: Data, copied: Path) -> None:
+    low = SHOWERS.at(1024.0)
+    empty = replace(low[:7], energies=np.zeros_like(low[:7].energies))
+    more = replace(data, train=concatenate([empty, SHOWERS]), held_out=concatenate([empty, OTHERS]))
+    found = study.judge_network("low", outcome.networks["low"].run.config, more, copied, GAN_VALUES).test
+    assert (found.chi2, found.floor) == (outcome.tests["low"].chi2, outcome.tests["low"].floor)
+    assert found.num_showers == outcome.tests["low"].num_showers
+
+
+def contents(directory: Path) -> dict[Path, tuple[bytes, int]]:
+    """Of all files: bytes, and time of the last change."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.rglob("*") if path.is_file()}
+
+
 def test_the_test_of_another_experiment(outcome: Outcome, folder: Path) -> None:
+    selected = folder / "runs" / "toy" / "smoke-seed1" / "low" / "selected"
+    before = contents(selected)
     found = study.other_test("toy", "low", 1, arguments(folder))
     assert found is not None
+    assert contents(selected) == before != {}
     assert (found.chi2, found.floor, found.iteration) == (
         outcome.tests["low"].chi2,
         outcome.tests["low"].floor,
@@ -281,83 +350,26 @@ def test_the_test_of_another_experiment(outcome: Outcome, folder: Path) -> None:
     assert study.other_test("toy", "low", 1, arguments(folder, preset="laptop")) is None
 
 
-def test_the_scatter_over_seeds_of_generation(outcome: Outcome) -> None:
-    network = outcome.networks["low"]
-    inside, values = SHOWERS[SHOWERS.incident_energies <= 4096], []
-    for seed in (1, 2, 3):
-        ours = generate(network.run, inside.incident_energies, seed)
-        values.append(total(chi2_by_momentum(inside, ours, RULES["caloshowergan"]).values()).per_ndf)
-    mean = sum(values) / 3
-    expected = np.sqrt(sum((value - mean) ** 2 for value in values) / 2)
-    assert study.seed_scatter(network, SHOWERS, 3) == pytest.approx(expected)
-    assert expected > 0
+def test_a_run_of_other_showers_is_no_other_test(outcome: Outcome, folder: Path, tmp_path: Path) -> None:
+    directory = folder / "runs" / "toy" / "smoke-seed1" / "low"
+    before = contents(directory)
+    toy_showers(40, 9, (1024.0, 4096.0, 16384.0)).write(tmp_path / "other.h5")
+    assert study.other_test("toy", "low", 1, arguments(folder, train_data=tmp_path / "other.h5")) is None
+    assert contents(directory) == before
+    upper = SHOWERS.incident_energies > 4096  # showers that this network never sees may differ
+    replace(SHOWERS, energies=SHOWERS.energies * np.where(upper, 2, 1)[:, None]).write(tmp_path / "same.h5")
+    found = study.other_test("toy", "low", 1, arguments(folder, train_data=tmp_path / "same.h5"))
+    assert found is not None
+    assert found.chi2 == outcome.tests["low"].chi2
+    assert contents(directory / "selected") == {path: old for path, old in before.items() if "selected" in path.parts}
 
 
-def scan(energy: list[float], ndf: float) -> IterationScan:
-    number = len(energy)
-    return IterationScan(
-        np.arange(number),
-        np.array([256.0, 512.0]),
-        np.array([[0.5 * e] * 2 for e in energy]),
-        np.full((number, 2), ndf),
-    )
-
-
-@pytest.mark.parametrize(
-    ("shapes", "rank"), [([1.0, 2.0, 3.0, 4.0, 5.0], 1.0), ([5.0, 4.0, 3.0, 2.0, 1.0], -1.0), ([2.0, 1, 4, 3, 5], 0.8)]
-)
-def test_the_shapes_are_correlated_without_the_total_energy(shapes: list[float], rank: float) -> None:
-    energy = [100.0, 200.0, 300.0, 400.0, 500.0]
-    both = [first + second for first, second in zip(energy, shapes, strict=True)]
-    found = study.shape_correlation(network_test({ALL: scan(energy, 10), SHAPES: scan(both, 30)}))
-    assert (found.value, found.error) == pytest.approx((rank, 0.5))
-
-
-def test_the_time_of_a_call_leaves_the_first_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[list[str], list[float], int]] = []
-    clock = iter([0.0, 100.0, 100.0, 101.0, 200.0, 203.0])
-    monkeypatch.setattr(study, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(study, "generate", lambda runs, energies, seed: calls.append((runs, energies.tolist(), seed)))
-    networks = cast(list[Network], [SimpleNamespace(run="low"), SimpleNamespace(run="upper")])
-    found = study.generation_time(networks, 65536.0, batch_size=3, trials=2)
-    assert (found.value, found.error) == (2.0, 1.0)
-    assert [(runs, energies) for runs, energies, _ in calls] == [(["low", "upper"], [65536.0] * 3)] * 3
-    assert len({seed for *_, seed in calls}) == 3
-
-
-def test_the_heads_are_not_in_the_json() -> None:
-    generator = caloshowergan.build(CONFIG, TINY_VOXELS)["generator"]
-    dense = next(layer for layer in reversed(generator.layers) if isinstance(layer, keras.layers.Dense))
-    linear = keras.Model(generator.input, dense.output)
-    assert study.json_size(generator) == study.json_size(linear) > 1000
-    assert study.json_size(linear) == len(format_graph(convert(linear, ["latent", "condition"])).encode())
-    kinetic = caloshowergan.build(replace(CONFIG, normalisation="kinetic"), TINY_VOXELS)["generator"]
-    assert study.json_size(kinetic) == len(format_graph(convert(kinetic, ["latent", "condition"])).encode())
-
-
-def test_voxels_below_1_mev_are_zero_in_both_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = np.array([0.0, 0.5, 0.999, 1.0, 1.5, 3.0, 100.0, 0.2, 0.9, 7.0], np.float32)
-    cut = np.array([0.0, 0.0, 0.0, 1.0, 1.5, 3.0, 100.0, 0.0, 0.0, 7.0], np.float32)
-    factors = np.linspace(1.0, 1.3, 20, dtype=np.float32)
-    reference = Showers(TINY_VOXELS, np.repeat([512.0, 1024.0], 10), np.outer(factors, row))
-    received: dict[str, Any] = {}
-
-    def fake(runs: list[str], energies: np.ndarray, seed: int) -> Showers:
-        received[runs[0]] = (energies.tolist(), seed)
-        return replace(reference, energies=np.tile(row, (20, 1)))
-
-    monkeypatch.setattr(study, "generate", fake)
-    samples = cast(Mapping[str, list[Network]], {name: [SimpleNamespace(run=name)] for name in ("one", "two")})
-    found = study.compare_networks(samples, reference, OBSERVABLES[:2], seed=3)
-    for showers in found.generated.values():
-        np.testing.assert_array_equal(showers.energies, np.tile(cut, (20, 1)))
-    expected = np.outer(factors, row)
-    np.testing.assert_array_equal(found.reference.energies, np.where(expected < 1, np.float32(0), expected))
-    assert list(found.generated) == ["one", "two"]
-    assert received["one"] == received["two"], "the same seed"
-    assert received["one"][0] == reference.incident_energies.tolist()
-    entries = found.by_momentum[512.0].observables["total_energy"].generated["one"]
-    assert entries.counts.sum() == 10
+def test_another_experiments_run_is_judged_by_one_process_at_a_time(outcome: Outcome, folder: Path) -> None:
+    with (
+        directory_lock(folder / "runs" / "toy" / "smoke-seed1" / "low"),
+        pytest.raises(CalogenError, match="in use by process"),
+    ):
+        study.other_test("toy", "low", 1, arguments(folder))
 
 
 def test_a_run_that_was_selected_generates(outcome: Outcome, folder: Path) -> None:

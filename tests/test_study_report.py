@@ -1,21 +1,37 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from toy_gan import network_test, toy_showers
+from toy_gan import CONFIG, GAN_VALUES, network_test, toy_showers
 
-from calogen.evaluation.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
-from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together
+from calogen.config import Source
+from calogen.evaluation.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together, energy_text
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES, PublishedChi2, PublishedNumber
+from calogen.experiment import Arguments
 from calogen.generation import TrainedRun
 from calogen.models.fastcalogan import FastCaloGanConfig
-from calogen.report import Quantity
-from calogen.study import Data, Network, Outcome, Pictures
-from calogen.study_report import chi2_quantities, chi2_table, draw_study, hyperparameters, size_table, time_table
+from calogen.report import Claim, Quantity, Results, Table
+from calogen.study import Data, Outcome
+from calogen.study_networks import Network, Pictures
+from calogen.study_report import (
+    CUT_REMARK,
+    Account,
+    build_results,
+    chi2_quantities,
+    chi2_table,
+    deviations,
+    draw_study,
+    hyperparameters,
+    join_results,
+    size_table,
+    time_table,
+)
 
 
 def scan(momenta: list[float], chi2: list[float], ndf: int) -> IterationScan:
@@ -56,8 +72,8 @@ def test_the_rows_of_the_chi2_table() -> None:
     """At the paper's statistics 1 + 20 (chi2/NDF - 1); errors: the root of the number of momenta over their NDF."""
     table = chi2_table([TESTS, {}], ENSEMBLES, PAPER)
     assert table.header == (
-        *("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics", "held-out"),
-        "paper: chi2 / NDF",
+        *("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics"),
+        *("held-out, iteration chosen by training showers", "paper: chi2 / NDF"),
     )
     assert table.rows == (
         ("single", "256 MeV - 1.02 GeV", "2,000", "252", "84", "3.00 ± 0.02", "41.00 ± 0.41", "1.50", "-"),
@@ -93,7 +109,7 @@ def test_quantities_of_one_seed() -> None:
     assert [(item.name, item.headline) for item in found[:4]] == [
         ("chi2/NDF of the total energy, one GAN", True),
         ("the same at the paper's statistics, one GAN", True),
-        ("the same on held-out showers, one GAN", False),
+        ("the same on held-out showers, iteration chosen by the others, one GAN", False),
         ("Geant4 against Geant4, one GAN", False),
     ]
     two = {item.name: item for item in found[4:]}
@@ -105,8 +121,8 @@ def test_quantities_of_one_seed() -> None:
     assert (paper.paper, paper.ours, paper.uncertainty) == (
         pytest.approx(1402 / 448), pytest.approx(16.0), pytest.approx(40 / 112)
     )  # fmt: skip
-    held_out = two["the same on held-out showers, two GANs"]
-    assert (held_out.ours, held_out.uncertainty) == (1.5, None)
+    held_out = two["the same on held-out showers, iteration chosen by the others, two GANs"]
+    assert (held_out.ours, held_out.uncertainty) == (1.5, pytest.approx(np.sqrt(2 * (2 * 40 + 4 * 20)) / 80))
     assert (two["Geant4 against Geant4, two GANs"].ours, found[1].paper) == (0.5, None)
 
 
@@ -137,14 +153,15 @@ def test_hyperparameters_of_all_networks() -> None:
     assert len(rows) == len(table.rows) == len(vars(FastCaloGanConfig()))
 
 
-def test_times_and_sizes_beside_the_papers() -> None:
-    times = time_table(
-        {"1 of 1 GeV": Value(1.234e-2, 5.6e-4), "other": Value(4e-4, 1e-5)},
-        {"1 of 1 GeV": PublishedNumber(4.5, "ms", "Table 5", 0.2)},
-        "2 cores",
-    )
-    assert times.header == ("showers", "ms per call, 2 cores", "paper, i9-9900K")
-    assert times.rows == (("1 of 1 GeV", "12.3 ± 0.6", "4.5 ± 0.2"), ("other", "0.4 ± 0.01", "-"))
+def test_times_and_sizes_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calogen.provenance.device", lambda: "CPU")
+    seconds = {2.0**10: Value(1.234e-2, 5.6e-4), 2.0**18: Value(4e-4, 1e-5)}
+    papers = {2.0**10: PublishedNumber(4.5, "ms", "Table 5", 0.2), 2.0**20: PublishedNumber(4.1, "ms", "Table 5", 0.2)}
+    times = time_table(seconds, papers, energy_text)
+    assert times.header == ("showers", "ms per call, CPU", "paper, i9-9900K")
+    assert times.rows == (("1.02 GeV", "12.3 ± 0.6", "4.5 ± 0.2"), ("262 GeV", "0.4 ± 0.01", "-"))
+    batches = time_table({10_000.0: Value(1.0, 0.1)}, {}, lambda size: f"{size:,.0f}")
+    assert batches.rows == (("10,000", "1e+03 ± 1e+02", "-"),)
     sizes = size_table({"a": 1.2345, "b": 10.0}, {"a": PublishedNumber(6.2, "MB", "section 5.7")})
     assert sizes.rows == (("a", "1.23", "6.2"), ("b", "10.00", "-"))
     assert sizes.header == ("LWTNN JSON", "MB", "paper")
@@ -160,6 +177,7 @@ TITLES = {
     "voxels": "Fig. 16",
 }
 BY_MOMENTUM = {"widths by momentum": "Fig. 15", "voxels by momentum": "Fig. 17"}
+TOTAL = "Fig. 3 (chi2/NDF, without the cut at 1 MeV; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
 MOMENTA = (1024.0, 2048.0, 4096.0)
 
 
@@ -193,8 +211,14 @@ def outcome() -> Outcome:
         "upper": made("upper", [2048.0, 4096.0], 42.0),
         "single": made("single", list(MOMENTA), 84.0),
     }
-    networks = {name: Network(cast(TrainedRun, None), test) for name, test in tests.items()}
-    return Outcome(networks=networks, pictures=pictures, provenance={})
+    configs = {
+        "low": CONFIG,
+        "upper": replace(CONFIG, latent_dim=7),
+        "single": replace(CONFIG, highest_momentum=2.0**13),
+    }
+    runs = {name: cast(TrainedRun, SimpleNamespace(config=config)) for name, config in configs.items()}
+    networks = {name: Network(runs[name], test) for name, test in tests.items()}
+    return Outcome(networks=networks, pictures=pictures, provenance={"low": {"training_seconds": 1.5}})
 
 
 DATA = Data(train=toy_showers(60, 1), held_out=toy_showers(20, 3), files={"train": Path("a")}, note="toy showers")
@@ -208,13 +232,14 @@ def figures(outcome: Outcome) -> dict[str, Figure]:
 
 def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outcome) -> None:
     networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[3:]
-    assert list(figures) == ["Fig. 1", "Fig. 3", *networks, *rest, "Fig. 15", "Fig. 17"]
+    assert list(figures) == ["Fig. 1", TOTAL, *networks, *rest, "Fig. 15", "Fig. 17"]
     for caption, figure in figures.items():
         assert "toy showers" in {text.get_text() for text in figure.texts}, caption
     alone = draw_study(outcome, DATA, ("single",), ("single",), TITLES)
-    assert list(alone) == ["Fig. 1", "Fig. 3", "Fig. 7, single", *rest]
-    (first, *_) = alone["Fig. 3"].axes[0].texts
-    assert first.get_text() == "chi2/NDF\n1: 3.0", "once, if there is one GAN only"
+    once = "Fig. 3 (chi2/NDF, without the cut at 1 MeV; 1 GAN: 3.0)"
+    assert list(alone) == ["Fig. 1", once, "Fig. 7, single", *rest]
+    (first, *_) = alone[once].axes[0].texts
+    assert first.get_text() == "chi2/NDF\n1 GAN: 3.0", "once, if there is one GAN only"
 
 
 def titles(figure: Figure) -> list[str]:
@@ -245,8 +270,8 @@ def test_panels_of_all_momenta(figures: dict[str, Figure]) -> None:
 
 def test_panels_of_the_total_energy_hold_chi2_per_ndf(figures: dict[str, Figure]) -> None:
     """Of one GAN and of two; a momentum that two share shows the lower one's."""
-    found = [text.get_text() for ax in figures["Fig. 3"].axes for text in ax.texts]
-    assert found == [f"chi2/NDF\n1: 3.0\n2: {value}" for value in ("2.0", "2.0", "1.5")]
+    found = [text.get_text() for ax in figures[TOTAL].axes for text in ax.texts]
+    assert found == [f"chi2/NDF\n1 GAN: 3.0\n2 GANs: {value}" for value in ("2.0", "2.0", "1.5")]
 
 
 def test_statistics_count_the_showers_of_both_samples(figures: dict[str, Figure]) -> None:
@@ -259,3 +284,86 @@ def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None
     line = figures["Fig. 7, single"].axes[3].lines[0]
     np.testing.assert_allclose(line.get_xdata(), [1000, 2000])
     np.testing.assert_allclose(line.get_ydata(), [9.0, 3.0])
+    marks = figures["Fig. 7, single"].axes[3].lines[1:]
+    assert [line.get_xdata().tolist() for line in marks] == [[2000]]
+
+
+def test_the_iteration_that_another_merit_chose_is_marked(outcome: Outcome) -> None:
+    network = outcome.networks["single"]
+    scans = {**network.test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
+    other = Network(network.run, replace(network.test, scans=scans, chosen_by=SHAPES))
+    found = draw_study(replace(outcome, networks={"single": other}), DATA, ("single",), ("single",), TITLES)
+    marks = found["Fig. 7, single"].axes[3].lines[1:]
+    assert [line.get_xdata().tolist() for line in marks] == [[1000]]
+
+
+ACCOUNT = Account(
+    name="toy",
+    title="Toy",
+    citation="a paper",
+    ensembles={"two GANs": ("low", "upper")},
+    published=PAPER,
+    claims=(Claim("it works", "section 1", "it works", "it does", "reproduced"),),
+    quantities=(Quantity("size", "MB", 1.0, 2.0),),
+    tables={"more": Table(("a",), (("b",),))},
+    remarks=(CUT_REMARK,),
+)
+
+
+def results(outcome: Outcome, account: Account = ACCOUNT, **options: Any) -> Results:
+    given = Arguments(preset="smoke", seeds=(3, 4), runs=Path("runs"), options=GAN_VALUES | options)
+    recorded = {"commit": "abc", "time": "2026-01-02T03:04:05+00:00"}
+    return build_results(account, given, [outcome, replace(outcome, provenance={})], "toy showers", recorded)
+
+
+def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome) -> None:
+    found = results(outcome, rule="fastcalogan", bfloat16=True)
+    assert (found.name, found.title, found.paper) == ("toy", "Toy", "a paper")
+    assert (found.claims, found.remarks) == (ACCOUNT.claims, (CUT_REMARK,))
+    tests = [outcome.tests] * 2
+    assert found.quantities == (
+        *chi2_quantities(tests, ACCOUNT.ensembles, PAPER, "toy showers"),
+        *ACCOUNT.quantities,
+    )
+    hyper, chi2, more = found.tables.values()
+    assert hyper.header[1:-1] == ("low", "upper", "single")
+    assert chi2 == chi2_table(tests, ACCOUNT.ensembles, PAPER)
+    assert (more, list(found.tables)[-1]) == (ACCOUNT.tables["more"], "more")
+    about = dict(found.provenance)
+    assert isinstance(about.pop("device"), str)
+    assert about.pop("wall_time") > 0
+    del about["time"]
+    assert about == {
+        "commit": "abc", "preset": "smoke", "seeds": [3, 4],
+        "ablation": False, "merit": "energy", "rule": "fastcalogan", "bfloat16": True,
+        "training": {"3": {"low": {"training_seconds": 1.5}}, "4": {}},
+    }  # fmt: skip
+    rows = [row for item in outcome.pictures.together.values() for row in item.measurements]
+    assert list(found.measurements) == rows
+
+
+def test_deviations_of_further_networks_are_those_that_differ() -> None:
+    first, *others = deviations({"low": CONFIG}), deviations({"low": CONFIG, "same": CONFIG})
+    assert others == [first]
+    assert {source.name: source.value for source in first} == vars(CONFIG)
+    upper = replace(CONFIG, latent_dim=7, critic_units=(4,))
+    added: list[Source] = list(deviations({"low": CONFIG, "upper": upper})[len(first) :])
+    assert sorted((source.name, source.value) for source in added) == [
+        ("upper: critic_units", (4,)),
+        ("upper: latent_dim", 7),
+    ]
+
+
+def test_results_of_several_particles_stand_side_by_side(outcome: Outcome) -> None:
+    photons = results(outcome)
+    pions = results(outcome, replace(ACCOUNT, quantities=(Quantity("mass", "MB", 3.0, 4.0),), remarks=("more",)))
+    assert join_results({"photons": photons}) is photons
+    both = join_results({"photons": photons, "pions": pions})
+    assert both.claims == ACCOUNT.claims, "once, if they are the same"
+    assert both.remarks == (CUT_REMARK, "more")
+    assert both.deviations == photons.deviations
+    assert [item.name for item in both.quantities] == [*(item.name for item in photons.quantities), "mass"]
+    names = list(photons.tables)
+    assert list(both.tables) == [f"{name}, {label}" for label in ("photons", "pions") for name in names]
+    assert both.tables["more, pions"] == ACCOUNT.tables["more"]
+    assert both.provenance == {"photons": photons.provenance, "pions": pions.provenance}

@@ -28,6 +28,8 @@ CONFIG = CaloShowerGanConfig(
     seed=5,
 )
 """Four iterations, each of them saved."""
+GAN_VALUES = {"ablation": False, "merit": "energy", "rule": "caloshowergan", "bfloat16": False}
+"""Values of an experiment's `GAN_OPTIONS` that nobody changed."""
 
 
 def toy_showers(per_momentum: int, seed: int = 1, momenta: tuple[float, ...] = (1024.0, 2048.0, 4096.0)) -> Showers:

@@ -1,18 +1,23 @@
 """The pion script end to end on toy showers in the CaloChallenge's format."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
+from toy_gan import GAN_VALUES, network_test
 from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
 
 from calogen.claims.caloshowergan_words import PION_WORDS
 from calogen.evaluation import voxels
+from calogen.evaluation.chi2 import ALL, IterationScan
+from calogen.evaluation.published import CALOSHOWERGAN_TABLE_4
 from calogen.experiment import Arguments
 from calogen.generation import generate
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.models.caloshowergan import CONFIGS
+from calogen.study_networks import Pictures
 
 SCRIPT = "caloshowergan_pions"
 MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one
@@ -31,7 +36,7 @@ def test_the_claims_are_judged(smoke: Smoke) -> None:
     assert smoke.process.returncode == 0, smoke.process.stderr
     claims = {row["claim"]: row for row in smoke.results["claims"]}
     assert [words.claim for words in PION_WORDS.values()] == list(claims)[: len(PION_WORDS)]
-    missing = {name for name, words in PION_WORDS.items() if "not trained" in claims[words.claim]["ours"]}
+    missing = {name for name, words in PION_WORDS.items() if "was not trained" in claims[words.claim]["ours"]}
     assert missing == {"layer_normalisation", "splitting", "fastcalogan"}
     assert "make reproduce-fastcalogan" in claims[PION_WORDS["fastcalogan"].claim]["ours"]
     assert "make ablate-caloshowergan" in claims[PION_WORDS["splitting"].claim]["ours"]
@@ -41,14 +46,22 @@ def test_the_quantities_and_tables(smoke: Smoke) -> None:
     found = smoke.quantities
     assert found["the same at the paper's statistics, pion GAN"]["paper"] == pytest.approx(542 / 420)  # Table 4
     assert 0.5 < found["chi2/NDF of the total energy, pion GAN"]["ours"] < 1000
-    assert len(found) == 4
+    half = found["chi2/NDF of the total energy, pion GAN after 10 iterations"]
+    assert half["paper"] is None, "the paper's is after a million"
+    assert half["ours"] >= found["chi2/NDF of the total energy, pion GAN"]["ours"] > 0
+    assert len(found) == 5
     tables = smoke.results["tables"]
-    numbers = [name.split(":")[0] for name in tables]
-    assert numbers[:4] == ["Table 2", "Table 4", "Table 5", "Table 6"]
-    assert numbers[4].startswith("Section 5.7")
+    assert [name.split(":")[0] for name in tables] == [
+        "Hyperparameters (CaloShowerGAN",
+        "chi2 of the total energy (CaloShowerGAN",
+        "Table 5",
+        "Table 6",
+        "Section 5.7",
+    ]
     _, chi2, one, batches, sizes = tables.values()
     assert [row[0] for row in chi2["rows"]] == ["pion", "Geant4 against Geant4"]
-    assert [row[0] for row in one["rows"]] == ["1 of 1 GeV", "1 of 8 GeV", "1 of 64 GeV"]
+    assert [row[0] for row in one["rows"]] == ["1.02 GeV", "8.19 GeV", "65.5 GeV"]
+    assert [row[2] for row in one["rows"]] == ["6.2 ± 0.2", "-", "6.3 ± 0.3"]
     assert [row[0] for row in batches["rows"]] == ["1", "10", "100", "1,000", "10,000"]
     assert [row[2] for row in batches["rows"]][-1].startswith("70.8 ±")
     assert sizes["rows"][0][2] == "5.6"
@@ -58,7 +71,7 @@ def test_report_and_provenance(smoke: Smoke) -> None:
     check_report(smoke)
     check_provenance(smoke, {"train": "train.h5", "test": "test.h5"}, trained=1)
     numbers = [int(caption.split()[1].rstrip(":")) for caption in smoke.captions]
-    assert sorted(numbers) == [1, 4, 8, 10, 13, 14, 15, 16, 17]
+    assert sorted(numbers) == [1, 6, 8, 10, 13, 14, 15, 16, 17]
     assert {row["sample"] for row in smoke.read("metrics.json")} == {"pion GAN"}
 
 
@@ -69,7 +82,7 @@ def test_the_selected_run_generates(smoke: Smoke) -> None:
 
 
 def test_what_is_trained() -> None:
-    networks, options = load(SCRIPT).networks, {"ablation": False, "merit": "energy", "bfloat16": False}
+    networks, options = load(SCRIPT).networks, GAN_VALUES
     own = Arguments(preset="paper", seeds=(1,), runs=Path("runs"), options=options)
     assert networks(own) == {"pion": CONFIGS["pion"]}
     ablation = {
@@ -85,21 +98,40 @@ def test_what_is_trained() -> None:
     assert {config.spectral_normalization for config in ablation.values()} == {"none"}
 
 
-def test_the_share_of_narrow_showers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Widths 1..100 in one layer, twice that in the other: the 5 % quantiles are 5.95 and 11.9."""
+def test_the_shares_of_narrow_showers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below 1 mm; showers without a width do not count."""
     script, showers = load(SCRIPT), make_showers(TINY_VOXELS, 100)
-    widths = {12: np.arange(1.0, 101.0), 13: 2 * np.arange(1.0, 101.0)}
-    narrow = {12: np.append(np.full(10, 5.0), np.full(90, 50.0)), 13: np.append(np.full(99, 50.0), np.nan)}
+    widths = {12: np.append(np.full(5, 0.5), np.full(95, 1.0)), 13: np.append(np.full(15, 0.9), np.full(85, 9.0))}
+    narrow = {12: np.append(np.full(20, 0.0), np.full(80, 50.0)), 13: np.append(np.full(99, 50.0), np.nan)}
 
     def width(sample: object, layer_id: int, axis: voxels.Axis) -> np.ndarray:
         assert axis == "eta"
         return (widths if sample is showers else narrow)[layer_id]
 
     monkeypatch.setattr(script, "voxel_width", width)
-    found = script.narrow_share(showers, make_showers(TINY_VOXELS, 100, 2))
-    assert found.value == pytest.approx(0.05)  # mean of 10 of 100 and 0 of 99
-    first, second = 0.1 * 0.9 / 100 + 0.05 * 0.95 / 100, 0.05 * 0.95 / 100
-    assert found.error == pytest.approx(np.sqrt(first + second) / 2)
+    generated = {"pion GAN": make_showers(TINY_VOXELS, 100, 2)}
+    pictures = Pictures(reference=showers, generated=generated, by_momentum={}, together={})
+    geant4, ours = script.narrow_shares(pictures)
+    assert (geant4.value, ours.value) == pytest.approx((0.1, 0.1))
+    assert geant4.error == pytest.approx(np.sqrt(0.05 * 0.95 / 100 + 0.15 * 0.85 / 100) / 2)
+    assert ours.error == pytest.approx(np.sqrt(0.2 * 0.8 / 100) / 2)
+
+
+@pytest.mark.parametrize("given", [(1,), (1, 2)], ids=["one seed", "two seeds"])
+def test_half_of_the_iterations(given: tuple[int, ...]) -> None:
+    """28 degrees of freedom; the best of the first half has chi2/NDF 3, of all 1, times the seed."""
+    networks = []
+    for seed in given:
+        scan = IterationScan(
+            np.array([500_000, 1_000_000, 2_000_000]), np.array([256.0]),
+            seed * np.array([[112.0], [84.0], [28.0]]), np.full((3, 1), 28),
+        )  # fmt: skip
+        networks.append(SimpleNamespace(test=network_test({ALL: scan})))
+    found = load(SCRIPT).half_way(networks, "toy")
+    assert found.name == "chi2/NDF of the total energy, pion GAN after 1,000,000 iterations"
+    assert found.paper == pytest.approx(CALOSHOWERGAN_TABLE_4["pion 1M"][0].per_ndf)
+    assert found.ours == pytest.approx(3.0 * np.mean(given))
+    assert found.spread == (None if len(given) == 1 else pytest.approx(np.sqrt(4.5)))
 
 
 @pytest.mark.parametrize(
@@ -120,3 +152,22 @@ def test_files_that_cannot_train_are_refused(
 ) -> None:
     showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
     refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)
+
+
+@pytest.mark.slow
+def test_the_ablation_compares_normalisations_and_two_gans(tmp_path: Path) -> None:
+    showers_of(PIONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(tmp_path / "train.h5")
+    files = ("--train-data", tmp_path / "train.h5")
+    smoke = Smoke(SCRIPT, tmp_path, launch(SCRIPT, "--runs", tmp_path / "runs", "--ablation", *files))
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    check_provenance(smoke, {"train": "train.h5"}, trained=4, ablation=True)
+    rows = smoke.results["tables"]["chi2 of the total energy (CaloShowerGAN: Tables 3 and 4)"]["rows"]
+    names = ["pion", "pion-kinetic", "pion-low", "pion-upper", "two pion GANs", "Geant4 against Geant4"]
+    assert [row[0] for row in rows] == names
+    assert {"chi2/NDF of the total energy, pion-kinetic", "chi2/NDF of the total energy, two pion GANs"} <= set(
+        smoke.quantities
+    )
+    assert any(caption.startswith("Figs. 4 and 6: ") for caption in smoke.captions)
+    claims = {row["claim"]: row["ours"] for row in smoke.results["claims"]}
+    missing = [name for name, words in PION_WORDS.items() if "was not trained" in claims[words.claim]]
+    assert missing == ["fastcalogan"]

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from toy_gan import GAN_VALUES
 from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
 from typer.testing import CliRunner
 
@@ -14,11 +16,13 @@ from calogen import generation
 from calogen.cli import app
 from calogen.experiment import Arguments
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.models.fastcalogan import CONFIGS
 from calogen.showers import Showers
-from calogen.study import other_test
+from calogen.study import Data, other_test
 
 SCRIPT = "fastcalogan"
 MOMENTA = (1024.0, 4096.0, 8192.0)  # version 2 has a GAN up to 4 GeV and one from there on
+TABLE = "chi2 of the total energy (CaloShowerGAN: Tables 3 and 4)"
 NETWORKS = ("photon", "photon-low-v2", "photon-high-v2")
 
 
@@ -41,11 +45,11 @@ def test_both_versions_are_compared_with_geant4(smoke: Smoke) -> None:
     assert len(found) == 8
     tables = smoke.results["tables"]
     assert list(tables) == [
-        "chi2 of the total energy, photons",
-        "Hyperparameters",
-        "Size of the generators (CaloShowerGAN's section 5.7)",
+        "Hyperparameters (CaloShowerGAN: Table 2)",
+        TABLE,
+        "Size of the generator (CaloShowerGAN's section 5.7)",
     ]
-    chi2, hyperparameters, sizes = tables.values()
+    hyperparameters, chi2, sizes = tables.values()
     assert [row[0] for row in chi2["rows"]] == [*NETWORKS, "version 2, photons", "Geant4 against Geant4"]
     assert hyperparameters["header"][1:-1] == list(NETWORKS)
     (size,) = sizes["rows"]
@@ -55,7 +59,7 @@ def test_both_versions_are_compared_with_geant4(smoke: Smoke) -> None:
 
 def test_report_and_provenance(smoke: Smoke) -> None:
     check_report(smoke)
-    check_provenance(smoke, {"photon train": "train.h5", "photon test": "test.h5"}, trained=3)
+    check_provenance(smoke, {"train": "train.h5", "test": "test.h5"}, trained=3, ablation=True)
     assert [caption for caption in smoke.captions if "iteration" in caption] == [
         "chi2/NDF by iteration, photon, photons"
     ]
@@ -91,24 +95,39 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
     published = json.loads((tmp_path / "published" / "fastcalogan.json").read_text(encoding="utf-8"))
     assert published["quantities"] == [row for row in smoke.results["quantities"] if "version 1" in row["name"]]
     assert len(published["quantities"]) == 4
-    before, after = (about["provenance"]["training"]["photon"]["1"] for about in (smoke.results, published))
+    before, after = (about["provenance"]["training"]["1"] for about in (smoke.results, published))
     assert after == {"photon": before["photon"]}
     assert (tmp_path / "published" / "fastcalogan.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_other_papers_experiment_finds_the_network(smoke: Smoke) -> None:
-    options = {"ablation": False, "merit": "energy", "bfloat16": False}
     paths = {"train_data": smoke.folder / "train.h5", "test_data": smoke.folder / "test.h5"}
-    given = Arguments(preset="smoke", seeds=(1,), runs=smoke.folder / "runs", options=options, **paths)
+    given = Arguments(preset="smoke", seeds=(1,), runs=smoke.folder / "runs", options=GAN_VALUES, **paths)
     found = other_test(SCRIPT, "photon", 1, given)
     assert found is not None
-    row = smoke.results["tables"]["chi2 of the total energy, photons"]["rows"][0]
+    row = smoke.results["tables"][TABLE]["rows"][0]
     assert row[2:5] == [
         f"{found.iteration}",
         f"{sum(part.value for part in found.chi2.values()):.0f}",
         f"{sum(part.ndf for part in found.chi2.values())}",
     ]
     assert other_test(SCRIPT, "pion", 1, given) is None
+    assert other_test(SCRIPT, "photon", 1, replace(given, train_data=smoke.folder / "test.h5")) is None, "other showers"
+
+
+def test_what_is_trained() -> None:
+    """The label is momentum over maximum: the bundled showers' own."""
+    script, smaller = load(SCRIPT), showers_of(PHOTONS_DATASET1, MOMENTA, (5, 5, 5))
+    data = Data(train=smaller, held_out=None, files={}, note="")
+    ensembles = {"version 1": ("photon",), "version 2": NETWORKS[1:]}
+    assert script.networks(ensembles, data, own=True) == {name: CONFIGS[name] for name in NETWORKS}
+    bundled = script.networks(ensembles, data, own=False)
+    assert list(bundled) == list(NETWORKS)
+    for name, (config, geometry) in bundled.items():
+        assert geometry is CONFIGS[name][1]
+        highest = min(8192.0, CONFIGS[name][0].highest_momentum)
+        assert config == replace(CONFIGS[name][0], highest_momentum=highest)
+    assert bundled["photon-low-v2"] == CONFIGS["photon-low-v2"], "it ends below"
 
 
 @pytest.mark.parametrize(
@@ -137,4 +156,10 @@ def test_files_that_are_none_are_refused(
     refusal(SCRIPT, tmp_path, r"wrong\.h5 is not a whole HDF5 file", monkeypatch, capsys)
     incident = np.repeat(1024.0, 5)
     Showers(PHOTONS_DATASET1, incident, np.ones((5, 368), np.float32)).write(tmp_path / "wrong.h5")
-    refusal(SCRIPT, tmp_path, "energies that differ", monkeypatch, capsys)
+    refusal(
+        SCRIPT,
+        tmp_path,
+        "several different showers of each momentum; at 1024 MeV the energies must spread",
+        monkeypatch,
+        capsys,
+    )

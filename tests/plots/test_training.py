@@ -36,6 +36,15 @@ def test_the_chosen_iteration_is_red_and_a_momentums_best_orange():
     assert total == {CHOSEN_COLOUR: (2000, 70 / 30)}
 
 
+def test_another_merit_may_have_chosen_the_iteration():
+    low, high, total = (dots(ax) for ax in draw_iterations(SCAN, "our showers", 2).axes)
+    assert low == {OWN_BEST_COLOUR: (2000, 2), CHOSEN_COLOUR: (3000, 4)}
+    assert high == {OWN_BEST_COLOUR: (3000, 2), CHOSEN_COLOUR: (3000, 2)}
+    assert total == {CHOSEN_COLOUR: (3000, 3)}
+    first = draw_iterations(SCAN, chosen=0).axes[-1]
+    assert dots(first) == {CHOSEN_COLOUR: (1000, 7.5)}, "the first is not none"
+
+
 def test_a_mark_below_another_is_bigger():
     _, below, above = draw_chi2(Figure().subplots(), np.arange(2), np.ones(2), {"a": (0, "red"), "b": (0, "blue")})
     assert below.get_markersize() > above.get_markersize()
