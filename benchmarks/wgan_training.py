@@ -101,7 +101,8 @@ def flops(batch_size: int) -> float:
     """Operations of the matrix products that an iteration cannot do without."""
     generator, critic = ([a * b for a, b in pairwise(widths)] for widths in (GENERATOR_WIDTHS, CRITIC_WIDTHS))
     scores = 2 * (sum(critic) + sum(critic) + sum(critic[1:]))  # both samples: forward, kernels, inputs
-    penalty = 4 * sum(critic[:-1])  # forward, the gradient, its kernels and inputs
+    # forward (the first layer of interpolates is that of their ends), the gradient, its kernels and inputs
+    penalty = 4 * sum(critic[:-1]) - critic[0]
     step = sum(generator) + scores + penalty
     last = sum(generator) * 2 + sum(generator[1:]) + 2 * sum(critic)
     return 2.0 * batch_size * (CONFIG.critic_steps * step + last)
