@@ -18,14 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import directory_lock, write_json
-from calogen.plots.style import write_figure
-from calogen.report import Results, results_table, write_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from calogen.report import Results
 
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
 PRESETS = ("smoke", "laptop", "paper")
@@ -165,7 +166,7 @@ def execute(
         experiment(parse_arguments(description or "", options=options))
 
 
-def publish(arguments: Arguments, results: Results, figures: Mapping[str, Figure], headline: str) -> None:
+def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
     """Write report and results, for README too with `--results`; print the table.
 
     Args:
@@ -174,6 +175,9 @@ def publish(arguments: Arguments, results: Results, figures: Mapping[str, Figure
         figures: of the report, by caption.
         headline: caption of README's figure.
     """
+    from calogen.plots.style import write_figure  # matplotlib: every command imports this module
+    from calogen.report import results_table, write_report
+
     page = write_report(arguments.report_directory(results.name), results, figures)
     path = page.with_name(f"{results.name}.json")
     if arguments.results:

@@ -128,7 +128,7 @@ def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
         DataFormatError: there is none.
     """
     low, high = config.momentum_range
-    inside = (showers.incident_energies >= low) & (showers.incident_energies <= high)
+    inside = _inside(showers, config)
     filled = showers.energies.any(axis=1)
     if not (inside & filled).any():
         present = ", ".join(f"{energy:.10g}" for energy in np.unique(showers.incident_energies)[:30])
@@ -138,13 +138,16 @@ def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
     return showers[inside & filled], int((inside & ~filled).sum())
 
 
+def can_train(showers: Showers, config: Any) -> bool:
+    """Whether `select_training` finds any."""
+    return bool(_inside(showers, config)[showers.energies.any(axis=1)].any())
+
+
 def was_trained_on(directory: Path, showers: Showers, config: Any) -> bool:
     """Whether a run's checkpoint is of a training on these showers, those of its momenta."""
-    try:
-        chosen = select_training(showers, config)[0]
-    except DataFormatError:
+    if not can_train(showers, config):
         return False
-    return read_identity(directory / "checkpoint.npz").get("showers") == _digest(chosen)
+    return read_identity(directory / "checkpoint.npz").get("showers") == _digest(select_training(showers, config)[0])
 
 
 def validation_split(showers: Showers, config: Any) -> tuple[Showers, Showers]:
@@ -177,6 +180,11 @@ def _identity(model: str, config: Any, geometry: Geometry, showers: Showers, **m
     parts = {"model": model, "config": config_to_json(config), "showers": _digest(showers)}
     grid = hashlib.sha256(json.dumps(geometry_to_json(geometry)).encode()).hexdigest()[:16]
     return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)
+
+
+def _inside(showers: Showers, config: Any) -> np.ndarray:
+    low, high = config.momentum_range
+    return (showers.incident_energies >= low) & (showers.incident_energies <= high)
 
 
 def _digest(showers: Showers) -> str:

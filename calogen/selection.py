@@ -233,9 +233,10 @@ def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
     generated = generate(chosen, reference.incident_energies, judge.seed)
     rule, table = RULES[judge.rule], {}
     for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
-        table[name] = _columns(chi2_by_momentum(reference[rows], generated[rows], rule))
+        table[name] = _columns(chi2_by_momentum(reference[rows], generated[rows], rule, rounds=0))
     if judge.shapes:
-        table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, shape_quantities(reference.geometry)))
+        quantities = shape_quantities(reference.geometry)
+        table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, quantities, rounds=0))
     return table
 
 

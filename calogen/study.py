@@ -6,7 +6,7 @@ What the experiments of every paper with networks that share the momenta have in
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from calogen.evaluation.chi2 import (
 from calogen.evaluation.comparison import Observable
 from calogen.experiment import Arguments, Run, open_run, run_directory
 from calogen.files import directory_lock, read_json
-from calogen.fitting import fit_wgan, select_training, was_trained_on
+from calogen.fitting import can_train, fit_wgan, select_training, was_trained_on
 from calogen.generation import generate, load_run
 from calogen.geometry import VoxelGeometry
 from calogen.provenance import stream_seed
@@ -136,7 +136,7 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     for path, sample in zip(files.values(), data.samples.values(), strict=True):
         try:  # what cannot be judged afterwards is refused before hours of training
             some = sample[sample.energies.any(axis=1)]
-            chi2_by_momentum(some, some, RULES[rule_name(arguments.options, particle)])
+            chi2_by_momentum(some, some, RULES[rule_name(arguments.options, particle)], rounds=0)
         except DataFormatError as error:
             raise DataFormatError(f"{path} must hold several different showers of each momentum; {error}") from error
     return data
@@ -256,7 +256,7 @@ def judge_network(
         save: whether to write the choice as `selected`.
     """
     samples = {TRAIN: select_training(data.train, config)[0]}
-    if data.held_out is not None and _inside(data.held_out, config).any():
+    if data.held_out is not None and can_train(data.held_out, config):
         samples[HELD_OUT] = select_training(data.held_out, config)[0]
     reference = concatenate(list(samples.values()))
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
@@ -280,14 +280,14 @@ def judge_network(
     return Network(chosen, test)
 
 
-def other_test(paper: str, name: str, seed: int, arguments: Arguments) -> NetworkTest | None:
+def other_test(paper: str, name: str, seed: int, arguments: Arguments, data: Data) -> NetworkTest | None:
     """The test of another paper's network of the same preset, seed and data.
 
     Args:
         paper: name of the runs' folder.
         name: of the network.
         seed: of the training.
-        arguments: of this experiment.
+        arguments, data: of this experiment.
 
     Returns:
         None if it was not trained, or on other showers.
@@ -296,7 +296,6 @@ def other_test(paper: str, name: str, seed: int, arguments: Arguments) -> Networ
     if not (directory / "selected" / "selection.json").exists():
         return None
     run = load_run(directory)
-    data = read_data(arguments, run.config.particle, cast(VoxelGeometry, run.geometry))
     if not was_trained_on(directory, data.train, run.config):
         return None
     with directory_lock(directory):
@@ -311,8 +310,3 @@ def _floor(train: Showers, held_out: Showers, rule: Rule) -> dict[float, Chi2]:
         size = min(len(first), len(second))
         found |= chi2_by_momentum(first[:size], second[:size], rule)
     return found
-
-
-def _inside(showers: Showers, config: Any) -> np.ndarray:
-    low, high = config.momentum_range
-    return (showers.incident_energies >= low) & (showers.incident_energies <= high) & showers.energies.any(axis=1)

@@ -160,7 +160,6 @@ def chi2_quantities(
 
     At our statistics, at the paper's, and on held-out showers.
 
-
     Args:
         seeds, ensembles, paper: as for `chi2_table`.
         data: which showers.
@@ -244,9 +243,7 @@ def draw_study(
     }
     groups = dict.fromkeys((tuple(one), tuple(several)))
     sums = [total(part for name in group for part in outcome.tests[name].chi2.values()).per_ndf for group in groups]
-    added = ", ".join(
-        f"{len(group)} GAN{'s' * (len(group) > 1)}: {value:.1f}" for group, value in zip(groups, sums, strict=True)
-    )
+    added = ", ".join(f"{_gans(group)}: {value:.1f}" for group, value in zip(groups, sums, strict=True))
     figures = {
         titles["statistics"]: draw_statistics(counts, note),
         f"{titles['total']} (chi2/NDF, without the cut at 1 MeV; {added})": _draw_total(outcome, groups, note),

@@ -162,12 +162,11 @@ def gather(outcome: Outcome, data: Data, seconds: Mapping[float, Value], argumen
     return Evidence(
         networks=outcome.tests,
         by_momentum=outcome.pictures.by_momentum,
-        together=outcome.pictures.together,
         shape_correlation=shape_correlation(single.test),
         seed_scatter=seed_scatter(single, data.reference),
         seconds=seconds,
         overshoot=overshoot(outcome.pictures),
-        fastcalogan=other_test("fastcalogan", "photon", seed, arguments),
+        fastcalogan=other_test("fastcalogan", "photon", seed, arguments, data),
         alone=len(arguments.seeds) == 1,
     )
 

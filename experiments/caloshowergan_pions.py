@@ -34,8 +34,7 @@ from calogen.experiment import Arguments, execute, publish
 from calogen.geometry import PIONS_DATASET1
 from calogen.models.caloshowergan import CONFIGS, PAPER
 from calogen.report import Quantity, Table
-from calogen.showers import Showers
-from calogen.study import GAN_OPTIONS, Configs, Outcome, Study, other_test, read_data, run_study
+from calogen.study import GAN_OPTIONS, Configs, Data, Outcome, Study, other_test, read_data, run_study
 from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter, shape_correlation
 from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
 
@@ -99,8 +98,7 @@ def main(arguments: Arguments) -> None:
     pion = outcomes[0].networks["pion"]
     seconds = {momentum: generation_time([pion], momentum) for momentum in (1024.0, 8192.0, 65536.0)}
     evidence = [
-        gather(outcome, data.reference, seconds, arguments, seed)
-        for seed, outcome in zip(arguments.seeds, outcomes, strict=True)
+        gather(outcome, data, seconds, arguments, seed) for seed, outcome in zip(arguments.seeds, outcomes, strict=True)
     ]
     ensembles: dict[str, tuple[str, ...]] = {PION: ("pion",)}
     if arguments.options["ablation"]:
@@ -159,20 +157,17 @@ def half_way(networks: list[Network], note: str) -> Quantity:
     return Quantity(name, "", paper if iterations >= 1_000_000 else None, ours, error, spread, note)
 
 
-def gather(
-    outcome: Outcome, reference: Showers, seconds: dict[float, Value], arguments: Arguments, seed: int
-) -> Evidence:
+def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
     pion = outcome.networks["pion"]
     return Evidence(
         networks=outcome.tests,
         by_momentum=outcome.pictures.by_momentum,
-        together=outcome.pictures.together,
         shape_correlation=shape_correlation(pion.test),
-        seed_scatter=seed_scatter(pion, reference),
+        seed_scatter=seed_scatter(pion, data.reference),
         seconds=seconds,
         narrow=narrow_shares(outcome.pictures),
-        fastcalogan=other_test("fastcalogan", "pion", seed, arguments),
+        fastcalogan=other_test("fastcalogan", "pion", seed, arguments, data),
         alone=len(arguments.seeds) == 1,
     )
 

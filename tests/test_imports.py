@@ -151,3 +151,8 @@ def test_tensorflow_is_not_imported(statement: str) -> None:
         [sys.executable, "-c", f"{statement}; {check}"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert (done.returncode, done.stderr) in ((0, ""), (1, "\n")), done.stderr
+
+
+def test_the_command_line_starts_without_plots() -> None:
+    check = "import sys; import calogen.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False, cwd=ROOT).returncode == 0

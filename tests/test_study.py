@@ -10,7 +10,7 @@ from toy_gan import CONFIG, GAN_VALUES, toy_showers
 from calogen import study
 from calogen.datasets import HONEST_NOTE, bundled
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, chi2_by_momentum
+from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.experiment import Arguments, open_run
@@ -333,10 +333,16 @@ def contents(directory: Path) -> dict[Path, tuple[bytes, int]]:
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.rglob("*") if path.is_file()}
 
 
+def other(folder: Path, paper: str, name: str, seed: int, **changes: Any) -> NetworkTest | None:
+    """The other experiment's test, with this one's arguments and the showers that they name."""
+    given = arguments(folder, **changes)
+    return study.other_test(paper, name, seed, given, study.read_data(given, "photon", TINY_VOXELS))
+
+
 def test_the_test_of_another_experiment(outcome: Outcome, folder: Path) -> None:
     selected = folder / "runs" / "toy" / "smoke-seed1" / "low" / "selected"
     before = contents(selected)
-    found = study.other_test("toy", "low", 1, arguments(folder))
+    found = other(folder, "toy", "low", 1)
     assert found is not None
     assert contents(selected) == before != {}
     assert (found.chi2, found.floor, found.iteration) == (
@@ -344,21 +350,21 @@ def test_the_test_of_another_experiment(outcome: Outcome, folder: Path) -> None:
         outcome.tests["low"].floor,
         outcome.tests["low"].iteration,
     )
-    assert study.other_test("toy", "low", 2, arguments(folder)) is None
-    assert study.other_test("toy", "medium", 1, arguments(folder)) is None
-    assert study.other_test("others", "low", 1, arguments(folder)) is None
-    assert study.other_test("toy", "low", 1, arguments(folder, preset="laptop")) is None
+    assert other(folder, "toy", "low", 2) is None
+    assert other(folder, "toy", "medium", 1) is None
+    assert other(folder, "others", "low", 1) is None
+    assert other(folder, "toy", "low", 1, preset="laptop") is None
 
 
 def test_a_run_of_other_showers_is_no_other_test(outcome: Outcome, folder: Path, tmp_path: Path) -> None:
     directory = folder / "runs" / "toy" / "smoke-seed1" / "low"
     before = contents(directory)
     toy_showers(40, 9, (1024.0, 4096.0, 16384.0)).write(tmp_path / "other.h5")
-    assert study.other_test("toy", "low", 1, arguments(folder, train_data=tmp_path / "other.h5")) is None
+    assert other(folder, "toy", "low", 1, train_data=tmp_path / "other.h5") is None
     assert contents(directory) == before
     upper = SHOWERS.incident_energies > 4096  # showers that this network never sees may differ
     replace(SHOWERS, energies=SHOWERS.energies * np.where(upper, 2, 1)[:, None]).write(tmp_path / "same.h5")
-    found = study.other_test("toy", "low", 1, arguments(folder, train_data=tmp_path / "same.h5"))
+    found = other(folder, "toy", "low", 1, train_data=tmp_path / "same.h5")
     assert found is not None
     assert found.chi2 == outcome.tests["low"].chi2
     assert contents(directory / "selected") == {path: old for path, old in before.items() if "selected" in path.parts}
@@ -369,7 +375,7 @@ def test_another_experiments_run_is_judged_by_one_process_at_a_time(outcome: Out
         directory_lock(folder / "runs" / "toy" / "smoke-seed1" / "low"),
         pytest.raises(CalogenError, match="in use by process"),
     ):
-        study.other_test("toy", "low", 1, arguments(folder))
+        other(folder, "toy", "low", 1)
 
 
 def test_a_run_that_was_selected_generates(outcome: Outcome, folder: Path) -> None:

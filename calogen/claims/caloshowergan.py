@@ -12,7 +12,7 @@ import numpy as np
 from calogen.claims.caloshowergan_words import PHOTON_OURS, PHOTON_WORDS, PION_OURS, PION_WORDS
 from calogen.claims.rules import combined, difference, rank_correlation, significance, texts
 from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
-from calogen.evaluation.comparison import Comparison, Measurement, ObservableComparison
+from calogen.evaluation.comparison import Comparison, Measurement
 from calogen.evaluation.metrics import Value
 from calogen.report import Claim, judge
 from calogen.units import GeV
@@ -35,7 +35,7 @@ class Evidence:
 
     Args:
         networks: tests by name.
-        by_momentum, together: comparisons with the samples of `LABELS`, `KINETIC` or `PION`.
+        by_momentum: comparisons with the samples of `LABELS`, `KINETIC` or `PION`.
         overshoot: share of the three GANs' showers above the reference's 99.5 % quantile of the energy in layer 0.
         narrow: share of showers narrower than 1 mm in layers 12 and 13, Geant4's and ours.
         shape_correlation: rank correlation over iterations of the total energy's chi2 with that of layers and shapes.
@@ -47,7 +47,6 @@ class Evidence:
 
     networks: Mapping[str, NetworkTest]
     by_momentum: Mapping[float, Comparison]
-    together: Mapping[str, ObservableComparison]
     shape_correlation: Value
     seed_scatter: float
     seconds: Mapping[float, Value]

@@ -137,7 +137,7 @@ def evidence(networks: Mapping[str, NetworkTest] | None = None, **fields: Any) -
     """What makes every claim hold, but for the changes; `metrics` changes single metrics."""
     metrics = METRICS | fields.pop("metrics", {})
     values: dict[str, Any] = {
-        "by_momentum": comparisons(metrics), "together": {}, "shape_correlation": Value(0.8, 0.1), "seed_scatter": 0.1,
+        "by_momentum": comparisons(metrics), "shape_correlation": Value(0.8, 0.1), "seed_scatter": 0.1,
         "seconds": times(5.0e-3, 5.2e-3, 4.9e-3), "overshoot": Value(0.010, 0.001),
         "narrow": (Value(0.05, 0.002), Value(0.01, 0.005)), "fastcalogan": made((8, 18), 6.0),
     }  # fmt: skip

@@ -222,3 +222,11 @@ def test_chi2_at_other_statistics() -> None:
     assert Chi2(14.0, 28).at_statistics(100, 50).per_ndf == 0.75, "an excess may be negative"
     assert np.isnan([Chi2(0.0, 0).per_ndf, Chi2(0.0, 0, 1.0).error]).all()
     assert Chi2(56.0, 28, 49.0).error == 0.25
+
+
+def test_without_resampling_only_the_variance_is_missing() -> None:
+    random = np.random.default_rng(11)
+    samples = random.normal(50.0, 2.0, 400), random.normal(51.0, 2.0, 400)
+    found = energy_chi2(*samples)
+    assert found.variance > 0
+    assert energy_chi2(*samples, rounds=0) == Chi2(found.value, found.ndf)

@@ -18,7 +18,7 @@ from calogen.experiment import Arguments
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.models.fastcalogan import CONFIGS
 from calogen.showers import Showers
-from calogen.study import Data, other_test
+from calogen.study import Data, other_test, read_data
 
 SCRIPT = "fastcalogan"
 MOMENTA = (1024.0, 4096.0, 8192.0)  # version 2 has a GAN up to 4 GeV and one from there on
@@ -103,7 +103,8 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
 def test_the_other_papers_experiment_finds_the_network(smoke: Smoke) -> None:
     paths = {"train_data": smoke.folder / "train.h5", "test_data": smoke.folder / "test.h5"}
     given = Arguments(preset="smoke", seeds=(1,), runs=smoke.folder / "runs", options=GAN_VALUES, **paths)
-    found = other_test(SCRIPT, "photon", 1, given)
+    data = read_data(given, "photon", PHOTONS_DATASET1)
+    found = other_test(SCRIPT, "photon", 1, given, data)
     assert found is not None
     row = smoke.results["tables"][TABLE]["rows"][0]
     assert row[2:5] == [
@@ -111,8 +112,10 @@ def test_the_other_papers_experiment_finds_the_network(smoke: Smoke) -> None:
         f"{sum(part.value for part in found.chi2.values()):.0f}",
         f"{sum(part.ndf for part in found.chi2.values())}",
     ]
-    assert other_test(SCRIPT, "pion", 1, given) is None
-    assert other_test(SCRIPT, "photon", 1, replace(given, train_data=smoke.folder / "test.h5")) is None, "other showers"
+    assert other_test(SCRIPT, "pion", 1, given, data) is None
+    given = replace(given, train_data=smoke.folder / "test.h5")
+    data = read_data(given, "photon", PHOTONS_DATASET1)
+    assert other_test(SCRIPT, "photon", 1, given, data) is None, "other showers"
 
 
 def test_what_is_trained() -> None:
