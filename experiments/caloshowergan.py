@@ -2,8 +2,9 @@
 
 Expected from the paper at 1,000,000 iterations on the CaloChallenge's photons (Table 4, 6 hours on a GPU for each
 network): chi2/NDF of the total energy 2.7 with one GAN, 1.8 with three. On the bundled showers, preset laptop (8,000
-iterations of batch 256 for each network, half an hour on one core): experiments/results/caloshowergan.json.
---ablation trains the other networks of Tables 3 and 4, and what the paper tried in vain: 16 in all.
+iterations of batch 256, with --bfloat16 half an hour on one core for each network): results in
+experiments/results/caloshowergan.json. --ablation trains the other networks of Tables 3 and 4, and what the paper tried
+in vain: 16 in all.
 
     python experiments/caloshowergan.py --preset laptop --seeds 3
     python experiments/caloshowergan.py --preset paper --train-data dataset_1_photons_1.hdf5 \\
