@@ -1,6 +1,8 @@
 """Fixtures that several tests share: small geometries and showers that look like showers."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -48,3 +50,14 @@ def tiny_grid() -> CellGrid:
 def tiny_showers(tiny_grid: CellGrid) -> Showers:
     """400 showers in the tiny grid."""
     return make_showers(tiny_grid, 400)
+
+
+Refused = Callable[[str, str], None]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """(script, message) -> nothing: the script refuses `tmp_path / "wrong.h5"` with this message."""
+    from toy_runs import refusal  # it imports this module
+
+    return lambda script, message: refusal(script, tmp_path, message, monkeypatch, capsys)

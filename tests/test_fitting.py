@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
+from toy_gan import CONFIG as TOY_GAN
 
 from calogen import files
 from calogen.errors import CalogenError, DataFormatError
@@ -95,18 +96,7 @@ def test_the_split_is_the_same_for_every_caller_and_leaves_nothing_out() -> None
     assert not np.array_equal(validation.energies, other.energies)
 
 
-WGAN = CaloShowerGanConfig(
-    lowest_momentum=2.0**10,
-    highest_momentum=2.0**14,
-    latent_dim=3,
-    generator_units=(8,),
-    critic_units=(8,),
-    critic_steps=2,
-    batch_size=16,
-    learning_rate=1e-3,
-    iterations=63,
-    seed=5,
-)
+WGAN = replace(TOY_GAN, highest_momentum=2.0**14, spectral_normalization="reparametrised", iterations=63)
 VOXELS = make_showers(TINY_VOXELS, 300)
 EMPTY = np.arange(0, 300, 30)
 VOXELS.energies[EMPTY] = 0.0

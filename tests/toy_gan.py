@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,20 @@ def toy_showers(per_momentum: int, seed: int = 1, momenta: tuple[float, ...] = (
 def train(directory: Path, showers: Showers, config: CaloShowerGanConfig = CONFIG) -> TrainedRun:
     """The trained run, in its directory."""
     return fit_wgan("caloshowergan", config, showers.geometry, showers, directory)
+
+
+def distances_at_start(model: ModuleType, config: Any, showers: Showers) -> dict[str, float]:
+    """Mean distance of generated features' means from the showers', before any training, by `output_start`."""
+    transform = model.build_transform(config, showers.geometry).fit(showers)
+    features, distances = transform.forward(showers), {}
+    for start in ("data", "zero"):
+        networks = model.build(config, showers.geometry)
+        model.build_trainer(replace(config, output_start=start), networks, features)
+        latent = model.build_latent(config).draw(len(showers), seed=1)
+        inputs = {"latent": latent, "condition": transform.condition(showers.incident_energies)}
+        found = networks["generator"](inputs, training=True).numpy()
+        distances[start] = float(np.abs(found.mean(axis=0) - features.mean(axis=0)).mean())
+    return distances
 
 
 def network_test(scans: Mapping[str, IterationScan], name: str = "toy", **fields: Any) -> NetworkTest:

@@ -50,9 +50,9 @@ def launch(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[
 
 
 def load(script: str) -> ModuleType:
-    """A script as a module."""
+    """A script as a module: its path below `experiments/`, without suffix."""
     path = EXPERIMENTS / f"{script}.py"
-    spec = importlib.util.spec_from_file_location(f"experiment_{script}", path)
+    spec = importlib.util.spec_from_file_location(f"experiment_{script.replace('/', '_')}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,7 +1,6 @@
 """The experiment script end to end on toy showers, and the scan's parts that need no bundled showers."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from conftest import make_showers
+from toy_runs import EXPERIMENTS, load
 
 from calogen.claims.atlas_vae import COMPARED, TRAINED
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS
@@ -21,8 +21,6 @@ from calogen.generation import TrainedRun
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def sample(energies: tuple[float, ...], count: int, seed: int) -> Showers:
@@ -103,15 +101,6 @@ def test_the_decoder_is_exported(smoke: Smoke) -> None:
     assert manifest["sha256"]["decoder.json"] == hashlib.sha256((exported / "decoder.json").read_bytes()).hexdigest()
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.parent.name}_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     ("name", "error"),
     [
@@ -125,7 +114,7 @@ def test_a_fault_of_the_data_is_one_line_and_exit_code_2_before_the_training(
     sample(TRAINED, 2, 1).write(tmp_path / "a.h5")
     files = ["--train-data", str(tmp_path / "a.h5"), "--test-data", str(tmp_path / name)]
     monkeypatch.setattr("sys.argv", ["atlas_vae.py", "--smoke", "--runs", str(tmp_path / "runs"), *files])
-    script = load(EXPERIMENTS / "atlas_vae.py")
+    script = load("atlas_vae")
     with pytest.raises(SystemExit, match="2"):
         script.execute(script.main, "")
     assert capsys.readouterr().err == f"atlas_vae: error: {error.format(tmp_path / name)}\n"
@@ -136,7 +125,7 @@ def test_one_file_is_not_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["atlas_vae.py", "--smoke", "--train-data", str(tmp_path / "a.h5")])
-    script = load(EXPERIMENTS / "atlas_vae.py")
+    script = load("atlas_vae")
     with pytest.raises(SystemExit, match="2"):
         script.execute(script.main, "")
     assert "--train-data and --test-data go together" in capsys.readouterr().err
@@ -144,7 +133,7 @@ def test_one_file_is_not_enough(
 
 @pytest.fixture(scope="module")
 def scan() -> ModuleType:
-    return load(EXPERIMENTS / "scans" / "atlas_vae.py")
+    return load("scans/atlas_vae")
 
 
 def test_every_variant_is_a_configuration_of_its_own(scan: ModuleType) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Refused
 from toy_gan import GAN_VALUES
-from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch, load, refusal, showers_of
+from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch, load, showers_of
 
 from calogen.claims.caloshowergan import THREE
 from calogen.claims.caloshowergan_words import PHOTON_WORDS
@@ -172,11 +173,10 @@ def test_files_that_cannot_train_are_refused(
     counts: tuple[int, ...],
     message: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     showers_of(geometry, momenta, counts).write(tmp_path / "wrong.h5")
-    refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)
+    refused(SCRIPT, message)
 
 
 def test_the_ablation_takes_no_file_of_one_particle(folder: Path) -> None:

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS, make_showers
+from conftest import TINY_VOXELS, Refused, make_showers
 from toy_gan import GAN_VALUES, network_test
-from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
+from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 
 from calogen.claims.caloshowergan_words import PION_WORDS
 from calogen.evaluation import voxels
@@ -147,11 +147,10 @@ def test_files_that_cannot_train_are_refused(
     counts: tuple[int, ...],
     message: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
-    refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)
+    refused(SCRIPT, message)
 
 
 @pytest.mark.slow

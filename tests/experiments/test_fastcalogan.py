@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Refused
 from toy_gan import GAN_VALUES
-from toy_runs import Smoke, check_provenance, check_report, launch, load, refusal, showers_of
+from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 from typer.testing import CliRunner
 
 from calogen import generation
@@ -145,24 +146,15 @@ def test_files_that_cannot_train_are_refused(
     counts: tuple[int, ...],
     message: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
-    refusal(SCRIPT, tmp_path, message, monkeypatch, capsys)
+    refused(SCRIPT, message)
 
 
-def test_files_that_are_none_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_that_are_none_are_refused(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "wrong.h5").write_bytes(b"nothing")
-    refusal(SCRIPT, tmp_path, r"wrong\.h5 is not a whole HDF5 file", monkeypatch, capsys)
+    refused(SCRIPT, r"wrong\.h5 is not a whole HDF5 file")
     incident = np.repeat(1024.0, 5)
     Showers(PHOTONS_DATASET1, incident, np.ones((5, 368), np.float32)).write(tmp_path / "wrong.h5")
-    refusal(
-        SCRIPT,
-        tmp_path,
-        "several different showers of each momentum; at 1024 MeV the energies must spread",
-        monkeypatch,
-        capsys,
-    )
+    refused(SCRIPT, "several different showers of each momentum; at 1024 MeV the energies must spread")

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from reference import preprocessing as slow
+from toy_gan import distances_at_start
 
 from calogen.errors import ConfigError
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.models import fastcalogan
 from calogen.models.fastcalogan import (
     CONFIGS,
     FastCaloGanConfig,
@@ -140,17 +142,7 @@ def test_the_trainer_has_the_configurations_numbers() -> None:
 
 @pytest.mark.parametrize("name", ["photon", "photon-high-v2"])
 def test_the_generator_starts_near_the_data(name: str) -> None:
-    config = replace(CONFIGS[name][0], **TINY)
-    transform = build_transform(config, TINY_VOXELS).fit(SHOWERS)
-    features = transform.forward(SHOWERS)
-    distances = {}
-    for start in ("data", "zero"):
-        networks = build(config, TINY_VOXELS)
-        build_trainer(replace(config, output_start=start), networks, features)
-        latent = build_latent(config).draw(len(SHOWERS), seed=1)
-        inputs = {"latent": latent, "condition": transform.condition(SHOWERS.incident_energies)}
-        found = networks["generator"](inputs, training=True).numpy()
-        distances[start] = np.abs(found.mean(axis=0) - features.mean(axis=0)).mean()
+    distances = distances_at_start(fastcalogan, replace(CONFIGS[name][0], **TINY), SHOWERS)
     assert distances["data"] < 0.7 * distances["zero"], distances
 
 
