@@ -47,8 +47,8 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
         The network at inference; it needs lwtnn 2.13, or 2.14 where the model adds tensors.
 
     Raises:
-        ExportError: the model has not exactly one output, or something in it has no counterpart in LWTNN.
-        DataFormatError: weights are not finite.
+        ExportError: the model has not exactly one output, something in it has no counterpart in LWTNN, or weights are
+            not finite.
     """
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from calogen import files
-from calogen.errors import DataFormatError
+from calogen.errors import ExportError
 
 ACTIVATIONS = ("linear", "rectified", "sigmoid", "hard_sigmoid", "softmax", "tanh", "abs", "elu", "leakyrelu", "swish")
 NODES = ("input", "feed_forward", "concatenate", "add")
@@ -50,7 +50,7 @@ class Activation:
             lack it.
 
     Raises:
-        DataFormatError: an unknown function, or a missing alpha.
+        ExportError: an unknown function, or a missing alpha.
     """
 
     function: str = "linear"
@@ -58,9 +58,9 @@ class Activation:
 
     def __post_init__(self) -> None:
         if self.function not in ACTIVATIONS:
-            raise DataFormatError(f"activation must be one of {', '.join(ACTIVATIONS)}. Received: {self.function!r}")
+            raise ExportError(f"activation must be one of {', '.join(ACTIVATIONS)}. Received: {self.function!r}")
         if self.function in _NEEDS_ALPHA and (self.alpha is None or not np.isfinite(self.alpha)):
-            raise DataFormatError(f"activation {self.function} needs a finite alpha. Received: {self.alpha}")
+            raise ExportError(f"activation {self.function} needs a finite alpha. Received: {self.alpha}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Affine:
         bias: `b`, `[outputs]`; empty stands for zero.
 
     Raises:
-        DataFormatError: a number is not finite.
+        ExportError: a number is not finite.
     """
 
     weights: np.ndarray
@@ -80,27 +80,27 @@ class Affine:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.weights).all() and np.isfinite(self.bias).all()):
-            raise DataFormatError("weights must be finite. Received: NaN or infinity (did training diverge?)")
+            raise ExportError("weights must be finite. Received: NaN or infinity (did training diverge?)")
 
     def matrix(self, num_inputs: int) -> np.ndarray:
         """The matrix `W`, `[outputs, num_inputs]`.
 
         Raises:
-            DataFormatError: the weights do not divide into rows of that length.
+            ExportError: the weights do not divide into rows of that length.
         """
         if self.weights.size == 0 or self.weights.size % num_inputs:
-            raise DataFormatError(f"weights must come in rows of {num_inputs}. Received: {self.weights.size} numbers")
+            raise ExportError(f"weights must come in rows of {num_inputs}. Received: {self.weights.size} numbers")
         return self.weights.reshape(-1, num_inputs)
 
     def output_size(self, num_inputs: int) -> int:
         """Number of outputs for that many inputs.
 
         Raises:
-            DataFormatError: weights or bias do not fit.
+            ExportError: weights or bias do not fit.
         """
         size = len(self.matrix(num_inputs)) if self.weights.size else num_inputs
         if self.bias.size not in (0, size):
-            raise DataFormatError(f"bias must have {size} numbers. Received: {self.bias.size}")
+            raise ExportError(f"bias must have {size} numbers. Received: {self.bias.size}")
         return size
 
 
@@ -119,7 +119,7 @@ class Normalization(Affine):
         """Number of outputs, that of inputs (lwtnn does not check it and reads beyond the end)."""
         if not self.weights.size == self.bias.size == num_inputs:
             sizes = f"{self.weights.size} and {self.bias.size}"
-            raise DataFormatError(f"normalization needs {num_inputs} weights and biases. Received: {sizes}")
+            raise ExportError(f"normalization needs {num_inputs} weights and biases. Received: {sizes}")
         return num_inputs
 
 
@@ -135,7 +135,7 @@ class Highway:
         """Number of outputs, the number of inputs."""
         sizes = [size for part in (self.transform, self.carry) for size in (part.weights.size, part.bias.size)]
         if sizes != [num_inputs**2, num_inputs] * 2 or self.activation.function == "softmax":
-            raise DataFormatError(
+            raise ExportError(
                 f"highway needs two {num_inputs} x {num_inputs} matrices with biases, and no softmax. "
                 f"Received: sizes {sizes}, activation {self.activation.function}"
             )
@@ -152,7 +152,7 @@ class Maxout:
         """Number of outputs of each sublayer."""
         sizes = {(len(part.matrix(num_inputs)), part.bias.size) for part in self.sublayers}
         if len(sizes) != 1 or len(set(next(iter(sizes)))) != 1:
-            raise DataFormatError(f"maxout needs sublayers of one size, each with a bias. Received: {sorted(sizes)}")
+            raise ExportError(f"maxout needs sublayers of one size, each with a bias. Received: {sorted(sizes)}")
         return sizes.pop()[0]
 
 
@@ -191,7 +191,7 @@ class Graph:
     Athena takes exactly one output; the `add` node needs lwtnn 2.14, all else runs in 2.13.
 
     Raises:
-        DataFormatError: indices, sizes or names do not fit together, or the nodes form a cycle.
+        ExportError: indices, sizes or names do not fit together, or the nodes form a cycle.
     """
 
     inputs: tuple[Input, ...]
@@ -202,13 +202,13 @@ class Graph:
     def __post_init__(self) -> None:
         names = [given.name for given in self.inputs]
         if len(set(names)) != len(names) or not self.outputs:
-            raise DataFormatError(f"a graph needs inputs of different names and an output. Received: inputs {names}")
+            raise ExportError(f"a graph needs inputs of different names and an output. Received: inputs {names}")
         for name, output in self.outputs.items():
             if not 0 <= output.node_index < len(self.nodes):
-                raise DataFormatError(f"output {name} refers to node {output.node_index} of {len(self.nodes)} nodes")
+                raise ExportError(f"output {name} refers to node {output.node_index} of {len(self.nodes)} nodes")
             if len(output.labels) > self.sizes[output.node_index]:
                 size = self.sizes[output.node_index]
-                raise DataFormatError(f"output {name} has {len(output.labels)} labels for {size} numbers")
+                raise ExportError(f"output {name} has {len(output.labels)} labels for {size} numbers")
 
     @cached_property
     def sizes(self) -> dict[int, int]:
@@ -223,15 +223,15 @@ class Graph:
             if index in sizes:
                 return
             if not 0 <= index < len(self.nodes) or index in open_nodes:
-                raise DataFormatError(f"node {index} is its own source, or beyond the {len(self.nodes)} nodes")
+                raise ExportError(f"node {index} is its own source, or beyond the {len(self.nodes)} nodes")
             open_nodes.add(index)
             if self.nodes[index].type != "input":
                 for source in self.nodes[index].sources:
                     visit(source)
             try:
                 sizes[index] = self._size(self.nodes[index], sizes)
-            except DataFormatError as error:
-                raise DataFormatError(f"node {index} ({self.nodes[index].type}): {error}") from None
+            except ExportError as error:
+                raise ExportError(f"node {index} ({self.nodes[index].type}): {error}") from None
 
         for output in self.outputs.values():
             visit(output.node_index)
@@ -239,43 +239,43 @@ class Graph:
 
     def _size(self, node: Node, sizes: Mapping[int, int]) -> int:
         if node.type not in NODES:
-            raise DataFormatError(f"nodes must be one of {', '.join(NODES)}; sequences are not supported")
+            raise ExportError(f"nodes must be one of {', '.join(NODES)}; sequences are not supported")
         if not node.sources or (node.type in ("input", "feed_forward") and len(node.sources) > 1):
-            raise DataFormatError(f"the wrong number of sources. Received: {node.sources}")
+            raise ExportError(f"the wrong number of sources. Received: {node.sources}")
         if node.type == "input":
             if not 0 <= node.sources[0] < len(self.inputs):
-                raise DataFormatError(f"there are {len(self.inputs)} inputs. Received: input {node.sources[0]}")
+                raise ExportError(f"there are {len(self.inputs)} inputs. Received: input {node.sources[0]}")
             size = len(self.inputs[node.sources[0]].variables)
             if node.size != size:
-                raise DataFormatError(f"size must be that of its input, {size}. Received: {node.size}")
+                raise ExportError(f"size must be that of its input, {size}. Received: {node.size}")
             return size
         lengths = [sizes[source] for source in node.sources]
         if node.type == "feed_forward":
             return self.layer(node).output_size(lengths[0])
         if node.type == "add" and len(set(lengths)) != 1:
-            raise DataFormatError(f"sources must have one size. Received: {lengths}")
+            raise ExportError(f"sources must have one size. Received: {lengths}")
         return sum(lengths) if node.type == "concatenate" else lengths[0]
 
     def layer(self, node: Node) -> Layer:
         """The parameters of a feed_forward node.
 
         Raises:
-            DataFormatError: the node refers to no layer of the graph.
+            ExportError: the node refers to no layer of the graph.
         """
         if node.layer_index is None or not 0 <= node.layer_index < len(self.layers):
-            raise DataFormatError(f"there are {len(self.layers)} layers. Received: layer_index {node.layer_index}")
+            raise ExportError(f"there are {len(self.layers)} layers. Received: layer_index {node.layer_index}")
         return self.layers[node.layer_index]
 
     def output(self, name: str | None = None) -> Output:
         """An output by its name, or the only one.
 
         Raises:
-            DataFormatError: no such output, or several and none named.
+            ExportError: no such output, or several and none named.
         """
         if name is None and len(self.outputs) == 1:
             return next(iter(self.outputs.values()))
         if name is None or name not in self.outputs:
-            raise DataFormatError(f"name one of the outputs {', '.join(self.outputs)}. Received: {name}")
+            raise ExportError(f"name one of the outputs {', '.join(self.outputs)}. Received: {name}")
         return self.outputs[name]
 
 
@@ -285,13 +285,13 @@ def write_graph(path: str | Path, graph: Graph) -> None:
 
 
 def read_graph(path: str | Path) -> Graph:
-    """Read a graph from LWTNN JSON; `DataFormatError` where lwtnn would not evaluate it."""
+    """Read a graph from LWTNN JSON; `ExportError` where lwtnn would not evaluate it."""
     try:
         return parse_graph(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataFormatError(f"cannot read {path}: {error}") from error
-    except DataFormatError as error:
-        raise DataFormatError(f"{path}: {error}") from error
+        raise ExportError(f"cannot read {path}: {error}") from error
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error
 
 
 def format_graph(graph: Graph) -> str:
@@ -310,12 +310,12 @@ def parse_graph(text: str) -> Graph:
     """The graph that LWTNN JSON describes; unknown keys are ignored, as lwtnn does.
 
     Raises:
-        DataFormatError: not JSON, a missing key, a wrong type, or an inconsistent graph.
+        ExportError: not JSON, a missing key, a wrong type, or an inconsistent graph.
     """
     try:
         document = json.loads(text)
         if document["input_sequences"]:
-            raise DataFormatError("sequences are not supported; input_sequences must be []")
+            raise ExportError("sequences are not supported; input_sequences must be []")
         inputs = tuple(
             Input(str(given["name"]), tuple(_variable(variable) for variable in given["variables"]))
             for given in document["inputs"]
@@ -330,9 +330,9 @@ def parse_graph(text: str) -> Graph:
             for name, output in document["outputs"].items()
         }
     except KeyError as error:
-        raise DataFormatError(f"not an LWTNN graph: the key {error} is missing") from error
+        raise ExportError(f"not an LWTNN graph: the key {error} is missing") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise DataFormatError(f"not an LWTNN graph: {error}") from error
+        raise ExportError(f"not an LWTNN graph: {error}") from error
     return Graph(inputs, nodes, layers, outputs)
 
 
@@ -377,13 +377,13 @@ def _layer(document: dict[str, Any]) -> Layer:
         case "maxout":
             return Maxout(tuple(Affine(*_weights(sublayer)) for sublayer in document["sublayers"]))
         case other:
-            raise DataFormatError(f"layers must be dense, normalization, highway or maxout. Received: {other}")
+            raise ExportError(f"layers must be dense, normalization, highway or maxout. Received: {other}")
 
 
 def _weights(document: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     weights, bias = (np.asarray(document[key], dtype=np.float64) for key in ("weights", "bias"))
     if weights.ndim != 1 or bias.ndim != 1:
-        raise DataFormatError("weights and bias must be flat lists of numbers")
+        raise ExportError("weights and bias must be flat lists of numbers")
     return weights, bias
 
 

@@ -8,7 +8,7 @@ import pytest
 from golden.make_lwtnn_graph import build_model
 from keras import KerasTensor, layers
 
-from calogen.errors import DataFormatError, ExportError
+from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert, largest_difference
 from calogen.lwtnn.graph import Dense, Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
@@ -182,7 +182,7 @@ def test_models_that_cannot_be_walked_are_refused() -> None:
 def test_diverged_weights_are_refused() -> None:
     model = _model(layers.Dense(2))
     model.weights[0].assign(np.full((4, 2), np.nan))
-    with pytest.raises(DataFormatError, match="finite"):
+    with pytest.raises(ExportError, match="finite"):
         convert(model)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calogen.errors import CalogenError, DataFormatError
+from calogen.errors import CalogenError, ExportError
 from calogen.lwtnn.graph import (
     Dense,
     Graph,
@@ -130,7 +130,7 @@ BAD = {
 def test_what_lwtnn_would_not_evaluate_is_refused(message: str) -> None:
     document = json.loads(MINIMAL)
     BAD[message](document)
-    with pytest.raises(DataFormatError, match=message):
+    with pytest.raises(ExportError, match=message):
         parse_graph(json.dumps(document))
 
 
@@ -140,7 +140,7 @@ def test_an_output_must_be_named_where_there_are_several() -> None:
     graph = parse_graph(json.dumps(document))
     assert graph.output("more").labels == ("a",)
     for name in (None, "other"):
-        with pytest.raises(DataFormatError, match="name one of the outputs out, more"):
+        with pytest.raises(ExportError, match="name one of the outputs out, more"):
             graph.output(name)
 
 
@@ -150,7 +150,7 @@ def test_files(tmp_path: Path) -> None:
     assert format_graph(read_graph(path)) == path.read_text()
     path.write_text("{", encoding="utf-8")
     for bad in (path, tmp_path / "none.json", tmp_path):
-        with pytest.raises(DataFormatError, match=str(bad)):
+        with pytest.raises(ExportError, match=str(bad)):
             read_graph(bad)
     with pytest.raises(CalogenError, match="cannot write"):
         write_graph(tmp_path, parse_graph(MINIMAL))
