@@ -31,7 +31,7 @@ def evaluate(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndar
         `[..., labels]`, in the order of the output's labels.
 
     Raises:
-        DataFormatError: an input or variable is missing, a vector has the wrong length, or values are no numbers.
+        DataFormatError: an input or variable is missing, or a vector has the wrong length.
         ExportError: the graph has no such output.
     """
     wanted = graph.output(output)
