@@ -161,5 +161,43 @@ class ShowerHeads(keras.layers.Layer):
         return {**super().get_config(), "layer_sizes": list(self.layer_sizes)}
 
 
+@keras.saving.register_keras_serializable("calogen")
+class Swish(keras.layers.Layer):
+    """x sigmoid(beta x) with a trainable beta.
+
+    Args:
+        per_channel: one beta for each channel; otherwise one for all.
+
+    Input shape:
+        `[b, f]`.
+
+    Output shape:
+        the same.
+
+    Source: arXiv:1710.05941, section 2.
+    """
+
+    def __init__(self, per_channel: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.per_channel = per_channel
+
+    def build(self, input_shape: Any) -> None:
+        """Makes beta, 1 at first."""
+        shape = (input_shape[-1],) if self.per_channel else ()
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="ones")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Gives x sigmoid(beta x)."""
+        return inputs * tf.sigmoid(self.beta.value * inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Is the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments."""
+        return {**super().get_config(), "per_channel": self.per_channel}
+
+
 def _unit(vector: tf.Tensor) -> tf.Tensor:
     return vector / tf.maximum(tf.norm(vector), 1e-12)

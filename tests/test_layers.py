@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference.gradient_penalty import finite_differences
 
 from calogen.errors import ConfigError
-from calogen.layers import ShowerHeads, SpectralDense, start_output
+from calogen.layers import ShowerHeads, SpectralDense, Swish, start_output
 
 SINGULAR_VALUES = np.array([3.0, 1.5, 0.5])
 
@@ -186,3 +186,22 @@ def test_an_output_starts_where_it_is_told(normalised: bool) -> None:
     found = network(given, training=True).numpy()
     np.testing.assert_allclose(found.mean(axis=0), mean, atol=0.05)
     np.testing.assert_allclose(found.std(axis=0), spread, rtol=0.05 if normalised else 0.5)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_swish_has_a_slope_that_is_trained(per_channel: bool) -> None:
+    layer = Swish(per_channel, dtype="float64")
+    given = inputs_of(3, num_rows=20)
+    np.testing.assert_allclose(layer(given), given / (1 + np.exp(-given)), rtol=1e-12)
+    beta = np.array([0.5, -1.0, 2.0]) if per_channel else np.array(0.5)
+    layer.beta.assign(beta)
+    with tf.GradientTape() as tape:
+        output = layer(given)
+        total = tf.reduce_sum(output)
+    sigmoid = 1 / (1 + np.exp(-beta * given))
+    np.testing.assert_allclose(output, given * sigmoid, rtol=1e-12)
+    slopes = (given**2 * sigmoid * (1 - sigmoid)).sum(axis=0)
+    expected = slopes if per_channel else slopes.sum()
+    np.testing.assert_allclose(tape.gradient(total, layer.beta.value), expected, rtol=1e-9)
+    assert Swish.from_config(layer.get_config()).per_channel is per_channel
+    assert layer.compute_output_shape((None, 3)) == (None, 3)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from calogen.errors import ExportError
+from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.graph import (
     Activation,
     Affine,
@@ -215,10 +216,14 @@ def _scaled(vertex: _Vertex, scale: np.ndarray, shift: np.ndarray) -> _Vertex:
 def _activated(vertex: _Vertex, function: Any, owner: Any) -> _Vertex:
     """Vertex with an activation (function or layer) on its linear dense layer or a new one."""
     activation = _activation(function, owner)
-    if activation == Activation():
-        return vertex
     if activation.function == "hard_sigmoid":  # Keras 3 has x / 6 + 0.5, LWTNN 0.2 x + 0.5
         vertex = _scaled(vertex, np.full(vertex.size, 5.0 / 6.0), np.zeros(vertex.size))
+    return _with(vertex, activation)
+
+
+def _with(vertex: _Vertex, activation: Activation) -> _Vertex:
+    if activation == Activation():
+        return vertex
     if dense := _linear(vertex):
         return replace(vertex, layer=replace(dense, activation=activation))
     return _feed(vertex, Dense(_NONE, _NONE, activation))
@@ -257,8 +262,13 @@ _FUNCTIONS: dict[Any, Activation] = {
 
 
 def _dense(layer: Any, sources: list[_Vertex]) -> _Vertex:
-    bias = _NONE if layer.bias is None else _array(layer.bias)
-    return _activated(_feed(sources[0], Dense(_array(layer.kernel).T, bias)), layer.activation, layer)
+    weights, bias = _array(layer.kernel).T, _NONE if layer.bias is None else _array(layer.bias)
+    (source,) = sources
+    if isinstance(source.layer, Normalization):  # s (x + t), folded: W s x + (b + W s t)
+        weights, shift = weights * source.layer.weights, source.layer.bias
+        bias = weights @ shift + (bias if bias.size else 0.0)
+        (source,) = source.sources
+    return _activated(_feed(source, Dense(weights, bias)), layer.activation, layer)
 
 
 def _batch_normalization(layer: Any, sources: list[_Vertex]) -> _Vertex:
@@ -306,6 +316,30 @@ def _activation_layer(layer: Any, sources: list[_Vertex]) -> _Vertex:
     return _activated(sources[0], layer, layer)
 
 
+def _swish(layer: Any, sources: list[_Vertex]) -> _Vertex:
+    """Trainable x sigmoid(b x); LWTNN has one b for all: with several it is swish(b x) / b."""
+    (vertex,), beta = sources, _array(layer.beta)
+    if beta.size == 1:
+        return _with(vertex, Activation("swish", float(beta.item())))
+    if (beta == 0.0).any():
+        raise _refusal(layer, "one of its betas is 0", "train one beta for all channels")
+    zero = np.zeros_like(beta)
+    return _scaled(_with(_scaled(vertex, beta, zero), Activation("swish", 1.0)), 1.0 / beta, zero)
+
+
+def _shower_heads(layer: Any, sources: list[_Vertex]) -> _Vertex:
+    """One dense layer for each head, since LWTNN cannot slice: what is before them runs once for each."""
+    (vertex,), sizes = sources, (*layer.layer_sizes, len(layer.layer_sizes), 1)
+    dense, source = _linear(vertex), vertex.sources
+    if dense is None:
+        dense, source = Dense(np.eye(vertex.size), _NONE), (vertex,)
+    weights = np.split(dense.matrix(source[0].size), np.cumsum(sizes)[:-1])
+    biases = np.split(dense.bias, np.cumsum(sizes)[:-1]) if dense.bias.size else [_NONE] * len(sizes)
+    activations = [Activation("softmax")] * (len(sizes) - 1) + [Activation("rectified")]
+    parts = zip(weights, biases, activations, strict=True)
+    return _joined([_feed(source[0], Dense(*part)) for part in parts])
+
+
 def _identity(layer: Any, sources: list[_Vertex]) -> _Vertex:
     return sources[0]
 
@@ -322,6 +356,8 @@ _HANDLERS: dict[type, _Handler] = {
     keras.layers.LeakyReLU: _activation_layer,
     keras.layers.ELU: _activation_layer,
     keras.layers.Softmax: _activation_layer,
+    Swish: _swish,
+    ShowerHeads: _shower_heads,
     keras.layers.Dropout: _identity,
     keras.layers.AlphaDropout: _identity,
     keras.layers.GaussianDropout: _identity,

@@ -9,6 +9,7 @@ from golden.make_lwtnn_graph import build_model
 from keras import KerasTensor, layers
 
 from calogen.errors import ExportError
+from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.convert import convert, largest_difference
 from calogen.lwtnn.graph import Dense, Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
@@ -112,6 +113,13 @@ GOOD: dict[str, Callable[[KerasTensor], KerasTensor]] = {
     "on no bias": lambda x: layers.BatchNormalization(scale=False)(layers.Dense(3, use_bias=False)(x)),
     "rescaling": layers.Rescaling([0.0, 2.0, 3.0, -1.0], offset=0.5),
     "identities": lambda x: layers.GaussianNoise(0.1)(layers.Flatten()(layers.Dropout(0.5)(layers.Dense(3)(x)))),
+    "trained swish": lambda x: Swish()(layers.BatchNormalization()(layers.Dense(3)(x))),
+    "swish by channel": lambda x: layers.Dense(2)(Swish(per_channel=True)(layers.Dense(3)(x))),
+    "swish by channel at the end": Swish(per_channel=True),
+    "shower heads": lambda x: ShowerHeads((2, 3))(layers.Dense(8)(x)),
+    "shower heads, normalised": lambda x: ShowerHeads((2, 1))(layers.BatchNormalization()(layers.Dense(6)(x))),
+    "shower heads on an activation": lambda x: ShowerHeads((2, 1))(layers.Dense(6, "tanh", use_bias=False)(x)),
+    "shower heads without bias": lambda x: ShowerHeads((2, 1))(layers.Dense(6, use_bias=False)(x)),
     "residual": _residual,
     "nested": _nested,
 }
@@ -128,6 +136,18 @@ def test_batch_normalisation_and_activation_are_folded() -> None:
     (layer,) = graph.layers
     assert isinstance(layer, Dense)
     assert layer.activation.function == "swish"
+
+
+def test_a_scale_is_folded_into_the_dense_layer_behind_it() -> None:
+    graph = convert(_model(lambda x: layers.Dense(2)(layers.BatchNormalization()(layers.ReLU()(x)))))
+    assert [type(layer) for layer in graph.layers] == [Dense, Dense]
+
+
+def test_a_swish_that_ignores_a_channel_is_refused() -> None:
+    model = _model(Swish(per_channel=True, name="layer"))
+    model.layers[-1].beta.assign([1.0, 0.0, 1.0, 1.0])
+    with pytest.raises(ExportError, match="Swish 'layer': one of its betas is 0"):
+        convert(model)
 
 
 def test_folding_leaves_other_consumers_alone() -> None:
