@@ -1,0 +1,170 @@
+"""Do an exported network and the Keras model that it was made of give the same showers?
+
+With the same noise voxel by voxel, against the model in float64 and against it as it is trained; with noise of their
+own as distributions of observables.
+
+Source: ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.stats import ks_2samp
+
+from calogen.latent import Latent
+from calogen.lwtnn.athena import NOISE, Generator, Slot, condition_of, voxel_order
+from calogen.lwtnn.graph import Graph
+from calogen.lwtnn.runtime import evaluate
+from calogen.showers import Showers
+from calogen.units import MASSES, kinetic_energy
+
+TOLERANCE = 1e-6
+"""Largest allowed deviation of a voxel from the model in float64, of the shower's energy."""
+FALSE_ALARM = 1e-3
+"""Probability that an exact copy of the model fails the test of its distributions."""
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Largest deviation of a voxel, in units of the shower's energy.
+
+    Args:
+        num_showers: compared, of momenta log-uniform in what the network was trained for.
+        float64: from the Keras model evaluated in float64.
+        float32: from the Keras model as it is.
+    """
+
+    num_showers: int
+    float64: float
+    float32: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return asdict(self)
+
+
+def closure(
+    graph: Graph, generator: Generator, slot: Slot, interface: str, num_showers: int = 1000, seed: int = 0
+) -> Closure:
+    """Compares a graph with the Keras model, voxel by voxel, from the same noise.
+
+    Args:
+        graph: of `athena.lwtnn_graph`, as it comes back from its file.
+        generator: what it was made of.
+        slot, interface: what it was made for.
+        num_showers: of random momenta.
+        seed: of momenta and noise.
+    """
+    rng = np.random.default_rng(seed)
+    lowest, highest = generator.momentum_range
+    lowest, highest = max(lowest, slot.above), min(highest, slot.up_to)
+    momenta = lowest * (highest / lowest) ** rng.random(num_showers)
+    noise = draw_noise(generator.latent, interface, num_showers, seed + 1)
+    found = energies_of(graph, generator, slot, interface, momenta, noise)
+    given = NOISE.get(interface, generator.latent)
+    latent = generator.latent.mean + generator.latent.spread * (noise - given.mean) / given.spread
+    scale = np.maximum(found.sum(axis=1, keepdims=True), 1e-9 * momenta[:, None])
+    deviations = {}
+    for precision in ("float64", "float32"):
+        model = in_float64(generator.model) if precision == "float64" else generator.model
+        expected = _keras_energies(model, generator, latent.astype(precision), momenta)
+        deviations[precision] = float((np.abs(found - expected) / scale).max())
+    return Closure(num_showers, **deviations)
+
+
+def draw_noise(latent: Latent, interface: str, num_showers: int, seed: int) -> np.ndarray:
+    """Draws what the interface hands to a network, `[n, z]`, float64."""
+    rng, given = np.random.default_rng(seed), NOISE.get(interface, latent)
+    draw = rng.standard_normal if given.distribution == "normal" else lambda shape: rng.uniform(-1, 1, shape)
+    return given.mean + given.spread * draw((num_showers, latent.dim))
+
+
+def energies_of(
+    graph: Graph, generator: Generator, slot: Slot, interface: str, momenta: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """Gives energies `[n, v]`, MeV, in our order of voxels, as a program with this interface makes them.
+
+    Args:
+        graph: of `athena.lwtnn_graph`.
+        generator, slot, interface: what it was made of and for.
+        momenta: `[n]`, MeV.
+        noise: `[n, z]`, of `draw_noise`.
+    """
+    mass = MASSES[generator.particle]
+    condition = condition_of(momenta, slot, mass)[:, None]
+    width = len(graph.inputs[1].variables)
+    outputs = evaluate(graph, {"node_0": noise, "node_1": np.pad(condition, ((0, 0), (0, width - 1)))})
+    places = [int(label.removeprefix("out_")) for label in graph.output().labels]
+    energies = np.empty_like(outputs)
+    energies[:, voxel_order(generator.geometry, interface)[places]] = np.maximum(outputs, 0.0)
+    return energies * kinetic_energy(momenta, mass)[:, None]
+
+
+def in_float64(model: keras.Model) -> keras.Model:
+    """Gives a copy of a model that computes in float64."""
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+
+    clone = keras.models.clone_model(model, clone_function=copy)
+    clone.set_weights([np.asarray(weight, np.float64) for weight in model.get_weights()])
+    return clone
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Distributions of two samples of showers, by Kolmogorov's and Smirnov's test.
+
+    Args:
+        num_tests: observables times momenta.
+        smallest: p-value; `where` says of which observable and momentum.
+        below: share of the p-values below 0.05.
+        where: of the smallest p-value.
+    """
+
+    num_tests: int
+    smallest: float
+    below: float
+    where: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the smallest of so many p-values is no surprise; false for `FALSE_ALARM` of exact copies."""
+        return self.smallest > 1 - (1 - FALSE_ALARM) ** (1 / self.num_tests)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "agrees": self.agrees, "false_alarm": FALSE_ALARM}
+
+
+def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[Showers], np.ndarray]]) -> Agreement:
+    """Compares two samples of the same momenta, observable by observable and momentum by momentum.
+
+    Args:
+        first, second: showers; those without a value, NaN, do not count.
+        quantities: functions of showers, `[n]`, by name.
+    """
+    found: list[tuple[float, str]] = []
+    for momentum in np.unique(first.incident_energies):
+        samples = first.at(momentum), second.at(momentum)
+        for name, quantity in quantities.items():
+            values = [_defined(quantity(sample)) for sample in samples]
+            if min(map(len, values)) and np.ptp(np.concatenate(values)):
+                found.append((float(ks_2samp(*values).pvalue), f"{name} at {momentum:g} MeV"))
+    smallest, where = min(found)
+    return Agreement(len(found), smallest, float(np.mean([value < 0.05 for value, _ in found])), where)
+
+
+def _keras_energies(model: keras.Model, generator: Generator, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:
+    encodings = [encoding.forward(momenta, {}) for encoding in generator.transform.encodings]
+    condition = np.concatenate(encodings, axis=1).astype(latent.dtype)
+    with keras.device("cpu"):  # GPUs may round products to ten bits
+        features = keras.ops.convert_to_numpy(model({"latent": latent, "condition": condition}, training=False))
+    return generator.transform.energies(features, momenta)
+
+
+def _defined(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
