@@ -8,6 +8,8 @@ RESULTS ?=
 DATA ?=
 TEST_DATA ?=
 OPTIONS ?=
+RUN ?=
+CHECK ?=
 RUNS ?= $(if $(DATA),runs/own,runs)
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -58,10 +60,10 @@ ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4
 	@test -z "$(DATA)" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions" >&2; exit 2; }
 	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $(OPTIONS)"
 
-export-lwtnn: $(READY) ## Write every trained VAE's decoder as LWTNN JSON, checked (trains one first if there is none)
-	@test -n "$$(find runs -mindepth 3 -maxdepth 3 -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
+export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, checked (trains one first if there is none)
+	@test -n "$(RUN)" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
-	$(BIN)/python export/export_lwtnn.py
+	$(BIN)/python export/export_lwtnn.py $(if $(RUN),"$(RUN)") $(if $(CHECK),--check $(CHECK))
 
 test: $(READY) ## Run the tests (minutes)
 	$(BIN)/python -m pytest -q -m "not slow"

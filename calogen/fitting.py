@@ -116,7 +116,9 @@ def fit_wgan(
     networks["critic"].set_weights(trained["critic"].get_weights())
     run = TrainedRun(model, config, geometry, networks, chain, state.history)
     if not finished or not (directory / "provenance.json").exists():
-        _write_provenance(directory, about, state, showers=len(training), showers_without_energy=num_empty)
+        energies = training.incident_energies
+        span = {"incident_energies": [float(energies.min()), float(energies.max())]}
+        _write_provenance(directory, about, state, showers=len(training), showers_without_energy=num_empty, **span)
     save_run(directory, run)
     return run
 

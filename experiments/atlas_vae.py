@@ -11,8 +11,6 @@ Your own files hold `incident_energies` [n, 1] and `cells`, [n, 276] or (with im
 1024 to 262144 in steps of 2, the test file 24576 and 524288 too.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +36,8 @@ from calogen.claims.atlas_vae import (
 from calogen.config import require, sources
 from calogen.costs import measure_costs, require_times
 from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
-from calogen.errors import DataFormatError, ExportError
+from calogen.deployment import RunSet, export_set
+from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.observables import shower_depth
@@ -118,7 +117,7 @@ def main(arguments: Arguments) -> None:
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
             trained, found, comparisons = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
-            export(run.directory)
+            export_set(RunSet("lwtnn", (run.directory,)), run.directory)
         evidence.append(found)
         runs.append(trained)
         folders[seed] = run.directory
@@ -221,13 +220,6 @@ def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str
         drawn[caption] = draw_average_shower(evidence.comparisons[energy].average, note)
     drawn["Average shower, cell by cell, at 65 GeV"] = draw_average_cells(evidence.comparisons[65536.0].average, note)
     return drawn
-
-
-def export(directory: Path) -> None:
-    """Write the decoder of a run as LWTNN JSON: the stage behind `make export-lwtnn`."""
-    script = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
-    if subprocess.run([sys.executable, str(script), str(directory)], check=False).returncode:
-        raise ExportError(f"the decoder in {directory} was not exported: the line above says why")
 
 
 def _mean(values: np.ndarray) -> Value:

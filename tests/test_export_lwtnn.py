@@ -1,17 +1,13 @@
-import hashlib
 import importlib.util
-import json
 from pathlib import Path
 from types import ModuleType
 
-import keras
-import numpy as np
 import pytest
-from keras import layers
+from conftest import make_grid, make_showers
 
-from calogen.lwtnn.graph import read_graph
-from calogen.lwtnn.runtime import evaluate
-from calogen.preprocessing import Chain, LayerFractions, LinearEnergy
+from calogen import deployment
+from calogen.generation import TrainedRun, save_run
+from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 
 SCRIPT = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
 
@@ -26,106 +22,61 @@ def script() -> ModuleType:
     return module
 
 
-def _decoder(last: layers.Layer | None = None) -> keras.Model:
-    latent, condition = keras.Input((2,), name="latent"), keras.Input((1,), name="condition")
-    x = layers.Dense(8, activation="tanh")(layers.Concatenate()([latent, condition]))
-    x = layers.Dense(8, activation="sigmoid")(x)
-    return keras.Model([latent, condition], last([x, x]) if last else x)
-
-
-def _write_run(path: Path, model: keras.Model) -> None:
-    path.mkdir(parents=True)
-    model.save(path / "decoder.keras")
-    chain = Chain((LayerFractions((3, 2)),), (LinearEnergy(1000.0),))
-    (path / "transform.json").write_text(json.dumps(chain.to_json()))
-    (path / "config.json").write_text("{}")
-
-
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    path = tmp_path / "runs" / "atlas-vae" / "smoke-seed1"
-    _write_run(path, _decoder())
-    return path
+def runs(tmp_path: Path) -> Path:
+    """Two decoders below runs/atlas_vae."""
+    grid = make_grid((2, 1), (3, 2))
+    showers = make_showers(grid, 50)
+    config = AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,))
+    run = TrainedRun(
+        "atlas_vae", config, grid, build(config, grid), build_transform(config, grid).fit(showers), [{"loss": 1.0}]
+    )
+    for seed in (1, 2):
+        save_run(tmp_path / "runs" / "atlas_vae" / f"smoke-seed{seed}", run)
+    return tmp_path / "runs"
 
 
 def test_all_runs_are_exported(
-    run: Path, tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+    runs: Path, tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _write_run(tmp_path / "runs" / "atlas-vae" / "smoke-seed2", _decoder())
-    (tmp_path / "runs" / "atlas-vae" / "unfinished").mkdir()
-    script.main([str(tmp_path / "runs")])
+    (runs / "atlas_vae" / "unfinished").mkdir()
+    script.main([str(runs), "--output", str(tmp_path / "out")])
+    folders = [tmp_path / "out" / "atlas_vae" / f"smoke-seed{seed}" for seed in (1, 2)]
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == [
-        str(run.with_name(f"smoke-seed{k}") / "lwtnn" / "decoder.json") for k in (1, 2)
-    ]
-    assert all(float(line.split()[-1]) <= 1e-5 for line in lines)
+    assert [line.split(": ")[0] for line in lines] == [str(folder) for folder in folders]
+    for folder in folders:
+        assert sorted(path.name for path in folder.iterdir()) == ["decoder.json", "manifest.json"]
 
 
-def test_manifest_and_network(run: Path, script: ModuleType) -> None:
-    script.main([str(run)])
-    network, manifest = run / "lwtnn" / "decoder.json", json.loads((run / "lwtnn" / "manifest.json").read_text())
-    assert manifest["inputs"] == [
-        {"name": "latent", "size": 2, "variables": ["variable_0", "variable_1"]},
-        {"name": "condition", "size": 1, "variables": ["variable_0"]},
-    ]
-    assert (manifest["output"]["size"], manifest["output"]["labels"]) == (8, ["out_0", "...", "out_7"])
-    assert manifest["output"]["features"][0].startswith("LayerFractions: ")
-    assert manifest["condition"][0].startswith("LinearEnergy: ")
-    assert manifest["transform"] == json.loads((run / "transform.json").read_text())
-    assert 0 < manifest["check"]["largest_relative_difference"] <= manifest["check"]["tolerance"]
-    for name, digest in manifest["sha256"].items():
-        path = network if name == "decoder.json" else run / name
-        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    model = keras.saving.load_model(run / "decoder.keras")
-    z, c = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
-    result = evaluate(read_graph(network), {"latent": z, "condition": c})
-    np.testing.assert_allclose(result, model.predict([z, c], verbose=0), atol=1e-6)
+def test_one_run_is_exported(runs: Path, tmp_path: Path, script: ModuleType) -> None:
+    script.main([str(runs / "atlas_vae" / "smoke-seed2"), "--output", str(tmp_path / "out")])
+    assert [path.name for path in (tmp_path / "out" / "atlas_vae").iterdir()] == ["smoke-seed2"]
 
 
-def test_output_directory_and_repetition(run: Path, tmp_path: Path, script: ModuleType) -> None:
-    output = tmp_path / "networks"
-    script.main([str(run), "--output", str(output)])
-    written = sorted((output / "atlas-vae" / "smoke-seed1").iterdir())
-    first = [path.read_bytes() for path in written]
-    script.main([str(run), "--output", str(output)])
-    assert [path.name for path in written] == ["decoder.json", "manifest.json"]
-    assert [path.read_bytes() for path in written] == first
-    assert not (run / "lwtnn").exists()
-
-
-def _refused(script: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as exit_info:
-        script.main(arguments)
-    assert exit_info.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
-
-
-def test_nothing_is_written_when_the_networks_disagree(
-    run: Path, script: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_cannot_be_exported_does_not_keep_the_others(
+    runs: Path, tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(script, "TOLERANCE", 1e-12)
-    assert "must agree with Keras to 1e-12" in _refused(script, [str(run)], capsys)
-    assert not (run / "lwtnn").exists()
+    (runs / "atlas_vae" / "smoke-seed1" / "decoder.keras").write_bytes(b"PK")
+    with pytest.raises(SystemExit, match="2"):
+        script.main([str(runs), "--output", str(tmp_path / "out")])
+    printed = capsys.readouterr()
+    first, second = printed.out.splitlines()
+    assert first.startswith("not exported: atlas_vae/smoke-seed1: ")
+    assert "must be a Keras model file" in first
+    assert second.startswith(str(tmp_path / "out" / "atlas_vae" / "smoke-seed2"))
+    assert printed.err.startswith("export_lwtnn: error: 1 not exported: atlas_vae/smoke-seed1: ")
+    assert printed.err.count("\n") == 1
 
 
-def test_refusals(tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "make reproduce-atlas-vae" in _refused(script, [str(tmp_path)], capsys)
-    bad = tmp_path / "a" / "b"
-    _write_run(bad, _decoder(layers.Multiply(name="product")))
-    assert "Multiply 'product'" in _refused(script, [str(bad)], capsys)
-    assert not (bad / "lwtnn").exists()
-    (bad / "decoder.keras").write_bytes(b"nonsense")
-    assert "cannot load" in _refused(script, [str(bad)], capsys)
-    (bad / "transform.json").write_text("{")
-    assert "not a JSON file" in _refused(script, [str(bad)], capsys)
+def test_no_run_is_one_line_and_exit_code_2(
+    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        script.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "must hold a trained run" in line
 
 
-def test_help_teaches(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        script.main(["--help"])
-    assert exit_info.value.code == 0
-    text = capsys.readouterr().out
-    assert "examples:" in text
-    assert "1000 random inputs" in text
+def test_the_default_folder_is_export_out(script: ModuleType) -> None:
+    assert SCRIPT.parent / "out" == script.OUTPUT
+    assert deployment.FEATURES_TOLERANCE == 1e-5  # what the script's text says

@@ -18,8 +18,8 @@ FLOORS = {
     3: ("preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots"),
     5: ("models",),
-    6: ("lwtnn", "generation", "report", "claims"),
-    7: ("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report"),
+    6: ("lwtnn", "folding", "engines", "generation", "report", "claims"),
+    7: ("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report", "deployment"),
     8: ("cli",),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

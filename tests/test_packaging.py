@@ -15,7 +15,7 @@ import calogen
 
 ROOT = Path(__file__).parents[1]
 DECLARED_ONLY = {"tensorboard"}  # TensorFlow no longer brings what its summaries need
-IN_EXTRAS = {"geant4_pybind"}
+IN_EXTRAS = {"geant4_pybind", "onnx", "onnxruntime"}
 
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")

@@ -1,10 +1,11 @@
-"""What Athena's classes for GAN showers expect of a network: names, noise, condition, order of voxels, files.
+"""What Athena's classes for GAN showers expect of a network and its files.
 
-Three interfaces: `TFCSEnergyAndHitGANV2` (FastCaloGAN version 2: noise 0.5 +- 0.5, the logarithm of the kinetic energy
-between momenta written into the class), `TFCSEnergyAndHitGAN` (version 1: uniform noise, momentum / 2^22) and
-`calogen-selector`, for what neither class can load: the program in export/athena/ takes momenta, noise and condition
-from the manifest. Where a network was trained with other constants, the difference goes into offset and scale of its
-inputs, exactly; what is no affine function of Athena's numbers is refused.
+Names, noise, condition, order of voxels, for three interfaces: `TFCSEnergyAndHitGANV2` (FastCaloGAN version 2: noise
+0.5 +- 0.5, the logarithm of the kinetic energy between momenta written into the class), `TFCSEnergyAndHitGAN` (version
+1: uniform noise, momentum / 2^22) and `calogen-selector`, for what neither class can load: the program in
+export/athena/ takes momenta, noise and condition from the manifest. Where a network was trained with other constants,
+the difference goes into offset and scale of its inputs, exactly; what is no affine function of Athena's numbers is
+refused.
 
 Source: `TFCSGANEtaSlice`, `TFCSEnergyAndHitGANV2` and `TFCSGANLWTNNHandler` of FastCaloSim (Athena's classes).
 """
@@ -21,14 +22,16 @@ from calogen.geometry import VoxelGeometry
 from calogen.latent import Latent
 from calogen.layers import ShowerHeads
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import Activation, Dense, Graph, Input, Node, Output, Variable
+from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
 from calogen.lwtnn.heads import denormalise
+from calogen.lwtnn.layers import Activation, Dense
 from calogen.preprocessing import Chain, Constant, KineticFractions, LayerFractions, LinearEnergy, LogEnergy, Mask
 from calogen.units import MASSES, kinetic_energy
 
 V1, V2, SELECTOR = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"
 PIDS = {"photon": 22, "electron": 11, "pion": 211, "proton": 2212}
-_NAMES = {"latent": "node_0", "condition": "node_1"}
+NAMES = {"latent": "node_0", "condition": "node_1"}
+"""Inputs of a graph by those of the Keras model."""
 NOISE = {
     V1: Latent(dim=1, distribution="uniform", mean=0.0, spread=1.0),
     V2: Latent(dim=1, distribution="normal", mean=0.5, spread=0.5),
@@ -47,7 +50,8 @@ class Generator:
         latent: where the latent space is drawn from.
         geometry: of the voxels.
         particle: one of `PIDS`.
-        momentum_range: lowest and highest momentum of its training, MeV.
+        momentum_range: lowest and highest momentum that it is made for, MeV.
+        trained_range: those of its training showers, where that is known.
     """
 
     model: keras.Model
@@ -56,6 +60,7 @@ class Generator:
     geometry: VoxelGeometry
     particle: str
     momentum_range: tuple[float, float]
+    trained_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,14 +129,16 @@ def slots_of(generators: Sequence[Generator], interface: str) -> list[tuple[Slot
 
 
 def file_stem(particle: str, slot: Slot, eta: int) -> str:
-    """Gives the name that Athena looks for, without suffix; `eta` is 100 times the slice's lower edge."""
+    """Gives a file's name without suffix; `eta` is 100 times the slice's lower edge."""
     return "_".join(
         ["neural_net", str(PIDS[particle]), "eta", str(eta), str(eta + 5), *([slot.range] * bool(slot.range))]
     )
 
 
 def voxel_order(geometry: VoxelGeometry, interface: str) -> np.ndarray:
-    """Gives the voxel that each output of an interface is, `[v]`: alpha runs fastest, in version 1 and with us r.
+    """Gives the voxel that each output of an interface is, `[v]`.
+
+    Alpha runs fastest; in version 1, and with us, r.
 
     Raises:
         ExportError: the layers are not in the order of their ids.
@@ -147,32 +154,55 @@ def voxel_order(geometry: VoxelGeometry, interface: str) -> np.ndarray:
 
 
 def lwtnn_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
-    """Gives the network as the interface wants it: outputs are voxel energies / kinetic energy.
+    """Gives the network as the interface wants it: voxel energies / kinetic energy.
 
     Raises:
         ExportError: what the network was trained with cannot be absorbed.
     """
     fractions = _fractions(generator)
-    graph = convert(_without_heads(generator.model), _NAMES)
+    graph = convert(_without_heads(generator.model), NAMES)
     match fractions:
         case LayerFractions(layer_sizes=sizes):
             graph = denormalise(graph, sizes)
         case _:
             graph = _rectified(graph)
-    (name, output), order = next(iter(graph.outputs.items())), voxel_order(generator.geometry, interface)
-    place = {f"out_{voxel}": f"out_{position}" for position, voxel in enumerate(order)}
-    labels = tuple(place[label] for label in output.labels)
-    return _fitted(replace(graph, outputs={name: Output(output.node_index, labels)}), generator, slot, interface)
+    return fitted(relabelled(graph, generator.geometry, interface), generator, slot, interface)
 
 
 def features_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
-    """Gives the network with the interface's inputs and the transform's features as outputs, in our order."""
+    """Gives the network with the interface's inputs and the transform's features."""
     _fractions(generator)
-    return _fitted(convert(generator.model, _NAMES), generator, slot, interface)
+    return fitted(convert(generator.model, NAMES), generator, slot, interface)
+
+
+def relabelled(graph: Graph, geometry: VoxelGeometry, interface: str) -> Graph:
+    """Gives a graph whose `out_i` is our voxel i labels in the interface's order."""
+    (name, output), order = next(iter(graph.outputs.items())), voxel_order(geometry, interface)
+    place = {f"out_{voxel}": f"out_{position}" for position, voxel in enumerate(order)}
+    labels = tuple(place[label] for label in output.labels)
+    return replace(graph, outputs={name: Output(output.node_index, labels)})
+
+
+def fitted(graph: Graph, generator: Generator, slot: Slot, interface: str) -> Graph:
+    """Gives a graph inputs that take the interface's noise and condition.
+
+    Raises:
+        ExportError: noise or condition of the training are no affine functions of them.
+    """
+    prefix = _prefix(interface)
+    noise = _noise_variable(generator.latent, NOISE.get(interface, generator.latent), interface)
+    latent = Input("node_0", tuple(replace(noise, name=f"{prefix}{i}") for i in range(generator.latent.dim)))
+    others = generator.transform.encodings[1:]
+    variables = [_condition_variable(_encoding(generator), slot, interface)]
+    variables += [Variable("", offset=float(item.value)) for item in others if isinstance(item, Constant)]
+    if others and interface == V1:
+        raise ExportError(f"{V1} gives one number as condition. Received: a network that needs {1 + len(others)}")
+    condition = Input("node_1", tuple(replace(item, name=f"{prefix}{i}") for i, item in enumerate(variables)))
+    return replace(graph, inputs=(latent, condition))
 
 
 def manifest(generators: Sequence[Generator], interface: str, eta: int) -> dict[str, Any]:
-    """Gives what a program must know to use the files of a set; export/README.md explains the keys."""
+    """Gives what a program must know to use a set; export/README.md explains the keys."""
     first, dim = generators[0], max(generator.latent.dim for generator in generators)
     latent = NOISE.get(interface, first.latent)
     return {
@@ -189,7 +219,8 @@ def manifest(generators: Sequence[Generator], interface: str, eta: int) -> dict[
                 "above": slot.above,
                 "up_to": slot.up_to,
                 "condition": {"kind": slot.kind, "lowest": slot.lowest, "highest": slot.highest},
-                "trained": list(generator.momentum_range),
+                "made_for": list(generator.momentum_range),
+                "trained": generator.trained_range,
                 "latent_dim": generator.latent.dim,
             }
             for slot, generator in slots_of(generators, interface)
@@ -259,20 +290,6 @@ def _rectified(graph: Graph) -> Graph:
     rectified = Dense(np.empty(0), np.empty(0), Activation("rectified"))
     outputs = {name: Output(len(graph.nodes), output.labels) for name in graph.outputs}
     return replace(graph, nodes=(*graph.nodes, node), layers=(*graph.layers, rectified), outputs=outputs)
-
-
-def _fitted(graph: Graph, generator: Generator, slot: Slot, interface: str) -> Graph:
-    """The graph with inputs that take the interface's noise and condition."""
-    prefix = _prefix(interface)
-    noise = _noise_variable(generator.latent, NOISE.get(interface, generator.latent), interface)
-    latent = Input("node_0", tuple(replace(noise, name=f"{prefix}{i}") for i in range(generator.latent.dim)))
-    others = generator.transform.encodings[1:]
-    variables = [_condition_variable(_encoding(generator), slot, interface)]
-    variables += [Variable("", offset=float(item.value)) for item in others if isinstance(item, Constant)]
-    if others and interface == V1:
-        raise ExportError(f"{V1} gives one number as condition. Received: a network that needs {1 + len(others)}")
-    condition = Input("node_1", tuple(replace(item, name=f"{prefix}{i}") for i, item in enumerate(variables)))
-    return replace(graph, inputs=(latent, condition))
 
 
 def _noise_variable(wanted: Latent, given: Latent, interface: str) -> Variable:

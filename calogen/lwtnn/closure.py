@@ -31,6 +31,9 @@ FALSE_ALARM = 1e-3
 class Closure:
     """Largest deviation of a voxel, in units of the shower's energy.
 
+    Showers with less than a hundredth of the kinetic energy are compared with that: theirs is a small difference of
+    large numbers.
+
     Args:
         num_showers: compared, of momenta log-uniform in what the network was trained for.
         float64: from the Keras model evaluated in float64.
@@ -58,21 +61,43 @@ def closure(
         num_showers: of random momenta.
         seed: of momenta and noise.
     """
-    rng = np.random.default_rng(seed)
-    lowest, highest = generator.momentum_range
-    lowest, highest = max(lowest, slot.above), min(highest, slot.up_to)
-    momenta = lowest * (highest / lowest) ** rng.random(num_showers)
-    noise = draw_noise(generator.latent, interface, num_showers, seed + 1)
+    momenta, noise, latent = _draw(generator, slot, interface, num_showers, seed)
+    kinetic = kinetic_energy(momenta, MASSES[generator.particle])[:, None]
     found = energies_of(graph, generator, slot, interface, momenta, noise)
-    given = NOISE.get(interface, generator.latent)
-    latent = generator.latent.mean + generator.latent.spread * (noise - given.mean) / given.spread
-    scale = np.maximum(found.sum(axis=1, keepdims=True), 1e-9 * momenta[:, None])
     deviations = {}
     for precision in ("float64", "float32"):
         model = in_float64(generator.model) if precision == "float64" else generator.model
         expected = _keras_energies(model, generator, latent.astype(precision), momenta)
-        deviations[precision] = float((np.abs(found - expected) / scale).max())
+        deviations[precision] = float((np.abs(found - expected) / _scale(expected, kinetic)).max())
     return Closure(num_showers, **deviations)
+
+
+def onnx_deviation(
+    model: bytes, generator: Generator, slot: Slot, interface: str, num_showers: int = 200, seed: int = 0
+) -> float:
+    """Largest deviation of an ONNX model from Keras, in units as of `Closure`.
+
+    Args:
+        model: serialised; inputs `Noise` and `mycond`, outputs in the interface's order.
+        generator, slot, interface: what it was made of and for.
+        num_showers, seed: of random momenta and noise.
+    """
+    from onnxruntime import InferenceSession  # an optional dependency
+
+    session = InferenceSession(model)
+    width = session.get_inputs()[0].shape[1]
+    momenta, noise, latent = _draw(generator, slot, interface, num_showers, seed)
+    condition = condition_of(momenta, slot, MASSES[generator.particle])
+    given = {
+        "Noise": np.pad(noise, ((0, 0), (0, width - noise.shape[1]))).astype(np.float32),
+        "mycond": np.stack([condition, np.zeros_like(condition)], axis=1).astype(np.float32),
+    }
+    (outputs,) = session.run(None, given)
+    expected = _keras_energies(generator.model, generator, latent.astype(np.float32), momenta)
+    found = np.empty_like(expected)
+    kinetic = kinetic_energy(momenta, MASSES[generator.particle])[:, None]
+    found[:, voxel_order(generator.geometry, interface)] = outputs * kinetic
+    return float((np.abs(found - expected) / _scale(expected, kinetic)).max())
 
 
 def draw_noise(latent: Latent, interface: str, num_showers: int, seed: int) -> np.ndarray:
@@ -85,7 +110,7 @@ def draw_noise(latent: Latent, interface: str, num_showers: int, seed: int) -> n
 def energies_of(
     graph: Graph, generator: Generator, slot: Slot, interface: str, momenta: np.ndarray, noise: np.ndarray
 ) -> np.ndarray:
-    """Gives energies `[n, v]`, MeV, in our order of voxels, as a program with this interface makes them.
+    """Gives energies `[n, v]`, MeV, in our order of voxels, by way of an interface.
 
     Args:
         graph: of `athena.lwtnn_graph`.
@@ -109,7 +134,8 @@ def in_float64(model: keras.Model) -> keras.Model:
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
 
-    clone = keras.models.clone_model(model, clone_function=copy)
+    inputs = keras.tree.map_structure(lambda t: keras.Input(t.shape[1:], name=t.name, dtype="float64"), model.input)
+    clone = keras.models.clone_model(model, input_tensors=inputs, clone_function=copy)
     clone.set_weights([np.asarray(weight, np.float64) for weight in model.get_weights()])
     return clone
 
@@ -132,7 +158,7 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether the smallest of so many p-values is no surprise; false for `FALSE_ALARM` of exact copies."""
+        """Whether the smallest p-value is no surprise; not for `FALSE_ALARM` of exact copies."""
         return self.smallest > 1 - (1 - FALSE_ALARM) ** (1 / self.num_tests)
 
     def to_json(self) -> dict[str, Any]:
@@ -141,7 +167,7 @@ class Agreement:
 
 
 def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[Showers], np.ndarray]]) -> Agreement:
-    """Compares two samples of the same momenta, observable by observable and momentum by momentum.
+    """Compares two samples of the same momenta, by observable and momentum.
 
     Args:
         first, second: showers; those without a value, NaN, do not count.
@@ -156,6 +182,22 @@ def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[S
                 found.append((float(ks_2samp(*values).pvalue), f"{name} at {momentum:g} MeV"))
     smallest, where = min(found)
     return Agreement(len(found), smallest, float(np.mean([value < 0.05 for value, _ in found])), where)
+
+
+def _draw(
+    generator: Generator, slot: Slot, interface: str, num_showers: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Momenta `[n]`, MeV, noise `[n, z]`, and the points of the latent space that it is."""
+    lowest, highest = max(generator.momentum_range[0], slot.above), min(generator.momentum_range[1], slot.up_to)
+    momenta = lowest * (highest / lowest) ** np.random.default_rng(seed).random(num_showers)
+    noise, wanted = draw_noise(generator.latent, interface, num_showers, seed + 1), generator.latent
+    given = NOISE.get(interface, wanted)
+    return momenta, noise, wanted.mean + wanted.spread * (noise - given.mean) / given.spread
+
+
+def _scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:
+    """What deviations are divided by, `[n, 1]`, MeV; see `Closure`."""
+    return np.maximum(energies.sum(axis=1, keepdims=True), kinetic / 100)
 
 
 def _keras_energies(model: keras.Model, generator: Generator, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:

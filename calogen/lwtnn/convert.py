@@ -14,19 +14,8 @@ import numpy as np
 
 from calogen.errors import ExportError
 from calogen.layers import ShowerHeads, Swish
-from calogen.lwtnn.graph import (
-    Activation,
-    Affine,
-    Dense,
-    Graph,
-    Input,
-    Layer,
-    Maxout,
-    Node,
-    Normalization,
-    Output,
-    Variable,
-)
+from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
+from calogen.lwtnn.layers import Activation, Affine, Dense, Layer, Maxout, Normalization
 from calogen.lwtnn.runtime import evaluate
 
 InputNames = Sequence[str] | Mapping[str, str]
@@ -328,7 +317,7 @@ def _swish(layer: Any, sources: list[_Vertex]) -> _Vertex:
 
 
 def _shower_heads(layer: Any, sources: list[_Vertex]) -> _Vertex:
-    """One dense layer for each head, since LWTNN cannot slice: what is before them runs once for each."""
+    """One dense layer for each head: LWTNN cannot slice, and runs what is before anew."""
     (vertex,), sizes = sources, (*layer.layer_sizes, len(layer.layer_sizes), 1)
     dense, source = _linear(vertex), vertex.sources
     if dense is None:

@@ -1,4 +1,4 @@
-"""CaloShowerGAN's heads inside an LWTNN graph: from logits to voxel energy over kinetic energy.
+"""CaloShowerGAN's heads in an LWTNN graph: from logits to voxel / kinetic energy.
 
 Athena multiplies each output by the kinetic energy and knows no layer fractions; so voxel fraction x layer fraction x
 total has to be made in the graph, though LWTNN has no product, no slice, and evaluates a node once for every consumer.
@@ -23,7 +23,8 @@ from math import prod
 import numpy as np
 
 from calogen.errors import ExportError
-from calogen.lwtnn.graph import Activation, Affine, Dense, Graph, Highway, Layer, Node, Normalization, Output
+from calogen.lwtnn.graph import Graph, Node, Output
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Normalization
 
 SCALE = 2e-5
 """`s` above: relative errors are s^2 / 12 and, from rounding, some 1e-16 / s."""
@@ -31,12 +32,13 @@ SCALE = 2e-5
 _EXPONENTIAL = 50  # multiplications that take as long as one exponential
 
 
-def denormalise(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
-    """Puts `layers.ShowerHeads` and the product of its fractions behind a graph of their logits.
+def denormalise(graph: Graph, layer_sizes: tuple[int, ...], *, join: bool = True) -> Graph:
+    """Puts `layers.ShowerHeads` and the product of its fractions behind their logits.
 
     Args:
         graph: its only output is a linear dense layer: logits `[v + l + 1]`.
         layer_sizes: number of voxels of each detector layer, `l` of them, `v` in all.
+        join: whether softmaxes may share one where that saves time.
 
     Returns:
         The graph of voxel energy / kinetic energy; `out_i` is voxel i, in another order than the labels'. It needs
@@ -57,7 +59,7 @@ def denormalise(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
     rows = [np.arange(start, stop) for start, stop in pairwise(ends)]
     voxels = [_Group((part,), (len(part),)) for part in rows[:num_layers]]
     energies = _Group((rows[-2], rows[-1]), (num_layers, 2))
-    heads = _merged([*voxels, energies], build.trunk_cost)
+    heads = _joined([*voxels, energies], build.trunk_cost if join else 0)
     sources, order = [], []
     for head in heads:
         sources.append(build.head(head))
@@ -70,7 +72,7 @@ def denormalise(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Logits of one softmax; of the layers' fractions and the total, a second index with two values.
+    """Logits of one softmax; that of layers and total has a second index of two values.
 
     Args:
         rows: of the dense layer of all logits.
@@ -84,7 +86,7 @@ class _Group:
 _Head = list[_Group]  # groups whose logits come from one evaluation of the trunk
 
 
-def _merged(groups: list[_Group], trunk_cost: int) -> list[_Head]:
+def _joined(groups: list[_Group], trunk_cost: int) -> list[_Head]:
     """Joins heads for as long as that saves time; the one with the layer energies comes last."""
     heads = [[group] for group in groups]
     while len(heads) > 1:
@@ -175,7 +177,7 @@ class _Builder:
         return self.feed(highway, Normalization(np.full(size, -2 / SCALE), zero))
 
     def _evaluation_cost(self, index: int) -> int:
-        """Multiplications of one evaluation as lwtnn does it: every source anew for every consumer."""
+        """Multiplications of one evaluation by lwtnn: every source anew for every consumer."""
         node = self.nodes[index]
         if node.type == "input":
             return 0

@@ -11,7 +11,8 @@ from keras import KerasTensor, layers
 from calogen.errors import ExportError
 from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.convert import convert, largest_difference
-from calogen.lwtnn.graph import Dense, Graph, format_graph, parse_graph
+from calogen.lwtnn.graph import Graph, format_graph, parse_graph
+from calogen.lwtnn.layers import Dense
 from calogen.lwtnn.runtime import evaluate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"

@@ -1,0 +1,141 @@
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import make_grid, make_showers
+from toy_gan import CONFIG, toy_showers, train
+
+from calogen import deployment
+from calogen.deployment import export_set, find_sets
+from calogen.errors import ExportError
+from calogen.evaluation.chi2 import ALL
+from calogen.generation import TrainedRun, save_run
+from calogen.lwtnn.athena import V2
+from calogen.lwtnn.closure import Agreement
+from calogen.lwtnn.graph import read_graph
+from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.selection import Judge, scan_iterations, select_iteration
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/caloshowergan/smoke-seed1 with two networks that share the momenta, and a third one."""
+    folder = tmp_path_factory.mktemp("all") / "runs"
+    momenta = (1024.0, 4096.0, 16384.0)
+    for name, low, high in (
+        ("photon-low", 2.0**10, 2.0**12),
+        ("photon-upper", 2.0**12, 2.0**14),
+        ("photon", 2.0**10, 2.0**14),
+    ):
+        directory = folder / "caloshowergan" / "smoke-seed1" / name
+        showers = toy_showers(30, momenta=momenta)
+        train(directory, showers, replace(CONFIG, lowest_momentum=low, highest_momentum=high))
+        here = showers[(showers.incident_energies >= low) & (showers.incident_energies <= high)]
+        select_iteration(directory, scan_iterations(directory, Judge(reference=here))[ALL])
+    return folder
+
+
+def _write_decoder(directory: Path) -> None:
+    grid = make_grid((2, 1), (3, 2))
+    showers = make_showers(grid, 50)
+    config = AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,))
+    transform = build_transform(config, grid).fit(showers)
+    save_run(directory, TrainedRun("atlas_vae", config, grid, build(config, grid), transform, []))
+
+
+def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
+    found = {item.name: [path.parent.name for path in item.directories] for item in find_sets(runs)}
+    assert found == {
+        "caloshowergan/smoke-seed1/photon": ["photon"],
+        "caloshowergan/smoke-seed1/photon-2-gans": ["photon-low", "photon-upper"],
+    }
+    assert [item.name for item in find_sets(runs / "caloshowergan" / "smoke-seed1")] == sorted(found)
+    (alone,) = find_sets(runs / "caloshowergan" / "smoke-seed1" / "photon")
+    assert alone.name == "caloshowergan/smoke-seed1/photon"
+
+
+def test_variants_go_together_too_and_incomplete_sets_wait() -> None:
+    splits = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
+    names = ["photon", "photon-kinetic", "photon-low", "photon-low-kinetic", "photon-upper", "photon-upper-kinetic"]
+    assert deployment._together([*names, "photon-high"], splits) == {
+        "photon-2-gans": ("photon-low", "photon-upper"),
+        "photon-kinetic-2-gans": ("photon-low-kinetic", "photon-upper-kinetic"),
+        "photon": ("photon",),
+        "photon-kinetic": ("photon-kinetic",),
+    }
+    assert deployment._together(["pion", "photon"], {}) == {"pion": ("pion",), "photon": ("photon",)}
+
+
+def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
+    item = find_sets(runs)[1]
+    line = export_set(item, tmp_path, eta=80)
+    folder = tmp_path / item.name
+    assert line.startswith(f"{folder} ({V2}): largest deviation ")
+    assert line.endswith("distributions agree")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [network["file"] for network in manifest["networks"]] == [
+        "neural_net_22_eta_80_85_UltraLow12.json",
+        "neural_net_22_eta_80_85_High12.json",
+    ]
+    assert [network["trained"] for network in manifest["networks"]] == [[1024.0, 4096.0], [4096.0, 16384.0]]
+    assert manifest["paper"]["arxiv"] == "2309.06515"
+    first = manifest["sources"][0]
+    assert first["run"] == "smoke-seed1/photon-low/selected"
+    digest = hashlib.sha256((item.directories[0] / "generator.keras").read_bytes()).hexdigest()
+    assert first["sha256"]["generator.keras"] == digest
+    assert first["training"]["showers"] > 0
+    assert manifest["exported"]["versions"]["keras"]
+    assert manifest["distributions"]["agrees"] is True
+    page = (folder / "closure.md").read_text()
+    assert "| `neural_net_22_eta_80_85_High12.json` | 4096 to 4194304 | 4096 to 16384 | 4096 to 16384 |" in page
+    assert f"{manifest['distributions']['num_tests']} Kolmogorov-Smirnov tests" in page
+
+
+def test_writing_again_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:
+    item = find_sets(runs)[0]
+    written = []
+    for _ in range(2):
+        export_set(item, tmp_path)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / item.name).iterdir()})
+    assert written[0] == written[1]
+
+
+def test_distributions_that_differ_are_said(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = find_sets(runs)[0]
+    monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
+    assert export_set(item, tmp_path).endswith("distributions DIFFER")
+    assert "The distributions DIFFER" in (tmp_path / item.name / "closure.md").read_text()
+
+
+def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> None:
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1" / "absolute")  # part of another run
+    _write_decoder(tmp_path / "runs" / "scans" / "atlas_vae" / "base-seed1")
+    (item,) = find_sets(tmp_path / "runs")
+    assert item.name == "atlas_vae/smoke-seed1"
+    line = export_set(item, tmp_path / "out")
+    folder = tmp_path / "out" / item.name
+    assert line.startswith(f"{folder}: largest relative difference ")
+    assert float(line.split()[-1]) < deployment.FEATURES_TOLERANCE
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["output"]["size"] == len(read_graph(folder / "decoder.json").output().labels) == 8 + 2 + 1
+    assert manifest["latent"]["distribution"] == "normal"
+    assert manifest["condition"][0].startswith("LogEnergy: ")
+    assert manifest["output"]["features"][0].startswith("LayerFractions: ")
+    assert manifest["transform"] == json.loads((item.directories[0] / "transform.json").read_text())
+
+
+def test_a_decoder_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
+    monkeypatch.setattr(deployment, "FEATURES_TOLERANCE", 1e-12)
+    with pytest.raises(ExportError, match="must agree with Keras to 1e-12"):
+        export_set(find_sets(tmp_path)[0], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_there_is_no_run_is_a_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ExportError, match="must hold a trained run. Received: none: train one first"):
+            find_sets(path)
