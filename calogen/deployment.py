@@ -6,6 +6,7 @@ Which runs belong together, what is written, how well it agrees with Keras.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from calogen import files, provenance
 from calogen.errors import ExportError
 from calogen.generation import TrainedRun, generate, load_run, model_module
 from calogen.geometry import VoxelGeometry
-from calogen.lwtnn.athena import Generator
+from calogen.lwtnn.athena import V2, Generator
 from calogen.lwtnn.bundle import Bundle, build_bundle
 from calogen.lwtnn.closure import TOLERANCE, Agreement, agreement
 from calogen.lwtnn.convert import convert, largest_difference
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
+from calogen.lwtnn.radial import MOMENTUM, file_name, write_radial
 from calogen.selection import shape_quantities
 from calogen.showers import Showers
 
@@ -91,6 +93,8 @@ def export_set(item: RunSet, output: Path, eta: int = 20) -> str:
         bundle = build_bundle([as_generator(*pair) for pair in zip(runs, item.directories, strict=True)], eta)
         agreed = _distributions(bundle, runs)
         about = {**_origin(item, runs), "distributions": agreed.to_json()}
+        if radial := _write_radial(bundle, directory):
+            about["radial"] = radial
         bundle.write(directory, about)
         files.write_text(directory / "closure.md", _closure_page(bundle, agreed))
         worst = max(network["closure"]["float64"] for network in bundle.manifest["networks"])
@@ -151,6 +155,17 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
     momenta = np.repeat([p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high], _SHOWERS)
     quantities = {_name(quantity): quantity for quantity in shape_quantities(runs[0].geometry)}
     return agreement(generate(runs, momenta, seed=1), bundle.generate(momenta, seed=1001), quantities)
+
+
+def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
+    """Writes the class's histograms of radii, from showers of the network, if uproot is there."""
+    if bundle.interface != V2 or find_spec("uproot") is None:
+        return None
+    top = bundle.networks[-1].generator
+    momentum = min(MOMENTUM, (top.trained_range or top.momentum_range)[1])
+    name = file_name(bundle.manifest["pid"], bundle.manifest["eta"][0])
+    write_radial(directory / name, bundle.generate(np.full(_SHOWERS, momentum), seed=1))
+    return {"file": name, "momentum": momentum}
 
 
 def _name(quantity: Callable[[Showers], np.ndarray]) -> str:
