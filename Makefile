@@ -28,7 +28,7 @@ COMMA := ,
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(addprefix -,$(EXTRA))
 CODE := $(wildcard calogen experiments export benchmarks tests)
-TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py benchmarks/*.py)
+TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py export/*/*.py benchmarks/*.py)
 REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
 
 .DEFAULT_GOAL := help

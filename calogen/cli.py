@@ -165,22 +165,26 @@ def report(
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A model, e.g. atlas_vae, or a file of showers; else all models.")] = "",
+    model: Annotated[
+        str,
+        typer.Argument(help="A model, e.g. atlas_vae, a file of showers, or an LWTNN graph (.json); else all models."),
+    ] = "",
     counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
     window: Annotated[str, typer.Option(help="Of a file's 297 cells, only a paper's window: vae or gan.")] = "",
+    draw: Annotated[Path | None, typer.Option(help="Draw an LWTNN graph into this file: png, pdf or svg.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print a model's values, sources and counts, or a file's response and layer shares."""
-    if Path(model).is_file():
-        from calogen.datasets import read_showers
-        from calogen.evaluation.summary import energy_table, format_energy_table
-        from calogen.windows import WINDOWS, select_window
-
-        showers = read_showers(Path(model))
-        if window and window not in WINDOWS:
-            raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
-        rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
-        typer.echo(json.dumps(rows, indent=2) if as_json else format_energy_table(rows))
+    """Print a model's values, sources and counts, a file's response and layer shares, or an LWTNN graph's nodes."""
+    path = Path(model)
+    is_graph = path.suffix == ".json" and path.is_file()
+    require(
+        draw is None or is_graph, f"--draw needs the .json file of an LWTNN graph. Received: {model or 'all models'}"
+    )
+    if is_graph:
+        typer.echo(_inspect_graph(path, as_json, draw))
+        return
+    if path.is_file():
+        typer.echo(_inspect_showers(path, as_json, window))
         return
     models = {name: module for name, module in _models() if model in ("", name)}
     if not models:
@@ -234,6 +238,36 @@ def parse_counts(text: str, energies: str) -> tuple[int, ...]:
     )
     counts *= len(parts) if len(counts) == 1 else 1
     return tuple(count for count, part in zip(counts, parts, strict=True) for _ in parse_energies(part))
+
+
+def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
+    """What `inspect` prints of an LWTNN graph, which it also draws if it is told to."""
+    from calogen.lwtnn.describe import boxes, describe, format_description
+    from calogen.lwtnn.graph import read_graph
+
+    graph = read_graph(path)
+    if draw is not None:
+        from calogen.plots.networks import draw_network
+        from calogen.plots.style import write_figure
+
+        suffixes = (".png", ".pdf", ".svg")
+        require(draw.suffix in suffixes, f"--draw must name a file in {', '.join(suffixes)}. Received: {draw}")
+        write_figure(draw_network(boxes(graph), "times: how often lwtnn evaluates a node for one shower"), draw)
+    described = describe(path, graph)
+    return json.dumps(described, indent=2) if as_json else format_description(described)
+
+
+def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
+    """What `inspect` prints of a file of showers."""
+    from calogen.datasets import read_showers
+    from calogen.evaluation.summary import energy_table, format_energy_table
+    from calogen.windows import WINDOWS, select_window
+
+    showers = read_showers(path)
+    if window and window not in WINDOWS:
+        raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
+    rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
+    return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 
 
 def _labelled(texts: list[str]) -> dict[str, Path]:

@@ -7,156 +7,73 @@ Source: `lwt::parse_json_graph` of lwtnn 2.14.1 (src/parse_json.cxx) and include
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
 from calogen import files
 from calogen.errors import ExportError
+from calogen.lwtnn import property_tree
+from calogen.lwtnn.layers import (  # noqa: F401 (whoever builds or reads a graph finds its layers here too)
+    ACTIVATIONS,
+    Activation,
+    Affine,
+    Dense,
+    Highway,
+    Layer,
+    Maxout,
+    Normalization,
+    layer_document,
+    read_layer,
+)
 
-ACTIVATIONS = ("linear", "rectified", "sigmoid", "hard_sigmoid", "softmax", "tanh", "abs", "elu", "leakyrelu", "swish")
 NODES = ("input", "feed_forward", "concatenate", "add")
-_NEEDS_ALPHA = ("elu", "leakyrelu", "swish")
+MAX_DEPTH = 1000
+"""Nodes one after another; lwtnn goes through them by recursion, which ends with the stack."""
+MAX_EVALUATIONS = 10**6
+"""Of nodes for one shower, as lwtnn does it; real networks have tens or hundreds."""
+MAX_NUMBERS = 10**7
+"""In the vectors of all nodes together, 80 MB."""
+
+_Checked = TypeVar("_Checked")
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One number of an input; the network sees `(x + offset) * scale`."""
+    """One number of an input; the network sees `(x + offset) * scale`.
+
+    Raises:
+        ExportError: offset or scale is not finite.
+    """
 
     name: str
     offset: float = 0.0
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.offset) and math.isfinite(self.scale)):
+            raise ExportError(f"offset and scale must be finite. Received: {self.offset} and {self.scale}")
+
 
 @dataclass(frozen=True)
 class Input:
-    """A named input vector; its variables in the order of its elements."""
+    """A named input vector; its variables in the order of its elements.
+
+    Raises:
+        ExportError: no variables, or two of one name.
+    """
 
     name: str
     variables: tuple[Variable, ...]
 
-
-@dataclass(frozen=True)
-class Activation:
-    """A function of one number, or softmax over the whole vector.
-
-    Args:
-        function: lwtnn's name of it, one of `ACTIVATIONS`.
-        alpha: parameter of elu, leakyrelu and swish (`x * sigmoid(alpha * x)`). lwtnn answers NaN where the last two
-            lack it.
-
-    Raises:
-        ExportError: an unknown function, or a missing alpha.
-    """
-
-    function: str = "linear"
-    alpha: float | None = None
-
     def __post_init__(self) -> None:
-        if self.function not in ACTIVATIONS:
-            raise ExportError(f"activation must be one of {', '.join(ACTIVATIONS)}. Received: {self.function!r}")
-        if self.function in _NEEDS_ALPHA and (self.alpha is None or not np.isfinite(self.alpha)):
-            raise ExportError(f"activation {self.function} needs a finite alpha. Received: {self.alpha}")
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """The map `W x + b`.
-
-    Args:
-        weights: `W`, rows are outputs: `[outputs, inputs]`, or flat in that order; empty stands for the identity.
-        bias: `b`, `[outputs]`; empty stands for zero.
-
-    Raises:
-        ExportError: a number is not finite.
-    """
-
-    weights: np.ndarray
-    bias: np.ndarray
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.weights).all() and np.isfinite(self.bias).all()):
-            raise ExportError("weights must be finite. Received: NaN or infinity (did training diverge?)")
-
-    def matrix(self, num_inputs: int) -> np.ndarray:
-        """The matrix `W`, `[outputs, num_inputs]`.
-
-        Raises:
-            ExportError: the weights do not divide into rows of that length.
-        """
-        if self.weights.size == 0 or self.weights.size % num_inputs:
-            raise ExportError(f"weights must come in rows of {num_inputs}. Received: {self.weights.size} numbers")
-        return self.weights.reshape(-1, num_inputs)
-
-    def output_size(self, num_inputs: int) -> int:
-        """Number of outputs for that many inputs.
-
-        Raises:
-            ExportError: weights or bias do not fit.
-        """
-        size = len(self.matrix(num_inputs)) if self.weights.size else num_inputs
-        if self.bias.size not in (0, size):
-            raise ExportError(f"bias must have {size} numbers. Received: {self.bias.size}")
-        return size
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Affine):
-    """`activation(W x + b)`."""
-
-    activation: Activation = field(default_factory=Activation)
-
-
-@dataclass(frozen=True, eq=False)
-class Normalization(Affine):
-    """`weights * (x + bias)`, element by element: the bias comes first."""
-
-    def output_size(self, num_inputs: int) -> int:
-        """Number of outputs, that of inputs (lwtnn does not check it and reads beyond the end)."""
-        if not self.weights.size == self.bias.size == num_inputs:
-            sizes = f"{self.weights.size} and {self.bias.size}"
-            raise ExportError(f"normalization needs {num_inputs} weights and biases. Received: {sizes}")
-        return num_inputs
-
-
-@dataclass(frozen=True, eq=False)
-class Highway:
-    """`c * activation(W_t x + b_t) + (1 - c) * x` with the gate `c = sigmoid(W_c x + b_c)`."""
-
-    transform: Affine
-    carry: Affine
-    activation: Activation
-
-    def output_size(self, num_inputs: int) -> int:
-        """Number of outputs, the number of inputs."""
-        sizes = [size for part in (self.transform, self.carry) for size in (part.weights.size, part.bias.size)]
-        if sizes != [num_inputs**2, num_inputs] * 2 or self.activation.function == "softmax":
-            raise ExportError(
-                f"highway needs two {num_inputs} x {num_inputs} matrices with biases, and no softmax. "
-                f"Received: sizes {sizes}, activation {self.activation.function}"
-            )
-        return num_inputs
-
-
-@dataclass(frozen=True, eq=False)
-class Maxout:
-    """The largest of several `W x + b`, element by element."""
-
-    sublayers: tuple[Affine, ...]
-
-    def output_size(self, num_inputs: int) -> int:
-        """Number of outputs of each sublayer."""
-        sizes = {(len(part.matrix(num_inputs)), part.bias.size) for part in self.sublayers}
-        if len(sizes) != 1 or len(set(next(iter(sizes)))) != 1:
-            raise ExportError(f"maxout needs sublayers of one size, each with a bias. Received: {sorted(sizes)}")
-        return sizes.pop()[0]
-
-
-Layer = Dense | Normalization | Highway | Maxout
+        _require_names("an input's variables", (variable.name for variable in self.variables))
 
 
 @dataclass(frozen=True)
@@ -178,10 +95,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Output:
-    """The node that holds an output, and its elements' labels (fewer hide the last elements)."""
+    """The node that holds an output, and its elements' labels (fewer hide the last elements).
+
+    Raises:
+        ExportError: no labels, or one that stands twice: lwtnn would keep one of the two numbers.
+    """
 
     node_index: int
     labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require_names("an output's labels", self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +115,8 @@ class Graph:
     Athena takes exactly one output; the `add` node needs lwtnn 2.14, all else runs in 2.13.
 
     Raises:
-        ExportError: indices, sizes or names do not fit together, or the nodes form a cycle.
+        ExportError: indices, sizes or names do not fit together, the nodes form a cycle, or the network is beyond
+            `MAX_DEPTH`, `MAX_EVALUATIONS` or `MAX_NUMBERS`. Nodes that no output needs count: lwtnn builds them too.
     """
 
     inputs: tuple[Input, ...]
@@ -200,15 +125,21 @@ class Graph:
     outputs: Mapping[str, Output]
 
     def __post_init__(self) -> None:
-        names = [given.name for given in self.inputs]
-        if len(set(names)) != len(names) or not self.outputs:
-            raise ExportError(f"a graph needs inputs of different names and an output. Received: inputs {names}")
+        _require_names("a graph's inputs", (given.name for given in self.inputs))
+        _require_names("a graph's outputs", self.outputs)
+        for index in range(len(self.nodes)):
+            self._at(index, self._check)
         for name, output in self.outputs.items():
-            if not 0 <= output.node_index < len(self.nodes):
-                raise ExportError(f"output {name} refers to node {output.node_index} of {len(self.nodes)} nodes")
-            if len(output.labels) > self.sizes[output.node_index]:
-                size = self.sizes[output.node_index]
-                raise ExportError(f"output {name} has {len(output.labels)} labels for {size} numbers")
+            if not _is_position(output.node_index, self.nodes):
+                received = f"node {output.node_index}"
+                raise ExportError(
+                    f"output {property_tree.shown(name)}: there are {len(self.nodes)} nodes. Received: {received}"
+                )
+            size = self._all_sizes[output.node_index]
+            if len(output.labels) > size:
+                received = f"{len(output.labels)} labels"
+                raise ExportError(f"output {property_tree.shown(name)} has {size} numbers. Received: {received}")
+        _ = self.evaluations  # refuses what would take lwtnn too long
 
     @cached_property
     def sizes(self) -> dict[int, int]:
@@ -216,45 +147,54 @@ class Graph:
 
         Its keys are therefore an order in which the nodes can be computed.
         """
-        sizes: dict[int, int] = {}
-        open_nodes: set[int] = set()
+        return {index: self._all_sizes[index] for index in self._order(o.node_index for o in self.outputs.values())}
 
-        def visit(index: int) -> None:
-            if index in sizes:
-                return
-            if not 0 <= index < len(self.nodes) or index in open_nodes:
-                raise ExportError(f"node {index} is its own source, or beyond the {len(self.nodes)} nodes")
-            open_nodes.add(index)
-            if self.nodes[index].type != "input":
-                for source in self.nodes[index].sources:
-                    visit(source)
-            try:
-                sizes[index] = self._size(self.nodes[index], sizes)
-            except ExportError as error:
-                raise ExportError(f"node {index} ({self.nodes[index].type}): {error}") from None
+    @cached_property
+    def depths(self) -> dict[int, int]:
+        """Number of steps to each node from the inputs, the longest way; sources before their consumers."""
+        depths: dict[int, int] = {}
+        for index in self._order(range(len(self.nodes))):
+            depths[index] = 1 + max((depths[source] for source in self.sources(index)), default=-1)
+            if depths[index] >= MAX_DEPTH:
+                raise ExportError(f"at most {MAX_DEPTH} nodes may follow one another. Received: more")
+        return depths
 
+    @cached_property
+    def evaluations(self) -> dict[int, int]:
+        """How often lwtnn computes each node in order to give every output once.
+
+        lwtnn keeps no results: a node computes its sources anew each time, so that it runs once for each path from it
+        to an output. A trunk with seven heads runs seven times.
+
+        Source: `FeedForwardNode::compute`, `ConcatenateNode::compute`, `AddNode::compute` in
+        include/lwtnn/generic/Graph.tcc of lwtnn 2.14.1.
+        """
+        counts = dict.fromkeys(self.sizes, 0)
         for output in self.outputs.values():
-            visit(output.node_index)
-        return sizes
+            counts[output.node_index] += 1
+        total = 0
+        for index in reversed(self.sizes):
+            total += counts[index]
+            if total > MAX_EVALUATIONS:
+                raise ExportError(
+                    f"lwtnn may evaluate at most {MAX_EVALUATIONS} nodes for one shower. Received: more, since it "
+                    "evaluates a node again for each of its consumers"
+                )
+            for source in self.sources(index):
+                counts[source] += counts[index]
+        return counts
 
-    def _size(self, node: Node, sizes: Mapping[int, int]) -> int:
-        if node.type not in NODES:
-            raise ExportError(f"nodes must be one of {', '.join(NODES)}; sequences are not supported")
-        if not node.sources or (node.type in ("input", "feed_forward") and len(node.sources) > 1):
-            raise ExportError(f"the wrong number of sources. Received: {node.sources}")
-        if node.type == "input":
-            if not 0 <= node.sources[0] < len(self.inputs):
-                raise ExportError(f"there are {len(self.inputs)} inputs. Received: input {node.sources[0]}")
-            size = len(self.inputs[node.sources[0]].variables)
-            if node.size != size:
-                raise ExportError(f"size must be that of its input, {size}. Received: {node.size}")
-            return size
-        lengths = [sizes[source] for source in node.sources]
-        if node.type == "feed_forward":
-            return self.layer(node).output_size(lengths[0])
-        if node.type == "add" and len(set(lengths)) != 1:
-            raise ExportError(f"sources must have one size. Received: {lengths}")
-        return sum(lengths) if node.type == "concatenate" else lengths[0]
+    def order(self, output: str | None = None) -> list[int]:
+        """The nodes that one output needs, sources before their consumers.
+
+        Raises:
+            ExportError: no such output, or several and none named.
+        """
+        return self._order([self.output(output).node_index])
+
+    def sources(self, index: int) -> tuple[int, ...]:
+        """The nodes that a node takes its vector from: none for an input."""
+        return () if self.nodes[index].type == "input" else self.nodes[index].sources
 
     def layer(self, node: Node) -> Layer:
         """The parameters of a feed_forward node.
@@ -262,7 +202,7 @@ class Graph:
         Raises:
             ExportError: the node refers to no layer of the graph.
         """
-        if node.layer_index is None or not 0 <= node.layer_index < len(self.layers):
+        if not _is_position(node.layer_index, self.layers):
             raise ExportError(f"there are {len(self.layers)} layers. Received: layer_index {node.layer_index}")
         return self.layers[node.layer_index]
 
@@ -277,6 +217,77 @@ class Graph:
         if name is None or name not in self.outputs:
             raise ExportError(f"name one of the outputs {', '.join(self.outputs)}. Received: {name}")
         return self.outputs[name]
+
+    def _order(self, targets: Iterable[int]) -> list[int]:
+        """The targets and what they need, sources first; not recursive: a file may hold a chain of any length."""
+        order: dict[int, None] = {}
+        started: set[int] = set()
+        stack = list(targets)[::-1]
+        while stack:
+            index = stack[-1]
+            missing = [] if index in order else [source for source in self.sources(index) if source not in order]
+            if not missing:
+                order[stack.pop()] = None
+            elif index in started:
+                raise ExportError(f"node {index} is its own source")
+            else:
+                started.add(index)
+                stack += missing[::-1]
+        return list(order)
+
+    @cached_property
+    def _all_sizes(self) -> dict[int, int]:
+        sizes: dict[int, int] = {}
+        widths: dict[int | None, int] = {}  # of what a layer takes: lwtnn builds it once, for the first of its nodes
+        total = 0
+        for index in self.depths:
+            lengths = [sizes[source] for source in self.sources(index)]
+            layer = self.nodes[index].layer_index
+            if self.nodes[index].type == "feed_forward" and widths.setdefault(layer, lengths[0]) != lengths[0]:
+                received = f"{widths[layer]} and, at node {index}, {lengths[0]} numbers"
+                raise ExportError(f"layer {layer} must get vectors of one length from all nodes. Received: {received}")
+            sizes[index] = self._at(index, partial(self._size, lengths=lengths))
+            total += sizes[index]
+            if total > MAX_NUMBERS:
+                raise ExportError(f"the vectors of all nodes may hold at most {MAX_NUMBERS} numbers. Received: more")
+        return sizes
+
+    def _at(self, index: int, check: Callable[[Node], _Checked]) -> _Checked:
+        """What `check` gives for a node; its refusal says which node."""
+        try:
+            return check(self.nodes[index])
+        except ExportError as error:
+            raise ExportError(f"node {index}: {error}") from None
+
+    def _check(self, node: Node) -> None:
+        """Refuse a type, number of sources or position that does not exist."""
+        if node.type not in NODES:
+            received = f"{property_tree.shown(node.type)} (sequences are not supported)"
+            raise ExportError(f"its type must be one of {', '.join(NODES)}. Received: {received}")
+        if not node.sources or (node.type in ("input", "feed_forward") and len(node.sources) > 1):
+            raise ExportError(
+                f"{node.type} has the wrong number of sources. Received: {property_tree.shown(node.sources)}"
+            )
+        among: Sized = self.inputs if node.type == "input" else self.nodes
+        if not all(_is_position(source, among) for source in node.sources):
+            kind = "inputs" if node.type == "input" else "nodes"
+            raise ExportError(f"there are {len(among)} {kind}. Received: sources {property_tree.shown(node.sources)}")
+        if node.type == "input":
+            size = len(self.inputs[node.sources[0]].variables)
+            if type(node.size) is not int or node.size != size:
+                raise ExportError(f"size must be that of its input, {size}. Received: {node.size}")
+        elif node.type == "feed_forward":
+            self.layer(node)
+
+    def _size(self, node: Node, lengths: list[int]) -> int:
+        """Length of a node's vector from those of its sources."""
+        if node.type == "input":
+            return len(self.inputs[node.sources[0]].variables)
+        if node.type == "feed_forward":
+            return self.layer(node).output_size(lengths[0])
+        if node.type == "add" and len(set(lengths)) != 1:
+            raise ExportError(f"the sources of add must have one size. Received: {property_tree.shown(lengths)}")
+        return sum(lengths) if node.type == "concatenate" else lengths[0]
 
 
 def write_graph(path: str | Path, graph: Graph) -> None:
@@ -300,7 +311,7 @@ def format_graph(graph: Graph) -> str:
         "inputs": [{"name": given.name, "variables": [vars(v) for v in given.variables]} for given in graph.inputs],
         "input_sequences": [],  # lwtnn requires the key
         "nodes": [{key: value for key, value in vars(node).items() if value is not None} for node in graph.nodes],
-        "layers": [_layer_document(layer) for layer in graph.layers],
+        "layers": [layer_document(layer) for layer in graph.layers],
         "outputs": {name: vars(output) for name, output in graph.outputs.items()},
     }
     return "{\n" + ",\n".join(f"{json.dumps(key)}:{_text(value)}" for key, value in document.items()) + "\n}\n"
@@ -313,27 +324,47 @@ def parse_graph(text: str) -> Graph:
         ExportError: not JSON, a missing key, a wrong type, or an inconsistent graph.
     """
     try:
-        document = json.loads(text)
-        if document["input_sequences"]:
-            raise ExportError("sequences are not supported; input_sequences must be []")
-        inputs = tuple(
-            Input(str(given["name"]), tuple(_variable(variable) for variable in given["variables"]))
-            for given in document["inputs"]
-        )
-        nodes = tuple(
-            Node(str(node["type"]), tuple(map(int, node["sources"])), node.get("size"), node.get("layer_index"))
-            for node in document["nodes"]
-        )
-        layers = tuple(_layer(layer) for layer in document["layers"])
-        outputs = {
-            str(name): Output(int(output["node_index"]), tuple(map(str, output["labels"])))
-            for name, output in document["outputs"].items()
-        }
-    except KeyError as error:
-        raise ExportError(f"not an LWTNN graph: the key {error} is missing") from error
-    except (ValueError, TypeError, AttributeError) as error:
+        parts = _parts(property_tree.parse(text))
+    except ExportError as error:
         raise ExportError(f"not an LWTNN graph: {error}") from error
-    return Graph(inputs, nodes, layers, outputs)
+    return Graph(*parts)
+
+
+def _parts(document: Any) -> tuple[tuple[Input, ...], tuple[Node, ...], tuple[Layer, ...], dict[str, Output]]:
+    if property_tree.items(document, "input_sequences"):
+        raise ExportError("sequences are not supported; input_sequences must be []")
+    outputs = property_tree.field(document, "outputs")
+    if not isinstance(outputs, dict):
+        raise ExportError(f"outputs must be an object. Received: {property_tree.shown(outputs)}")
+    return (
+        property_tree.each(document, "inputs", _input),
+        property_tree.each(document, "nodes", _node),
+        property_tree.each(document, "layers", read_layer),
+        {property_tree.name(name): _output(output) for name, output in outputs.items()},
+    )
+
+
+def _input(document: Any) -> Input:
+    name = property_tree.name(property_tree.field(document, "name"))
+    return Input(name, property_tree.each(document, "variables", _variable))
+
+
+def _variable(document: Any) -> Variable:
+    name, offset, scale = (property_tree.field(document, key) for key in ("name", "offset", "scale"))
+    return Variable(property_tree.name(name), property_tree.number(offset), property_tree.number(scale))
+
+
+def _node(document: Any) -> Node:
+    kind = property_tree.name(property_tree.field(document, "type"))
+    sources = property_tree.each(document, "sources", property_tree.integer)
+    size = property_tree.integer(property_tree.field(document, "size")) if kind == "input" else None
+    layer = property_tree.integer(property_tree.field(document, "layer_index")) if kind == "feed_forward" else None
+    return Node(kind, sources, size, layer)
+
+
+def _output(document: Any) -> Output:
+    node = property_tree.integer(property_tree.field(document, "node_index"))
+    return Output(node, property_tree.each(document, "labels", property_tree.name))
 
 
 def _text(value: Any) -> str:
@@ -346,52 +377,13 @@ def _text(value: Any) -> str:
     return json.dumps(value)
 
 
-def _layer_document(layer: Layer) -> dict[str, Any]:
-    match layer:
-        case Normalization():
-            return {"architecture": "normalization", "weights": layer.weights, "bias": layer.bias}
-        case Highway(transform, carry, activation):
-            components = {"t": vars(transform), "carry": vars(carry)}
-            return {"architecture": "highway", "components": components, "activation": _activation_document(activation)}
-        case Maxout(sublayers):
-            return {"architecture": "maxout", "sublayers": [vars(sublayer) for sublayer in sublayers]}
-        case Dense(weights, bias, activation):
-            document = _activation_document(activation)
-            return {"architecture": "dense", "weights": weights, "bias": bias, "activation": document}
+def _is_position(value: object, among: Sized) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < len(among)
 
 
-def _activation_document(activation: Activation) -> str | dict[str, Any]:
-    return activation.function if activation.alpha is None else vars(activation)
-
-
-def _layer(document: dict[str, Any]) -> Layer:
-    match document["architecture"]:
-        case "dense":
-            return Dense(*_weights(document), _activation(document["activation"]))
-        case "normalization":
-            return Normalization(*_weights(document))
-        case "highway":
-            parts = document["components"]
-            transform, carry = Affine(*_weights(parts["t"])), Affine(*_weights(parts["carry"]))
-            return Highway(transform, carry, _activation(document["activation"]))
-        case "maxout":
-            return Maxout(tuple(Affine(*_weights(sublayer)) for sublayer in document["sublayers"]))
-        case other:
-            raise ExportError(f"layers must be dense, normalization, highway or maxout. Received: {other}")
-
-
-def _weights(document: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    weights, bias = (np.asarray(document[key], dtype=np.float64) for key in ("weights", "bias"))
-    if weights.ndim != 1 or bias.ndim != 1:
-        raise ExportError("weights and bias must be flat lists of numbers")
-    return weights, bias
-
-
-def _activation(document: str | dict[str, Any]) -> Activation:
-    if isinstance(document, str):
-        return Activation(document, 1.0 if document == "elu" else None)
-    return Activation(str(document["function"]), float(document["alpha"]))
-
-
-def _variable(document: dict[str, Any]) -> Variable:
-    return Variable(str(document["name"]), float(document["offset"]), float(document["scale"]))
+def _require_names(what: str, names: Iterable[str]) -> None:
+    """Refuse no names, or one that stands twice."""
+    ((name, count),) = Counter(iter(names)).most_common(1) or [("", 0)]
+    if count != 1:
+        received = f"{property_tree.shown(name)} {count} times" if count else "none"
+        raise ExportError(f"{what} must have names, each once. Received: {received}")

@@ -1,0 +1,200 @@
+"""Evaluate the noise of calogen_athena's showers once more, in Python, and compare.
+
+DIRECTORY is an export, SHOWERS and NOISE are what calogen_athena wrote with --output and --noise. Each shower is
+computed again from its momentum and its noise by calogen.lwtnn.runtime, which needs neither lwtnn nor TensorFlow. This
+prints the largest difference of a voxel in units of its shower's energy; above the tolerance the exit code is 2.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen import files
+from calogen.errors import DataFormatError, ExportError
+from calogen.experiment import clean_exit
+from calogen.lwtnn.graph import Graph, read_graph
+from calogen.lwtnn.runtime import evaluate
+from calogen.units import kinetic_energy
+
+V1, V2 = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2"
+TOLERANCE = 1e-9
+EXAMPLES = """examples:
+  calogen_athena photons --momentum 65536 --showers 1000 --output showers.csv --noise noise.csv
+  python export/athena/compare.py photons showers.csv noise.csv
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Showers as calogen_athena wrote them.
+
+    Args:
+        momenta: `[n]`, MeV.
+        energies: `[n, v]`, MeV, in the order of the interface.
+        noise: `[n, z]`.
+    """
+
+    momenta: np.ndarray
+    energies: np.ndarray
+    noise: np.ndarray
+
+
+def read_sample(showers: Path, noise: Path, num_voxels: int, latent_dim: int) -> Sample:
+    """Read showers and their noise.
+
+    Args:
+        showers, noise: files of comma-separated values; the first line of the showers' names its columns.
+        num_voxels, latent_dim: what a shower and its noise must have.
+
+    Raises:
+        DataFormatError: a file cannot be read, or is not of that size.
+    """
+    columns = ["momentum", *(f"out_{voxel}" for voxel in range(num_voxels))]
+    names, rows = _read_table(showers, header=True)
+    if names != columns:
+        raise DataFormatError(
+            f"{showers} must have the columns momentum, out_0 to out_{num_voxels - 1}. Received: {len(names)} columns, "
+            f"{', '.join(names[:3])} ... (was it written with another export?)"
+        )
+    draws = _read_table(noise, header=False)[1]
+    for path, table, width in ((showers, rows, num_voxels + 1), (noise, draws, latent_dim)):
+        if table.shape != (len(rows), width):
+            raise DataFormatError(
+                f"{path} must hold {len(rows)} lines of {width} numbers, as many as there are showers. "
+                f"Received: {list(table.shape)}"
+            )
+    return Sample(rows[:, 0], rows[:, 1:], draws)
+
+
+def energies_of(directory: Path, manifest: dict[str, Any], momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Energies `[n, v]`, MeV, by the rules of the manifest's interface.
+
+    Args:
+        directory: of the export.
+        manifest: of the export.
+        momenta: `[n]`, MeV.
+        noise: `[n, z]`, what the interface draws.
+
+    Raises:
+        ExportError: no network takes a momentum, or a network is not what the manifest says.
+    """
+    energies = np.full((len(momenta), manifest["num_voxels"]), np.nan)
+    for slot in manifest["networks"]:
+        rows = (momenta > slot["above"]) & (momenta <= slot["up_to"])
+        if rows.any():
+            graph = read_graph(directory / slot["file"])
+            energies[rows] = _slot_energies(graph, slot, manifest, momenta[rows], noise[rows])
+    missing = momenta[np.isnan(energies).any(axis=1)]
+    if len(missing):
+        raise ExportError(
+            f"each momentum must be one that a network takes, and give finite numbers. Received: {missing[0]:.17g} MeV"
+        )
+    return energies
+
+
+def largest_difference(found: np.ndarray, expected: np.ndarray, momenta: np.ndarray) -> float:
+    """Largest difference of a voxel in units of its shower's energy; for empty showers a billionth of the momentum.
+
+    >>> largest_difference(np.array([[1.0, 2.5]]), np.array([[1.0, 3.0]]), np.array([100.0]))
+    0.125
+    """
+    scale = np.maximum(np.abs(expected).sum(axis=1), 1e-9 * momenta)
+    return float((np.abs(found - expected) / scale[:, None]).max())
+
+
+def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
+    """Compare a sample with what Python makes of its noise.
+
+    Args:
+        directory: of the export.
+        showers, noise: files that calogen_athena wrote.
+
+    Returns:
+        The largest difference in units of the shower's energy, and the number of showers.
+    """
+    manifest = files.read_json(directory / "manifest.json")
+    try:
+        sample = read_sample(showers, noise, manifest["num_voxels"], manifest["latent"]["dim"])
+        expected = energies_of(directory, manifest, sample.momenta, sample.noise)
+    except (KeyError, TypeError) as error:
+        raise DataFormatError(
+            f"{directory / 'manifest.json'} must describe an export for Athena: {type(error).__name__} {error}"
+        ) from error
+    return largest_difference(sample.energies, expected, sample.momenta), len(sample.momenta)
+
+
+def _slot_energies(
+    graph: Graph, slot: dict[str, Any], manifest: dict[str, Any], momenta: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    prefix, interface = manifest["variable_prefix"], manifest["interface"]
+    condition = {f"{prefix}0": _condition_of(momenta, slot["condition"], manifest["mass"])}
+    if interface != V1:
+        condition[f"{prefix}1"] = np.zeros_like(momenta)
+    outputs = evaluate(graph, {"node_0": {f"{prefix}{i}": z for i, z in enumerate(noise.T)}, "node_1": condition})
+    labels = graph.output().labels
+    length = len(commonprefix(labels))  # noqa: RUF071 (of names, not of paths)
+    places = {label[length:]: position for position, label in enumerate(labels)}
+    wanted = [str(voxel) for voxel in range(manifest["num_voxels"])]
+    if not places.keys() >= set(wanted):
+        raise ExportError(f"{slot['file']} must have outputs for {len(wanted)} voxels. Received: {len(labels)} outputs")
+    voxels = outputs[:, [places[name] for name in wanted]]
+    if interface == V2:
+        voxels = np.where(outputs.sum(axis=1, keepdims=True) < 0.0, 0.0, np.maximum(voxels, 0.0))
+    return voxels * kinetic_energy(momenta, manifest["mass"])[:, None]
+
+
+def _condition_of(momenta: np.ndarray, condition: dict[str, Any], mass: float) -> np.ndarray:
+    if condition["kind"] == "momentum":
+        return momenta / condition["highest"]
+    values = (momenta, condition["lowest"], condition["highest"])
+    energy, lowest, highest = (kinetic_energy(np.asarray(value, np.float64), mass) for value in values)
+    return np.log(energy / lowest) / np.log(highest / lowest)
+
+
+def _read_table(path: Path, header: bool) -> tuple[list[str], np.ndarray]:
+    """The names of the columns, where there is a header, and the numbers."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataFormatError(f"cannot read {path}: {error}") from error
+    names = lines[0].split(",") if header and lines else []
+    if len(lines) <= header:
+        raise DataFormatError(f"{path} must hold a line for each shower. Received: none")
+    try:
+        table = np.array([[float(word) for word in line.split(",")] for line in lines[header:]])
+    except ValueError as error:
+        raise DataFormatError(f"{path} must hold lines of as many numbers: {error}") from error
+    if not np.isfinite(table).all():
+        raise DataFormatError(f"{path} must hold finite numbers. Received: NaN or infinity")
+    return names, table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare what the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path, help="of an export: manifest.json and its networks")
+    parser.add_argument("showers", type=Path, help="what calogen_athena --output wrote")
+    parser.add_argument("noise", type=Path, help="what calogen_athena --noise wrote")
+    parser.add_argument(
+        "--tolerance", type=float, default=TOLERANCE, help=f"largest allowed difference (default: {TOLERANCE:g})"
+    )
+    given = parser.parse_args(arguments)
+    with clean_exit("compare"):
+        difference, number = compare(given.directory, given.showers, given.noise)
+        if not difference <= given.tolerance:
+            raise ExportError(
+                f"{given.showers} must agree with Python to {given.tolerance:g} of the shower's energy. "
+                f"Received: {difference:.2e} (do showers, noise and networks belong together?)"
+            )
+        print(f"{number} showers: largest difference {difference:.1e} of the shower's energy")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+// What the manifest of an export directory says of its networks, their noise and their condition.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <boost/property_tree/json_parser.hpp>
+#include <boost/property_tree/ptree.hpp>
+
+namespace calogen {
+
+/// A fault that the user can mend: it becomes one line on stderr and exit code 2.
+class Error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// The classes of Athena whose rules apply, or, for networks that no class can load, the manifest alone.
+enum class Interface { version_1, version_2, selector };
+
+/// Where noise is drawn from: the spread is the standard deviation, or half the width of the uniform distribution.
+struct Latent {
+    bool normal;
+    double mean;
+    double spread;
+    int dim;
+};
+
+/// The number that tells a network the momentum. `lowest` and `highest` are momenta, MeV.
+struct Condition {
+    bool log_kinetic;
+    double lowest;
+    double highest;
+};
+
+/// A network and its momenta P: above < P <= up_to, MeV.
+struct Slot {
+    std::string file;
+    double above;
+    double up_to;
+    Condition condition;
+};
+
+struct Manifest {
+    Interface interface;
+    double mass;
+    Latent latent;
+    std::string prefix;
+    int num_voxels;
+    std::vector<Slot> slots;
+};
+
+using Tree = boost::property_tree::ptree;
+
+template <typename Value>
+Value read_value(const Tree& tree, const std::string& key, const std::string& kind) {
+    const auto value = tree.get_optional<Value>(key);
+    if (!value) {
+        throw Error("the key " + key + " is missing, or holds no " + kind);
+    }
+    return *value;
+}
+
+inline double read_number(const Tree& tree, const std::string& key) { return read_value<double>(tree, key, "number"); }
+
+inline double read_positive(const Tree& tree, const std::string& key) {
+    const double value = read_number(tree, key);
+    if (!(value > 0.0)) {
+        throw Error(key + " must be above 0. Received: " + tree.get<std::string>(key));
+    }
+    return value;
+}
+
+inline int read_count(const Tree& tree, const std::string& key) {
+    const int value = read_value<int>(tree, key, "integer");
+    if (value < 1) {
+        throw Error(key + " must be 1 or more. Received: " + std::to_string(value));
+    }
+    return value;
+}
+
+/// The position of a text among those that it may be.
+inline std::size_t read_choice(const Tree& tree, const std::string& key, const std::vector<std::string>& choices) {
+    const auto value = read_value<std::string>(tree, key, "text");
+    const auto found = std::find(choices.begin(), choices.end(), value);
+    if (found == choices.end()) {
+        std::string known;
+        for (const auto& choice : choices) {
+            known += (known.empty() ? "" : ", ") + choice;
+        }
+        throw Error(key + " must be one of " + known + ". Received: " + value);
+    }
+    return static_cast<std::size_t>(found - choices.begin());
+}
+
+inline const Tree& read_child(const Tree& tree, const std::string& key) {
+    const auto child = tree.get_child_optional(key);
+    if (!child) {
+        throw Error("the key " + key + " is missing");
+    }
+    return *child;
+}
+
+inline Slot read_slot(const Tree& tree) {
+    Slot slot{};
+    slot.file = read_value<std::string>(tree, "file", "text");
+    slot.above = read_number(tree, "above");
+    slot.up_to = read_number(tree, "up_to");
+    if (!(slot.above < slot.up_to)) {
+        throw Error(slot.file + ": above must be less than up_to");
+    }
+    const Tree& condition = read_child(tree, "condition");
+    slot.condition.log_kinetic = read_choice(condition, "kind", {"momentum", "log-kinetic"}) == 1;
+    slot.condition.highest = read_positive(condition, "highest");
+    if (slot.condition.log_kinetic) {
+        slot.condition.lowest = read_positive(condition, "lowest");
+        if (!(slot.condition.lowest < slot.condition.highest)) {
+            throw Error(slot.file + ": the condition's lowest momentum must be less than its highest");
+        }
+    }
+    return slot;
+}
+
+inline Manifest read_manifest_tree(const Tree& tree) {
+    Manifest manifest{};
+    const std::vector<std::string> interfaces{"TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"};
+    manifest.interface = static_cast<Interface>(read_choice(tree, "interface", interfaces));
+    manifest.mass = read_number(tree, "mass");
+    if (!(manifest.mass >= 0.0)) {
+        throw Error("mass must be 0 or more");
+    }
+    const Tree& latent = read_child(tree, "latent");
+    manifest.latent.normal = read_choice(latent, "distribution", {"uniform", "normal"}) == 1;
+    manifest.latent.mean = read_number(latent, "mean");
+    manifest.latent.spread = read_positive(latent, "spread");
+    manifest.latent.dim = read_count(latent, "dim");
+    manifest.prefix = read_value<std::string>(tree, "variable_prefix", "text");
+    manifest.num_voxels = read_count(tree, "num_voxels");
+    for (const auto& item : read_child(tree, "networks")) {
+        manifest.slots.push_back(read_slot(item.second));
+    }
+    if (manifest.slots.empty()) {
+        throw Error("networks must not be empty");
+    }
+    return manifest;
+}
+
+inline Manifest read_manifest(const std::filesystem::path& directory) {
+    const auto path = directory / "manifest.json";
+    Tree tree;
+    try {
+        boost::property_tree::read_json(path.string(), tree);
+        return read_manifest_tree(tree);
+    } catch (const boost::property_tree::json_parser_error& error) { // it names the file
+        throw Error(std::string(error.what()) + " (is this the directory of an export?)");
+    } catch (const Error& error) {
+        throw Error(path.string() + ": " + error.what());
+    }
+}
+
+} // namespace calogen
