@@ -24,6 +24,10 @@ WORKERS ?= 2
 BUNDLED := --detector atlas-barrel --mantissa-bits 12 --workers $(WORKERS)
 PIONS := --particle pion --physics ftfp-bert-datafree
 
+LWTNN := https://github.com/lwtnn/lwtnn.git
+LWTNN_VERSION := v2.14.1
+LWTNN_TOOLS := export/lwtnn-tools
+
 COMMA := ,
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(addprefix -,$(EXTRA))
@@ -32,7 +36,7 @@ TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py expo
 REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install $(REPRODUCE) ablate-caloshowergan export-lwtnn test test-slow lint format tables simulate benchmark clean
+.PHONY: help install $(REPRODUCE) ablate-caloshowergan export-lwtnn lwtnn-tools test test-slow lint format tables simulate benchmark clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
@@ -64,6 +68,14 @@ export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, 
 	@test -n "$(RUN)" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
 	$(BIN)/python export/export_lwtnn.py $(if $(RUN),"$(RUN)") $(if $(CHECK),--check $(CHECK))
+
+lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=official
+	@if test -f $(LWTNN_TOOLS)/converters/kerasfunc2json.py; then exit 0; fi; rm -rf $(LWTNN_TOOLS); \
+	if GIT_TERMINAL_PROMPT=0 git -c advice.detachedHead=false clone --quiet --depth 1 --branch $(LWTNN_VERSION) \
+		$(LWTNN) $(LWTNN_TOOLS) 2>/dev/null; then echo "$(LWTNN_TOOLS): lwtnn $(LWTNN_VERSION)"; \
+	else echo "lwtnn-tools: skipped: cannot clone $(LWTNN) (no network?)"; fi
+	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tf_keras"))' \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[official]'
 
 test: $(READY) ## Run the tests (minutes)
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -57,7 +57,7 @@ def trained(name: str) -> Generator:
 
 
 def with_swishes(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
-    """The features' graph with products as differences of swishes: layer x total, then voxel x that."""
+    """The features' graph with products of swishes: layer x total, then voxel x that."""
     num_voxels, num_layers = sum(layer_sizes), len(layer_sizes)
     nodes, layers = list(graph.nodes), list(graph.layers)
     *voxels, fractions, total = nodes[graph.output().node_index].sources
@@ -69,7 +69,7 @@ def with_swishes(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
         return len(nodes) - 1
 
     def multiplied(sources: list[int], left: np.ndarray, right: np.ndarray) -> int:
-        """Element by element, of the sources one after another; y itself is sw(y) - sw(-y), exactly."""
+        """Element by element, of the joined sources; y itself is sw(y) - sw(-y), exactly."""
         joined, one = add("concatenate", sources), np.eye(len(left))
         parts, activation = np.vstack([left + right, left - right, right, -right]), Activation("swish", ALPHA)
         swishes = add("feed_forward", [joined], Dense(parts, np.empty(0), activation))

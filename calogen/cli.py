@@ -174,7 +174,9 @@ def inspect(
     draw: Annotated[Path | None, typer.Option(help="Draw an LWTNN graph into this file: png, pdf or svg.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print a model's values, sources and counts, a file's response and layer shares, or an LWTNN graph's nodes."""
+    """Print what a model, a file of showers or an LWTNN graph holds.
+
+    Of a model values, sources and counts; of a file response and layer shares; of a graph its nodes."""
     path = Path(model)
     is_graph = path.suffix == ".json" and path.is_file()
     require(

@@ -158,7 +158,7 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
 
 
 def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
-    """Writes the class's histograms of radii, from showers of the network, if uproot is there."""
+    """Writes the class's histograms of radii, of the network's showers, if uproot is there."""
     if bundle.interface != V2 or find_spec("uproot") is None:
         return None
     top = bundle.networks[-1].generator

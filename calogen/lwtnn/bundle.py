@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.onnx_export import to_onnx
 from calogen.preprocessing import LayerFractions
 from calogen.showers import Showers
+
+if TYPE_CHECKING:
+    import onnx
 
 ONNX_TOLERANCE = 1e-4
 """Largest allowed deviation of a voxel of an ONNX model from Keras, of the shower's energy: both are float32."""
@@ -106,8 +109,9 @@ def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
         about["closure"] = found.to_json()
         if interface != V1 and _has_onnx():  # version 1 knows no ONNX
             about["onnx"] = about["file"].removesuffix("json") + "onnx"
-            contents[about["onnx"]] = _onnx(generator, slot, interface, manifest["latent"]["dim"])
-            about["closure"]["onnx"] = _checked(contents[about["onnx"]], generator, slot, interface)
+            model = _onnx(generator, slot, interface, manifest["latent"]["dim"])
+            about["closure"]["onnx"] = _checked(model, generator, slot, interface)
+            contents[about["onnx"]] = model.SerializeToString()
     binning = athena.binning_attributes(generators, interface, eta)
     return Bundle(interface, tuple(networks), contents, manifest, binning)
 
@@ -116,7 +120,7 @@ def _has_onnx() -> bool:
     return all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def _checked(model: bytes, generator: Generator, slot: Slot, interface: str) -> float:
+def _checked(model: "onnx.ModelProto", generator: Generator, slot: Slot, interface: str) -> float:
     deviation = onnx_deviation(model, generator, slot, interface)
     if not deviation <= ONNX_TOLERANCE:
         raise ExportError(
@@ -125,14 +129,13 @@ def _checked(model: bytes, generator: Generator, slot: Slot, interface: str) -> 
     return deviation
 
 
-def _onnx(generator: Generator, slot: Slot, interface: str, latent_dim: int) -> bytes:
+def _onnx(generator: Generator, slot: Slot, interface: str, latent_dim: int) -> "onnx.ModelProto":
     """The network with its product; inputs as wide as FastCaloSim's handler fills them."""
     last = generator.transform.steps[-1]
-    model = to_onnx(
+    return to_onnx(
         athena.features_graph(generator, slot, interface),
         inputs={"node_0": ("Noise", latent_dim), "node_1": ("mycond", 2)},
         layer_sizes=last.layer_sizes if isinstance(last, LayerFractions) else None,
         order=athena.voxel_order(generator.geometry, interface),
         clip=True,
     )
-    return bytes(model.SerializeToString())

@@ -8,7 +8,7 @@ Source: ours.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,9 +17,13 @@ from scipy.stats import ks_2samp
 from calogen.latent import Latent
 from calogen.lwtnn.athena import NOISE, Generator, Slot, condition_of, voxel_order
 from calogen.lwtnn.graph import Graph
+from calogen.lwtnn.onnx_export import evaluate_onnx
 from calogen.lwtnn.runtime import evaluate
 from calogen.showers import Showers
 from calogen.units import MASSES, kinetic_energy
+
+if TYPE_CHECKING:
+    import onnx
 
 TOLERANCE = 1e-6
 """Largest allowed deviation of a voxel from the model in float64, of the shower's energy."""
@@ -73,30 +77,23 @@ def closure(
 
 
 def onnx_deviation(
-    model: bytes, generator: Generator, slot: Slot, interface: str, num_showers: int = 200, seed: int = 0
+    model: "onnx.ModelProto", generator: Generator, slot: Slot, interface: str, num_showers: int = 200, seed: int = 0
 ) -> float:
     """Largest deviation of an ONNX model from Keras, in units as of `Closure`.
 
     Args:
-        model: serialised; inputs `Noise` and `mycond`, outputs in the interface's order.
+        model: inputs `Noise` and `mycond`, outputs in the interface's order.
         generator, slot, interface: what it was made of and for.
         num_showers, seed: of random momenta and noise.
     """
-    from onnxruntime import InferenceSession  # an optional dependency
-
-    session = InferenceSession(model)
-    width = session.get_inputs()[0].shape[1]
     momenta, noise, latent = _draw(generator, slot, interface, num_showers, seed)
     condition = condition_of(momenta, slot, MASSES[generator.particle])
-    given = {
-        "Noise": np.pad(noise, ((0, 0), (0, width - noise.shape[1]))).astype(np.float32),
-        "mycond": np.stack([condition, np.zeros_like(condition)], axis=1).astype(np.float32),
-    }
-    (outputs,) = session.run(None, given)
+    width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    padded = np.pad(noise, ((0, 0), (0, width - noise.shape[1])))
+    given = {"Noise": padded, "mycond": np.stack([condition, np.zeros_like(condition)], axis=1)}
     expected = _keras_energies(generator.model, generator, latent.astype(np.float32), momenta)
-    found = np.empty_like(expected)
-    kinetic = kinetic_energy(momenta, MASSES[generator.particle])[:, None]
-    found[:, voxel_order(generator.geometry, interface)] = outputs * kinetic
+    found, kinetic = np.empty_like(expected), kinetic_energy(momenta, MASSES[generator.particle])[:, None]
+    found[:, voxel_order(generator.geometry, interface)] = evaluate_onnx(model, given) * kinetic
     return float((np.abs(found - expected) / _scale(expected, kinetic)).max())
 
 

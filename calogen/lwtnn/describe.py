@@ -1,4 +1,4 @@
-"""What an LWTNN graph consists of and what it costs, as plain data, as text and as boxes to draw."""
+"""What an LWTNN graph consists of and costs: plain data, text, boxes to draw."""
 
 import io
 from collections.abc import Iterable

@@ -151,7 +151,7 @@ class Graph:
 
     @cached_property
     def depths(self) -> dict[int, int]:
-        """Number of steps to each node from the inputs, the longest way; sources before their consumers."""
+        """Number of steps to each node from the inputs, the longest way, sources first."""
         depths: dict[int, int] = {}
         for index in self._order(range(len(self.nodes))):
             depths[index] = 1 + max((depths[source] for source in self.sources(index)), default=-1)
@@ -219,7 +219,7 @@ class Graph:
         return self.outputs[name]
 
     def _order(self, targets: Iterable[int]) -> list[int]:
-        """The targets and what they need, sources first; not recursive: a file may hold a chain of any length."""
+        """The targets and what they need, sources first; not recursive: chains may be long."""
         order: dict[int, None] = {}
         started: set[int] = set()
         stack = list(targets)[::-1]

@@ -1,4 +1,4 @@
-"""JSON as lwtnn reads it with boost's property_tree: strict, but numbers may stand in quotes.
+"""JSON as boost's property_tree reads it: strict, but numbers may stand in quotes.
 
 Every function refuses, with an `ExportError`, what lwtnn's own parser refuses, and where that would be ambiguous a
 little more: a key that stands twice in one object, text or an object in the place of a list.

@@ -1,4 +1,4 @@
-"""The ROOT file from which Athena's GAN class learns how steep showers are inside a radial bin.
+"""How steep showers are inside a radial bin, as Athena's GAN class reads it from ROOT.
 
 `TFCSGANEtaSlice` fits an exponential to a histogram of energy against distance from the track, once for each radial bin
 of a layer, and places hits accordingly. Voxels say how much energy a radial bin holds; what is inside follows the

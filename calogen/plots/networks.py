@@ -76,7 +76,7 @@ class Layout:
 
 
 def draw_graph(ax: Axes, boxes: Sequence[Box], layout: Layout | None = None) -> dict[str, list[Artist]]:
-    """Draw boxes and arrows; the text fits where the axes are as large, in inches, as the layout.
+    """Draw boxes and arrows; texts fit if the axes have the layout's size in inches.
 
     Args:
         ax: where to draw.
@@ -166,7 +166,7 @@ def _text_width(box: Box) -> float:
 
 
 def _chains(boxes: Sequence[Box], edges: list[tuple[int, int]]) -> tuple[dict[tuple[int, int], list[int]], np.ndarray]:
-    """The boxes and bends along each arrow, and the rows of boxes and bends; bends are numbered after the boxes."""
+    """Boxes and bends along each arrow, and rows of both; bends are numbered after boxes."""
     depths, bends = [box.depth for box in boxes], dict[tuple[int, int], int]()
     chains = {}
     for source, target in edges:
@@ -180,7 +180,7 @@ def _chains(boxes: Sequence[Box], edges: list[tuple[int, int]]) -> tuple[dict[tu
 
 
 def _ordered(depths: np.ndarray, links: list[tuple[int, int]]) -> list[list[int]]:
-    """Boxes and bends by row, from left to right: the order with the fewest crossings among those tried."""
+    """Boxes and bends by row, from left to right: the fewest crossings among those tried."""
     rows = [np.flatnonzero(depths == depth).tolist() for depth in range(depths.max() + 1)]
     above, below = _neighbours(links)
     best, fewest = rows, _crossings(rows, links)
@@ -208,7 +208,7 @@ def _crossings(rows: list[list[int]], links: list[tuple[int, int]]) -> int:
 
 
 def _positions(rows: list[list[int]], links: list[tuple[int, int]], widths: np.ndarray) -> np.ndarray:
-    """Centres along x that neither change the order nor overlap: the shortest sum of lengths, all sideways.
+    """Centres along x, in order and without overlap, with the shortest way sideways.
 
     The lengths are those from each box or bend to the mean of its neighbours above and below, and, counting less, those
     of the links: chains become straight, and what forks stands above the middle of its branches.
@@ -249,7 +249,7 @@ def _heights(rows: list[list[int]], links: list[tuple[int, int]], x: np.ndarray)
 def _ways(
     chains: dict[tuple[int, int], list[int]], centres: np.ndarray, width: float
 ) -> dict[tuple[int, int], np.ndarray]:
-    """Points of each arrow: leaving its source, both ends of every straight part, entering its target."""
+    """Points of each arrow: from its source, both ends of straight parts, to its target."""
     entering = defaultdict(list)
     for (_, target), chain in chains.items():
         entering[target].append(chain[-2])

@@ -98,7 +98,9 @@ def energies_of(directory: Path, manifest: dict[str, Any], momenta: np.ndarray, 
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray, momenta: np.ndarray) -> float:
-    """Largest difference of a voxel in units of its shower's energy; for empty showers a billionth of the momentum.
+    """Largest difference of a voxel, of its shower's energy.
+
+    For empty showers a billionth of the momentum stands for it.
 
     >>> largest_difference(np.array([[1.0, 2.5]]), np.array([[1.0, 3.0]]), np.array([100.0]))
     0.125

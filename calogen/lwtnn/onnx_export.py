@@ -1,0 +1,256 @@
+"""LWTNN graphs as ONNX models in float32, for FastCaloSim's ONNX handler.
+
+ONNX has what LWTNN lacks: it multiplies (fractions and total become voxels inside the model), and it computes a shared
+node once. The handler takes a symbolic batch dimension as 1, one element type for all inputs, and writes `mycond` two
+numbers wide: inputs may therefore be wider than the network needs.
+
+Source: FastCaloSim's TFCSONNXHandler and TFCSGANEtaSlice; operators: ONNX's operator set 13.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+import calogen
+from calogen.errors import DataFormatError, ExportError
+from calogen.lwtnn.graph import Activation, Affine, Dense, Graph, Highway, Input, Layer, Maxout, Normalization, Output
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 13
+"""Has all that a graph needs, and Softmax along one axis: more programs read it than a later one."""
+IR_VERSION = 8
+"""Of ONNX 1.10 to 1.13. The package writes its own newest, which the onnxruntime 1.15 that FastCaloSim asks for (IR 9
+and opset 19 at most) refuses."""
+
+
+def to_onnx(
+    graph: Graph,
+    *,
+    inputs: Mapping[str, tuple[str, int]],
+    layer_sizes: Sequence[int] | None = None,
+    order: ArrayLike | None = None,
+    clip: bool = False,
+    output: str = "out",
+) -> "onnx.ModelProto":
+    """Gives a network as an ONNX model.
+
+    Args:
+        graph: has exactly one output, and is good in float32: what `convert` gives, not what `heads.denormalise` does.
+        inputs: the ONNX input, its name and width, of every input of the graph: `[batch, width]`, float32. What is
+            wider than the network's input is ignored at its end.
+        layer_sizes: number of voxels of each detector layer, `l` of them, `v` in all: the graph gives voxel/layer (v),
+            layer/total (l) and total/kinetic energy (1), the model their products, voxel/kinetic energy.
+        order: a permutation: element i of the model's output is element `order[i]` of what it would be without.
+        clip: whether negative numbers, also those before the products, become 0: as in `LayerFractions.inverse` and
+            `KineticFractions.inverse`.
+        output: the ONNX output's name; `[batch, labels]`, or `[batch, v]` with `layer_sizes`.
+
+    Raises:
+        ExportError: inputs, sizes or order do not fit the graph, a number is beyond float32, or ONNX is not installed.
+    """
+    onnx = _package("onnx")
+    _require_inputs(graph, inputs, output)
+    operators = _Operators(onnx)
+    values: dict[int, str] = {}
+    for index in graph.sizes:
+        node = graph.nodes[index]
+        if node.type == "input":
+            given = graph.inputs[node.sources[0]]
+            values[index] = _input_vector(operators, given, *inputs[given.name])
+        elif node.type == "concatenate":
+            values[index] = operators("Concat", *(values[source] for source in node.sources), axis=-1)
+        elif node.type == "add":
+            values[index] = operators("Sum", *(values[source] for source in node.sources))
+        else:
+            (source,) = node.sources
+            values[index] = _apply(operators, graph.layer(node), values[source], graph.sizes[source])
+    wanted = graph.output()
+    size = _num_voxels(wanted, layer_sizes)
+    result = operators("Relu", values[wanted.node_index]) if clip else values[wanted.node_index]
+    result = _elements(operators, result, _permutation(order, size), layer_sizes)
+    operators("Identity", result, name=output)
+    tensor = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    model = onnx.helper.make_graph(
+        operators.nodes,
+        "calogen",
+        [tensor(name, shape=["batch", width]) for name, width in inputs.values()],
+        [tensor(output, shape=["batch", size])],
+        list(operators.constants.values()),
+    )
+    opset = [onnx.helper.make_opsetid("", OPSET)]
+    about = {"producer_name": "calogen", "producer_version": calogen.__version__}
+    return onnx.helper.make_model(model, opset_imports=opset, ir_version=IR_VERSION, **about)
+
+
+def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLike]) -> np.ndarray:
+    """What onnxruntime computes on one thread, as FastCaloSim runs it.
+
+    Args:
+        model: or its file; one output.
+        inputs: `[n, width]` by their ONNX names.
+
+    Returns:
+        `[n, size]`, float32.
+
+    Raises:
+        DataFormatError: inputs of other names or shapes.
+        ExportError: onnxruntime is not installed, or cannot load the model.
+    """
+    runtime = _package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    errors = runtime.capi.onnxruntime_pybind11_state
+    content = str(model) if isinstance(model, Path) else model.SerializeToString()
+    try:
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile) as error:
+        raise ExportError(f"onnxruntime cannot load the model: {error}") from error
+    try:
+        (result,) = session.run(None, {name: np.asarray(value, np.float32) for name, value in inputs.items()})
+    except (ValueError, errors.InvalidArgument) as error:
+        wanted = {item.name: item.shape for item in session.get_inputs()}
+        received = {name: np.shape(value) for name, value in inputs.items()}
+        raise DataFormatError(f"inputs must be {wanted}. Received: {received}") from error
+    return result
+
+
+class _Operators:
+    """The model's operators in the order of their calls, and its constants, equal ones once."""
+
+    def __init__(self, onnx: Any) -> None:
+        self.nodes: list[Any] = []
+        self.constants: dict[tuple, Any] = {}
+        self._onnx = onnx
+
+    def __call__(self, operator: str, *sources: str | np.ndarray, name: str = "", **attributes: float) -> str:
+        """Appends an operator and gives its result's name; arrays become constants."""
+        names = [source if isinstance(source, str) else self._constant(source) for source in sources]
+        result = name or f"{operator.lower()}/{len(self.nodes)}"
+        self.nodes.append(self._onnx.helper.make_node(operator, names, [result], name=f"node/{result}", **attributes))
+        return result
+
+    def _constant(self, array: np.ndarray) -> str:
+        if array.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
+            if not np.isfinite(array).all():
+                raise ExportError("ONNX models here are float32. Received: a number beyond 3.4e38")
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key not in self.constants:
+            self.constants[key] = self._onnx.numpy_helper.from_array(array, f"constant/{len(self.constants)}")
+        return self.constants[key].name
+
+
+def _input_vector(operators: _Operators, given: Input, name: str, width: int) -> str:
+    value, size = name, len(given.variables)
+    if width > size:
+        value = operators("Slice", value, np.array([0]), np.array([size]), np.array([-1]))
+    offset, scale = (np.array([getattr(v, field) for v in given.variables]) for field in ("offset", "scale"))
+    if offset.any():
+        value = operators("Add", value, offset)
+    return operators("Mul", value, scale) if (scale != 1.0).any() else value
+
+
+def _apply(operators: _Operators, layer: Layer, x: str, size: int) -> str:
+    match layer:
+        case Normalization(weights, bias):
+            return operators("Mul", operators("Add", x, bias), weights)
+        case Highway(transform, carry, activation):
+            gate = operators("Sigmoid", _affine(operators, carry, x, size))
+            new = _activate(operators, activation, _affine(operators, transform, x, size))
+            kept = operators("Mul", operators("Sub", np.array([1.0]), gate), x)
+            return operators("Add", operators("Mul", gate, new), kept)
+        case Maxout(sublayers):
+            return operators("Max", *(_affine(operators, sublayer, x, size) for sublayer in sublayers))
+        case Dense(activation=activation):
+            return _activate(operators, activation, _affine(operators, layer, x, size))
+
+
+def _affine(operators: _Operators, layer: Affine, x: str, size: int) -> str:
+    if layer.weights.size:
+        bias = [layer.bias] if layer.bias.size else []
+        return operators("Gemm", x, layer.matrix(size), *bias, transB=1)
+    return operators("Add", x, layer.bias) if layer.bias.size else x
+
+
+# LWTNN's sigmoid is exactly 0 or 1 beyond +-30, 1e-13 away from ONNX's
+_ACTIVATIONS: dict[str, Callable[[_Operators, str, float], str]] = {
+    "linear": lambda operators, x, alpha: x,
+    "rectified": lambda operators, x, alpha: operators("Relu", x),
+    "sigmoid": lambda operators, x, alpha: operators("Sigmoid", x),
+    "hard_sigmoid": lambda operators, x, alpha: operators("HardSigmoid", x, alpha=0.2, beta=0.5),
+    "softmax": lambda operators, x, alpha: operators("Softmax", x, axis=-1),
+    "tanh": lambda operators, x, alpha: operators("Tanh", x),
+    "abs": lambda operators, x, alpha: operators("Abs", x),
+    "elu": lambda operators, x, alpha: operators("Elu", x, alpha=alpha),
+    "leakyrelu": lambda operators, x, alpha: operators("LeakyRelu", x, alpha=alpha),
+    "swish": lambda operators, x, alpha: operators("Mul", x, operators("Sigmoid", _times(operators, x, alpha))),
+}
+
+
+def _activate(operators: _Operators, activation: Activation, x: str) -> str:
+    return _ACTIVATIONS[activation.function](operators, x, activation.alpha or 0.0)
+
+
+def _times(operators: _Operators, x: str, factor: float) -> str:
+    return x if factor == 1.0 else operators("Mul", x, np.array([factor]))
+
+
+def _elements(operators: _Operators, x: str, order: np.ndarray, layer_sizes: Sequence[int] | None) -> str:
+    """The voxels, or whatever the output is, in order; with layers the products."""
+    voxels = operators("Gather", x, order, axis=-1)
+    if layer_sizes is None:
+        return voxels
+    layer_of_voxel = np.repeat(np.arange(len(layer_sizes)), layer_sizes)
+    layers = operators("Gather", x, len(order) + layer_of_voxel[order], axis=-1)
+    total = operators("Gather", x, np.array([len(order) + len(layer_sizes)]), axis=-1)
+    return operators("Mul", voxels, operators("Mul", layers, total))
+
+
+def _num_voxels(wanted: Output, layer_sizes: Sequence[int] | None) -> int:
+    size = len(wanted.labels)
+    if layer_sizes is None:
+        return size
+    voxels = sum(layer_sizes)
+    if min(layer_sizes, default=0) < 1 or size != voxels + len(layer_sizes) + 1:
+        raise ExportError(
+            f"layer_sizes must be those of an output of {size} = v voxels + l layers + 1. "
+            f"Received: {tuple(layer_sizes)}: {voxels} + {len(layer_sizes)} + 1"
+        )
+    return voxels
+
+
+def _permutation(order: ArrayLike | None, size: int) -> np.ndarray:
+    if order is None:
+        return np.arange(size)
+    permutation = np.asarray(order)
+    if permutation.dtype.kind not in "iu" or sorted(permutation.ravel().tolist()) != list(range(size)):
+        raise ExportError(f"order must hold each of 0..{size - 1} once. Received: {permutation.ravel()[:5]} ...")
+    return permutation.ravel().astype(np.int64)
+
+
+def _require_inputs(graph: Graph, inputs: Mapping[str, tuple[str, int]], output: str) -> None:
+    wanted = {given.name: len(given.variables) for given in graph.inputs}
+    names = [name for name, _ in inputs.values()]
+    if set(inputs) != set(wanted) or len({*names, output}) != len(names) + 1:
+        raise ExportError(
+            f"inputs must give {sorted(wanted)} an ONNX name each, all different and not {output!r}. "
+            f"Received: {dict(inputs)}"
+        )
+    for key, (name, width) in inputs.items():
+        if width < wanted[key]:
+            raise ExportError(f"{name} must be at least as wide as {key}, {wanted[key]}. Received: {width}")
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ExportError(f"{name} is needed: pip install 'calogen[export]' ({error})") from error
