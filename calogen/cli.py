@@ -176,7 +176,8 @@ def inspect(
 ) -> None:
     """Print what a model, a file of showers or an LWTNN graph holds.
 
-    Of a model values, sources and counts; of a file response and layer shares; of a graph its nodes."""
+    Of a model values, sources and counts; of a file response and layer shares; of a graph its nodes.
+    """
     path = Path(model)
     is_graph = path.suffix == ".json" and path.is_file()
     require(
