@@ -74,8 +74,6 @@ lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=
 	if GIT_TERMINAL_PROMPT=0 git -c advice.detachedHead=false clone --quiet --depth 1 --branch $(LWTNN_VERSION) \
 		$(LWTNN) $(LWTNN_TOOLS) 2>/dev/null; then echo "$(LWTNN_TOOLS): lwtnn $(LWTNN_VERSION)"; \
 	else echo "lwtnn-tools: skipped: cannot clone $(LWTNN) (no network?)"; fi
-	@$(BIN)/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tf_keras"))' \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[official]'
 
 test: $(READY) ## Run the tests (minutes)
 	$(BIN)/python -m pytest -q -m "not slow"

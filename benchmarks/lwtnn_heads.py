@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
+from calogen.errors import ExportError
 from calogen.files import write_json
 from calogen.lwtnn import athena
 from calogen.lwtnn.athena import V2, Generator, Slot
@@ -88,7 +89,7 @@ def ways(generator: Generator, slot: Slot) -> dict[str, Graph]:
     """The graphs, as they come back from their files."""
     sizes = tuple(layer.size for layer in generator.geometry.layers)
     features = athena.features_graph(generator, slot, V2)
-    logits = convert(keras.Model(generator.model.input, generator.model.layers[-1].input), athena.NAMES)
+    logits = convert(athena.without_heads(generator.model), athena.NAMES)
 
     def exported(graph: Graph) -> Graph:
         return athena.fitted(athena.relabelled(graph, generator.geometry, V2), generator, slot, V2)
@@ -130,7 +131,8 @@ def microseconds(graph: Graph, generator: Generator, slot: Slot, program: Path, 
         arguments = ["--momentum", "16384", "--showers", str(showers), "--time", "--output", f"{folder}/showers.csv"]
         done = subprocess.run([program, folder, *arguments], capture_output=True, text=True, check=True)
     found = re.search(r": ([\d.e+]+) microseconds", done.stderr)
-    assert found is not None, done.stderr
+    if found is None:
+        raise ExportError(f"{program} must say its time. Received: {done.stderr}")
     return float(found[1])
 
 

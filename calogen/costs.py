@@ -42,12 +42,11 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
         test: its `cpu_seconds` are Geant4's times where nothing is simulated.
         simulate: time Geant4 now, in the same run; without Geant4 the times of `test` serve.
     """
-    one_shower, latent = compile_one_shower(run), run.latent.draw(10_000, 1)
-    energies = np.full(10_000, 65536.0)
+    one_shower, energies = compile_one_shower(run), np.full(10_000, 65536.0)
     geant4, origin = geant4_seconds(test, simulate)
     return Costs(
         geant4_seconds=geant4,
-        one_by_one_seconds=seconds_per_call(lambda: one_shower(65536.0, latent[0])),
+        one_by_one_seconds=seconds_per_call(lambda: one_shower(65536.0)),
         batch_seconds=seconds_per_call(lambda: generate(run, energies, 1), repeats=5) / len(energies),
         json_bytes=decoder.stat().st_size,
         weight_bytes=4 * run.generator.count_params(),

@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ import numpy as np
 
 from calogen import models
 from calogen.config import config_from_json, config_to_json
+from calogen.engines import Block, engine
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import read_json, write_json
+from calogen.folding import fold
 from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
 from calogen.latent import Latent
-from calogen.lwtnn.convert import convert
-from calogen.lwtnn.runtime import compile_forward
 from calogen.preprocessing import Chain
 from calogen.showers import Geometry, Showers
 from calogen.training.callbacks import save_network
@@ -80,9 +81,10 @@ def generate(
     Args:
         run: a trained run, or its folder; or several that share the momenta between them (see `route`).
         incident_energies: `[n]`, MeV.
-        seed: of the latent space; the same seed gives the same showers.
+        seed: of the latent space; the same seed gives the same showers, whatever the batch size: float32 rounds
+            differently then, by less than 1e-5 of a shower's energy.
         conditions: what the model knows besides the energy, `[n]` each, by name.
-        batch_size: showers per call of the network: it bounds the memory.
+        batch_size: showers per call of an engine: it decides which one computes, and bounds the memory.
 
     Raises:
         DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for.
@@ -100,13 +102,14 @@ def generate(
     energies = np.empty((len(incident_energies), runs[0].geometry.size), np.float32)
     for position, item in enumerate(runs):
         rows = np.flatnonzero(chosen == position)
-        latent = item.latent.draw(len(rows), seed + position)
-        for start, stop in _blocks(len(rows), batch_size):
-            part = rows[start:stop]
-            here = {name: values[part] for name, values in conditions.items()}
-            condition = item.transform.condition(incident_energies[part], here)
-            features = item.generator({"latent": latent[start:stop], "condition": condition}).numpy()
-            energies[part] = item.transform.energies(features, incident_energies[part])
+        if not len(rows):
+            continue
+        here = {name: values[rows] for name, values in conditions.items()}
+        made = _energies(item, incident_energies[rows], here, seed + position, batch_size)
+        if len(rows) == len(energies):
+            energies = made
+        else:
+            energies[rows] = made
     return Showers(runs[0].geometry, incident_energies, energies, conditions, {"model": runs[0].model, "seed": seed})
 
 
@@ -135,21 +138,34 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
     return chosen
 
 
-def compile_one_shower(run: TrainedRun) -> Callable[[float, np.ndarray], np.ndarray]:
+def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarray]:
     """Makes a fast function for one shower at a time, without TensorFlow.
 
-    Returns:
-        a function that takes an incident energy, MeV, and a point of the latent space `[z]` and gives energies `[v]`,
-        MeV: what `generate` gives, to rounding. It owns buffers: a thread needs its own.
-    """
-    forward = compile_forward(convert(run.generator, ["latent", "condition"]))
-    transform, inputs = run.transform, np.empty(run.latent.dim + run.transform.condition_dim, np.float32)
+    The weights are those of now. Its random generator is made here, once: making one takes as long as reading a small
+    network's weights.
 
-    def one_shower(incident_energy: float, latent: np.ndarray) -> np.ndarray:
-        energy = np.array([incident_energy])
-        inputs[: len(latent)] = latent
-        inputs[len(latent) :] = transform.condition(energy)[0]
-        return transform.energies(forward(inputs)[None], energy)[0]
+    Args:
+        run: a trained run.
+        seed: of the noise.
+
+    Returns:
+        `one_shower(incident_energy, latent=None)`: of an incident energy, MeV, and a point of the latent space `[z]`
+        energies `[v]`, MeV. Without a point it draws the noise itself; call after call then gives, to rounding, shower
+        after shower of `generate` with the same seed.
+
+    Raises:
+        ExportError: the network is not one that can be folded (`folding`).
+    """
+    transform, latent_space, size = run.transform, run.latent, run.geometry.size
+    compute = Block(fold(run.generator, transform), 1)
+    random: Any = np.random.default_rng(seed)  # `Latent.draw` goes on with it
+
+    def one_shower(incident_energy: float, latent: np.ndarray | None = None) -> np.ndarray:
+        energy, energies = np.array([incident_energy]), np.empty((1, size), np.float32)
+        points = latent_space.draw(1, random) if latent is None else latent[None]
+        columns = [encoding.forward(energy, {}) for encoding in transform.encodings]  # `condition` takes 3 us more
+        compute(points, columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1), energy, energies)
+        return energies[0]
 
     return one_shower
 
@@ -214,6 +230,7 @@ def load_network(path: Path) -> keras.Model:
         raise DataFormatError(f"{path} must be a Keras model file. Received: {reason}") from error
 
 
+@cache
 def model_module(name: str) -> Any:
     """Gives the module of a model.
 
@@ -249,5 +266,21 @@ def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
     raise DataFormatError(f"a geometry's kind must be CellGrid or VoxelGeometry. Received: {value['kind']!r}")
 
 
-def _blocks(total: int, size: int) -> list[tuple[int, int]]:
-    return [(start, min(start + size, total)) for start in range(0, total, size)]
+def _energies(
+    run: TrainedRun,
+    incident_energies: np.ndarray,
+    conditions: Mapping[str, np.ndarray],
+    seed: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Energies `[n, v]`, MeV, of one run's showers."""
+    num_showers = len(incident_energies)
+    energies = np.empty((num_showers, run.geometry.size), np.float32)
+    latent = run.latent.draw(num_showers, seed)
+    compute = engine(run.generator, run.transform, min(num_showers, batch_size))
+    for start in range(0, num_showers, batch_size):
+        rows = slice(start, start + batch_size)
+        here = {name: values[rows] for name, values in conditions.items()}
+        condition = run.transform.condition(incident_energies[rows], here)
+        compute(latent[rows], condition, incident_energies[rows], energies[rows])
+    return energies

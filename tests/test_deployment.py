@@ -11,9 +11,10 @@ from calogen import deployment
 from calogen.deployment import export_set, find_sets
 from calogen.errors import ExportError
 from calogen.evaluation.chi2 import ALL
-from calogen.generation import TrainedRun, save_run
+from calogen.generation import TrainedRun, load_run, save_run
 from calogen.lwtnn.athena import V2
 from calogen.lwtnn.closure import Agreement
+from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import read_graph
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.selection import Judge, scan_iterations, select_iteration
@@ -56,10 +57,11 @@ def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
     assert alone.name == "caloshowergan/smoke-seed1/photon"
 
 
-def test_variants_go_together_too_and_incomplete_sets_wait() -> None:
+def test_variants_go_together_too_and_others_alone() -> None:
     splits = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
     names = ["photon", "photon-kinetic", "photon-low", "photon-low-kinetic", "photon-upper", "photon-upper-kinetic"]
     assert deployment._together([*names, "photon-high"], splits) == {
+        "photon-high": ("photon-high",),
         "photon-2-gans": ("photon-low", "photon-upper"),
         "photon-kinetic-2-gans": ("photon-low-kinetic", "photon-upper-kinetic"),
         "photon": ("photon",),
@@ -70,10 +72,11 @@ def test_variants_go_together_too_and_incomplete_sets_wait() -> None:
 
 def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
     item = find_sets(runs)[1]
-    line = export_set(item, tmp_path, eta=80)
+    done = export_set(item, tmp_path, eta=80)
     folder = tmp_path / item.name
-    assert line.startswith(f"{folder} ({V2}): largest deviation ")
-    assert line.endswith("distributions agree")
+    assert done.line.startswith(f"{folder} ({V2}): largest deviation ")
+    assert done.line.endswith("distributions agree")
+    assert done.agrees
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [network["file"] for network in manifest["networks"]] == [
         "neural_net_22_eta_80_85_UltraLow12.json",
@@ -88,7 +91,11 @@ def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
     assert first["training"]["showers"] > 0
     assert manifest["exported"]["versions"]["keras"]
     assert manifest["distributions"]["agrees"] is True
-    assert manifest["radial"] == {"file": "rootFiles/pid22_E1048576_eta_80_85.root", "momentum": 16384.0}
+    assert manifest["radial"] == {
+        "file": "rootFiles/pid22_E1048576_eta_80_85.root",
+        "momentum": 16384.0,
+        "within_training": True,
+    }
     assert (folder / manifest["radial"]["file"]).stat().st_size > 1000
     page = (folder / "closure.md").read_text()
     assert "| `neural_net_22_eta_80_85_High12.json` | 4096 to 4194304 | 4096 to 16384 | 4096 to 16384 |" in page
@@ -108,7 +115,9 @@ def test_writing_again_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:
 def test_distributions_that_differ_are_said(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = find_sets(runs)[0]
     monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
-    assert export_set(item, tmp_path).endswith("distributions DIFFER")
+    done = export_set(item, tmp_path)
+    assert done.line.endswith("distributions DIFFER")
+    assert not done.agrees
     assert "The distributions DIFFER" in (tmp_path / item.name / "closure.md").read_text()
 
 
@@ -118,11 +127,15 @@ def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> No
     _write_decoder(tmp_path / "runs" / "scans" / "atlas_vae" / "base-seed1")
     (item,) = find_sets(tmp_path / "runs")
     assert item.name == "atlas_vae/smoke-seed1"
-    line = export_set(item, tmp_path / "out")
+    done = export_set(item, tmp_path / "out")
     folder = tmp_path / "out" / item.name
-    assert line.startswith(f"{folder}: largest relative difference ")
-    assert float(line.split()[-1]) < deployment.FEATURES_TOLERANCE
+    assert done.line.startswith(f"{folder} (decoder): largest deviation ")
+    assert done.agrees
+    assert sorted(path.name for path in folder.iterdir()) == ["closure.md", "decoder.json", "manifest.json"]
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["closure"]["float64"] < 1e-8
+    assert manifest["distributions"]["num_tests"] >= 10
+    assert "The distributions agree" in (folder / "closure.md").read_text()
     assert manifest["output"]["size"] == len(read_graph(folder / "decoder.json").output().labels) == 8 + 2 + 1
     assert manifest["latent"]["distribution"] == "normal"
     assert manifest["condition"][0].startswith("LogEnergy: ")
@@ -132,10 +145,19 @@ def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> No
 
 def test_a_decoder_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
-    monkeypatch.setattr(deployment, "FEATURES_TOLERANCE", 1e-12)
-    with pytest.raises(ExportError, match="must agree with Keras to 1e-12"):
+    monkeypatch.setattr(deployment, "TOLERANCE", 1e-16)
+    with pytest.raises(ExportError, match="must agree with Keras in float64 to 1e-16"):
         export_set(find_sets(tmp_path)[0], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_decoder_does_not_close(tmp_path: Path) -> None:
+    _write_decoder(tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    graph = convert(run.generator, ["latent", "condition"])
+    assert deployment.decoder_closure(graph, run) < 1e-8
+    run.generator.weights[0].assign(run.generator.weights[0].numpy() * 1.001)
+    assert deployment.decoder_closure(graph, run) > 1e-6
 
 
 def test_where_there_is_no_run_is_a_clear_error(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -7,6 +10,7 @@ from conftest import make_grid, make_showers
 
 from calogen import deployment
 from calogen.generation import TrainedRun, save_run
+from calogen.lwtnn.closure import Agreement
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 
 SCRIPT = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
@@ -43,9 +47,9 @@ def test_all_runs_are_exported(
     script.main([str(runs), "--output", str(tmp_path / "out")])
     folders = [tmp_path / "out" / "atlas_vae" / f"smoke-seed{seed}" for seed in (1, 2)]
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[0] for line in lines] == [str(folder) for folder in folders]
+    assert [line.split(" (decoder): ")[0] for line in lines] == [str(folder) for folder in folders]
     for folder in folders:
-        assert sorted(path.name for path in folder.iterdir()) == ["decoder.json", "manifest.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["closure.md", "decoder.json", "manifest.json"]
 
 
 def test_one_run_is_exported(runs: Path, tmp_path: Path, script: ModuleType) -> None:
@@ -64,7 +68,7 @@ def test_a_run_that_cannot_be_exported_does_not_keep_the_others(
     assert first.startswith("not exported: atlas_vae/smoke-seed1: ")
     assert "must be a Keras model file" in first
     assert second.startswith(str(tmp_path / "out" / "atlas_vae" / "smoke-seed2"))
-    assert printed.err.startswith("export_lwtnn: error: 1 not exported: atlas_vae/smoke-seed1: ")
+    assert printed.err.startswith("export_lwtnn: error: 1 failed: atlas_vae/smoke-seed1: ")
     assert printed.err.count("\n") == 1
 
 
@@ -77,6 +81,29 @@ def test_no_run_is_one_line_and_exit_code_2(
     assert "must hold a trained run" in line
 
 
+def test_distributions_that_differ_end_in_exit_code_2(
+    runs: Path,
+    tmp_path: Path,
+    script: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
+    with pytest.raises(SystemExit, match="2"):
+        script.main([str(runs / "atlas_vae" / "smoke-seed1"), "--output", str(tmp_path / "out")])
+    printed = capsys.readouterr()
+    assert printed.out.endswith("distributions DIFFER\n")
+    assert "atlas_vae/smoke-seed1: its distributions differ from Keras'" in printed.err
+
+
+def test_without_the_official_converter_its_check_is_skipped(runs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPT, runs / "atlas_vae" / "smoke-seed1", "--output", tmp_path, "--check", "official"]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    if not (SCRIPT.parent / "lwtnn-tools").exists():
+        assert "make lwtnn-tools" in done.stdout
+
+
 def test_the_default_folder_is_export_out(script: ModuleType) -> None:
     assert SCRIPT.parent / "out" == script.OUTPUT
-    assert deployment.FEATURES_TOLERANCE == 1e-5  # what the script's text says

@@ -1,11 +1,15 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS
 
+from calogen import engines
+from calogen.engines import NumpyEngine, TensorflowEngine
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import (
     TrainedRun,
@@ -61,6 +65,49 @@ def test_one_shower_is_what_generate_gives(run: TrainedRun) -> None:
     latent = run.latent.draw(len(ENERGIES), seed=5)
     showers = np.stack([one_shower(energy, point) for energy, point in zip(ENERGIES, latent, strict=True)])
     np.testing.assert_allclose(showers, generate(run, ENERGIES, seed=5).energies, rtol=1e-4)
+    kept = one_shower(ENERGIES[0], latent[0])
+    one_shower(ENERGIES[1], latent[1])
+    np.testing.assert_array_equal(kept, showers[0])
+
+
+@pytest.mark.parametrize(("distribution", "condition"), [("normal", "log"), ("uniform", "maximum")])
+def test_one_shower_after_the_other_is_what_generate_gives(distribution: str, condition: str) -> None:
+    gan = make_gan(*RANGES[0], 1.0, latent_distribution=distribution, condition=condition)
+    rng = np.random.default_rng(1)
+    for variable in gan.networks["generator"].trainable_variables:
+        variable.assign(rng.uniform(0.0, 1.0, variable.shape))
+    momenta = np.geomspace(*RANGES[0], 20)
+    expected = generate(gan, momenta, seed=8).energies
+    assert (expected.std(axis=0) > 0).all()
+    for _ in range(2):
+        one_shower = compile_one_shower(gan, seed=8)
+        showers = np.stack([one_shower(momentum) for momentum in momenta])
+        np.testing.assert_allclose(showers, expected, rtol=1e-5)
+    assert not np.allclose(compile_one_shower(gan, seed=9)(momenta[0]), expected[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("many", [1, 4, 100])
+def test_showers_do_not_depend_on_the_engine(run: TrainedRun, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    expected = generate(run, np.repeat(ENERGIES, 5), seed=1, batch_size=7)
+    monkeypatch.setattr(engines, "_tensorflow_is_wide", lambda: True)
+    monkeypatch.setattr(engines, "MANY", many)
+    used: list[type] = []
+    for kind in (NumpyEngine, TensorflowEngine):
+        monkeypatch.setattr(kind, "__call__", _recorded(kind.__call__, used))
+    for batch_size in (3, 20, 10_000):
+        found = generate(run, np.repeat(ENERGIES, 5), seed=1, batch_size=batch_size)
+        differences = np.abs(found.energies - expected.energies)
+        assert (differences <= 1e-5 * expected.energies.sum(axis=1, keepdims=True)).all()
+    kinds = [TensorflowEngine if size >= many else NumpyEngine for size in (3, 20, 45)]
+    assert used == [kinds[0]] * 15 + [kinds[1]] * 3 + [kinds[2]]
+
+
+def _recorded(call: Callable[..., None], used: list[type]) -> Callable[..., None]:
+    def recorded(compute: object, *arguments: np.ndarray) -> None:
+        used.append(type(compute))
+        call(compute, *arguments)
+
+    return recorded
 
 
 def test_a_call_is_timed() -> None:
@@ -111,10 +158,10 @@ def test_geometries_survive_json(tiny_grid: CellGrid) -> None:
 RANGES = ((256.0, 4096.0), (4096.0, 262_144.0), (262_144.0, 4_194_304.0))
 
 
-def make_gan(low: float, high: float, response: float) -> TrainedRun:
+def make_gan(low: float, high: float, response: float, **fields: Any) -> TrainedRun:
     """A GAN whose voxels have all the same share of the incident energy."""
     config = fastcalogan.FastCaloGanConfig(
-        lowest_momentum=low, highest_momentum=high, latent_dim=2, generator_units=(4,), critic_units=(4,)
+        lowest_momentum=low, highest_momentum=high, latent_dim=2, generator_units=(4,), critic_units=(4,), **fields
     )
     networks = fastcalogan.build(config, TINY_VOXELS)
     for variable in networks["generator"].trainable_variables[2:]:

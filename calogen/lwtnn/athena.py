@@ -38,6 +38,8 @@ NOISE = {
 }
 """What the classes draw, one dimension of it; for the selector it is what the network was trained with."""
 _HIGHEST = 2.0**22
+_LATENT_V1 = 50  # numbers that the class draws
+_XML_PIDS = {2212: 211}  # the class reads a proton's voxels from the pion's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +99,17 @@ def choose_interface(generators: Sequence[Generator]) -> str:
     kinds = {type(_encoding(generator)) for generator in generators}
     noise = {generator.latent.distribution for generator in generators}
     if noise == {"uniform"} and kinds == {LinearEnergy} and len(generators) == 1:
-        return V1
+        return V1 if generators[0].latent.dim <= _LATENT_V1 else SELECTOR
     if noise != {"normal"} or kinds != {LogEnergy} or len(generators) > len(SLOTS[PIDS[generators[0].particle]]):
         return SELECTOR
+    pairs = slots_of(generators, V2)
     filled = [
         generator.momentum_range[0] < slot.up_to and generator.momentum_range[1] > slot.above
-        for slot, generator in slots_of(generators, V2)
+        for slot, generator in pairs
     ]
-    return V2 if all(filled) else SELECTOR
+    gaps = [slot.up_to > generator.momentum_range[1] for slot, generator in pairs[:-1]]
+    gaps += [slot.above < generator.momentum_range[0] for slot, generator in pairs[1:]]
+    return V2 if all(filled) and not any(gaps) else SELECTOR
 
 
 def slots_of(generators: Sequence[Generator], interface: str) -> list[tuple[Slot, Generator]]:
@@ -160,7 +165,7 @@ def lwtnn_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
         ExportError: what the network was trained with cannot be absorbed.
     """
     fractions = _fractions(generator)
-    graph = convert(_without_heads(generator.model), NAMES)
+    graph = convert(without_heads(generator.model), NAMES)
     match fractions:
         case LayerFractions(layer_sizes=sizes):
             graph = denormalise(graph, sizes)
@@ -195,8 +200,11 @@ def fitted(graph: Graph, generator: Generator, slot: Slot, interface: str) -> Gr
     others = generator.transform.encodings[1:]
     variables = [_condition_variable(_encoding(generator), slot, interface)]
     variables += [Variable("", offset=float(item.value)) for item in others if isinstance(item, Constant)]
-    if others and interface == V1:
-        raise ExportError(f"{V1} gives one number as condition. Received: a network that needs {1 + len(others)}")
+    most = 1 if interface == V1 else 2
+    if len(variables) > most:
+        raise ExportError(
+            f"{interface} gives {most} numbers as condition. Received: a network that needs {len(variables)}"
+        )
     condition = Input("node_1", tuple(replace(item, name=f"{prefix}{i}") for i, item in enumerate(variables)))
     return replace(graph, inputs=(latent, condition))
 
@@ -231,7 +239,12 @@ def manifest(generators: Sequence[Generator], interface: str, eta: int) -> dict[
 def binning_attributes(generators: Sequence[Generator], interface: str, eta: int) -> dict[str, str]:
     """Gives the attributes of the set's binning file, for `VoxelGeometry.write_xml`."""
     first = generators[0]
-    found = {"pid": str(PIDS[first.particle]), "etaMin": str(eta), "etaMax": str(eta + 5)}
+    pid = PIDS[first.particle]
+    found = {
+        "pid": str(pid if interface == V1 else _XML_PIDS.get(pid, pid)),
+        "etaMin": str(eta),
+        "etaMax": str(eta + 5),
+    }
     if interface == V1:
         return found | {"name": first.particle}
     dim = str(max(generator.latent.dim for generator in generators))
@@ -275,9 +288,12 @@ def _fractions(generator: Generator) -> LayerFractions | KineticFractions:
     )
 
 
-def _without_heads(model: keras.Model) -> keras.Model:
-    last = model.layers[-1]
-    return keras.Model(model.input, last.input) if isinstance(last, ShowerHeads) else model
+def without_heads(model: keras.Model) -> keras.Model:
+    """Gives a generator without the `ShowerHeads` at its end, if it has them."""
+    last, node_index, _ = model.outputs[0]._keras_history
+    if not isinstance(last, ShowerHeads):
+        return model
+    return keras.Model(model.input, last._inbound_nodes[node_index].input_tensors[0])
 
 
 def _rectified(graph: Graph) -> Graph:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,27 +43,27 @@ class Bundle:
     Args:
         interface: one of `athena.V1`, `athena.V2`, `athena.SELECTOR`.
         networks: ordered by momentum.
-        files: what to write, by name, without the binning.
+        files: what to write, by path in the bundle's folder.
         manifest: written last.
-        binning: attributes of the binning file.
     """
 
     interface: str
     networks: tuple[Network, ...]
     files: Mapping[str, bytes]
     manifest: Mapping[str, Any]
-    binning: Mapping[str, str]
 
     def write(self, directory: Path, about: Mapping[str, Any]) -> None:
-        """Writes all files, each whole or not at all, the manifest last, with `about` in it."""
+        """Writes all files, each whole or not at all, the manifest last, with `about` in it.
+
+        Networks of an earlier export that are not in this one are removed: Athena would load them.
+        """
+        for stale in (*directory.glob("neural_net_*"), *directory.glob("onnx/neural_net_*")):
+            if stale.relative_to(directory).as_posix() not in self.files:
+                stale.unlink()
         for name, content in self.files.items():
             with files.atomic_path(directory / name) as temporary:
                 temporary.write_bytes(content)
-        dialect = "calochallenge" if self.interface == V1 else "athena"
-        geometry = self.networks[0].generator.geometry
-        geometry.write_xml(directory / "binning.xml", dialect, self.binning)
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-        digests["binning.xml"] = files.sha256(directory / "binning.xml")
         files.write_json(directory / "manifest.json", {**self.manifest, **about, "sha256": digests})
 
     def generate(self, momenta: np.ndarray, seed: int) -> Showers:
@@ -90,6 +91,7 @@ def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
 
     Raises:
         ExportError: a network cannot be expressed, its constants cannot be absorbed, or it deviates from Keras.
+        GeometryError: the voxels are none that the interface's binning file can hold.
     """
     generators = sorted(generators, key=lambda generator: generator.momentum_range)
     interface = athena.choose_interface(generators)
@@ -108,12 +110,22 @@ def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
         contents[about["file"]] = text.encode()
         about["closure"] = found.to_json()
         if interface != V1 and _has_onnx():  # version 1 knows no ONNX
-            about["onnx"] = about["file"].removesuffix("json") + "onnx"
+            about["onnx"] = (
+                "onnx/" + about["file"].removesuffix("json") + "onnx"
+            )  # where both are, FastCaloSim takes it
             model = _onnx(generator, slot, interface, manifest["latent"]["dim"])
             about["closure"]["onnx"] = _checked(model, generator, slot, interface)
             contents[about["onnx"]] = model.SerializeToString()
-    binning = athena.binning_attributes(generators, interface, eta)
-    return Bundle(interface, tuple(networks), contents, manifest, binning)
+    contents["binning.xml"] = _binning(generators, interface, eta)
+    return Bundle(interface, tuple(networks), contents, manifest)
+
+
+def _binning(generators: Sequence[Generator], interface: str, eta: int) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "binning.xml")
+        attributes = athena.binning_attributes(generators, interface, eta)
+        generators[0].geometry.write_xml(path, "calochallenge" if interface == V1 else "athena", attributes)
+        return path.read_bytes()
 
 
 def _has_onnx() -> bool:

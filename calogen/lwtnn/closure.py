@@ -19,6 +19,7 @@ from calogen.lwtnn.athena import NOISE, Generator, Slot, condition_of, voxel_ord
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.onnx_export import evaluate_onnx
 from calogen.lwtnn.runtime import evaluate
+from calogen.preprocessing import Chain
 from calogen.showers import Showers
 from calogen.units import MASSES, kinetic_energy
 
@@ -71,8 +72,8 @@ def closure(
     deviations = {}
     for precision in ("float64", "float32"):
         model = in_float64(generator.model) if precision == "float64" else generator.model
-        expected = _keras_energies(model, generator, latent.astype(precision), momenta)
-        deviations[precision] = float((np.abs(found - expected) / _scale(expected, kinetic)).max())
+        expected = keras_energies(model, generator.transform, latent.astype(precision), momenta)
+        deviations[precision] = float((np.abs(found - expected) / deviation_scale(expected, kinetic)).max())
     return Closure(num_showers, **deviations)
 
 
@@ -91,10 +92,10 @@ def onnx_deviation(
     width = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     padded = np.pad(noise, ((0, 0), (0, width - noise.shape[1])))
     given = {"Noise": padded, "mycond": np.stack([condition, np.zeros_like(condition)], axis=1)}
-    expected = _keras_energies(generator.model, generator, latent.astype(np.float32), momenta)
+    expected = keras_energies(generator.model, generator.transform, latent.astype(np.float32), momenta)
     found, kinetic = np.empty_like(expected), kinetic_energy(momenta, MASSES[generator.particle])[:, None]
     found[:, voxel_order(generator.geometry, interface)] = evaluate_onnx(model, given) * kinetic
-    return float((np.abs(found - expected) / _scale(expected, kinetic)).max())
+    return float((np.abs(found - expected) / deviation_scale(expected, kinetic)).max())
 
 
 def draw_noise(latent: Latent, interface: str, num_showers: int, seed: int) -> np.ndarray:
@@ -123,6 +124,27 @@ def energies_of(
     energies = np.empty_like(outputs)
     energies[:, voxel_order(generator.geometry, interface)[places]] = np.maximum(outputs, 0.0)
     return energies * kinetic_energy(momenta, mass)[:, None]
+
+
+def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:
+    """Gives energies `[n, v]`, MeV, of a Keras model, in the precision of `latent` `[n, z]`.
+
+    Args:
+        model: inputs `latent` and `condition`.
+        transform: of its features.
+        latent: points of the latent space.
+        momenta: `[n]`, MeV, or energies where the transform takes those.
+    """
+    condition = np.concatenate([encoding.forward(momenta, {}) for encoding in transform.encodings], axis=1)
+    with keras.device("cpu"):  # GPUs may round products to ten bits
+        given = {"latent": latent, "condition": condition.astype(latent.dtype)}
+        features = keras.ops.convert_to_numpy(model(given, training=False))
+    return transform.energies(features, momenta)
+
+
+def deviation_scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:
+    """What deviations are divided by, `[n, 1]`, MeV; see `Closure`."""
+    return np.maximum(energies.sum(axis=1, keepdims=True), kinetic / 100)
 
 
 def in_float64(model: keras.Model) -> keras.Model:
@@ -190,19 +212,6 @@ def _draw(
     noise, wanted = draw_noise(generator.latent, interface, num_showers, seed + 1), generator.latent
     given = NOISE.get(interface, wanted)
     return momenta, noise, wanted.mean + wanted.spread * (noise - given.mean) / given.spread
-
-
-def _scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:
-    """What deviations are divided by, `[n, 1]`, MeV; see `Closure`."""
-    return np.maximum(energies.sum(axis=1, keepdims=True), kinetic / 100)
-
-
-def _keras_energies(model: keras.Model, generator: Generator, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:
-    encodings = [encoding.forward(momenta, {}) for encoding in generator.transform.encodings]
-    condition = np.concatenate(encodings, axis=1).astype(latent.dtype)
-    with keras.device("cpu"):  # GPUs may round products to ten bits
-        features = keras.ops.convert_to_numpy(model({"latent": latent, "condition": condition}, training=False))
-    return generator.transform.energies(features, momenta)
 
 
 def _defined(values: np.ndarray) -> np.ndarray:

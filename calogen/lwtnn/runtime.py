@@ -1,13 +1,13 @@
 """LWTNN graphs in NumPy, without TensorFlow: an interpreter, a fast path for one shower.
 
 `evaluate` does lwtnn's arithmetic in float64, for one vector or a batch. `compile_forward` prepares the same network
-for one vector at a time: float32, no allocation, affine maps folded. Use one BLAS thread with it (OMP_NUM_THREADS=1
-before NumPy is imported): matrices of this size gain nothing from two, and on a busy machine two threads wait for each
-other for milliseconds.
+for one vector at a time: no allocation, affine maps folded, float32 where that is enough. Use one BLAS thread with it
+(OMP_NUM_THREADS=1 before NumPy is imported): matrices of this size gain nothing from two, and on a busy machine two
+threads wait for each other for milliseconds.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -31,21 +31,28 @@ def evaluate(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndar
         `[..., labels]`, in the order of the output's labels.
 
     Raises:
-        DataFormatError: an input or variable is missing, or a vector has the wrong length.
+        DataFormatError: an input or variable is missing, a vector has the wrong length, or inputs differ before the
+            last axis.
         ExportError: the graph has no such output.
     """
     wanted = graph.output(output)
     values: dict[int, np.ndarray] = {}
-    for index in graph.sizes:
-        node = graph.nodes[index]
-        if node.type == "input":
-            values[index] = _input_vector(graph.inputs[node.sources[0]], inputs)
-        elif node.type == "concatenate":
-            values[index] = np.concatenate([values[source] for source in node.sources], axis=-1)
-        elif node.type == "add":
-            values[index] = np.sum([values[source] for source in node.sources], axis=0)
-        else:
-            values[index] = _apply(graph.layer(node), values[node.sources[0]])
+    shapes: dict[str, tuple[int, ...]] = {}
+    with np.errstate(over="ignore", invalid="ignore"):  # lwtnn too gives infinity or NaN without a word
+        for index in graph.order(output):
+            node = graph.nodes[index]
+            if node.type == "input":
+                given = graph.inputs[node.sources[0]]
+                values[index] = _input_vector(given, inputs)
+                shapes[given.name] = values[index].shape[:-1]
+                if len(set(shapes.values())) > 1:
+                    raise DataFormatError(f"inputs must have one shape before the last axis. Received: {shapes}")
+            elif node.type == "concatenate":
+                values[index] = np.concatenate([values[source] for source in node.sources], axis=-1)
+            elif node.type == "add":
+                values[index] = reduce(np.add, [values[source] for source in node.sources])
+            else:
+                values[index] = _apply(graph.layer(node), values[node.sources[0]])
     return values[wanted.node_index][..., : len(wanted.labels)]
 
 
@@ -147,11 +154,14 @@ class Forward:
         return result
 
 
-def compile_forward(graph: Graph, output: str | None = None, dtype: DTypeLike = np.float32) -> Forward:
+def compile_forward(graph: Graph, output: str | None = None, dtype: DTypeLike | None = None) -> Forward:
     """Prepare a network for one shower at a time; see `Forward`.
 
-    In float32 the result differs from `evaluate` by rounding: about 1e-6 of the output's scale.
+    In float32 the result differs from `evaluate` by rounding: about 1e-6 of the output's scale. Networks with a highway
+    layer, whose products are small differences, are computed in float64 unless `dtype` says otherwise.
     """
+    if dtype is None:
+        dtype = np.float64 if any(isinstance(layer, Highway) for layer in graph.layers) else np.float32
     return Forward(graph, output, dtype)
 
 
@@ -176,12 +186,15 @@ def _input_vector(given: Input, inputs: Inputs) -> np.ndarray:
     if given.name not in inputs:
         raise DataFormatError(f"inputs must hold {given.name!r}. Received: {', '.join(inputs) or 'nothing'}")
     value = inputs[given.name]
-    if isinstance(value, Mapping):
-        missing = [variable.name for variable in given.variables if variable.name not in value]
-        if missing:
-            raise DataFormatError(f"input {given.name!r} must hold the variables {', '.join(missing)}")
-        value = np.stack([np.asarray(value[variable.name], np.float64) for variable in given.variables], axis=-1)
-    vector = np.asarray(value, np.float64)
+    try:
+        if isinstance(value, Mapping):
+            missing = [variable.name for variable in given.variables if variable.name not in value]
+            if missing:
+                raise DataFormatError(f"input {given.name!r} must hold the variables {', '.join(missing)}")
+            value = np.stack([np.asarray(value[variable.name], np.float64) for variable in given.variables], axis=-1)
+        vector = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataFormatError(f"input {given.name!r} must hold numbers, variables of one shape ({error})") from error
     if vector.shape[-1:] != (len(given.variables),):
         shape = list(vector.shape)
         raise DataFormatError(f"input {given.name!r} must have shape [..., {len(given.variables)}]. Received: {shape}")
@@ -229,7 +242,7 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "softmax": lambda x, alpha: _softmax(x),
     "tanh": lambda x, alpha: np.tanh(x),
     "abs": lambda x, alpha: np.abs(x),
-    "elu": lambda x, alpha: np.where(x >= 0.0, x, alpha * np.expm1(np.minimum(x, 0.0))),
+    "elu": lambda x, alpha: np.where(x >= 0.0, x, alpha * (np.exp(np.minimum(x, 0.0)) - 1.0)),
     "leakyrelu": lambda x, alpha: np.where(x > 0.0, x, alpha * x),
     "swish": lambda x, alpha: x * _sigmoid(alpha * x),
 }

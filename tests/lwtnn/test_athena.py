@@ -173,7 +173,11 @@ def test_the_interface_follows_from_noise_condition_and_momenta() -> None:
     assert athena.choose_interface([_generator(particle="pion")]) == V2
     for other in (three, [low], [upper], [three[1]], [low, replace(upper, latent=UNIFORM)], [upper, low]):
         assert athena.choose_interface(other) == SELECTOR
+    for split in (2.0**10, 2.0**14):  # some momenta would go to the other network
+        assert athena.choose_interface([_generator(2.0**8, split), _generator(split, 2.0**18)]) == SELECTOR
     maximum = Chain((KineticFractions(),), (LinearEnergy(2.0**18),))
+    wide = _generator(transform=maximum, latent=replace(UNIFORM, dim=51))  # more noise than version 1 draws
+    assert athena.choose_interface([wide]) == SELECTOR
     assert athena.choose_interface([_generator(transform=maximum)]) == SELECTOR  # normal noise: not version 1
 
 
@@ -202,12 +206,19 @@ def test_the_selector_gives_networks_what_they_were_trained_with() -> None:
     assert {(v.offset, v.scale) for given in graph.inputs for v in given.variables} == {(0.0, 1.0)}
 
 
+def test_a_proton_has_its_own_files_and_the_pions_binning() -> None:
+    generator = replace(_generator(), particle="proton")
+    assert athena.binning_attributes([generator], V2, 20)["pid"] == "211"
+    assert athena.file_stem("proton", athena.SLOTS[2212][0], 20).startswith("neural_net_2212_")
+
+
 def test_what_cannot_be_absorbed_is_refused() -> None:
     slot, good = athena.SLOTS[22][1], _generator()
     linear = Chain((KineticFractions(),), (LinearEnergy(2.0**18),))
     noisy = Chain((Noise(1.0), KineticFractions()), good.transform.encodings)
     absolute = Chain((AbsoluteEnergies(1000.0),), good.transform.encodings)
     massive = Chain((KineticFractions(),), (LogEnergy(2.0**8, 2.0**18, 5.0),))
+    three = Chain((KineticFractions(),), (*good.transform.encodings, Constant(), Constant()))
     strange = Chain((KineticFractions(),), (Constant(), LinearEnergy(2.0**18)))
     for changed, message in (
         ({"latent": UNIFORM}, "draws normal noise. Received: a network for uniform noise"),
@@ -216,6 +227,7 @@ def test_what_cannot_be_absorbed_is_refused() -> None:
         ({"transform": absolute}, "AbsoluteEnergies"),
         ({"transform": massive}, "must have the mass of a photon. Received: 5.0 MeV"),
         ({"transform": strange}, "the condition must be the energy"),
+        ({"transform": three}, "gives 2 numbers as condition. Received: a network that needs 3"),
     ):
         with pytest.raises(ExportError, match=message):
             athena.lwtnn_graph(replace(good, **changed), slot, V2)

@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG
 
-from calogen.errors import CalogenError, ExportError
-from calogen.geometry import VoxelGeometry
+from calogen.errors import CalogenError, ExportError, GeometryError
+from calogen.geometry import VoxelGeometry, VoxelLayer
 from calogen.lwtnn import bundle as module
 from calogen.lwtnn.athena import SELECTOR, V1, V2, Generator, voxel_order
 from calogen.lwtnn.bundle import Bundle, build_bundle
@@ -41,15 +41,16 @@ def two() -> Bundle:
 def test_a_bundle_is_what_the_class_loads(two: Bundle, tmp_path: Path) -> None:
     two.write(tmp_path, {"paper": "x"})
     low, high = "neural_net_22_eta_20_25_UltraLow12", "neural_net_22_eta_20_25_High12"
-    networks = {f"{name}.{suffix}" for name in (low, high) for suffix in ("json", "onnx")}
-    assert {path.name for path in tmp_path.iterdir()} == networks | {"binning.xml", "manifest.json"}
+    networks = {f"{name}.json" for name in (low, high)} | {f"onnx/{name}.onnx" for name in (low, high)}
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == networks | {"binning.xml", "manifest.json"}
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert (manifest["interface"], manifest["paper"], manifest["latent"]["dim"]) == (V2, "x", 5)
     assert [item["file"] for item in manifest["networks"]] == [f"{low}.json", f"{high}.json"]
     assert [item["made_for"] for item in manifest["networks"]] == [[2.0**8, 2.0**12], [2.0**12, 2.0**18]]
     assert all(item["closure"]["float64"] < 1e-7 for item in manifest["networks"])
     assert all(item["closure"]["onnx"] < 1e-5 for item in manifest["networks"])
-    names = {path.name for path in tmp_path.iterdir()} - {"manifest.json"}
+    names = found - {"manifest.json"}
     assert manifest["sha256"] == {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
     assert [len(read_graph(tmp_path / f"{name}.json").inputs[0].variables) for name in (low, high)] == [5, 3]
 
@@ -67,7 +68,7 @@ def test_the_binning_is_of_athenas_dialect(two: Bundle, tmp_path: Path) -> None:
 def test_noise_of_the_onnx_model_is_as_wide_as_the_particles(two: Bundle, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     two.write(tmp_path, {})
-    session = onnxruntime.InferenceSession(str(tmp_path / "neural_net_22_eta_20_25_High12.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "neural_net_22_eta_20_25_High12.onnx"))
     assert [(item.name, item.shape[1]) for item in session.get_inputs()] == [("Noise", 5), ("mycond", 2)]
 
 
@@ -125,6 +126,25 @@ def test_without_onnx_there_are_the_other_files(monkeypatch: pytest.MonkeyPatch)
     found = build_bundle([_generator(2.0**8, 2.0**18)])
     assert all("onnx" not in item for item in found.manifest["networks"])
     assert not any(name.endswith("onnx") for name in found.files)
+
+
+def test_networks_of_an_earlier_export_are_removed_and_other_files_kept(two: Bundle, tmp_path: Path) -> None:
+    two.write(tmp_path, {})
+    (tmp_path / "rootFiles").mkdir()
+    (tmp_path / "rootFiles" / "own.root").write_text("mine")
+    kept = {name: content for name, content in two.files.items() if "High12" not in name}
+    replace(two, files=kept).write(tmp_path, {})
+    assert sorted(path.name for path in tmp_path.rglob("neural_net_*")) == sorted(
+        ["neural_net_22_eta_20_25_UltraLow12.json", "neural_net_22_eta_20_25_UltraLow12.onnx"]
+    )
+    assert (tmp_path / "rootFiles" / "own.root").exists()
+
+
+def test_voxels_that_the_class_would_skip_are_refused_before_anything_is_written() -> None:
+    generator = _generator(2.0**8, 2.0**18)
+    layers = (VoxelLayer(0, (0.0, 10.0), 2), TINY_VOXELS.layers[1])
+    with pytest.raises(GeometryError, match="two or more radial bins"):
+        build_bundle([replace(generator, geometry=VoxelGeometry("one", layers))])
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(two: Bundle, tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Generation by calogen, and with Keras, TensorFlow and LiteRT instead."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from serve import check, serve, settings
+
+from calogen import engines
+from calogen.folding import fold
+from calogen.generation import TrainedRun, compile_one_shower, load_run
+
+GIVEN = settings()
+MOMENTUM = 65536.0  # MeV
+Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    """Serves one way; 0 showers stand for one with its noise, condition and energies in MeV."""
+    for set_threads in (
+        tf.config.threading.set_intra_op_parallelism_threads,
+        tf.config.threading.set_inter_op_parallelism_threads,
+    ):
+        set_threads(GIVEN.threads)
+    serve(make, [(network, showers) for network, showers in GIVEN.tasks])
+
+
+def make(name: str, showers: int) -> Callable[[], object]:
+    """The call of one network for so many showers."""
+    run = load_run(Path(GIVEN.folder) / name)
+    incident = np.full(max(showers, 1), MOMENTUM)
+    latent, condition = run.latent.draw(len(incident), 1), run.transform.condition(incident)
+    if GIVEN.way in OURS:
+        if not showers:
+            one_shower = compile_one_shower(run)
+            return lambda: one_shower(MOMENTUM)
+        engine, energies = OURS[GIVEN.way](run, showers), np.empty((showers, run.geometry.size), np.float32)
+        engine(latent, condition, incident, energies)
+        expected = engines.KerasEngine(run.generator, run.transform)
+        expected(latent, condition, incident, keras_energies := np.empty_like(energies))
+        if not np.abs(energies - keras_energies).max() < 1e-5 * keras_energies.sum(axis=1).max():
+            raise ValueError(f"{name}, {showers} showers: {GIVEN.way} differs from Keras")
+        return lambda: engine(latent, condition, incident, energies)
+    network = OTHERS[GIVEN.way](run.generator)
+    check(GIVEN.folder, name, lambda values: network(values[:, :-1].copy(), values[:, -1:].copy()))
+    if showers:
+        return lambda: network(latent, condition)
+
+    def whole() -> np.ndarray:
+        features = network(run.latent.draw(1, 1), run.transform.condition(incident))
+        return run.transform.energies(features, incident)
+
+    return whole
+
+
+def predict(generator: keras.Model) -> Network:
+    """`model.predict`, all showers in one batch."""
+    return lambda latent, condition: generator.predict(
+        {"latent": latent, "condition": condition}, batch_size=len(latent), verbose=0
+    )
+
+
+def call(generator: keras.Model) -> Network:
+    """`model(x)`."""
+    return lambda latent, condition: generator({"latent": latent, "condition": condition}).numpy()
+
+
+def function(generator: keras.Model) -> Network:
+    """`tf.function(model)`, traced for the number of showers."""
+    compiled = tf.function(lambda latent, condition: generator({"latent": latent, "condition": condition}))
+    return lambda latent, condition: compiled(tf.constant(latent), tf.constant(condition)).numpy()
+
+
+def litert(generator: keras.Model) -> Network:
+    """LiteRT with its XNNPACK kernels."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with tempfile.TemporaryDirectory() as folder:
+        generator.export(f"{folder}/generator.tflite", format="litert", verbose=False)
+        content = Path(folder, "generator.tflite").read_bytes()
+    interpreter = Interpreter(model_content=content, num_threads=GIVEN.threads)
+    wide, narrow = sorted(interpreter.get_input_details(), key=lambda item: -item["shape"][1])
+    output = interpreter.get_output_details()[0]["index"]
+    allocated: list[int] = []
+
+    def run(latent: np.ndarray, condition: np.ndarray) -> np.ndarray:
+        if allocated != [len(latent)]:
+            for item, values in ((wide, latent), (narrow, condition)):
+                interpreter.resize_tensor_input(item["index"], values.shape)
+            interpreter.allocate_tensors()
+            allocated[:] = [len(latent)]
+        interpreter.set_tensor(wide["index"], latent)
+        interpreter.set_tensor(narrow["index"], condition)
+        interpreter.invoke()
+        return interpreter.get_tensor(output)
+
+    return run
+
+
+def chosen(run: TrainedRun, showers: int) -> engines.Engine:
+    """The engine that `generate` takes."""
+    return engines.engine(run.generator, run.transform, showers)
+
+
+OURS = {
+    "ours": chosen,
+    "ours, NumPy": lambda run, showers: engines.NumpyEngine(fold(run.generator, run.transform)),
+    "ours, TensorFlow": lambda run, showers: engines.TensorflowEngine(fold(run.generator, run.transform)),
+}
+OTHERS = {"model.predict": predict, "model(x)": call, "tf.function": function, "LiteRT": litert}
+
+if __name__ == "__main__":
+    main()

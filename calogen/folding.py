@@ -1,0 +1,105 @@
+"""A trained generator and its transform, folded into what a shower needs."""
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from calogen.errors import ExportError
+from calogen.layers import ShowerHeads
+from calogen.lwtnn.convert import convert
+from calogen.lwtnn.graph import Activation, Dense, Graph
+from calogen.preprocessing import Chain, LayerFractions
+from calogen.units import kinetic_energy
+
+ACTIVATIONS = ("linear", "rectified", "tanh", "sigmoid", "swish")
+"""Those that can be folded, by lwtnn's names."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedGenerator:
+    """Dense layers on a point of the latent space and the condition; heads, transform.
+
+    Factors that an activation has inside stand in the matrices. A `sigmoid` gets the negative of its argument x, a
+    `swish`, x sigmoid(b x), half of it, h = b x / 2, and gives h + h tanh(h), b times itself.
+
+    Args:
+        matrices: `[inputs + 1, units]` of each layer, float32; the last row is the bias.
+        activations: of each layer, among `ACTIVATIONS`.
+        heads: what takes the fractions of `ShowerHeads` back, if the generator ends in them: both are computed at once.
+        rest: the transform without `heads`.
+    """
+
+    matrices: tuple[np.ndarray, ...]
+    activations: tuple[str, ...]
+    heads: LayerFractions | None
+    rest: Chain
+
+    def factor(self, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives what 1 as the heads' total stands for, `[n]`, MeV; without heads ones."""
+        if self.heads is None:
+            return np.ones(len(incident_energies))
+        return kinetic_energy(incident_energies, self.heads.mass) / self.heads.response_scale
+
+
+def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
+    """Gives the chain of dense layers that a generator is.
+
+    Args:
+        generator: with the inputs `latent` and `condition`.
+        transform: fitted.
+
+    Raises:
+        ExportError: it is no such chain, an activation is not among `ACTIVATIONS`, a weight is not finite, or the
+            transform does not take back the fractions of the generator's heads.
+    """
+    heads, rest = None, transform
+    (output,) = generator.outputs
+    last, node_index, _ = output._keras_history
+    if isinstance(last, ShowerHeads):
+        heads, rest = _undone(last, transform)
+        generator = keras.Model(generator.input, last._inbound_nodes[node_index].input_tensors[0])
+    layers, scale, matrices = _chain(convert(generator, ["latent", "condition"])), 1.0, []
+    for layer in layers:
+        before, after = _factors(layer.activation)
+        bias = layer.bias if layer.bias.size else np.zeros(len(layer.weights))
+        matrices.append((np.vstack([layer.weights.T / scale, bias]) * before).astype(np.float32))
+        scale = after
+    if scale != 1.0:
+        raise ExportError(f"the last layer's swish must have the factor 1 in its sigmoid. Received: {scale}")
+    return FoldedGenerator(tuple(matrices), tuple(layer.activation.function for layer in layers), heads, rest)
+
+
+def _undone(heads: ShowerHeads, transform: Chain) -> tuple[LayerFractions, Chain]:
+    """The step that takes the heads' fractions back, and the transform without it."""
+    for step in transform.steps[-1:]:
+        if isinstance(step, LayerFractions) and step.layer_sizes == heads.layer_sizes:
+            return step, replace(transform, steps=transform.steps[:-1])
+    raise ExportError(f"the transform must end in LayerFractions of {heads.layer_sizes}. Received: {transform.steps}")
+
+
+def _chain(graph: Graph) -> list[Dense]:
+    """The layers from the inputs to the output."""
+    layers: list[Dense] = []
+    node = graph.nodes[graph.output().node_index]
+    while node.type == "feed_forward":
+        layer = graph.layer(node)
+        if not isinstance(layer, Dense) or not layer.weights.size:
+            raise ExportError(f"only dense layers can be folded. Received: {type(layer).__name__} {layer}")
+        layers.insert(0, layer)
+        node = graph.nodes[node.sources[0]]
+    inputs = [graph.nodes[source] for source in node.sources]
+    if node.type != "concatenate" or [(one.type, one.sources) for one in inputs] != [("input", (0,)), ("input", (1,))]:
+        raise ExportError(f"the chain must begin with latent and condition joined. Received: {node}")
+    return layers
+
+
+def _factors(activation: Activation) -> tuple[float, float]:
+    """Factor of the matrix before an activation, and what its values are times then."""
+    if activation.function not in ACTIVATIONS:
+        raise ExportError(f"activations must be among {', '.join(ACTIVATIONS)}. Received: {activation.function}")
+    if activation.function == "swish":
+        if not activation.alpha:
+            raise ExportError("a swish needs a factor in its sigmoid that is not 0. Received: 0")
+        return activation.alpha / 2, activation.alpha
+    return (-1.0, 1.0) if activation.function == "sigmoid" else (1.0, 1.0)
