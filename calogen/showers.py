@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from calogen.errors import CalogenError, DataFormatError
+from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.files import hdf5_writer
 from calogen.geometry import CellGrid, VoxelGeometry
 
@@ -116,7 +116,7 @@ class Showers:
             attributes = dict(file.attrs)
         try:
             showers = cls(geometry, incident_energies, energies, extra, attributes)
-            _check_units(showers)
+            require_mev(showers.incident_energies, showers.response)
             return showers
         except CalogenError as error:
             raise type(error)(f"{path}: {error}") from error
@@ -130,6 +130,77 @@ class Showers:
         """
         datasets = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
         write_file(path, datasets | dict(self.conditions), self.attributes, mantissa_bits)
+
+
+class ShowerFile:
+    """A shower file of any size, read a block of rows at a time; for `with` blocks.
+
+    Several threads may read at once: HDF5 lets one of them in, the others work on what they have read. Conditions and
+    attributes are left out, and whether the energies are in MeV is not checked (`require_mev`: a block may be too small
+    to tell).
+
+    Args:
+        path: the file.
+        geometry: of its showers.
+        max_bytes: size of a block in float64. A block is whole chunks of the file where that many fit; where a single
+            chunk has more rows, it is unpacked once for each of its blocks.
+
+    Raises:
+        DataFormatError: missing, truncated or foreign file; missing dataset; no showers.
+        GeometryError: another number of cells or voxels than the geometry has.
+    """
+
+    def __init__(self, path: str | Path, geometry: Geometry, max_bytes: int = 2**25) -> None:
+        self.path, self.geometry = Path(path), geometry
+        name = dataset_name(geometry)
+        self._file = open_file(path)
+        try:
+            _require_datasets(self._file, path, name)
+            self._energies = self._file[name]
+            if self._energies.ndim != 2 or self._energies.shape[1] != geometry.size or not len(self._energies):
+                raise GeometryError(
+                    f"{path}: showers of geometry {geometry.name} must have shape [n, {geometry.size}], n above 0. "
+                    f"Received: {list(self._energies.shape)} (is this another geometry's file?)"
+                )
+            self.incident_energies = self._read(self._file["incident_energies"], slice(None)).reshape(-1)
+            if len(self.incident_energies) != len(self):
+                raise DataFormatError(
+                    f"{path}: incident_energies must hold one energy per shower. "
+                    f"Received: {len(self.incident_energies)} for {len(self)} showers"
+                )
+        except BaseException:
+            self._file.close()
+            raise
+        step, chunk = max(1, max_bytes // (8 * geometry.size)), (self._energies.chunks or (1,))[0]
+        step -= step % chunk if step > chunk else 0
+        self.rows = tuple(slice(start, min(start + step, len(self))) for start in range(0, len(self), step))
+
+    def __enter__(self) -> "ShowerFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._energies)
+
+    def read(self, rows: slice) -> Showers:
+        """One of the blocks `rows`, checked.
+
+        Raises:
+            DataFormatError: damaged file; NaN or negative energies.
+        """
+        energies = self._read(self._energies, rows)
+        try:
+            return Showers(self.geometry, self.incident_energies[rows], energies)
+        except CalogenError as error:
+            raise type(error)(f"{self.path}, showers {rows.start} to {rows.stop - 1}: {error}") from error
+
+    def _read(self, dataset: h5py.Dataset, rows: slice) -> np.ndarray:
+        try:
+            return dataset[rows]
+        except OSError as error:
+            raise DataFormatError(f"{self.path} is damaged: {error}. Copy or download it again.") from error
 
 
 def write_file(
@@ -197,6 +268,26 @@ def open_file(path: str | Path) -> h5py.File:
         raise DataFormatError(f"{path} is not a whole HDF5 file ({error}). Copy or download it again.") from error
 
 
+def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
+    """Refuse energies that cannot be in MeV: no calorimeter has such labels or response.
+
+    Args:
+        incident_energies: `[n]`, MeV.
+        responses: `[n]`, total deposited energy / incident energy.
+
+    Raises:
+        DataFormatError: the median shower's response or label is far from any in MeV.
+    """
+    response, label = float(np.median(responses)), float(np.median(incident_energies))
+    if response == 0 and label >= _MIN_MEDIAN_LABEL:
+        return  # most showers are empty, as those of a network that hardly trained: no unit follows
+    if not 1 / _MAX_RESPONSE < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
+        raise DataFormatError(
+            f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
+            "deposited (multiply by 1000 what is in GeV)"
+        )
+
+
 def _is_per_shower(item: Any, count: int) -> bool:
     return isinstance(item, h5py.Dataset) and item.ndim >= 1 and len(item) == count
 
@@ -231,16 +322,4 @@ def _check(showers: Showers) -> None:
         raise DataFormatError(
             f"energies must not be negative, incident energies must be above 0. "
             f"Received: minimum {energies.min():g} and {incident.min():g} MeV (noise is not part of these formats)"
-        )
-
-
-def _check_units(showers: Showers) -> None:
-    """Refuse energies that cannot be in MeV: no calorimeter has such labels or response."""
-    response, label = float(np.median(showers.response)), float(np.median(showers.incident_energies))
-    if response == 0 and label >= _MIN_MEDIAN_LABEL:
-        return  # most showers are empty, as those of a network that hardly trained: no unit follows
-    if not 1 / _MAX_RESPONSE < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
-        raise DataFormatError(
-            f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
-            "deposited (multiply by 1000 what is in GeV)"
         )

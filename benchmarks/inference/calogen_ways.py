@@ -38,11 +38,7 @@ def make(name: str, showers: int) -> Callable[[], object]:
             one_shower = compile_one_shower(run)
             return lambda: one_shower(MOMENTUM)
         engine, energies = OURS[GIVEN.way](run, showers), np.empty((showers, run.geometry.size), np.float32)
-        engine(latent, condition, incident, energies)
-        expected = engines.KerasEngine(run.generator, run.transform)
-        expected(latent, condition, incident, keras_energies := np.empty_like(energies))
-        if not np.abs(energies - keras_energies).max() < 1e-5 * keras_energies.sum(axis=1).max():
-            raise ValueError(f"{name}, {showers} showers: {GIVEN.way} differs from Keras")
+        compare(name, run, engine)
         return lambda: engine(latent, condition, incident, energies)
     network = OTHERS[GIVEN.way](run.generator)
     check(GIVEN.folder, name, lambda values: network(values[:, :-1].copy(), values[:, -1:].copy()))
@@ -54,6 +50,18 @@ def make(name: str, showers: int) -> Callable[[], object]:
         return run.transform.energies(features, incident)
 
     return whole
+
+
+def compare(name: str, run: TrainedRun, engine: engines.Engine) -> None:
+    """Refuse an engine whose showers are not those of Keras."""
+    incident = np.full(10, MOMENTUM)
+    latent, condition = run.latent.draw(len(incident), 2), run.transform.condition(incident)
+    found, expected = (np.empty((len(incident), run.geometry.size), np.float32) for _ in range(2))
+    engine(latent, condition, incident, found)
+    engines.KerasEngine(run.generator, run.transform)(latent, condition, incident, expected)
+    difference = np.abs(found - expected).max() / expected.sum(axis=1).max()
+    if not difference < 1e-5:
+        raise ValueError(f"{name}: {GIVEN.way} differs from Keras by {difference:.1e} of a shower's energy")
 
 
 def predict(generator: keras.Model) -> Network:

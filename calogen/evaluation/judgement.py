@@ -1,0 +1,258 @@
+"""The judgement of showers: every metric of every feature, its error, and the floor.
+
+The metrics are those of `calogen.evaluation.scores`. The floor is the second reference in place of the generated
+showers: Geant4 against Geant4, at its own number of showers.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_correlation
+from calogen.evaluation.histograms import Histogram, logarithmic_edges, reference_edges
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
+from calogen.progress import progress
+
+OWN_BINNING = "reference"
+"""Name of calogen's own bins, between quantiles of the reference."""
+ALL_ENERGIES = 0.0
+"""What stands for the incident energy where all of them are taken together."""
+VOXEL_ENERGY = Feature("voxel_energy")
+"""All voxels of all showers; the empty ones are its underflow."""
+
+_MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
+_SAME_ENERGIES = 3.0  # KS distance / sqrt(1/n + 1/m): two samples of one distribution exceed it once in 3e7 pairs
+_WORKERS = 2
+
+Values = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is kept of a file of showers.
+
+    Args:
+        features: of all showers.
+        spectrum: of their voxels, in bins that the reference chose.
+        min_energy: voxels below are empty, MeV.
+    """
+
+    features: Features
+    spectrum: Spectrum
+    min_energy: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One feature, judged.
+
+    Args:
+        feature: which.
+        incident_energy: MeV, or `ALL_ENERGIES`.
+        histograms: of `reference`, `generated` and, if there is one, `second_reference`, with the same edges.
+        measured: the `scores.METRICS` of generated against reference.
+        floor: those of the second reference against the reference; empty without one.
+    """
+
+    feature: Feature
+    incident_energy: float
+    histograms: Mapping[str, Histogram]
+    measured: Values
+    floor: Values
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One row per metric, of plain JSON values; a number that is not defined becomes None."""
+        place = {
+            "quantity": self.feature.quantity,
+            "layer": self.feature.layer_id,
+            "incident_energy": self.incident_energy or None,
+        }
+        rows = []
+        for metric, value in self.measured.items():
+            numbers = {"value": value.value, "error": value.error}
+            if self.floor:
+                numbers |= {"floor": self.floor[metric].value, "floor_error": self.floor[metric].error}
+            rows.append(place | {"metric": metric} | {key: _plain(number) for key, number in numbers.items()})
+        return rows
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Generated showers against a reference.
+
+    Args:
+        binning: the bins' name.
+        min_energy: voxels below are empty, MeV.
+        num_showers: of `reference`, `generated` and, if there is one, `second_reference`.
+        scored: all features, all incident energies together; the response also at each, if they are discrete.
+        correlations: Pearson correlation of the layers' energies, `[l, l]`, by sample.
+    """
+
+    binning: str
+    min_energy: float
+    num_showers: Mapping[str, int]
+    scored: tuple[Scored, ...]
+    correlations: Mapping[str, np.ndarray]
+
+    def find(self, name: str, incident_energy: float = ALL_ENERGIES) -> Scored:
+        """One feature by its name, e.g. `width_eta_2`.
+
+        Raises:
+            DataFormatError: it was not judged at that energy.
+        """
+        for item in self.scored:
+            if (item.feature.name, item.incident_energy) == (name, incident_energy):
+                return item
+        known = ", ".join(item.feature.name for item in self.scored if item.incident_energy == ALL_ENERGIES)
+        raise DataFormatError(f"judged were {known}, the response at some energies. Received: {name}")
+
+    def over_layers(self, metric: str, floor: bool = False) -> dict[str, tuple[float, float]]:
+        """Mean and maximum of a metric over the layers, by quantity.
+
+        Args:
+            metric: one of `scores.METRICS`.
+            floor: the floor's instead.
+
+        Source: the tables of arXiv:2410.21611.
+        """
+        found: dict[str, list[float]] = {}
+        for item in self.scored:
+            if item.incident_energy == ALL_ENERGIES and (item.floor or not floor):
+                found.setdefault(item.feature.quantity, []).append(
+                    (item.floor if floor else item.measured)[metric].value
+                )
+        return {quantity: (float(np.mean(values)), float(np.max(values))) for quantity, values in found.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, histograms left out."""
+        return {
+            "binning": self.binning,
+            "min_energy": self.min_energy,
+            "num_showers": dict(self.num_showers),
+            "scores": [row for item in self.scored for row in item.to_json()],
+            "layer_correlations": {
+                name: [[_plain(number) for number in row] for row in matrix.tolist()]
+                for name, matrix in self.correlations.items()
+            },
+        }
+
+
+def default_min_energy(binning: str) -> float:
+    """The energy below which voxels are empty, MeV: 1 for `OWN_BINNING`.
+
+    Raises:
+        ConfigError: no such binning.
+    """
+    if binning not in (*BINNINGS, OWN_BINNING):
+        raise ConfigError(f"binning must be one of {', '.join((*BINNINGS, OWN_BINNING))}. Received: {binning}")
+    return BINNINGS[binning].min_energy if binning in BINNINGS else 1.0
+
+
+def judge(
+    reference: Sample,
+    generated: Sample,
+    second_reference: Sample | None = None,
+    binning: str = "1-photons",
+    seed: int = 1,
+) -> Judgement:
+    """Judge generated showers by everything that is kept of them.
+
+    Args:
+        reference, generated: the samples; their spectra in the reference's bins.
+        second_reference: for the floor.
+        binning: one of the challenge's data sets in `BINNINGS`, or `OWN_BINNING`.
+        seed: of the resampling.
+
+    Raises:
+        ConfigError: no such binning.
+        DataFormatError: samples with other incident energies, features or thresholds than the reference.
+    """
+    default_min_energy(binning)
+    samples = {"reference": reference, "generated": generated}
+    samples |= {"second_reference": second_reference} if second_reference else {}
+    for name, sample in samples.items():
+        _require_comparable(name, reference, sample)
+    tasks: list[Callable[[], Scored]] = [
+        _task(samples, feature, energy, binning, seed)
+        for feature in reference.features.features
+        for energy in (ALL_ENERGIES, *(_energies(reference) if feature.quantity == "response" else []))
+    ]
+    tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, seed))
+    scored = []
+    with progress("comparing", len(tasks), "features") as shown, ThreadPoolExecutor(_WORKERS) as pool:
+        for item in pool.map(lambda task: task(), tasks):
+            scored.append(item)
+            shown.advance()
+    correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
+    sizes = {name: len(sample.features) for name, sample in samples.items()}
+    return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)
+
+
+def _task(
+    samples: Mapping[str, Sample], feature: Feature, energy: float, binning: str, seed: int
+) -> Callable[[], Scored]:
+    """What computes the scores of one feature at one incident energy or at all of them."""
+
+    def work() -> Scored:
+        values = {}
+        for name, sample in samples.items():
+            column = sample.features[feature.name]
+            chosen = sample.features.incident_energies == energy if energy else slice(None)
+            values[name] = np.sort(column[chosen])
+        reference = values["reference"]
+        edges = _edges(feature, reference, samples["reference"].min_energy, energy, binning)
+        histograms = {name: Histogram.fill(item, edges) for name, item in values.items()}
+        scores = {name: compare_values(reference, values[name], edges, seed) for name in list(values)[1:]}
+        return Scored(feature, energy, histograms, scores["generated"], scores.get("second_reference", {}))
+
+    return work
+
+
+def _score_spectra(spectra: Mapping[str, Spectrum], seed: int) -> Scored:
+    scores = {name: compare_spectra(spectra["reference"], spectra[name], seed) for name in list(spectra)[1:]}
+    histograms = {name: spectrum.histogram for name, spectrum in spectra.items()}
+    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], scores.get("second_reference", {}))
+
+
+def _edges(feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str) -> np.ndarray:
+    if binning != OWN_BINNING:
+        return BINNINGS[binning].edges(feature, float(reference.max()), min_energy, energy)
+    return (logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges)(reference)
+
+
+def _energies(sample: Sample) -> list[float]:
+    """The incident energies if they are discrete, else none."""
+    found = np.unique(sample.features.incident_energies)
+    return found.tolist() if len(found) <= min(_MAX_ENERGIES, len(sample.features) // 2) else []
+
+
+def _require_comparable(name: str, reference: Sample, sample: Sample) -> None:
+    if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
+        raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
+    if not np.array_equal(sample.spectrum.cells, reference.spectrum.cells):
+        raise DataFormatError(f"{name} must have its voxels counted in the reference's cells")
+    first, second = (item.features.incident_energies for item in (reference, sample))
+    energies = _energies(reference)
+    if energies and not np.isin(second, energies).all():
+        others = np.setdiff1d(second, energies)
+        raise DataFormatError(
+            f"{name} must have the reference's {len(energies)} incident energies. "
+            f"Received: {len(others)} others, as {float(others[0])!r} MeV"
+        )
+    sizes = (len(first), len(second))
+    distance = ks_statistic(first, second)
+    if min(sizes) < 2 or distance > _SAME_ENERGIES * np.sqrt(1 / sizes[0] + 1 / sizes[1]):
+        raise DataFormatError(
+            f"{name} must have two showers or more, with the reference's incident energies in the same shares. "
+            f"Received: {len(second)} of {second.min():g} to {second.max():g} MeV, the reference {len(first)} of "
+            f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f}"
+        )
+
+
+def _plain(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None

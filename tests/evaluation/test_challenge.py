@@ -1,0 +1,255 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import challenge as slow
+
+from calogen.errors import ConfigError, DataFormatError, GeometryError
+from calogen.evaluation import challenge, metrics, voxels
+from calogen.evaluation.challenge import BINNINGS, Feature, Features
+from calogen.evaluation.histograms import Histogram
+from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
+from calogen.showers import Showers
+from calogen.windows import ATLAS_VAE_WINDOW
+
+KINDS = ("low", "low-normed", "high")
+
+
+def showers_with_everything(geometry, seed=3):
+    """14 showers: an empty one, one with empty layers, single voxels, all but one small, energies at the threshold."""
+    showers = make_showers(geometry, 14, seed)
+    energies = showers.energies.astype(np.float64)
+    energies[0] = 0
+    energies[1, geometry.slices[-1]] = 0
+    energies[2:5] *= np.random.default_rng(1).random((3, geometry.size)) < 0.02
+    energies[5] = 0
+    energies[5, :: geometry.size // 3] = 7.0
+    energies[6] = 1.0
+    energies[7] = np.nextafter(1.0, 0)
+    energies[8] = 1.0 + (np.arange(geometry.size) == geometry.size - 1) * 1e9
+    return replace(showers, energies=energies)
+
+
+def of_twin(showers, min_energy):
+    """name -> `[n]`."""
+    rows = [
+        slow.features(showers.geometry, row, incident, min_energy)
+        for row, incident in zip(showers.energies, showers.incident_energies, strict=True)
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def compare(showers, min_energy):
+    found, expected = challenge.compute_features(showers, min_energy), of_twin(showers, min_energy)
+    assert set(found.names) == set(expected)
+    assert found.values.shape == (len(showers), len(expected))
+    assert found.values.dtype == np.float64
+    for name in found.names:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-10, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("geometry", [PHOTONS_DATASET1, PIONS_DATASET1, TINY_VOXELS], ids=lambda item: item.name)
+def test_features_agree_with_the_slow_twin(geometry):
+    compare(showers_with_everything(geometry), 1.0)
+
+
+@pytest.mark.parametrize("min_energy", [0.0, 0.5e-3 / 0.033, 300.0])
+def test_features_agree_with_the_slow_twin_at_other_thresholds(min_energy):
+    compare(showers_with_everything(TINY_VOXELS), min_energy)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1e-18, 1e-12, 1e-3, 1.0, 1e6]))
+@settings(max_examples=40, deadline=None)
+def test_features_of_any_size_agree_with_the_slow_twin(seed, scale):
+    """Where 1e-16 MeV is much or little, and where one voxel outweighs the others by up to ten orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    energies = scale * 10.0 ** rng.uniform(-10, 0, (6, TINY_VOXELS.size)) * (rng.random((6, TINY_VOXELS.size)) < 0.5)
+    compare(Showers(TINY_VOXELS, np.full(6, 1000.0), energies), 0.0)
+
+
+def test_files_of_single_precision_give_the_same_features():
+    """The energies are summed in double precision; the threshold is not rounded to single precision."""
+    single = make_showers(PHOTONS_DATASET1, 50)
+    double = replace(single, energies=single.energies.astype(np.float64))
+    found, expected = (challenge.compute_features(showers).values for showers in (single, double))
+    np.testing.assert_array_equal(found, expected)
+    for energy, empty in ((0.1, 0), (0.7, 1)):  # 0.100000001 and 0.699999988 in single precision
+        one = replace(single[:1], energies=np.full((1, 368), energy, np.float32))
+        assert challenge.compute_features(one, energy)["sparsity_1"] == empty
+
+
+def test_layers_of_many_voxels():
+    """More than a small integer counts."""
+    geometry = VoxelGeometry("large", (VoxelLayer(1, tuple(range(71)), 1000), VoxelLayer(2, (0, 5, 9), 1)))
+    energies = np.ones((3, geometry.size))
+    energies[1, 1000:] = 0
+    found = challenge.compute_features(Showers(geometry, np.full(3, 1e5), energies))
+    np.testing.assert_allclose(found["sparsity_1"], [0, 1 - 1000 / 70_000, 0], atol=1e-15)
+    np.testing.assert_allclose(found["layer_energy_1"], [70_000, 1000, 70_000])
+
+
+def test_features_where_energy_is_agree_with_those_that_know_undefined():
+    showers = make_showers(PIONS_DATASET1, 40)
+    found = challenge.compute_features(showers, 0.0)
+    defined = found["layer_energy_14"] > 0
+    assert 0 < defined.sum() < 40
+    for layer in PIONS_DATASET1.layers:
+        here = found[f"layer_energy_{layer.id}"] > 0
+        expected = {"centroid_r": voxels.radial_centroid(showers, layer.id)}
+        expected |= {"width_r": voxels.radial_width(showers, layer.id)}
+        for axis in ("eta", "phi") if layer.num_alpha > 1 else ():
+            expected[f"centroid_{axis}"] = voxels.voxel_centroid(showers, layer.id, axis)
+            expected[f"width_{axis}"] = voxels.voxel_width(showers, layer.id, axis)
+        for quantity, values in expected.items():
+            ours = found[f"{quantity}_{layer.id}"]
+            np.testing.assert_allclose(ours[here], values[here], rtol=1e-10, atol=1e-5)
+            assert (ours[~here] == 0).all()
+            assert np.isnan(values[~here]).all()
+
+
+def test_features_do_not_depend_on_the_blocks(monkeypatch):
+    showers = make_showers(PHOTONS_DATASET1, 60)
+    whole = challenge.compute_features(showers).values
+    monkeypatch.setattr(challenge, "_BLOCK_VALUES", 7 * 368)
+    np.testing.assert_allclose(challenge.compute_features(showers).values, whole, rtol=1e-12, atol=1e-12)
+    monkeypatch.setattr(challenge, "_BLOCK_VALUES", 1)
+    np.testing.assert_allclose(challenge.compute_features(showers).values, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_features_by_name():
+    features = challenge.compute_features(make_showers(PHOTONS_DATASET1, 5))
+    assert len(features.names) == 2 + 3 * 5 + 4 * 2 + 5
+    assert len(challenge.list_features(PIONS_DATASET1)) == 2 + 7 + 4 * 4 + 3 * 7
+    assert features.names[:4] == ("total_energy", "response", "layer_energy_0", "layer_energy_1")
+    np.testing.assert_array_equal(
+        features.of("width_phi"), np.stack([features[f"width_phi_{i}"] for i in (1, 2)], axis=1)
+    )
+    np.testing.assert_allclose(features.of("layer_energy").sum(axis=1), features["total_energy"])
+    np.testing.assert_allclose(features["response"] * features.incident_energies, features["total_energy"])
+    with pytest.raises(DataFormatError, match="the features are total_energy, .* Received: width_eta_0"):
+        features["width_eta_0"]
+
+
+EXPECTED_BINS = [
+    ("1-photons", Feature("response"), 0, 0.5, 1.5, 101),
+    ("1-photons", Feature("response"), 2.0**11, 0.4, 1.4, 21),
+    ("1-photons", Feature("response"), 2.0**12, 0.9, 1.1, 21),
+    ("1-pions", Feature("response"), 2.0**12, 0.4, 1.4, 21),
+    ("1-photons", Feature("centroid_eta", 2), 0, -100, 100, 101),
+    ("1-pions", Feature("centroid_phi", 12), 0, -500, 500, 101),
+    ("1-pions", Feature("width_eta", 2), 0, 0, 100, 101),
+    ("1-pions", Feature("width_phi", 13), 0, 0, 400, 101),
+    ("1-pions", Feature("sparsity", 13), 0, 0, 1, 21),
+    ("1-photons", Feature("centroid_r", 3), 0, 0, 500, 101),
+    ("1-photons", Feature("width_r", 12), 0, 0, 1500, 101),
+    ("1-pions", Feature("centroid_r", 14), 0, 0, 1500, 101),
+    ("2", Feature("centroid_eta", 12), 0, -30, 30, 101),
+    ("3", Feature("width_eta", 12), 0, 0, 30, 101),
+]
+
+
+@pytest.mark.parametrize(("name", "feature", "energy", "low", "high", "number"), EXPECTED_BINS)
+def test_bins_are_the_challenges(name, feature, energy, low, high, number):
+    np.testing.assert_allclose(BINNINGS[name].edges(feature, 1e5, 1.0, energy), np.linspace(low, high, number))
+
+
+def test_bins_of_energies_reach_from_the_threshold_to_the_references_maximum():
+    edges = BINNINGS["1-photons"].edges(Feature("layer_energy", 1), 54321.0, 1.0)
+    assert len(edges) == 40
+    assert edges[[0, -1]].tolist() == [1.0, 54321.0]
+    np.testing.assert_allclose(edges, np.logspace(0, np.log10(54321.0), 40), rtol=1e-14)
+    spectrum = challenge.energy_edges(BINNINGS["2"].min_energy, 700.0, 50)
+    np.testing.assert_allclose(spectrum, np.logspace(np.log10(0.0151515151515), np.log10(700), 50), rtol=1e-10)
+    for nothing in (0.0, 1.0):
+        assert challenge.energy_edges(1.0, nothing, 40)[-1] == 10.0
+    with pytest.raises(ConfigError, match="above 0"):
+        challenge.energy_edges(0.0, 10.0, 40)
+    with pytest.raises(ConfigError, match="Received: depth"):
+        BINNINGS["2"].edges(Feature("depth"), 1.0, 1.0)
+
+
+def histograms(first, second, edges):
+    return Histogram.fill(np.array(first, float), edges), Histogram.fill(np.array(second, float), edges)
+
+
+def test_separation_power_of_equal_and_of_disjoint_histograms():
+    edges = np.arange(4.0)
+    assert challenge.challenge_separation_power(*histograms([0, 0, 1], [0, 0, 1], edges)).value == 0
+    assert challenge.challenge_separation_power(*histograms([0, 0, 1], [2, 2, 2], edges)).value == pytest.approx(1)
+
+
+def test_separation_power_agrees_with_the_slow_twin():
+    rng = np.random.default_rng(5)
+    edges = np.linspace(0.4, 1.4, 21)
+    for shift in (0.0, 0.1, 0.6):
+        first, second = rng.normal(0.9, 0.2, 300), rng.normal(0.9 + shift, 0.3, 200)
+        found = challenge.challenge_separation_power(*histograms(first, second, edges))
+        assert found.value == pytest.approx(slow.separation_power(first, second, edges), rel=1e-10)
+        assert found.error > 0
+
+
+def test_separation_power_drops_what_lies_outside_and_ours_does_not():
+    """Half of the generated showers miss the axis: 1/2 sum (p - q)^2 / (p + q) = 1/2 (1/4 / 3/2 + 1/2) = 1/3."""
+    pair = histograms([0.5] * 8, [0.5] * 4 + [9.0] * 4, np.array([0.0, 1.0, 2.0]))
+    assert challenge.challenge_separation_power(*pair).value == 0
+    assert metrics.separation_power(*pair).value == pytest.approx(1 / 3)
+    outside = histograms([0.5] * 8, [9.0] * 8, np.array([0.0, 1.0, 2.0]))
+    assert math.isnan(challenge.challenge_separation_power(*outside).value)
+
+
+def test_separation_power_needs_common_edges():
+    first = histograms([0.5], [0.5], np.arange(3.0))[0]
+    second = histograms([0.5], [0.5], np.arange(4.0))[0]
+    with pytest.raises(DataFormatError, match="same edges"):
+        challenge.challenge_separation_power(first, second)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("geometry", [PHOTONS_DATASET1, TINY_VOXELS], ids=lambda item: item.name)
+def test_classifier_inputs_agree_with_the_slow_twin(kind, geometry):
+    showers = showers_with_everything(geometry)
+    found = challenge.classifier_inputs(showers, kind, 1.0)
+    for row, energies, incident in zip(found, showers.energies, showers.incident_energies, strict=True):
+        expected = slow.classifier_input(geometry, energies, incident, 1.0, kind)
+        np.testing.assert_allclose(row, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "photons", "pions"), [("low", 369, 534), ("low-normed", 374, 541), ("high", 30, 46)])
+def test_classifier_inputs_have_the_published_sizes(kind, photons, pions):
+    for geometry, size in ((PHOTONS_DATASET1, photons), (PIONS_DATASET1, pions)):
+        found = challenge.classifier_inputs(make_showers(geometry, 9), kind)
+        assert found.shape == (9, size)
+        assert found.dtype == np.float64
+        assert np.isfinite(found).all()
+
+
+def test_classifier_inputs_of_an_unknown_kind():
+    with pytest.raises(ConfigError, match="low, low-normed, high. Received: middle"):
+        challenge.classifier_inputs(make_showers(TINY_VOXELS, 2), "middle")
+
+
+def test_correlation_of_layer_energies():
+    features = challenge.compute_features(make_showers(PHOTONS_DATASET1, 60))
+    found, energies = challenge.layer_correlation(features), features.of("layer_energy").T.tolist()
+    expected = [[slow.correlation(first, second) for second in energies] for first in energies]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    columns = np.arange(5.0)[:, None] * [1, -2, 0]
+    names = tuple(Feature("layer_energy", number) for number in range(3))
+    found = challenge.layer_correlation(Features(names, columns, np.ones(5)))
+    np.testing.assert_allclose(found[:2, :2], [[1, -1], [-1, 1]])
+    assert np.isnan(found[2]).all()
+    assert challenge.layer_correlation(Features(names[:1], columns[:, :1], np.ones(5))).shape == (1, 1)
+
+
+def test_refuses_what_is_not_the_challenges():
+    cells = Showers(ATLAS_VAE_WINDOW, np.array([1e3]), np.ones((1, ATLAS_VAE_WINDOW.size)))
+    folded = replace(TINY_VOXELS, attributes=(("symmetriseAlpha", "true"),))
+    for function in (challenge.compute_features, lambda item: challenge.classifier_inputs(item, "low")):
+        with pytest.raises(GeometryError, match="need voxels"):
+            function(cells)
+        with pytest.raises(GeometryError, match="from 0 to pi"):
+            function(replace(make_showers(TINY_VOXELS, 2), geometry=folded))

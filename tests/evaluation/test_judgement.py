@@ -1,0 +1,194 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_showers
+
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluation.challenge import BINNINGS, compute_features, layer_correlation
+from calogen.evaluation.histograms import Histogram
+from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
+from calogen.evaluation.scores import METRICS, compare_values
+from calogen.evaluation.streaming import sample_of
+from calogen.geometry import VoxelGeometry, VoxelLayer
+
+EDGES = (0.0, 20.0, 50.0, 90.0)
+SAME = VoxelGeometry("same", tuple(VoxelLayer(number, EDGES, 4) for number in (0, 1, 2)))
+"""Three layers of one shape, which can be swapped."""
+
+
+def showers_of(number, seed, geometry=SAME):
+    showers = make_showers(geometry, number, seed)
+    return replace(showers, energies=showers.energies.astype(np.float64))
+
+
+def judged(reference, *others, **options):
+    first = sample_of(reference)
+    return judge(first, *(sample_of(item, reference=first) for item in others), **options)
+
+
+def worst(judgement, metric="ks"):
+    """feature -> its value, all energies together."""
+    return {item.feature.name: item.measured[metric].value for item in judgement.scored if not item.incident_energy}
+
+
+def test_equal_samples_differ_nowhere():
+    showers = showers_of(300, 1)
+    found = judged(showers, showers, showers)
+    assert len(found.scored) == 2 + 3 * 8 + 1 + len(np.unique(showers.incident_energies))
+    for item in found.scored:
+        for metric in METRICS:
+            assert item.measured[metric].value == 0 or math.isnan(item.measured[metric].value), (item.feature, metric)
+            assert item.floor[metric] == item.measured[metric] or math.isnan(item.measured[metric].value)
+    np.testing.assert_array_equal(found.correlations["reference"], found.correlations["generated"])
+
+
+def test_swapped_layers_show_in_their_rows_only():
+    showers = showers_of(500, 2)
+    swapped = showers.energies.copy()
+    swapped[:, SAME.slices[1]], swapped[:, SAME.slices[2]] = (showers.energies[:, SAME.slices[i]] for i in (2, 1))
+    found = judged(showers, replace(showers, energies=swapped))
+    rows = worst(found)
+    for name in ("total_energy", "response", "voxel_energy", "layer_energy_0", "width_eta_0", "sparsity_0"):
+        assert rows[name] < 1e-2, name  # sums in another order move a shower across another at most
+    assert rows["layer_energy_1"] > 0.05
+    assert rows["layer_energy_1"] == pytest.approx(rows["layer_energy_2"], abs=1e-12)
+    first, second = (found.correlations[name] for name in ("reference", "generated"))
+    np.testing.assert_allclose(second, first[np.ix_([0, 2, 1], [0, 2, 1])], atol=1e-10)
+    np.testing.assert_array_equal(first, layer_correlation(compute_features(showers)))
+
+
+def test_shifted_response_shows_in_the_energies_only():
+    """All voxels 10 % up: centres and widths stay, but for voxels that rise above the threshold."""
+    showers = showers_of(500, 3)
+    found = worst(judged(showers, replace(showers, energies=showers.energies * 1.1)))
+    assert found["response"] > 0.4
+    assert max(value for name, value in found.items() if name.startswith(("centroid", "width"))) < 0.02
+
+
+def test_each_number_is_that_of_its_feature_bins_and_energy():
+    reference, generated = showers_of(400, 4), showers_of(350, 5)
+    found = judged(reference, generated, seed=7)
+    features = [compute_features(item) for item in (reference, generated)]
+    for name, energy in (("width_phi_2", 0.0), ("layer_energy_1", 0.0), ("response", 2.0**11), ("response", 2.0**17)):
+        chosen = [item.incident_energies == energy if energy else slice(None) for item in features]
+        values = [item[name][rows] for item, rows in zip(features, chosen, strict=True)]
+        item = found.find(name, energy)
+        edges = BINNINGS["1-photons"].edges(item.feature, values[0].max(), 1.0, energy)
+        assert item.measured == compare_values(*values, edges, 7)
+        for label, sample in zip(("reference", "generated"), values, strict=True):
+            np.testing.assert_array_equal(item.histograms[label].counts, Histogram.fill(sample, edges).counts)
+            np.testing.assert_array_equal(item.histograms[label].edges, edges)
+
+
+def test_the_floor_is_the_second_reference():
+    samples = [showers_of(number, seed) for number, seed in ((400, 6), (300, 7), (200, 8))]
+    with_floor, other = judged(*samples), judged(samples[0], samples[2])
+    for item in other.scored:
+        floor = with_floor.find(item.feature.name, item.incident_energy).floor
+        for metric in METRICS:
+            assert floor[metric] == item.measured[metric] or math.isnan(floor[metric].value)
+        assert not item.floor
+        assert set(item.histograms) == {"reference", "generated"}
+    assert with_floor.num_showers == {"reference": 400, "generated": 300, "second_reference": 200}
+    assert with_floor.over_layers("ks", floor=True) == other.over_layers("ks")
+    assert other.over_layers("ks", floor=True) == {}
+
+
+def test_own_bins_lie_between_quantiles_of_the_reference():
+    reference, generated = showers_of(500, 9), showers_of(500, 10)
+    found = judged(reference, generated, binning=OWN_BINNING)
+    item = found.find("centroid_eta_1")
+    low, high = np.quantile(compute_features(reference)["centroid_eta_1"], [0.01, 0.99])
+    edges = item.histograms["reference"].edges
+    assert low - 5 * np.diff(edges)[0] < edges[0] < low < high < edges[-1] < high + 5 * np.diff(edges)[0]
+    energies = found.find("layer_energy_1").histograms["reference"].edges
+    assert np.ptp(np.diff(np.log(energies))) < 1e-6
+    assert worst(found) == worst(judged(reference, generated))
+
+
+def test_many_incident_energies_are_continuous():
+    rng = np.random.default_rng(0)
+    reference, generated = (
+        replace(showers_of(200, seed), incident_energies=10 ** rng.uniform(3, 5, 200)) for seed in (1, 2)
+    )
+    found = judged(reference, generated, binning="2")
+    assert {item.incident_energy for item in found.scored} == {0.0}
+
+
+def test_over_layers():
+    found = judged(showers_of(300, 11), showers_of(300, 12))
+    values = [found.find(f"sparsity_{number}").measured["wasserstein"].value for number in (0, 1, 2)]
+    assert found.over_layers("wasserstein")["sparsity"] == (pytest.approx(np.mean(values)), max(values))
+
+
+def test_json_is_plain_and_complete():
+    reference, generated = showers_of(300, 13), showers_of(300, 14)
+    dead = generated.energies.copy()
+    dead[:, SAME.slices[2]] = 0
+    found = judged(reference, replace(generated, energies=dead), showers_of(300, 15))
+    text = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert len(text["scores"]) == 5 * len(found.scored)
+    row = text["scores"][0]
+    item = found.find("total_energy")
+    assert row["quantity"] == "total_energy"
+    assert (row["layer"], row["incident_energy"], row["metric"]) == (None, None, "ks")
+    assert (row["value"], row["error"]) == (item.measured["ks"].value, item.measured["ks"].error)
+    assert (row["floor"], row["floor_error"]) == (item.floor["ks"].value, item.floor["ks"].error)
+    assert text["layer_correlations"]["generated"][2] == [None, None, None]
+    assert text["num_showers"] == {"reference": 300, "generated": 300, "second_reference": 300}
+    assert (text["binning"], text["min_energy"]) == ("1-photons", 1.0)
+    assert "floor" not in judged(reference, reference).to_json()["scores"][0]
+
+
+def test_statistical_floor_of_independent_samples():
+    """Two samples of 400: KS above 1.95 / sqrt(200) has probability 1e-3 for each of 25; one seed of 40 fails."""
+    found = worst(judged(showers_of(400, 16), showers_of(400, 17)))
+    assert len(found) == 27
+    assert max(value for name, value in found.items() if name != "voxel_energy") < 1.95 / np.sqrt(200)
+
+
+def test_refuses_other_incident_energies():
+    reference = showers_of(300, 18)
+    first = sample_of(reference)
+    part = reference[reference.incident_energies < 2.0**14]
+    for other in (part, reference[:1]):
+        sample = sample_of(other, reference=first)
+        with pytest.raises(DataFormatError, match="generated must have two showers or more, with the reference's"):
+            judge(first, sample)
+        with pytest.raises(DataFormatError, match="second_reference must have"):
+            judge(first, first, sample)
+    doubled = replace(reference, incident_energies=reference.incident_energies * 2)
+    with pytest.raises(DataFormatError, match="9 incident energies. Received: 1 others, as 524288"):
+        judge(first, sample_of(doubled, reference=first))
+
+
+def test_refuses_other_shares_of_continuous_incident_energies():
+    showers = replace(showers_of(300, 18), incident_energies=np.linspace(1e3, 1e5, 300))
+    first = sample_of(showers)
+    judge(first, sample_of(showers[::2], reference=first))
+    for other in (showers[:200], showers[150:], replace(showers, incident_energies=showers.incident_energies * 2)):
+        with pytest.raises(DataFormatError, match="in the same shares"):
+            judge(first, sample_of(other, reference=first))
+
+
+def test_refuses_what_does_not_go_together():
+    reference, other = showers_of(50, 19), showers_of(50, 19, VoxelGeometry("two", SAME.layers[:2]))
+    first = sample_of(reference)
+    for sample in (sample_of(other, reference=first), sample_of(reference, 2.0, first)):
+        with pytest.raises(DataFormatError, match="geometry and min_energy"):
+            judge(first, sample)
+    larger = replace(reference, energies=reference.energies * 2)
+    with pytest.raises(DataFormatError, match="counted in the reference's cells"):
+        judge(first, sample_of(larger))
+    with pytest.raises(ConfigError, match="1-photons, 1-pions, 2, 3, reference. Received: 4"):
+        judge(first, first, binning="4")
+    with pytest.raises(DataFormatError, match="judged were total_energy, .* Received: depth"):
+        judge(first, first).find("depth")
+
+
+def test_thresholds_of_the_binnings():
+    assert default_min_energy("1-pions") == default_min_energy(OWN_BINNING) == 1.0
+    assert default_min_energy("3") == pytest.approx(0.0151515, rel=1e-5)
