@@ -8,7 +8,8 @@ Every way has a process of its own (benchmarks/inference/) with one thread, matr
 what is missing is left out by name. A time is the median of the rounds' medians. Ours goes from points of the latent
 space and conditions to energies in MeV; the others stop at the network's output, which favours them. Each has the
 network as its users have it: Keras, TensorFlow and LiteRT the Keras model, onnxruntime and PyTorch one whose batch
-normalisation is folded. `ours` is what `generate` takes, NumPy or TensorFlow; their own rows say what each takes.
+normalisation is folded. `ours` is what `generate` takes on a processor, LiteRT on the folded network; `ours,
+TensorFlow` what it takes for many showers on a GPU.
 
 The limit is what arithmetic allows: the longer of reading the weights once, at the rate at which NumPy reads as many
 numbers, and of all operations at the rate that a large matrix product reaches in the same turn. One shower whole is
@@ -41,7 +42,7 @@ NETWORKS, SHOWERS = ("photon", "pion"), (1, 10, 100, 1000, 10_000)
 WHOLE, READING = 0, -1  # in place of a number of showers: one from its noise to MeV; reading the weights
 SGEMM_FLOPS = 2.0 * 2000**3
 OURS, PREDICT, LIMITS = "ours", "model.predict", "limits"
-OWN = (OURS, "ours, NumPy", "ours, TensorFlow")
+OWN = (OURS, "ours, TensorFlow")
 PACKAGES = ("calogen", "numpy", "keras", "tensorflow", "ai-edge-litert", "onnxruntime", "onnx")
 SCRIPTS = {
     **dict.fromkeys(OWN, "calogen_ways.py"),
@@ -131,15 +132,14 @@ def write_network(folder: Path, name: str) -> float:
     save_run(folder / name, run)
     folded = fold(generator, transform)
     arrays: dict[str, np.ndarray] = {"activations": np.array(folded.activations)}
-    for number, (matrix, activation) in enumerate(zip(folded.matrices, folded.activations, strict=True)):
-        plain = 2 * matrix if activation == "swish" else matrix  # `FoldedGenerator` takes half the argument
-        arrays |= {f"kernel_{number}": plain[:-1], f"bias_{number}": plain[-1]}
+    for number, (kernel, bias) in enumerate(zip(folded.kernels, folded.biases, strict=True)):
+        arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
     arrays["layer_sizes"] = np.array([layer.size for layer in geometry.layers])
     latent, condition = run.latent.draw(10, 2), transform.condition(np.geomspace(*config.momentum_range, 10))
     arrays["inputs"] = np.concatenate([latent, condition], axis=1)
     arrays["outputs"] = generator({"latent": latent, "condition": condition}).numpy()  # every way must give them
     np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
-    return 2.0 * sum((len(matrix) - 1) * matrix.shape[1] for matrix in folded.matrices)
+    return 2.0 * sum(kernel.size for kernel in folded.kernels)
 
 
 def measure(arguments: argparse.Namespace, folder: str) -> dict[tuple[str, str, int], float]:

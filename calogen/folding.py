@@ -20,26 +20,38 @@ ACTIVATIONS = ("linear", "rectified", "tanh", "sigmoid", "swish")
 class FoldedGenerator:
     """Dense layers on a point of the latent space and the condition; heads, transform.
 
-    Factors that an activation has inside stand in the matrices. A `sigmoid` gets the negative of its argument x, a
-    `swish`, x sigmoid(b x), half of it, h = b x / 2, and gives h + h tanh(h), b times itself.
+    The factor that a trainable swish, x sigmoid(b x), has inside stands in the kernels: with y = b x the activation is
+    y sigmoid(y), b times the same.
 
     Args:
-        matrices: `[inputs + 1, units]` of each layer, float32; the last row is the bias.
+        kernels: `[inputs, units]` of each layer, float32.
+        biases: `[units]` of each layer, float32.
         activations: of each layer, among `ACTIVATIONS`.
         heads: what takes the fractions of `ShowerHeads` back, if the generator ends in them: both are computed at once.
         rest: the transform without `heads`.
     """
 
-    matrices: tuple[np.ndarray, ...]
+    kernels: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
     activations: tuple[str, ...]
     heads: LayerFractions | None
     rest: Chain
 
-    def factor(self, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives what 1 as the heads' total stands for, `[n]`, MeV; without heads ones."""
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Number of voxels of each layer with a head of its own; without heads none."""
+        return self.heads.layer_sizes if self.heads else ()
+
+    def energy_scales(self, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives what 1 as the heads' total stands for, MeV, `[n, 1]`; without heads ones."""
         if self.heads is None:
-            return np.ones(len(incident_energies))
-        return kinetic_energy(incident_energies, self.heads.mass) / self.heads.response_scale
+            return np.ones((len(incident_energies), 1), np.float32)
+        scales = kinetic_energy(incident_energies, self.heads.mass) / self.heads.response_scale
+        return scales.astype(np.float32)[:, None]
+
+    def finish(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV, for what layers and heads give."""
+        return self.rest.energies(values, incident_energies) if self.rest.steps or not self.heads else values
 
 
 def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
@@ -59,15 +71,18 @@ def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
     if isinstance(last, ShowerHeads):
         heads, rest = _undone(last, transform)
         generator = keras.Model(generator.input, last._inbound_nodes[node_index].input_tensors[0])
-    layers, scale, matrices = _chain(convert(generator, ["latent", "condition"])), 1.0, []
+    layers, scale = _chain(convert(generator, ["latent", "condition"])), 1.0
+    kernels, biases = [], []
     for layer in layers:
-        before, after = _factors(layer.activation)
+        factor = _factor(layer.activation)
         bias = layer.bias if layer.bias.size else np.zeros(len(layer.weights))
-        matrices.append((np.vstack([layer.weights.T / scale, bias]) * before).astype(np.float32))
-        scale = after
+        kernels.append((layer.weights.T * (factor / scale)).astype(np.float32))
+        biases.append((bias * factor).astype(np.float32))
+        scale = factor
     if scale != 1.0:
         raise ExportError(f"the last layer's swish must have the factor 1 in its sigmoid. Received: {scale}")
-    return FoldedGenerator(tuple(matrices), tuple(layer.activation.function for layer in layers), heads, rest)
+    activations = tuple(layer.activation.function for layer in layers)
+    return FoldedGenerator(tuple(kernels), tuple(biases), activations, heads, rest)
 
 
 def _undone(heads: ShowerHeads, transform: Chain) -> tuple[LayerFractions, Chain]:
@@ -94,12 +109,12 @@ def _chain(graph: Graph) -> list[Dense]:
     return layers
 
 
-def _factors(activation: Activation) -> tuple[float, float]:
-    """Factor of the matrix before an activation, and what its values are times then."""
+def _factor(activation: Activation) -> float:
+    """The factor inside an activation."""
     if activation.function not in ACTIVATIONS:
         raise ExportError(f"activations must be among {', '.join(ACTIVATIONS)}. Received: {activation.function}")
-    if activation.function == "swish":
-        if not activation.alpha:
-            raise ExportError("a swish needs a factor in its sigmoid that is not 0. Received: 0")
-        return activation.alpha / 2, activation.alpha
-    return (-1.0, 1.0) if activation.function == "sigmoid" else (1.0, 1.0)
+    if activation.function != "swish":
+        return 1.0
+    if not activation.alpha:
+        raise ExportError("a swish needs a factor in its sigmoid that is not 0. Received: 0")
+    return activation.alpha

@@ -19,7 +19,7 @@ import numpy as np
 
 from calogen import models
 from calogen.config import config_from_json, config_to_json
-from calogen.engines import Block, engine
+from calogen.engines import Block, engine, to_litert
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import read_json, write_json
 from calogen.folding import fold
@@ -139,7 +139,7 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
 
 
 def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarray]:
-    """Makes a fast function for one shower at a time, without TensorFlow.
+    """Makes a fast function for one shower at a time.
 
     The weights are those of now. Its random generator is made here, once: making one takes as long as reading a small
     network's weights.
@@ -156,16 +156,16 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
     Raises:
         ExportError: the network is not one that can be folded (`folding`).
     """
-    transform, latent_space, size = run.transform, run.latent, run.geometry.size
-    compute = Block(fold(run.generator, transform), 1)
+    folded, latent_space = fold(run.generator, run.transform), run.latent
+    compute = Block(to_litert(folded), 1)
     random: Any = np.random.default_rng(seed)  # `Latent.draw` goes on with it
 
     def one_shower(incident_energy: float, latent: np.ndarray | None = None) -> np.ndarray:
-        energy, energies = np.array([incident_energy]), np.empty((1, size), np.float32)
-        points = latent_space.draw(1, random) if latent is None else latent[None]
-        columns = [encoding.forward(energy, {}) for encoding in transform.encodings]  # `condition` takes 3 us more
-        compute(points, columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1), energy, energies)
-        return energies[0]
+        energy = np.array([incident_energy])
+        points = latent_space.draw(1, random) if latent is None else latent
+        columns = [encoding.forward(energy, {}) for encoding in run.transform.encodings]  # `condition` takes 3 us more
+        condition = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0].copy()
 
     return one_shower
 

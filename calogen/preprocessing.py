@@ -7,6 +7,7 @@ columns of the network's condition. A `Chain` holds both.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -239,11 +240,15 @@ class LogEnergy(Encoding):
     def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
         """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
         _require_fitted(self, self.highest)
-        lowest, highest, energies = (
-            np.log(kinetic_energy(np.asarray(value, np.float64), self.mass))
-            for value in (self.lowest, self.highest, incident_energies)
-        )
-        return ((energies - lowest) / (highest - lowest))[:, None]
+        lowest, highest = self._limits
+        return ((self._log(incident_energies) - lowest) / (highest - lowest))[:, None]
+
+    @cached_property
+    def _limits(self) -> tuple[float, float]:
+        return float(self._log(self.lowest)), float(self._log(self.highest))
+
+    def _log(self, energies: np.ndarray | float) -> np.ndarray:
+        return np.log(kinetic_energy(np.asarray(energies, np.float64), self.mass))
 
 
 @dataclass(frozen=True)

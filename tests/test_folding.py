@@ -1,4 +1,4 @@
-"""Folded generators: what each matrix holds, and what cannot be folded."""
+"""Folded generators: what each kernel and bias holds, and what cannot be folded."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,32 +37,35 @@ def test_batch_normalisation_goes_into_matrix_and_bias() -> None:
     for name, value in values:
         getattr(normalisation, name).assign([value])
     folded = fold(generator, KINETIC)
-    np.testing.assert_array_equal(folded.matrices[0], np.array([[3.0], [6.0], [9.0], [-29.5]], np.float32))
+    np.testing.assert_array_equal(folded.kernels[0], [[3.0], [6.0], [9.0]])
+    np.testing.assert_array_equal(folded.biases[0], [-29.5])
     assert (folded.activations, folded.heads, folded.rest) == (("linear",), None, KINETIC)
 
 
 @pytest.mark.parametrize(
-    ("activation", "name", "factor"),
-    [("relu", "rectified", 1.0), ("sigmoid", "sigmoid", -1.0), ("swish", "swish", 0.5)],
+    ("activation", "name"), [("relu", "rectified"), ("sigmoid", "sigmoid"), ("swish", "swish"), ("tanh", "tanh")]
 )
-def test_factors_of_activations_stand_in_their_matrix(activation: str, name: str, factor: float) -> None:
+def test_layers_without_a_factor_are_as_they_are(activation: str, name: str) -> None:
     generator = make_generator(keras.layers.Dense(4, activation), keras.layers.Dense(2, bias_initializer="ones"))
     folded = fold(generator, KINETIC)
     first, second = (layer for layer in generator.layers if isinstance(layer, keras.layers.Dense))
-    np.testing.assert_array_equal(
-        folded.matrices[0], np.vstack([first.kernel.numpy(), np.zeros(4)]) * np.float32(factor)
-    )
-    np.testing.assert_array_equal(folded.matrices[1], np.vstack([second.kernel.numpy(), np.ones(2)]))
+    for layer, kernel, bias in zip((first, second), folded.kernels, folded.biases, strict=True):
+        np.testing.assert_array_equal(kernel, layer.kernel.numpy())
+        np.testing.assert_array_equal(bias, layer.bias.numpy())
     assert folded.activations == (name, "linear")
-    assert {matrix.dtype for matrix in folded.matrices} == {np.dtype(np.float32)}
+    assert {array.dtype for array in (*folded.kernels, *folded.biases)} == {np.dtype(np.float32)}
 
 
-def test_a_trained_swish_divides_the_next_matrix() -> None:
-    generator = make_generator(keras.layers.Dense(4), swish := Swish(), last := keras.layers.Dense(2))
+def test_the_factor_of_a_trained_swish_stands_in_the_kernels() -> None:
+    generator = make_generator(first := keras.layers.Dense(4), swish := Swish(), last := keras.layers.Dense(2))
     swish.beta.assign(np.full(swish.beta.shape, 4.0))
+    first.bias.assign([1.0, 2.0, 3.0, 4.0])
     last.bias.assign([1.0, 2.0])
-    matrix = fold(generator, KINETIC).matrices[1]
-    np.testing.assert_array_equal(matrix, np.vstack([last.kernel.numpy() / 4, [1.0, 2.0]]))
+    folded = fold(generator, KINETIC)
+    np.testing.assert_array_equal(folded.kernels[0], 4 * first.kernel.numpy())
+    np.testing.assert_array_equal(folded.kernels[1], last.kernel.numpy() / 4)
+    np.testing.assert_array_equal(folded.biases[0], [4.0, 8.0, 12.0, 16.0])
+    np.testing.assert_array_equal(folded.biases[1], [1.0, 2.0])
 
 
 def test_heads_take_the_last_step_of_the_transform() -> None:
@@ -71,8 +74,8 @@ def test_heads_take_the_last_step_of_the_transform() -> None:
     assert folded.activations == ("linear",)
     momenta = np.array([200.0, 5000.0])
     expected = (np.sqrt(momenta**2 + MASSES["pion"] ** 2) - MASSES["pion"]) / 0.5
-    np.testing.assert_allclose(folded.factor(momenta), expected, rtol=1e-6)
-    assert fold(make_generator(keras.layers.Dense(13)), KINETIC).factor(momenta).tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(folded.energy_scales(momenta), expected[:, None], rtol=1e-6)
+    assert fold(make_generator(keras.layers.Dense(13)), KINETIC).energy_scales(momenta).tolist() == [[1.0], [1.0]]
 
 
 def branches(value: keras.KerasTensor) -> keras.KerasTensor:

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY_VOXELS
 
 from calogen import engines
-from calogen.engines import NumpyEngine, TensorflowEngine
+from calogen.engines import LiteRTEngine, TensorflowEngine
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import (
     TrainedRun,
@@ -89,16 +89,16 @@ def test_one_shower_after_the_other_is_what_generate_gives(distribution: str, co
 @pytest.mark.parametrize("many", [1, 4, 100])
 def test_showers_do_not_depend_on_the_engine(run: TrainedRun, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     expected = generate(run, np.repeat(ENERGIES, 5), seed=1, batch_size=7)
-    monkeypatch.setattr(engines, "_tensorflow_is_wide", lambda: True)
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
     monkeypatch.setattr(engines, "MANY", many)
     used: list[type] = []
-    for kind in (NumpyEngine, TensorflowEngine):
+    for kind in (LiteRTEngine, TensorflowEngine):
         monkeypatch.setattr(kind, "__call__", _recorded(kind.__call__, used))
     for batch_size in (3, 20, 10_000):
         found = generate(run, np.repeat(ENERGIES, 5), seed=1, batch_size=batch_size)
         differences = np.abs(found.energies - expected.energies)
         assert (differences <= 1e-5 * expected.energies.sum(axis=1, keepdims=True)).all()
-    kinds = [TensorflowEngine if size >= many else NumpyEngine for size in (3, 20, 45)]
+    kinds = [TensorflowEngine if size >= many else LiteRTEngine for size in (3, 20, 45)]
     assert used == [kinds[0]] * 15 + [kinds[1]] * 3 + [kinds[2]]
 
 

@@ -108,7 +108,8 @@ def test_imports_have_no_cycle() -> None:
 
 @pytest.mark.parametrize("path", [path for path in SOURCES.values() if path.name == "__init__.py"], ids=_name)
 def test_packages_import_nothing(path: Path) -> None:
-    assert _imports(_name(path), path.read_text(encoding="utf-8")) == set()
+    allowed = {"os"} if _name(path) == "" else set()  # TensorFlow's level of logging is set before it is imported
+    assert _imports(_name(path), path.read_text(encoding="utf-8")) <= allowed
 
 
 @pytest.mark.parametrize(

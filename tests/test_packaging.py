@@ -16,6 +16,7 @@ import calogen
 ROOT = Path(__file__).parents[1]
 DECLARED_ONLY = {"tensorboard"}  # TensorFlow no longer brings what its summaries need
 IN_EXTRAS = {"geant4_pybind", "onnx", "onnxruntime"}
+NAMES = {"ai_edge_litert": "ai-edge-litert"}  # of imports whose package is called differently
 
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
@@ -30,7 +31,7 @@ def _imported(paths: list[Path]) -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module is not None:
                 names.add(node.module.partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"calogen"}
+    return {NAMES.get(name, name) for name in names - set(sys.stdlib_module_names) - {"calogen"}}
 
 
 def _requirements(section: str, key: str) -> dict[str, str]:

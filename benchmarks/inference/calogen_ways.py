@@ -115,7 +115,6 @@ def chosen(run: TrainedRun, showers: int) -> engines.Engine:
 
 OURS = {
     "ours": chosen,
-    "ours, NumPy": lambda run, showers: engines.NumpyEngine(fold(run.generator, run.transform)),
     "ours, TensorFlow": lambda run, showers: engines.TensorflowEngine(fold(run.generator, run.transform)),
 }
 OTHERS = {"model.predict": predict, "model(x)": call, "tf.function": function, "LiteRT": litert}
