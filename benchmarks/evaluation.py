@@ -192,7 +192,7 @@ def write(
 
 def ours(paths: list[Path], count: int) -> dict[str, Any]:
     """calogen's way."""
-    judgement = judge_files(paths[0], paths[1], PHOTONS_DATASET1)
+    judgement = judge_files(paths[0], paths[1], PHOTONS_DATASET1, shapes=False)
     powers = {}
     for item in judgement.scored:
         name = item.feature.name + (f" {item.incident_energy:.0f}" if item.incident_energy else "")
@@ -202,7 +202,7 @@ def ours(paths: list[Path], count: int) -> dict[str, Any]:
 
 def ours_large(paths: list[Path], count: int) -> dict[str, Any]:
     """calogen's way for large showers."""
-    judge_files(paths[0], paths[0], LARGE, binning="3")
+    judge_files(paths[0], paths[0], LARGE, binning="3", shapes=False)
     return {}
 
 

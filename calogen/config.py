@@ -9,10 +9,11 @@ A configuration is a frozen, keyword-only dataclass whose fields are `paper(...)
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from calogen.errors import ConfigError
 
@@ -153,13 +154,37 @@ def config_from_json(cls: type[Config], values: Mapping[str, Any]) -> Config:
         ConfigError: unknown or missing names, or a value of another type than the default's.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    require(isinstance(values, Mapping), f"{cls.__name__} must be a table of values. Received: {values!r:.200}")
     unknown, missing = sorted(set(values) - set(fields)), sorted(set(fields) - set(values))
     if unknown or missing:
         raise ConfigError(
-            f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown}, missing {missing} "
+            f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown!s:.200}, missing {missing} "
             "(was it written by another version?)"
         )
-    return cls(**{name: _from_json(name, value, fields[name].default) for name, value in values.items()})
+    try:
+        return cls(**{name: _from_json(name, value, fields[name].default) for name, value in values.items()})
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ConfigError(f"{cls.__name__} must have values of its kinds. Received: {error!s:.200}") from error
+
+
+def plain_from_json(cls: type[Config], values: Any) -> Config:
+    """A dataclass of numbers, bools, texts or tuples of numbers, from a JSON table.
+
+    Raises:
+        ConfigError: no table, unknown or missing names, a value of another type than the field's, NaN or infinity.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    require(isinstance(values, Mapping), f"{cls.__name__} must be a table of values. Received: {values!r:.200}")
+    for name, value in values.items():
+        require(
+            name in kinds and _is_of(value, kinds[name]),
+            f"{cls.__name__} has the values {', '.join(kinds)}. Received: {name!r:.40}: {value!r:.100}",
+        )
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return cls(**given)
+    except TypeError as error:
+        raise ConfigError(f"{cls.__name__} has the values {', '.join(kinds)}. Received: {error}") from error
 
 
 def _sourced(value: Any, kind: str, source: str, others: Mapping[Any, tuple[str, str]]) -> Any:
@@ -177,11 +202,23 @@ def _to_json(name: str, value: Any) -> Any:
     return value
 
 
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of an annotated type."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(_is_of(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is kind
+
+
 def _from_json(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, list):
-        value = tuple(_from_json(name, item, None) for item in value)
+        first = default[0] if isinstance(default, tuple) and default else None
+        value = tuple(_from_json(name, item, first) for item in value)
+    if type(value) in (int, float):
+        require(abs(value) <= sys.float_info.max, f"{name} must be a finite number. Received: {value!r:.40}")
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     fits = value is None or default is None or type(value) is type(default)
-    require(fits, f"{name} must be of type {type(default).__name__}. Received: {value!r}")
+    require(fits, f"{name} must be of type {type(default).__name__}. Received: {value!r:.200}")
     return value

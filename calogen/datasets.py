@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 
 from calogen.errors import DataFormatError
-from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers import Geometry, Showers, dataset_name, open_file
 from calogen.windows import ATLAS_VAE_WINDOW, select_window
 
@@ -41,6 +41,25 @@ def read_showers(path: str | Path) -> Showers:
             return Showers.read(path, geometry)
     known = ", ".join(f"{geometry.name} ({dataset_name(geometry)} [n, {geometry.size}])" for geometry in GEOMETRIES)
     raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes or 'neither cells nor showers'}")
+
+
+def voxel_geometry(path: str | Path) -> VoxelGeometry:
+    """The known geometry of a file's voxels, told by their number.
+
+    Raises:
+        DataFormatError: no whole HDF5 file, or voxels of no known geometry.
+    """
+    with open_file(path) as file:
+        shape = file["showers"].shape if isinstance(file.get("showers"), h5py.Dataset) else ()
+    known = [geometry for geometry in GEOMETRIES if isinstance(geometry, VoxelGeometry)]
+    for geometry in known:
+        if shape[1:] == (geometry.size,):
+            return geometry
+    names = ", ".join(f"{geometry.size} ({geometry.name})" for geometry in known)
+    raise DataFormatError(
+        f"{path} must hold the dataset 'showers' [n, v] with v among {names}; for other voxels give their binning file "
+        f"(XML). Received: {list(shape) or 'none'}"
+    )
 
 
 def read_vae_window(path: str | Path) -> Showers:

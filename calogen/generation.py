@@ -5,8 +5,8 @@ A run is a folder: every network as `.keras`, `config.json` (model, configuratio
 """
 
 import pkgutil
+import re
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from calogen import models
-from calogen.config import config_from_json, config_to_json
+from calogen.config import config_from_json, config_to_json, plain_from_json
 from calogen.engines import Block, engine, to_litert
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import read_json, write_json
@@ -28,6 +28,12 @@ from calogen.latent import Latent
 from calogen.preprocessing import Chain
 from calogen.showers import Geometry, Showers
 from calogen.training.callbacks import save_network
+
+_MAX_SIZE = 10**7  # of a shower: it would take 80 MB
+_GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
+    "CellGrid": (CellGrid, CellLayer),
+    "VoxelGeometry": (VoxelGeometry, VoxelLayer),
+}
 
 
 @dataclass(frozen=True)
@@ -204,16 +210,26 @@ def load_run(directory: Path) -> TrainedRun:
     """
     if not (directory / "config.json").is_file():
         raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
-    about = read_json(directory / "config.json")
-    module = model_module(about["model"])
-    config_class = type(next(iter(module.CONFIGS.values()))[0])
+    about, history = read_json(directory / "config.json"), read_json(directory / "history.json")
+    try:
+        model, names, config, geometry = (about[key] for key in ("model", "networks", "config", "geometry"))
+        plain = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in names)
+        listed = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
+        if not plain or not isinstance(model, str) or not listed:
+            raise TypeError(f"model {model!r:.100}, networks {names!r:.100}, history {history!r:.100}")
+    except (KeyError, TypeError) as error:
+        raise DataFormatError(
+            f"{directory} must hold config.json with model, networks (by name), config and geometry, and history.json "
+            f"with a table for each epoch. Received: {error!s:.300}"
+        ) from error
+    config_class = type(next(iter(model_module(model).CONFIGS.values()))[0])
     return TrainedRun(
-        about["model"],
-        config_from_json(config_class, about["config"]),
-        geometry_from_json(about["geometry"]),
-        {name: load_network(directory / f"{name}.keras") for name in about["networks"]},
-        Chain.from_json(read_json(directory / "transform.json")),
-        read_json(directory / "history.json"),
+        model,
+        config_from_json(config_class, config),
+        geometry_from_json(geometry),
+        transform=Chain.from_json(read_json(directory / "transform.json")),
+        history=history,
+        networks={name: load_network(directory / f"{name}.keras") for name in names},
     )
 
 
@@ -225,8 +241,8 @@ def load_network(path: Path) -> keras.Model:
     """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # Keras raises whatever its files' parsers and its layers do
+        reason = f"{(str(error).splitlines() or [repr(error)])[0]:.300}"
         raise DataFormatError(f"{path} must be a Keras model file. Received: {reason}") from error
 
 
@@ -256,14 +272,20 @@ def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
         DataFormatError: an unknown kind, or layers that do not fit it.
     """
     try:
-        if value["kind"] == "CellGrid":
-            return CellGrid(value["name"], tuple(CellLayer(**layer) for layer in value["layers"]))
-        if value["kind"] == "VoxelGeometry":
-            layers = (VoxelLayer(**{**layer, "r_edges": tuple(layer["r_edges"])}) for layer in value["layers"])
-            return VoxelGeometry(value["name"], tuple(layers))
-    except (KeyError, TypeError) as error:
-        raise DataFormatError(f"a geometry needs kind, name and layers. Received: {error!r}") from error
-    raise DataFormatError(f"a geometry's kind must be CellGrid or VoxelGeometry. Received: {value['kind']!r}")
+        kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
+        geometry_class, layer_class = _GEOMETRIES[kind]
+        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))
+    except (KeyError, TypeError, CalogenError) as error:
+        raise DataFormatError(
+            f"a geometry needs kind (CellGrid or VoxelGeometry), name and layers. Received: {error!r:.300}"
+        ) from error
+    sizes = [layer.size for layer in geometry.layers]
+    if len(set(geometry.layer_ids)) < max(len(sizes), 1) or min(sizes) < 1 or sum(sizes) > _MAX_SIZE:
+        raise DataFormatError(
+            f"a geometry needs layers, each once, of 1 to {_MAX_SIZE} cells or voxels in all. "
+            f"Received: {geometry.layer_ids!s:.200} with {sizes!s:.200}"
+        )
+    return geometry
 
 
 def _energies(

@@ -25,6 +25,7 @@ _REQUIRED = {
 _ON_PARTICLE = ("pid", "latentDim", "symmetriseAlpha")
 # Of the whole file: with any other value a layer has other voxels than num_alpha x num_r.
 _BINS = {"isPolar": "true", "optimisedAlphaBins": "false", "mergeAlphaBinsInFirstRBin": "false"}
+_LARGEST_ID, _MAX_VOXELS = 9999, 10**7  # of a layer: a shower of more voxels would take 80 MB
 _NUM_LAYERS = 24  # of ATLAS: readers find a layer by its place in the file, so those without voxels are listed, too
 
 
@@ -91,10 +92,10 @@ class VoxelLayer:
 
     def __post_init__(self) -> None:
         rising = np.all(np.isfinite(self.r_edges)) and np.all(np.diff(self.r_edges) > 0)
-        if len(self.r_edges) < 2 or not rising or self.num_alpha < 1:
+        if len(self.r_edges) < 2 or not rising or self.num_alpha < 1 or self.size > _MAX_VOXELS:
             raise GeometryError(
-                f"layer {self.id} needs at least two finite, increasing r_edges and num_alpha >= 1. "
-                f"Received: r_edges={self.r_edges}, num_alpha={self.num_alpha}"
+                f"layer {self.id} needs at least two finite, increasing r_edges, num_alpha >= 1 and at most "
+                f"{_MAX_VOXELS} voxels. Received: r_edges={self.r_edges!s:.300}, num_alpha={self.num_alpha}"
             )
 
     @property
@@ -251,9 +252,9 @@ class VoxelGeometry(_Layered):
         """
         path = Path(path)
         try:
-            root = _parse(path)
+            root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Builder()))
             attributes, element = _choose(str(path), root, pid, eta)
-        except (OSError, ElementTree.ParseError, ValueError) as error:
+        except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
             raise GeometryError(f"{path} is not a readable binning file: {error}") from error
         layers = _read_layers(str(path), element)
         _require_layers(str(path), layers, "calochallenge" if root.find("Particle") is None else "athena")
@@ -296,19 +297,18 @@ class VoxelGeometry(_Layered):
         write_text(path, text + "\n")
 
 
-def _parse(path: Path) -> ElementTree.Element:
-    content = path.read_bytes()
-    # Entities that contain entities fill the memory, and only a DOCTYPE declares them. In UTF-16 it has zero bytes.
-    if b"<!DOCTYPE" in content.replace(b"\0", b""):
-        raise GeometryError(f"{path} must be a binning file without DOCTYPE: remove it. Received: one")
-    return ElementTree.fromstring(content)
+class _Builder(ElementTree.TreeBuilder):
+    """Refuses a DOCTYPE, which alone declares entities: nested ones fill the memory."""
+
+    def doctype(self, *names: str | None) -> None:
+        raise ValueError("it must be without DOCTYPE: remove it")
 
 
 def _choose(
     where: str, root: ElementTree.Element, pid: int | None, eta: float | None
 ) -> tuple[dict[str, str], ElementTree.Element]:
     """Attributes and element of the one `Bin` for a particle and a slice (None: any)."""
-    other = [f"{key}={root.get(key)}" for key, value in _BINS.items() if root.get(key, value) != value]
+    other = [f"{key}={root.get(key, ''):.20}" for key, value in _BINS.items() if root.get(key, value) != value]
     if other:
         raise GeometryError(f"{where} must have polar bins, as many in alpha for each r. Received: {', '.join(other)}")
     found = [(element.attrib, element) for element in root.findall("Bin")]
@@ -316,7 +316,8 @@ def _choose(
         found += [(particle.attrib | element.attrib, element) for element in particle.findall("Bin")]
     chosen = [(attributes, element) for attributes, element in found if _is_for(attributes, pid, eta)]
     if len(chosen) != 1:
-        held = ["pid {}, eta {} to {}".format(*map(values.get, ("pid", "etaMin", "etaMax"))) for values, _ in found]
+        every = [[f"{values.get(key)!s:.20}" for key in _REQUIRED["calochallenge"]] for values, _ in found[:20]]
+        held = ["pid {}, eta {} to {}".format(*texts) for texts in every]
         raise GeometryError(
             f"{where} must hold one <Bin> for pid {pid} and eta {eta}: choose one by its pid, and by an eta with "
             f"etaMin <= 100 |eta| < etaMax. Received: {'; '.join(held) or 'none'}"
@@ -339,7 +340,7 @@ def _read_layers(where: str, element: ElementTree.Element) -> tuple[VoxelLayer, 
                 layers.append(VoxelLayer(int(layer.attrib["id"]), edges, int(layer.attrib["n_bin_alpha"])))
         except (KeyError, ValueError, GeometryError) as error:
             raise GeometryError(
-                f"{where}: a Layer must have id, increasing r_edges and n_bin_alpha. Received: {layer.attrib}"
+                f"{where}: a Layer must have id, increasing r_edges and n_bin_alpha. Received: {layer.attrib!s:.300}"
             ) from error
     return tuple(layers)
 
@@ -347,8 +348,9 @@ def _read_layers(where: str, element: ElementTree.Element) -> tuple[VoxelLayer, 
 def _require_layers(where: str, layers: tuple[VoxelLayer, ...], dialect: str) -> None:
     """Refuse layers that the readers of a dialect would take for others."""
     ids = [layer.id for layer in layers]
-    if not ids or ids != sorted(set(ids)):
-        raise GeometryError(f"{where} must hold layers with voxels, each once, in order of their ids. Received: {ids}")
+    if not ids or ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LARGEST_ID:
+        text = f"layers with voxels, each once, in order of their ids, 0 to {_LARGEST_ID}"
+        raise GeometryError(f"{where} must hold {text}. Received: {ids!s:.300}")
     wrong = [layer.id for layer in layers if layer.num_r == 1 or layer.num_alpha == 32]
     if dialect == "athena" and wrong:
         raise GeometryError(

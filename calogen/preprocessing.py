@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from calogen.config import plain_from_json
 from calogen.errors import ConfigError, DataFormatError
 from calogen.showers import Geometry, Showers
 from calogen.units import kinetic_energy
@@ -290,8 +291,7 @@ class Constant(Encoding):
 
 # The only names that a transform's JSON may hold.
 _STEPS: tuple[type, ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
-_KINDS = (*_STEPS, LogEnergy, LinearEnergy, Constant)
-_CLASSES = {kind.__name__: kind for kind in _KINDS}
+_ENCODINGS: tuple[type, ...] = (LogEnergy, LinearEnergy, Constant)
 
 
 @dataclass(frozen=True)
@@ -361,18 +361,22 @@ class Chain:
             DataFormatError: an unknown step, or arguments that it does not have.
         """
         try:
-            parts = {name: tuple(_part(item) for item in value[name]) for name in ("steps", "encodings")}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataFormatError(f"a transform needs known steps and encodings. Received: {error!r}") from error
-        return cls(**parts)
+            steps, encodings = (
+                tuple(_part(item, kinds) for item in value[name])
+                for name, kinds in (("steps", _STEPS), ("encodings", _ENCODINGS))
+            )
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise DataFormatError(f"a transform needs known steps and encodings. Received: {error!r:.300}") from error
+        return cls(steps, encodings)
 
 
-def _part(item: Mapping[str, Any]) -> Any:
+def _part(item: Mapping[str, Any], kinds: tuple[type, ...]) -> Any:
     arguments = dict(item)
     name = arguments.pop("name")
-    if name not in _CLASSES:
-        raise DataFormatError(f"a transform may hold {sorted(_CLASSES)}. Received: {name!r}")
-    return _CLASSES[name](**arguments)
+    known = {kind.__name__: kind for kind in kinds}
+    if name not in known:
+        raise DataFormatError(f"a transform may hold {sorted(known)} here. Received: {name!r:.100}")
+    return plain_from_json(known[name], arguments)
 
 
 def _ratio(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:

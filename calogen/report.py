@@ -1,14 +1,12 @@
-"""The report of a reproduction: one self-contained HTML page, JSON, and README's table.
+"""The report of a reproduction: a page, the same as text, JSON, and README's table.
 
 `calogen report --readme README.md` writes the tables between the README's markers from the committed results; with
 `--check` it only says whether they are stale.
 """
 
-import base64
-import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,10 +17,34 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Measurement, energy_text
 from calogen.evaluation.metrics import METRICS, Value
 from calogen.files import read_json, write_json, write_text
+from calogen.page import (
+    Block,
+    Cell,
+    DataTable,
+    FigureBlock,
+    Gallery,
+    Items,
+    Page,
+    Section,
+    Text,
+    Tone,
+    build_html,
+    build_markdown,
+    number_text,
+)
+from calogen.page import Verdict as PageVerdict
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
 
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
+
+_TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
+_FACTS = {"preset": "", "seeds": "", "device": "", "wall_time": " s"}  # of the provenance, with their units
+_RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; so many of each sample
+_FLOOR_TEXT = (
+    "Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give (95 % "
+    "limit in brackets). Marked: beyond that limit, as 1 in 20 is by chance."
+)
 
 
 @dataclass(frozen=True)
@@ -138,7 +160,7 @@ def judge(evidence: Value, threshold: float = 2.0) -> Verdict:
 
 
 def write_report(directory: str | Path, results: Results, figures: Mapping[str, Figure]) -> Path:
-    """Write `report.html`, `<name>.json` and `metrics.json`.
+    """Write `report.html`, `report.md`, `<name>.json` and `metrics.json`.
 
     Args:
         directory: made if need be.
@@ -147,31 +169,37 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
 
     Returns:
         The path of the page.
+
+    Raises:
+        DataFormatError: figures too large for one page.
     """
     directory = Path(directory)
+    page = build_page(results, figures)
     write_json(directory / f"{results.name}.json", results.to_json())
     write_json(directory / "metrics.json", [row.to_json() for row in results.measurements])
-    write_text(directory / "report.html", build_page(results, figures))
+    write_text(directory / "report.md", build_markdown(page))
+    write_text(directory / "report.html", build_html(page))
     return directory / "report.html"
 
 
-def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
-    """One self-contained HTML page: claims, quantities, figures, metrics, deviations."""
+def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
+    """The report: the verdict, then claims, quantities, tables, figures, metrics, deviations."""
     assumed = [source for source in results.deviations if source.kind == "assumed"]
-    sections = {
+    reasons = tuple((item.name, str(item.value), item.source) for item in assumed)
+    sections: dict[str, tuple[Block, ...]] = {
         "Claims": _claims_table(results.claims),
         "Quantities": _quantities_table(results.quantities),
-        "Tables": "".join(
-            f"<h3>{escape(caption)}</h3>{_table(item.header, item.rows)}" for caption, item in results.tables.items()
-        ),
-        "Figures": "".join(_embed(caption, figure) for caption, figure in figures.items()),
+        "Tables": tuple(DataTable(caption, item.header, item.rows) for caption, item in results.tables.items()),
+        "Figures": (Gallery("", tuple(FigureBlock(*item) for item in figures.items())),) if figures else (),
         "Metrics": _metrics_tables(results.measurements),
-        "Deviations and choices": _list(results.remarks)
-        + _table(("value", "ours", "reason"), [(item.name, item.value, item.source) for item in assumed]),
-        "Provenance": _table(("", ""), _flat(results.provenance)),
+        "Deviations and choices": (
+            *((Items(results.remarks),) if results.remarks else ()),
+            *_table("Values that the paper does not state", ("value", "ours", "reason"), reasons),
+        ),
+        "Provenance": _table("What was run, where and on what", ("item", "value"), flat_rows(results.provenance)),
     }
-    body = "".join(f"<h2>{name}</h2>{content}" for name, content in sections.items() if content)
-    return _PAGE.format(title=escape(results.title), paper=escape(results.paper), body=body)
+    verdict = _judge_all(results)
+    return Page(results.title, results.paper, verdict, tuple(Section(*item) for item in sections.items()))
 
 
 def results_table(results: Mapping[str, Any]) -> str:
@@ -224,83 +252,128 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     return fresh == text
 
 
-def _claims_table(claims: Iterable[Claim]) -> str:
-    rows = [
-        f"<tr><td>{escape(item.claim)}</td><td>“{escape(item.paper)}”<br><small>{escape(item.source)}</small></td>"
-        f'<td>{escape(item.ours)}</td><td class="{item.verdict.split()[0]}">{item.verdict}</td></tr>'
-        for item in claims
-    ]
-    return _wrap(("claim", "the paper", "ours", "verdict"), rows)
+def _judge_all(results: Results) -> PageVerdict:
+    """How many claims hold; without claims, how many metrics are those of Geant4."""
+    counts = Counter(claim.verdict for claim in results.claims)
+    rows = results.measurements
+    beyond = sum(not row.within_floor for row in rows)
+    metrics = f"{beyond} of {len(rows)} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
+    tone: Tone = ""
+    if counts:
+        others = [f"{number} {verdict}" for verdict, number in counts.items() if verdict != "reproduced"]
+        headline = "; ".join([f"{counts['reproduced']} of {counts.total()} claims reproduced", *sorted(others)])
+        tone = "bad" if counts["not reproduced"] else "unsure" if others else "good"
+    elif rows:
+        headline, tone = metrics, "good" if beyond <= len(rows) / 20 else "bad"
+    else:
+        headline = "Nothing was judged: figures and tables only"
+    about = {name: value for name, value in results.provenance.items() if name in _FACTS}
+    facts = [(name.replace("_", " "), _listed(value) + _FACTS[name]) for name, value in about.items()]
+    facts += [("metrics beyond Geant4's floor", f"{beyond} of {len(rows)}")] if rows else []
+    return PageVerdict(headline, tone, tuple(facts), _worst_observables(rows))
 
 
-def _quantities_table(quantities: Iterable[Quantity]) -> str:
-    rows = [(_with_unit(asdict(item)), _number(item.paper), _ours(item), item.data) for item in quantities]
-    return _table(("quantity", "paper", "ours", "data"), rows)
-
-
-def _metrics_tables(rows: Sequence[Measurement]) -> str:
-    """A table per energy and sample: observables down, metrics across, each above its floor."""
-    text = (
-        "<p>Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give "
+def _worst_observables(rows: Sequence[Measurement]) -> DataTable | None:
+    """The observables of each sample that are furthest beyond the floor."""
+    metric = METRICS[_RANKED_BY]
+    beyond = [row for row in rows if row.metric == _RANKED_BY and not row.within_floor]
+    beyond.sort(key=lambda row: metric.excess(row.measured.value) / max(row.floor.limit, 1e-12), reverse=True)
+    worst: list[Measurement] = []
+    for sample in dict.fromkeys(row.sample for row in rows):
+        at_worst: dict[str, Measurement] = {}  # the energy where an observable is worst
+        for row in beyond:
+            if row.sample == sample:
+                at_worst.setdefault(row.observable, row)
+        worst += [*at_worst.values()][:_NUM_WORST]
+    header = ("observable", "sample", "energy", metric.title, "Geant4's limit")
+    lines = tuple(
+        (
+            row.observable,
+            row.sample,
+            Cell(energy_text(row.incident_energy), row.incident_energy),
+            Cell(_with_error(row.measured), row.measured.value),
+            number_text(row.floor.limit),
+        )
+        for row in worst
     )
-    text += "(95 % limit in brackets); bold: beyond that limit, as 1 in 20 is by chance.</p>" if rows else ""
+    return DataTable("Furthest from Geant4", header, lines) if lines else None
+
+
+def _claims_table(claims: Iterable[Claim]) -> tuple[DataTable, ...]:
+    rows = tuple(
+        (item.claim, Cell(item.verdict, tone=_TONES.get(item.verdict, "unsure")), item.ours, _cited(item))
+        for item in claims
+    )
+    return _table("Claims of the paper, and what became of them", ("claim", "verdict", "ours", "the paper"), rows)
+
+
+def _cited(item: Claim) -> Cell:
+    return Cell(f"“{item.paper}”", note=item.source)
+
+
+def _quantities_table(quantities: Iterable[Quantity]) -> tuple[DataTable, ...]:
+    rows = tuple(
+        (
+            _with_unit(asdict(item)),
+            Cell(_number(item.paper), item.paper),
+            Cell(_ours(item), item.ours),
+            item.data,
+        )
+        for item in quantities
+    )
+    return _table("Numbers of the paper beside ours", ("quantity", "paper", "ours", "data"), rows)
+
+
+def _metrics_tables(rows: Sequence[Measurement]) -> tuple[Block, ...]:
+    """A table per energy and sample: observables down, metrics across, each above its floor."""
+    blocks: list[Block] = [Text(_FLOOR_TEXT)] if rows else []
     for energy, sample in dict.fromkeys((row.incident_energy, row.sample) for row in rows):
         chosen = [row for row in rows if (row.incident_energy, row.sample) == (energy, sample)]
+        metrics = list(dict.fromkeys(row.metric for row in chosen))
         lines = []
         for name in dict.fromkeys(row.observable for row in chosen):
             cells = {row.metric: row for row in chosen if row.observable == name}
             counts = next(iter(cells.values()))
             undefined = f", {counts.undefined} undefined" if counts.undefined else ""
-            lines.append(
-                f"<tr><td>{escape(name)}<br><small>{counts.num_reference} against {counts.num_generated}{undefined}"
-                f"</small></td>{''.join(_metric_cell(cells[metric]) for metric in cells)}</tr>"
-            )
-        titles = [METRICS[metric].title for metric in dict.fromkeys(row.metric for row in chosen)]
-        text += f"<h3>{escape(sample)}, {energy_text(energy)}</h3>" + _wrap(("observable", *titles), lines)
-    return text if rows else ""
+            title = Cell(name, name, note=f"{counts.num_reference} against {counts.num_generated}{undefined}")
+            lines.append((title, *(_metric_cell(cells[key]) if key in cells else Cell("-") for key in metrics)))
+        titles = [METRICS[metric].title for metric in metrics]
+        blocks.append(DataTable(f"{sample}, {energy_text(energy)}", ("observable", *titles), tuple(lines)))
+    return tuple(blocks)
 
 
-def _metric_cell(row: Measurement) -> str:
-    shown, least = f"{row.measured.value:.3g} ± {row.measured.error:.1g}", f"{row.floor.mean:.3g}"
+def _metric_cell(row: Measurement) -> Cell:
     metric = METRICS[row.metric]
     limit = f"±{row.floor.limit:.2g}" if metric.two_sided else f"{metric.ideal + row.floor.limit:.2g}"
-    shown = shown if row.within_floor else f"<b>{shown}</b>"
-    return f"<td>{shown}<br><small>{least} ({limit})</small></td>"
+    note = f"{row.floor.mean:.3g} ({limit})"
+    return Cell(_with_error(row.measured), row.measured.value, "" if row.within_floor else "bad", note)
 
 
-def _embed(caption: str, figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def _with_error(value: Value) -> str:
+    return f"{value.value:.3g} ± {value.error:.1g}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = ["<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
-    return _wrap(header, lines)
+def _table(caption: str, header: tuple[str, ...], rows: Iterable[tuple[str | Cell, ...]]) -> tuple[DataTable, ...]:
+    """One table, or none if it has no rows."""
+    lines = tuple(rows)
+    return (DataTable(caption, header, lines),) if lines else ()
 
 
-def _wrap(header: Sequence[str], lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header) if any(header) else ""
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and texts of nested values, e.g. of a provenance.
 
-
-def _list(items: Iterable[str]) -> str:
-    lines = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f"<ul>{lines}</ul>" if lines else ""
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    >>> flat_rows({"seed": 1, "data": {"test": "a.h5"}})
+    [('seed', '1'), ('data: test', 'a.h5')]
+    """
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         label = f"{prefix}{name}"
-        rows += _flat(value, f"{label}: ") if isinstance(value, Mapping) else [(label, str(value))]
+        rows += flat_rows(value, f"{label}: ") if isinstance(value, Mapping) else [(label, _listed(value))]
     return rows
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _ours(item: Quantity) -> str:
@@ -321,14 +394,3 @@ def _with_unit(item: Mapping[str, Any]) -> str:
 
 def _markdown_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.45 sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #222 }}
-table {{ border-collapse: collapse; margin: 0.6em 0 }}
-th, td {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.7em; text-align: left; vertical-align: top }}
-img {{ max-width: 100% }} figure {{ margin: 1.5em 0 }} figcaption, small {{ color: #666 }}
-.reproduced {{ color: #06682b }} .not {{ color: #a3161f }} .undecided {{ color: #7a5200 }}
-</style></head><body><h1>{title}</h1><p>{paper}</p>{body}</body></html>
-"""

@@ -4,7 +4,9 @@ A file holds `incident_energies` [n, 1] in MeV and one of `showers` [n, v] (voxe
 `cells` [n, c]; further datasets of length n (impact position, angle ...) are extra conditions.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +24,10 @@ Geometry = CellGrid | VoxelGeometry
 _MAX_RESPONSE = 100.0  # of the median shower of a file; its inverse is the least
 _MIN_MEDIAN_LABEL = 100.0  # MeV
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
+_ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file
+_MAX_COMPRESSION = 200  # of larger ones: voxels shrink to a tenth or so, but 10 kB of a harmful file may hold 10 GB
+# What h5py raises in damaged files; reading a field that is not there, or numbers that fit nowhere, is among it.
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,9 @@ class Showers:
 
     @property
     def response(self) -> np.ndarray:
-        """Total deposited energy / incident energy, `[n]`."""
-        return self.energies.sum(axis=1, dtype=np.float64) / self.incident_energies
+        """Total deposited energy / incident energy, `[n]`; infinity where it overflows."""
+        with np.errstate(over="ignore"):
+            return self.energies.sum(axis=1, dtype=np.float64) / self.incident_energies
 
     @property
     def layer_energies(self) -> np.ndarray:
@@ -100,19 +107,11 @@ class Showers:
             GeometryError: another number of cells or voxels than the geometry has.
         """
         rows = rows or slice(None)
-        with open_file(path) as file:
+        with open_file(path) as file, _damage_named(path):
             name = dataset_name(geometry)
-            _require_datasets(file, path, name)
-            try:
-                incident_energies, energies = file["incident_energies"][rows].reshape(-1), file[name][rows]
-                count = len(file["incident_energies"])
-                extra = {
-                    key: file[key][rows]
-                    for key in file
-                    if key not in ("incident_energies", "cells", "showers") and _is_per_shower(file[key], count)
-                }
-            except OSError as error:
-                raise DataFormatError(f"{path} is damaged: {error}. Copy or download it again.") from error
+            _require_datasets(file, path, name, geometry)
+            incident_energies, energies = file["incident_energies"][rows].reshape(-1), file[name][rows]
+            extra = {key: file[key][rows] for key in _conditions(file, len(file[name]))}
             attributes = dict(file.attrs)
         try:
             showers = cls(geometry, incident_energies, energies, extra, attributes)
@@ -155,19 +154,10 @@ class ShowerFile:
         name = dataset_name(geometry)
         self._file = open_file(path)
         try:
-            _require_datasets(self._file, path, name)
-            self._energies = self._file[name]
-            if self._energies.ndim != 2 or self._energies.shape[1] != geometry.size or not len(self._energies):
-                raise GeometryError(
-                    f"{path}: showers of geometry {geometry.name} must have shape [n, {geometry.size}], n above 0. "
-                    f"Received: {list(self._energies.shape)} (is this another geometry's file?)"
-                )
-            self.incident_energies = self._read(self._file["incident_energies"], slice(None)).reshape(-1)
-            if len(self.incident_energies) != len(self):
-                raise DataFormatError(
-                    f"{path}: incident_energies must hold one energy per shower. "
-                    f"Received: {len(self.incident_energies)} for {len(self)} showers"
-                )
+            with _damage_named(path):
+                _require_datasets(self._file, path, name, geometry)
+                self._energies = self._file[name]
+                self.incident_energies = self._file["incident_energies"][:].reshape(-1)
         except BaseException:
             self._file.close()
             raise
@@ -190,17 +180,12 @@ class ShowerFile:
         Raises:
             DataFormatError: damaged file; NaN or negative energies.
         """
-        energies = self._read(self._energies, rows)
+        with _damage_named(self.path):
+            energies = self._energies[rows]
         try:
             return Showers(self.geometry, self.incident_energies[rows], energies)
         except CalogenError as error:
             raise type(error)(f"{self.path}, showers {rows.start} to {rows.stop - 1}: {error}") from error
-
-    def _read(self, dataset: h5py.Dataset, rows: slice) -> np.ndarray:
-        try:
-            return dataset[rows]
-        except OSError as error:
-            raise DataFormatError(f"{self.path} is damaged: {error}. Copy or download it again.") from error
 
 
 def write_file(
@@ -264,7 +249,7 @@ def open_file(path: str | Path) -> h5py.File:
         raise DataFormatError(f"no such file: {path}")
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except _DAMAGE as error:
         raise DataFormatError(f"{path} is not a whole HDF5 file ({error}). Copy or download it again.") from error
 
 
@@ -288,23 +273,77 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
         )
 
 
-def _is_per_shower(item: Any, count: int) -> bool:
-    return isinstance(item, h5py.Dataset) and item.ndim >= 1 and len(item) == count
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    """Turns what HDF5 raises in a damaged file into a message with its path."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = str(error).encode("ascii", "backslashreplace").decode()
+        raise DataFormatError(f"{path} is damaged: {reason:.300}. Copy or download it again.") from error
 
 
-def _require_datasets(file: h5py.File, path: str | Path, name: str) -> None:
+def _conditions(file: h5py.File, num_showers: int) -> list[str]:
+    """Names of the datasets of numbers that hold something for each shower."""
+    names = [name for name in file if name not in ("incident_energies", "cells", "showers")]
+    return [
+        name
+        for name in names
+        if isinstance(name, str)  # else its bytes are no text
+        and (item := _own_dataset(file, name)) is not None
+        and item.dtype.kind in "fiub"
+        and item.shape[:1] == (num_showers,)
+        and not _swells(item)
+    ]
+
+
+def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """A dataset whose values lie in this very file, whose hash tells them; else None."""
+    if name not in file or isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+        return None
+    item = file[name]
+    own = isinstance(item, h5py.Dataset) and item.shape is not None and not item.is_virtual and not item.external
+    return item if own else None
+
+
+def _swells(item: h5py.Dataset) -> bool:
+    """Whether a dataset, or one of its chunks, is larger than its bytes in the file can tell."""
+    largest = max(math.prod(item.shape), math.prod(item.chunks or ())) * item.dtype.itemsize
+    return largest > max(_ALWAYS_BYTES, _MAX_COMPRESSION * item.id.get_storage_size())
+
+
+def _require_datasets(file: h5py.File, path: str | Path, name: str, geometry: Geometry) -> None:
+    sizes = []
     for needed in ("incident_energies", name):
-        if needed not in file or not isinstance(file[needed], h5py.Dataset):
-            raise DataFormatError(f"{path} must hold the dataset '{needed}'. Received: {sorted(file)}")
-        if file[needed].ndim < 1 or file[needed].dtype.kind not in "fiu":
+        item = _own_dataset(file, needed)
+        if item is None:
+            names = sorted(f"{key!a:.40}" for key in list(file)[:20])
+            raise DataFormatError(f"{path} must hold the dataset '{needed}'. Received: [{', '.join(names)}]")
+        if item.ndim < 1 or item.dtype.kind not in "fiu":
             raise DataFormatError(
-                f"{path}: {needed} must be an array of numbers. "
-                f"Received: shape {file[needed].shape}, {file[needed].dtype}"
+                f"{path}: {needed} must be an array of numbers. Received: shape {item.shape}, {item.dtype!s:.100}"
             )
-    if len(file["incident_energies"]) != len(file[name]):
+        if _swells(item):
+            raise DataFormatError(
+                f"{path}: {needed} must not unpack to more than {_MAX_COMPRESSION} times its size in the file. "
+                f"Received: {item.id.get_storage_size()} bytes for shape {item.shape}, chunks {item.chunks}"
+            )
+        sizes.append(item)
+    labels, energies = sizes
+    if len(labels) != len(energies):
         raise DataFormatError(
             f"{path}: incident_energies and {name} must have the same length. "
-            f"Received: {len(file['incident_energies'])} and {len(file[name])}"
+            f"Received: {len(labels)} and {len(energies)}"
+        )
+    if math.prod(labels.shape) != len(labels):
+        raise DataFormatError(
+            f"{path}: incident_energies must hold one energy per shower. "
+            f"Received: {math.prod(labels.shape)} for {len(labels)} showers"
+        )
+    if energies.ndim != 2 or energies.shape[1] != geometry.size or not len(energies):
+        raise GeometryError(
+            f"{path}: showers of geometry {geometry.name} must have shape [n, {geometry.size}], n above 0. "
+            f"Received: {list(energies.shape)} (is this another geometry's file?)"
         )
 
 

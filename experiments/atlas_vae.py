@@ -214,7 +214,7 @@ def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str
         for caption, panels in FIGURES.items()
     }
     curves = {VAE: evidence.vae, ABSOLUTE: evidence.absolute}
-    drawn["Fig. 9a: response and resolution"] = draw_response(evidence.geant4, curves, note)
+    drawn["Fig. 9a: response and resolution"] = draw_response(evidence.geant4, curves, note, "Fig. 9a")
     for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
         caption = f"Average shower at {energy / GeV:.3g} GeV"
         drawn[caption] = draw_average_shower(evidence.comparisons[energy].average, note)

@@ -141,8 +141,9 @@ def test_other_counts_are_refused(text: str) -> None:
 
 def test_labels() -> None:
     assert cli._labelled(["VAE=a=b.h5", "GAN=c.h5"]) == {"VAE": Path("a=b.h5"), "GAN": Path("c.h5")}
-    for wrong in (["a.h5"], ["=a.h5"], ["VAE="], ["VAE=a", "VAE=b"]):
-        with pytest.raises(ConfigError, match="must be LABEL=FILE"):
+    assert cli._labelled(["some/a.h5", "b=c.h5"]) == {"a": Path("some/a.h5"), "b": Path("c.h5")}
+    for wrong in (["=a.h5"], ["VAE="], ["VAE=a", "VAE=b"], ["a.h5", "other/a.h5"], ["../up=a.h5"], [""], ["..=a.h5"]):
+        with pytest.raises(ConfigError, match="must be FILE or LABEL=FILE"):
             cli._labelled(wrong)
 
 
@@ -197,7 +198,7 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     at_energy = showers.at(65536.0)
     at_energy.write(tmp_path / "reference.h5")
     at_energy[: len(at_energy) // 2].write(tmp_path / "generated.h5")
-    files = [str(tmp_path / "reference.h5"), f"VAE={tmp_path / 'generated.h5'}"]
+    files = ["--reference", str(tmp_path / "reference.h5"), "--generated", f"VAE={tmp_path / 'generated.h5'}"]
     page = Path(run("evaluate", *files, "--output", str(tmp_path / "report")).strip())
     assert page == tmp_path / "report" / "report.html"
     assert "VAE against reference.h5" in page.read_text()
@@ -218,8 +219,9 @@ def test_faults_are_one_line_and_exit_code_2(
         "1000:9000:+1000. Received: '4 GeV'"
     ]
     missing = str(tmp_path / "none.h5")
-    assert exit_of_main(monkeypatch, ["evaluate", missing, f"VAE={missing}", "--output", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("calogen: error: cannot read")
+    files = ["--reference", missing, "--generated", f"VAE={missing}"]
+    assert exit_of_main(monkeypatch, ["evaluate", *files, "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("calogen: error: no such file")
     assert exit_of_main(monkeypatch, ["report", "--unknown"]) == 2
     assert "No such option" in capsys.readouterr().err
 

@@ -16,10 +16,13 @@ FLOORS = {
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
     3: ("preprocessing", "layers", "losses", "evaluation", "simulation"),
-    4: ("pipeline", "training", "plots"),
+    4: ("pipeline", "training", "plots", "page"),
     5: ("models",),
     6: ("lwtnn", "folding", "engines", "generation", "report", "claims"),
-    7: ("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report", "deployment"),
+    7: (
+        *("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report", "deployment"),
+        *("judging", "judging_report", "evaluate"),
+    ),
     8: ("cli",),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -31,6 +34,7 @@ FORBIDDEN = {
     "simulation": KERAS,
     "claims": (*KERAS, "calogen.models"),
     "plots": (*KERAS, "calogen.models"),
+    "page": (*KERAS, "calogen.evaluation", "calogen.models", "calogen.plots"),
     "lwtnn.runtime": KERAS,
     "lwtnn.graph": KERAS,
     "lwtnn": ("calogen.generation",),

@@ -16,7 +16,7 @@ import calogen
 ROOT = Path(__file__).parents[1]
 DECLARED_ONLY = {"tensorboard"}  # TensorFlow no longer brings what its summaries need
 IN_EXTRAS = {"geant4_pybind", "onnx", "onnxruntime"}
-NAMES = {"ai_edge_litert": "ai-edge-litert"}  # of imports whose package is called differently
+NAMES = {"ai_edge_litert": "ai-edge-litert", "PIL": "pillow"}  # of imports whose package is called differently
 
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")

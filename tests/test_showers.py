@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         rename,
         r"must hold the dataset 'showers'. Received: .*'vox",
     ),
-    "pion file": (change("showers", lambda v: np.ones((10, 533))), r"\[n, 368\]. Received: \[10, 533\]"),
+    "pion file": (change("showers", lambda v: np.ones((10, 533))), r"\[n, 368\], n above 0. Received: \[10, 533\]"),
     "NaN": (change("showers", nan_at_the_end), "NaN or infinity"),
     "negative": (change("showers", lambda v: -v), "must not be negative"),
     "labels in GeV": (change("incident_energies", lambda v: v / 1e3), "must be in MeV"),
@@ -91,7 +91,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "empty": (
         lambda path: [change(name, lambda v: v[:0])(path) for name in ("showers", "incident_energies")] and None,
-        "at least one shower",
+        r"n above 0. Received: \[0, 368\]",
     ),
     "scalar labels": (change("incident_energies", lambda v: v[0, 0]), "must be an array of numbers"),
     "labels as text": (change("incident_energies", lambda v: v.astype("S")), "must be an array of numbers"),

@@ -120,7 +120,7 @@ def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
     features = list_features(geometry)
     values = np.empty((len(showers), len(features)))
     columns = {feature: number for number, feature in enumerate(features)}
-    for rows, energies, filled in _blocks(showers.energies, min_energy):
+    for rows, energies, filled in blocks(showers.energies, min_energy):
         _fill(values[rows], columns, geometry, energies, filled)
     values[:, 1] = values[:, 0] / showers.incident_energies
     return Features(features, values, np.asarray(showers.incident_energies, np.float64))
@@ -261,17 +261,12 @@ def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float
     geometry = _geometry(showers)
     if kind not in get_args(ClassifierInput):
         raise ConfigError(f"kind must be one of {', '.join(get_args(ClassifierInput))}. Received: {kind}")
-    label = np.log10(np.asarray(showers.incident_energies, np.float64))[:, None]
     if kind == "high":
-        features = compute_features(showers, min_energy)
-        parts = [label, np.log10(features.of("layer_energy") + _LOG_EPS)]
-        parts += [features.of(quantity) / 100 for quantity in _SHAPES]
-        parts += [np.log10(features.of("total_energy") + _LOG_EPS), features.of("sparsity")]
-        return np.hstack([*parts, features.of("centroid_r") / 100, features.of("width_r") / 100])
+        return high_level_inputs(compute_features(showers, min_energy))
     layers = len(geometry.layers) if kind == "low-normed" else 0
     found = np.empty((len(showers), 1 + geometry.size + layers))
-    found[:, :1] = label
-    for rows, energies, _ in _blocks(showers.energies, min_energy):
+    found[:, 0] = np.log10(np.asarray(showers.incident_energies, np.float64))
+    for rows, energies, _ in blocks(showers.energies, min_energy):
         if kind == "low":
             found[rows, 1:] = energies / showers.incident_energies[rows, None]
         else:
@@ -281,7 +276,15 @@ def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float
     return found
 
 
-def _blocks(energies: np.ndarray, min_energy: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def high_level_inputs(features: Features) -> np.ndarray:
+    """The `classifier_inputs` of kind `high` from features alone, `[n, f]`."""
+    parts = [np.log10(features.incident_energies)[:, None], np.log10(features.of("layer_energy") + _LOG_EPS)]
+    parts += [features.of(quantity) / 100 for quantity in _SHAPES]
+    parts += [np.log10(features.of("total_energy") + _LOG_EPS), features.of("sparsity")]
+    return np.hstack([*parts, features.of("centroid_r") / 100, features.of("width_r") / 100])
+
+
+def blocks(energies: np.ndarray, min_energy: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Rows, their energies in float64 with small ones set to 0, and which are above 0."""
     step = max(1, _BLOCK_VALUES // energies.shape[1])
     for start in range(0, len(energies), step):

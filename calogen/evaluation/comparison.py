@@ -229,11 +229,14 @@ def response_curve(samples: Iterable[Showers]) -> ResponseCurve:
 
     Source: Fig. 9a of arXiv:2210.06204; the resolution is the standard deviation of the energy divided by its mean.
     """
-    values: dict[float, list[np.ndarray]] = {}
-    for showers in samples:
-        for energy in np.unique(showers.incident_energies):
-            values.setdefault(float(energy), []).append(response(showers.at(energy)))
-    points = {energy: np.concatenate(values[energy]) for energy in sorted(values)}
+    given = list(samples)
+    energies = np.concatenate([showers.incident_energies for showers in given])
+    return curve_of(energies, np.concatenate([response(showers) for showers in given]))
+
+
+def curve_of(incident_energies: np.ndarray, responses: np.ndarray) -> ResponseCurve:
+    """The same for responses `[n]` of incident energies `[n]`, MeV."""
+    points = {float(energy): responses[incident_energies == energy] for energy in np.unique(incident_energies)}
     spread = tuple(standard_deviation(item) for item in points.values())
     mean = tuple(
         Value(float(item.mean()), width.value / float(np.sqrt(len(item))))

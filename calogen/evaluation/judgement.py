@@ -16,6 +16,7 @@ from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_corr
 from calogen.evaluation.histograms import Histogram, logarithmic_edges, reference_edges
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
+from calogen.evaluation.shapes import SHAPES
 from calogen.progress import progress
 
 OWN_BINNING = "reference"
@@ -40,11 +41,13 @@ class Sample:
         features: of all showers.
         spectrum: of their voxels, in bins that the reference chose.
         min_energy: voxels below are empty, MeV.
+        shapes: of all showers (`calogen.evaluation.shapes`), NaN where undefined; None: not computed.
     """
 
     features: Features
     spectrum: Spectrum
     min_energy: float
+    shapes: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Scored:
         feature: which.
         incident_energy: MeV, or `ALL_ENERGIES`.
         histograms: of `reference`, `generated` and, if there is one, `second_reference`, with the same edges.
-        measured: the `scores.METRICS` of generated against reference.
+        measured: the `scores.METRICS` of generated against reference, of the showers for which the feature is defined.
         floor: those of the second reference against the reference; empty without one.
     """
 
@@ -65,12 +68,18 @@ class Scored:
     measured: Values
     floor: Values
 
+    @property
+    def undefined(self) -> dict[str, float]:
+        """Share of showers without a value, by sample; the metrics do not see them."""
+        return {name: item.undefined / max(item.entries + item.undefined, 1) for name, item in self.histograms.items()}
+
     def to_json(self) -> list[dict[str, Any]]:
         """One row per metric, of plain JSON values; a number that is not defined becomes None."""
         place = {
             "quantity": self.feature.quantity,
             "layer": self.feature.layer_id,
             "incident_energy": self.incident_energy or None,
+            "undefined": self.undefined,
         }
         rows = []
         for metric, value in self.measured.items():
@@ -89,7 +98,8 @@ class Judgement:
         binning: the bins' name.
         min_energy: voxels below are empty, MeV.
         num_showers: of `reference`, `generated` and, if there is one, `second_reference`.
-        scored: all features, all incident energies together; the response also at each, if they are discrete.
+        scored: all features, all incident energies together; the response also at each, if they are discrete; the
+            voxels' energies; the shapes, if the samples have them, between quantiles of the reference.
         correlations: Pearson correlation of the layers' energies, `[l, l]`, by sample.
     """
 
@@ -177,12 +187,17 @@ def judge(
     samples |= {"second_reference": second_reference} if second_reference else {}
     for name, sample in samples.items():
         _require_comparable(name, reference, sample)
+    features = {name: sample.features for name, sample in samples.items()}
+    shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
+    bins = reference.min_energy, binning, seed
     tasks: list[Callable[[], Scored]] = [
-        _task(samples, feature, energy, binning, seed)
+        _task(features, feature, energy, *bins)
         for feature in reference.features.features
         for energy in (ALL_ENERGIES, *(_energies(reference) if feature.quantity == "response" else []))
     ]
     tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, seed))
+    if reference.shapes is not None:
+        tasks += [_task(shapes, shape, ALL_ENERGIES, *bins) for shape in reference.shapes.features]
     scored = []
     with progress("comparing", len(tasks), "features") as shown, ThreadPoolExecutor(_WORKERS) as pool:
         for item in pool.map(lambda task: task(), tasks):
@@ -194,20 +209,21 @@ def judge(
 
 
 def _task(
-    samples: Mapping[str, Sample], feature: Feature, energy: float, binning: str, seed: int
+    samples: Mapping[str, Features], feature: Feature, energy: float, min_energy: float, binning: str, seed: int
 ) -> Callable[[], Scored]:
     """What computes the scores of one feature at one incident energy or at all of them."""
 
     def work() -> Scored:
         values = {}
         for name, sample in samples.items():
-            column = sample.features[feature.name]
-            chosen = sample.features.incident_energies == energy if energy else slice(None)
-            values[name] = np.sort(column[chosen])
-        reference = values["reference"]
-        edges = _edges(feature, reference, samples["reference"].min_energy, energy, binning)
+            column = sample[feature.name]
+            chosen = sample.incident_energies == energy if energy else slice(None)
+            values[name] = np.sort(column[chosen])  # NaN at the end
+        defined = {name: item[: len(item) - np.count_nonzero(np.isnan(item))] for name, item in values.items()}
+        reference = defined["reference"]
+        edges = _edges(feature, reference, min_energy, energy, binning)
         histograms = {name: Histogram.fill(item, edges) for name, item in values.items()}
-        scores = {name: compare_values(reference, values[name], edges, seed) for name in list(values)[1:]}
+        scores = {name: compare_values(reference, defined[name], edges, seed) for name in list(values)[1:]}
         return Scored(feature, energy, histograms, scores["generated"], scores.get("second_reference", {}))
 
     return work
@@ -220,7 +236,7 @@ def _score_spectra(spectra: Mapping[str, Spectrum], seed: int) -> Scored:
 
 
 def _edges(feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str) -> np.ndarray:
-    if binning != OWN_BINNING:
+    if binning != OWN_BINNING and feature.quantity not in SHAPES:
         return BINNINGS[binning].edges(feature, float(reference.max()), min_energy, energy)
     return (logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges)(reference)
 
@@ -234,6 +250,8 @@ def _energies(sample: Sample) -> list[float]:
 def _require_comparable(name: str, reference: Sample, sample: Sample) -> None:
     if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
         raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
+    if (sample.shapes is None) != (reference.shapes is None):
+        raise DataFormatError(f"{name} must have shapes as the reference has, or neither. Received: one of them has")
     if not np.array_equal(sample.spectrum.cells, reference.spectrum.cells):
         raise DataFormatError(f"{name} must have its voxels counted in the reference's cells")
     first, second = (item.features.incident_energies for item in (reference, sample))

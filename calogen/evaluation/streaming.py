@@ -1,10 +1,10 @@
 """Judges files of showers that need not fit into memory, block by block, on two cores.
 
 A block (8 MiB in float64, or one shower if that is more) is read, checked and turned into features; only those stay:
-30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels. The voxels are counted by
-energy. As the bins end at the reference's largest voxel, the reference is read first; its filled voxels stay until that
-one is known, as long as they take less than 256 MiB, else the file is read once more. So memory is bounded by the
-features, by that limit, and by a few blocks with what is computed from them.
+30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels, and 20 or 143 shapes. The
+voxels are counted by energy. As the bins end at the reference's largest voxel, the reference is read first; its filled
+voxels stay until that one is known, as long as they take less than 256 MiB, else the file is read once more. So memory
+is bounded by the features, by that limit, and by a few blocks with what is computed from them.
 
 One thread reads (HDF5 lets in one at a time), the other computes meanwhile.
 """
@@ -19,9 +19,10 @@ from typing import TypeVar
 import numpy as np
 
 from calogen.errors import CalogenError, GeometryError
-from calogen.evaluation.challenge import Features, compute_features, list_features
+from calogen.evaluation.challenge import Feature, Features, compute_features, list_features
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
 from calogen.evaluation.scores import Spectrum, spectrum_cells
+from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.geometry import VoxelGeometry
 from calogen.progress import progress
 from calogen.showers import ShowerFile, Showers, require_mev
@@ -105,7 +106,7 @@ def judge_files(
     second_reference: str | Path | None = None,
     binning: str = "1-photons",
     min_energy: float | None = None,
-    seed: int = 1,
+    shapes: bool = True,
 ) -> Judgement:
     """Judge a file of generated showers against a reference file, whatever their size.
 
@@ -116,20 +117,24 @@ def judge_files(
         binning: one of the challenge's data sets (`1-photons`, `1-pions`, `2`, `3`), or `reference`: bins between
             quantiles of the reference.
         min_energy: voxels below are empty, MeV; None: the binning's (1 MeV for `reference`).
-        seed: of the resampling that gives the errors.
+        shapes: whether to judge what `list_shapes` has, too.
 
     Raises:
         CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
     """
     threshold = default_min_energy(binning) if min_energy is None else min_energy
-    first = read_sample(reference, geometry, threshold)
-    second = read_sample(generated, geometry, threshold, first)
-    third = None if second_reference is None else read_sample(second_reference, geometry, threshold, first)
-    return judge(first, second, third, binning, seed)
+    first = read_sample(reference, geometry, threshold, shapes=shapes)
+    second = read_sample(generated, geometry, threshold, first, shapes)
+    third = None if second_reference is None else read_sample(second_reference, geometry, threshold, first, shapes)
+    return judge(first, second, third, binning)
 
 
 def read_sample(
-    path: str | Path, geometry: VoxelGeometry, min_energy: float = 1.0, reference: Sample | None = None
+    path: str | Path,
+    geometry: VoxelGeometry,
+    min_energy: float = 1.0,
+    reference: Sample | None = None,
+    shapes: bool = True,
 ) -> Sample:
     """Features and voxel spectrum of a file.
 
@@ -138,33 +143,38 @@ def read_sample(
         geometry: of its voxels.
         min_energy: voxels below are empty, MeV.
         reference: the sample that chose the bins of the voxel spectrum; None: this one does.
+        shapes: whether to compute what `list_shapes` has, too.
 
     Raises:
         CalogenError: the file is missing, damaged or foreign, or not in MeV; `min_energy` is not above 0.
     """
     with ShowerFile(path, geometry, _BLOCK_BYTES) as file:
         blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, str(path))
-        return _sample(blocks, min_energy, reference)
+        return _sample(blocks, min_energy, reference, shapes)
 
 
-def sample_of(showers: Showers, min_energy: float = 1.0, reference: Sample | None = None) -> Sample:
+def sample_of(
+    showers: Showers, min_energy: float = 1.0, reference: Sample | None = None, shapes: bool = True
+) -> Sample:
     """What `read_sample` gives, for showers in memory."""
     if not isinstance(showers.geometry, VoxelGeometry):
         raise GeometryError(f"the challenge's features need voxels. Received: geometry {showers.geometry.name}")
     step = max(1, _BLOCK_BYTES // (8 * showers.geometry.size))
     rows = tuple(slice(start, start + step) for start in range(0, len(showers), step))
     blocks = _Blocks(showers.geometry, showers.incident_energies, rows, showers.__getitem__, "showers in memory")
-    return _sample(blocks, min_energy, reference)
+    return _sample(blocks, min_energy, reference, shapes)
 
 
-def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None) -> Sample:
+def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes: bool) -> Sample:
     """Features and spectrum of all blocks; see `read_sample`."""
-    geometry, features = blocks.geometry, list_features(blocks.geometry)
-    values, responses = np.empty((len(blocks), len(features))), np.empty(len(blocks))
+    geometry, responses = blocks.geometry, np.empty(len(blocks))
+    found, extra = _empty(list_features(geometry), blocks), _empty(list_shapes(geometry), blocks) if shapes else None
 
     def digest(rows: slice) -> _Filled:
         showers = blocks.read(rows)
-        values[rows] = compute_features(showers, min_energy).values
+        found.values[rows] = compute_features(showers, min_energy).values
+        if extra is not None:
+            extra.values[rows] = compute_shapes(showers, min_energy).values
         responses[rows] = showers.response
         return _filled(rows.start, showers, min_energy)
 
@@ -191,8 +201,13 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None) -> Sam
         require_mev(blocks.incident_energies, responses)
     except CalogenError as error:
         raise type(error)(f"{blocks.name}: {error}") from error
-    found = Features(features, values, np.asarray(blocks.incident_energies, np.float64))
-    return Sample(found, Spectrum(edges, boundaries, counts), min_energy)
+    return Sample(found, Spectrum(edges, boundaries, counts), min_energy, extra)
+
+
+def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:
+    """Room for features of all showers."""
+    values = np.empty((len(blocks), len(features)))
+    return Features(features, values, np.asarray(blocks.incident_energies, np.float64))
 
 
 def _keep(parts: Iterable[_Filled]) -> tuple[list[_Filled], float]:

@@ -83,7 +83,7 @@ def draw_observables(
             ratio_ax.set(xlabel=item.observable.axis_label, xscale="log" if item.observable.log_axis else "linear")
             ax.set_title(_title(item))
             ax.set_ylabel(f"Share of {item.observable.counted} / bin")
-            _set_height(ax, [item.reference, *item.generated.values()], log_scale)
+            set_height(ax, [item.reference, *item.generated.values()], log_scale)
             if text:
                 ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize="small")
             if columns is None or ax is panels[0][0]:
@@ -92,7 +92,9 @@ def draw_observables(
     return figure
 
 
-def draw_response(reference: ResponseCurve, generated: Mapping[str, ResponseCurve], note: str = "") -> Figure:
+def draw_response(
+    reference: ResponseCurve, generated: Mapping[str, ResponseCurve], note: str = "", title: str = ""
+) -> Figure:
     """Mean response (bars: its spread) and resolution against incident energy, with ratios.
 
     The ratios are generated / reference.
@@ -114,15 +116,15 @@ def draw_response(reference: ResponseCurve, generated: Mapping[str, ResponseCurv
                 ratios = _ratios(getattr(curve, quantity), getattr(reference, quantity), curve, reference)
                 ratio_ax.errorbar(shifted, [r.value for r in ratios], [r.error for r in ratios], **marks)
             ax.set_ylabel("E / E$_{true}$ (bars: spread)" if quantity == "mean" else r"Resolution $\sigma_E/\bar E$")
-            ratio_ax.set(xscale="log", xlabel="True photon energy [GeV]", ylabel="ratio to Geant4")
+            ratio_ax.set(xscale="log", xlabel="Incident energy [GeV]", ylabel="ratio to Geant4")
             ratio_ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
             ax.legend()
-        panels[0][0].set_title("Fig. 9a")
+        panels[0][0].set_title(title)
         panels[1][0].set_yscale("log")
     return figure
 
 
-def _set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:
+def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:
     """Set the range of the vertical axis, with room for the legend above.
 
     A logarithmic one begins below the least filled bin.

@@ -227,6 +227,15 @@ def test_classifier_inputs_have_the_published_sizes(kind, photons, pions):
         assert np.isfinite(found).all()
 
 
+def test_high_level_inputs_need_the_features_only():
+    showers = showers_with_everything(PIONS_DATASET1)
+    features = challenge.compute_features(showers, 2.0)
+    found = challenge.high_level_inputs(features)
+    np.testing.assert_array_equal(found, challenge.classifier_inputs(showers, "high", 2.0))
+    np.testing.assert_array_equal(found[:, 0], np.log10(features.incident_energies))
+    np.testing.assert_allclose(10 ** found[:, 1:8] - 1e-8, features.of("layer_energy"), rtol=1e-9, atol=1e-8)
+
+
 def test_classifier_inputs_of_an_unknown_kind():
     with pytest.raises(ConfigError, match="low, low-normed, high. Received: middle"):
         challenge.classifier_inputs(make_showers(TINY_VOXELS, 2), "middle")

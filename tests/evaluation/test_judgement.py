@@ -8,9 +8,10 @@ from conftest import make_showers
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.challenge import BINNINGS, compute_features, layer_correlation
-from calogen.evaluation.histograms import Histogram
+from calogen.evaluation.histograms import Histogram, reference_edges
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
 from calogen.evaluation.scores import METRICS, compare_values
+from calogen.evaluation.shapes import SHAPES, compute_shapes, list_shapes
 from calogen.evaluation.streaming import sample_of
 from calogen.geometry import VoxelGeometry, VoxelLayer
 
@@ -37,7 +38,7 @@ def worst(judgement, metric="ks"):
 def test_equal_samples_differ_nowhere():
     showers = showers_of(300, 1)
     found = judged(showers, showers, showers)
-    assert len(found.scored) == 2 + 3 * 8 + 1 + len(np.unique(showers.incident_energies))
+    assert len(found.scored) == 2 + 3 * 8 + 1 + len(np.unique(showers.incident_energies)) + len(list_shapes(SAME))
     for item in found.scored:
         for metric in METRICS:
             assert item.measured[metric].value == 0 or math.isnan(item.measured[metric].value), (item.feature, metric)
@@ -109,6 +110,50 @@ def test_own_bins_lie_between_quantiles_of_the_reference():
     assert worst(found) == worst(judged(reference, generated))
 
 
+@pytest.mark.parametrize("binning", ["1-photons", OWN_BINNING])
+def test_shapes_are_judged_where_they_are_defined(binning):
+    """A quarter of the generated showers has nothing in a layer: that share is told, the others are compared."""
+    reference, generated = showers_of(400, 9), showers_of(400, 10)
+    energies = generated.energies.copy()
+    energies[::4, SAME.slices[1]] = 0
+    changed = replace(generated, energies=energies)
+    found = judged(reference, changed, binning=binning)
+    item = found.find("containment_radius_1")
+    values = [compute_shapes(each)["containment_radius_1"] for each in (reference, changed)]
+    defined = [column[~np.isnan(column)] for column in values]
+    edges = reference_edges(values[0])
+    assert item.measured == compare_values(*defined, edges, 1)
+    np.testing.assert_array_equal(item.histograms["generated"].edges, edges)
+    assert item.undefined["generated"] == pytest.approx(1 - len(defined[1]) / 400)
+    assert item.undefined["generated"] >= 0.25
+    assert item.undefined["reference"] < 0.05
+    rows = [row for row in found.to_json()["scores"] if (row["quantity"], row["layer"]) == ("containment_radius", 1)]
+    assert [row["undefined"] for row in rows] == [item.undefined] * len(METRICS)
+    assert found.find("num_hits").undefined == found.find("response").undefined == {"reference": 0, "generated": 0}
+
+
+def test_shapes_that_are_never_defined():
+    """No energy in a layer, in either sample or in both: no number, no error."""
+    showers = showers_of(100, 1)
+    energies = showers.energies.copy()
+    energies[:, SAME.slices[1]] = 0
+    dead = replace(showers, energies=energies)
+    for pair in ((showers, dead), (dead, showers), (dead, dead)):
+        item = judged(*pair).find("inner_fraction_1")
+        assert all(math.isnan(value.value) for value in item.measured.values())
+        assert [item.undefined[name] == 1 for name in ("reference", "generated")] == [each is dead for each in pair]
+        assert {row["value"] for row in item.to_json()} == {None}
+
+
+def test_samples_have_shapes_or_have_none():
+    showers = showers_of(100, 1)
+    first = sample_of(showers)
+    with pytest.raises(DataFormatError, match="generated must have shapes as the reference has"):
+        judge(first, sample_of(showers, reference=first, shapes=False))
+    plain = sample_of(showers, shapes=False)
+    assert {item.feature.quantity for item in judge(plain, plain).scored}.isdisjoint(SHAPES)
+
+
 def test_many_incident_energies_are_continuous():
     rng = np.random.default_rng(0)
     reference, generated = (
@@ -144,9 +189,9 @@ def test_json_is_plain_and_complete():
 
 
 def test_statistical_floor_of_independent_samples():
-    """Two samples of 400: KS above 1.95 / sqrt(200) has probability 1e-3 for each of 25; one seed of 40 fails."""
+    """Two samples of 400: KS above 1.95 / sqrt(200) has probability 1e-3 for each of 39; one seed of 25 fails."""
     found = worst(judged(showers_of(400, 16), showers_of(400, 17)))
-    assert len(found) == 27
+    assert len(found) == 41
     assert max(value for name, value in found.items() if name != "voxel_energy") < 1.95 / np.sqrt(200)
 
 

@@ -15,6 +15,7 @@ from reference import challenge as slow
 from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.evaluation import scores, streaming
 from calogen.evaluation.challenge import compute_features
+from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers import ShowerFile, Showers
@@ -64,6 +65,8 @@ def test_files_give_what_showers_in_memory_give(files):
         np.testing.assert_array_equal(found.features.values, expected.features.values)
         np.testing.assert_array_equal(found.features.values, compute_features(showers).values)
         np.testing.assert_array_equal(found.features.incident_energies, showers.incident_energies)
+        np.testing.assert_array_equal(found.shapes.values, compute_shapes(showers).values)
+        np.testing.assert_array_equal(found.shapes.values, expected.shapes.values)
         np.testing.assert_array_equal(found.spectrum.counts, expected.spectrum.counts)
 
 
@@ -85,6 +88,21 @@ def test_blocks_of_any_size_give_the_same(files, monkeypatch, block_bytes, keep_
             assert item.floor[metric].value == pytest.approx(floor, rel=1e-9, abs=1e-12, nan_ok=True)
     for name, matrix in whole.correlations.items():
         np.testing.assert_allclose(found.correlations[name], matrix, rtol=1e-9)
+
+
+@pytest.mark.parametrize("binning", ["1-photons", "reference"])
+def test_shapes_change_no_number_of_the_challenge(files, binning):
+    with_shapes, without = (
+        judge_files(*files[:2], PHOTONS_DATASET1, second_reference=files[2], binning=binning, shapes=shapes)
+        for shapes in (True, False)
+    )
+    number = len(without.scored)
+    assert with_shapes.to_json() | {"scores": with_shapes.to_json()["scores"][: 5 * number]} == without.to_json()
+    for item, expected in zip(with_shapes.scored, without.scored, strict=False):
+        for name, histogram in expected.histograms.items():
+            np.testing.assert_array_equal(item.histograms[name].counts, histogram.counts)
+            np.testing.assert_array_equal(item.histograms[name].edges, histogram.edges)
+    assert tuple(item.feature for item in with_shapes.scored[number:]) == list_shapes(PHOTONS_DATASET1)
 
 
 def test_identical_files_differ_nowhere(files):
@@ -152,7 +170,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
         read_sample(path, PIONS_DATASET1)
         tracemalloc.start()
         sample = read_sample(path, PIONS_DATASET1)
-        peaks.append(tracemalloc.get_traced_memory()[1] - sample.features.values.nbytes)
+        kept = sample.features.values.nbytes + sample.shapes.values.nbytes
+        peaks.append(tracemalloc.get_traced_memory()[1] - kept)
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
     assert 6 * peaks[1] < 4000 * 533 * 8

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import damaged_json, places
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import lwtnn_forward
@@ -80,71 +81,12 @@ def _four_kinds() -> dict[str, Any]:
 
 
 VALID = [_four_kinds(), json.loads(GOLDEN.read_text())["graph"]]
-POOL: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2, 7, 10**400, 0.5, -2.5, 1e300, float("nan"), -float("inf")),
-    *("", "0", " 1 ", "-1", "2.5", "1e400", "nan", "0x1", "x", [], {}, [[]], [0], ["0"], {"a": 0}),
-]
-
-
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) of a document."""
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    for key in keys:
-        yield value, key
-        yield from _places(value[key])
-
-
-def _damage_document(document: Any, random: Random) -> None:
-    container, key = random.choice(list(_places(document)))
-    value = container[key]
-    kind = random.choice(("drop", "twice", "other", "retype", "change", "change", "swap", "nest"))
-    if kind == "drop":
-        del container[key]
-    elif kind == "twice":
-        if isinstance(container, list):
-            container.insert(random.randrange(len(container) + 1), value)
-        else:
-            container[f"{key}_"] = value
-    elif kind == "other":
-        container[key] = random.choice(POOL)
-    elif kind == "retype":
-        container[key] = str(value) if isinstance(value, int | float) else [value] if random.random() < 0.5 else None
-    elif kind == "change" and isinstance(value, int | float):
-        container[key] = random.choice((value + 1, value - 1, -value, value * 0.5, value * 1e200))
-    elif kind == "swap" and isinstance(container, list):
-        other = random.randrange(len(container))
-        container[key], container[other] = container[other], value
-    elif kind == "nest":
-        container[key] = f"@{random.choice((1, 30, 500, 100_000))}"
-
-
-def _damage_bytes(data: bytes, random: Random) -> bytes:
-    start, length = random.randrange(len(data)), random.choice((1, 1, 5, 50))
-    before, part, after = data[:start], data[start : start + length], data[start + length :]
-    changed = (
-        before,
-        before + after,
-        before + part + part + after,
-        before + bytes([part[0] ^ (1 << random.randrange(8))]) + part[1:] + after,
-        before + random.randbytes(1) + part + after,
-        before + random.choice((b'"bias":[0],', b'"name":"z",', b"NaN", b"0", b'"', b"\xff")) + part + after,
-    )
-    return random.choice(changed)
 
 
 def _damaged(seed: int) -> bytes:
     """A valid graph with one to three faults."""
     random = Random(seed)
-    document = json.loads(json.dumps(random.choice(VALID)))
-    for _ in range(random.choice((1, 1, 2, 3))):
-        _damage_document(document, random)
-        if not document:
-            break
-    text = json.dumps(document)
-    for depth in (1, 30, 500, 100_000):
-        text = text.replace(f'"@{depth}"', "[" * depth + "]" * depth)
-    data = text.encode()
-    return _damage_bytes(data, random) if random.random() < 0.3 else data
+    return damaged_json(random.choice(VALID), random)
 
 
 def _plain(value: Any, key: str = "") -> Any:
@@ -159,7 +101,7 @@ def _plain(value: Any, key: str = "") -> Any:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    for container, key in _places(value):
+    for container, key in places(value):
         if isinstance(container[key], int | float):
             yield abs(container[key])
 

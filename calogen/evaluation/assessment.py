@@ -1,0 +1,196 @@
+"""Everything that is known about a model's showers: judgement, single numbers, place.
+
+It is kept as `evaluation.json`, from which reports compare several models.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.evaluation.challenge import Feature
+from calogen.evaluation.criteria import GEOMETRIES, SEPARATION_POWER, criteria
+from calogen.evaluation.distances import MIN_SHOWERS
+from calogen.evaluation.histograms import Histogram
+from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.submissions import Placement, rank
+from calogen.files import read_json, write_json
+from calogen.geometry import VoxelGeometry
+
+FILE_NAME = "evaluation.json"
+RANKED_METRIC = "challenge_separation_power"
+"""Of the judgement's metrics, the one that the challenge's tables hold."""
+
+Numbers = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A file of generated showers against a reference file.
+
+    Args:
+        label: what tables call the model.
+        geometry: the showers' geometry, by name.
+        particle: `photon` or `pion` where the geometry is the challenge's, else empty.
+        judgement: every metric of every feature.
+        numbers: single numbers by the names of `criteria` (`auc_low`, `fpd`, `precision` ...), and `jsd_low`,
+            `auc_low-normed` ... beside them.
+        floor: the same of the second reference.
+        warnings: what a reader has to know before the numbers.
+        provenance: seed, commit, versions, device, files and their hashes.
+    """
+
+    label: str
+    geometry: str
+    particle: str
+    judgement: Judgement
+    numbers: Numbers
+    floor: Numbers
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, Any]
+
+    def worst(self, number: int = 5, metric: str = "separation_power") -> list[Scored]:
+        """The features with the largest values of a metric, worst first."""
+        found = [item for item in self.judgement.scored if item.incident_energy == ALL_ENERGIES]
+        known = [item for item in found if math.isfinite(item.measured[metric].value)]
+        return sorted(known, key=lambda item: -item.measured[metric].value)[:number]
+
+    def placements(self) -> list[Placement]:
+        """Places among the challenge's submissions; none with another geometry than its own."""
+        if not self.particle:
+            return []
+        known = set(criteria(self.particle))
+        if min(self.judgement.num_showers.values()) < MIN_SHOWERS:
+            known -= {"fpd", "kpd"}
+        ours = {
+            SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC]
+            for item in self.judgement.scored
+            if item.incident_energy == ALL_ENERGIES
+        } | dict(self.numbers)
+        finite = {name: value for name, value in ours.items() if name in known and math.isfinite(value.value)}
+        return rank(self.particle, finite)
+
+    def write(self, directory: str | Path) -> None:
+        """Write `evaluation.json`."""
+        write_json(Path(directory) / FILE_NAME, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, `from_json` takes them back."""
+        judgement = self.judgement
+        return {
+            "label": self.label,
+            "geometry": self.geometry,
+            "particle": self.particle,
+            "numbers": _pairs(self.numbers),
+            "floor": _pairs(self.floor),
+            "warnings": list(self.warnings),
+            "provenance": dict(self.provenance),
+            "judgement": {
+                "binning": judgement.binning,
+                "min_energy": judgement.min_energy,
+                "num_showers": dict(judgement.num_showers),
+                "scored": [_scored_to_json(item) for item in judgement.scored],
+                "layer_correlations": {name: _rows(matrix) for name, matrix in judgement.correlations.items()},
+            },
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Assessment":
+        """The assessment that `to_json` described.
+
+        Raises:
+            DataFormatError: something else.
+        """
+        try:
+            given = value["judgement"]
+            correlations = {name: _matrix(rows) for name, rows in given["layer_correlations"].items()}
+            judgement = Judgement(
+                str(given["binning"]),
+                float(given["min_energy"]),
+                {str(name): int(number) for name, number in given["num_showers"].items()},
+                tuple(_scored_from_json(item) for item in given["scored"]),
+                correlations,
+            )
+            label, geometry, particle = (str(value[name]) for name in ("label", "geometry", "particle"))
+            numbers, floor = (_values(value[name]) for name in ("numbers", "floor"))
+            warnings, provenance = tuple(map(str, value["warnings"])), dict(value["provenance"])
+            return cls(label, geometry, particle, judgement, numbers, floor, warnings, provenance)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise DataFormatError(f"an evaluation must hold what to_json writes. Received: {error!r:.200}") from error
+
+
+def read_assessment(directory: str | Path) -> Assessment:
+    """Read the `evaluation.json` of a directory.
+
+    Raises:
+        DataFormatError: there is none, or it is damaged.
+    """
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        raise DataFormatError(f"{directory} must hold {FILE_NAME}, which calogen evaluate writes. Received: none")
+    try:
+        return Assessment.from_json(read_json(path))
+    except DataFormatError as error:
+        raise DataFormatError(f"{path}: {error}") from error
+
+
+def particle_of(geometry: VoxelGeometry) -> str:
+    """The particle of the challenge's data set 1 with these voxels; empty if there is none."""
+    return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
+
+
+def _scored_to_json(item: Scored) -> dict[str, Any]:
+    histograms = {
+        name: {"counts": histogram.counts.tolist(), "undefined": histogram.undefined}
+        for name, histogram in item.histograms.items()
+    }
+    return {
+        "quantity": item.feature.quantity,
+        "layer": item.feature.layer_id,
+        "incident_energy": item.incident_energy,
+        "edges": next(iter(item.histograms.values())).edges.tolist(),
+        "histograms": histograms,
+        "measured": _pairs(item.measured),
+        "floor": _pairs(item.floor),
+    }
+
+
+def _scored_from_json(value: Mapping[str, Any]) -> Scored:
+    edges = np.array(value["edges"], np.float64)
+    histograms = {
+        str(name): Histogram(edges, np.array(item["counts"], np.int64), int(item["undefined"]))
+        for name, item in value["histograms"].items()
+    }
+    layer = value["layer"]
+    feature = Feature(str(value["quantity"]), None if layer is None else int(layer))
+    measured, floor = _values(value["measured"]), _values(value["floor"])
+    return Scored(feature, float(value["incident_energy"]), histograms, measured, floor)
+
+
+def _pairs(numbers: Numbers) -> dict[str, list[float | None]]:
+    return {name: [_plain(value.value), _plain(value.error)] for name, value in numbers.items()}
+
+
+def _values(pairs: Mapping[str, Any]) -> dict[str, Value]:
+    return {str(name): Value(_number(value), _number(error)) for name, (value, error) in pairs.items()}
+
+
+def _rows(matrix: np.ndarray) -> list[list[float | None]]:
+    return [[_plain(number) for number in row] for row in matrix.tolist()]
+
+
+def _matrix(rows: Any) -> np.ndarray:
+    return np.array([[_number(number) for number in row] for row in rows], np.float64)
+
+
+def _plain(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
+
+
+def _number(number: Any) -> float:
+    return math.nan if number is None else float(number)

@@ -1,0 +1,248 @@
+"""Files of showers against a reference file: every number, and what figures need.
+
+The histogram metrics read files of any size. Classifiers, distances and pictures need showers in memory: of larger
+files, they take a random part.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calogen.config import require
+from calogen.datasets import voxel_geometry
+from calogen.errors import DataFormatError
+from calogen.evaluation.assessment import Assessment, particle_of
+from calogen.evaluation.challenge import ClassifierInput, Features, classifier_inputs, high_level_inputs
+from calogen.evaluation.comparison import ResponseCurve, curve_of
+from calogen.evaluation.correlations import joined
+from calogen.evaluation.distances import (
+    MIN_SHOWERS,
+    frechet_physics_distance,
+    kernel_physics_distance,
+    log_voxels,
+    precision_recall_density_coverage,
+)
+from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.streaming import read_sample
+from calogen.evaluation.submissions import reference_warning
+from calogen.geometry import VoxelGeometry
+from calogen.progress import progress
+from calogen.provenance import collect
+from calogen.showers import ShowerFile, Showers, concatenate
+
+KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
+"""What the classifiers see."""
+_MAX_BYTES = 2**30  # of showers in memory, float32
+_ENERGY_BINS = 12  # of the response, where the incident energies are continuous
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How showers are judged.
+
+    Args:
+        binning: one of the challenge's data sets, or `reference`; None: that of the geometry.
+        min_energy: voxels below are empty, MeV; None: the binning's.
+        repetitions: trainings of each classifier; 0: no classifier.
+        max_showers: of each file, for what needs them in memory.
+        seed: of everything random.
+    """
+
+    binning: str | None = None
+    min_energy: float | None = None
+    repetitions: int = 3
+    max_showers: int = 121_000
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.repetitions >= 0, f"repetitions must be 0 or more. Received: {self.repetitions}")
+        require(self.max_showers >= 2, f"max_showers must be 2 or more. Received: {self.max_showers}")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What figures need beyond the assessment; all by sample, the reference first.
+
+    Args:
+        geometry: of the showers.
+        energy: of `average` and `single`, MeV.
+        average: mean shower, `[v]`, MeV.
+        single: one shower, `[v]`, MeV.
+        curves: response and resolution.
+        features: of all showers, with their shapes.
+    """
+
+    geometry: VoxelGeometry
+    energy: float
+    average: Mapping[str, np.ndarray]
+    single: Mapping[str, np.ndarray]
+    curves: Mapping[str, ResponseCurve]
+    features: Mapping[str, Features]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A file's features, and some of its showers."""
+
+    sample: Sample
+    showers: Showers
+
+
+def find_geometry(path: Path, xml: Path | None = None) -> VoxelGeometry:
+    """The geometry of a file in the CaloChallenge's format.
+
+    Args:
+        path: the file.
+        xml: its binning file; None: data set 1, told by the number of voxels.
+
+    Raises:
+        CalogenError: no such file, no binning file, voxels of no known geometry.
+    """
+    return VoxelGeometry.read_xml(xml) if xml is not None else voxel_geometry(path)
+
+
+def default_binning(geometry: VoxelGeometry) -> str:
+    """The challenge's bins for its own geometries, else those of the reference."""
+    particle = particle_of(geometry)
+    sizes = {6480: "2", 40500: "3"}
+    return f"1-{particle}s" if particle else sizes.get(geometry.size, OWN_BINNING)
+
+
+def assess(
+    reference: Path,
+    generated: Path,
+    geometry: VoxelGeometry,
+    label: str,
+    second_reference: Path | None = None,
+    options: Options | None = None,
+) -> tuple[Assessment, Pictures]:
+    """Judge a file of generated showers by everything there is.
+
+    Args:
+        reference, generated: files of the CaloChallenge's format.
+        geometry: of their voxels.
+        label: what tables call the model.
+        second_reference: an independent file of the reference's kind, for the floor beside each number.
+        options: how; None: by default.
+
+    Raises:
+        CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
+    """
+    options = options or Options()
+    binning = options.binning or default_binning(geometry)
+    threshold = default_min_energy(binning) if options.min_energy is None else options.min_energy
+    files = {"reference": reference, "generated": generated}
+    files |= {"second_reference": second_reference} if second_reference else {}
+    provenance = collect(options.seed, files)
+    loaded: dict[str, _Loaded] = {}
+    for name, path in files.items():
+        sample = read_sample(path, geometry, threshold, loaded["reference"].sample if loaded else None)
+        loaded[name] = _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed))
+    first, second, third = loaded["reference"], loaded["generated"], loaded.get("second_reference")
+    judgement = judge(first.sample, second.sample, third.sample if third else None, binning, options.seed)
+    numbers, missing = _numbers(first, second, threshold, options)
+    floor, floor_missing = _numbers(first, third, threshold, options) if third else ({}, set())
+    particle = particle_of(geometry)
+    warnings = (*_warnings(reference, particle, loaded), *sorted(missing | floor_missing))
+    found = Assessment(label, geometry.name, particle, judgement, numbers, floor, warnings, provenance)
+    return found, _pictures(geometry, label, first, second)
+
+
+def read_some(path: Path, geometry: VoxelGeometry, max_showers: int, seed: int) -> Showers:
+    """At most so many showers of a file, a random part of them in the file's order.
+
+    Raises:
+        CalogenError: the file is missing, damaged or foreign.
+    """
+    with ShowerFile(path, geometry) as file:
+        number = min(len(file), max_showers, max(2, _MAX_BYTES // (4 * geometry.size)))
+        chosen = np.zeros(len(file), bool)
+        chosen[np.random.default_rng(seed).permutation(len(file))[:number]] = True
+        parts = []
+        with progress(f"taking showers of {Path(path).name}", len(file.rows), "blocks") as shown:
+            for rows in file.rows:
+                if chosen[rows].any():
+                    parts.append(file.read(rows)[np.flatnonzero(chosen[rows])])
+                shown.advance()
+        return concatenate(parts)
+
+
+def _numbers(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> tuple[dict[str, Value], set[str]]:
+    """Distances, neighbourhoods and classifiers of two samples; and why some are missing."""
+    found: dict[str, Value] = {}
+    missing: set[str] = set()
+    for compute in (_distances, _neighbourhoods, *([_classifiers] if options.repetitions else [])):
+        try:
+            found |= compute(first, second, min_energy, options)
+        except DataFormatError as error:
+            missing.add(f"{compute.__name__.strip('_')} left out: {error}")
+    return found, missing
+
+
+def _distances(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> dict[str, Value]:
+    ours, theirs = (high_level_inputs(item.sample.features) for item in (first, second))
+    return {
+        "fpd": frechet_physics_distance(ours, theirs, seed=options.seed),
+        "kpd": kernel_physics_distance(ours, theirs, seed=options.seed),
+    }
+
+
+def _neighbourhoods(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> dict[str, Value]:
+    energies = (item.showers.energies for item in (first, second))
+    ours, theirs = (log_voxels(np.where(given >= min_energy, given, 0)) for given in energies)
+    near = precision_recall_density_coverage(ours, theirs, seed=options.seed)
+    return {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage")}
+
+
+def _classifiers(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> dict[str, Value]:
+    from calogen.evaluation.classifier import classify
+
+    found: dict[str, Value] = {}
+    for kind in KINDS:
+        ours, theirs = (classifier_inputs(item.showers, kind, min_energy) for item in (first, second))
+        score = classify(ours, theirs, repetitions=options.repetitions, seed=options.seed)
+        found |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
+    return found
+
+
+def _warnings(reference: Path, particle: str, loaded: Mapping[str, _Loaded]) -> list[str]:
+    """What a reader has to know before the numbers."""
+    found = [reference_warning(reference, particle)] if particle else []
+    least = min(len(item.sample.features) for item in loaded.values())
+    if least < MIN_SHOWERS:
+        found.append(f"FPD and KPD of {least} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more")
+    taken = min(len(item.showers) for item in loaded.values())
+    if taken < least:
+        found.append(f"classifiers and neighbourhoods took {taken:,} of the showers, drawn at random")
+    return [text for text in found if text]
+
+
+def _pictures(geometry: VoxelGeometry, label: str, first: _Loaded, second: _Loaded) -> Pictures:
+    """Mean and single shower at the incident energy in the middle, and the response."""
+    samples = {"Geant4": first, label: second}
+    shapes = {name: item.sample.shapes for name, item in samples.items()}
+    features = {name: item.sample.features for name, item in samples.items()}
+    joint = {name: joined(features[name], shape) if shape else features[name] for name, shape in shapes.items()}
+    energies = first.showers.incident_energies
+    middle = np.sort(energies)[len(energies) // 2]
+    average, single = {}, {}
+    for name, item in samples.items():
+        near = np.argsort(np.abs(np.log(item.showers.incident_energies / middle)), kind="stable")
+        count = max(1, int((item.showers.incident_energies == middle).sum()), len(near) // 20)
+        average[name] = item.showers.energies[near[:count]].mean(axis=0)
+        single[name] = item.showers.energies[near[0]]
+    curves = {name: _curve(item) for name, item in features.items()}
+    return Pictures(geometry, float(middle), average, single, curves, joint)
+
+
+def _curve(features: Features) -> ResponseCurve:
+    """Response by incident energy; continuous energies in equal steps of the logarithm."""
+    energies = features.incident_energies
+    if len(np.unique(energies)) > 50:
+        edges = np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _ENERGY_BINS + 1)
+        centres = np.sqrt(edges[1:] * edges[:-1])
+        energies = centres[np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, _ENERGY_BINS - 1)]
+    return curve_of(energies, features["response"])

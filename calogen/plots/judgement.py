@@ -1,0 +1,86 @@
+"""Figures of judged showers: distributions above their ratios, response and resolution."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from calogen.evaluation.challenge import Feature
+from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.judgement import ALL_ENERGIES, Scored
+from calogen.plots.observables import draw_comparison, set_height
+from calogen.plots.style import build_figure, style
+
+COLUMNS = 4
+MOST_PANELS = 16
+"""Panels of a figure; of more features so many are drawn, the worst ones."""
+
+_TITLES = {
+    "total_energy": "total energy [MeV]",
+    "response": "total / incident energy",
+    "layer_energy": "energy [MeV]",
+    "centroid_eta": "centre in eta [mm]",
+    "centroid_phi": "centre in phi [mm]",
+    "centroid_r": "centre in r [mm]",
+    "width_eta": "width in eta [mm]",
+    "width_phi": "width in phi [mm]",
+    "width_r": "width in r [mm]",
+    "sparsity": "sparsity (share of empty voxels)",
+    "voxel_energy": "voxel energy [MeV]",
+    "longitudinal_centre": "longitudinal centre [number of the layer]",
+    "longitudinal_width": "longitudinal width [layers]",
+    "lateral_moment": "second lateral moment [mm²]",
+    "num_hits": "number of hits",
+    "maximum_fraction": "share of the largest voxel",
+    "energy_fraction": "share of the energy",
+    "inner_fraction": "share of the innermost ring",
+    "containment_radius": "radius with 90 % of the energy [mm]",
+}
+_SHOWN = "separation_power"
+
+
+def feature_title(feature: Feature) -> str:
+    """What tables and axes call a feature.
+
+    >>> feature_title(Feature("width_eta", 2))
+    'width in eta [mm], layer 2'
+    """
+    title = _TITLES.get(feature.quantity, feature.quantity.replace("_", " "))
+    return title if feature.layer_id is None else f"{title}, layer {feature.layer_id}"
+
+
+def draw_scored(scored: Sequence[Mapping[str, Scored]], note: str = "") -> Figure:
+    """A figure of distributions, each above generated / reference.
+
+    Args:
+        scored: for each panel the same feature at the same energy, by model; all have the reference's bins.
+        note: small print at the bottom.
+    """
+    chosen = sorted(range(len(scored)), key=lambda number: -_badness(scored[number]))[:MOST_PANELS]
+    shown = [scored[number] for number in sorted(chosen)]
+    with style():
+        figure, panels = build_figure(len(shown), (3, 1), note, columns=COLUMNS)
+        for (ax, ratio_ax), models in zip(panels, shown, strict=True):
+            first = next(iter(models.values()))
+            reference = first.histograms["reference"]
+            generated = {label: item.histograms["generated"] for label, item in models.items()}
+            artists = draw_comparison(ax, ratio_ax, reference, generated)
+            logarithmic = first.feature.quantity.endswith("_energy")
+            ratio_ax.set(xlabel=feature_title(first.feature), xscale="log" if logarithmic else "linear")
+            voxels = first.feature.quantity == "voxel_energy"
+            ax.set_ylabel(f"Share of {'voxels' if voxels else 'showers'} / bin")
+            set_height(ax, [reference, *generated.values()], log_scale=voxels)
+            at = "" if first.incident_energy == ALL_ENERGIES else f"{energy_text(first.incident_energy)}: "
+            ax.set_title(at + ", ".join(_caption(item) for item in models.values()), fontsize=7.5)
+            if ax is panels[0][0]:
+                ax.legend([drawn[0] for drawn in artists.values()], list(artists), loc="upper left")
+    return figure
+
+
+def _badness(models: Mapping[str, Scored]) -> float:
+    return max(item.measured[_SHOWN].value for item in models.values())
+
+
+def _caption(item: Scored) -> str:
+    value = item.measured[_SHOWN]
+    floor = f" (Geant4 {1000 * item.floor[_SHOWN].value:.2g})" if item.floor else ""
+    return f"1000 S = {1000 * value.value:.3g} ± {1000 * value.error:.1g}{floor}"

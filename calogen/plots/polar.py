@@ -1,0 +1,68 @@
+"""Voxel showers seen along the beam: a layer is a disc, alpha around, r outwards."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from calogen.geometry import VoxelGeometry, VoxelLayer
+from calogen.plots.style import style
+
+MOST_LAYERS = 8
+"""Discs beside one another; of more layers so many are drawn, evenly spread."""
+_DEPTH = 1e-4  # of a layer's largest voxel: what is below looks empty
+_WIDTH = 1.9  # of a disc, inches
+_COLOURS = mpl.colormaps["viridis"].with_extremes(under="black", bad="black")
+_ARC = 2 * np.pi / 120  # largest step of the drawn circles
+
+
+def draw_disc(ax: Axes, layer: VoxelLayer, energies: np.ndarray, norm: LogNorm) -> QuadMesh:
+    """Draw the voxels of one layer.
+
+    Radii grow with the square root, else the core would be a dot.
+
+    Args:
+        ax: where to draw; loses its axes.
+        layer: whose voxels.
+        energies: `[num_alpha * num_r]`, MeV; what is 0 stays black.
+        norm: of the colours.
+    """
+    steps = max(1, round(2 * np.pi / layer.num_alpha / _ARC))
+    alpha = np.linspace(-np.pi, np.pi, layer.num_alpha * steps + 1)[:, None]
+    radius = np.sqrt(np.asarray(layer.r_edges) / layer.r_edges[-1])[None, :]
+    values = np.repeat(energies.reshape(layer.num_alpha, layer.num_r), steps, axis=0)
+    mesh = ax.pcolormesh(radius * np.cos(alpha), radius * np.sin(alpha), values, norm=norm, cmap=_COLOURS)
+    ax.set(aspect="equal", xticks=[], yticks=[], xlim=(-1.02, 1.02), ylim=(-1.02, 1.02))
+    ax.spines[:].set_visible(False)
+    return mesh
+
+
+def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], note: str = "") -> Figure:
+    """A figure of showers: layers across, samples down, one scale of colours per layer.
+
+    Args:
+        geometry: of the showers.
+        showers: energies `[v]`, MeV, of one shower or an average, by label.
+        note: small print at the bottom.
+    """
+    chosen = np.unique(np.linspace(0, len(geometry.layers) - 1, MOST_LAYERS).round().astype(int)).tolist()
+    with style():
+        figure = Figure(figsize=(_WIDTH * len(chosen), _WIDTH * len(showers) + 0.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(showers), len(chosen), squeeze=False)
+        for column, position in zip(panels.T, chosen, strict=True):
+            layer, part = geometry.layers[position], geometry.slices[position]
+            largest = max(float(energies[part].max()) for energies in showers.values())
+            norm = LogNorm(_DEPTH * largest, largest) if largest > 0 else LogNorm(_DEPTH, 1.0)
+            for ax, (label, energies) in zip(column, showers.items(), strict=True):
+                mesh = draw_disc(ax, layer, energies[part], norm)
+                ax.set_title(f"{layer.name}, {label}", fontsize=8)
+            column[-1].set_xlabel(f"r to {layer.r_edges[-1]:g} mm", fontsize=7.5)
+            figure.colorbar(mesh, ax=list(column), label="energy [MeV]", location="bottom", shrink=0.9)
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
+    return figure

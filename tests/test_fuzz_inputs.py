@@ -1,0 +1,343 @@
+"""Damaged inputs of every kind are read or refused with a message, never anything else.
+
+No case may leave a file, start a process, unpickle anything, take more than seconds or more memory than some times what
+an undamaged file of its size could take.
+"""
+
+import json
+import resource
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import h5py
+import keras
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from damage import damage_bytes, damaged_json
+from damaged_showers import bomb, damaged_showers
+
+from calogen.config import config_from_json, config_to_json
+from calogen.errors import CalogenError
+from calogen.evaluation.submissions import read_submissions
+from calogen.files import read_json, sha256
+from calogen.generation import geometry_from_json, geometry_to_json, load_run, model_module
+from calogen.geometry import VoxelGeometry
+from calogen.preprocessing import Chain, Constant, LayerFractions, LogEnergy, Noise
+from calogen.showers import ShowerFile, Showers
+from calogen.windows import ATLAS_VAE_WINDOW
+
+DATA = Path(__file__).parents[1] / "calogen" / "data"
+SECONDS, BYTES = 20, 2**30
+MODELS = ("atlas_vae", "caloshowergan", "fastcalogan")
+FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class", "socket.connect")
+forbidden: list[str] = []
+
+
+@dataclass(frozen=True)
+class Input:
+    """A kind of input: how to damage it and what reads it."""
+
+    damaged: Callable[[Random], dict[str, bytes]]
+    read: Callable[[Path], Any]
+
+
+def xml(random: Random) -> dict[str, bytes]:
+    """A binning file with faults in its text, or a document that means harm."""
+    if random.random() < 0.15:
+        return {"binning.xml": harmful_xml(random)}
+    text = (DATA / f"binning_{random.choice(('photons', 'pions'))}_dataset1.xml").read_text()
+    for _ in range(random.choice((0, 1, 1, 2, 3))):
+        old = random.choice(
+            ('n_bin_alpha="', 'r_edges="', 'id="', 'etaMin="', 'pid="', "<Layer", "<Bin ", '"', ",", "/>", "5", "Layer")
+        )
+        number = random.choice(
+            (
+                "-1",
+                "nan",
+                "inf",
+                "1e400",
+                "10" * 30,
+                "9" * 5000,
+                "2.5",
+                "",
+                "x",
+                "&lt;",
+                "&#0;",
+                "\N{ARABIC-INDIC DIGIT TWO}",
+            )
+        )
+        new = random.choice((old + number, old + number + '" ' + old, number, "", old + old, f"<Layer {old}", " "))
+        text = text.replace(old, new, random.choice((1, 1, 3, -1)))
+        if random.random() < 0.2:
+            part = random.randrange(len(text) + 1)
+            text = text[part:] + text[:part] if random.random() < 0.3 else text[:part]
+    data = text.encode(random.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-32"))) or b" "
+    return {"binning.xml": damage_bytes(data, random) if random.random() < 0.2 else data}
+
+
+def harmful_xml(random: Random) -> bytes:
+    """Entities that contain entities or files, deep nesting, many attributes; in an encoding that hides them."""
+    laughs = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+    kinds = (
+        f'<!DOCTYPE b [<!ENTITY l0 "lol">{laughs}]><Bins a="&l9;">&l9;</Bins>',
+        f'<!DOCTYPE b [<!ENTITY x "{"a" * 10**5}">]><Bins>{"&x;" * 10**4}</Bins>',
+        '<!DOCTYPE b [<!ENTITY x SYSTEM "file:///etc/hosts">]><Bins>&x;</Bins>',
+        '<!DOCTYPE b SYSTEM "http://localhost:9/x.dtd"><Bins/>',
+        "<Bins>" * 10**5 + "</Bins>" * random.choice((0, 10**5)),
+        "<Bins " + " ".join(f'a{i}="1"' for i in range(10**4)) + "/>",
+    )
+    encoding = random.choice(("utf-8", "utf-16", "cp037", "cp500", "utf-16-be"))
+    declaration = random.choice(("", f'<?xml version="1.0" encoding="{encoding}"?>')).encode()
+    return declaration + random.choice(kinds).encode(encoding)
+
+
+@cache
+def documents() -> dict[str, Any]:
+    """Whole JSON documents by name."""
+    chain = Chain((LayerFractions((2, 8), 0.5, True), Noise(0.1, 2)), (LogEnergy(256.0, 4096.0), Constant(0.5)))
+    geometries = {"atlas_vae": ATLAS_VAE_WINDOW, "caloshowergan": TINY_VOXELS, "fastcalogan": TINY_VOXELS}
+    about = [
+        {
+            "model": model,
+            "config": config_to_json(config),
+            "geometry": geometry_to_json(geometries[model]),
+            "networks": ["net"],
+        }
+        for model in MODELS
+        for config, _ in model_module(model).CONFIGS.values()
+    ]
+    submissions = read_json(DATA / "calochallenge_photons.json")
+    submissions["submissions"] = submissions["submissions"][:3]
+    history = [{"loss": 1.5, "epoch": 1}, {"loss": 1.0, "epoch": 2}]
+    return {"transform": chain.to_json(), "run": about, "submissions": submissions, "history": history}
+
+
+@cache
+def network() -> bytes:
+    """A small Keras file."""
+    inputs = keras.Input((3,), name="latent")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "net.keras"
+        keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(path)
+        return path.read_bytes()
+
+
+def run_folder(random: Random) -> dict[str, bytes]:
+    """A run with one of its files damaged."""
+    files = {"transform.json": documents()["transform"], "history.json": documents()["history"]}
+    files["config.json"] = random.choice(documents()["run"])
+    chosen = random.choice((*files, "config.json", "config.json", "net.keras"))
+    found = {name: json.dumps(value).encode() for name, value in files.items()} | {"net.keras": network()}
+    found[chosen] = damage_bytes(network(), random) if chosen == "net.keras" else damaged_json(files[chosen], random)
+    return found
+
+
+def document(name: str) -> Callable[[Random], dict[str, bytes]]:
+    """Damages one of the documents."""
+    return lambda random: {"input.json": damaged_json(documents()[name], random)}
+
+
+def config(random: Random) -> dict[str, bytes]:
+    """A configuration beside the name of its model."""
+    about = random.choice(documents()["run"])
+    return {"input.json": damaged_json(about["config"], random), "model": about["model"].encode()}
+
+
+def read_config(folder: Path) -> Any:
+    """The configuration of the model that is named beside it."""
+    module = model_module((folder / "model").read_text())
+    return config_from_json(type(next(iter(module.CONFIGS.values()))[0]), read_json(folder / "input.json"))
+
+
+def read_xml(folder: Path) -> None:
+    """A geometry that can be used and written again."""
+    geometry = VoxelGeometry.read_xml(folder / "binning.xml")
+    assert geometry.slices[-1].stop == len(geometry.layer_of) == geometry.size
+    assert geometry_from_json(json.loads(json.dumps(geometry_to_json(geometry)))) == geometry
+
+
+def read_chain(folder: Path) -> None:
+    """A chain that survives JSON."""
+    chain = Chain.from_json(read_json(folder / "input.json"))
+    assert Chain.from_json(json.loads(json.dumps(chain.to_json(), allow_nan=False))) == chain
+
+
+def read_block_by_block(folder: Path) -> None:
+    """All showers of a file, a few at a time; not more than a thousand blocks."""
+    with ShowerFile(folder / "showers.h5", TINY_VOXELS, 2**20) as file:
+        for rows in file.rows[:1000]:
+            assert len(file.read(rows)) == rows.stop - rows.start
+
+
+INPUTS = {
+    "showers": Input(
+        lambda random: {"showers.h5": damaged_showers(random)},
+        lambda folder: Showers.read(folder / "showers.h5", TINY_VOXELS),
+    ),
+    "shower blocks": Input(lambda random: {"showers.h5": damaged_showers(random)}, read_block_by_block),
+    "binning": Input(xml, read_xml),
+    "transform": Input(document("transform"), read_chain),
+    "submissions": Input(
+        document("submissions"), lambda folder: read_submissions("photon", folder / "input.json").ranking("auc_low")
+    ),
+    "config": Input(config, read_config),
+    "run": Input(run_folder, load_run),
+}
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Ends what hangs, and lets no more memory be taken than 1 GiB beyond what is taken already."""
+
+    def stop(*_: Any) -> None:
+        raise AssertionError(f"still reading after {SECONDS} s")
+
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before, limits = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + BYTES, limits[1]))
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def outcome(kind: str, seed: int, folder: Path) -> str:
+    """What became of a case: read or refused."""
+    files = INPUTS[kind].damaged(Random(f"{kind} {seed}"))
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    before = {path: sha256(path) for path in folder.iterdir()}
+    found = "read"
+    with guarded():
+        try:
+            INPUTS[kind].read(folder)
+        except CalogenError as error:
+            found, message = "refused", str(error)
+            assert message.encode(), "it can be printed"
+            assert len(message) < 1500, "it can be read"
+    assert not forbidden, forbidden
+    assert {path: sha256(path) for path in folder.iterdir()} == before
+    return found
+
+
+def outcomes(kind: str, seeds: range, folder: Path) -> Counter[str]:
+    """How many cases of a kind were read and refused."""
+    found: Counter[str] = Counter()
+    with h5py.File(folder / "other.h5", "w") as file:
+        file["showers"] = make_showers(TINY_VOXELS, 12).energies
+    for seed in seeds:
+        try:
+            found[outcome(kind, seed, folder)] += 1
+        except Exception as error:
+            raise AssertionError(f"{kind}, seed {seed}") from error
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, the current one."""
+    monkeypatch.chdir(tmp_path)
+    sys.addaudithook(lambda event, arguments: forbidden.append(event) if event in FORBIDDEN else None)
+    return tmp_path
+
+
+LAYER = {"id": 0, "r_edges": [0, 1], "num_alpha": 1}
+RUN = {"model": "atlas_vae", "networks": [], "config": {}, "geometry": {}}
+LAUGHS = '<!DOCTYPE b [<!ENTITY x "y">]><Bins a="&x;"/>'
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "message"),
+    [
+        (Chain.from_json, [], "known steps"),
+        (Chain.from_json, {"steps": [{"name": "Noise", "largest": float("nan")}], "encodings": []}, "'largest': nan"),
+        (Chain.from_json, {"steps": [{"name": "Mask", "threshold": 10**400}], "encodings": []}, "'threshold': 1000"),
+        (Chain.from_json, {"steps": [{"name": "LogEnergy"}], "encodings": []}, "Received: 'LogEnergy'"),
+        (Chain.from_json, {"steps": [], "encodings": [{"name": "LinearEnergy", "highest": "1"}]}, "'highest': '1'"),
+        (geometry_from_json, {"kind": "VoxelGeometry", "name": "x", "layers": []}, "needs layers"),
+        (geometry_from_json, {"kind": "VoxelGeometry", "name": "x", "layers": [LAYER, LAYER]}, "each once"),
+        (geometry_from_json, {"kind": "CellGrid", "name": "x", "layers": [LAYER]}, "kind .CellGrid"),
+        (geometry_from_json, {"kind": [], "name": "x", "layers": []}, "kind .CellGrid"),
+    ],
+)
+def test_values_of_other_types_are_refused(read: Callable[[Any], Any], value: Any, message: str) -> None:
+    with pytest.raises(CalogenError, match=message):
+        read(value)
+
+
+@pytest.mark.parametrize("change", [{"networks": ["../net"]}, {"networks": 5}, {"model": ["atlas_vae"]}])
+def test_names_in_a_run_are_names(change: dict[str, Any], folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(RUN | change))
+    (folder / "history.json").write_text("[]")
+    with pytest.raises(CalogenError, match="must hold config.json with model, networks"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp037"])
+def test_entities_do_not_hide_in_an_encoding(encoding: str, folder: Path) -> None:
+    """cp037 (EBCDIC) spells DOCTYPE in other bytes; the parser refuses it at once."""
+    head = b"" if encoding == "utf-16" else f'<?xml version="1.0" encoding="{encoding}"?>'.encode()
+    (folder / "binning.xml").write_bytes(head + LAUGHS.encode(encoding))
+    with pytest.raises(CalogenError, match="without DOCTYPE|unknown encoding"):
+        VoxelGeometry.read_xml(folder / "binning.xml")
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("n_bin_alpha", "9" * 12), ("id", "10000"), ("id", "-1")])
+def test_layers_of_any_size_are_refused(attribute: str, value: str, folder: Path) -> None:
+    layer = {"id": "0", "r_edges": "0,5", "n_bin_alpha": "2"} | {attribute: value}
+    text = " ".join(f'{key}="{item}"' for key, item in layer.items())
+    (folder / "binning.xml").write_text(f'<Bins><Bin pid="22" etaMin="0" etaMax="5"><Layer {text}/></Bin></Bins>')
+    with pytest.raises(CalogenError, match="Layer must have|0 to 9999"):
+        VoxelGeometry.read_xml(folder / "binning.xml")
+
+
+@pytest.mark.parametrize("kind", ["external link", "external", "virtual", "bomb"])
+@pytest.mark.parametrize("read", [Showers.read, ShowerFile])
+def test_numbers_lie_in_the_file_itself(kind: str, read: Callable[..., Any], folder: Path) -> None:
+    """What lies elsewhere has no part in the file's hash; what unpacks to gigabytes fills the memory."""
+    showers = make_showers(TINY_VOXELS, 12)
+    showers.write(folder / "other.h5")
+    shape = showers.energies.shape
+    with h5py.File(folder / "showers.h5", "w") as file:
+        file["incident_energies"] = showers.incident_energies[:, None]
+        if kind == "external link":
+            file["showers"] = h5py.ExternalLink("other.h5", "/showers")
+        elif kind == "external":
+            file.create_dataset("showers", shape, "u1", external=[("other.h5", 0, 120)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape, "f4")
+            layout[:] = h5py.VirtualSource("other.h5", "showers", shape)
+            file.create_virtual_dataset("showers", layout)
+        else:
+            del file["incident_energies"]
+            bomb(file, Random(1))
+    message = "more than 200 times" if kind == "bomb" else "must hold the dataset 'showers'"
+    with pytest.raises(CalogenError, match=message):
+        read(folder / "showers.h5", TINY_VOXELS)
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_damaged_inputs_are_read_or_refused(kind: str, folder: Path) -> None:
+    found = outcomes(kind, range(80), folder)
+    assert min(found["read"], found["refused"]) > 2, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", INPUTS)
+def test_many_damaged_inputs_are_read_or_refused(kind: str, folder: Path) -> None:
+    number = {"showers": 2500, "shower blocks": 2000, "binning": 2000, "run": 500}.get(kind, 1000)
+    found = outcomes(kind, range(1000, 1000 + number), folder)
+    print(kind, dict(found))
+    assert min(found["read"], found["refused"]) > number / 50, found

@@ -1,0 +1,137 @@
+"""Files against files: known answers, what is left out and why, what figures need."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+
+from calogen.errors import CalogenError, ConfigError, DataFormatError
+from calogen.evaluation import classifier
+from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry
+from calogen.judging import Options, assess, default_binning, find_geometry, read_some
+from calogen.showers import Showers
+
+QUICK = Options(repetitions=0)
+
+
+def write(path: Path, showers: Showers) -> Path:
+    showers.write(path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """A reference, the same showers 20 % up in energy, and others of the same kind."""
+    showers = make_showers(TINY_VOXELS, 400, 1)
+    shifted = replace(showers, energies=showers.energies * np.float32(1.2))
+    return [
+        write(tmp_path / f"{number}.h5", item)
+        for number, item in enumerate((showers, shifted, make_showers(TINY_VOXELS, 400, 2)))
+    ]
+
+
+def test_identical_files_differ_nowhere(files: list[Path]) -> None:
+    found, pictures = assess(files[0], files[0], TINY_VOXELS, "same", options=QUICK)
+    for item in found.judgement.scored:
+        values = [value.value for name, value in item.measured.items() if name != "chi2_per_ndf"]
+        assert all(value == 0 or np.isnan(value) for value in values), item.feature
+    assert found.numbers["fpd"].value == pytest.approx(0, abs=1e-2)
+    assert found.numbers["coverage"].value == 1
+    np.testing.assert_array_equal(pictures.average["Geant4"], pictures.average["same"])
+    np.testing.assert_array_equal(pictures.single["Geant4"], pictures.single["same"])
+
+
+def test_a_shift_is_seen_beside_the_floor(files: list[Path]) -> None:
+    found, pictures = assess(files[0], files[1], TINY_VOXELS, "shifted", files[2], QUICK)
+    response = found.judgement.find("response")
+    assert response.measured["ks"].value > 5 * response.floor["ks"].value
+    assert found.worst(1)[0].feature.name == "response"
+    assert {"precision", "kpd"} <= set(found.floor)
+    reference, shifted = (curve.mean for curve in pictures.curves.values())
+    ratio = [ours.value / theirs.value for ours, theirs in zip(reference, shifted, strict=True)]
+    assert ratio == pytest.approx([1 / 1.2] * len(ratio), rel=1e-3)
+    assert found.provenance["data"]["second_reference"]["file"] == "2.h5"
+
+
+def test_classifiers_are_trained_on_all_inputs(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = replace(classifier.CHALLENGE, hidden_units=(16,), epochs=8, learning_rate=0.01, batch_size=50)
+    others = make_showers(TINY_VOXELS, 400, 3)
+    files[1] = write(tmp_path / "double.h5", replace(others, energies=others.energies * np.float32(2)))
+    train = classifier.classify
+    monkeypatch.setattr(classifier, "classify", lambda *data, **options: train(*data, config=small, **options))
+    found, _ = assess(files[0], files[1], TINY_VOXELS, "shifted", options=Options(repetitions=2))
+    kinds = ("low", "low-normed", "high")
+    assert {f"{score}_{kind}" for score in ("auc", "jsd") for kind in kinds} <= set(found.numbers)
+    assert found.numbers["auc_high"].value > 0.6
+    assert all(np.isfinite(found.numbers[f"auc_{kind}"].error) for kind in kinds)
+
+
+def test_what_too_few_showers_cannot_tell_is_left_out_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "few.h5", make_showers(TINY_VOXELS, 40, 1))
+    found, _ = assess(path, path, TINY_VOXELS, "few", options=Options(repetitions=1, max_showers=30))
+    assert {"fpd", "kpd", "auc_high"} <= set(found.numbers)
+    assert "coverage" not in found.numbers
+    assert [text.partition(":")[0] for text in found.warnings] == [
+        "FPD and KPD of 40 showers are not ranked",
+        "classifiers and neighbourhoods took 30 of the showers, drawn at random",
+        "neighbourhoods left out",
+    ]
+
+
+def test_foreign_references_are_warned_of(tmp_path: Path) -> None:
+    path = write(tmp_path / "voxels.h5", make_showers(PHOTONS_DATASET1, 100, 1))
+    found, _ = assess(path, path, find_geometry(path), "GAN", options=QUICK)
+    assert (found.particle, found.judgement.binning) == ("photon", "1-photons")
+    assert "is not a file of the CaloChallenge" in found.warnings[0]
+
+
+def test_some_showers_are_whole_showers_in_order(tmp_path: Path) -> None:
+    showers = make_showers(TINY_VOXELS, 300, 1)
+    path = write(tmp_path / "all.h5", showers)
+    some = read_some(path, TINY_VOXELS, 70, 5)
+    rows = [int(np.flatnonzero((showers.energies == row).all(axis=1))[0]) for row in some.energies]
+    assert len(some) == len(set(rows)) == 70
+    assert rows == sorted(rows)
+    np.testing.assert_array_equal(some.incident_energies, showers.incident_energies[rows])
+    assert len(read_some(path, TINY_VOXELS, 1000, 5)) == 300
+    assert not np.array_equal(read_some(path, TINY_VOXELS, 70, 6).energies, some.energies)
+
+
+def test_continuous_energies_are_binned(tmp_path: Path) -> None:
+    showers = make_showers(TINY_VOXELS, 500, 1)
+    energies = showers.incident_energies * np.random.default_rng(2).uniform(0.8, 1.2, 500)
+    path = write(tmp_path / "continuous.h5", replace(showers, incident_energies=energies))
+    _, pictures = assess(path, path, TINY_VOXELS, "same", options=QUICK)
+    curve = pictures.curves["same"]
+    assert len(curve.energies) == 12
+    assert energies.min() < curve.energies[0] < curve.energies[-1] < energies.max()
+
+
+def test_the_geometry_comes_from_the_file_or_its_binning(tmp_path: Path) -> None:
+    tiny = write(tmp_path / "tiny.h5", make_showers(TINY_VOXELS, 20, 1))
+    with pytest.raises(DataFormatError, match=r"give their binning file \(XML\). Received: \[20, 10\]"):
+        find_geometry(tiny)
+    xml = tmp_path / "tiny.xml"
+    TINY_VOXELS.write_xml(xml, attributes={"pid": "22", "etaMin": "0", "etaMax": "130"})
+    geometry = find_geometry(tiny, xml)
+    assert (geometry.layers, default_binning(geometry)) == (TINY_VOXELS.layers, "reference")
+    assert default_binning(PHOTONS_DATASET1) == "1-photons"
+    deep = VoxelGeometry("3", tuple(replace(TINY_VOXELS.layers[0], id=n, num_alpha=450) for n in range(45)))
+    assert (deep.size, default_binning(deep)) == (40500, "3")
+
+
+@pytest.mark.parametrize("options", [{"repetitions": -1}, {"max_showers": 1}])
+def test_options_are_checked(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        Options(**options)
+
+
+def test_unknown_bins_and_missing_files_are_refused(files: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="binning must be one of"):
+        assess(files[0], files[1], TINY_VOXELS, "a", options=Options(binning="4"))
+    with pytest.raises(CalogenError, match="No such file"):
+        assess(files[0], tmp_path / "none.h5", TINY_VOXELS, "a", options=QUICK)

@@ -1,0 +1,152 @@
+"""Pages of judged showers: one model, several side by side, and the commands that write them."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from matplotlib.figure import Figure
+
+from calogen.errors import DataFormatError
+from calogen.evaluate import compare_directories, evaluate_voxels, holds_cells
+from calogen.evaluation.assessment import Assessment, read_assessment
+from calogen.evaluation.metrics import Value
+from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry
+from calogen.judging import Options
+from calogen.judging_report import build_comparison_page
+from calogen.page import build_html, build_markdown
+from calogen.windows import ATLAS_VAE_WINDOW
+
+QUICK = Options(repetitions=0)
+
+
+def write_models(folder: Path, geometry: VoxelGeometry) -> dict[str, Path]:
+    """A reference and two models, 5 % and 30 % off; the models' files by label."""
+    for seed, (name, factor) in enumerate({"reference": 1.0, "GAN": 1.05, "VAE <b>": 1.3}.items()):
+        showers = make_showers(geometry, 150, seed)
+        replace(showers, energies=showers.energies * np.float32(factor)).write(folder / f"{name}.h5")
+    geometry.write_xml(folder / "bins.xml", attributes={"pid": "22", "etaMin": "0", "etaMax": "130"})
+    return {label: folder / f"{label}.h5" for label in ("GAN", "VAE <b>")}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models judged against one reference."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    files = write_models(folder, TINY_VOXELS)
+    reference, output, bins = folder / "reference.h5", folder / "report", folder / "bins.xml"
+    text = evaluate_voxels(reference, files, output, binning_file=bins, options=QUICK)
+    assert text.splitlines()[-1] == str(output / "report.html")
+    return output
+
+
+def test_a_page_opens_with_the_verdict_and_holds_every_section(evaluated: Path) -> None:
+    page = (evaluated / "GAN" / "report.html").read_text()
+    titles = ("Warnings", "Showers", "Energy", "Distributions", "Correlations", "Numbers", "Provenance")
+    places = [page.index(f'id="section-{title.lower()}"') for title in titles]
+    assert places == sorted(places)
+    assert page.index("separation power is") < places[0]
+    assert len(re.findall(r'src="data:image/png', page)) >= 14
+    text = (evaluated / "GAN" / "report.md").read_text()
+    assert text.index("The worst") < text.index("## Warnings") < text.index("## Numbers")
+    for words in ("1000 FPD", "width in eta [mm], layer 1", "data: reference: sha256"):
+        assert words in text, words
+    assert "## Rank" not in text, "no published numbers of these voxels"
+
+
+def test_the_challenges_voxels_are_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calogen.judging_report.draw_scored", lambda scored, note: Figure((1, 1)))
+    files = write_models(tmp_path, PHOTONS_DATASET1)
+    del files["VAE <b>"]
+    text = evaluate_voxels(tmp_path / "reference.h5", files, tmp_path / "out", options=QUICK)
+    assert text.index("is not a file of the CaloChallenge") < text.index("## Rank") < text.index("## Numbers")
+    assert "CaloDiffusion" in text
+    assert "places among the CaloChallenge's submissions" in text.partition("## Warnings")[0]
+
+
+def test_labels_are_escaped(evaluated: Path) -> None:
+    page = (evaluated / "report.html").read_text()
+    assert "VAE &lt;b&gt;" in page
+    assert "VAE <b>" not in page
+
+
+def test_models_stand_side_by_side(evaluated: Path) -> None:
+    text = (evaluated / "report.md").read_text()
+    assert "| distribution | GAN, 1000 S | VAE \\<b>, 1000 S |" in text
+    found = read_assessment(evaluated / "VAE <b>").judgement.find("response").measured["separation_power"]
+    (row,) = (line for line in text.splitlines() if line.startswith("| total / incident energy |"))
+    assert f"{1000 * found.value:.3g}" in row
+    assert "Of 2 models, GAN's separation power" in text, "the better one is named"
+
+
+def test_evaluations_are_compared_by_their_directories(evaluated: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (evaluated / "GAN").rename(tmp_path / "run" / "report")
+    try:
+        text = compare_directories([tmp_path / "run", evaluated / "VAE <b>"], tmp_path / "page")
+    finally:
+        (tmp_path / "run" / "report").rename(evaluated / "GAN")
+    assert (tmp_path / "page" / "report.html").is_file()
+    assert "# GAN, VAE \\<b>" in text
+    with pytest.raises(DataFormatError, match="Received: neither"):
+        compare_directories([tmp_path, evaluated / "GAN"], tmp_path / "page")
+
+
+def test_only_what_had_the_same_reference_is_compared(evaluated: Path) -> None:
+    first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
+    with pytest.raises(DataFormatError, match="labels of their own"):
+        build_comparison_page([first, first])
+    other = {"data": {"reference": {"file": "other.h5", "sha256": "0"}}}
+    for damaged, what in (
+        (replace(second, geometry="other"), "geometry"),
+        (replace(second, provenance=other), "reference file"),
+        (replace(second, judgement=replace(second.judgement, binning="2")), "bins"),
+    ):
+        with pytest.raises(DataFormatError, match=f"must be judged with the {what} of GAN"):
+            build_comparison_page([first, damaged])
+
+
+def with_auc(assessment: Assessment, auc: float, floor: float | None = None) -> Assessment:
+    floors = {} if floor is None else {"auc_low": Value(floor, 0.01)}
+    return replace(assessment, numbers={"auc_low": Value(auc, 0.01)}, floor=floors)
+
+
+@pytest.mark.parametrize(("auc", "floor", "tone"), [(0.55, None, "good"), (0.7, None, "unsure"), (0.95, None, "bad")])
+def test_the_verdict_follows_the_classifier(evaluated: Path, auc: float, floor: float | None, tone: str) -> None:
+    first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
+    page = build_comparison_page([with_auc(first, 0.99), with_auc(second, auc, floor)])
+    assert page.verdict.tone == tone
+    assert f"tells VAE <b> from Geant4 with AUC {auc:.3g} ± 0.01" in page.verdict.headline
+    like_geant4 = build_comparison_page([with_auc(first, 0.99), with_auc(second, auc, auc + 0.02)])
+    assert like_geant4.verdict.tone == "good"
+
+
+def test_numbers_that_are_not_defined_say_so(evaluated: Path) -> None:
+    first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
+    undefined = replace(first, numbers={"auc_low": Value(np.nan, np.nan), "fpd": Value(0.001, np.nan)})
+    page = build_comparison_page([undefined, with_auc(second, 0.7)])
+    assert "VAE <b>" in page.verdict.headline
+    text = build_markdown(page)
+    assert "not defined" in text
+    assert not re.search(r"\bnan\b", text + build_html(page))
+
+
+def test_a_second_reference_stands_beside_each_number(tmp_path: Path) -> None:
+    files = write_models(tmp_path, TINY_VOXELS)
+    second = files.pop("VAE <b>")
+    make_showers(TINY_VOXELS, 120, 7).write(second)
+    reference, bins = tmp_path / "reference.h5", tmp_path / "bins.xml"
+    text = evaluate_voxels(reference, files, tmp_path / "out", second, bins, QUICK)
+    assert "(Geant4 " in text
+    kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert kept["judgement"]["num_showers"] == {"reference": 150, "generated": 150, "second_reference": 120}
+
+
+def test_cells_are_told_from_voxels(tmp_path: Path) -> None:
+    make_showers(ATLAS_VAE_WINDOW, 10).write(tmp_path / "cells.h5")
+    make_showers(TINY_VOXELS, 10).write(tmp_path / "voxels.h5")
+    assert holds_cells(tmp_path / "cells.h5")
+    assert not holds_cells(tmp_path / "voxels.h5")
