@@ -8,8 +8,8 @@ Every way has a process of its own (benchmarks/inference/) with one thread, matr
 what is missing is left out by name. A time is the median of the rounds' medians. Ours goes from points of the latent
 space and conditions to energies in MeV; the others stop at the network's output, which favours them. Each has the
 network as its users have it: Keras, TensorFlow and LiteRT the Keras model, onnxruntime and PyTorch one whose batch
-normalisation is folded. `ours` is what `generate` takes on a processor, LiteRT on the folded network; `ours,
-TensorFlow` what it takes for many showers on a GPU.
+normalisation is folded; LiteRT also in our blocks of 256. `ours` is the call of the engine that `generate` takes on a
+processor, LiteRT on the folded network; `ours, TensorFlow` what it takes for many showers on a GPU.
 
 The limit is what arithmetic allows: the longer of reading the weights once, at the rate at which NumPy reads as many
 numbers, and of all operations at the rate that a large matrix product reaches in the same turn. One shower whole is
@@ -50,6 +50,7 @@ SCRIPTS = {
     "model(x)": "calogen_ways.py",
     "tf.function": "calogen_ways.py",
     "LiteRT": "calogen_ways.py",
+    "LiteRT, in blocks": "calogen_ways.py",
     "onnxruntime": "onnxruntime_way.py",
     "PyTorch": "pytorch_way.py",
     LIMITS: "limits.py",

@@ -5,12 +5,15 @@ the folded generator (`folding`), one shower as well as ten thousand; on a GPU o
 (which may round products to ten bits there, TensorFlow's default: 1e-3). What cannot be folded is left to Keras itself.
 
 Figures of benchmarks/generation.py are behind it: LiteRT keeps the weights in the order in which its kernels read them.
-NumPy, TensorFlow, onnxruntime and PyTorch are slower from 100 showers up; below, a few calls in Python are what counts.
+TensorFlow, onnxruntime and PyTorch are slower from 1000 showers up; below 100, a few calls in Python are what counts.
+Converting a network takes half a second, once for each set of weights.
 """
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Any, Protocol
@@ -29,6 +32,7 @@ MANY = 200
 """Showers at once from which on a GPU computes them."""
 BLOCK = 256
 """Showers at once in LiteRT: with more the values between two layers leave the cache."""
+_ALONE = 64  # showers below which LiteRT has one thread
 
 
 class Engine(Protocol):
@@ -67,28 +71,21 @@ def engine(generator: keras.Model, transform: Chain, num_showers: int) -> Engine
 
 
 class LiteRTEngine:
-    """LiteRT, block after block, on as many threads as TensorFlow is allowed to use.
-
-    Python's threads wait for one another.
-    """
+    """LiteRT, block after block, on as many threads as TensorFlow and the process may use."""
 
     def __init__(self, folded: FoldedGenerator) -> None:
         self._folded = folded
-        self._block = lru_cache(maxsize=4)(partial(Block, to_litert(folded), threads=_threads()))
-        self._lock = threading.Lock()
+        self._block = lru_cache(maxsize=4)(partial(Block, to_litert(folded)))
 
     def __call__(
         self, latent: np.ndarray, condition: np.ndarray, incident_energies: np.ndarray, energies: np.ndarray
     ) -> None:
         """Computes showers; see `Engine`."""
         scales = self._folded.energy_scales(incident_energies)
-        with self._lock:
-            for start in range(0, len(latent), BLOCK):
-                rows = slice(start, start + BLOCK)
-                compute = self._block(len(latent[rows]))
-                energies[rows] = self._folded.finish(
-                    compute(latent[rows], condition[rows], scales[rows]), incident_energies[rows]
-                )
+        for start in range(0, len(latent), BLOCK):
+            rows = slice(start, start + BLOCK)
+            values = self._block(len(latent[rows]))(latent[rows], condition[rows], scales[rows])
+            energies[rows] = self._folded.finish(values, incident_energies[rows])
 
 
 class TensorflowEngine:
@@ -155,37 +152,46 @@ def _has_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-def _threads() -> int:
-    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+def _threads(num_showers: int) -> int:
+    """Threads for a block: few showers gain nothing from a second one."""
+    if num_showers < _ALONE:
+        return 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return tf.config.threading.get_intra_op_parallelism_threads() or allowed
 
 
 class Block:
-    """LiteRT for a fixed number of showers; a thread needs its own.
+    """LiteRT for a fixed number of showers; Python's threads wait for one another.
 
     Args:
         model: what `to_litert` gives.
         num_showers: of each call.
-        threads: that LiteRT may use.
     """
 
-    def __init__(self, model: bytes, num_showers: int, threads: int = 1) -> None:
-        self._interpreter = Interpreter(model_content=model, num_threads=threads)
-        inputs = sorted(self._interpreter.get_input_details(), key=lambda tensor: tensor["name"])
-        for tensor in inputs:
-            self._interpreter.resize_tensor_input(tensor["index"], (num_showers, tensor["shape"][1]))
-        self._interpreter.allocate_tensors()
+    def __init__(self, model: bytes, num_showers: int) -> None:
+        with _quiet():
+            self._interpreter = Interpreter(model_content=model, num_threads=_threads(num_showers))
+            inputs = sorted(self._interpreter.get_input_details(), key=lambda tensor: tensor["name"])
+            for tensor in inputs:
+                self._interpreter.resize_tensor_input(tensor["index"], (num_showers, tensor["shape"][1]))
+            self._interpreter.allocate_tensors()
         self._inputs, self._scales = (tensor["index"] for tensor in inputs)
+        self._output = self._interpreter.get_output_details()[0]["index"]
         self._joined = np.empty((num_showers, inputs[0]["shape"][1]), np.float32)
-        self._values = self._interpreter.tensor(self._interpreter.get_output_details()[0]["index"])
+        self._lock = threading.Lock()
 
     def __call__(self, latent: np.ndarray, condition: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """Gives what `_network` does: LiteRT's memory, which nobody may hold at the next call."""
-        self._joined[:, : latent.shape[1]] = latent
-        self._joined[:, latent.shape[1] :] = condition
-        self._interpreter.set_tensor(self._inputs, self._joined)
-        self._interpreter.set_tensor(self._scales, scales)
-        self._interpreter.invoke()
-        return self._values()
+        """Gives what `_network` does, in an array of its own.
+
+        Raises:
+            ValueError: latent and condition together do not have the network's number of columns.
+        """
+        with self._lock:
+            np.concatenate([latent, condition], axis=1, out=self._joined, casting="same_kind")
+            self._interpreter.set_tensor(self._inputs, self._joined)
+            self._interpreter.set_tensor(self._scales, scales)
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output)
 
 
 def to_litert(folded: FoldedGenerator) -> bytes:
@@ -199,7 +205,23 @@ def to_litert(folded: FoldedGenerator) -> bytes:
         input_signature=[tf.TensorSpec((None, len(folded.kernels[0]))), tf.TensorSpec((None, 1))],
         autograph=False,
     )
-    return tf.lite.TFLiteConverter.from_concrete_functions([module.compute.get_concrete_function()], module).convert()
+    concrete = module.compute.get_concrete_function()
+    with _quiet():
+        return tf.lite.TFLiteConverter.from_concrete_functions([concrete], module).convert()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the remarks of TensorFlow's and LiteRT's C++ from between progress bars; faults are exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @cache

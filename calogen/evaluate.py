@@ -120,7 +120,7 @@ def origin(path: Path) -> str:
 
 def _shown(page: Page, where: Path) -> str:
     """What a terminal shows: the page's words and tables, and where it lies."""
-    sections = tuple(item for item in page.sections if item.title not in ("Showers", "Energy", "Provenance"))
+    sections = tuple(item for item in page.sections if item.title != "Provenance")
     return f"{build_markdown(replace(page, sections=sections))}\n{where}"
 
 

@@ -97,7 +97,7 @@ def generate(
     """
     given = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in given]
-    incident_energies = np.asarray(incident_energies)
+    incident_energies = np.asarray(incident_energies, np.float64)
     if incident_energies.ndim != 1 or not len(incident_energies) or not (incident_energies > 0).all():
         raise DataFormatError(
             "incident_energies must be a vector of energies above 0 MeV. "
@@ -171,7 +171,7 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
         points = latent_space.draw(1, random) if latent is None else latent
         columns = [encoding.forward(energy, {}) for encoding in run.transform.encodings]  # `condition` takes 3 us more
         condition = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-        return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0].copy()
+        return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0]
 
     return one_shower
 

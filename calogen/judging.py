@@ -7,12 +7,13 @@ files, they take a random part.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from calogen.config import require
 from calogen.datasets import voxel_geometry
-from calogen.errors import DataFormatError
+from calogen.errors import DataFormatError, GeometryError
 from calogen.evaluation.assessment import Assessment, particle_of
 from calogen.evaluation.challenge import ClassifierInput, Features, classifier_inputs, high_level_inputs
 from calogen.evaluation.comparison import ResponseCurve, curve_of
@@ -26,7 +27,7 @@ from calogen.evaluation.distances import (
 )
 from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge
 from calogen.evaluation.metrics import Value
-from calogen.evaluation.streaming import read_sample
+from calogen.evaluation.streaming import read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
 from calogen.geometry import VoxelGeometry
 from calogen.progress import progress
@@ -132,8 +133,7 @@ def assess(
         CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
     """
     options = options or Options()
-    binning = options.binning or default_binning(geometry)
-    threshold = default_min_energy(binning) if options.min_energy is None else options.min_energy
+    threshold = _threshold(geometry, options)
     files = {"reference": reference, "generated": generated}
     files |= {"second_reference": second_reference} if second_reference else {}
     provenance = collect(options.seed, files)
@@ -141,12 +141,53 @@ def assess(
     for name, path in files.items():
         sample = read_sample(path, geometry, threshold, loaded["reference"].sample if loaded else None)
         loaded[name] = _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed))
-    first, second, third = loaded["reference"], loaded["generated"], loaded.get("second_reference")
-    judgement = judge(first.sample, second.sample, third.sample if third else None, binning, options.seed)
-    numbers, missing = _numbers(first, second, threshold, options)
-    floor, floor_missing = _numbers(first, third, threshold, options) if third else ({}, set())
     particle = particle_of(geometry)
-    warnings = (*_warnings(reference, particle, loaded), *sorted(missing | floor_missing))
+    warning = reference_warning(reference, particle) if particle else ""
+    return _assess(geometry, loaded, label, options, provenance, warning)
+
+
+def assess_showers(
+    reference: Showers, generated: Showers, label: str, provenance: Mapping[str, Any], options: Options
+) -> tuple[Assessment, Pictures]:
+    """The same for showers in memory; the reference counts as another than the challenge's.
+
+    Raises:
+        GeometryError: they have no voxels.
+        DataFormatError: incident energies that differ.
+    """
+    if not isinstance(reference.geometry, VoxelGeometry):
+        raise GeometryError(f"showers to judge must have voxels. Received: geometry {reference.geometry.name}")
+    threshold = _threshold(reference.geometry, options)
+    loaded: dict[str, _Loaded] = {}
+    for name, showers in (("reference", reference), ("generated", generated)):
+        sample = sample_of(showers, threshold, loaded["reference"].sample if loaded else None)
+        loaded[name] = _Loaded(sample, showers)
+    warning = "the reference is not the CaloChallenge's file: the places are for orientation only"
+    warning = warning if particle_of(reference.geometry) else ""
+    return _assess(reference.geometry, loaded, label, options, provenance, warning)
+
+
+def _threshold(geometry: VoxelGeometry, options: Options) -> float:
+    binning = options.binning or default_binning(geometry)
+    return default_min_energy(binning) if options.min_energy is None else options.min_energy
+
+
+def _assess(
+    geometry: VoxelGeometry,
+    loaded: Mapping[str, _Loaded],
+    label: str,
+    options: Options,
+    provenance: Mapping[str, Any],
+    warning: str,
+) -> tuple[Assessment, Pictures]:
+    """Assessment and pictures of `reference`, `generated` and, if there is one, `second_reference`."""
+    first, second, third = loaded["reference"], loaded["generated"], loaded.get("second_reference")
+    binning = options.binning or default_binning(geometry)
+    judgement = judge(first.sample, second.sample, third.sample if third else None, binning, options.seed)
+    numbers, missing = _numbers(first, second, options)
+    floor, floor_missing = _numbers(first, third, options) if third else ({}, set())
+    warnings = (*([warning] if warning else []), *_warnings(loaded), *sorted(missing | floor_missing))
+    particle = particle_of(geometry)
     found = Assessment(label, geometry.name, particle, judgement, numbers, floor, warnings, provenance)
     return found, _pictures(geometry, label, first, second)
 
@@ -170,19 +211,19 @@ def read_some(path: Path, geometry: VoxelGeometry, max_showers: int, seed: int) 
         return concatenate(parts)
 
 
-def _numbers(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> tuple[dict[str, Value], set[str]]:
+def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], set[str]]:
     """Distances, neighbourhoods and classifiers of two samples; and why some are missing."""
     found: dict[str, Value] = {}
     missing: set[str] = set()
     for compute in (_distances, _neighbourhoods, *([_classifiers] if options.repetitions else [])):
         try:
-            found |= compute(first, second, min_energy, options)
+            found |= compute(first, second, options)
         except DataFormatError as error:
             missing.add(f"{compute.__name__.strip('_')} left out: {error}")
     return found, missing
 
 
-def _distances(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> dict[str, Value]:
+def _distances(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     ours, theirs = (high_level_inputs(item.sample.features) for item in (first, second))
     return {
         "fpd": frechet_physics_distance(ours, theirs, seed=options.seed),
@@ -190,34 +231,34 @@ def _distances(first: _Loaded, second: _Loaded, min_energy: float, options: Opti
     }
 
 
-def _neighbourhoods(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> dict[str, Value]:
+def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     energies = (item.showers.energies for item in (first, second))
-    ours, theirs = (log_voxels(np.where(given >= min_energy, given, 0)) for given in energies)
+    ours, theirs = (log_voxels(np.where(given >= first.sample.min_energy, given, 0)) for given in energies)
     near = precision_recall_density_coverage(ours, theirs, seed=options.seed)
     return {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage")}
 
 
-def _classifiers(first: _Loaded, second: _Loaded, min_energy: float, options: Options) -> dict[str, Value]:
+def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     from calogen.evaluation.classifier import classify
 
     found: dict[str, Value] = {}
     for kind in KINDS:
-        ours, theirs = (classifier_inputs(item.showers, kind, min_energy) for item in (first, second))
+        ours, theirs = (classifier_inputs(item.showers, kind, first.sample.min_energy) for item in (first, second))
         score = classify(ours, theirs, repetitions=options.repetitions, seed=options.seed)
         found |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
     return found
 
 
-def _warnings(reference: Path, particle: str, loaded: Mapping[str, _Loaded]) -> list[str]:
+def _warnings(loaded: Mapping[str, _Loaded]) -> list[str]:
     """What a reader has to know before the numbers."""
-    found = [reference_warning(reference, particle)] if particle else []
+    found: list[str] = []
     least = min(len(item.sample.features) for item in loaded.values())
     if least < MIN_SHOWERS:
         found.append(f"FPD and KPD of {least} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more")
     taken = min(len(item.showers) for item in loaded.values())
     if taken < least:
         found.append(f"classifiers and neighbourhoods took {taken:,} of the showers, drawn at random")
-    return [text for text in found if text]
+    return found
 
 
 def _pictures(geometry: VoxelGeometry, label: str, first: _Loaded, second: _Loaded) -> Pictures:

@@ -14,7 +14,7 @@ from calogen.evaluation.correlations import Correlations, correlate, difference,
 from calogen.evaluation.judgement import ALL_ENERGIES, Scored
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.scores import METRICS
-from calogen.evaluation.submissions import notes, placement_table
+from calogen.evaluation.submissions import Placement, notes, placement_table
 from calogen.files import write_text
 from calogen.judging import Pictures
 from calogen.page import (
@@ -90,14 +90,12 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
         pictures: of the showers.
         note: small print of the figures, e.g. which simulation.
     """
-    one = [assessment]
+    one, drawn = [assessment], draw_pictures(pictures, note)
     sections = (
         Section("Warnings", (Items(assessment.warnings),) if assessment.warnings else ()),
         Section("Rank", tuple(_ranks(one))),
-        Section("Showers", (Gallery("", tuple(_shower_figures(pictures, note))),)),
-        Section("Energy", (FigureBlock("Response and resolution", _draw_energies(pictures, note)),)),
+        Section("Showers, energies, correlations", (Gallery("", tuple(FigureBlock(*item) for item in drawn.items())),)),
         Section("Distributions", (Gallery("", tuple(_distributions(one, note))),)),
-        Section("Correlations", (Gallery("", tuple(_correlation_figures(pictures, note))),)),
         Section("Numbers", (_single_numbers(one), Text(_EXPLAINED), _all_metrics(assessment))),
         Section("Provenance", (_provenance(one),)),
     )
@@ -190,23 +188,39 @@ def _ranks(assessments: Sequence[Assessment]) -> Iterable[Block]:
     for item in assessments:
         places = item.placements()
         by_layer = [place for place in places if _LAYER.search(place.ranking.metric)]
-        overall = [place for place in places if place not in by_layer]
         if places:
-            yield DataTable(f"{item.label} among the CaloChallenge's submissions", *placement_table(overall))
+            yield DataTable(f"{item.label} among the CaloChallenge's submissions", *placement_table(overall(places)))
             yield DataTable(f"{item.label}, layer by layer", *placement_table(by_layer))
             yield Items(tuple(notes(places)))
 
 
-def _shower_figures(pictures: Pictures, note: str) -> Iterable[FigureBlock]:
+def overall(places: Iterable[Placement]) -> list[Placement]:
+    """Those that are not of a single layer."""
+    return [place for place in places if not _LAYER.search(place.ranking.metric)]
+
+
+def draw_pictures(pictures: Pictures, note: str = "") -> dict[str, Figure]:
+    """Figures by caption: showers in the layers, response and resolution, correlations.
+
+    The latter as in "Getting High", arXiv:2005.05334, of some observables.
+    """
     at = f"at {pictures.energy / GeV:.3g} GeV"
-    for title, showers in (("Average shower", pictures.average), ("One shower", pictures.single)):
-        alt = f"Discs of the layers, {' above '.join(showers)}: colours show the energy of every voxel."
-        yield FigureBlock(f"{title} {at}", draw_showers(pictures.geometry, showers, note), alt)
-
-
-def _draw_energies(pictures: Pictures, note: str) -> Figure:
     reference, *others = pictures.curves
-    return draw_response(pictures.curves[reference], {name: pictures.curves[name] for name in others}, note)
+    ours = {name: pictures.curves[name] for name in others}
+    features = list(pictures.features.values())
+    layers = [feature.name for feature in features[0].features if feature.quantity == "layer_energy"]
+    known = ("incident_energy", *features[0].names)
+    names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
+    first, second = (_relabelled(correlate(item, names)) for item in features)
+    return {
+        f"Average shower {at}": draw_showers(pictures.geometry, pictures.average, note),
+        f"One shower {at}": draw_showers(pictures.geometry, pictures.single, note),
+        "Response and resolution": draw_response(pictures.curves[reference], ours, note),
+        "Correlations (Getting High, Fig. 9)": draw_correlation_matrices(
+            first, second, difference(first, second), note
+        ),
+        "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(pictures.features), note),
+    }
 
 
 def _distributions(assessments: Sequence[Assessment], note: str) -> Iterable[FigureBlock]:
@@ -221,19 +235,6 @@ def _distributions(assessments: Sequence[Assessment], note: str) -> Iterable[Fig
     for title, shown in panels.items():
         drawn = title.replace("_", " ")
         yield FigureBlock(f"Distributions: {drawn}", draw_scored(shown, note))
-
-
-def _correlation_figures(pictures: Pictures, note: str) -> Iterable[FigureBlock]:
-    """Matrices of a few observables, and pairs, as in "Getting High"."""
-    features = list(pictures.features.values())
-    layers = [feature.name for feature in features[0].features if feature.quantity == "layer_energy"]
-    known = ("incident_energy", *features[0].names)
-    names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
-    first, second = (_relabelled(correlate(item, names)) for item in features)
-    matrices = draw_correlation_matrices(first, second, difference(first, second), note)
-    yield FigureBlock("Correlation coefficients (Getting High, Fig. 9)", matrices)
-    pairs = draw_pairs(pair_histograms(pictures.features), note)
-    yield FigureBlock("Pairs of observables (Getting High, Fig. 10)", pairs)
 
 
 def _relabelled(found: Correlations) -> Correlations:

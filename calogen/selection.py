@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
@@ -219,6 +220,7 @@ _worker: list[tuple[TrainedRun, Judge]] = []  # of this process
 
 def _start_worker(directory: Path, judge: Judge) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would fight for the memory of one GPU
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # and for the cores
     _worker.append((load_run(directory), judge))
 
 

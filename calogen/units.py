@@ -36,4 +36,5 @@ def kinetic_energy(momentum: np.ndarray, mass: float) -> np.ndarray:
 
     Source: arXiv:2309.06515, footnote 1.
     """
+    momentum = momentum * 1.0  # squares of integers overflow
     return momentum * momentum / (np.hypot(momentum, mass) + mass)

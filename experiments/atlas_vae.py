@@ -49,6 +49,7 @@ from calogen.generation import TrainedRun, generate
 from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
+from calogen.plots.training import draw_losses
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.report import Results
@@ -122,7 +123,8 @@ def main(arguments: Arguments) -> None:
         runs.append(trained)
         folders[seed] = run.directory
         if seed == arguments.seeds[0]:
-            figures.append(draw(found, comparisons, note))
+            losses = {"Losses of the training": draw_losses({VAE: trained.history}, note)}
+            figures.append(draw(found, comparisons, note) | losses)
     decoder = run.directory / "lwtnn" / "decoder.json"
     costs = measure_costs(runs[0], decoder, test, simulate=arguments.preset != "smoke")
     results = Results(

@@ -36,6 +36,7 @@ from calogen.geometry import PHOTONS_DATASET1
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, build_generator
 from calogen.report import Claim, Quantity
 from calogen.study import GAN_OPTIONS, Configs, Data, Outcome, Study, other_test, read_data, run_study
+from calogen.study_assessment import add_assessments
 from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter, shape_correlation
 from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
 
@@ -122,7 +123,9 @@ def main(arguments: Arguments) -> None:
         remarks=remarks(arguments),
     )
     results = build_results(account, arguments, outcomes, data.note, recorded)
-    publish(arguments, results, draw_study(outcomes[0], data, SINGLE, THREE, figures), README_FIGURE)
+    drawn = draw_study(outcomes[0], data, SINGLE, THREE, figures)
+    results, drawn = add_assessments(results, drawn, outcomes[0], arguments.report_directory(NAME))
+    publish(arguments, results, drawn, README_FIGURE)
 
 
 def networks(arguments: Arguments) -> Configs:

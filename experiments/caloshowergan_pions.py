@@ -35,6 +35,7 @@ from calogen.geometry import PIONS_DATASET1
 from calogen.models.caloshowergan import CONFIGS, PAPER
 from calogen.report import Quantity, Table
 from calogen.study import GAN_OPTIONS, Configs, Data, Outcome, Study, other_test, read_data, run_study
+from calogen.study_assessment import add_assessments
 from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter, shape_correlation
 from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
 
@@ -116,7 +117,9 @@ def main(arguments: Arguments) -> None:
         remarks=(*(REMARKS if arguments.train_data is None else ()), *short, CUT_REMARK),
     )
     results = build_results(account, arguments, outcomes, data.note, recorded)
-    publish(arguments, results, draw_study(outcomes[0], data, ("pion",), ("pion",), figures), README_FIGURE)
+    drawn = draw_study(outcomes[0], data, ("pion",), ("pion",), figures)
+    results, drawn = add_assessments(results, drawn, outcomes[0], arguments.report_directory(NAME))
+    publish(arguments, results, drawn, README_FIGURE)
 
 
 def networks(arguments: Arguments) -> Configs:

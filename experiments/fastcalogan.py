@@ -25,6 +25,7 @@ from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.models.fastcalogan import CONFIGS, PAPER
 from calogen.report import Results
 from calogen.study import GAN_OPTIONS, Configs, Data, Study, read_data, run_study
+from calogen.study_assessment import add_assessments
 from calogen.study_networks import json_size
 from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, join_results, size_table
 
@@ -90,7 +91,8 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         remarks=(*(REMARKS if arguments.train_data is None else ()), CUT_REMARK),
     )
     results = build_results(account, arguments, outcomes, data.note, recorded)
-    return results, draw_study(outcomes[0], data, (particle,), (particle,), FIGURES)
+    drawn = draw_study(outcomes[0], data, (particle,), (particle,), FIGURES)
+    return add_assessments(results, drawn, outcomes[0], arguments.report_directory(NAME))
 
 
 def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) -> Configs:

@@ -1,6 +1,9 @@
 """Engines against Keras: a float32 shower differs by less than 1e-5 of its energy."""
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import weakref
 from dataclasses import replace
@@ -13,9 +16,9 @@ import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
 
 from calogen import engines
-from calogen.engines import BLOCK, Engine, KerasEngine, LiteRTEngine, TensorflowEngine, to_litert
+from calogen.engines import BLOCK, Engine, KerasEngine, LiteRTEngine, TensorflowEngine
 from calogen.folding import FoldedGenerator, fold
-from calogen.generation import TrainedRun, generate
+from calogen.generation import TrainedRun, compile_one_shower, generate
 from calogen.geometry import CellGrid, VoxelGeometry
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.preprocessing import Chain, Mask
@@ -178,11 +181,11 @@ def test_engines_are_kept_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch
 
 def test_engines_go_with_their_network() -> None:
     run = make_run(*CONFIGS["caloshowergan photon"])
-    engines.engine(run.generator, run.transform, 1)
-    network = weakref.ref(run.generator)
+    showers_of(engines.engine(run.generator, run.transform, 1), run, 2)
+    kept = [weakref.ref(item) for item in (run.generator, engines.engine(run.generator, run.transform, 1))]
     del run
     gc.collect()
-    assert network() is None
+    assert [reference() for reference in kept] == [None, None]
 
 
 def test_networks_of_an_architecture_share_one_trace() -> None:
@@ -207,10 +210,51 @@ def test_keras_computes_what_cannot_be_folded() -> None:
     np.testing.assert_allclose(found, by_keras(run, 8), rtol=1e-5)
 
 
-def test_converting_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    run = make_run(*CONFIGS["caloshowergan pion"])
-    to_litert(fold(run.generator, run.transform))
-    assert capfd.readouterr() == ("", "")
+def test_nothing_is_said_on_stderr() -> None:
+    code = (
+        "import os, keras, numpy as np; os.environ.pop('TF_CPP_MIN_LOG_LEVEL', None)\n"
+        "from calogen.engines import Block, to_litert\n"
+        "from calogen.folding import FoldedGenerator\n"
+        "from calogen.preprocessing import Chain, KineticFractions\n"
+        "arrays = np.ones((3, 2), np.float32), np.ones(2, np.float32)\n"
+        "folded = FoldedGenerator((arrays[0],), (arrays[1],), ('tanh',), None, Chain((KineticFractions(),)))\n"
+        "keras.ops.ones(1); os.write(2, b'begin')\n"
+        "Block(to_litert(folded), 1)(np.ones((1, 2)), np.ones((1, 1)), np.ones((1, 1), np.float32))\n"
+        "os.write(2, b'end')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stderr.endswith("beginend")
+
+
+def test_an_error_that_is_kept_stops_no_later_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(*CONFIGS["renormalised"])
+    compute, expected = LiteRTEngine(fold(run.generator, run.transform)), by_keras(run, 3)
+
+    def interrupt(*arguments: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FoldedGenerator, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt) as kept:
+            showers_of(compute, run, 3)
+    check_equal(showers_of(compute, run, 3), expected)
+    assert kept.traceback
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_points_of_another_size_are_refused(surplus: int) -> None:
+    run = make_run(*CONFIGS["caloshowergan photon"])
+    one_shower = compile_one_shower(run)
+    with pytest.raises(ValueError, match="shape"):
+        one_shower(4096.0, np.zeros(run.latent.dim + surplus, np.float32))
+
+
+def test_threads_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
+    assert [engines._threads(number) for number in (1, BLOCK)] == [1, 3]
+    monkeypatch.setattr("tensorflow.config.threading.get_intra_op_parallelism_threads", lambda: 2)
+    assert [engines._threads(number) for number in (1, BLOCK)] == [1, 2]
 
 
 def test_threads_do_not_disturb_one_another() -> None:

@@ -86,6 +86,11 @@ def test_one_shower_after_the_other_is_what_generate_gives(distribution: str, co
     assert not np.allclose(compile_one_shower(gan, seed=9)(momenta[0]), expected[0], rtol=1e-3)
 
 
+def test_integer_momenta_are_as_good(run: TrainedRun) -> None:
+    momenta = np.array([65536, 1024], np.int32)
+    np.testing.assert_array_equal(generate(run, momenta).energies, generate(run, momenta.astype(np.float64)).energies)
+
+
 @pytest.mark.parametrize("many", [1, 4, 100])
 def test_showers_do_not_depend_on_the_engine(run: TrainedRun, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     expected = generate(run, np.repeat(ENERGIES, 5), seed=1, batch_size=7)

@@ -108,6 +108,18 @@ def litert(generator: keras.Model) -> Network:
     return run
 
 
+def litert_in_blocks(generator: keras.Model) -> Network:
+    """The same, some showers after the others as ours does; the last ones with a model of their own."""
+    whole, rest = litert(generator), litert(generator)
+
+    def run(latent: np.ndarray, condition: np.ndarray) -> np.ndarray:
+        parts = [slice(start, start + engines.BLOCK) for start in range(0, len(latent), engines.BLOCK)]
+        compute = [whole if len(latent[part]) == engines.BLOCK else rest for part in parts]
+        return np.concatenate([way(latent[part], condition[part]) for way, part in zip(compute, parts, strict=True)])
+
+    return run
+
+
 def chosen(run: TrainedRun, showers: int) -> engines.Engine:
     """The engine that `generate` takes."""
     return engines.engine(run.generator, run.transform, showers)
@@ -117,7 +129,8 @@ OURS = {
     "ours": chosen,
     "ours, TensorFlow": lambda run, showers: engines.TensorflowEngine(fold(run.generator, run.transform)),
 }
-OTHERS = {"model.predict": predict, "model(x)": call, "tf.function": function, "LiteRT": litert}
+OTHERS = {"model.predict": predict, "model(x)": call, "tf.function": function}
+OTHERS |= {"LiteRT": litert, "LiteRT, in blocks": litert_in_blocks}
 
 if __name__ == "__main__":
     main()

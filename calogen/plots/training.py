@@ -1,6 +1,6 @@
 """What a training had and did: showers per momentum, chi2/NDF against iteration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from calogen.plots.style import Drawn, build_figure, sample_styles, style
 
 CHOSEN_COLOUR, OWN_BEST_COLOUR = "#d62728", "#ff9f1c"
 _COLUMNS = 4
+_NO_LOSSES = ("iteration", "epoch", "seconds")
 _BAR_WIDTH = 0.8  # of the distance between momenta
 
 
@@ -39,6 +40,32 @@ def draw_chi2(ax: Axes, iterations: np.ndarray, chi2: np.ndarray, marks: Mapping
     ax.yaxis.set_major_formatter(LogFormatter())
     ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     return artists
+
+
+def draw_losses(histories: Mapping[str, Sequence[Mapping[str, float]]], note: str = "") -> Figure:
+    """Every number of the trainings' histories, a panel each, against iteration or epoch.
+
+    Args:
+        histories: rows of numbers by network, in time order; `iteration`, where a row has it, is the axis, else the
+            row's number; a `val_` loss is dashed beside its own.
+        note: small print at the bottom.
+    """
+    rows = [row for history in histories.values() for row in history]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in _NO_LOSSES]
+    shown = list(dict.fromkeys(name.removeprefix("val_") for name in names))
+    with style():
+        figure, panels = build_figure(max(len(shown), 1), (1,), note)
+        for (ax,), name in zip(panels, shown, strict=False):
+            for (label, history), look in zip(histories.items(), sample_styles(list(histories)).values(), strict=True):
+                steps = [row.get("iteration", number + 1) for number, row in enumerate(history)]
+                ax.plot(steps, [row.get(name, np.nan) for row in history], color=look["color"], label=label)
+                if f"val_{name}" in names:
+                    values = [row.get(f"val_{name}", np.nan) for row in history]
+                    ax.plot(steps, values, "--", color=look["color"], label=f"{label}, validation")
+            ax.set(xlabel="Iteration" if any("iteration" in row for row in rows) else "Epoch")
+            ax.set_ylabel(name.replace("_", " "))
+        panels[0][0].legend(fontsize="x-small")
+    return figure
 
 
 def draw_iterations(scan: IterationScan, note: str = "", chosen: int | None = None) -> Figure:

@@ -12,6 +12,7 @@ from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch,
 
 from calogen.claims.caloshowergan import THREE
 from calogen.claims.caloshowergan_words import PHOTON_WORDS
+from calogen.evaluation.assessment import read_assessment
 from calogen.evaluation.comparison import ALL_ENERGIES
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS
 from calogen.experiment import Arguments
@@ -72,8 +73,10 @@ def test_the_quantities_are_those_of_one_gan_and_three(smoke: Smoke) -> None:
 
 def test_the_tables_are_the_papers(smoke: Smoke) -> None:
     tables = smoke.results["tables"]
-    hyperparameters, chi2, times, sizes = tables.values()
-    assert list(tables) == [
+    hyperparameters, chi2, times, sizes, *places = tables.values()
+    assert {table["header"][0] for table in places} == {"metric"}
+    assert len(places) == 2, "one GAN, three GANs"
+    assert list(tables)[:4] == [
         "Hyperparameters (CaloShowerGAN: Table 2)",
         "chi2 of the total energy (CaloShowerGAN: Tables 3 and 4)",
         "Table 5: time of one shower of the three GANs",
@@ -102,6 +105,9 @@ def test_report_provenance_and_metrics(smoke: Smoke) -> None:
     assert [caption for caption in smoke.captions if "by iteration" in caption] == [
         f"Fig. 7: chi2/NDF by iteration, {name}" for name in NETWORKS
     ]
+    for label in ("single GAN", "three GANs"):
+        assert f"Response and resolution, {label}" in smoke.captions
+        assert read_assessment(smoke.directory / "report" / "evaluations" / label).label == label
     rows = smoke.read("metrics.json")
     assert {row["incident_energy"] for row in rows} == {ALL_ENERGIES}
     assert {row["sample"] for row in rows} == {"single GAN", "three GANs"}

@@ -51,14 +51,15 @@ def test_the_quantities_and_tables(smoke: Smoke) -> None:
     assert half["ours"] >= found["chi2/NDF of the total energy, pion GAN"]["ours"] > 0
     assert len(found) == 5
     tables = smoke.results["tables"]
-    assert [name.split(":")[0] for name in tables] == [
+    assert [name.split(":")[0] for name in tables][:5] == [
         "Hyperparameters (CaloShowerGAN",
         "chi2 of the total energy (CaloShowerGAN",
         "Table 5",
         "Table 6",
         "Section 5.7",
     ]
-    _, chi2, one, batches, sizes = tables.values()
+    _, chi2, one, batches, sizes, places = tables.values()
+    assert len(places["rows"]) > 5
     assert [row[0] for row in chi2["rows"]] == ["pion", "Geant4 against Geant4"]
     assert [row[0] for row in one["rows"]] == ["1.02 GeV", "8.19 GeV", "65.5 GeV"]
     assert [row[2] for row in one["rows"]] == ["6.2 ± 0.2", "-", "6.3 ± 0.3"]
@@ -70,7 +71,7 @@ def test_the_quantities_and_tables(smoke: Smoke) -> None:
 def test_report_and_provenance(smoke: Smoke) -> None:
     check_report(smoke)
     check_provenance(smoke, {"train": "train.h5", "test": "test.h5"}, trained=1)
-    numbers = [int(caption.split()[1].rstrip(":")) for caption in smoke.captions]
+    numbers = [int(caption.split()[1].rstrip(":")) for caption in smoke.captions if caption.startswith("Fig. ")]
     assert sorted(numbers) == [1, 6, 8, 10, 13, 14, 15, 16, 17]
     assert {row["sample"] for row in smoke.read("metrics.json")} == {"pion GAN"}
 

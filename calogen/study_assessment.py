@@ -1,0 +1,56 @@
+"""The showers of a study, judged as anyone's: places, pictures, `evaluation.json`."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from calogen.evaluation.submissions import placement_table
+from calogen.judging import Options, assess_showers
+from calogen.judging_report import draw_pictures, overall
+from calogen.plots.training import draw_losses
+from calogen.report import Results, Table
+from calogen.showers import Showers
+from calogen.study import Outcome
+
+
+def add_assessments(
+    results: Results, figures: Mapping[str, Figure], outcome: Outcome, directory: Path
+) -> tuple[Results, dict[str, Figure]]:
+    """Adds to a study's results and figures what the judgement of its showers gives.
+
+    Every set of networks gets an `evaluation.json` of its own, which `calogen report` puts beside others. There are no
+    classifiers in it: `calogen evaluate` trains them.
+
+    Args:
+        results, figures: of the study.
+        outcome: of its first training seed.
+        directory: of the report; the files go into `evaluations/<set>/`.
+
+    Returns:
+        Results with places among the CaloChallenge's submissions; figures with showers, energies, correlations, losses.
+    """
+    pictures, tables, drawn = outcome.pictures, dict(results.tables), dict(figures)
+    note, seed = results.quantities[0].data if results.quantities else "", int(results.provenance["seed"])
+    data = {"data": {"reference": {"sha256": _hash(pictures.reference)}}}
+    for label, showers in pictures.generated.items():
+        about = dict(results.provenance) | data
+        assessment, seen = assess_showers(pictures.reference, showers, label, about, Options(repetitions=0, seed=seed))
+        assessment.write(directory / "evaluations" / label)
+        places = overall(assessment.placements())
+        if places:
+            caption = f"Places among the CaloChallenge's submissions, {label} (other showers: for orientation only)"
+            tables[caption] = Table(*placement_table(places))
+        drawn |= {f"{title}, {label}": figure for title, figure in draw_pictures(seen, note).items()}
+    losses = {name: network.run.history for name, network in outcome.networks.items()}
+    drawn["Losses of the trainings"] = draw_losses(losses, note)
+    return replace(results, tables=tables), drawn
+
+
+def _hash(showers: Showers) -> str:
+    """Of incident energies and voxels: equal for equal showers, wherever they come from."""
+    digest = hashlib.sha256(showers.incident_energies.tobytes())
+    digest.update(showers.energies.tobytes())
+    return digest.hexdigest()
