@@ -167,7 +167,7 @@ def report(
     Directories that calogen evaluate has written (or runs whose report/ has an evaluation) are compared on one page.
     One directory of results (default: experiments/results) is printed, paper beside ours.
     """
-    from calogen.report import results_table, update_readme
+    from calogen.results_files import results_table, update_readme
 
     if directories and len(directories) > 1:
         from calogen.evaluate import compare_directories

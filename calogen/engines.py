@@ -212,7 +212,7 @@ def to_litert(folded: FoldedGenerator) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the remarks of TensorFlow's and LiteRT's C++ from between progress bars; faults are exceptions."""
+    """Keep C++'s remarks from between progress bars; faults are exceptions."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:

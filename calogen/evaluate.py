@@ -1,20 +1,24 @@
 """The commands `calogen evaluate` and `calogen report A B`: from files to pages."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from calogen.datasets import read_vae_window
 from calogen.errors import DataFormatError
-from calogen.evaluation.assessment import FILE_NAME, read_assessment
+from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
+from calogen.files import read_json
 from calogen.judging import Options, assess, find_geometry
 from calogen.judging_report import build_assessment_page, build_comparison_page, write_pages
 from calogen.page import Page, build_markdown
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.report import Results, write_report
+from calogen.results_files import build_results_page
 from calogen.showers import open_file
 
 
@@ -93,19 +97,21 @@ def evaluate_cells(reference: Path, files: Mapping[str, Path], output: Path, see
 
 
 def compare_directories(directories: Sequence[Path], output: Path) -> str:
-    """Put evaluations side by side; gives what a terminal shows.
+    """Put evaluations or results side by side; gives what a terminal shows.
 
     Args:
-        directories: each with an `evaluation.json`, or with one in its `report/`.
+        directories: of evaluations or of runs, whose `report/` holds either; all that a directory holds is compared.
         output: directory for the page.
 
     Raises:
-        DataFormatError: a directory without, or evaluations that cannot be compared.
+        DataFormatError: a directory without either, or evaluations that cannot be compared.
     """
-    found = [read_assessment(_evaluated(directory)) for directory in directories]
-    page = build_comparison_page(found, str(found[0].provenance.get("note", "")))
-    where = write_pages(output, page)
-    return _shown(page, where)
+    evaluations = {directory: _evaluations(directory) for directory in directories}
+    if all(evaluations.values()):
+        page = build_comparison_page(_labelled_apart(evaluations))
+    else:
+        page = build_results_page({str(directory): _results(directory) for directory in directories})
+    return _shown(page, write_pages(output, page))
 
 
 def origin(path: Path) -> str:
@@ -124,8 +130,29 @@ def _shown(page: Page, where: Path) -> str:
     return f"{build_markdown(replace(page, sections=sections))}\n{where}"
 
 
-def _evaluated(directory: Path) -> Path:
-    for place in (directory, directory / "report"):
-        if (place / FILE_NAME).is_file():
-            return place
-    raise DataFormatError(f"{directory} must hold {FILE_NAME} (or report/{FILE_NAME}). Received: neither")
+def _evaluations(directory: Path) -> list[Assessment]:
+    """All of a directory, of its `report/`, or of its `report/evaluations/`."""
+    places = [directory, directory / "report", *sorted((directory / "report" / "evaluations").glob("*"))]
+    return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
+
+
+def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[Assessment]:
+    """All of them; where labels are equal, their directories tell them apart."""
+    labels = Counter(item.label for found in evaluations.values() for item in found)
+    return [
+        replace(item, label=f"{directory}: {item.label}") if labels[item.label] > 1 else item
+        for directory, found in evaluations.items()
+        for item in found
+    ]
+
+
+def _results(directory: Path) -> dict[str, Any]:
+    """The results of a reproduction."""
+    for path in sorted((*directory.glob("*.json"), *(directory / "report").glob("*.json"))):
+        content = read_json(path)
+        if isinstance(content, dict) and {"claims", "quantities", "title"} <= set(content):
+            return content
+    raise DataFormatError(
+        f"{directory} must hold {FILE_NAME} (of calogen evaluate) or results of a reproduction, or its report/ must. "
+        "Received: neither"
+    )

@@ -176,7 +176,8 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         headline: caption of README's figure.
     """
     from calogen.plots.style import write_figure  # matplotlib: every command imports this module
-    from calogen.report import results_table, write_report
+    from calogen.report import write_report
+    from calogen.results_files import results_table
 
     page = write_report(arguments.report_directory(results.name), results, figures)
     path = page.with_name(f"{results.name}.json")

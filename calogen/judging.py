@@ -180,7 +180,7 @@ def _assess(
     provenance: Mapping[str, Any],
     warning: str,
 ) -> tuple[Assessment, Pictures]:
-    """Assessment and pictures of `reference`, `generated` and, if there is one, `second_reference`."""
+    """Assessment and pictures of two samples, or three with a second reference."""
     first, second, third = loaded["reference"], loaded["generated"], loaded.get("second_reference")
     binning = options.binning or default_binning(geometry)
     judgement = judge(first.sample, second.sample, third.sample if third else None, binning, options.seed)

@@ -90,7 +90,7 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
         pictures: of the showers.
         note: small print of the figures, e.g. which simulation.
     """
-    one, drawn = [assessment], draw_pictures(pictures, note)
+    one, drawn = [assessment], draw_pictures([pictures], note)
     sections = (
         Section("Warnings", (Items(assessment.warnings),) if assessment.warnings else ()),
         Section("Rank", tuple(_ranks(one))),
@@ -199,28 +199,36 @@ def overall(places: Iterable[Placement]) -> list[Placement]:
     return [place for place in places if not _LAYER.search(place.ranking.metric)]
 
 
-def draw_pictures(pictures: Pictures, note: str = "") -> dict[str, Figure]:
+def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Figure]:
     """Figures by caption: showers in the layers, response and resolution, correlations.
 
     The latter as in "Getting High", arXiv:2005.05334, of some observables.
+
+    Args:
+        pictures: of one or more models against the same reference.
+        note: small print at the bottom.
     """
-    at = f"at {pictures.energy / GeV:.3g} GeV"
-    reference, *others = pictures.curves
-    ours = {name: pictures.curves[name] for name in others}
-    features = list(pictures.features.values())
-    layers = [feature.name for feature in features[0].features if feature.quantity == "layer_energy"]
-    known = ("incident_energy", *features[0].names)
-    names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
-    first, second = (_relabelled(correlate(item, names)) for item in features)
-    return {
-        f"Average shower {at}": draw_showers(pictures.geometry, pictures.average, note),
-        f"One shower {at}": draw_showers(pictures.geometry, pictures.single, note),
-        "Response and resolution": draw_response(pictures.curves[reference], ours, note),
-        "Correlations (Getting High, Fig. 9)": draw_correlation_matrices(
-            first, second, difference(first, second), note
-        ),
-        "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(pictures.features), note),
+    first, at = pictures[0], f"at {pictures[0].energy / GeV:.3g} GeV"
+    average, single, curves, features = (
+        {label: found for item in pictures for label, found in getattr(item, name).items()}
+        for name in ("average", "single", "curves", "features")
+    )
+    reference, *labels = features
+    drawn = {
+        f"Average shower {at}": draw_showers(first.geometry, average, note),
+        f"One shower {at}": draw_showers(first.geometry, single, note),
+        "Response and resolution": draw_response(curves.pop(reference), curves, note),
+        "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(features), note),
     }
+    layers = [feature.name for feature in features[reference].features if feature.quantity == "layer_energy"]
+    known = ("incident_energy", *features[reference].names)
+    names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
+    expected = _relabelled(correlate(features[reference], names))
+    for label in labels:
+        found = _relabelled(correlate(features[label], names))
+        matrices = draw_correlation_matrices(expected, found, difference(expected, found), note)
+        drawn[f"Correlations (Getting High, Fig. 9), {label}"] = matrices
+    return drawn
 
 
 def _distributions(assessments: Sequence[Assessment], note: str) -> Iterable[FigureBlock]:

@@ -1,8 +1,4 @@
-"""The report of a reproduction: a page, the same as text, JSON, and README's table.
-
-`calogen report --readme README.md` writes the tables between the README's markers from the committed results; with
-`--check` it only says whether they are stale.
-"""
+"""The report of a reproduction: a page, the same as text, and JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +12,7 @@ from calogen.config import Source
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Measurement, energy_text
 from calogen.evaluation.metrics import METRICS, Value
-from calogen.files import read_json, write_json, write_text
+from calogen.files import write_json, write_text
 from calogen.page import (
     Block,
     Cell,
@@ -36,9 +32,7 @@ from calogen.page import Verdict as PageVerdict
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
 
-README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
-
-_TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
+TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
 _FACTS = {"preset": "", "seeds": "", "device": "", "wall_time": " s"}  # of the provenance, with their units
 _RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; so many of each sample
 _FLOOR_TEXT = (
@@ -202,56 +196,6 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
     return Page(results.title, results.paper, verdict, tuple(Section(*item) for item in sections.items()))
 
 
-def results_table(results: Mapping[str, Any]) -> str:
-    """README's Markdown for one results file: claims with verdicts, then headline quantities."""
-    lines = [f"**{results['title']}**: {results['paper']}"]
-    if results["claims"]:
-        lines += ["", "| claim of the paper | ours | verdict |", "|---|---|---|"]
-        lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in results["claims"]]
-    shown = [item for item in results["quantities"] if item["headline"]]
-    if shown:
-        lines += ["", "| quantity | paper | ours | data |", "|---|---|---|---|"]
-        lines += [
-            _markdown_row((_with_unit(item), _number(item["paper"]), _ours(Quantity(**item)), item["data"]))
-            for item in shown
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def update_readme(readme: str | Path, results_dir: str | Path, check: bool = False) -> bool:
-    """Write the tables of all results files between the README's markers.
-
-    Args:
-        readme: the file with the lines `README_BEGIN` and `README_END`.
-        results_dir: folder of results files; their names give the order.
-        check: change nothing.
-
-    Returns:
-        Whether the table was up to date.
-
-    Raises:
-        DataFormatError: no README, no markers, or a results file without what the table needs.
-    """
-    readme = Path(readme)
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataFormatError(f"cannot read {readme}: {error.strerror}") from error
-    begin, end = text.find(README_BEGIN), text.find(README_END)
-    if begin < 0 or end < begin:
-        raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
-    sections = []
-    for path in sorted(Path(results_dir).glob("*.json")):
-        try:
-            sections.append(results_table(read_json(path)))
-        except (KeyError, TypeError) as error:
-            raise DataFormatError(f"{path} must hold title, paper, claims, quantities. Received: {error}") from error
-    fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
-    if fresh != text and not check:
-        write_text(readme, fresh)
-    return fresh == text
-
-
 def _judge_all(results: Results) -> PageVerdict:
     """How many claims hold; without claims, how many metrics are those of Geant4."""
     counts = Counter(claim.verdict for claim in results.claims)
@@ -301,7 +245,7 @@ def _worst_observables(rows: Sequence[Measurement]) -> DataTable | None:
 
 def _claims_table(claims: Iterable[Claim]) -> tuple[DataTable, ...]:
     rows = tuple(
-        (item.claim, Cell(item.verdict, tone=_TONES.get(item.verdict, "unsure")), item.ours, _cited(item))
+        (item.claim, Cell(item.verdict, tone=TONES.get(item.verdict, "unsure")), item.ours, _cited(item))
         for item in claims
     )
     return _table("Claims of the paper, and what became of them", ("claim", "verdict", "ours", "the paper"), rows)
@@ -314,9 +258,9 @@ def _cited(item: Claim) -> Cell:
 def _quantities_table(quantities: Iterable[Quantity]) -> tuple[DataTable, ...]:
     rows = tuple(
         (
-            _with_unit(asdict(item)),
-            Cell(_number(item.paper), item.paper),
-            Cell(_ours(item), item.ours),
+            title_with_unit(asdict(item)),
+            Cell(value_text(item.paper), item.paper),
+            Cell(ours_text(item), item.ours),
             item.data,
         )
         for item in quantities
@@ -376,21 +320,17 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _ours(item: Quantity) -> str:
-    text = _number(item.ours)
+def ours_text(item: Quantity) -> str:
+    text = value_text(item.ours)
     text += f" ± {item.uncertainty:.2g}" if item.uncertainty is not None else ""
     return text + (f" (seeds ± {item.spread:.2g})" if item.spread is not None else "")
 
 
-def _number(value: float | str | None) -> str:
+def value_text(value: float | str | None) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def _with_unit(item: Mapping[str, Any]) -> str:
+def title_with_unit(item: Mapping[str, Any]) -> str:
     return f"{item['name']} [{item['unit']}]" if item["unit"] else str(item["name"])
-
-
-def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -35,17 +35,18 @@ def add_assessments(
     pictures, tables, drawn = outcome.pictures, dict(results.tables), dict(figures)
     note, seed = results.quantities[0].data if results.quantities else "", int(results.provenance["seed"])
     data = {"data": {"reference": {"sha256": _hash(pictures.reference)}}}
+    seen = []
     for label, showers in pictures.generated.items():
         about = dict(results.provenance) | data
-        assessment, seen = assess_showers(pictures.reference, showers, label, about, Options(repetitions=0, seed=seed))
+        assessment, found = assess_showers(pictures.reference, showers, label, about, Options(repetitions=0, seed=seed))
         assessment.write(directory / "evaluations" / label)
+        seen.append(found)
         places = overall(assessment.placements())
         if places:
             caption = f"Places among the CaloChallenge's submissions, {label} (other showers: for orientation only)"
             tables[caption] = Table(*placement_table(places))
-        drawn |= {f"{title}, {label}": figure for title, figure in draw_pictures(seen, note).items()}
     losses = {name: network.run.history for name, network in outcome.networks.items()}
-    drawn["Losses of the trainings"] = draw_losses(losses, note)
+    drawn |= draw_pictures(seen, note) | {"Losses of the trainings": draw_losses(losses, note)}
     return replace(results, tables=tables), drawn
 
 

@@ -12,18 +12,15 @@ from calogen.evaluation.comparison import Measurement
 from calogen.evaluation.metrics import Floor, Value
 from calogen.page import Cell, DataTable, Verdict, build_html
 from calogen.report import (
-    README_BEGIN,
-    README_END,
     Claim,
     Quantity,
     Results,
     Table,
     build_page,
     judge,
-    results_table,
-    update_readme,
     write_report,
 )
+from calogen.results_files import results_table
 
 ROW = Measurement(4096.0, "r_eta", "VAE", "ks", Value(0.3, 0.02), Floor(0.05, 0.02, 0.09), 250, 1000, 3)
 RESULTS = Results(
@@ -141,52 +138,6 @@ def test_written_files(tmp_path):
     assert values["provenance"] == RESULTS.provenance
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics[0]["floor"] == {"mean": 0.05, "error": 0.02, "limit": 0.09}
-
-
-def test_table_of_the_readme():
-    table = results_table(RESULTS.to_json())
-    assert "| depth grows | slope 1.02 +- 0.03 | reproduced |" in table
-    assert "| too low \\| at 4 GeV | ratio 1.1 | not reproduced |" in table
-    assert "| front share [%] | 17.2 | 16.91 ± 0.05 (seeds ± 0.2) | Geant4, simplified stack |" in table
-    assert "| parameters | 275,973 | 275,973 |  |" in table
-    assert "memory" not in table
-
-
-def test_a_table_without_claims_begins_with_the_quantities() -> None:
-    table = results_table(replace(RESULTS, claims=()).to_json())
-    assert "claim of the paper" not in table
-    assert table.splitlines()[2] == "| quantity | paper | ours | data |"
-
-
-def test_readme_is_updated_once_and_checked(tmp_path):
-    write_report(tmp_path / "results", RESULTS, {})
-    (tmp_path / "results" / "metrics.json").unlink()
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# calogen\n\n{README_BEGIN}\nold\n{README_END}\n\nThe end.\n")
-    assert not update_readme(readme, tmp_path / "results", check=True)
-    assert "old" in readme.read_text()
-    assert not update_readme(readme, tmp_path / "results")
-    text = readme.read_text()
-    assert text.startswith("# calogen\n")
-    assert text.endswith(f"{README_END}\n\nThe end.\n")
-    assert "depth grows" in text
-    assert "old" not in text
-    assert update_readme(readme, tmp_path / "results", check=True)
-    assert update_readme(readme, tmp_path / "results")
-    assert readme.read_text() == text
-
-
-def test_faults_are_named(tmp_path):
-    readme = tmp_path / "README.md"
-    with pytest.raises(DataFormatError, match="cannot read"):
-        update_readme(readme, tmp_path)
-    readme.write_text("no markers")
-    with pytest.raises(DataFormatError, match="Received: not both"):
-        update_readme(readme, tmp_path)
-    readme.write_text(f"{README_BEGIN}\n{README_END}\n")
-    (tmp_path / "bad.json").write_text('{"title": "x"}')
-    with pytest.raises(DataFormatError, match=r"bad\.json must hold.*paper"):
-        update_readme(readme, tmp_path)
 
 
 def test_unknown_verdict_is_refused():

@@ -109,7 +109,7 @@ def litert(generator: keras.Model) -> Network:
 
 
 def litert_in_blocks(generator: keras.Model) -> Network:
-    """The same, some showers after the others as ours does; the last ones with a model of their own."""
+    """The same, block after block as ours does; the last one has its own model."""
     whole, rest = litert(generator), litert(generator)
 
     def run(latent: np.ndarray, condition: np.ndarray) -> np.ndarray:

@@ -106,7 +106,7 @@ def test_report_provenance_and_metrics(smoke: Smoke) -> None:
         f"Fig. 7: chi2/NDF by iteration, {name}" for name in NETWORKS
     ]
     for label in ("single GAN", "three GANs"):
-        assert f"Response and resolution, {label}" in smoke.captions
+        assert f"Correlations (Getting High, Fig. 9), {label}" in smoke.captions
         assert read_assessment(smoke.directory / "report" / "evaluations" / label).label == label
     rows = smoke.read("metrics.json")
     assert {row["incident_energy"] for row in rows} == {ALL_ENERGIES}
@@ -156,7 +156,7 @@ def test_what_is_trained() -> None:
 @pytest.mark.parametrize(
     ("geometry", "momenta", "counts", "message"),
     [
-        (PIONS_DATASET1, (1024.0,), (5,), r"photons_dataset1 must have shape \[n, 368\]. Received: \[5, 533\]"),
+        (PIONS_DATASET1, (1024.0,), (5,), r"photons_dataset1 must have shape \[n, 368\], n above 0. Received: \[5, 533\]"),
         (
             PHOTONS_DATASET1,
             (1024.0, 4096.0),

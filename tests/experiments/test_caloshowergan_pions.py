@@ -138,7 +138,7 @@ def test_half_of_the_iterations(given: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("geometry", "counts", "message"),
     [
-        (PHOTONS_DATASET1, (5, 5, 5), r"pions_dataset1 must have shape \[n, 533\]. Received: \[15, 368\]"),
+        (PHOTONS_DATASET1, (5, 5, 5), r"pions_dataset1 must have shape \[n, 533\], n above 0. Received: \[15, 368\]"),
         (PIONS_DATASET1, (5, 1, 5), "several different showers of each momentum; at 4096 MeV"),
     ],
     ids=["photons", "one shower"],

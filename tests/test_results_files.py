@@ -1,0 +1,93 @@
+"""Results files as tables: README's, and several side by side."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_report import RESULTS
+
+from calogen.errors import DataFormatError
+from calogen.evaluate import compare_directories
+from calogen.page import build_markdown
+from calogen.report import Claim, write_report
+from calogen.results_files import README_BEGIN, README_END, build_results_page, results_table, update_readme
+
+
+def test_table_of_the_readme():
+    table = results_table(RESULTS.to_json())
+    assert "| depth grows | slope 1.02 +- 0.03 | reproduced |" in table
+    assert "| too low \\| at 4 GeV | ratio 1.1 | not reproduced |" in table
+    assert "| front share [%] | 17.2 | 16.91 ± 0.05 (seeds ± 0.2) | Geant4, simplified stack |" in table
+    assert "| parameters | 275,973 | 275,973 |  |" in table
+    assert "memory" not in table
+
+
+def test_a_table_without_claims_begins_with_the_quantities() -> None:
+    table = results_table(replace(RESULTS, claims=()).to_json())
+    assert "claim of the paper" not in table
+    assert table.splitlines()[2] == "| quantity | paper | ours | data |"
+
+
+def test_readme_is_updated_once_and_checked(tmp_path):
+    write_report(tmp_path / "results", RESULTS, {})
+    (tmp_path / "results" / "metrics.json").unlink()
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# calogen\n\n{README_BEGIN}\nold\n{README_END}\n\nThe end.\n")
+    assert not update_readme(readme, tmp_path / "results", check=True)
+    assert "old" in readme.read_text()
+    assert not update_readme(readme, tmp_path / "results")
+    text = readme.read_text()
+    assert text.startswith("# calogen\n")
+    assert text.endswith(f"{README_END}\n\nThe end.\n")
+    assert "depth grows" in text
+    assert "old" not in text
+    assert update_readme(readme, tmp_path / "results", check=True)
+    assert update_readme(readme, tmp_path / "results")
+    assert readme.read_text() == text
+
+
+def test_faults_are_named(tmp_path):
+    readme = tmp_path / "README.md"
+    with pytest.raises(DataFormatError, match="cannot read"):
+        update_readme(readme, tmp_path)
+    readme.write_text("no markers")
+    with pytest.raises(DataFormatError, match="Received: not both"):
+        update_readme(readme, tmp_path)
+    readme.write_text(f"{README_BEGIN}\n{README_END}\n")
+    (tmp_path / "bad.json").write_text('{"title": "x"}')
+    with pytest.raises(DataFormatError, match=r"bad\.json must hold.*paper"):
+        update_readme(readme, tmp_path)
+
+
+def test_results_stand_side_by_side(tmp_path: Path) -> None:
+    other = replace(
+        RESULTS,
+        claims=(
+            replace(RESULTS.claims[0], verdict="not reproduced", ours="slope 0.2"),
+            Claim("new", "", "", "x", "reproduced"),
+        ),
+        quantities=(replace(RESULTS.quantities[0], ours=12.5),),
+    )
+    write_report(tmp_path / "a", RESULTS, {})
+    write_report(tmp_path / "run" / "report", other, {})
+    text = compare_directories([tmp_path / "a", tmp_path / "run"], tmp_path / "page")
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    }
+    assert ["reproduced" in cell for cell in rows["depth grows"]] == [True, True]
+    assert "not reproduced" in rows["depth grows"][1]
+    assert rows["new"][0] == "-"
+    assert [cell.split(" ")[0] for cell in rows["front share [%]"]] == ["16.91", "12.5"]
+    assert rows["memory [MB]"][1] == "-"
+    assert "a: 1 of 2 claims reproduced" in text
+    with pytest.raises(DataFormatError, match="Received: neither"):
+        compare_directories([tmp_path / "a", tmp_path], tmp_path / "page")
+
+
+def test_damaged_results_are_refused() -> None:
+    damaged = RESULTS.to_json()
+    del damaged["quantities"][0]["paper"]
+    with pytest.raises(DataFormatError, match="results must hold claims and quantities"):
+        build_markdown(build_results_page({"a": damaged}))
