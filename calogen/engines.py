@@ -6,7 +6,8 @@ the folded generator (`folding`), one shower as well as ten thousand; on a GPU o
 
 Figures of benchmarks/generation.py are behind it: LiteRT keeps the weights in the order in which its kernels read them.
 TensorFlow, onnxruntime and PyTorch are slower from 1000 showers up; below 100, a few calls in Python are what counts.
-Converting a network takes half a second, once for each set of weights.
+Converting a network takes half a second, once for each set of weights: what is judged once, as the saved iterations of
+a training are, is left to TensorFlow.
 """
 
 import os
@@ -51,7 +52,7 @@ class Engine(Protocol):
         """
 
 
-def engine(generator: keras.Model, transform: Chain, num_showers: int) -> Engine:
+def engine(generator: keras.Model, transform: Chain, num_showers: int, once: bool = False) -> Engine:
     """Gives the fastest engine for so many showers at once.
 
     It is kept together with the network, and made anew once a weight has changed.
@@ -60,11 +61,12 @@ def engine(generator: keras.Model, transform: Chain, num_showers: int) -> Engine
         generator: with the inputs `latent` and `condition`.
         transform: fitted.
         num_showers: of each call.
+        once: whether these weights are used but once, so that converting them does not pay.
     """
     made = _made(generator, transform)
     if made.folded is None:
         return KerasEngine(generator, transform)
-    kind = TensorflowEngine if num_showers >= MANY and _has_gpu() else LiteRTEngine
+    kind = TensorflowEngine if once or (num_showers >= MANY and _has_gpu()) else LiteRTEngine
     if kind not in made.engines:
         made.engines[kind] = kind(made.folded)
     return made.engines[kind]

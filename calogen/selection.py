@@ -232,7 +232,7 @@ def _measure_in_worker(path: Path) -> Table:
 def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
     reference = judge.reference
     chosen = replace(run, networks={_generator_name(run): load_network(path)})
-    generated = generate(chosen, reference.incident_energies, judge.seed)
+    generated = generate(chosen, reference.incident_energies, judge.seed, once=True)
     rule, table = RULES[judge.rule], {}
     for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
         table[name] = _columns(chi2_by_momentum(reference[rows], generated[rows], rule, rounds=0))

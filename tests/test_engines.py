@@ -154,6 +154,7 @@ def test_many_showers_are_a_gpus(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> 
     numbers = (1, engines.MANY - 1, engines.MANY, 10_000)
     kinds = [type(engines.engine(run.generator, run.transform, number)) for number in numbers]
     assert kinds == [LiteRTEngine, LiteRTEngine, *2 * [TensorflowEngine if gpu else LiteRTEngine]]
+    assert isinstance(engines.engine(run.generator, run.transform, 10, once=True), TensorflowEngine)
 
 
 def test_engines_are_kept_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:

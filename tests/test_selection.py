@@ -124,9 +124,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is generated from now on: an entry for each iteration."""
     calls, original = [], selection.generate
 
-    def counting(*arguments: Any) -> Any:
+    def counting(*arguments: Any, once: bool) -> Any:
         calls.append(len(arguments[1]))
-        return original(*arguments)
+        return original(*arguments, once=once)
 
     monkeypatch.setattr(selection, "generate", counting)
     return calls
@@ -220,7 +220,7 @@ def test_an_interrupted_scan_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch
     showers, network = toy_showers(40, seed=8), load_network(copy / "generator.keras")
     calls: list[int] = []
 
-    def interrupted(*_: Any) -> Any:
+    def interrupted(*_: Any, once: bool) -> Any:
         calls.append(len(calls))
         if len(calls) == 55:
             raise KeyboardInterrupt

@@ -156,7 +156,7 @@ def test_what_is_trained() -> None:
 @pytest.mark.parametrize(
     ("geometry", "momenta", "counts", "message"),
     [
-        (PIONS_DATASET1, (1024.0,), (5,), r"photons_dataset1 must have shape \[n, 368\], n above 0. Received: \[5, 533\]"),
+        (PIONS_DATASET1, (1024.0,), (5,), r"photons_dataset1 must have shape \[n, 368\], .* Received: \[5, 533\]"),
         (
             PHOTONS_DATASET1,
             (1024.0, 4096.0),
