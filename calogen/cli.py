@@ -144,7 +144,10 @@ def evaluate(
     from calogen.judging import Options
 
     files = _labelled(generated)
-    if all(map(holds_cells, files.values())):
+    kinds = {label: holds_cells(path) for label, path in files.items()}
+    if all(kinds.values()):
+        voxels_only = (second_reference, geometry, binning, min_energy)
+        require(not any(voxels_only), "cells take no second reference, geometry, binning or threshold. Received: some")
         typer.echo(evaluate_cells(reference, files, output, seed))
         return
     options = Options(
@@ -164,8 +167,8 @@ def report(
 ) -> None:
     """Compare evaluations side by side, or print the tables of results.
 
-    Directories that calogen evaluate has written (or runs whose report/ has an evaluation) are compared on one page.
-    One directory of results (default: experiments/results) is printed, paper beside ours.
+    Directories that calogen evaluate has written, and runs (their report/ holds results or evaluations), are compared
+    on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
     from calogen.results_files import results_table, update_readme
 
@@ -176,6 +179,9 @@ def report(
         typer.echo(compare_directories(directories, output))
         return
     results = directories[0] if directories else Path("experiments/results")
+    if (results / "evaluation.json").is_file() and (results / "report.md").is_file():
+        typer.echo((results / "report.md").read_text(encoding="utf-8"))
+        return
     if readme is not None:
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")

@@ -6,7 +6,7 @@ import h5py
 
 from calogen.errors import DataFormatError
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.showers import Geometry, Showers, dataset_name, open_file
+from calogen.showers import Geometry, Showers, damage_named, dataset_name, open_file
 from calogen.windows import ATLAS_VAE_WINDOW, select_window
 
 GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
@@ -34,7 +34,7 @@ def read_showers(path: str | Path) -> Showers:
     Raises:
         DataFormatError, GeometryError: as `Showers.read`; no known geometry fits.
     """
-    with open_file(path) as file:
+    with open_file(path) as file, damage_named(path):
         shapes = {name: file[name].shape for name in ("cells", "showers") if isinstance(file.get(name), h5py.Dataset)}
     for geometry in GEOMETRIES:
         if shapes.get(dataset_name(geometry), ())[1:] == (geometry.size,):
@@ -49,7 +49,7 @@ def voxel_geometry(path: str | Path) -> VoxelGeometry:
     Raises:
         DataFormatError: no whole HDF5 file, or voxels of no known geometry.
     """
-    with open_file(path) as file:
+    with open_file(path) as file, damage_named(path):
         shape = file["showers"].shape if isinstance(file.get("showers"), h5py.Dataset) else ()
     known = [geometry for geometry in GEOMETRIES if isinstance(geometry, VoxelGeometry)]
     for geometry in known:

@@ -6,20 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from calogen.datasets import read_vae_window
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import read_json
-from calogen.judging import Options, assess, find_geometry
+from calogen.files import read_json, require_directory
+from calogen.judging import Options, assess, find_geometry, read_reference
 from calogen.judging_report import build_assessment_page, build_comparison_page, write_pages
 from calogen.page import Page, build_markdown
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.report import Results, write_report
 from calogen.results_files import build_results_page
-from calogen.showers import open_file
+from calogen.showers import ShowerFile, damage_named, open_file
+
+_MAX_NOTE = 10_000  # bytes
 
 
 def holds_cells(path: Path) -> bool:
@@ -28,7 +32,7 @@ def holds_cells(path: Path) -> bool:
     Raises:
         DataFormatError: no whole HDF5 file.
     """
-    with open_file(path) as file:
+    with open_file(path) as file, damage_named(path):
         return "cells" in file and "showers" not in file
 
 
@@ -57,11 +61,17 @@ def evaluate_voxels(
         CalogenError: as `assess`.
     """
     geometry, note, found = find_geometry(reference, binning_file), origin(reference), []
+    for path in (*files.values(), *([second_reference] if second_reference else [])):
+        with ShowerFile(path, geometry):
+            pass  # what cannot be read is found before hours of training, not after
+    require_directory(output)
+    prepared = read_reference(reference, geometry, second_reference, options)
     for label, path in files.items():
-        assessment, pictures = assess(reference, path, geometry, label, second_reference, options)
-        page = build_assessment_page(assessment, pictures, note)
+        assessment, pictures = assess(prepared, path, label)
+        assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
         directory = output / label if len(files) > 1 else output
         assessment.write(directory)
+        page = build_assessment_page(assessment, pictures, note)
         where = write_pages(directory, page)
         found.append(assessment)
     if len(found) > 1:
@@ -108,7 +118,8 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
     """
     evaluations = {directory: _evaluations(directory) for directory in directories}
     if all(evaluations.values()):
-        page = build_comparison_page(_labelled_apart(evaluations))
+        found = _labelled_apart(evaluations)
+        page = build_comparison_page(found, str(found[0].provenance.get("note", "")))
     else:
         page = build_results_page({str(directory): _results(directory) for directory in directories})
     return _shown(page, write_pages(output, page))
@@ -120,8 +131,11 @@ def origin(path: Path) -> str:
     Raises:
         DataFormatError: no whole HDF5 file.
     """
-    with open_file(path) as file:
-        return str(file.attrs.get("note", ""))
+    with open_file(path) as file, damage_named(path):
+        known = h5py.h5a.exists(file.id, b"note") and h5py.h5a.open(file.id, b"note").get_storage_size() < _MAX_NOTE
+        note = file.attrs["note"] if known else ""
+    text = note if isinstance(note, str) else ""
+    return "".join(letter for letter in text if letter.isprintable() and letter != "$")
 
 
 def _shown(page: Page, where: Path) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -157,6 +158,21 @@ def directory_lock(path: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def require_directory(path: str | Path) -> None:
+    """Make a directory; fail now, not after hours of work, where it cannot be written to.
+
+    Raises:
+        CalogenError: it cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise CalogenError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def _require_writable(path: Path, temporary: Path) -> None:

@@ -5,7 +5,7 @@ files, they take a random part.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from calogen.evaluation.distances import (
     log_voxels,
     precision_recall_density_coverage,
 )
-from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge
+from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge, require_comparable
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
@@ -36,7 +36,9 @@ from calogen.showers import ShowerFile, Showers, concatenate
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
 """What the classifiers see."""
-_MAX_BYTES = 2**30  # of showers in memory, float32
+_MAX_BYTES = 2**29  # of a file's showers in memory, float32
+_BINS = 40  # that most of the challenge's distributions fill
+_LAYERS, _SHAPES = 45, {"2": (16, 9), "3": (50, 18)}  # of data sets 2 and 3: bins in alpha and r
 _ENERGY_BINS = 12  # of the response, where the incident energies are continuous
 
 
@@ -59,6 +61,8 @@ class Options:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        threshold = self.min_energy
+        require(threshold is None or 0 < threshold < np.inf, f"min_energy must be above 0 MeV. Received: {threshold}")
         require(self.repetitions >= 0, f"repetitions must be 0 or more. Received: {self.repetitions}")
         require(self.max_showers >= 2, f"max_showers must be 2 or more. Received: {self.max_showers}")
 
@@ -108,42 +112,82 @@ def find_geometry(path: Path, xml: Path | None = None) -> VoxelGeometry:
 def default_binning(geometry: VoxelGeometry) -> str:
     """The challenge's bins for its own geometries, else those of the reference."""
     particle = particle_of(geometry)
-    sizes = {6480: "2", 40500: "3"}
-    return f"1-{particle}s" if particle else sizes.get(geometry.size, OWN_BINNING)
+    if particle:
+        return f"1-{particle}s"
+    shapes = [(layer.num_alpha, layer.num_r) for layer in geometry.layers]
+    return next((name for name, shape in _SHAPES.items() if shapes == [shape] * _LAYERS), OWN_BINNING)
 
 
-def assess(
-    reference: Path,
-    generated: Path,
-    geometry: VoxelGeometry,
-    label: str,
-    second_reference: Path | None = None,
-    options: Options | None = None,
-) -> tuple[Assessment, Pictures]:
-    """Judge a file of generated showers by everything there is.
+@dataclass(frozen=True)
+class Reference:
+    """A reference that models are compared with, one after the other.
 
     Args:
-        reference, generated: files of the CaloChallenge's format.
-        geometry: of their voxels.
-        label: what tables call the model.
-        second_reference: an independent file of the reference's kind, for the floor beside each number.
+        geometry: of the showers.
+        options: how models are judged.
+        files: `reference` and, if there is one, `second_reference`.
+        warning: why places among the published models do not hold with it; empty where they do.
+        first: the reference.
+        second: the second reference.
+        floor: single numbers of the second reference.
+        missing: why some of them are.
+    """
+
+    geometry: VoxelGeometry
+    options: Options
+    files: Mapping[str, Path]
+    warning: str
+    first: _Loaded
+    second: _Loaded | None
+    floor: Mapping[str, Value]
+    missing: frozenset[str]
+
+
+def read_reference(
+    path: Path, geometry: VoxelGeometry, second_reference: Path | None = None, options: Options | None = None
+) -> Reference:
+    """Read what all models are compared with, and find the floor.
+
+    Args:
+        path: a file of the CaloChallenge's format.
+        geometry: of its voxels.
+        second_reference: an independent file of the same kind, for the floor beside each number.
         options: how; None: by default.
 
     Raises:
         CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
     """
     options = options or Options()
-    threshold = _threshold(geometry, options)
-    files = {"reference": reference, "generated": generated}
-    files |= {"second_reference": second_reference} if second_reference else {}
-    provenance = collect(options.seed, files)
-    loaded: dict[str, _Loaded] = {}
-    for name, path in files.items():
-        sample = read_sample(path, geometry, threshold, loaded["reference"].sample if loaded else None)
-        loaded[name] = _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed))
+    first, second = _load(path, geometry, options), None
+    floor: dict[str, Value] = {}
+    missing: set[str] = set()
+    files = {"reference": path}
+    if second_reference is not None:
+        files["second_reference"] = second_reference
+        second = _load(second_reference, geometry, options, first.sample)
+        require_comparable("second_reference", first.sample, second.sample)
+        floor, missing = _numbers(first, second, options)
     particle = particle_of(geometry)
-    warning = reference_warning(reference, particle) if particle else ""
-    return _assess(geometry, loaded, label, options, provenance, warning)
+    warning = reference_warning(path, particle) if particle else ""
+    return Reference(geometry, options, files, warning, first, second, floor, frozenset(missing))
+
+
+def assess(reference: Reference, generated: Path, label: str) -> tuple[Assessment, Pictures]:
+    """Judge a file of generated showers by everything there is.
+
+    Args:
+        reference: what it is compared with.
+        generated: a file of the CaloChallenge's format.
+        label: what tables call the model.
+
+    Raises:
+        CalogenError: a file that is missing, damaged or foreign; incident energies that differ.
+    """
+    files = {**reference.files, "generated": generated}
+    provenance = collect(reference.options.seed, files)
+    second = _load(generated, reference.geometry, reference.options, reference.first.sample)
+    require_comparable("generated", reference.first.sample, second.sample)
+    return _assess(reference, second, label, provenance)
 
 
 def assess_showers(
@@ -155,16 +199,21 @@ def assess_showers(
         GeometryError: they have no voxels.
         DataFormatError: incident energies that differ.
     """
-    if not isinstance(reference.geometry, VoxelGeometry):
-        raise GeometryError(f"showers to judge must have voxels. Received: geometry {reference.geometry.name}")
-    threshold = _threshold(reference.geometry, options)
-    loaded: dict[str, _Loaded] = {}
-    for name, showers in (("reference", reference), ("generated", generated)):
-        sample = sample_of(showers, threshold, loaded["reference"].sample if loaded else None)
-        loaded[name] = _Loaded(sample, showers)
+    geometry = reference.geometry
+    if not isinstance(geometry, VoxelGeometry):
+        raise GeometryError(f"showers to judge must have voxels. Received: geometry {geometry.name}")
+    threshold = _threshold(geometry, options)
+    first = _Loaded(sample_of(reference, threshold), reference)
+    second = _Loaded(sample_of(generated, threshold, first.sample), generated)
     warning = "the reference is not the CaloChallenge's file: the places are for orientation only"
-    warning = warning if particle_of(reference.geometry) else ""
-    return _assess(reference.geometry, loaded, label, options, provenance, warning)
+    warning = warning if particle_of(geometry) else ""
+    made = Reference(geometry, options, {}, warning, first, None, {}, frozenset())
+    return _assess(made, second, label, provenance)
+
+
+def _load(path: Path, geometry: VoxelGeometry, options: Options, reference: Sample | None = None) -> _Loaded:
+    sample = read_sample(path, geometry, _threshold(geometry, options), reference)
+    return _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed))
 
 
 def _threshold(geometry: VoxelGeometry, options: Options) -> float:
@@ -173,23 +222,19 @@ def _threshold(geometry: VoxelGeometry, options: Options) -> float:
 
 
 def _assess(
-    geometry: VoxelGeometry,
-    loaded: Mapping[str, _Loaded],
-    label: str,
-    options: Options,
-    provenance: Mapping[str, Any],
-    warning: str,
+    reference: Reference, generated: _Loaded, label: str, provenance: Mapping[str, Any]
 ) -> tuple[Assessment, Pictures]:
-    """Assessment and pictures of two samples, or three with a second reference."""
-    first, second, third = loaded["reference"], loaded["generated"], loaded.get("second_reference")
+    """Assessment and pictures of generated showers."""
+    geometry, options, first = reference.geometry, reference.options, reference.first
+    third = reference.second.sample if reference.second else None
     binning = options.binning or default_binning(geometry)
-    judgement = judge(first.sample, second.sample, third.sample if third else None, binning, options.seed)
-    numbers, missing = _numbers(first, second, options)
-    floor, floor_missing = _numbers(first, third, options) if third else ({}, set())
-    warnings = (*([warning] if warning else []), *_warnings(loaded), *sorted(missing | floor_missing))
+    judgement = judge(first.sample, generated.sample, third, binning, options.seed)
+    numbers, missing = _numbers(first, generated, options)
+    warnings = [reference.warning] if reference.warning else []
+    warnings += [*_warnings(first, generated), *sorted(missing | reference.missing)]
     particle = particle_of(geometry)
-    found = Assessment(label, geometry.name, particle, judgement, numbers, floor, warnings, provenance)
-    return found, _pictures(geometry, label, first, second)
+    found = Assessment(label, geometry.name, particle, judgement, numbers, reference.floor, tuple(warnings), provenance)
+    return found, _pictures(geometry, label, first, generated)
 
 
 def read_some(path: Path, geometry: VoxelGeometry, max_showers: int, seed: int) -> Showers:
@@ -206,7 +251,8 @@ def read_some(path: Path, geometry: VoxelGeometry, max_showers: int, seed: int) 
         with progress(f"taking showers of {Path(path).name}", len(file.rows), "blocks") as shown:
             for rows in file.rows:
                 if chosen[rows].any():
-                    parts.append(file.read(rows)[np.flatnonzero(chosen[rows])])
+                    some = file.read(rows)[np.flatnonzero(chosen[rows])]
+                    parts.append(replace(some, energies=some.energies.astype(np.float32)))
                 shown.advance()
         return concatenate(parts)
 
@@ -232,8 +278,10 @@ def _distances(first: _Loaded, second: _Loaded, options: Options) -> dict[str, V
 
 
 def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
-    energies = (item.showers.energies for item in (first, second))
-    ours, theirs = (log_voxels(np.where(given >= first.sample.min_energy, given, 0)) for given in energies)
+    rng = np.random.default_rng(options.seed)
+    size = min(MIN_SHOWERS, len(first.showers), len(second.showers))  # what is compared: more need not be made ready
+    chosen = (item.showers.energies[np.sort(rng.permutation(len(item.showers))[:size])] for item in (first, second))
+    ours, theirs = (log_voxels(np.where(given >= first.sample.min_energy, given, 0)) for given in chosen)
     near = precision_recall_density_coverage(ours, theirs, seed=options.seed)
     return {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage")}
 
@@ -243,20 +291,28 @@ def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str,
 
     found: dict[str, Value] = {}
     for kind in KINDS:
-        ours, theirs = (classifier_inputs(item.showers, kind, first.sample.min_energy) for item in (first, second))
+        ours, theirs = (
+            classifier_inputs(item.showers, kind, first.sample.min_energy).astype(np.float32)
+            for item in (first, second)
+        )
         score = classify(ours, theirs, repetitions=options.repetitions, seed=options.seed)
         found |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
     return found
 
 
-def _warnings(loaded: Mapping[str, _Loaded]) -> list[str]:
+def _warnings(first: _Loaded, second: _Loaded) -> list[str]:
     """What a reader has to know before the numbers."""
     found: list[str] = []
-    least = min(len(item.sample.features) for item in loaded.values())
-    if least < MIN_SHOWERS:
-        found.append(f"FPD and KPD of {least} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more")
-    taken = min(len(item.showers) for item in loaded.values())
-    if taken < least:
+    sizes = [len(item.sample.features) for item in (first, second)]
+    if min(sizes) < MIN_SHOWERS:
+        alike = _BINS / 4 * sum(1 / size for size in sizes)
+        found.append(
+            f"FPD and KPD of {min(sizes)} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more. Two "
+            f"such samples of one distribution have a separation power of about {1000 * alike:.2g}/1000 in {_BINS} "
+            "bins: their places are worse than with more showers"
+        )
+    taken = min(len(item.showers) for item in (first, second))
+    if taken < min(sizes):
         found.append(f"classifiers and neighbourhoods took {taken:,} of the showers, drawn at random")
     return found
 
@@ -272,7 +328,7 @@ def _pictures(geometry: VoxelGeometry, label: str, first: _Loaded, second: _Load
     average, single = {}, {}
     for name, item in samples.items():
         near = np.argsort(np.abs(np.log(item.showers.incident_energies / middle)), kind="stable")
-        count = max(1, int((item.showers.incident_energies == middle).sum()), len(near) // 20)
+        count = int((item.showers.incident_energies == middle).sum()) or max(1, len(near) // 20)
         average[name] = item.showers.energies[near[:count]].mean(axis=0)
         single[name] = item.showers.energies[near[0]]
     curves = {name: _curve(item) for name, item in features.items()}

@@ -327,4 +327,5 @@ def _require_same(first: Assessment, second: Assessment) -> None:
 
 
 def _reference_hash(item: Assessment) -> str:
-    return str(item.provenance.get("data", {}).get("reference"))
+    reference = item.provenance.get("data", {}).get("reference", {})
+    return str(reference.get("sha256") if isinstance(reference, Mapping) else reference)

@@ -107,7 +107,7 @@ class Showers:
             GeometryError: another number of cells or voxels than the geometry has.
         """
         rows = rows or slice(None)
-        with open_file(path) as file, _damage_named(path):
+        with open_file(path) as file, damage_named(path):
             name = dataset_name(geometry)
             _require_datasets(file, path, name, geometry)
             incident_energies, energies = file["incident_energies"][rows].reshape(-1), file[name][rows]
@@ -154,7 +154,7 @@ class ShowerFile:
         name = dataset_name(geometry)
         self._file = open_file(path)
         try:
-            with _damage_named(path):
+            with damage_named(path):
                 _require_datasets(self._file, path, name, geometry)
                 self._energies = self._file[name]
                 self.incident_energies = self._file["incident_energies"][:].reshape(-1)
@@ -180,7 +180,7 @@ class ShowerFile:
         Raises:
             DataFormatError: damaged file; NaN or negative energies.
         """
-        with _damage_named(self.path):
+        with damage_named(self.path):
             energies = self._energies[rows]
         try:
             return Showers(self.geometry, self.incident_energies[rows], energies)
@@ -274,7 +274,7 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
 
 
 @contextmanager
-def _damage_named(path: str | Path) -> Iterator[None]:
+def damage_named(path: str | Path) -> Iterator[None]:
     """Turns what HDF5 raises in a damaged file into a message with its path."""
     try:
         yield

@@ -2,18 +2,36 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 
+from calogen import judging
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import classifier
-from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry
-from calogen.judging import Options, assess, default_binning, find_geometry, read_some
+from calogen.evaluation.assessment import Assessment
+from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
+from calogen.judging import Options, Pictures, default_binning, find_geometry, read_reference, read_some
+from calogen.judging import assess as assess_file
+from calogen.judging_report import draw_pictures
 from calogen.showers import Showers
 
 QUICK = Options(repetitions=0)
+
+
+def assess(
+    path: Path,
+    generated: Path,
+    geometry: VoxelGeometry,
+    label: str,
+    second: Path | None = None,
+    options: Options = QUICK,
+) -> tuple[Assessment, Pictures]:
+    """One model alone."""
+    return assess_file(read_reference(path, geometry, second, options), generated, label)
 
 
 def write(path: Path, showers: Showers) -> Path:
@@ -120,14 +138,48 @@ def test_the_geometry_comes_from_the_file_or_its_binning(tmp_path: Path) -> None
     geometry = find_geometry(tiny, xml)
     assert (geometry.layers, default_binning(geometry)) == (TINY_VOXELS.layers, "reference")
     assert default_binning(PHOTONS_DATASET1) == "1-photons"
-    deep = VoxelGeometry("3", tuple(replace(TINY_VOXELS.layers[0], id=n, num_alpha=450) for n in range(45)))
+    layer = VoxelLayer(0, tuple(np.arange(19.0).tolist()), 50)
+    deep = VoxelGeometry("3", tuple(replace(layer, id=number) for number in range(45)))
+    other = VoxelGeometry("other", tuple(replace(TINY_VOXELS.layers[0], id=n, num_alpha=450) for n in range(45)))
     assert (deep.size, default_binning(deep)) == (40500, "3")
+    assert (other.size, default_binning(other)) == (40500, "reference")
 
 
-@pytest.mark.parametrize("options", [{"repetitions": -1}, {"max_showers": 1}])
-def test_options_are_checked(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"repetitions": -1}, {"max_showers": 1}, {"min_energy": 0.0}, {"min_energy": np.inf}, {"min_energy": np.nan}],
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Options(**options)
+
+
+def test_showers_without_energy_are_judged(tmp_path: Path) -> None:
+    showers = make_showers(TINY_VOXELS, 100, 1)
+    empty = replace(showers, energies=np.zeros_like(showers.energies))
+    paths = [write(tmp_path / f"{name}.h5", item) for name, item in (("full", showers), ("empty", empty))]
+    for first, second in (paths, paths[::-1]):
+        found, pictures = assess(first, second, TINY_VOXELS, "GAN")
+        assert found.judgement.find("total_energy").measured["ks"].value == 1
+        draw_pictures([pictures])
+
+
+def test_the_reference_is_read_once(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    original = judging.read_sample
+    monkeypatch.setattr(judging, "read_sample", lambda path, *rest: read.append(path) or original(path, *rest))
+    prepared = read_reference(files[0], TINY_VOXELS, files[2], QUICK)
+    for path in files[1:]:
+        assess_file(prepared, path, path.stem)
+    assert read == [files[0], files[2], files[1], files[2]]
+
+
+def test_showers_in_memory_take_half_of_a_float64_file(tmp_path: Path) -> None:
+    showers = make_showers(TINY_VOXELS, 50, 1)
+    with h5py.File(tmp_path / "double.h5", "w") as file:
+        file["incident_energies"] = showers.incident_energies[:, None]
+        file["showers"] = showers.energies.astype(np.float64)
+    assert read_some(tmp_path / "double.h5", TINY_VOXELS, 100, 1).energies.dtype == np.float32
 
 
 def test_unknown_bins_and_missing_files_are_refused(files: list[Path], tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.challenge import Feature
+from calogen.evaluation.challenge import BINNINGS, Feature
 from calogen.evaluation.criteria import GEOMETRIES, SEPARATION_POWER, criteria
 from calogen.evaluation.distances import MIN_SHOWERS
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored
 from calogen.evaluation.metrics import Value
+from calogen.evaluation.scores import METRICS
 from calogen.evaluation.submissions import Placement, rank
 from calogen.files import read_json, write_json
 from calogen.geometry import VoxelGeometry
@@ -61,12 +62,20 @@ class Assessment:
         return sorted(known, key=lambda item: -item.measured[metric].value)[:number]
 
     def placements(self) -> list[Placement]:
-        """Places among the challenge's submissions; none with another geometry than its own."""
+        """Places among the challenge's submissions.
+
+        None with other voxels or another threshold than its own; none of separation powers in other bins than its own;
+        none of FPD and KPD with fewer showers than it takes.
+        """
         if not self.particle:
             return []
-        known = set(criteria(self.particle))
-        if min(self.judgement.num_showers.values()) < MIN_SHOWERS:
+        known, judgement = set(criteria(self.particle)), self.judgement
+        if min(judgement.num_showers[name] for name in ("reference", "generated")) < MIN_SHOWERS:
             known -= {"fpd", "kpd"}
+        if judgement.min_energy != BINNINGS[f"1-{self.particle}s"].min_energy:
+            return []
+        if judgement.binning != f"1-{self.particle}s":
+            known = {name for name in known if not name.startswith(SEPARATION_POWER)}
         ours = {
             SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC]
             for item in self.judgement.scored
@@ -119,6 +128,7 @@ class Assessment:
             label, geometry, particle = (str(value[name]) for name in ("label", "geometry", "particle"))
             numbers, floor = (_values(value[name]) for name in ("numbers", "floor"))
             warnings, provenance = tuple(map(str, value["warnings"])), dict(value["provenance"])
+            _require_whole(judgement, provenance)
             return cls(label, geometry, particle, judgement, numbers, floor, warnings, provenance)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataFormatError(f"an evaluation must hold what to_json writes. Received: {error!r:.200}") from error
@@ -142,6 +152,16 @@ def read_assessment(directory: str | Path) -> Assessment:
 def particle_of(geometry: VoxelGeometry) -> str:
     """The particle of the challenge's data set 1 with these voxels; empty if there is none."""
     return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
+
+
+def _require_whole(judgement: Judgement, provenance: Mapping[str, Any]) -> None:
+    samples = {"reference", "generated"}
+    whole = samples <= set(judgement.num_showers) and bool(judgement.scored)
+    for item in judgement.scored:
+        floor = not item.floor or set(METRICS) <= set(item.floor)
+        whole &= samples <= set(item.histograms) and set(METRICS) <= set(item.measured) and floor
+    if not whole or not isinstance(provenance.get("data", {}), dict):
+        raise ValueError("samples, metrics or files are missing")
 
 
 def _scored_to_json(item: Scored) -> dict[str, Any]:

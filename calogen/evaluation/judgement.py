@@ -186,7 +186,7 @@ def judge(
     samples = {"reference": reference, "generated": generated}
     samples |= {"second_reference": second_reference} if second_reference else {}
     for name, sample in samples.items():
-        _require_comparable(name, reference, sample)
+        require_comparable(name, reference, sample)
     features = {name: sample.features for name, sample in samples.items()}
     shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
     bins = reference.min_energy, binning, seed
@@ -247,7 +247,16 @@ def _energies(sample: Sample) -> list[float]:
     return found.tolist() if len(found) <= min(_MAX_ENERGIES, len(sample.features) // 2) else []
 
 
-def _require_comparable(name: str, reference: Sample, sample: Sample) -> None:
+def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
+    """Refuse a sample that cannot be compared with the reference.
+
+    Args:
+        name: what the message calls it.
+        reference, sample: features and spectra.
+
+    Raises:
+        DataFormatError: other incident energies, in other shares, other features or thresholds.
+    """
     if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
         raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
     if (sample.shapes is None) != (reference.shapes is None):

@@ -98,7 +98,8 @@ def compare_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     pairs = []
     for spectrum in (reference, generated):
-        counts = spectrum.counts.astype(np.float64)  # whole numbers still, multiplied faster
+        filled = spectrum.counts.any(axis=1)  # with few showers not all groups have one
+        counts = spectrum.counts[filled].astype(np.float64)  # whole numbers still, multiplied faster
         weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _ROUNDS).astype(np.float64)
         pairs.append(np.vstack([counts.sum(axis=0), np.einsum("rg,gc->rc", weights, counts)]))
     return _values(np.stack(pairs, axis=1), reference.cells, reference.edges)

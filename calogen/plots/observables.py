@@ -180,6 +180,8 @@ def _ratios(
     ratios = []
     for energy, value in zip(curve.energies, values, strict=True):
         other = known.get(energy, missing)
+        if other.value == 0:
+            other = missing
         error = 0.0 if value is other else np.hypot(value.error, value.value / other.value * other.error) / other.value
         ratios.append(Value(value.value / other.value, float(error)))
     return ratios

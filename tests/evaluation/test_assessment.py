@@ -63,6 +63,13 @@ def test_places_only_with_the_challenges_voxels_and_enough_showers(monkeypatch: 
     assert "kpd" not in names, "not a number"
 
 
+def test_other_bins_and_thresholds_have_no_place() -> None:
+    found = make_assessment(PHOTONS_DATASET1)
+    own_bins = replace(found, judgement=replace(found.judgement, binning="reference"))
+    assert {item.ranking.metric for item in own_bins.placements()} == {"auc_low"}
+    assert replace(found, judgement=replace(found.judgement, min_energy=100.0)).placements() == []
+
+
 def test_the_particle_is_told_by_the_layers() -> None:
     assert particle_of(PHOTONS_DATASET1) == "photon"
     assert particle_of(replace(PIONS_DATASET1, name="another name")) == "pion"
@@ -89,6 +96,10 @@ def _without(*path: Any) -> Callable[[Any], None]:
         lambda value: value["judgement"].update(num_showers=[1]),
         lambda value: value["judgement"]["scored"][0].update(edges="ab"),
         lambda value: value["judgement"]["scored"].append(3),
+        lambda value: value["judgement"].update(num_showers={}),
+        lambda value: value["provenance"].update(data=3),
+        _without("judgement", "scored", 0, "measured", "ks"),
+        _without("judgement", "scored", 0, "histograms", "generated"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[Any], None]) -> None:
