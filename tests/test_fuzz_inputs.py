@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -27,10 +27,16 @@ from damaged_showers import bomb, damaged_showers
 
 from calogen.config import config_from_json, config_to_json
 from calogen.errors import CalogenError
+from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.judgement import judge
+from calogen.evaluation.metrics import Value
+from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import read_submissions
 from calogen.files import read_json, sha256
 from calogen.generation import geometry_from_json, geometry_to_json, load_run, model_module
 from calogen.geometry import VoxelGeometry
+from calogen.judging_report import build_comparison_page
+from calogen.page import build_markdown
 from calogen.preprocessing import Chain, Constant, LayerFractions, LogEnergy, Noise
 from calogen.showers import ShowerFile, Showers
 from calogen.windows import ATLAS_VAE_WINDOW
@@ -118,7 +124,14 @@ def documents() -> dict[str, Any]:
     submissions = read_json(DATA / "calochallenge_photons.json")
     submissions["submissions"] = submissions["submissions"][:3]
     history = [{"loss": 1.5, "epoch": 1}, {"loss": 1.0, "epoch": 2}]
-    return {"transform": chain.to_json(), "run": about, "submissions": submissions, "history": history}
+    first = sample_of(make_showers(TINY_VOXELS, 40, 1))
+    judgement = judge(first, sample_of(make_showers(TINY_VOXELS, 40, 2), reference=first))
+    judgement = replace(judgement, scored=judgement.scored[:2])
+    numbers = {"auc_low": Value(0.7, 0.01)}
+    data = {"data": {"reference": {"sha256": "0"}}}
+    evaluation = Assessment("GAN", "tiny", "", judgement, numbers, numbers, ("few",), data).to_json()
+    found = {"transform": chain.to_json(), "run": about, "submissions": submissions, "history": history}
+    return found | {"evaluation": evaluation}
 
 
 @cache
@@ -178,6 +191,13 @@ def read_block_by_block(folder: Path) -> None:
             assert len(file.read(rows)) == rows.stop - rows.start
 
 
+def read_evaluation(folder: Path) -> None:
+    """An evaluation that makes a page beside another one, and survives JSON."""
+    found = Assessment.from_json(read_json(folder / "input.json"))
+    assert Assessment.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))).to_json() == found.to_json()
+    build_markdown(build_comparison_page([found, replace(found, label=f"not {found.label}")]))
+
+
 INPUTS = {
     "showers": Input(
         lambda random: {"showers.h5": damaged_showers(random)},
@@ -190,6 +210,7 @@ INPUTS = {
         document("submissions"), lambda folder: read_submissions("photon", folder / "input.json").ranking("auc_low")
     ),
     "config": Input(config, read_config),
+    "evaluation": Input(document("evaluation"), read_evaluation),
     "run": Input(run_folder, load_run),
 }
 

@@ -3,6 +3,7 @@
 It is kept as `evaluation.json`, from which reports compare several models.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,12 +117,13 @@ class Assessment:
             DataFormatError: something else.
         """
         try:
+            json.dumps(value, allow_nan=False)  # refuses infinite numbers, wherever they stand
             given = value["judgement"]
             correlations = {name: _matrix(rows) for name, rows in given["layer_correlations"].items()}
             judgement = Judgement(
                 str(given["binning"]),
-                float(given["min_energy"]),
-                {str(name): int(number) for name, number in given["num_showers"].items()},
+                _finite(given["min_energy"]),
+                {str(name): _count(number) for name, number in given["num_showers"].items()},
                 tuple(_scored_from_json(item) for item in given["scored"]),
                 correlations,
             )
@@ -181,15 +183,15 @@ def _scored_to_json(item: Scored) -> dict[str, Any]:
 
 
 def _scored_from_json(value: Mapping[str, Any]) -> Scored:
-    edges = np.array(value["edges"], np.float64)
+    edges = np.array([_finite(edge) for edge in value["edges"]])
     histograms = {
-        str(name): Histogram(edges, np.array(item["counts"], np.int64), int(item["undefined"]))
+        str(name): Histogram(edges, np.array([_count(number) for number in item["counts"]]), _count(item["undefined"]))
         for name, item in value["histograms"].items()
     }
     layer = value["layer"]
     feature = Feature(str(value["quantity"]), None if layer is None else int(layer))
     measured, floor = _values(value["measured"]), _values(value["floor"])
-    return Scored(feature, float(value["incident_energy"]), histograms, measured, floor)
+    return Scored(feature, _finite(value["incident_energy"]), histograms, measured, floor)
 
 
 def _pairs(numbers: Numbers) -> dict[str, list[float | None]]:
@@ -213,4 +215,16 @@ def _plain(number: float) -> float | None:
 
 
 def _number(number: Any) -> float:
-    return math.nan if number is None else float(number)
+    return math.nan if number is None else _finite(number)
+
+
+def _count(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**53:
+        raise ValueError(f"no count: {number!r:.100}")
+    return number
+
+
+def _finite(number: Any) -> float:
+    if isinstance(number, bool | str) or not math.isfinite(number):
+        raise ValueError(f"no finite number: {number!r:.100}")
+    return float(number)
