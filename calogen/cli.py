@@ -137,8 +137,8 @@ def evaluate(
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
     Each LABEL gets a directory with report.html, report.md and evaluation.json; several labels also a page that
-    compares them. Files may be larger than memory. Most of the time goes into the classifiers: some 20 minutes for each
-    training on 100,000 showers without a GPU; --classifiers 0 leaves them out.
+    compares them. Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each
+    training on 121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out.
     """
     from calogen.evaluate import evaluate_cells, evaluate_voxels, holds_cells
     from calogen.judging import Options
