@@ -144,8 +144,7 @@ def evaluate(
     from calogen.judging import Options
 
     files = _labelled(generated)
-    kinds = {label: holds_cells(path) for label, path in files.items()}
-    if all(kinds.values()):
+    if set(map(holds_cells, files.values())) == {True}:
         voxels_only = (second_reference, geometry, binning, min_energy)
         require(not any(voxels_only), "cells take no second reference, geometry, binning or threshold. Received: some")
         typer.echo(evaluate_cells(reference, files, output, seed))
@@ -301,17 +300,14 @@ def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
 
 def _labelled(texts: list[str]) -> dict[str, Path]:
     """Files by label, from `LABEL=FILE` or `FILE`, whose name is the label then."""
-    pairs = [(label, Path(path)) if mark else (Path(label).stem, Path(label)) for label, mark, path in _parts(texts)]
+    parts = (text.partition("=") for text in texts)
+    pairs = [(label, Path(path)) if mark else (Path(label).stem, Path(label)) for label, mark, path in parts]
     found = {label: path for label, path in pairs if label and path.name}
     require(
         len(found) == len(texts) and all(Path(label).name == label != ".." for label in found),
         f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {texts}",
     )
     return found
-
-
-def _parts(texts: list[str]) -> Iterator[tuple[str, str, str]]:
-    return (text.partition("=") for text in texts)
 
 
 def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list[float]:

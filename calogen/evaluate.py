@@ -15,11 +15,11 @@ from calogen.evaluation.comparison import compare
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.files import read_json, require_directory
 from calogen.judging import Options, assess, find_geometry, read_reference
-from calogen.judging_report import build_assessment_page, build_comparison_page, write_pages
+from calogen.judging_report import build_assessment_page, build_comparison_page
 from calogen.page import Page, build_markdown
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
-from calogen.report import Results, write_report
+from calogen.report import Results, write_page, write_report
 from calogen.results_files import build_results_page
 from calogen.showers import ShowerFile, damage_named, open_file
 
@@ -72,11 +72,11 @@ def evaluate_voxels(
         directory = output / label if len(files) > 1 else output
         assessment.write(directory)
         page = build_assessment_page(assessment, pictures, note)
-        where = write_pages(directory, page)
+        where = write_page(directory, page)
         found.append(assessment)
     if len(found) > 1:
         page = build_comparison_page(found, note)
-        where = write_pages(output, page)
+        where = write_page(output, page)
     return _shown(page, where)
 
 
@@ -122,7 +122,7 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
         page = build_comparison_page(found, str(found[0].provenance.get("note", "")))
     else:
         page = build_results_page({str(directory): _results(directory) for directory in directories})
-    return _shown(page, write_pages(output, page))
+    return _shown(page, write_page(output, page))
 
 
 def origin(path: Path) -> str:

@@ -186,29 +186,35 @@ def assess(reference: Reference, generated: Path, label: str) -> tuple[Assessmen
     files = {**reference.files, "generated": generated}
     provenance = collect(reference.options.seed, files)
     second = _load(generated, reference.geometry, reference.options, reference.first.sample)
-    require_comparable("generated", reference.first.sample, second.sample)
     return _assess(reference, second, label, provenance)
 
 
-def assess_showers(
-    reference: Showers, generated: Showers, label: str, provenance: Mapping[str, Any], options: Options
-) -> tuple[Assessment, Pictures]:
-    """The same for showers in memory; the reference counts as another than the challenge's.
+def reference_of(showers: Showers, options: Options) -> Reference:
+    """What `read_reference` gives, for showers in memory, which rank for orientation only.
 
     Raises:
         GeometryError: they have no voxels.
-        DataFormatError: incident energies that differ.
     """
-    geometry = reference.geometry
+    geometry = showers.geometry
     if not isinstance(geometry, VoxelGeometry):
         raise GeometryError(f"showers to judge must have voxels. Received: geometry {geometry.name}")
-    threshold = _threshold(geometry, options)
-    first = _Loaded(sample_of(reference, threshold), reference)
-    second = _Loaded(sample_of(generated, threshold, first.sample), generated)
+    first = _Loaded(sample_of(showers, _threshold(geometry, options)), showers)
     warning = "the reference is not the CaloChallenge's file: the places are for orientation only"
     warning = warning if particle_of(geometry) else ""
-    made = Reference(geometry, options, {}, warning, first, None, {}, frozenset())
-    return _assess(made, second, label, provenance)
+    return Reference(geometry, options, {}, warning, first, None, {}, frozenset())
+
+
+def assess_showers(
+    reference: Reference, generated: Showers, label: str, provenance: Mapping[str, Any]
+) -> tuple[Assessment, Pictures]:
+    """What `assess` gives, for showers in memory.
+
+    Raises:
+        DataFormatError: incident energies that differ.
+    """
+    threshold = _threshold(reference.geometry, reference.options)
+    sample = sample_of(generated, threshold, reference.first.sample)
+    return _assess(reference, _Loaded(sample, generated), label, provenance)
 
 
 def _load(path: Path, geometry: VoxelGeometry, options: Options, reference: Sample | None = None) -> _Loaded:

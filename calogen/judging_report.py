@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +14,6 @@ from calogen.evaluation.judgement import ALL_ENERGIES, Scored
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.scores import METRICS
 from calogen.evaluation.submissions import Placement, notes, placement_table
-from calogen.files import write_text
 from calogen.judging import Pictures
 from calogen.page import (
     Block,
@@ -29,8 +27,6 @@ from calogen.page import (
     Text,
     Tone,
     Verdict,
-    build_html,
-    build_markdown,
     number_text,
 )
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
@@ -47,7 +43,7 @@ _METRIC_TITLES = {
     "separation_power": "1000 S",
     "challenge_separation_power": "1000 S, inside the axis",
 }
-_SCALE = {"separation_power": 1000, "challenge_separation_power": 1000}
+_SCALE = dict.fromkeys(("separation_power", "challenge_separation_power", "fpd", "kpd"), 1000)  # of what is shown
 _NUMBER_TITLES = {
     "auc_low": "AUC, voxels",
     "auc_low-normed": "AUC, voxels / layer energy",
@@ -68,18 +64,6 @@ _EXPLAINED = (
     "histograms, with all showers or (as the CaloChallenge has it) with those inside the axis. Errors by resampling; "
     "where a second Geant4 file was given, small print has its numbers: the floor."
 )
-
-
-def write_pages(directory: Path, page: Page) -> Path:
-    """Write `report.html` and `report.md`; gives the path of the former.
-
-    Raises:
-        DataFormatError: figures too large for one page.
-    """
-    html = build_html(page)
-    write_text(directory / "report.md", build_markdown(page))
-    write_text(directory / "report.html", html)
-    return directory / "report.html"
 
 
 def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str = "") -> Page:
@@ -288,11 +272,11 @@ def _cell(item: Scored, metric: str) -> Cell:
 
 
 def _number(item: Assessment, name: str) -> str:
-    return _text(item.numbers[name], 1000 if name in ("fpd", "kpd") else 1) if name in item.numbers else "-"
+    return _text(item.numbers[name], _SCALE.get(name, 1)) if name in item.numbers else "-"
 
 
 def _floor(item: Assessment, name: str) -> str:
-    return f"Geant4 {_text(item.floor[name], 1000 if name in ('fpd', 'kpd') else 1)}" if name in item.floor else ""
+    return f"Geant4 {_text(item.floor[name], _SCALE.get(name, 1))}" if name in item.floor else ""
 
 
 def _text(value: Value, scale: float) -> str:

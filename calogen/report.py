@@ -171,8 +171,18 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
     page = build_page(results, figures)
     write_json(directory / f"{results.name}.json", results.to_json())
     write_json(directory / "metrics.json", [row.to_json() for row in results.measurements])
+    return write_page(directory, page)
+
+
+def write_page(directory: Path, page: Page) -> Path:
+    """Write `report.html` and `report.md`; gives the path of the former.
+
+    Raises:
+        DataFormatError: figures too large for one page.
+    """
+    html = build_html(page)
     write_text(directory / "report.md", build_markdown(page))
-    write_text(directory / "report.html", build_html(page))
+    write_text(directory / "report.html", html)
     return directory / "report.html"
 
 

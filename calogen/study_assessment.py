@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from calogen.evaluation.submissions import placement_table
-from calogen.judging import Options, assess_showers
+from calogen.judging import Options, assess_showers, reference_of
 from calogen.judging_report import draw_pictures, overall
 from calogen.plots.training import draw_losses
 from calogen.report import Results, Table
@@ -17,7 +17,7 @@ from calogen.study import Outcome
 
 
 def add_assessments(
-    results: Results, figures: Mapping[str, Figure], outcome: Outcome, directory: Path
+    results: Results, figures: Mapping[str, Figure], outcome: Outcome, note: str, directory: Path
 ) -> tuple[Results, dict[str, Figure]]:
     """Adds to a study's results and figures what the judgement of its showers gives.
 
@@ -27,18 +27,18 @@ def add_assessments(
     Args:
         results, figures: of the study.
         outcome: of its first training seed.
+        note: which showers.
         directory: of the report; the files go into `evaluations/<set>/`.
 
     Returns:
         Results with places among the CaloChallenge's submissions; figures with showers, energies, correlations, losses.
     """
     pictures, tables, drawn = outcome.pictures, dict(results.tables), dict(figures)
-    note, seed = results.quantities[0].data if results.quantities else "", int(results.provenance["seed"])
-    data = {"data": {"reference": {"sha256": _hash(pictures.reference)}}}
-    seen = []
+    options = Options(repetitions=0, seed=int(results.provenance["seed"]))
+    about = {**results.provenance, "data": {"reference": {"sha256": _hash(pictures.reference)}}}
+    reference, seen = reference_of(pictures.reference, options), []
     for label, showers in pictures.generated.items():
-        about = dict(results.provenance) | data
-        assessment, found = assess_showers(pictures.reference, showers, label, about, Options(repetitions=0, seed=seed))
+        assessment, found = assess_showers(reference, showers, label, about)
         assessment.write(directory / "evaluations" / label)
         seen.append(found)
         places = overall(assessment.placements())

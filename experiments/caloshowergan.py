@@ -124,7 +124,7 @@ def main(arguments: Arguments) -> None:
     )
     results = build_results(account, arguments, outcomes, data.note, recorded)
     drawn = draw_study(outcomes[0], data, SINGLE, THREE, figures)
-    results, drawn = add_assessments(results, drawn, outcomes[0], arguments.report_directory(NAME))
+    results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
 
 

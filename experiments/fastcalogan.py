@@ -92,7 +92,7 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
     )
     results = build_results(account, arguments, outcomes, data.note, recorded)
     drawn = draw_study(outcomes[0], data, (particle,), (particle,), FIGURES)
-    return add_assessments(results, drawn, outcomes[0], arguments.report_directory(NAME))
+    return add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
 
 
 def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) -> Configs:

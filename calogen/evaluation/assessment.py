@@ -18,7 +18,7 @@ from calogen.evaluation.criteria import GEOMETRIES, SEPARATION_POWER, criteria
 from calogen.evaluation.distances import MIN_SHOWERS
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored
-from calogen.evaluation.metrics import Value
+from calogen.evaluation.metrics import Value, json_matrix, json_number
 from calogen.evaluation.scores import METRICS
 from calogen.evaluation.submissions import Placement, rank
 from calogen.files import read_json, write_json
@@ -105,7 +105,7 @@ class Assessment:
                 "min_energy": judgement.min_energy,
                 "num_showers": dict(judgement.num_showers),
                 "scored": [_scored_to_json(item) for item in judgement.scored],
-                "layer_correlations": {name: _rows(matrix) for name, matrix in judgement.correlations.items()},
+                "layer_correlations": {name: json_matrix(matrix) for name, matrix in judgement.correlations.items()},
             },
         }
 
@@ -195,23 +195,15 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored:
 
 
 def _pairs(numbers: Numbers) -> dict[str, list[float | None]]:
-    return {name: [_plain(value.value), _plain(value.error)] for name, value in numbers.items()}
+    return {name: [json_number(value.value), json_number(value.error)] for name, value in numbers.items()}
 
 
 def _values(pairs: Mapping[str, Any]) -> dict[str, Value]:
     return {str(name): Value(_number(value), _number(error)) for name, (value, error) in pairs.items()}
 
 
-def _rows(matrix: np.ndarray) -> list[list[float | None]]:
-    return [[_plain(number) for number in row] for row in matrix.tolist()]
-
-
 def _matrix(rows: Any) -> np.ndarray:
     return np.array([[_number(number) for number in row] for row in rows], np.float64)
-
-
-def _plain(number: float) -> float | None:
-    return float(number) if math.isfinite(number) else None
 
 
 def _number(number: Any) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from calogen.errors import DataFormatError
 from calogen.evaluation.challenge import Features
 from calogen.evaluation.histograms import logarithmic_edges, reference_edges
+from calogen.evaluation.metrics import json_matrix
 
 INCIDENT_ENERGY = "incident_energy"
 """Name of the incident energies, beside those of the features."""
@@ -58,7 +59,7 @@ class Correlations:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what is not defined becomes None."""
         matrices = {"values": self.values, "errors": self.errors, "significances": self.significances}
-        return {"names": list(self.names)} | {name: _plain(matrix) for name, matrix in matrices.items()}
+        return {"names": list(self.names)} | {name: json_matrix(matrix) for name, matrix in matrices.items()}
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,3 @@ def _count(columns: Sequence[np.ndarray], edges: Sequence[np.ndarray]) -> np.nda
     counts = np.zeros([len(ends) + 1 for ends in edges], np.int64)
     np.add.at(counts, tuple(places), 1)
     return counts
-
-
-def _plain(matrix: np.ndarray) -> list[list[float | None]]:
-    return [[float(number) if np.isfinite(number) else None for number in row] for row in matrix]

@@ -14,7 +14,7 @@ import numpy as np
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_correlation
 from calogen.evaluation.histograms import Histogram, logarithmic_edges, reference_edges
-from calogen.evaluation.metrics import Value
+from calogen.evaluation.metrics import Value, json_matrix, json_number
 from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
 from calogen.evaluation.shapes import SHAPES
 from calogen.progress import progress
@@ -86,7 +86,7 @@ class Scored:
             numbers = {"value": value.value, "error": value.error}
             if self.floor:
                 numbers |= {"floor": self.floor[metric].value, "floor_error": self.floor[metric].error}
-            rows.append(place | {"metric": metric} | {key: _plain(number) for key, number in numbers.items()})
+            rows.append(place | {"metric": metric} | {key: json_number(number) for key, number in numbers.items()})
         return rows
 
 
@@ -145,10 +145,7 @@ class Judgement:
             "min_energy": self.min_energy,
             "num_showers": dict(self.num_showers),
             "scores": [row for item in self.scored for row in item.to_json()],
-            "layer_correlations": {
-                name: [[_plain(number) for number in row] for row in matrix.tolist()]
-                for name, matrix in self.correlations.items()
-            },
+            "layer_correlations": {name: json_matrix(matrix) for name, matrix in self.correlations.items()},
         }
 
 
@@ -279,7 +276,3 @@ def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
             f"Received: {len(second)} of {second.min():g} to {second.max():g} MeV, the reference {len(first)} of "
             f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f}"
         )
-
-
-def _plain(number: float) -> float | None:
-    return float(number) if np.isfinite(number) else None

@@ -268,3 +268,13 @@ def _counts(reference: Histogram, generated: Histogram) -> np.ndarray:
             f"{len(generated.edges)} from {generated.edges[0]:g} to {generated.edges[-1]:g}"
         )
     return np.stack([reference.counts, generated.counts])
+
+
+def json_number(number: float) -> float | None:
+    """A number for JSON; None where it is not defined."""
+    return float(number) if np.isfinite(number) else None
+
+
+def json_matrix(matrix: np.ndarray) -> list[list[float | None]]:
+    """The same for every number of a matrix, `[n, m]`."""
+    return [[json_number(number) for number in row] for row in matrix.tolist()]
