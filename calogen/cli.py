@@ -138,7 +138,8 @@ def evaluate(
 
     Each LABEL gets a directory with report.html, report.md and evaluation.json; several labels also a page that
     compares them. Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each
-    training on 121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out.
+    training on 121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an
+    interrupt, the same command goes on with the next training.
     """
     from calogen.evaluate import evaluate_cells, evaluate_voxels, holds_cells
     from calogen.judging import Options

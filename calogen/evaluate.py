@@ -65,6 +65,7 @@ def evaluate_voxels(
         with ShowerFile(path, geometry):
             pass  # what cannot be read is found before hours of training, not after
     require_directory(output)
+    options = replace(options or Options(), trainings=output / "classifiers.json")
     prepared = read_reference(reference, geometry, second_reference, options)
     for label, path in files.items():
         assessment, pictures = assess(prepared, path, label)
@@ -94,7 +95,7 @@ def evaluate_cells(reference: Path, files: Mapping[str, Path], output: Path, see
         at_energy = {label: showers.at(energy) for label, showers in samples.items()}
         found.append(compare(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
     results = Results(
-        name="evaluation",
+        name="observables",
         title=f"{', '.join(samples)} against {reference.name}",
         paper="Observables of arXiv:2210.06204",
         claims=(),

@@ -50,6 +50,7 @@ class Options:
         binning: one of the challenge's data sets, or `reference`; None: that of the geometry.
         min_energy: voxels below are empty, MeV; None: the binning's.
         repetitions: trainings of each classifier; 0: no classifier.
+        trainings: file that keeps the result of each training for the next call; None: nothing is kept.
         max_showers: of each file, for what needs them in memory.
         seed: of everything random.
     """
@@ -57,6 +58,7 @@ class Options:
     binning: str | None = None
     min_energy: float | None = None
     repetitions: int = 3
+    trainings: Path | None = None
     max_showers: int = 121_000
     seed: int = 1
 
@@ -94,6 +96,11 @@ class _Loaded:
 
     sample: Sample
     showers: Showers
+
+    @property
+    def particle(self) -> str:
+        geometry = self.showers.geometry
+        return particle_of(geometry) if isinstance(geometry, VoxelGeometry) else ""
 
 
 def find_geometry(path: Path, xml: Path | None = None) -> VoxelGeometry:
@@ -293,15 +300,23 @@ def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[s
 
 
 def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
-    from calogen.evaluation.classifier import classify
+    from calogen.evaluation.classifier import BY_PARTICLE, CHALLENGE, classify
 
+    config = BY_PARTICLE.get(first.particle, CHALLENGE)
     found: dict[str, Value] = {}
     for kind in KINDS:
         ours, theirs = (
             classifier_inputs(item.showers, kind, first.sample.min_energy).astype(np.float32)
             for item in (first, second)
         )
-        score = classify(ours, theirs, repetitions=options.repetitions, seed=options.seed)
+        score = classify(
+            ours,
+            theirs,
+            repetitions=options.repetitions,
+            config=config,
+            seed=options.seed,
+            trainings=options.trainings,
+        )
         found |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
     return found
 

@@ -62,7 +62,8 @@ _EXPLAINED = (
     "KS: largest difference of the cumulative distributions. Wasserstein: area between them, in standard deviations of "
     "Geant4. χ²/NDF: in bins joined to five expected showers. S: separation power, 0 for equal and 1 for disjoint "
     "histograms, with all showers or (as the CaloChallenge has it) with those inside the axis. Errors by resampling; "
-    "where a second Geant4 file was given, small print has its numbers: the floor."
+    "where a second Geant4 file was given, small print has its numbers: the floor. The verdict's mark (calogen's "
+    f"choice): good with an AUC of voxels below {_GOOD_AUC} or like the floor's, bad above {_BAD_AUC}."
 )
 
 

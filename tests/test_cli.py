@@ -205,8 +205,10 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     rows = json.loads((page.parent / "metrics.json").read_text())
     assert {row["incident_energy"] for row in rows} == {65536.0}
     assert {row["sample"] for row in rows} == {"VAE"}
-    provenance = json.loads((page.parent / "evaluation.json").read_text())["provenance"]
+    provenance = json.loads((page.parent / "observables.json").read_text())["provenance"]
     assert provenance["data"]["VAE"]["file"] == "generated.h5"
+    shown = run("report", *[str(page.parent)] * 2, "--output", str(tmp_path / "both"))
+    assert shown.strip().endswith(str(tmp_path / "both" / "report.html"))
 
 
 def test_faults_are_one_line_and_exit_code_2(

@@ -80,7 +80,7 @@ def test_classifiers_are_trained_on_all_inputs(
     others = make_showers(TINY_VOXELS, 400, 3)
     files[1] = write(tmp_path / "double.h5", replace(others, energies=others.energies * np.float32(2)))
     train = classifier.classify
-    monkeypatch.setattr(classifier, "classify", lambda *data, **options: train(*data, config=small, **options))
+    monkeypatch.setattr(classifier, "classify", lambda *data, **options: train(*data, **{**options, "config": small}))
     found, _ = assess(files[0], files[1], TINY_VOXELS, "shifted", options=Options(repetitions=2))
     kinds = ("low", "low-normed", "high")
     assert {f"{score}_{kind}" for score in ("auc", "jsd") for kind in kinds} <= set(found.numbers)

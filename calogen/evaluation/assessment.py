@@ -77,13 +77,14 @@ class Assessment:
             return []
         if judgement.binning != f"1-{self.particle}s":
             known = {name for name in known if not name.startswith(SEPARATION_POWER)}
-        ours = {
-            SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC]
-            for item in self.judgement.scored
-            if item.incident_energy == ALL_ENERGIES
-        } | dict(self.numbers)
-        finite = {name: value for name, value in ours.items() if name in known and math.isfinite(value.value)}
-        return rank(self.particle, finite)
+        scored = [item for item in judgement.scored if item.incident_energy == ALL_ENERGIES]
+        ours = {SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC] for item in scored}
+        floor = {SEPARATION_POWER + item.feature.name: item.floor[RANKED_METRIC] for item in scored if item.floor}
+        finite = [
+            {name: value for name, value in given.items() if name in known and math.isfinite(value.value)}
+            for given in (ours | dict(self.numbers), floor | dict(self.floor))
+        ]
+        return rank(self.particle, *finite)
 
     def write(self, directory: str | Path) -> None:
         """Write `evaluation.json`."""

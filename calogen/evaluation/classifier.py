@@ -3,9 +3,12 @@
 The one module of `calogen.evaluation` that needs Keras.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -16,9 +19,10 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from calogen.config import require, require_above_zero
-from calogen.errors import CalogenError, ConfigError
+from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.distances import checked_pair
 from calogen.evaluation.metrics import Value
+from calogen.files import read_json, write_json
 from calogen.progress import Progress, progress
 
 MIN_SHOWERS = 20
@@ -60,7 +64,12 @@ class ClassifierConfig:
 
 
 CHALLENGE = ClassifierConfig()
-"""The challenge's own."""
+"""The challenge's own, for photons."""
+
+BY_PARTICLE: Mapping[str, ClassifierConfig] = MappingProxyType(
+    {"photon": CHALLENGE, "pion": replace(CHALLENGE, shares=(80_000, 20_000, 20_800))}
+)
+"""The challenge's own for data set 1, which has 200 pions less."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ def classify(
     repetitions: int = 3,
     config: ClassifierConfig = CHALLENGE,
     seed: int = 1,
+    trainings: Path | None = None,
 ) -> ClassifierScore:
     """Train classifiers and measure how well they tell the two samples apart.
 
@@ -123,28 +133,33 @@ def classify(
         repetitions: how many classifiers; the published numbers are of ten.
         config: the network and its training.
         seed: of everything.
+        trainings: JSON file that keeps the result of each training of these samples, configuration and seed, so that an
+            interrupted call goes on with the next one; None: nothing is kept.
 
     Raises:
         ConfigError: no repetition, or a part without showers.
         DataFormatError: different columns, fewer than 20 showers, or numbers that are not finite.
-        CalogenError: the loss does not stay finite.
+        CalogenError: the loss does not stay finite, or the file of trainings is damaged.
 
     Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a). Ours: single instead of double precision.
     """
     require(repetitions >= 1, f"repetitions must be at least 1. Received: {repetitions}")
     pair = checked_pair(reference, generated, MIN_SHOWERS, np.float32)
-    aucs, jsds, best_epochs = [], [], []
+    key = _key(*pair, config, seed)
+    kept = _read_trainings(trainings)
+    done = kept.setdefault(key, [])
     with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
-        for repetition in range(repetitions):
+        shown.advance(min(len(done), repetitions) * config.epochs)
+        for repetition in range(len(done), repetitions):
             rng = np.random.default_rng((seed, repetition))
             training, test, validation = _split(*pair, config.shares, rng)
             network = build_classifier(pair[0].shape[1], config, rng)
-            best_epochs.append(_train(network, training, test, config, rng, shown))
-            auc, jsd = _measure(network, test, validation)
-            aucs.append(auc)
-            jsds.append(jsd)
-    num_showers = min(len(sample) for sample in pair)
-    return ClassifierScore(_mean(aucs), _mean(jsds), tuple(aucs), tuple(jsds), tuple(best_epochs), num_showers)
+            best_epoch = _train(network, training, test, config, rng, shown)
+            done.append((*_measure(network, test, validation), best_epoch))
+            if trainings is not None:
+                write_json(trainings, kept)
+    aucs, jsds, best_epochs = zip(*done[:repetitions], strict=True)
+    return ClassifierScore(_mean(aucs), _mean(jsds), aucs, jsds, best_epochs, min(len(sample) for sample in pair))
 
 
 def build_classifier(num_inputs: int, config: ClassifierConfig, rng: np.random.Generator) -> keras.Model:
@@ -289,5 +304,35 @@ def _logits(network: keras.Model, part: _Part) -> np.ndarray:
     return np.concatenate([network(block, training=False).numpy()[:, 0] for block in blocks]).astype(np.float64)
 
 
-def _mean(values: list[float]) -> Value:
+def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig, seed: int) -> str:
+    """What a training's result depends on."""
+    digest = hashlib.sha256(f"{config} {seed} {reference.shape} {generated.shape}".encode())
+    for sample in (reference, generated):
+        digest.update(sample.tobytes())
+    return digest.hexdigest()
+
+
+def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int]]]:
+    """Area, divergence and best epoch of each training, by what it depends on."""
+    if path is None or not path.exists():
+        return {}
+    try:
+        return {
+            key: [(_finite(auc), _finite(jsd), int(epoch)) for auc, jsd, epoch in found]
+            for key, found in read_json(path).items()
+        }
+    except (DataFormatError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise CalogenError(
+            f"{path} must hold the results of classifiers' trainings; delete it to train them anew. "
+            f"Received: {error!r:.200}"
+        ) from error
+
+
+def _finite(number: Any) -> float:
+    if not np.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return float(number)
+
+
+def _mean(values: tuple[float, ...]) -> Value:
     return Value(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan)

@@ -54,8 +54,12 @@ class Ranking:
     published: tuple[tuple[str, Value], ...]
     floor: Value | None
 
-    def place(self, ours: Value) -> "Placement":
+    def place(self, ours: Value, own_floor: Value | None = None) -> "Placement":
         """Where a value stands; an error of NaN counts as none.
+
+        Args:
+            ours: the value.
+            own_floor: Geant4 against Geant4 on the same files, which then counts instead of the published one.
 
         Raises:
             DataFormatError: no finite value, or an error below 0.
@@ -64,8 +68,9 @@ class Ranking:
             raise DataFormatError(f"{self.metric} must be finite with an error of 0 or more. Received: {ours}")
         ahead = [name for name, value in self.published if self._excess(ours, value) > 0]
         alike = tuple(name for name, value in self.published if self._compare(ours, value) == "alike")
-        against = None if self.floor is None else self._compare(ours, self.floor)
-        return Placement(self, ours, len(ahead) + 1, alike, against)
+        floor = own_floor or self.floor
+        against = None if floor is None else self._compare(ours, floor)
+        return Placement(self, ours, len(ahead) + 1, alike, against, own_floor)
 
     def _excess(self, ours: Value, other: Value) -> float:
         """How much worse ours is."""
@@ -90,6 +95,7 @@ class Placement:
         alike: submissions that cannot be told apart from it: within two standard errors. The published errors are the
             spread of single trainings (see the source), not that of their mean, so that this is rather too long a list.
         against_floor: the same comparison with Geant4's own value; None where there is none.
+        own_floor: Geant4 against Geant4 on the same files.
     """
 
     ranking: Ranking
@@ -97,6 +103,7 @@ class Placement:
     position: int
     alike: tuple[str, ...]
     against_floor: Literal["better", "alike", "worse"] | None
+    own_floor: Value | None = None
 
     @property
     def remark(self) -> str:
@@ -159,12 +166,13 @@ def read_submissions(particle: str, path: str | Path | None = None) -> Published
         return _published(read_json(bundled), particle, name)
 
 
-def rank(particle: str, ours: Mapping[str, Value]) -> list[Placement]:
+def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value] | None = None) -> list[Placement]:
     """Places of a model among the published ones, for each metric that it has a value for.
 
     Args:
         particle: `photon` or `pion`.
         ours: values by the names of `criteria`; means over layers are added where all layers are there.
+        own_floor: the same of Geant4 against Geant4 on the same files.
 
     Raises:
         DataFormatError: another particle, an unknown metric, a value that is not finite.
@@ -176,8 +184,12 @@ def rank(particle: str, ours: Mapping[str, Value]) -> list[Placement]:
     """
     known = criteria(particle)
     require_known(ours, known)
-    published, given = read_submissions(particle), with_means(particle, ours)
-    return [published.ranking(name).place(given[name]) for name in known if name in given]
+    published, given, floor = (
+        read_submissions(particle),
+        with_means(particle, ours),
+        with_means(particle, own_floor or {}),
+    )
+    return [published.ranking(name).place(given[name], floor.get(name)) for name in known if name in given]
 
 
 class PlainTable(NamedTuple):
@@ -188,15 +200,19 @@ class PlainTable(NamedTuple):
 
 
 def placement_table(placements: Iterable[Placement]) -> PlainTable:
-    """A row for each metric: ours, its place, the best submission, Geant4, the remark."""
-    rows = []
+    """A row for each metric: ours, its place, the best submission, Geant4 (published, on our files), the remark."""
+    rows, placements = [], list(placements)
+    with_own = any(item.own_floor for item in placements)
     for item in placements:
         criterion, (leader, best) = item.ranking.criterion, item.ranking.published[0]
         floor = "-" if item.ranking.floor is None else criterion.text(item.ranking.floor)
         place = f"{item.position} of {len(item.ranking.published) + 1}"
-        shown = (criterion.text(item.ours), place, f"{criterion.text(best)} ({leader})", floor)
+        shown = [criterion.text(item.ours), place, f"{criterion.text(best)} ({leader})", floor]
+        if with_own:
+            shown.append(criterion.text(item.own_floor) if item.own_floor else "-")
         rows.append((criterion.title, *shown, item.remark))
-    return PlainTable(("metric", "ours", "place", "best submission", "Geant4", "remark"), tuple(rows))
+    geant4 = ("Geant4", "Geant4 here") if with_own else ("Geant4",)
+    return PlainTable(("metric", "ours", "place", "best submission", *geant4, "remark"), tuple(rows))
 
 
 def ranking_table(ranking: Ranking, ours: Value | None = None, name: str = "this model") -> PlainTable:

@@ -70,6 +70,59 @@ def test_seeds_repeat():
     assert found.num_showers == 100
 
 
+def test_finished_trainings_are_kept(tmp_path, monkeypatch):
+    """An interrupted call goes on with the next training; other data, configurations and seeds train anew."""
+    pair = normal(1, 100), normal(2, 130, 0.5)
+    path, train, done = tmp_path / "out" / "trainings.json", classifier._train, []
+
+    def interrupted_after(number):
+        def run(*arguments):
+            if len(done) == number:
+                raise KeyboardInterrupt
+            done.append(arguments[3])
+            return train(*arguments)
+
+        monkeypatch.setattr(classifier, "_train", run)
+        done.clear()
+
+    config = ClassifierConfig(hidden_units=(4,), batch_size=20, epochs=2)
+    uninterrupted = classify(*pair, repetitions=3, config=config)
+    interrupted_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        classify(*pair, repetitions=3, config=config, trainings=path)
+    interrupted_after(1)
+    assert classify(*pair, repetitions=3, config=config, trainings=path) == uninterrupted
+    interrupted_after(0)
+    assert classify(*pair, repetitions=2, config=config, trainings=path).aucs == uninterrupted.aucs[:2]
+    for other in (
+        {"seed": 2},
+        {"config": ClassifierConfig(hidden_units=(5,), batch_size=20, epochs=2)},
+        {"reference": pair[0] + 1e-3},
+    ):
+        settings = {"reference": pair[0], "generated": pair[1], "config": config, "trainings": path} | other
+        with pytest.raises(KeyboardInterrupt):
+            classify(settings.pop("reference"), settings.pop("generated"), repetitions=1, **settings)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": [[1, 2]]}', '{"a": [["x", 1, 2]]}', '{"a": [[NaN, 1, 2]]}', '{"a": 1}']
+)
+def test_damaged_files_of_trainings_are_named(tmp_path, text):
+    path = tmp_path / "trainings.json"
+    path.write_text(text)
+    with pytest.raises(CalogenError, match=r"trainings.json must hold .* delete it"):
+        classify(normal(1, 100), normal(2, 100), repetitions=1, config=SMALL, trainings=path)
+    assert path.read_text() == text
+
+
+def test_the_challenges_parts_of_each_particle(monkeypatch):
+    for particle, number in (("photon", 121_000), ("pion", 120_800)):
+        sizes = classifier._split(
+            *(np.zeros((number, 1), np.float32),) * 2, classifier.BY_PARTICLE[particle].shares, np.random.default_rng(1)
+        )
+        assert [len(part) // 2 for part in sizes] == [80_000, 20_000, number - 100_000]
+
+
 def test_json_has_no_nan():
     score = classifier.ClassifierScore(
         classifier.Value(0.5, math.nan), classifier.Value(0.1, 0.2), (0.5,), (0.1,), (3,), 20

@@ -328,6 +328,18 @@ def test_another_file_of_the_format(tmp_path):
         read_submissions("photon", tmp_path / "missing.json")
 
 
+def test_geant4_on_our_own_files_is_the_floor_where_it_is_known():
+    ours = {"auc_low": Value(0.62, 0.003), "fpd": Value(0.05, 0.001)}
+    published, own = rank("pion", ours), rank("pion", ours, {"auc_low": Value(0.622, 0.003)})
+    assert [item.against_floor for item in published] == ["worse", "worse"]
+    assert [item.against_floor for item in own] == ["alike", "worse"]
+    assert [item.position for item in own] == [item.position for item in published]
+    header, rows = placement_table(own)
+    assert header[4:] == ("Geant4", "Geant4 here", "remark")
+    assert rows[0][4:6] == ("0.6089 ± 0.0035", "0.6220 ± 0.0030")
+    assert rows[1][5] == "-"
+
+
 def test_table_of_places():
     places = rank("pion", {"auc_low": Value(0.795, 0.003), "time_cpu_1": Value(5.0, 0.1), "kpd": Value(0.001, 1e-4)})
     header, rows = placement_table(places)
