@@ -200,7 +200,7 @@ class PlainTable(NamedTuple):
 
 
 def placement_table(placements: Iterable[Placement]) -> PlainTable:
-    """A row for each metric: ours, its place, the best submission, Geant4 (published, on our files), the remark."""
+    """A row for each metric: ours, its place, the best submission, Geant4, the remark."""
     rows, placements = [], list(placements)
     with_own = any(item.own_floor for item in placements)
     for item in placements:
