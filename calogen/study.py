@@ -3,7 +3,7 @@
 What the experiments of every paper with networks that share the momenta have in common. Nothing here knows a paper.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from calogen.study_networks import Network, Pictures, compare_networks
 # Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
 GAN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--ablation": {"action": "store_true", "help": "train the paper's other variants, too"},
+    "--ablation": {"action": "store_true", "help": "train the paper's other variants, too (first seed only)"},
     "--merit": {
         "choices": ("energy", "shapes"),
         "default": "energy",
@@ -198,6 +198,7 @@ class Study:
         ensembles: networks that together span the momenta, by label: what figures show.
         observables: what figures show.
         detailed: momenta at which all observables are compared.
+        variants: networks that only the first seed trains.
     """
 
     name: str
@@ -206,6 +207,7 @@ class Study:
     ensembles: Mapping[str, Sequence[str]]
     observables: Sequence[Observable]
     detailed: Sequence[float] = ()
+    variants: Set[str] = frozenset()
 
 
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
@@ -213,9 +215,11 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     outcomes: list[Outcome] = []
     require_coverage(study, data)
     for seed in arguments.seeds:
+        configs = {name: pair for name, pair in study.configs.items() if not outcomes or name not in study.variants}
+        ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
-            networks = reproduce(study.paper, study.configs, data, run, arguments.options)
-            samples = {label: [networks[name] for name in names] for label, names in study.ensembles.items()}
+            networks = reproduce(study.paper, configs, data, run, arguments.options)
+            samples = {label: [networks[name] for name in names] for label, names in ensembles.items()}
             pictures = compare_networks(samples, data.reference, study.observables, seed, study.detailed)
             folders = {name: run.directory / name / "provenance.json" for name in networks}
             outcomes.append(

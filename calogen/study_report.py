@@ -161,12 +161,12 @@ def chi2_quantities(
     At our statistics, at the paper's, and on held-out showers.
 
     Args:
-        seeds, ensembles, paper: as for `chi2_table`.
+        seeds, ensembles, paper: as for `chi2_table`; of all seeds that have the networks.
         data: which showers.
     """
     found = []
     for title, names in ensembles.items():
-        tests = [[networks[name] for name in names] for networks in seeds]
+        tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
         ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published = paper[title][-1].per_ndf if title in paper else None

@@ -94,7 +94,8 @@ def main(arguments: Arguments) -> None:
             f"{label}, kinetic": tuple(f"{item}-kinetic" for item in names) for label, names in LABELS.items()
         }
     observables = CALOSHOWERGAN_OBSERVABLES["photon"]
-    study = Study(name=NAME, paper=NAME, configs=configs, ensembles=shown, observables=observables)
+    variants = frozenset(configs) - {*SINGLE, *THREE}
+    study = Study(name=NAME, paper=NAME, configs=configs, ensembles=shown, observables=observables, variants=variants)
     outcomes = run_study(study, arguments, data)
     three = [outcomes[0].networks[name] for name in THREE]
     seconds = {momentum: generation_time(three, momentum) for momentum in (1024.0, 65536.0, 262144.0)}
@@ -130,7 +131,7 @@ def main(arguments: Arguments) -> None:
 
 def networks(arguments: Arguments) -> Configs:
     """What is trained: one GAN and three; with --ablation all of Tables 3 and 4."""
-    chosen = {name: CONFIGS[name][0] for name in dict.fromkeys((*SPLITS[1], *SPLITS[3]))}
+    chosen = {name: CONFIGS[name][0] for name in (*SINGLE, *THREE)}
     if arguments.options["ablation"]:
         every = dict.fromkeys(name for split in SPLITS.values() for name in split)
         chosen |= {name: CONFIGS[name][0] for name in (*every, *(f"{name}-kinetic" for name in every))}

@@ -94,6 +94,7 @@ def main(arguments: Arguments) -> None:
         ensembles=shown,
         observables=CALOSHOWERGAN_OBSERVABLES["pion"],
         detailed=(512.0, 8192.0),
+        variants=frozenset(configs) - {"pion"},
     )
     outcomes = run_study(study, arguments, data)
     pion = outcomes[0].networks["pion"]

@@ -77,6 +77,7 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         configs=networks(ensembles, data, own=arguments.train_data is not None),
         ensembles=ensembles,
         observables=CALOSHOWERGAN_OBSERVABLES[particle],
+        variants=frozenset(VERSION_2[particle]),
     )
     outcomes = run_study(study, arguments, data)
     size = {f"{particle}s": json_size(outcomes[0].networks[particle].run.generator) / 1e6}

@@ -198,6 +198,15 @@ def test_a_second_launch_trains_nothing(
     }
 
 
+def test_variants_are_trained_with_the_first_seed_only(folder: Path, data: Data, tmp_path: Path) -> None:
+    toy = replace(TOY, ensembles={"one": ("low",), "other": ("upper",)}, variants={"upper"}, detailed=())
+    low = replace(data, train=SHOWERS.at(4096.0), held_out=OTHERS.at(4096.0))
+    first, second = run_study(toy, arguments(folder, runs=tmp_path, seeds=(1, 2)), low)
+    assert [list(item.networks) for item in (first, second)] == [["low", "upper"], ["low"]]
+    assert [list(item.pictures.generated) for item in (first, second)] == [["one", "other"], ["one"]]
+    assert [path.name for path in sorted((tmp_path / "toy" / "smoke-seed2").glob("*/"))] == ["low"]
+
+
 def check(test: Any, run: TrainedRun, reference: Showers, seed: int, rule: str = "caloshowergan") -> None:
     """The chi2 of the chosen iteration, computed directly."""
     ours = generate(run, reference.incident_energies, seed)

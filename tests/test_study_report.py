@@ -143,6 +143,13 @@ def test_quantities_without_held_out_showers() -> None:
     assert not [item for item in found if "held-out" in item.name], "one seed has none"
 
 
+def test_quantities_are_of_the_seeds_that_have_the_networks() -> None:
+    ensembles = {"one": ("low",), "other": ("variant",)}
+    found = chi2_quantities([TESTS | {"variant": TESTS["low"]}, TESTS, TESTS], ensembles, {}, "")
+    one, other = (next(item for item in found if item.name.endswith(f"energy, {name}")) for name in ensembles)
+    assert (one.ours, one.spread, other.ours, other.spread) == (other.ours, 0.0, other.ours, None)
+
+
 def test_hyperparameters_of_all_networks() -> None:
     table = hyperparameters({"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)})
     assert table.header == ("hyperparameter", "one", "other", "source (first network)")

@@ -5,7 +5,7 @@ Every rule is a number that is positive where the claim holds, with its error; l
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -301,7 +301,7 @@ _PAPERS = {"photon": (PHOTON_RULES, PHOTON_WORDS, PHOTON_OURS), "pion": (PION_RU
 
 
 def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str, str]) -> tuple[Claim, ...]:
-    """The claims table, averaged over the trained seeds.
+    """The claims table, averaged over the seeds that trained what a claim needs.
 
     Args:
         seeds: evidence.
@@ -314,16 +314,15 @@ def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str
     for name, rule in rules.items():
         paper, verdict = words[name], judge(Value(np.nan, np.nan))
         command = commands.get(name, commands["ablation" if name in _ABLATION else "paper"])
-        try:
-            found = [rule(evidence) for evidence in seeds]
-        except NotDecidedError as error:
+        found, reason = _found(rule, seeds)
+        if not found:
             command = commands["missing"] if name in _ABLATION else command
-            rows.append(Claim(paper.claim, paper.source, paper.words, f"{error}: {command}", verdict))
+            rows.append(Claim(paper.claim, paper.source, paper.words, f"{reason}: {command}", verdict))
             continue
         figures = {key: combined([values[key] for _, values in found]) for key in found[0][1]}
         conditions = [combined(values) for values in zip(*(values for values, _ in found), strict=True)]
         text = ours[name].format(**texts(figures))
-        if len(seeds) == 1:
+        if len(found) == 1:
             text += _ONE_SCATTER if name in _SCATTER else _NO_SCATTER
         if conditions:
             verdict = judge(min(conditions, key=significance))
@@ -331,3 +330,16 @@ def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str
             text += f" (would decide: {command})"
         rows.append(Claim(paper.claim, paper.source, paper.words, text, verdict))
     return tuple(rows)
+
+
+def _found(rule: Rule, seeds: Sequence[Evidence]) -> tuple[list[Found], str]:
+    """What the seeds that can decide gave; why the last of the others cannot."""
+    able, reason = [], ""
+    for evidence in seeds:
+        try:
+            able.append((evidence, rule(evidence)))
+        except NotDecidedError as error:
+            reason = str(error)
+    if len(able) == 1 < len(seeds):
+        return [rule(replace(able[0][0], alone=True))], reason
+    return [found for _, found in able], reason

@@ -309,10 +309,17 @@ def test_claims_without_other_evidence_are_undecided() -> None:
 
 
 @pytest.mark.parametrize("missing", range(2))
-def test_one_seed_without_a_network_leaves_the_claim_undecided(missing: int) -> None:
-    seeds = [evidence(), evidence()]
-    seeds[missing] = replace(seeds[missing], fastcalogan=None)
-    assert claim("photon", FAST, *seeds).verdict == OPEN
+def test_the_seeds_that_have_the_networks_decide(missing: int) -> None:
+    """One training alone has the scatter of its late iterations as error."""
+    steady = evidence(fastcalogan=made((8, 18), 6.0))
+    seeds = [steady, steady]
+    seeds[missing] = replace(steady, fastcalogan=None)
+    found = claim("photon", FAST, *seeds)
+    assert (found.verdict, "[one training" in found.ours) == (HOLDS, True)
+    assert found == claim("photon", FAST, replace(steady, alone=True))
+    assert "[one training" not in claim("photon", FAST, steady, *seeds).ours
+    none = [replace(seed, fastcalogan=None) for seed in seeds]
+    assert claim("photon", FAST, *none).verdict == OPEN
 
 
 @pytest.mark.parametrize("particle", RULES)
