@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from calogen.evaluation import observables, voxels
 from calogen.evaluation.comparison import ALL_ENERGIES, Observable
+from calogen.files import read_json
 from calogen.units import GeV
 
 
@@ -47,6 +49,30 @@ class PublishedClaim:
     claim: str
     words: str
     source: str
+
+
+def _read(paper: str) -> Any:
+    """A paper's numbers, with their sources: `data/published_<paper>.json`."""
+    with resources.as_file(resources.files("calogen").joinpath("data", f"published_{paper}.json")) as path:
+        return read_json(path)
+
+
+def _numbers(content: Any) -> Mapping[str, PublishedNumber]:
+    return MappingProxyType({name: PublishedNumber(**number) for name, number in content["numbers"].items()})
+
+
+def _chi2(table: Any) -> Mapping[str, tuple[PublishedChi2, ...]]:
+    return MappingProxyType({name: tuple(PublishedChi2(*row) for row in rows) for name, rows in table["rows"].items()})
+
+
+def _times(table: Any, rows: Mapping[str, tuple[float, float]]) -> Mapping[float, PublishedNumber]:
+    """Times by momentum in MeV or by batch size."""
+    return MappingProxyType(
+        {
+            float(key): PublishedNumber(value, table["unit"], table["source"], error)
+            for key, (value, error) in rows.items()
+        }
+    )
 
 
 ATLAS_VAE_TEST_ENERGIES: Mapping[str, float] = MappingProxyType(
@@ -103,21 +129,7 @@ ATLAS_VAE_OBSERVABLES: tuple[Observable, ...] = (
 """The observables of Figs. 5-8, 10-13 and 15-19 of arXiv:2210.06204, with their figures by incident energy.
 """
 
-ATLAS_VAE_NUMBERS: Mapping[str, PublishedNumber] = MappingProxyType(
-    {
-        "presampler_share": PublishedNumber(0.7, "%", "Fig. 5a, photons of 65 GeV (read off the figure)"),
-        "front_share": PublishedNumber(17.2, "%", "Fig. 5b, photons of 65 GeV (read off the figure)"),
-        "middle_share": PublishedNumber(79.3, "%", "Fig. 5c, photons of 65 GeV (read off the figure)"),
-        "back_share": PublishedNumber(0.4, "%", "Fig. 5d, photons of 65 GeV (read off the figure)"),
-        "speedup_8_gev": PublishedNumber(10.0, "", '"Results": an order of magnitude less for photons of 8 GeV'),
-        "speedup_262_gev": PublishedNumber(100.0, "", '"Results": over two orders of magnitude less at 262 GeV'),
-        "memory": PublishedNumber(5.0, "MB", '"Results": only about 5 MB needed to generate showers for photons'),
-        "num_features": PublishedNumber(281, "", 'Fig. 3 and "Data Reparametrisation"'),
-        "num_cells": PublishedNumber(276, "", '"Monte Carlo Samples and Preprocessing"'),
-        "num_epochs": PublishedNumber(1000, "", '"Variational Autoencoders"'),
-        "training_time": PublishedNumber(4.0, "h", '"Variational Autoencoders": on a Titan X Pascal'),
-    }
-)
+ATLAS_VAE_NUMBERS = _numbers(_read("atlas_vae"))
 """Numbers of arXiv:2210.06204; the layers' shares are of the true energy."""
 
 ATLAS_VAE_CLAIMS: Mapping[str, PublishedClaim] = MappingProxyType(
@@ -284,72 +296,21 @@ Fig. 13 shows the pions' centres (its caption says widths). Momenta are the labe
 The voxel energies have no metrics: there are millions, and those of a shower are not independent.
 """
 
-_ALL, _LOW, _ABOVE_LOW = "[256 MeV, 4 TeV]", "[256 MeV, 4 GeV]", "[4 GeV, 4 TeV]"
-_MEDIUM, _HIGH, _SUM = "[4 GeV, 262 GeV]", "[262 GeV, 4 TeV]", "Sum"
+_CALOSHOWERGAN = _read("caloshowergan")
 
-
-def _table(rows: Mapping[str, tuple[tuple[str, float, int], ...]]) -> Mapping[str, tuple[PublishedChi2, ...]]:
-    return MappingProxyType({name: tuple(PublishedChi2(*row) for row in part) for name, part in rows.items()})
-
-
-CALOSHOWERGAN_TABLE_3: Mapping[str, tuple[PublishedChi2, ...]] = _table(
-    {
-        "single": ((_ALL, 1553, 420),),
-        "two": ((_LOW, 360, 140), (_ABOVE_LOW, 1042, 308), (_SUM, 1402, 448)),
-        "three": ((_LOW, 360, 140), (_MEDIUM, 528, 196), (_HIGH, 299, 140), (_SUM, 1187, 476)),
-    }
-)
+CALOSHOWERGAN_TABLE_3 = _chi2(_CALOSHOWERGAN["table_3"])
 """Table 3 of arXiv:2309.06515: photons, voxels normalised to the kinetic energy. Each GAN's row, the sum last."""
 
-CALOSHOWERGAN_TABLE_4: Mapping[str, tuple[PublishedChi2, ...]] = _table(
-    {
-        "single": ((_ALL, 1131, 420),),
-        "two": ((_LOW, 160, 140), (_ABOVE_LOW, 703, 308), (_SUM, 863, 448)),
-        "three": ((_LOW, 160, 140), (_MEDIUM, 450, 196), (_HIGH, 235, 140), (_SUM, 845, 476)),
-        "pion 1M": ((_ALL, 628, 420),),
-        "pion 2M": ((_ALL, 542, 420),),
-    }
-)
+CALOSHOWERGAN_TABLE_4 = _chi2(_CALOSHOWERGAN["table_4"])
 """Table 4 of arXiv:2309.06515: layer-energy normalisation; photons but for the last two. Rows as in Table 3."""
 
-
-def _time(text: str, table: int) -> PublishedNumber:
-    """A time in the paper's notation; the error counts tenths: 6.8(15) is 6.8 +- 1.5."""
-    value, error = text.removesuffix(")").split("(")
-    processor = "i9-9900K at 3.60 GHz, mean and standard deviation of 100 trials"
-    return PublishedNumber(float(value), "ms", f"Table {table}, {processor}", int(error) / 10)
-
-
 CALOSHOWERGAN_TABLE_5: Mapping[str, Mapping[float, PublishedNumber]] = MappingProxyType(
-    {
-        particle: MappingProxyType({2.0**power: _time(text, 5) for power, text in times.items()})
-        for particle, times in {
-            "photon": {10: "4.5(2)", 16: "4.9(2)", 20: "4.1(2)"},
-            "pion": {10: "6.2(2)", 16: "6.3(3)", 20: "6.3(3)"},
-        }.items()
-    }
+    {particle: _times(_CALOSHOWERGAN["table_5"], rows) for particle, rows in _CALOSHOWERGAN["table_5"]["rows"].items()}
 )
 """Table 5 of arXiv:2309.06515: time to generate one shower, by particle and momentum in MeV (1 and 65 GeV, 1 TeV)."""
 
-CALOSHOWERGAN_TABLE_6: Mapping[int, PublishedNumber] = MappingProxyType(
-    {
-        size: _time(text, 6)
-        for size, text in {1: "6.3(3)", 10: "6.8(15)", 100: "8.2(15)", 1000: "14.4(21)", 10000: "70.8(48)"}.items()
-    }
-)
+CALOSHOWERGAN_TABLE_6 = _times(_CALOSHOWERGAN["table_6"], _CALOSHOWERGAN["table_6"]["rows"])
 """Table 6 of arXiv:2309.06515: time to generate a batch of pions of 65 GeV, by batch size."""
 
-CALOSHOWERGAN_NUMBERS: Mapping[str, PublishedNumber] = MappingProxyType(
-    {
-        "json_fastcalogan_photon": PublishedNumber(3.0, "MB", "section 5.7: approximately, JSON file"),
-        "json_fastcalogan_pion": PublishedNumber(3.9, "MB", "section 5.7: approximately, JSON file"),
-        "json_photon": PublishedNumber(6.2, "MB", "section 5.7: JSON file of one photon GAN"),
-        "json_pion": PublishedNumber(5.6, "MB", "section 5.7: JSON file of the pion GAN"),
-        "json_slice": PublishedNumber(
-            43.0, "MB", "section 5.7: approximately, a pion GAN and 3 GANs each for electrons and photons"
-        ),
-        "chi2_pion_kinetic": PublishedNumber(1.9, "", "section 3.4, pions without layer-energy normalisation, Fig. 4"),
-        "chi2_seed_error": PublishedNumber(0.1, "", "footnote 2: approximately, from seeds of the generation"),
-    }
-)
+CALOSHOWERGAN_NUMBERS = _numbers(_CALOSHOWERGAN)
 """Further numbers of arXiv:2309.06515; chi2 stands for chi2/NDF of the total energy over all momenta."""
