@@ -136,10 +136,11 @@ def evaluate(
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
-    Each LABEL gets a directory with report.html, report.md and evaluation.json; several labels also a page that
-    compares them. Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each
-    training on 121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an
-    interrupt, the same command goes on with the next training.
+    Each LABEL gets a directory with report.html, report.md, evaluation.json (all numbers and histograms) and
+    metrics.json (a row for each metric, for pandas.read_json); several labels also a page that compares them. Files may
+    be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on 121,000
+    showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt, the same
+    command goes on with the next training.
     """
     from calogen.evaluate import evaluate_cells, evaluate_voxels, holds_cells
     from calogen.judging import Options

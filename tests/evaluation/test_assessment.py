@@ -14,6 +14,7 @@ from calogen.evaluation.assessment import FILE_NAME, Assessment, particle_of, re
 from calogen.evaluation.judgement import judge
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import sample_of
+from calogen.files import read_json
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 NUMBERS = {"auc_low": Value(0.9, 0.01), "fpd": Value(0.0204, math.nan), "kpd": Value(math.nan, math.nan)}
@@ -34,6 +35,8 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     written.write(tmp_path)
     read = read_assessment(tmp_path)
     assert json.dumps(read.to_json()) == json.dumps(written.to_json())
+    rows = {(row["quantity"], row["metric"], row["incident_energy"]): row for row in read_json(tmp_path / "metrics.json")}
+    assert rows["response", "ks", None]["value"] == written.judgement.find("response").measured["ks"].value
     for ours, theirs in zip(read.judgement.scored, written.judgement.scored, strict=True):
         assert (ours.feature, ours.incident_energy) == (theirs.feature, theirs.incident_energy)
         for name, histogram in theirs.histograms.items():
