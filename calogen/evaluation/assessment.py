@@ -87,7 +87,7 @@ class Assessment:
         return rank(self.particle, *finite)
 
     def write(self, directory: str | Path) -> None:
-        """Write `evaluation.json`, and `metrics.json` with a row for each metric of each distribution."""
+        """Write `evaluation.json`; `metrics.json` with a row for each metric."""
         write_json(Path(directory) / "metrics.json", self.judgement.to_json()["scores"])
         write_json(Path(directory) / FILE_NAME, self.to_json())
 

@@ -35,7 +35,9 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     written.write(tmp_path)
     read = read_assessment(tmp_path)
     assert json.dumps(read.to_json()) == json.dumps(written.to_json())
-    rows = {(row["quantity"], row["metric"], row["incident_energy"]): row for row in read_json(tmp_path / "metrics.json")}
+    rows = {
+        (row["quantity"], row["metric"], row["incident_energy"]): row for row in read_json(tmp_path / "metrics.json")
+    }
     assert rows["response", "ks", None]["value"] == written.judgement.find("response").measured["ks"].value
     for ours, theirs in zip(read.judgement.scored, written.judgement.scored, strict=True):
         assert (ours.feature, ours.incident_energy) == (theirs.feature, theirs.incident_energy)
