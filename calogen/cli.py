@@ -18,7 +18,6 @@ import typer
 from calogen.config import require, sources
 from calogen.errors import ConfigError
 from calogen.experiment import clean_exit
-from calogen.files import read_json
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
 
@@ -130,17 +129,23 @@ def evaluate(
         int, typer.Option(min=0, help="Trainings of each of three classifiers; 10 in the CaloChallenge, 0: none.")
     ] = 3,
     max_showers: Annotated[
-        int, typer.Option(min=2, help="Of each file, for classifiers, neighbourhoods and pictures.")
-    ] = 121_000,
+        int | None,
+        typer.Option(
+            min=2,
+            help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
-    Each LABEL gets a directory with report.html, report.md, evaluation.json (all numbers and histograms) and
-    metrics.json (a row for each metric, for pandas.read_json); several labels also a page that compares them. Files may
-    be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on 121,000
-    showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt, the same
-    command goes on with the next training.
+    Voxels: report.html, report.md, evaluation.json (all numbers and histograms) and metrics.json (a row for each
+    metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
+    ATLAS cells: the observables of the VAE's paper, all labels on one page.
+
+    Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on
+    121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
+    the same command goes on with the next training.
     """
     from calogen.evaluate import evaluate_cells, evaluate_voxels, holds_cells
     from calogen.judging import Options
@@ -171,23 +176,21 @@ def report(
     Directories that calogen evaluate has written, and runs (their report/ holds results or evaluations), are compared
     on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
-    from calogen.results_files import results_table, update_readme
+    from calogen.results_files import read_table, update_readme
 
+    results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:
         from calogen.evaluate import compare_directories
 
         require(readme is None, "--readme takes one directory of results. Received: several")
         typer.echo(compare_directories(directories, output))
-        return
-    results = directories[0] if directories else Path("experiments/results")
-    if (results / "evaluation.json").is_file() and (results / "report.md").is_file():
-        typer.echo((results / "report.md").read_text(encoding="utf-8"))
-        return
-    if readme is not None:
+    elif readme is not None:
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")
+    elif (results / "report.md").is_file():
+        typer.echo((results / "report.md").read_text(encoding="utf-8"))
     else:
-        typer.echo("\n\n".join(results_table(read_json(path)) for path in sorted(results.glob("*.json"))))
+        typer.echo("\n\n".join(read_table(path) for path in sorted(results.glob("*.json"))))
 
 
 @app.command()

@@ -13,17 +13,17 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import read_json, require_directory
-from calogen.judging import Options, assess, find_geometry, read_reference
+from calogen.files import output_directory, read_json
+from calogen.judging import Options, assess, find_geometry, read_reference, require_judgeable
 from calogen.judging_report import build_assessment_page, build_comparison_page
 from calogen.page import Page, build_markdown
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.report import Results, write_page, write_report
 from calogen.results_files import build_results_page
-from calogen.showers import ShowerFile, damage_named, open_file
+from calogen.showers import damage_named, open_file
 
-_MAX_NOTE = 10_000  # bytes
+_MAX_NOTE = 10_000  # letters
 
 
 def holds_cells(path: Path) -> bool:
@@ -61,23 +61,22 @@ def evaluate_voxels(
         CalogenError: as `assess`.
     """
     geometry, note, found = find_geometry(reference, binning_file), origin(reference), []
-    for path in (*files.values(), *([second_reference] if second_reference else [])):
-        with ShowerFile(path, geometry):
-            pass  # what cannot be read is found before hours of training, not after
-    require_directory(output)
-    options = replace(options or Options(), trainings=output / "classifiers.json")
-    prepared = read_reference(reference, geometry, second_reference, options)
-    for label, path in files.items():
-        assessment, pictures = assess(prepared, path, label)
-        assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
-        directory = output / label if len(files) > 1 else output
-        assessment.write(directory)
-        page = build_assessment_page(assessment, pictures, note)
-        where = write_page(directory, page)
-        found.append(assessment)
-    if len(found) > 1:
-        page = build_comparison_page(found, note)
-        where = write_page(output, page)
+    with output_directory(output):
+        options = replace(options or Options(), trainings=output / "classifiers.json")
+        prepared = read_reference(reference, geometry, second_reference, options)
+        for label, path in files.items():  # what cannot be judged is found before hours of training, not after
+            require_judgeable(prepared, path, label)
+        for label, path in files.items():
+            assessment, pictures = assess(prepared, path, label)
+            assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
+            directory = output / label if len(files) > 1 else output
+            assessment.write(directory)
+            page = build_assessment_page(assessment, pictures, note)
+            where = write_page(directory, page)
+            found.append(assessment)
+        if len(found) > 1:
+            page = build_comparison_page(found, note)
+            where = write_page(output, page)
     return _shown(page, where)
 
 
@@ -118,9 +117,12 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
         DataFormatError: a directory without either, or evaluations that cannot be compared.
     """
     evaluations = {directory: _evaluations(directory) for directory in directories}
-    if all(evaluations.values()):
+    if any(evaluations.values()):
+        bare = [str(directory) for directory, found in evaluations.items() if not found]
+        if bare:
+            raise DataFormatError(f"evaluations compare with evaluations. Received: {', '.join(bare)} without any")
         found = _labelled_apart(evaluations)
-        page = build_comparison_page(found, str(found[0].provenance.get("note", "")))
+        page = build_comparison_page(found, plain_text(str(found[0].provenance.get("note", ""))))
     else:
         page = build_results_page({str(directory): _results(directory) for directory in directories})
     return _shown(page, write_page(output, page))
@@ -135,8 +137,13 @@ def origin(path: Path) -> str:
     with open_file(path) as file, damage_named(path):
         known = h5py.h5a.exists(file.id, b"note") and h5py.h5a.open(file.id, b"note").get_storage_size() < _MAX_NOTE
         note = file.attrs["note"] if known else ""
-    text = note if isinstance(note, str) else ""
-    return "".join(letter for letter in text if letter.isprintable() and letter != "$")
+    text = note.decode(errors="replace") if isinstance(note, bytes) else note
+    return plain_text(text) if isinstance(text, str) else ""
+
+
+def plain_text(text: str) -> str:
+    """A text for small print: printable, short, and no mathematics to matplotlib."""
+    return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
 
 
 def _shown(page: Page, where: Path) -> str:
@@ -146,16 +153,19 @@ def _shown(page: Page, where: Path) -> str:
 
 
 def _evaluations(directory: Path) -> list[Assessment]:
-    """All of a directory, of its `report/`, or of its `report/evaluations/`."""
-    places = [directory, directory / "report", *sorted((directory / "report" / "evaluations").glob("*"))]
+    """All of a directory and its folders, of its `report/`, or of its `report/evaluations/`."""
+    studies = sorted((directory / "report" / "evaluations").glob("*"))
+    places = [directory, *sorted(directory.glob("*")), *studies]
     return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
 
 
 def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[Assessment]:
     """All of them; where labels are equal, their directories tell them apart."""
     labels = Counter(item.label for found in evaluations.values() for item in found)
+    short = len({directory.name for directory in evaluations}) == len(evaluations)
+    names = {directory: directory.name if short else str(directory) for directory in evaluations}
     return [
-        replace(item, label=f"{directory}: {item.label}") if labels[item.label] > 1 else item
+        replace(item, label=f"{names[directory]}: {item.label}") if labels[item.label] > 1 else item
         for directory, found in evaluations.items()
         for item in found
     ]

@@ -172,7 +172,27 @@ def require_directory(path: str | Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise CalogenError(f"cannot write to {path}: {error.strerror}") from error
+        remedy = _REMEDIES.get(error.errno or 0, _UNWRITABLE)
+        raise CalogenError(f"cannot write to {path}: {error.strerror}; {remedy}") from error
+
+
+@contextmanager
+def output_directory(path: str | Path) -> Iterator[None]:
+    """A directory for the block's files; what a failure leaves empty of it goes again.
+
+    Raises:
+        CalogenError: as `require_directory`.
+    """
+    path = Path(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    require_directory(path)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _require_writable(path: Path, temporary: Path) -> None:

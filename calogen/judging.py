@@ -5,7 +5,8 @@ files, they take a random part.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from calogen.config import require
 from calogen.datasets import voxel_geometry
 from calogen.errors import DataFormatError, GeometryError
-from calogen.evaluation.assessment import Assessment, particle_of
+from calogen.evaluation.assessment import LABEL, Assessment, particle_of
 from calogen.evaluation.challenge import ClassifierInput, Features, classifier_inputs, high_level_inputs
 from calogen.evaluation.comparison import ResponseCurve, curve_of
 from calogen.evaluation.correlations import joined
@@ -25,18 +26,25 @@ from calogen.evaluation.distances import (
     log_voxels,
     precision_recall_density_coverage,
 )
-from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge, require_comparable
+from calogen.evaluation.judgement import (
+    OWN_BINNING,
+    Sample,
+    default_min_energy,
+    judge,
+    require_comparable,
+    require_energies,
+)
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
 from calogen.geometry import VoxelGeometry
 from calogen.progress import progress
-from calogen.provenance import collect
+from calogen.provenance import collect, file_record
 from calogen.showers import ShowerFile, Showers, concatenate
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
 """What the classifiers see."""
-_MAX_BYTES = 2**29  # of a file's showers in memory, float32
+_MAX_SHOWERS, _MAX_BYTES = 121_000, 2**29  # of a file in memory, float32
 _BINS = 40  # that most of the challenge's distributions fill
 _LAYERS, _SHAPES = 45, {"2": (16, 9), "3": (50, 18)}  # of data sets 2 and 3: bins in alpha and r
 _ENERGY_BINS = 12  # of the response, where the incident energies are continuous
@@ -51,7 +59,7 @@ class Options:
         min_energy: voxels below are empty, MeV; None: the binning's.
         repetitions: trainings of each classifier; 0: no classifier.
         trainings: file that keeps the result of each training for the next call; None: nothing is kept.
-        max_showers: of each file, for what needs them in memory.
+        max_showers: of each file, for what needs them in memory; None: 121,000 or 512 MiB of them.
         seed: of everything random.
     """
 
@@ -59,14 +67,14 @@ class Options:
     min_energy: float | None = None
     repetitions: int = 3
     trainings: Path | None = None
-    max_showers: int = 121_000
+    max_showers: int | None = None
     seed: int = 1
 
     def __post_init__(self) -> None:
         threshold = self.min_energy
         require(threshold is None or 0 < threshold < np.inf, f"min_energy must be above 0 MeV. Received: {threshold}")
         require(self.repetitions >= 0, f"repetitions must be 0 or more. Received: {self.repetitions}")
-        require(self.max_showers >= 2, f"max_showers must be 2 or more. Received: {self.max_showers}")
+        require((self.max_showers or 2) >= 2, f"max_showers must be 2 or more. Received: {self.max_showers}")
 
 
 @dataclass(frozen=True)
@@ -132,28 +140,29 @@ class Reference:
     Args:
         geometry: of the showers.
         options: how models are judged.
-        files: `reference` and, if there is one, `second_reference`.
+        provenance: of what is computed with it.
         warning: why places among the published models do not hold with it; empty where they do.
         first: the reference.
         second: the second reference.
-        floor: single numbers of the second reference.
-        missing: why some of them are.
     """
 
     geometry: VoxelGeometry
     options: Options
-    files: Mapping[str, Path]
+    provenance: Mapping[str, Any]
     warning: str
     first: _Loaded
     second: _Loaded | None
-    floor: Mapping[str, Value]
-    missing: frozenset[str]
+
+    @cached_property
+    def floor(self) -> tuple[Mapping[str, Value], frozenset[str]]:
+        """Single numbers of the second reference, found once; and why some are missing."""
+        return ({}, frozenset()) if self.second is None else _numbers(self.first, self.second, self.options)
 
 
 def read_reference(
     path: Path, geometry: VoxelGeometry, second_reference: Path | None = None, options: Options | None = None
 ) -> Reference:
-    """Read what all models are compared with, and find the floor.
+    """Read what all models are compared with.
 
     Args:
         path: a file of the CaloChallenge's format.
@@ -165,18 +174,29 @@ def read_reference(
         CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
     """
     options = options or Options()
+    files = {"reference": path} | ({"second_reference": second_reference} if second_reference else {})
+    about = collect(options.seed, files) | {"options": asdict(replace(options, trainings=None))}
     first, second = _load(path, geometry, options), None
-    floor: dict[str, Value] = {}
-    missing: set[str] = set()
-    files = {"reference": path}
     if second_reference is not None:
-        files["second_reference"] = second_reference
         second = _load(second_reference, geometry, options, first.sample)
         require_comparable("second_reference", first.sample, second.sample)
-        floor, missing = _numbers(first, second, options)
     particle = particle_of(geometry)
     warning = reference_warning(path, particle) if particle else ""
-    return Reference(geometry, options, files, warning, first, second, floor, frozenset(missing))
+    return Reference(geometry, options, about, warning, first, second)
+
+
+def require_judgeable(reference: Reference, generated: Path, label: str) -> None:
+    """Refuse, without reading its showers, a file or a label that `assess` would refuse.
+
+    Raises:
+        ConfigError: no label.
+        CalogenError: a file that is missing, damaged or foreign; incident energies that differ.
+    """
+    require(
+        LABEL.fullmatch(label) is not None, f"labels must be printable, without $ and not Geant4. Received: {label!r}"
+    )
+    with ShowerFile(generated, reference.geometry) as file:
+        require_energies(label, reference.first.sample.features.incident_energies, file.incident_energies)
 
 
 def assess(reference: Reference, generated: Path, label: str) -> tuple[Assessment, Pictures]:
@@ -190,10 +210,11 @@ def assess(reference: Reference, generated: Path, label: str) -> tuple[Assessmen
     Raises:
         CalogenError: a file that is missing, damaged or foreign; incident energies that differ.
     """
-    files = {**reference.files, "generated": generated}
-    provenance = collect(reference.options.seed, files)
+    require_judgeable(reference, generated, label)
+    about = reference.provenance
+    about = {**about, "data": {**about["data"], "generated": file_record(generated)}}
     second = _load(generated, reference.geometry, reference.options, reference.first.sample)
-    return _assess(reference, second, label, provenance)
+    return _assess(reference, second, label, about)
 
 
 def reference_of(showers: Showers, options: Options) -> Reference:
@@ -208,7 +229,7 @@ def reference_of(showers: Showers, options: Options) -> Reference:
     first = _Loaded(sample_of(showers, _threshold(geometry, options)), showers)
     warning = "the reference is not the CaloChallenge's file: the places are for orientation only"
     warning = warning if particle_of(geometry) else ""
-    return Reference(geometry, options, {}, warning, first, None, {}, frozenset())
+    return Reference(geometry, options, {}, warning, first, None)
 
 
 def assess_showers(
@@ -230,8 +251,8 @@ def _load(path: Path, geometry: VoxelGeometry, options: Options, reference: Samp
 
 
 def _threshold(geometry: VoxelGeometry, options: Options) -> float:
-    binning = options.binning or default_binning(geometry)
-    return default_min_energy(binning) if options.min_energy is None else options.min_energy
+    default = default_min_energy(options.binning or default_binning(geometry))
+    return default if options.min_energy is None else options.min_energy
 
 
 def _assess(
@@ -242,22 +263,28 @@ def _assess(
     third = reference.second.sample if reference.second else None
     binning = options.binning or default_binning(geometry)
     judgement = judge(first.sample, generated.sample, third, binning, options.seed)
-    numbers, missing = _numbers(first, generated, options)
+    floor, missing = reference.floor
+    numbers, more = _numbers(first, generated, options)
     warnings = [reference.warning] if reference.warning else []
-    warnings += [*_warnings(first, generated), *sorted(missing | reference.missing)]
+    warnings += [*_warnings(reference, generated), *sorted(missing | more)]
     particle = particle_of(geometry)
-    found = Assessment(label, geometry.name, particle, judgement, numbers, reference.floor, tuple(warnings), provenance)
+    found = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance)
     return found, _pictures(geometry, label, first, generated)
 
 
-def read_some(path: Path, geometry: VoxelGeometry, max_showers: int, seed: int) -> Showers:
+def read_some(path: Path, geometry: VoxelGeometry, max_showers: int | None, seed: int) -> Showers:
     """At most so many showers of a file, a random part of them in the file's order.
+
+    Args:
+        path, geometry: the file.
+        max_showers: how many; None: 121,000 or 512 MiB of them.
+        seed: of the draw.
 
     Raises:
         CalogenError: the file is missing, damaged or foreign.
     """
     with ShowerFile(path, geometry) as file:
-        number = min(len(file), max_showers, max(2, _MAX_BYTES // (4 * geometry.size)))
+        number = min(len(file), max_showers or min(_MAX_SHOWERS, max(2, _MAX_BYTES // (4 * geometry.size))))
         chosen = np.zeros(len(file), bool)
         chosen[np.random.default_rng(seed).permutation(len(file))[:number]] = True
         parts = []
@@ -270,7 +297,7 @@ def read_some(path: Path, geometry: VoxelGeometry, max_showers: int, seed: int) 
         return concatenate(parts)
 
 
-def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], set[str]]:
+def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], frozenset[str]]:
     """Distances, neighbourhoods and classifiers of two samples; and why some are missing."""
     found: dict[str, Value] = {}
     missing: set[str] = set()
@@ -279,7 +306,7 @@ def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[st
             found |= compute(first, second, options)
         except DataFormatError as error:
             missing.add(f"{compute.__name__.strip('_')} left out: {error}")
-    return found, missing
+    return found, frozenset(missing)
 
 
 def _distances(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
@@ -321,11 +348,18 @@ def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str,
     return found
 
 
-def _warnings(first: _Loaded, second: _Loaded) -> list[str]:
+def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
     """What a reader has to know before the numbers."""
     found: list[str] = []
+    first, second = reference.first, generated
     sizes = [len(item.sample.features) for item in (first, second)]
-    if min(sizes) < MIN_SHOWERS:
+    floor_size = len(reference.second.sample.features) if reference.second else sizes[1]
+    if floor_size < sizes[1]:
+        found.append(
+            f"the second reference has {floor_size:,} showers, the generated file {sizes[1]:,}: its distances are too "
+            "large for a floor, as those of fewer showers are"
+        )
+    if min(sizes) < MIN_SHOWERS and first.particle:
         alike = _BINS / 4 * sum(1 / size for size in sizes)
         found.append(
             f"FPD and KPD of {min(sizes)} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more. Two "

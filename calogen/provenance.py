@@ -62,9 +62,14 @@ def collect(seed: int, data: Mapping[str, Path]) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "device": device(),
-        "data": {name: {"file": Path(path).name, "sha256": sha256(path)} for name, path in data.items()},
+        "data": {name: file_record(path) for name, path in data.items()},
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def file_record(path: Path) -> dict[str, str]:
+    """A file's name and SHA-256."""
+    return {"file": Path(path).name, "sha256": sha256(path)}
 
 
 def cpu_model() -> str:

@@ -32,6 +32,18 @@ def results_table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_table(path: Path) -> str:
+    """The `results_table` of a file.
+
+    Raises:
+        DataFormatError: another file.
+    """
+    try:
+        return results_table(read_json(path))
+    except (KeyError, TypeError) as error:
+        raise DataFormatError(f"{path} must hold title, paper, claims, quantities. Received: {error}") from error
+
+
 def update_readme(readme: str | Path, results_dir: str | Path, check: bool = False) -> bool:
     """Write the tables of all results files between the README's markers.
 
@@ -54,12 +66,7 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     begin, end = text.find(README_BEGIN), text.find(README_END)
     if begin < 0 or end < begin:
         raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
-    sections = []
-    for path in sorted(Path(results_dir).glob("*.json")):
-        try:
-            sections.append(results_table(read_json(path)))
-        except (KeyError, TypeError) as error:
-            raise DataFormatError(f"{path} must hold title, paper, claims, quantities. Received: {error}") from error
+    sections = [read_table(path) for path in sorted(Path(results_dir).glob("*.json"))]
     fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
     if fresh != text and not check:
         write_text(readme, fresh)

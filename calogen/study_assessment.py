@@ -35,7 +35,7 @@ def add_assessments(
     """
     pictures, tables, drawn = outcome.pictures, dict(results.tables), dict(figures)
     options = Options(repetitions=0, seed=int(results.provenance["seed"]))
-    about = {**results.provenance, "data": {"reference": {"sha256": _hash(pictures.reference)}}}
+    about = {**results.provenance, "note": note, "data": {"reference": {"sha256": _hash(pictures.reference)}}}
     reference, seen = reference_of(pictures.reference, options), []
     for label, showers in pictures.generated.items():
         assessment, found = assess_showers(reference, showers, label, about)

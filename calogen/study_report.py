@@ -167,16 +167,17 @@ def chi2_quantities(
     found = []
     for title, names in ensembles.items():
         tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
+        where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
         ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published = paper[title][-1].per_ndf if title in paper else None
-        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, data, headline=True))
-        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, data, headline=True))
+        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, headline=True))
+        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, headline=True))
         held_out = [[test.held_out for test in group] for group in tests]
         if all(part is not None for group in held_out for part in group):
             sums = [total(part for part in group if part is not None) for group in held_out]
             found.append(
-                _quantity(f"the same on held-out showers, iteration chosen by the others, {title}", None, sums, data)
+                _quantity(f"the same on held-out showers, iteration chosen by the others, {title}", None, sums, where)
             )
         floors = [part for test in tests[0] for part in test.floor.values()]
         if floors:

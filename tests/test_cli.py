@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from calogen import cli
 from calogen.config import Paper, assumed, paper
-from calogen.errors import CalogenError, ConfigError
+from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import published
 from calogen.geometry import ATLAS_BARREL_STORED
 from calogen.showers import Showers
@@ -209,6 +209,10 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert provenance["data"]["VAE"]["file"] == "generated.h5"
     shown = run("report", *[str(page.parent)] * 2, "--output", str(tmp_path / "both"))
     assert shown.strip().endswith(str(tmp_path / "both" / "report.html"))
+    assert run("report", str(page.parent)).startswith("# VAE against reference.h5")
+    (page.parent / "report.md").unlink()
+    with pytest.raises(DataFormatError, match="metrics.json must hold title"):
+        run("report", str(page.parent))
 
 
 def test_faults_are_one_line_and_exit_code_2(

@@ -94,7 +94,6 @@ def test_what_too_few_showers_cannot_tell_is_left_out_and_said(tmp_path: Path) -
     assert {"fpd", "kpd", "auc_high"} <= set(found.numbers)
     assert "coverage" not in found.numbers
     assert [text.partition(":")[0] for text in found.warnings] == [
-        "FPD and KPD of 40 showers are not ranked",
         "classifiers and neighbourhoods took 30 of the showers, drawn at random",
         "neighbourhoods left out",
     ]
@@ -105,6 +104,21 @@ def test_foreign_references_are_warned_of(tmp_path: Path) -> None:
     found, _ = assess(path, path, find_geometry(path), "GAN", options=QUICK)
     assert (found.particle, found.judgement.binning) == ("photon", "1-photons")
     assert "is not a file of the CaloChallenge" in found.warnings[0]
+    assert "FPD and KPD of 100 showers are not ranked" in found.warnings[1]
+    assert found.provenance["options"]["repetitions"] == 0
+
+
+def test_a_second_reference_of_fewer_showers_is_warned_of(files: list[Path], tmp_path: Path) -> None:
+    few = write(tmp_path / "few.h5", make_showers(TINY_VOXELS, 300, 3))
+    found, _ = assess(files[0], files[1], TINY_VOXELS, "GAN", few)
+    assert "second reference has 300 showers, the generated file 400" in found.warnings[0]
+    assert assess(files[0], files[1], TINY_VOXELS, "GAN", files[2])[0].warnings == ()
+
+
+@pytest.mark.parametrize("label", ["Geant4", "", "$x$", "a\tb"])
+def test_labels_are_checked(files: list[Path], label: str) -> None:
+    with pytest.raises(ConfigError, match="labels must be printable"):
+        assess(files[0], files[1], TINY_VOXELS, label)
 
 
 def test_some_showers_are_whole_showers_in_order(tmp_path: Path) -> None:
@@ -183,7 +197,8 @@ def test_showers_in_memory_take_half_of_a_float64_file(tmp_path: Path) -> None:
 
 
 def test_unknown_bins_and_missing_files_are_refused(files: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="binning must be one of"):
-        assess(files[0], files[1], TINY_VOXELS, "a", options=Options(binning="4"))
-    with pytest.raises(CalogenError, match="No such file"):
+    for threshold in (None, 1.0):
+        with pytest.raises(ConfigError, match="binning must be one of"):
+            assess(files[0], files[1], TINY_VOXELS, "a", options=Options(binning="4", min_energy=threshold))
+    with pytest.raises(CalogenError, match="no such file"):
         assess(files[0], tmp_path / "none.h5", TINY_VOXELS, "a", options=QUICK)

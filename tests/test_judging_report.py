@@ -2,16 +2,18 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
 
-from calogen.errors import DataFormatError
-from calogen.evaluate import compare_directories, evaluate_voxels, holds_cells
+from calogen.errors import CalogenError, DataFormatError
+from calogen.evaluate import compare_directories, evaluate_voxels, holds_cells, origin, plain_text
 from calogen.evaluation.assessment import Assessment, read_assessment
 from calogen.evaluation.metrics import Value
 from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry
@@ -45,13 +47,13 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_page_opens_with_the_verdict_and_holds_every_section(evaluated: Path) -> None:
     page = (evaluated / "GAN" / "report.html").read_text()
-    titles = ("warnings", "showers-energies-correlations", "distributions", "numbers", "provenance")
+    titles = ("showers-energies-correlations", "distributions", "numbers", "provenance")
     places = [page.index(f'id="section-{title}"') for title in titles]
     assert places == sorted(places)
     assert page.index("separation power is") < places[0]
     assert len(re.findall(r'src="data:image/png', page)) >= 14
     text = (evaluated / "GAN" / "report.md").read_text()
-    assert text.index("The worst") < text.index("## Warnings") < text.index("## Numbers")
+    assert text.index("The worst") < text.index("## Distributions") < text.index("## Numbers")
     for words in ("1000 FPD", "width in eta [mm], layer 1", "data: reference: sha256"):
         assert words in text, words
     assert "## Rank" not in text, "no published numbers of these voxels"
@@ -91,8 +93,36 @@ def test_evaluations_are_compared_by_their_directories(evaluated: Path, tmp_path
         (tmp_path / "run" / "report").rename(evaluated / "GAN")
     assert (tmp_path / "page" / "report.html").is_file()
     assert "# GAN, VAE \\<b>" in text
+    with pytest.raises(DataFormatError, match=f"Received: {tmp_path / 'page'} without any"):
+        compare_directories([tmp_path / "page", evaluated / "GAN"], tmp_path / "other")
     with pytest.raises(DataFormatError, match="Received: neither"):
-        compare_directories([tmp_path, evaluated / "GAN"], tmp_path / "page")
+        compare_directories([tmp_path / "page"] * 2, tmp_path / "other")
+    both = compare_directories([evaluated, evaluated / "GAN"], tmp_path / "both")
+    assert f"# {evaluated.name}: GAN, VAE \\<b>, GAN: GAN" in both
+
+
+def test_what_cannot_be_judged_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    files, bins = write_models(tmp_path, TINY_VOXELS), tmp_path / "bins.xml"
+    other = make_showers(TINY_VOXELS, 150, 7)
+    replace(other, incident_energies=other.incident_energies * 2).write(tmp_path / "other.h5")
+    for output in (tmp_path / "deep" / "out", tmp_path / "out"):
+        for wrong in ({"other": tmp_path / "other.h5"}, {"Geant4": files["GAN"]}):
+            with pytest.raises(CalogenError):
+                evaluate_voxels(tmp_path / "reference.h5", files | wrong, output, binning_file=bins, options=QUICK)
+        assert not output.exists()
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize("kind", [str, lambda text: np.bytes_(text.encode())], ids=["str", "bytes"])
+def test_where_showers_come_from(tmp_path: Path, kind: Callable[[str], object]) -> None:
+    make_showers(TINY_VOXELS, 20, 1).write(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["note"] = kind("Geant4,\n $\\bad{$ simplified")
+    assert origin(tmp_path / "a.h5") == r"Geant4, \bad{ simplified"
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["note"] = 7
+    assert origin(tmp_path / "a.h5") == ""
+    assert len(plain_text("x" * 100_000)) == 10_000
 
 
 def test_only_what_had_the_same_reference_is_compared(evaluated: Path) -> None:

@@ -324,6 +324,8 @@ def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str
         text = ours[name].format(**texts(figures))
         if len(found) == 1:
             text += _ONE_SCATTER if name in _SCATTER else _NO_SCATTER
+        elif len(found) < len(seeds):
+            text += f" [{len(found)} of {len(seeds)} trainings]"
         if conditions:
             verdict = judge(min(conditions, key=significance))
         if verdict.startswith("undecided"):

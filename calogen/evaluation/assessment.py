@@ -5,6 +5,7 @@ It is kept as `evaluation.json`, from which reports compare several models.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from calogen.evaluation.challenge import BINNINGS, Feature
 from calogen.evaluation.criteria import GEOMETRIES, SEPARATION_POWER, criteria
 from calogen.evaluation.distances import MIN_SHOWERS
 from calogen.evaluation.histograms import Histogram
-from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored
+from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored, score_row
 from calogen.evaluation.metrics import Value, json_matrix, json_number
 from calogen.evaluation.scores import METRICS
 from calogen.evaluation.submissions import Placement, rank
@@ -25,6 +26,8 @@ from calogen.files import read_json, write_json
 from calogen.geometry import VoxelGeometry
 
 FILE_NAME = "evaluation.json"
+LABEL = re.compile(r"(?!Geant4$)[^$\x00-\x1f\x7f]+")
+"""What a model can be called: figures take $ for mathematics, and the reference is Geant4."""
 RANKED_METRIC = "challenge_separation_power"
 """Of the judgement's metrics, the one that the challenge's tables hold."""
 
@@ -66,12 +69,13 @@ class Assessment:
         """Places among the challenge's submissions.
 
         None with other voxels or another threshold than its own; none of separation powers in other bins than its own;
-        none of FPD and KPD with fewer showers than it takes.
+        none of FPD and KPD with fewer showers than it takes. The second reference is a floor where it has no fewer
+        showers than the generated file: the fewer, the larger its distances are.
         """
         if not self.particle:
             return []
-        known, judgement = set(criteria(self.particle)), self.judgement
-        if min(judgement.num_showers[name] for name in ("reference", "generated")) < MIN_SHOWERS:
+        known, judgement, sizes = set(criteria(self.particle)), self.judgement, self.judgement.num_showers
+        if min(sizes["reference"], sizes["generated"]) < MIN_SHOWERS:
             known -= {"fpd", "kpd"}
         if judgement.min_energy != BINNINGS[f"1-{self.particle}s"].min_energy:
             return []
@@ -79,16 +83,25 @@ class Assessment:
             known = {name for name in known if not name.startswith(SEPARATION_POWER)}
         scored = [item for item in judgement.scored if item.incident_energy == ALL_ENERGIES]
         ours = {SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC] for item in scored}
-        floor = {SEPARATION_POWER + item.feature.name: item.floor[RANKED_METRIC] for item in scored if item.floor}
+        floor = {}
+        if sizes.get("second_reference", 0) >= sizes["generated"]:
+            floor = {SEPARATION_POWER + item.feature.name: item.floor[RANKED_METRIC] for item in scored if item.floor}
+            floor |= self.floor
         finite = [
             {name: value for name, value in given.items() if name in known and math.isfinite(value.value)}
-            for given in (ours | dict(self.numbers), floor | dict(self.floor))
+            for given in (ours | dict(self.numbers), floor)
         ]
         return rank(self.particle, *finite)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per metric, of plain JSON values; single numbers have the quantity `showers`."""
+        place = {"quantity": "showers", "layer": None, "incident_energy": None, "undefined": None}
+        rows = [row for item in self.judgement.scored for row in item.to_json()]
+        return rows + [score_row(place, name, value, self.floor.get(name)) for name, value in self.numbers.items()]
+
     def write(self, directory: str | Path) -> None:
         """Write `evaluation.json`; `metrics.json` with a row for each metric."""
-        write_json(Path(directory) / "metrics.json", self.judgement.to_json()["scores"])
+        write_json(Path(directory) / "metrics.json", self.rows())
         write_json(Path(directory) / FILE_NAME, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -132,7 +145,7 @@ class Assessment:
             label, geometry, particle = (str(value[name]) for name in ("label", "geometry", "particle"))
             numbers, floor = (_values(value[name]) for name in ("numbers", "floor"))
             warnings, provenance = tuple(map(str, value["warnings"])), dict(value["provenance"])
-            _require_whole(judgement, provenance)
+            _require_whole(label, judgement, provenance)
             return cls(label, geometry, particle, judgement, numbers, floor, warnings, provenance)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataFormatError(f"an evaluation must hold what to_json writes. Received: {error!r:.200}") from error
@@ -158,14 +171,15 @@ def particle_of(geometry: VoxelGeometry) -> str:
     return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
 
 
-def _require_whole(judgement: Judgement, provenance: Mapping[str, Any]) -> None:
+def _require_whole(label: str, judgement: Judgement, provenance: Mapping[str, Any]) -> None:
     samples = {"reference", "generated"}
     whole = samples <= set(judgement.num_showers) and bool(judgement.scored)
     for item in judgement.scored:
         floor = not item.floor or set(METRICS) <= set(item.floor)
         whole &= samples <= set(item.histograms) and set(METRICS) <= set(item.measured) and floor
+    whole &= LABEL.fullmatch(label) is not None
     if not whole or not isinstance(provenance.get("data", {}), dict):
-        raise ValueError("samples, metrics or files are missing")
+        raise ValueError("samples, metrics or files are missing, or the label is none")
 
 
 def _scored_to_json(item: Scored) -> dict[str, Any]:

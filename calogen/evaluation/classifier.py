@@ -18,6 +18,7 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from calogen import provenance
 from calogen.config import require, require_above_zero
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.distances import checked_pair
@@ -133,8 +134,8 @@ def classify(
         repetitions: how many classifiers; the published numbers are of ten.
         config: the network and its training.
         seed: of everything.
-        trainings: JSON file that keeps the result of each training of these samples, configuration and seed, so that an
-            interrupted call goes on with the next one; None: nothing is kept.
+        trainings: JSON file that keeps the result of each training of these samples, configuration and seed by this
+            code, so that an interrupted call goes on with the next one; None: nothing is kept.
 
     Raises:
         ConfigError: no repetition, or a part without showers.
@@ -306,7 +307,9 @@ def _logits(network: keras.Model, part: _Part) -> np.ndarray:
 
 def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig, seed: int) -> str:
     """What a training's result depends on."""
-    digest = hashlib.sha256(f"{config} {seed} {reference.shape} {generated.shape}".encode())
+    about = provenance.collect(seed, {})
+    code = {name: about[name] for name in ("commit", "dirty", "versions")}
+    digest = hashlib.sha256(f"{code} {config} {seed} {reference.shape} {generated.shape}".encode())
     for sample in (reference, generated):
         digest.update(sample.tobytes())
     return digest.hexdigest()

@@ -14,7 +14,7 @@ import numpy as np
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_correlation
 from calogen.evaluation.histograms import Histogram, logarithmic_edges, reference_edges
-from calogen.evaluation.metrics import Value, json_matrix, json_number
+from calogen.evaluation.metrics import Value, json_number
 from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
 from calogen.evaluation.shapes import SHAPES
 from calogen.progress import progress
@@ -81,13 +81,7 @@ class Scored:
             "incident_energy": self.incident_energy or None,
             "undefined": self.undefined,
         }
-        rows = []
-        for metric, value in self.measured.items():
-            numbers = {"value": value.value, "error": value.error}
-            if self.floor:
-                numbers |= {"floor": self.floor[metric].value, "floor_error": self.floor[metric].error}
-            rows.append(place | {"metric": metric} | {key: json_number(number) for key, number in numbers.items()})
-        return rows
+        return [score_row(place, metric, value, self.floor.get(metric)) for metric, value in self.measured.items()]
 
 
 @dataclass(frozen=True)
@@ -138,15 +132,13 @@ class Judgement:
                 )
         return {quantity: (float(np.mean(values)), float(np.max(values))) for quantity, values in found.items()}
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, histograms left out."""
-        return {
-            "binning": self.binning,
-            "min_energy": self.min_energy,
-            "num_showers": dict(self.num_showers),
-            "scores": [row for item in self.scored for row in item.to_json()],
-            "layer_correlations": {name: json_matrix(matrix) for name, matrix in self.correlations.items()},
-        }
+
+def score_row(place: Mapping[str, Any], metric: str, value: Value, floor: Value | None) -> dict[str, Any]:
+    """A number and its floor at their place, as plain JSON values."""
+    numbers = {"value": value.value, "error": value.error}
+    if floor is not None:
+        numbers |= {"floor": floor.value, "floor_error": floor.error}
+    return {**place, "metric": metric} | {name: json_number(number) for name, number in numbers.items()}
 
 
 def default_min_energy(binning: str) -> float:
@@ -190,7 +182,10 @@ def judge(
     tasks: list[Callable[[], Scored]] = [
         _task(features, feature, energy, *bins)
         for feature in reference.features.features
-        for energy in (ALL_ENERGIES, *(_energies(reference) if feature.quantity == "response" else []))
+        for energy in (
+            ALL_ENERGIES,
+            *(_discrete(reference.features.incident_energies) if feature.quantity == "response" else []),
+        )
     ]
     tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, seed))
     if reference.shapes is not None:
@@ -238,10 +233,10 @@ def _edges(feature: Feature, reference: np.ndarray, min_energy: float, energy: f
     return (logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges)(reference)
 
 
-def _energies(sample: Sample) -> list[float]:
+def _discrete(energies: np.ndarray) -> list[float]:
     """The incident energies if they are discrete, else none."""
-    found = np.unique(sample.features.incident_energies)
-    return found.tolist() if len(found) <= min(_MAX_ENERGIES, len(sample.features) // 2) else []
+    found = np.unique(energies)
+    return found.tolist() if len(found) <= min(_MAX_ENERGIES, len(energies) // 2) else []
 
 
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
@@ -260,8 +255,20 @@ def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
         raise DataFormatError(f"{name} must have shapes as the reference has, or neither. Received: one of them has")
     if not np.array_equal(sample.spectrum.cells, reference.spectrum.cells):
         raise DataFormatError(f"{name} must have its voxels counted in the reference's cells")
-    first, second = (item.features.incident_energies for item in (reference, sample))
-    energies = _energies(reference)
+    require_energies(name, *(item.features.incident_energies for item in (reference, sample)))
+
+
+def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
+    """Refuse incident energies of another kind than the reference's.
+
+    Args:
+        name: what the message calls the sample.
+        first, second: incident energies of the reference and of the sample, MeV.
+
+    Raises:
+        DataFormatError: others, or others in their shares.
+    """
+    energies = _discrete(first)
     if energies and not np.isin(second, energies).all():
         others = np.setdiff1d(second, energies)
         raise DataFormatError(

@@ -66,18 +66,18 @@ class Ranking:
         """
         if not math.isfinite(ours.value) or ours.error < 0 or math.isinf(ours.error):
             raise DataFormatError(f"{self.metric} must be finite with an error of 0 or more. Received: {ours}")
-        ahead = [name for name, value in self.published if self._excess(ours, value) > 0]
-        alike = tuple(name for name, value in self.published if self._compare(ours, value) == "alike")
+        ahead = [name for name, value in self.published if self._excess(ours, value, self.floor) > 0]
+        alike = tuple(name for name, value in self.published if self._compare(ours, value, self.floor) == "alike")
         floor = own_floor or self.floor
-        against = None if floor is None else self._compare(ours, floor)
+        against = None if floor is None else self._compare(ours, floor, floor)
         return Placement(self, ours, len(ahead) + 1, alike, against, own_floor)
 
-    def _excess(self, ours: Value, other: Value) -> float:
+    def _excess(self, ours: Value, other: Value, floor: Value | None) -> float:
         """How much worse ours is."""
-        return self.criterion.badness(ours.value, self.floor) - self.criterion.badness(other.value, self.floor)
+        return self.criterion.badness(ours.value, floor) - self.criterion.badness(other.value, floor)
 
-    def _compare(self, ours: Value, other: Value) -> Literal["better", "alike", "worse"]:
-        excess = self._excess(ours, other)
+    def _compare(self, ours: Value, other: Value, floor: Value | None) -> Literal["better", "alike", "worse"]:
+        excess = self._excess(ours, other, floor)
         errors = [value.error for value in (ours, other) if math.isfinite(value.error)]
         if abs(excess) <= _THRESHOLD * math.hypot(*errors):
             return "alike"

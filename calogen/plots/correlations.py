@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.evaluation.correlations import Correlations, PairHistograms
-from calogen.plots.style import style
+from calogen.plots.style import short, style
 
 _UNDEFINED = "0.8"  # grey
 _LABEL_SIZE = 0.13  # inches that a label needs
@@ -79,7 +79,7 @@ def _draw_row(row: list[Axes], item: PairHistograms, samples: Sequence[str]) -> 
         values: Any = np.ma.masked_equal(shares[sample].T, 0)
         image = ax.pcolormesh(*item.edges, values, norm=norm, cmap="viridis")
         outside = 1 - shares[sample].sum()
-        ax.set_title(sample + (f" ({outside:.1%} outside)" if outside > 5e-4 else ""))
+        ax.set_title(short(sample) + (f" ({outside:.1%} outside)" if outside > 5e-4 else ""))
         scales = ["log" if logarithmic else "linear" for logarithmic in item.logarithmic]
         ax.set(xscale=scales[0], yscale=scales[1], xlabel=item.names[0])
     row[0].set_ylabel(item.names[1])

@@ -8,7 +8,7 @@ from calogen.evaluation.challenge import Feature
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.judgement import ALL_ENERGIES, Scored
 from calogen.plots.observables import draw_comparison, set_height
-from calogen.plots.style import build_figure, style
+from calogen.plots.style import build_figure, short, style
 
 COLUMNS = 4
 MOST_PANELS = 16
@@ -70,9 +70,11 @@ def draw_scored(scored: Sequence[Mapping[str, Scored]], note: str = "") -> Figur
             ax.set_ylabel(f"Share of {'voxels' if voxels else 'showers'} / bin")
             set_height(ax, [reference, *generated.values()], log_scale=voxels)
             at = "" if first.incident_energy == ALL_ENERGIES else f"{energy_text(first.incident_energy)}: "
-            ax.set_title(at + ", ".join(_caption(item) for item in models.values()), fontsize=7.5)
+            ax.set_title(at + _caption([*models.values()]), fontsize=7.5)
             if ax is panels[0][0]:
-                ax.legend([drawn[0] for drawn in artists.values()], list(artists), loc="upper left")
+                ax.legend(
+                    [drawn[0] for drawn in artists.values()], [short(label) for label in artists], loc="upper left"
+                )
     return figure
 
 
@@ -80,7 +82,9 @@ def _badness(models: Mapping[str, Scored]) -> float:
     return max(item.measured[_SHOWN].value for item in models.values())
 
 
-def _caption(item: Scored) -> str:
-    value = item.measured[_SHOWN]
-    floor = f" (Geant4 {1000 * item.floor[_SHOWN].value:.2g})" if item.floor else ""
-    return f"1000 S = {1000 * value.value:.3g} ± {1000 * value.error:.1g}{floor}"
+def _caption(models: Sequence[Scored]) -> str:
+    """The metric of each model, in the legend's order; its error, if there is one model."""
+    (first, *others), floor = (item.measured[_SHOWN] for item in models), models[0].floor
+    shown = [f"{1000 * first.value:.3g}" + ("" if others else f" ± {1000 * first.error:.1g}")]
+    shown += [f"{1000 * item.value:.3g}" for item in others]
+    return f"1000 S = {', '.join(shown)}" + (f" (Geant4 {1000 * floor[_SHOWN].value:.2g})" if floor else "")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from calogen.evaluation.comparison import ObservableComparison, ResponseCurve, energy_text
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.metrics import Value
-from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
+from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, short, style
 from calogen.units import GeV
 
 RATIO_RANGE = (0.4, 1.6)
@@ -111,7 +111,13 @@ def draw_response(
                 bars = curve.spread if quantity == "mean" else curve.resolution
                 values = np.array([item.value for item in getattr(curve, quantity)])
                 errors = [item.value if quantity == "mean" else item.error for item in bars]
-                marks: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "label": label, **look}
+                marks: dict[str, Any] = {
+                    "marker": "o",
+                    "markersize": 4,
+                    "linestyle": "none",
+                    "label": short(label),
+                    **look,
+                }
                 ax.errorbar(shifted, values, errors, **marks)
                 ratios = _ratios(getattr(curve, quantity), getattr(reference, quantity), curve, reference)
                 ratio_ax.errorbar(shifted, [r.value for r in ratios], [r.error for r in ratios], **marks)

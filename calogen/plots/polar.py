@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.geometry import VoxelGeometry, VoxelLayer
-from calogen.plots.style import style
+from calogen.plots.style import short, style
 
 MOST_LAYERS = 8
 """Discs beside one another; of more layers so many are drawn, evenly spread."""
@@ -61,7 +61,7 @@ def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], not
             norm = LogNorm(_DEPTH * largest, largest) if largest > 0 else LogNorm(_DEPTH, 1.0)
             for ax, (label, energies) in zip(column, showers.items(), strict=True):
                 mesh = draw_disc(ax, layer, energies[part], norm)
-                ax.set_title(f"{layer.name}, {label}", fontsize=8)
+                ax.set_title(f"{layer.name}, {short(label)}", fontsize=8)
             column[-1].set_xlabel(f"r to {layer.r_edges[-1]:g} mm", fontsize=7.5)
             figure.colorbar(mesh, ax=list(column), label="energy [MeV]", location="bottom", shrink=0.9)
         figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")

@@ -60,6 +60,15 @@ def sample_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def short(label: str, length: int = 28) -> str:
+    """A label that fits into a legend: of longer ones, the end.
+
+    >>> short("runs/caloshowergan/laptop-seed1: three GANs", 20)
+    '…p-seed1: three GANs'
+    """
+    return label if len(label) <= length else f"…{label[1 - length :].lstrip()}"
+
+
 def build_figure(
     num_panels: int, rows_per_panel: Sequence[float], note: str, columns: int | None = None
 ) -> tuple[Figure, list[list[Axes]]]:

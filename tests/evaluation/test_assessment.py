@@ -39,6 +39,8 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         (row["quantity"], row["metric"], row["incident_energy"]): row for row in read_json(tmp_path / "metrics.json")
     }
     assert rows["response", "ks", None]["value"] == written.judgement.find("response").measured["ks"].value
+    assert rows["showers", "auc_low", None]["value"] == NUMBERS["auc_low"].value
+    assert rows["showers", "fpd", None]["error"] is None
     for ours, theirs in zip(read.judgement.scored, written.judgement.scored, strict=True):
         assert (ours.feature, ours.incident_energy) == (theirs.feature, theirs.incident_energy)
         for name, histogram in theirs.histograms.items():
@@ -66,6 +68,24 @@ def test_places_only_with_the_challenges_voxels_and_enough_showers(monkeypatch: 
     names = {item.ranking.metric for item in found.placements()}
     assert "fpd" in names
     assert "kpd" not in names, "not a number"
+
+
+def test_only_a_second_reference_of_no_fewer_showers_is_the_floor() -> None:
+    """The distance of fewer showers is larger: any model would beat it."""
+    found = replace(make_assessment(PHOTONS_DATASET1), floor={"auc_low": Value(0.5, 0.01)})
+    fewer = {**found.judgement.num_showers, "second_reference": 199}
+    for item, known in ((found, True), (replace(found, judgement=replace(found.judgement, num_showers=fewer)), False)):
+        floors = {place.ranking.metric: place.own_floor for place in item.placements()}
+        assert (floors["auc_low"] == Value(0.5, 0.01)) == known
+        assert (
+            (floors["separation_power_response"] is not None) == (floors["separation_power_mean"] is not None) == known
+        )
+
+
+@pytest.mark.parametrize("label", ["", "Geant4", "$\\bad{$", "two\nlines"])
+def test_labels_that_figures_cannot_show_are_refused(label: str) -> None:
+    with pytest.raises(DataFormatError, match="label"):
+        Assessment.from_json(make_assessment(number=50).to_json() | {"label": label})
 
 
 def test_other_bins_and_thresholds_have_no_place() -> None:

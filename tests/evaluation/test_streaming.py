@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 import tracemalloc
@@ -97,7 +98,7 @@ def test_shapes_change_no_number_of_the_challenge(files, binning):
         for shapes in (True, False)
     )
     number = len(without.scored)
-    assert with_shapes.to_json() | {"scores": with_shapes.to_json()["scores"][: 5 * number]} == without.to_json()
+    assert [item.to_json() for item in with_shapes.scored[:number]] == [item.to_json() for item in without.scored]
     for item, expected in zip(with_shapes.scored, without.scored, strict=False):
         for name, histogram in expected.histograms.items():
             np.testing.assert_array_equal(item.histograms[name].counts, histogram.counts)
@@ -348,7 +349,7 @@ def test_networks_that_give_nothing_are_judged(tmp_path, files):
     back = judge_files(empty, files[0], PHOTONS_DATASET1)
     assert back.find("voxel_energy").measured["ks"].value > 0.1
     assert np.isinf(back.find("total_energy").measured["wasserstein"].value)
-    assert back.to_json()
+    assert json.dumps([item.to_json() for item in back.scored], allow_nan=False)
 
 
 def test_blocks_of_a_file_are_whole_chunks(files, tmp_path):

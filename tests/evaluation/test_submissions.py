@@ -340,6 +340,12 @@ def test_geant4_on_our_own_files_is_the_floor_where_it_is_known():
     assert rows[1][5] == "-"
 
 
+@pytest.mark.parametrize(("ours", "verdict"), [(0.802, "alike"), (0.704, "worse"), (0.9, "worse")])
+def test_what_is_best_near_geant4_is_best_near_ours(ours, verdict):
+    (place,) = rank("pion", {"precision": Value(ours, 0.005)}, {"precision": Value(0.804, 0.005)})
+    assert place.against_floor == verdict
+
+
 def test_table_of_places():
     places = rank("pion", {"auc_low": Value(0.795, 0.003), "time_cpu_1": Value(5.0, 0.1), "kpd": Value(0.001, 1e-4)})
     header, rows = placement_table(places)
