@@ -1,9 +1,9 @@
 """FastCaloGAN (ATL-SOFT-PUB-2020-006, arXiv:2109.02551): photons and pions.
 
 Version 1: one GAN for each particle, all momenta. The papers give no table of chi2; CaloShowerGAN's claim to beat it is
-judged in that experiment, from the networks trained here. On the bundled showers, preset laptop: 8,000 iterations of
-batch 128 for each network, a quarter of an hour on one core for photons; its results are not published yet. --ablation
-trains version 2, too.
+judged in that experiment, from the networks trained here. On the bundled showers, preset laptop (8,000 iterations of
+batch 128 for each network, a quarter of an hour on one core for photons): results in
+experiments/results/fastcalogan.json. --ablation trains version 2, too.
 
     python experiments/fastcalogan.py --preset laptop --seeds 3
     python experiments/fastcalogan.py --preset paper --train-data dataset_1_photons_1.hdf5 --runs runs/own
