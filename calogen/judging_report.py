@@ -117,8 +117,8 @@ def _verdict(assessments: Sequence[Assessment]) -> Verdict:
     best = min(known or assessments, key=_auc if known else _mean_separation)
     several = f"Of {len(assessments)} models, " if len(assessments) > 1 else ""
     if known:
-        text = f"{several}a classifier of voxels tells {best.label} from Geant4 with AUC {_number(best, 'auc_low')}"
-        headline, tone = f"{text} (0.5: it cannot, 1: always)", _tone(best)
+        text = f"{several}{'a' if several else 'A'} classifier of voxels tells {best.label} from Geant4 with AUC "
+        headline, tone = f"{text}{_number(best, 'auc_low')} (0.5: it cannot, 1: always)", _tone(best)
     else:
         value = 1000 * _mean_separation(best)
         headline = f"{several}{best.label}'s separation power is {value:.3g}/1000 in the mean over all distributions"

@@ -36,6 +36,7 @@ MAX_IMAGE_BYTES = 5_000_000
 _DPIS = (150, 125, 100, 80, 60)  # the first that keeps within the limit is taken
 _MARKS: Mapping[Tone, str] = {"good": "✓", "bad": "✗", "unsure": "?"}
 _UNDEFINED = re.compile(r"(?<![\w.])-?(?:nan|inf)(?: ± (?:nan|inf))?(?!\w)")
+_SHORT = 20  # letters of a cell that stay on one line
 _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?: ± .*)?")
 _DATA = Path(__file__).with_name("data")
 
@@ -264,7 +265,8 @@ def _table_html(table: DataTable) -> str:
 def _cell_html(cell: str | Cell, position: int) -> str:
     item = Cell(cell) if isinstance(cell, str) else cell
     key = _sort_key(item)
-    attributes = f' class="{item.tone}"' if item.tone else ""
+    classes = " ".join(filter(None, (item.tone, "short" if position and len(item.text) <= _SHORT else "")))
+    attributes = f' class="{classes}"' if classes else ""
     attributes += f' data-sort="{escape(str(key))}"' if key is not None else ""
     note = f"<small>{_text(item.note)}</small>" if item.note else ""
     tag, scope = ("th", ' scope="row"') if position == 0 else ("td", "")
