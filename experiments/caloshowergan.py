@@ -38,7 +38,7 @@ from calogen.report import Claim, Quantity
 from calogen.study import GAN_OPTIONS, Configs, Data, Outcome, Study, other_test, read_data, run_study
 from calogen.study_assessment import add_assessments
 from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter, shape_correlation
-from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
+from calogen.study_report import CUT_REMARK, SHORT_REMARK, Account, build_results, draw_study, size_table, time_table
 
 NAME = "caloshowergan"
 PAPERS_CHI2 = {label: CALOSHOWERGAN_TABLE_4[label.split()[0]] for label in LABELS} | {
@@ -65,10 +65,6 @@ FIGURES = {
     "width": "Fig. 12: widths in layers 1 and 2",
     "voxels": "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)",
 }
-SHORT_REMARK = (
-    "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic: after 1,500 iterations "
-    "chi2/NDF was 20.7 with it, 11.6 without. Preset paper has it."
-)
 REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ATLAS files of the "
     "CaloChallenge: compare with the paper in kind, not to the digit.",

@@ -37,7 +37,7 @@ from calogen.report import Quantity, Table
 from calogen.study import GAN_OPTIONS, Configs, Data, Outcome, Study, other_test, read_data, run_study
 from calogen.study_assessment import add_assessments
 from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter, shape_correlation
-from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
+from calogen.study_report import CUT_REMARK, SHORT_REMARK, Account, build_results, draw_study, size_table, time_table
 
 NAME, MODEL = "caloshowergan_pions", "caloshowergan"
 SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV
@@ -64,10 +64,6 @@ FIGURES = {
     "voxels": "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)",
     "voxels by momentum": "Fig. 17: energy of all voxels, by momentum",
 }
-SHORT_REMARK = (
-    "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic: for photons, chi2/NDF "
-    "after 1,500 iterations was 20.7 with it, 11.6 without. Preset paper has it."
-)
 REMARKS = (
     "Showers: Geant4 11.4, FTFP_BERT with data-free cross sections in flat layers, not the ATLAS files of the "
     "CaloChallenge: compare with the paper in kind, not to the digit.",
