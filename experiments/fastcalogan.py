@@ -71,12 +71,15 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
     ensembles: dict[str, tuple[str, ...]] = {f"version 1, {particle}s": (particle,)}
     if arguments.options["ablation"]:
         ensembles[f"version 2, {particle}s"] = VERSION_2[particle]
+    observables = [  # without the other paper's figure numbers
+        replace(item, figures=dict.fromkeys(item.figures, "")) for item in CALOSHOWERGAN_OBSERVABLES[particle]
+    ]
     study = Study(
         name=NAME,
         paper=NAME,
         configs=networks(ensembles, data, own=arguments.train_data is not None),
         ensembles=ensembles,
-        observables=CALOSHOWERGAN_OBSERVABLES[particle],
+        observables=observables,
         variants=frozenset(VERSION_2[particle]),
     )
     outcomes = run_study(study, arguments, data)
