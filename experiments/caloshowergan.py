@@ -94,7 +94,7 @@ def main(arguments: Arguments) -> None:
     study = Study(name=NAME, paper=NAME, configs=configs, ensembles=shown, observables=observables, variants=variants)
     outcomes = run_study(study, arguments, data)
     three = [outcomes[0].networks[name] for name in THREE]
-    seconds = {momentum: generation_time(three, momentum) for momentum in (1024.0, 65536.0, 262144.0)}
+    seconds = generation_time(three, (1024.0, 65536.0, 262144.0))
     sizes = json_sizes(outcomes[0].networks)
     evidence = [
         gather(outcome, data, seconds, arguments, seed) for seed, outcome in zip(arguments.seeds, outcomes, strict=True)

@@ -14,6 +14,7 @@ from toy_gan import CONFIG, network_test, toy_showers, train
 from calogen import study_networks
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, IterationScan, chi2_by_momentum, total
 from calogen.evaluation.comparison import Observable
+from calogen.evaluation.metrics import Value
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.generation import generate
 from calogen.lwtnn.convert import convert
@@ -68,16 +69,17 @@ def test_without_shapes_there_is_no_correlation() -> None:
 
 def test_the_time_of_a_call_leaves_the_first_out(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[list[str], list[float], int]] = []
-    clock = iter([0.0, 100.0, 100.0, 101.0, 200.0, 203.0])
+    clock = iter([0, 100, 0, 100, 0, 1, 0, 7, 0, 3, 0, 7])
     monkeypatch.setattr(study_networks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(
         study_networks, "generate", lambda runs, energies, seed: calls.append((runs, energies.tolist(), seed))
     )
     networks = cast(list[Network], [SimpleNamespace(run="low"), SimpleNamespace(run="upper")])
-    found = study_networks.generation_time(networks, 65536.0, batch_size=3, trials=2)
-    assert (found.value, found.error) == (2.0, 1.0)
-    assert [(runs, energies) for runs, energies, _ in calls] == [(["low", "upper"], [65536.0] * 3)] * 3
-    assert len({seed for *_, seed in calls}) == 3
+    found = study_networks.generation_time(networks, [512.0, 65536.0], batch_size=3, trials=2)
+    assert found == {512.0: Value(2.0, 1.0), 65536.0: Value(7.0, 0.0)}
+    assert [energies for _, energies, _ in calls] == [[512.0] * 3, [65536.0] * 3] * 3
+    assert all(runs == ["low", "upper"] for runs, *_ in calls)
+    assert [seed for *_, seed in calls] == [0, 0, 1, 1, 2, 2]
 
 
 def test_the_heads_are_not_in_the_json() -> None:
