@@ -20,7 +20,7 @@ from calogen.units import GeV
 SINGLE, TWO, THREE = ("photon",), ("photon-low", "photon-upper"), ("photon-low", "photon-medium", "photon-high")
 TRIED = ("photon-noise-1kev", "photon-noise-1mev", "photon-mask-1kev", "photon-mask-1mev")
 LABELS = {"single GAN": SINGLE, "two GANs": TWO, "three GANs": THREE}
-KINETIC = "single GAN, kinetic normalisation"
+KINETIC = "single GAN, kinetic"
 PION = "pion GAN"
 _TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which on, claims speak
 _ABLATION = {"two_gans", "layer_normalisation", "high_momenta", "low_gan", "label", "noise_and_masks", "splitting"}

@@ -87,7 +87,7 @@ def draw_observables(
             if text:
                 ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize="small")
             if columns is None or ax is panels[0][0]:
-                ncols = 2 if columns is None and captions is None else 1
+                ncols = 2 if columns is None and captions is None and max(map(len, artists)) <= 24 else 1
                 ax.legend([drawn[0] for drawn in artists.values()], list(artists), ncols=ncols, loc="upper left")
     return figure
 

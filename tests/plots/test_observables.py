@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,19 @@ def test_figure_has_a_panel_per_comparison(count, tmp_path):
     assert figure.get_supxlabel() == "no noise"
     write_figure(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("label", ["single GAN, kinetic", "a label too long for two columns"])
+def test_the_legend_stays_in_its_panel(label: str, tmp_path: Path) -> None:
+    generated = dict.fromkeys(["single GAN", "two GANs", "three GANs", label], GENERATED)
+    figure = draw_observables([ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, generated, ())] * 5)
+    write_figure(figure, tmp_path / "figure.png")
+    ax = figure.axes[0]
+    legend = ax.get_legend()
+    assert legend is not None
+    panel, box = ax.get_window_extent(), legend.get_window_extent()
+    assert panel.x0 <= box.x0
+    assert box.x1 <= 1.02 * panel.x1
 
 
 def test_captions_and_one_legend_in_a_grid(tmp_path):
