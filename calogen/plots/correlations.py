@@ -9,7 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from calogen.evaluation.challenge import Feature
 from calogen.evaluation.correlations import Correlations, PairHistograms
+from calogen.plots.judgement import feature_title
 from calogen.plots.style import short, style
 
 _UNDEFINED = "0.8"  # grey
@@ -81,8 +83,8 @@ def _draw_row(row: list[Axes], item: PairHistograms, samples: Sequence[str]) -> 
         outside = 1 - shares[sample].sum()
         ax.set_title(short(sample) + (f" ({outside:.1%} outside)" if outside > 5e-4 else ""))
         scales = ["log" if logarithmic else "linear" for logarithmic in item.logarithmic]
-        ax.set(xscale=scales[0], yscale=scales[1], xlabel=item.names[0])
-    row[0].set_ylabel(item.names[1])
+        ax.set(xscale=scales[0], yscale=scales[1], xlabel=feature_title(Feature(item.names[0])))
+    row[0].set_ylabel(feature_title(Feature(item.names[1])))
     row[0].figure.colorbar(image, ax=row, label="Share of showers / bin")
 
 

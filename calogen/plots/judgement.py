@@ -8,7 +8,7 @@ from calogen.evaluation.challenge import Feature
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.judgement import ALL_ENERGIES, Scored
 from calogen.plots.observables import draw_comparison, set_height
-from calogen.plots.style import build_figure, short, style
+from calogen.plots.style import add_legend, build_figure, style
 
 COLUMNS = 4
 MOST_PANELS = 16
@@ -17,6 +17,7 @@ MOST_PANELS = 16
 _TITLES = {
     "total_energy": "total energy [MeV]",
     "response": "total / incident energy",
+    "incident_energy": "incident energy [MeV]",
     "layer_energy": "energy [MeV]",
     "centroid_eta": "centre in eta [mm]",
     "centroid_phi": "centre in phi [mm]",
@@ -71,10 +72,7 @@ def draw_scored(scored: Sequence[Mapping[str, Scored]], note: str = "") -> Figur
             set_height(ax, [reference, *generated.values()], log_scale=voxels)
             at = "" if first.incident_energy == ALL_ENERGIES else f"{energy_text(first.incident_energy)}: "
             ax.set_title(at + _caption([*models.values()]), fontsize=7.5)
-            if ax is panels[0][0]:
-                ax.legend(
-                    [drawn[0] for drawn in artists.values()], [short(label) for label in artists], loc="upper left"
-                )
+        add_legend(figure, [drawn[0] for drawn in artists.values()])
     return figure
 
 

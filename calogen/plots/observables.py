@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from calogen.evaluation.comparison import ObservableComparison, ResponseCurve, energy_text
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.metrics import Value
-from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, short, style
+from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, sample_styles, short, style
 from calogen.units import GeV
 
 RATIO_RANGE = (0.4, 1.6)
@@ -71,7 +71,7 @@ def draw_observables(
     Args:
         comparisons: what to draw, in order.
         note: small print at the bottom, e.g. "Geant4 with data-free models, simplified stack, noise-free".
-        columns: a grid of small panels with at most so many in a row, and one legend.
+        columns: a grid of small panels with at most so many in a row.
         captions: a short text for each panel, e.g. "chi2/NDF = 1.9".
         log_scale: whether the shares have a logarithmic axis; empty bins are then below it.
     """
@@ -86,9 +86,7 @@ def draw_observables(
             set_height(ax, [item.reference, *item.generated.values()], log_scale)
             if text:
                 ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize="small")
-            if columns is None or ax is panels[0][0]:
-                ncols = 2 if columns is None and captions is None and max(map(len, artists)) <= 24 else 1
-                ax.legend([drawn[0] for drawn in artists.values()], list(artists), ncols=ncols, loc="upper left")
+        add_legend(figure, [drawn[0] for drawn in artists.values()])
     return figure
 
 
@@ -131,7 +129,7 @@ def draw_response(
 
 
 def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:
-    """Set the range of the vertical axis, with room for the legend above.
+    """Set the range of the vertical axis, with room for a caption.
 
     A logarithmic one begins below the least filled bin.
     """

@@ -21,6 +21,7 @@ REFERENCE_COLOUR = "black"
 _COLOURS = ("#d62728", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
 _LINE_STYLES = ("-", "--", "-.", ":")
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.2, 3.9
+_HANDLE_WIDTH, _LETTER_WIDTH = 0.6, 0.07  # inches in a legend
 _COMPACT = 0.75  # of these, where a figure has its own number of columns
 _RC: dict[str, Any] = {
     "font.size": 9.5,
@@ -96,6 +97,20 @@ def build_figure(
         panels.append(list(axes[:, 0]))
     figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
     return figure, panels
+
+
+def add_legend(figure: Figure, artists: Sequence[Drawn]) -> None:
+    """One legend for all panels, above them, in as many columns as fit.
+
+    Args:
+        figure: with a constrained layout.
+        artists: one for each label, which they have.
+    """
+    handles: list[Any] = list(artists)
+    labels = [short(str(artist.get_label())) for artist in artists]
+    widest = _HANDLE_WIDTH + _LETTER_WIDTH * max(map(len, labels), default=0)
+    columns = max(1, int(figure.get_figwidth() / widest))
+    figure.legend(handles, labels, ncols=columns, loc="outside upper left")
 
 
 def write_figure(figure: Figure, path: str | Path) -> None:

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogFormatter
 
 from calogen.evaluation.chi2 import IterationScan
 from calogen.evaluation.comparison import energy_text
-from calogen.plots.style import Drawn, build_figure, sample_styles, style
+from calogen.plots.style import Drawn, add_legend, build_figure, sample_styles, style
 
 CHOSEN_COLOUR, OWN_BEST_COLOUR = "#d62728", "#ff9f1c"
 _COLUMNS = 4
@@ -47,7 +47,7 @@ def draw_losses(histories: Mapping[str, Sequence[Mapping[str, float]]], note: st
 
     Args:
         histories: rows of numbers by network, in time order; `iteration`, where a row has it, is the axis, else the
-            row's number; a `val_` loss is dashed beside its own.
+            row's number; a `val_` loss is pale beside its own.
         note: small print at the bottom.
     """
     rows = [row for history in histories.values() for row in history]
@@ -58,13 +58,13 @@ def draw_losses(histories: Mapping[str, Sequence[Mapping[str, float]]], note: st
         for (ax,), name in zip(panels, shown, strict=False):
             for (label, history), look in zip(histories.items(), sample_styles(list(histories)).values(), strict=True):
                 steps = [row.get("iteration", number + 1) for number, row in enumerate(history)]
-                ax.plot(steps, [row.get(name, np.nan) for row in history], color=look["color"], label=label)
+                ax.plot(steps, [row.get(name, np.nan) for row in history], **look, label=label)
                 if f"val_{name}" in names:
                     values = [row.get(f"val_{name}", np.nan) for row in history]
-                    ax.plot(steps, values, "--", color=look["color"], label=f"{label}, validation")
+                    ax.plot(steps, values, **look, alpha=0.4, label=f"{label}, validation")
             ax.set(xlabel="Iteration" if any("iteration" in row for row in rows) else "Epoch")
             ax.set_ylabel(name.replace("_", " "))
-        panels[0][0].legend(fontsize="x-small")
+        add_legend(figure, panels[0][0].get_lines())
     return figure
 
 
@@ -87,12 +87,12 @@ def draw_iterations(scan: IterationScan, note: str = "", chosen: int | None = No
         for (ax,), momentum, values, own in zip(
             panels[:-1], scan.momenta, (scan.chi2 / np.maximum(scan.ndf, 1)).T, scan.best_by_momentum, strict=True
         ):
-            draw_chi2(ax, scan.iterations, values, {"best here": (own, OWN_BEST_COLOUR)} | mark)
+            artists = draw_chi2(ax, scan.iterations, values, {"best here": (own, OWN_BEST_COLOUR)} | mark)
             ax.set_title(energy_text(momentum))
         total_ax = panels[-1][0]
         draw_chi2(total_ax, scan.iterations, scan.total, mark)
         total_ax.set_title("all momenta")
-        panels[0][0].legend(loc="upper right")
+        add_legend(figure, artists[1:])
     return figure
 
 

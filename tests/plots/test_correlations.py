@@ -73,8 +73,8 @@ def test_pairs_share_their_colours():
     found = images[0].get_array()
     np.testing.assert_allclose(found.filled(0), np.array([[1, 0, 8], [2, 4, 5]]) / 20)
     assert [ax.get_title(loc="left") for ax in panels[:2]] == ["Geant4", "GAN (75.0% outside)"]
-    assert panels[0].get_xlabel() == "num_hits"
-    assert panels[0].get_ylabel() == "total_energy"
+    assert panels[0].get_xlabel() == "number of hits"
+    assert panels[0].get_ylabel() == "total energy [MeV]"
     assert (panels[0].get_xscale(), panels[0].get_yscale()) == ("linear", "log")
 
 
