@@ -14,7 +14,7 @@ import numpy as np
 
 from calogen import files, provenance
 from calogen.errors import ExportError
-from calogen.generation import TrainedRun, generate, load_run, model_module
+from calogen.generation import TrainedRun, generate, load_run, model_module, route
 from calogen.geometry import VoxelGeometry
 from calogen.lwtnn.athena import V2, Generator
 from calogen.lwtnn.bundle import ONNX_TOLERANCE, Bundle, build_bundle
@@ -182,7 +182,14 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
     ranges = [item.generator.momentum_range for item in bundle.networks]
     low, high = min(lowest for lowest, _ in ranges), max(highest for _, highest in ranges)
     momenta = np.repeat([p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high], _SHOWERS)
-    return agreement(generate(runs, momenta, seed=1), bundle.generate(momenta, seed=1001), _quantities(runs[0]))
+    energies = np.zeros((len(momenta), runs[0].geometry.size), np.float32)
+    chosen = route(runs, momenta)
+    for position, run in enumerate(runs):
+        rows = chosen == position
+        latent = run.latent.draw(int(rows.sum()), seed=1 + position)
+        energies[rows] = keras_energies(run.generator, run.transform, latent, momenta[rows])
+    showers = Showers(runs[0].geometry, momenta, energies)
+    return agreement(showers, bundle.generate(momenta, seed=1001), _quantities(runs[0]))
 
 
 def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:

@@ -1,18 +1,17 @@
 """Invertible transforms between showers and network features, in NumPy.
 
 They are fitted on training showers only and kept as JSON. A step turns `[n, v]` energies (or the previous step's
-values) into features and back; an encoding turns the incident energies, or another condition of the showers, into
-columns of the network's condition. A `Chain` holds both.
+values) into features and back; a `Chain` holds them, and the encodings of the condition.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from calogen.config import plain_from_json
+from calogen.encodings import Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.errors import ConfigError, DataFormatError
 from calogen.showers import Geometry, Showers
 from calogen.units import kinetic_energy
@@ -31,20 +30,6 @@ class Step:
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives values `[n, v]` for features `[n, f]`; energies are never negative."""
-        raise NotImplementedError
-
-
-class Encoding:
-    """A map from what is known about a shower to `dim` columns of the condition."""
-
-    dim = 1
-
-    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
-        """Gives the encoding with its constants taken from training showers."""
-        return self
-
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Gives `[n, dim]` for incident energies `[n]`, MeV, and other conditions `[n]` by name."""
         raise NotImplementedError
 
 
@@ -144,10 +129,13 @@ class AbsoluteEnergies(Step):
 class KineticFractions(Step):
     """Energies over the particle's kinetic energy.
 
+    Negative features, which a swish can give, come back as zero, the others so that their sum stays: the total is what
+    the critic has seen and what chooses the iteration.
+
     Args:
         mass: of the particle, MeV: the incident energies are momenta; 0: they are energies.
 
-    Source: arXiv:2309.06515, section 3.2.
+    Source: arXiv:2309.06515, section 3.2; what becomes of negative features is ours.
     """
 
     mass: float = 0.0
@@ -161,8 +149,8 @@ class KineticFractions(Step):
         return values.astype(np.float64) / kinetic_energy(incident_energies, self.mass)[:, None]
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]`, MeV; negative features, which a swish can give, become zero."""
-        return np.maximum(features, 0.0) * kinetic_energy(incident_energies, self.mass)[:, None].astype(features.dtype)
+        """Gives energies `[n, v]`, MeV."""
+        return _positive(features) * kinetic_energy(incident_energies, self.mass)[:, None].astype(features.dtype)
 
 
 @dataclass(frozen=True)
@@ -188,8 +176,8 @@ class Noise(Step):
         return values + np.random.default_rng(self.seed).uniform(0, self.largest, values.shape)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]` without the mean of the noise, MeV."""
-        return np.maximum(features - self.largest / 2, 0.0).astype(features.dtype)
+        """Gives energies `[n, v]` without the mean of the noise, MeV; their sum stays."""
+        return _positive(features - self.largest / 2).astype(features.dtype)
 
 
 @dataclass(frozen=True)
@@ -214,79 +202,6 @@ class Mask(Step):
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives the energies `[n, v]`, MeV, as they are."""
         return np.maximum(features, 0.0)
-
-
-@dataclass(frozen=True)
-class LogEnergy(Encoding):
-    """Logarithm of the incident energy: 0 at the lowest, 1 at the highest energy in training.
-
-    Args:
-        lowest, highest: MeV; 0 until fitted. Given ones stay as they are.
-        mass: of the particle, MeV: incident energies, lowest and highest are momenta, and their kinetic energies count.
-
-    Source: with mass: arXiv:2309.06515, equation (1).
-    """
-
-    lowest: float = 0.0
-    highest: float = 0.0
-    mass: float = 0.0
-
-    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
-        """Takes the range from the training showers; a single energy gets a range of a factor e."""
-        if self.highest > 0:
-            return self
-        lowest, highest = float(incident_energies.min()), float(incident_energies.max())
-        return replace(self, lowest=lowest, highest=highest if highest > lowest else lowest * float(np.e))
-
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
-        _require_fitted(self, self.highest)
-        lowest, highest = self._limits
-        return ((self._log(incident_energies) - lowest) / (highest - lowest))[:, None]
-
-    @cached_property
-    def _limits(self) -> tuple[float, float]:
-        return float(self._log(self.lowest)), float(self._log(self.highest))
-
-    def _log(self, energies: np.ndarray | float) -> np.ndarray:
-        return np.log(kinetic_energy(np.asarray(energies, np.float64), self.mass))
-
-
-@dataclass(frozen=True)
-class LinearEnergy(Encoding):
-    """Incident energy over the highest one of the training showers.
-
-    Args:
-        highest: MeV; 0 until fitted. A given one stays as it is.
-    """
-
-    highest: float = 0.0
-
-    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
-        """Takes the highest energy of the training showers."""
-        if self.highest > 0:
-            return self
-        return replace(self, highest=float(incident_energies.max()))
-
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Gives `[n, 1]`."""
-        _require_fitted(self, self.highest)
-        return incident_energies[:, None] / self.highest
-
-
-@dataclass(frozen=True)
-class Constant(Encoding):
-    """The same value for every shower: an input of the network that is not used.
-
-    Args:
-        value: what the network gets.
-    """
-
-    value: float = 0.0
-
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Gives `[n, 1]`."""
-        return np.full((len(incident_energies), 1), self.value)
 
 
 # The only names that a transform's JSON may hold.
@@ -379,6 +294,13 @@ def _part(item: Mapping[str, Any], kinds: tuple[type, ...]) -> Any:
     return plain_from_json(known[name], arguments)
 
 
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Gives values above 0, scaled to the sum of all; zeros where that is not above 0."""
+    positive = np.maximum(values, 0)
+    totals = np.maximum(values.sum(axis=1, keepdims=True), 0)
+    return positive * _ratio(totals, positive.sum(axis=1, keepdims=True))
+
+
 def _ratio(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Gives parts / whole, and 0 where the whole is 0."""
     whole = np.broadcast_to(whole, parts.shape)
@@ -393,8 +315,3 @@ def _require_columns(values: np.ndarray, columns: int, what: str) -> None:
 def _require_positive(step: Step, energy: float) -> None:
     if not 0 < energy < np.inf:
         raise ConfigError(f"{type(step).__name__} needs an energy above 0 MeV. Received: {energy}")
-
-
-def _require_fitted(encoding: Encoding, constant: float) -> None:
-    if constant <= 0:
-        raise ConfigError(f"{type(encoding).__name__} must be fitted to training showers before it is used")

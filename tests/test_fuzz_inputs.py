@@ -26,6 +26,7 @@ from damage import damage_bytes, damaged_json
 from damaged_showers import bomb, damaged_showers
 
 from calogen.config import config_from_json, config_to_json
+from calogen.encodings import Constant, LogEnergy
 from calogen.errors import CalogenError
 from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.judgement import judge
@@ -37,7 +38,7 @@ from calogen.generation import geometry_from_json, geometry_to_json, load_run, m
 from calogen.geometry import VoxelGeometry
 from calogen.judging_report import build_comparison_page
 from calogen.page import build_markdown
-from calogen.preprocessing import Chain, Constant, LayerFractions, LogEnergy, Noise
+from calogen.preprocessing import Chain, LayerFractions, Noise
 from calogen.showers import ShowerFile, Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from calogen.encodings import LogEnergy
 from calogen.errors import ConfigError
 from calogen.pipeline import ShowerFile, dataset, permutation, resident, split
-from calogen.preprocessing import Chain, LayerFractions, LogEnergy
+from calogen.preprocessing import Chain, LayerFractions
 from calogen.showers import Showers
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from calogen.encodings import Constant, LinearEnergy, LogEnergy
 from calogen.errors import ExportError
 from calogen.geometry import VoxelGeometry
 from calogen.latent import Latent
@@ -25,7 +26,7 @@ from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
 from calogen.lwtnn.heads import denormalise
 from calogen.lwtnn.layers import Activation, Dense
-from calogen.preprocessing import Chain, Constant, KineticFractions, LayerFractions, LinearEnergy, LogEnergy, Mask
+from calogen.preprocessing import Chain, KineticFractions, LayerFractions, Mask
 from calogen.units import MASSES, kinetic_energy
 
 V1, V2, SELECTOR = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"

@@ -129,6 +129,9 @@ def energies_of(
 def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:
     """Gives energies `[n, v]`, MeV, of a Keras model, in the precision of `latent` `[n, z]`.
 
+    Negative features count as zero and nothing makes up for them, as in the production code: `preprocessing` keeps the
+    network's total energy.
+
     Args:
         model: inputs `latent` and `condition`.
         transform: of its features.
@@ -139,7 +142,7 @@ def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, mom
     with keras.device("cpu"):  # GPUs may round products to ten bits
         given = {"latent": latent, "condition": condition.astype(latent.dtype)}
         features = keras.ops.convert_to_numpy(model(given, training=False))
-    return transform.energies(features, momenta)
+    return transform.energies(np.maximum(features, 0.0), momenta)
 
 
 def deviation_scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:

@@ -48,8 +48,7 @@ def to_onnx(
         layer_sizes: number of voxels of each detector layer, `l` of them, `v` in all: the graph gives voxel/layer (v),
             layer/total (l) and total/kinetic energy (1), the model their products, voxel/kinetic energy.
         order: a permutation: element i of the model's output is element `order[i]` of what it would be without.
-        clip: whether negative numbers, also those before the products, become 0: as in `LayerFractions.inverse` and
-            `KineticFractions.inverse`.
+        clip: whether negative numbers, also those before the products, become 0: as the production code skips them.
         output: the ONNX output's name; `[batch, labels]`, or `[batch, v]` with `layer_sizes`.
 
     Raises:

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 
 from calogen.config import Paper, assumed, paper, require
+from calogen.encodings import Encoding, LinearEnergy, LogEnergy
 from calogen.geometry import CellGrid
 from calogen.latent import Latent
 from calogen.layers import Initializers
 from calogen.losses import inverse_spread
-from calogen.preprocessing import AbsoluteEnergies, Chain, Encoding, LayerFractions, LinearEnergy, LogEnergy, Step
+from calogen.preprocessing import AbsoluteEnergies, Chain, LayerFractions, Step
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.vae import Vae
 from calogen.windows import ATLAS_VAE_WINDOW

@@ -17,10 +17,11 @@ import keras
 import numpy as np
 
 from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.encodings import LinearEnergy, LogEnergy
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
 from calogen.layers import Initializers, ShowerHeads, SpectralDense, start_output
-from calogen.preprocessing import Chain, KineticFractions, LayerFractions, LinearEnergy, LogEnergy, Mask, Noise, Step
+from calogen.preprocessing import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
 from calogen.units import MASSES

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS
 
+from calogen.encodings import Constant, LinearEnergy, LogEnergy
 from calogen.errors import ExportError
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.latent import Latent
@@ -17,7 +18,7 @@ from calogen.lwtnn.closure import TOLERANCE, closure
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.models import caloshowergan, fastcalogan
-from calogen.preprocessing import AbsoluteEnergies, Chain, Constant, KineticFractions, LinearEnergy, LogEnergy, Noise
+from calogen.preprocessing import AbsoluteEnergies, Chain, KineticFractions, Noise
 
 PION_MASS = 139.57039
 NORMAL, UNIFORM = Latent(dim=3, mean=0.5, spread=0.5), Latent(dim=3, distribution="uniform")
