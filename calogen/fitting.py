@@ -104,7 +104,7 @@ def fit_wgan(
     plan = Plan(
         iterations=config.iterations,
         batch_size=config.batch_size,
-        interval=min(1000, max(1, config.iterations // 30)),
+        interval=min(1000, -(-config.iterations // 30)),
         directory=directory,
         identity=identity,
     )

@@ -110,20 +110,30 @@ class SpectralDense(keras.layers.Layer):
 
 
 def start_output(network: keras.Model, mean: np.ndarray, spread: np.ndarray) -> None:
-    """Lets a network's output begin at given numbers.
+    """Lets a network's output begin near given numbers.
+
+    What makes it small is shared by the layers from the last batch normalisation on: were the last kernel alone as small
+    as voxels over kinetic energies, a step of Adam would be as large as its weights, and what is behind a ReLU would
+    soon be zero for ever.
 
     Args:
-        network: ends in a dense layer, or batch normalisation behind it, and an activation.
+        network: a chain that ends in a dense layer, or batch normalisation behind it, and an activation.
         mean, spread: `[f]`, of what the activation gets.
     """
-    kinds = keras.layers.BatchNormalization, keras.layers.Dense
-    last = next(layer for layer in reversed(network.layers) if isinstance(layer, kinds))
-    if isinstance(last, keras.layers.Dense):
-        last.kernel.assign(last.kernel.numpy() * spread)
-        last.bias.assign(mean)
-    else:
+    normalisation = keras.layers.BatchNormalization
+    chain = [layer for layer in network.layers if isinstance(layer, normalisation | keras.layers.Dense)]
+    start = max((place for place, layer in enumerate(chain) if isinstance(layer, normalisation)), default=0)
+    *hidden, last = chain[start:]
+    share = float(np.median(spread)) ** (1 / (1 + len(hidden))) or 1.0
+    for layer in hidden:
+        scale = layer.gamma if isinstance(layer, normalisation) else layer.kernel
+        scale.assign(scale * share)
+    if isinstance(last, normalisation):
         last.gamma.assign(spread)
         last.beta.assign(mean)
+    else:
+        last.kernel.assign(last.kernel.numpy() * spread / share ** len(hidden))
+        last.bias.assign(mean)
 
 
 @keras.saving.register_keras_serializable("calogen")
