@@ -118,8 +118,12 @@ def require_above_zero(config: Any, *names: str) -> None:
         require(getattr(config, name) > 0, f"{name} must be above 0. Received: {getattr(config, name)}")
 
 
-def sources(config: Any) -> list[Source]:
+def sources(config: Any, original: Any = None) -> list[Source]:
     """Source of every value of a configuration or its class; a changed value is assumed.
+
+    Args:
+        config: a configuration, or its class.
+        original: the paper's configuration that it was made of; None: the class's defaults.
 
     Raises:
         ConfigError: a field is neither `paper(...)` nor `assumed(...)`.
@@ -129,11 +133,14 @@ def sources(config: Any) -> list[Source]:
         if "kind" not in field.metadata:
             raise ConfigError(f"{field.name} must be paper(...) or assumed(...). Received: a plain field")
         value = field.default if isinstance(config, type) else getattr(config, field.name)
+        expected = value if original is None else getattr(original, field.name)
         kind, source = field.metadata["kind"], field.metadata["source"]
-        if value != field.default and value in field.metadata["others"]:
-            kind, source = field.metadata["others"][value]
-        elif kind == "paper" and value != field.default:
-            kind, source = "assumed", f"changed; the paper has {field.default!r} ({source})"
+        if expected != field.default and expected in field.metadata["others"]:
+            kind, source = field.metadata["others"][expected]
+        elif original is None:
+            expected = field.default
+        if kind == "paper" and value != expected:
+            kind, source = "assumed", f"changed; the paper has {expected!r} ({source})"
         found.append(Source(field.name, value, kind, source))
     return found
 

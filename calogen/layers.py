@@ -112,9 +112,9 @@ class SpectralDense(keras.layers.Layer):
 def start_output(network: keras.Model, mean: np.ndarray, spread: np.ndarray) -> None:
     """Lets a network's output begin near given numbers.
 
-    What makes it small is shared by the layers from the last batch normalisation on: were the last kernel alone as small
-    as voxels over kinetic energies, a step of Adam would be as large as its weights, and what is behind a ReLU would
-    soon be zero for ever.
+    What makes it small is shared by the layers from the last batch normalisation on: were the last kernel alone as
+    small as voxels over kinetic energies, a step of Adam would be as large as its weights, and what is behind a ReLU
+    would soon be zero for ever.
 
     Args:
         network: a chain that ends in a dense layer, or batch normalisation behind it, and an activation.

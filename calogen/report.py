@@ -33,7 +33,13 @@ from calogen.page import Verdict as PageVerdict
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
 
 TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
-_FACTS = {"preset": "", "seeds": "", "device": "", "wall_time": " s"}  # of the provenance, with their units
+_FACTS = {
+    "preset": "",
+    "seeds": "",
+    "device": "",
+    "wall_time": " s",
+    "training_time": " s",
+}  # of the provenance, with their units
 _RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; so many of each sample
 _FLOOR_TEXT = (
     "Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give (95 % "

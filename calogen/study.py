@@ -1,6 +1,7 @@
 """A study of GANs: networks trained, their iterations chosen, compared with Geant4.
 
-What the experiments of every paper with networks that share the momenta have in common. Nothing here knows a paper.
+What the experiments of every paper with networks that share the momenta have in common; of papers only the names of
+their rules for the chi2 stand here.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -272,13 +273,13 @@ def judge_network(
     scans = scan_iterations(directory, judge)
     chosen = select_iteration(directory, scans[chosen_by], save=save)
     generated = generate(chosen, reference.incident_energies, judge.seed)
-    momenta, counts = np.unique(reference.incident_energies, return_counts=True)
     test = NetworkTest(
         name=name,
         scans=scans,
         chi2=chi2_by_momentum(reference, generated, RULES[rule]),
         floor=_floor(samples[TRAIN], samples[HELD_OUT], RULES[rule]) if parts else {},
-        num_showers=dict(zip(momenta.tolist(), counts.tolist(), strict=True)),
+        num_showers=_numbers(reference),
+        num_held_out=_numbers(samples[HELD_OUT]) if parts else {},
         chosen_by=chosen_by,
     )
     return Network(chosen, test)
@@ -304,6 +305,11 @@ def other_test(paper: str, name: str, seed: int, arguments: Arguments, data: Dat
         return None
     with directory_lock(directory):
         return judge_network(name, run.config, data, directory, arguments.options, save=False).test
+
+
+def _numbers(showers: Showers) -> dict[float, int]:
+    momenta, counts = np.unique(showers.incident_energies, return_counts=True)
+    return dict(zip(momenta.tolist(), counts.tolist(), strict=True))
 
 
 def _floor(train: Showers, held_out: Showers, rule: Rule) -> dict[float, Chi2]:

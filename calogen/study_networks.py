@@ -1,5 +1,6 @@
 """One trained GAN at its chosen iteration, what it costs, and sets of them beside Geant4."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,14 +9,14 @@ import keras
 import numpy as np
 
 from calogen import provenance
-from calogen.claims.rules import rank_correlation
-from calogen.evaluation.chi2 import ALL, RULES, SHAPES, NetworkTest, chi2_by_momentum, total
+from calogen.claims.rules import mean, rank_correlation
+from calogen.evaluation.chi2 import ALL, SHAPES, NetworkTest, Rule, chi2_by_momentum, total
 from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
 from calogen.evaluation.metrics import Value
-from calogen.generation import TrainedRun, generate
+from calogen.generation import TrainedRun, generate, model_module
 from calogen.layers import ShowerHeads
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import format_graph
+from calogen.lwtnn.graph import Graph, format_graph
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.showers import Showers
@@ -32,24 +33,31 @@ class Network:
     test: NetworkTest
 
 
-def seed_scatter(network: Network, reference: Showers, num_seeds: int = 10) -> float:
+def seed_scatter(network: Network, reference: Showers, rule: Rule, num_seeds: int = 10) -> float:
     """Standard deviation of chi2/NDF over seeds of generation."""
     low, high = network.run.momentum_range or (0.0, np.inf)
     reference = reference[(reference.incident_energies >= low) & (reference.incident_energies <= high)]
     found = []
     for seed in range(1, num_seeds + 1):
         generated = generate(network.run, reference.incident_energies, seed)
-        found.append(total(chi2_by_momentum(reference, generated, RULES["caloshowergan"]).values()).per_ndf)
+        found.append(total(chi2_by_momentum(reference, generated, rule, rounds=0).values()).per_ndf)
     return float(np.std(found, ddof=1))
 
 
-def shape_correlation(test: NetworkTest) -> Value:
-    """Rank correlation over iterations: chi2/NDF of the total energy and of shapes."""
-    if SHAPES not in test.scans:
-        return Value(np.nan, np.nan)
-    energy, both = test.scans[ALL], test.scans[SHAPES]
-    shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
-    return rank_correlation(energy.total, shapes)
+def shape_correlation(tests: Sequence[NetworkTest]) -> Value:
+    """Rank correlation of the steps in chi2/NDF of the total energy and of the shapes.
+
+    Steps are from one saved iteration to the next: over a whole training both fall, whatever they have to do with each
+    other. The mean over networks.
+    """
+    found = []
+    for test in tests:
+        if SHAPES not in test.scans:
+            return Value(np.nan, np.nan)
+        energy, both = test.scans[ALL], test.scans[SHAPES]
+        shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
+        found.append(rank_correlation(np.diff(energy.total), np.diff(shapes)))
+    return mean(found)
 
 
 def generation_time(
@@ -72,14 +80,22 @@ def generation_time(
     return {energy: Value(float(np.mean(m[1:])), float(np.std(m[1:]))) for energy, m in durations.items()}
 
 
-def json_size(generator: keras.Model) -> int:
-    """Bytes of a generator as LWTNN JSON.
-
-    Without `ShowerHeads` at its end, which have no weights.
-    """
+def dense_graph(generator: keras.Model) -> Graph:
+    """A generator as LWTNN graph, without `ShowerHeads` at its end, which have no weights."""
     if isinstance(generator.layers[-1], ShowerHeads):
         generator = keras.Model(generator.input, generator.layers[-1].input)
-    return len(format_graph(convert(generator, ["latent", "condition"])).encode())
+    return convert(generator, ["latent", "condition"])
+
+
+def json_size(generator: keras.Model) -> int:
+    """Bytes of `dense_graph` as JSON."""
+    return len(format_graph(dense_graph(generator)).encode())
+
+
+def trainable_parameters(run: TrainedRun) -> tuple[int, ...]:
+    """Numbers of trainable parameters of what was trained: generator, critic."""
+    networks = model_module(run.model).build(run.config, run.geometry)
+    return tuple(sum(math.prod(weight.shape) for weight in item.trainable_weights) for item in networks.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +123,8 @@ def compare_networks(
 ) -> Pictures:
     """Showers of several sets of networks beside the reference.
 
-    Voxels below 1 MeV count as zero in both, as in the CaloChallenge: a softmax never gives the zeros of Geant4.
+    Voxels below 1 MeV count as zero in both, as in the CaloChallenge: a softmax never gives the zeros of Geant4. Only
+    the total energy is of all voxels, as in the chi2 that stand beside it.
 
     Args:
         samples: sets of networks by label; each set spans all momenta of the reference.
@@ -118,28 +135,29 @@ def compare_networks(
     """
     streams = provenance.seed_streams(seed, "generate", "bootstrap")
     draw, errors = (stream_seed(streams[name]) for name in ("generate", "bootstrap"))
-    generated = {
-        label: _cut(generate([network.run for network in networks], reference.incident_energies, draw))
+    whole = {
+        label: generate([network.run for network in networks], reference.incident_energies, draw)
         for label, networks in samples.items()
     }
-    reference = _cut(reference)
+    expected, generated = _cut(reference), {label: _cut(showers) for label, showers in whole.items()}
+    energy = [item for item in observables if item.name == "total_energy"]
+    others = [item for item in observables if item.name != "total_energy"]
     by_momentum: dict[float, Comparison] = {}
     together: dict[str, ObservableComparison] = {}
     momenta = np.unique(reference.incident_energies).tolist()
     with progress("comparing with Geant4", len(momenta) + len(observables)) as bar:
         for momentum in momenta:
-            shown = [
-                item
-                for item in observables
-                if item.name == "total_energy" or momentum in item.figures or momentum in detailed
-            ]
-            here = {label: showers.at(momentum) for label, showers in generated.items()}
-            by_momentum[momentum] = compare(reference.at(momentum), here, shown, errors)
+            shown = [item for item in others if momentum in item.figures or momentum in detailed]
+            here, cut = ({label: item.at(momentum) for label, item in made.items()} for made in (whole, generated))
+            found = compare(reference.at(momentum), here, energy, errors)
+            rest = compare(expected.at(momentum), cut, shown, errors)
+            by_momentum[momentum] = replace(rest, observables={**found.observables, **rest.observables})
             bar.advance()
         for item in observables:
-            together |= compare_together(reference, generated, [item], errors)
+            samples_of = (reference, whole) if item in energy else (expected, generated)
+            together |= compare_together(*samples_of, [item], errors)
             bar.advance()
-    return Pictures(reference=reference, generated=generated, by_momentum=by_momentum, together=together)
+    return Pictures(reference=expected, generated=generated, by_momentum=by_momentum, together=together)
 
 
 def _cut(showers: Showers) -> Showers:

@@ -9,27 +9,27 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.claims.rules import texts
 from calogen.config import Source, sources
 from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.experiment import Arguments
+from calogen.lwtnn.describe import boxes
+from calogen.plots.networks import draw_network
 from calogen.plots.observables import draw_observables
 from calogen.plots.training import draw_iterations, draw_statistics
 from calogen.report import Claim, Quantity, Results, Table
 from calogen.study import Data, Outcome
+from calogen.study_networks import Network, dense_graph, trainable_parameters
 
 CUT_REMARK = (
-    "Figures and their metrics: voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation; the "
-    "chi2 that choose and compare networks are without this cut."
-)
-SHORT_REMARK = (
-    "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic: for photons, chi2/NDF "
-    "after 1,500 iterations was 20.7 with it, 11.6 without. Preset paper has it."
+    "Figures of layers, shapes and voxels, and their metrics: voxels below 1 MeV are zero in both samples, as in the "
+    "CaloChallenge's evaluation; the total energy, and the chi2 that choose and compare networks, are without this cut."
 )
 Seeds = Sequence[Mapping[str, NetworkTest]]
-Published = Mapping[str, Sequence[PublishedChi2]]
+Published = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,10 @@ class Account:
         name, title, citation: of the results.
         ensembles: networks whose chi2 are added up, by title.
         published: the paper's rows by title, networks first, the sum last.
+        halves: the paper's rows after half of a network's iterations.
+        originals: the paper's configurations that the networks' were made of, by network.
+        captions: of the tables of hyperparameters and of chi2.
+        parameters: the paper's numbers of trainable parameters.
         claims, quantities, tables: beyond those of the chi2 and the hyperparameters.
         remarks: sentences on how ours differs.
     """
@@ -49,6 +53,10 @@ class Account:
     citation: str
     ensembles: Mapping[str, Sequence[str]]
     published: Published
+    originals: Mapping[str, Any]
+    halves: Mapping[str, PublishedChi2] = field(default_factory=dict)
+    captions: tuple[str, str] = ("Hyperparameters", "chi2 of the total energy")
+    parameters: str = "-"
     claims: tuple[Claim, ...] = ()
     quantities: tuple[Quantity, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
@@ -68,10 +76,17 @@ def build_results(
         recorded: provenance, from before the training.
     """
     tests = [outcome.tests for outcome in outcomes]
-    configs = {name: network.run.config for name, network in outcomes[0].networks.items()}
+    networks = outcomes[0].networks
+    configs = {name: network.run.config for name, network in networks.items()}
     trainings = {str(seed): outcome.provenance for seed, outcome in zip(arguments.seeds, outcomes, strict=True)}
     asked = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
     wall_time = (datetime.now(UTC) - datetime.fromisoformat(recorded["time"])).total_seconds()
+    trained = sum(about.get("training_seconds", 0.0) for item in outcomes for about in item.provenance.values())
+    first_only = (
+        f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
+        f"{arguments.seeds[0]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
+        "they say.",
+    )
     return Results(
         name=account.name,
         title=account.title,
@@ -79,10 +94,8 @@ def build_results(
         claims=account.claims,
         quantities=(*chi2_quantities(tests, account.ensembles, account.published, note), *account.quantities),
         tables={
-            "Hyperparameters (CaloShowerGAN: Table 2)": hyperparameters(configs),
-            "chi2 of the total energy (CaloShowerGAN: Tables 3 and 4)": chi2_table(
-                tests, account.ensembles, account.published
-            ),
+            account.captions[0]: hyperparameters(networks, account.parameters),
+            account.captions[1]: chi2_table(tests, account.ensembles, account.published, account.halves),
             **account.tables,
         },
         provenance={
@@ -90,11 +103,12 @@ def build_results(
             **asked,
             "device": provenance.device(),
             "wall_time": round(wall_time, 1),
+            "training_time": round(trained, 1),
             "training": trainings,
         },
         measurements=tuple(row for item in outcomes[0].pictures.together.values() for row in item.measurements),
-        deviations=deviations(configs),
-        remarks=account.remarks,
+        deviations=deviations(configs, account.originals),
+        remarks=account.remarks + (first_only if len(outcomes) > 1 else ()),
     )
 
 
@@ -119,28 +133,38 @@ def join_results(parts: Mapping[str, Results]) -> Results:
         deviations=together("deviations"),
         remarks=together("remarks"),
         tables={f"{caption}, {label}": item for label, part in parts.items() for caption, item in part.tables.items()},
-        provenance={label: part.provenance for label, part in parts.items()},
+        provenance={name: first.provenance[name] for name in ("preset", "seeds", "device")}
+        | {label: part.provenance for label, part in parts.items()},
     )
 
 
-def deviations(configs: Mapping[str, Any]) -> tuple[Source, ...]:
-    """Sources of the first network's values, and of those in which the others differ from it."""
-    (_, first), *others = configs.items()
-    found = sources(first)
-    known = {source.name: source.value for source in found}
+def deviations(configs: Mapping[str, Any], originals: Mapping[str, Any]) -> tuple[Source, ...]:
+    """Sources of the first network's values, and of those in which the others differ from it.
+
+    Args:
+        configs: of the networks, by name.
+        originals: the paper's, likewise.
+    """
+    (first, config), *others = configs.items()
+    found = sources(config, originals[first])
+    known = {(source.name, source.value, source.source) for source in found}
     for name, config in others:
-        different = [source for source in sources(config) if source.value != known[source.name]]
+        every = sources(config, originals[name])
+        different = [source for source in every if (source.name, source.value, source.source) not in known]
         found += [replace(source, name=f"{name}: {source.name}") for source in different]
     return tuple(found)
 
 
-def chi2_table(seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Published) -> Table:
+def chi2_table(
+    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Published, halves: Mapping[str, PublishedChi2]
+) -> Table:
     """Tables 3 and 4 of arXiv:2309.06515: a row for each network, and one for their sum.
 
     Args:
         seeds: tests by network, of each training seed; the chi2 are those of the first.
         ensembles: networks by title.
         paper: its rows by title, networks first, the sum last.
+        halves: its rows after half of a network's iterations.
     """
     columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
     header = (*columns, "held-out, iteration chosen by training showers")
@@ -151,6 +175,8 @@ def chi2_table(seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: Publ
         for position, test in enumerate(tests):
             row = (test.name, _momenta(test), f"{test.iteration:,}", *_cells([test]))
             rows.append((*row, _published(published, position)))
+            if test.name in halves:
+                rows.append(_half_row(test, halves[test.name]))
         if len(tests) > 1:
             rows.append((title, "sum", "", *_cells(tests), _published(published, -1)))
     rows.append(("Geant4 against Geant4", *_floor_cells(next(iter(seeds[0].values())))))
@@ -162,7 +188,7 @@ def chi2_quantities(
 ) -> tuple[Quantity, ...]:
     """chi2/NDF of networks that share the momenta.
 
-    At our statistics, at the paper's, and on held-out showers.
+    At our statistics, at the paper's, and on held-out showers; README shows those that the paper has.
 
     Args:
         seeds, ensembles, paper: as for `chi2_table`; of all seeds that have the networks.
@@ -174,34 +200,44 @@ def chi2_quantities(
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
         ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
-        published = paper[title][-1].per_ndf if title in paper else None
-        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, headline=True))
-        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, headline=True))
-        held_out = [[test.held_out for test in group] for group in tests]
+        published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper
+        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
+        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
+        held_out = [[test.held_out_at_papers_statistics for test in group] for group in tests]
         if all(part is not None for group in held_out for part in group):
             sums = [total(part for part in group if part is not None) for group in held_out]
-            found.append(
-                _quantity(f"the same on held-out showers, iteration chosen by the others, {title}", None, sums, where)
-            )
+            name = f"the same on held-out showers alone, iteration chosen by the others, {title}"
+            found.append(_quantity(name, published, sums, where, shown))
         floors = [part for test in tests[0] for part in test.floor.values()]
         if floors:
-            found.append(_quantity(f"Geant4 against Geant4, {title}", None, [total(floors)], data))
+            name = f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"
+            found.append(_quantity(name, None, [total(floors)], data, shown and title == next(iter(ensembles))))
     return tuple(found)
 
 
-def hyperparameters(configs: Mapping[str, Any]) -> Table:
-    """Table 2 of arXiv:2309.06515, and all other values: a column for each network."""
-    columns = {name: sources(config) for name, config in configs.items()}
+def hyperparameters(networks: Mapping[str, Network], published: str) -> Table:
+    """Table 2 of arXiv:2309.06515, and all other values: a column for each network.
+
+    Args:
+        networks: by name.
+        published: the paper's numbers of trainable parameters.
+    """
+    columns = {name: sources(network.run.config) for name, network in networks.items()}
     names = [source.name for source in next(iter(columns.values()))]
     rows = []
     for position, name in enumerate(names):
         found = [column[position] for column in columns.values()]
         rows.append((name.replace("_", " "), *(str(source.value) for source in found), found[0].source))
+    counts = (", ".join(f"{count:,}" for count in trainable_parameters(network.run)) for network in networks.values())
+    rows.append(("trainable parameters: generator, critic", *counts, published))
     return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))
 
 
 def time_table(
-    seconds: Mapping[float, Value], paper: Mapping[float, PublishedNumber], label: Callable[[float], str]
+    seconds: Mapping[float, Value],
+    paper: Mapping[float, PublishedNumber],
+    label: Callable[[float], str],
+    machine: str,
 ) -> Table:
     """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms.
 
@@ -209,13 +245,15 @@ def time_table(
         seconds: ours by momentum, or by batch size.
         paper: its numbers, likewise.
         label: what to call a row.
+        machine: that the paper's times are of.
     """
     rows = []
     for key, value in seconds.items():
         published = paper.get(key)
         theirs = "-" if published is None else f"{published.value:g} ± {published.error:g}"
-        rows.append((label(key), f"{1e3 * value.value:.3g} ± {1e3 * value.error:.1g}", theirs))
-    return Table(("showers", f"ms per call, {provenance.device()}", "paper, i9-9900K"), tuple(rows))
+        ours = texts({"ours": Value(1e3 * value.value, 1e3 * value.error)})["ours"]
+        rows.append((label(key), ours, theirs))
+    return Table(("showers", f"ms per call, {provenance.device()}", f"paper, {machine}"), tuple(rows))
 
 
 def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
@@ -236,8 +274,9 @@ def draw_study(
         outcome: of one training seed.
         data: showers.
         one, several: networks whose chi2/NDF stand in the panels of the total energy; the same if there is one only.
-        titles: captions of `statistics` (Fig. 1), `total` (3-6), `iterations` (7, 8), `energy`, `centroid` and `width`
-            of layers (9-14), `voxels` (16), and, where wanted, `widths by momentum` (15), `voxels by momentum` (17).
+        titles: captions of `statistics` (Fig. 1), `network` (2), `total` (3-6), `iterations` (7, 8), `energy`,
+            `centroid` and `width` of layers (9-14), `voxels` (16), and, where wanted, `widths by momentum` (15) and
+            `voxels by momentum` (17).
     """
     together, note = outcome.pictures.together, data.note
     counts = {
@@ -251,7 +290,8 @@ def draw_study(
     added = ", ".join(f"{_gans(group)}: {value:.1f}" for group, value in zip(groups, sums, strict=True))
     figures = {
         titles["statistics"]: draw_statistics(counts, note),
-        f"{titles['total']} (chi2/NDF, without the cut at 1 MeV; {added})": _draw_total(outcome, groups, note),
+        f"{titles['network']}, {one[0]}": draw_network(boxes(dense_graph(outcome.networks[one[0]].run.generator))),
+        f"{titles['total']} (chi2/NDF; {added})": _draw_total(outcome, groups, note),
     }
     for name in dict.fromkeys((*one, *several)):
         test = outcome.tests[name]
@@ -306,10 +346,23 @@ def _floor_cells(test: NetworkTest) -> tuple[str, ...]:
     return (_momenta(test), "", f"{floor.value:.0f}", f"{floor.ndf}", _with_error(floor), "", "", "1 is expected")
 
 
-def _published(rows: Sequence[PublishedChi2], position: int) -> str:
+def _half_row(test: NetworkTest, paper: PublishedChi2) -> tuple[str, ...]:
+    iterations = int(test.scans[ALL].iterations[-1]) // 2
+    found = test.within(iterations)
+    cells = (f"{found.value:.0f}", f"{found.ndf}", _with_error(found), "", "")
+    return (f"{test.name}, half", _momenta(test), f"up to {iterations:,}", *cells, _published([paper], 0))
+
+
+def _per_ndf(row: PublishedChi2 | PublishedNumber) -> float:
+    return row.per_ndf if isinstance(row, PublishedChi2) else row.value
+
+
+def _published(rows: Sequence[PublishedChi2 | PublishedNumber], position: int) -> str:
     if not rows:
         return "-"
     row = rows[position]
+    if isinstance(row, PublishedNumber):
+        return f"{row.value:.1f}"
     return f"{row.momenta}: {row.chi2:.0f} / {row.ndf} = {row.per_ndf:.1f}"
 
 

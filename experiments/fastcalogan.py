@@ -34,6 +34,7 @@ GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
 VERSION_2 = {"photon": ("photon-low-v2", "photon-high-v2"), "pion": ("pion-v2",)}
 FIGURES = {
     "statistics": "Number of showers",
+    "network": "The generator",
     "total": "Total energy, by momentum",
     "iterations": "chi2/NDF by iteration",
     "energy": "Energy in the layers, all momenta",
@@ -46,6 +47,10 @@ REMARKS = (
     "Showers: Geant4 11.4 with data-free models in flat layers, not the ATLAS files: photons up to 2^18 MeV, pions up "
     "to 2^16 MeV, which are the label's maximum instead of 2^22 MeV.",
     "Pions that leave no energy (13 % of those of 256 MeV) neither train nor judge.",
+)
+RULE_REMARK = (
+    "Iterations are chosen, and chi2 taken, by CaloShowerGAN's rule, so that the networks of both papers compare; "
+    "--rule fastcalogan has FastCaloGAN's own."
 )
 
 
@@ -91,8 +96,13 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         citation=str(PAPER),
         ensembles=ensembles,
         published={},
+        originals={name: CONFIGS[name][0] for name in study.configs},
         tables={"Size of the generator (CaloShowerGAN's section 5.7)": size_table(size, published)},
-        remarks=(*(REMARKS if arguments.train_data is None else ()), CUT_REMARK),
+        remarks=(
+            *(REMARKS if arguments.train_data is None else ()),
+            *((RULE_REMARK,) if arguments.options["rule"] == "caloshowergan" else ()),
+            CUT_REMARK,
+        ),
     )
     results = build_results(account, arguments, outcomes, data.note, recorded)
     drawn = draw_study(outcomes[0], data, (particle,), (particle,), FIGURES)

@@ -3,8 +3,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import keras
 import numpy as np
 import pytest
+from conftest import TINY_VOXELS
 from matplotlib.figure import Figure
 from toy_gan import CONFIG, GAN_VALUES, network_test, toy_showers
 
@@ -54,6 +56,7 @@ def made(name: str, momenta: list[float], chi2: float, *, held_out: bool = True,
         chi2=dict.fromkeys(momenta, Chi2(chi2, 28, 1.0)),
         floor=dict.fromkeys(momenta, Chi2(14.0, 28, 4.0)) if floor else {},
         num_showers=dict.fromkeys(momenta, 500),
+        num_held_out=dict.fromkeys(momenta, 250),
     )
 
 
@@ -70,7 +73,7 @@ PAPER = {
 
 def test_the_rows_of_the_chi2_table() -> None:
     """At the paper's statistics 1 + 20 (chi2/NDF - 1); errors: the root of the number of momenta over their NDF."""
-    table = chi2_table([TESTS, {}], ENSEMBLES, PAPER)
+    table = chi2_table([TESTS, {}], ENSEMBLES, PAPER, {"upper": PublishedChi2("[b, c]", 628, 420)})
     assert table.header == (
         *("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics"),
         *("held-out, iteration chosen by training showers", "paper: chi2 / NDF"),
@@ -81,6 +84,8 @@ def test_the_rows_of_the_chi2_table() -> None:
          "[a, b]: 360 / 140 = 2.6"),
         ("upper", "512 MeV - 1.02 GeV", "2,000", "84", "56", "1.50 ± 0.03", "11.00 ± 0.51", "1.50",
          "[b, c]: 1042 / 308 = 3.4"),
+        ("upper, half", "512 MeV - 1.02 GeV", "up to 1,000", "252", "56", "4.50 ± 0.53", "", "",
+         "[b, c]: 628 / 420 = 1.5"),
         ("two GANs", "sum", "", "196", "112", "1.75 ± 0.02", "16.00 ± 0.36", "1.50", "Sum: 1402 / 448 = 3.1"),
         ("Geant4 against Geant4", "256 MeV - 512 MeV", "", "28", "56", "0.50 ± 0.05", "", "", "1 is expected"),
     )  # fmt: skip
@@ -88,30 +93,34 @@ def test_the_rows_of_the_chi2_table() -> None:
 
 def test_a_table_without_held_out_showers_has_no_floor() -> None:
     alone = {"low": made("low", [256.0, 512.0], 56.0, held_out=False, floor=False)}
-    rows = chi2_table([alone], {"one": ("low",)}, {}).rows
+    rows = chi2_table([alone], {"one": ("low",)}, {}, {}).rows
     assert [row[0] for row in rows] == ["low", "Geant4 against Geant4"]
     assert rows[0][7] == "-"
     assert rows[1][1:] == ("", "", "", "", "-", "-", "", "")
     mixed = {"a": TESTS["low"], "b": made("b", [512.0], 56.0, held_out=False)}
-    rows = chi2_table([mixed], {"both": ("a", "b")}, {}).rows
+    rows = chi2_table([mixed], {"both": ("a", "b")}, {}, {}).rows
     assert [row[7] for row in rows] == ["1.50", "-", "-", ""], "a sum needs all its parts"
 
 
 def test_every_row_has_the_columns_of_the_header() -> None:
     for held_out in (True, False):
         tests = {"low": made("low", [256.0], 56.0, held_out=held_out, floor=held_out)}
-        table = chi2_table([tests], {"one": ("low",)}, PAPER)
+        table = chi2_table([tests], {"one": ("low",)}, PAPER, {"low": PublishedChi2("[a, b]", 1, 1)})
         assert {len(row) for row in table.rows} == {len(table.header)}
 
 
 def test_quantities_of_one_seed() -> None:
     found = chi2_quantities([TESTS], ENSEMBLES, PAPER, "toy showers")
     assert [(item.name, item.headline) for item in found[:4]] == [
-        ("chi2/NDF of the total energy, one GAN", True),
-        ("the same at the paper's statistics, one GAN", True),
-        ("the same on held-out showers, iteration chosen by the others, one GAN", False),
-        ("Geant4 against Geant4, one GAN", False),
-    ]
+        ("chi2/NDF of the total energy, one GAN", False),
+        ("the same at the paper's statistics, one GAN", False),
+        ("the same on held-out showers alone, iteration chosen by the others, one GAN", False),
+        ("chi2/NDF of Geant4 against Geant4, held-out and as many others, one GAN", False),
+    ], "README shows what the paper has"
+    assert [item.headline for item in found[4:]] == [True, True, True, False]
+    alone = chi2_quantities([TESTS], {"two GANs": ("low", "upper")}, PAPER, "toy showers")
+    assert [item.headline for item in alone] == [True] * 4, "and one floor"
+    assert all(item.headline for item in chi2_quantities([TESTS], {"one GAN": ("single",)}, {}, "")), "or all"
     two = {item.name: item for item in found[4:]}
     assert len(two) == 4
     assert two["chi2/NDF of the total energy, two GANs"] == Quantity(
@@ -121,9 +130,13 @@ def test_quantities_of_one_seed() -> None:
     assert (paper.paper, paper.ours, paper.uncertainty) == (
         pytest.approx(1402 / 448), pytest.approx(16.0), pytest.approx(40 / 112)
     )  # fmt: skip
-    held_out = two["the same on held-out showers, iteration chosen by the others, two GANs"]
-    assert (held_out.ours, held_out.uncertainty) == (1.5, pytest.approx(np.sqrt(2 * (2 * 40 + 4 * 20)) / 80))
-    assert (two["Geant4 against Geant4, two GANs"].ours, found[1].paper) == (0.5, None)
+    held_out = two["the same on held-out showers alone, iteration chosen by the others, two GANs"]
+    assert (held_out.paper, held_out.ours) == (pytest.approx(1402 / 448), pytest.approx(1 + 40 * 0.5))
+    assert held_out.uncertainty == pytest.approx(40 * np.sqrt(2 * (2 * 40 + 4 * 20)) / 80)
+    floor = two["chi2/NDF of Geant4 against Geant4, held-out and as many others, two GANs"]
+    assert (floor.ours, found[1].paper) == (0.5, None)
+    rough = chi2_quantities([TESTS], ENSEMBLES, {"one GAN": (PublishedNumber(1.9, "", "section 3.4"),)}, "")
+    assert rough[1].paper == 1.9, "a paper may give the quotient alone"
 
 
 def test_quantities_of_seeds_have_a_spread() -> None:
@@ -140,7 +153,7 @@ def test_quantities_without_held_out_showers() -> None:
     alone = {"low": made("low", [256.0, 512.0], 56.0, held_out=False, floor=False)}
     assert len(chi2_quantities([alone], {"one": ("low",)}, {}, "")) == 2
     found = chi2_quantities([TESTS, TESTS | {"low": alone["low"]}], {"one": ("low",)}, {}, "")
-    assert not [item for item in found if "held-out" in item.name], "one seed has none"
+    assert not [item for item in found if "held-out showers" in item.name], "one seed has none"
 
 
 def test_quantities_are_of_the_seeds_that_have_the_networks() -> None:
@@ -150,25 +163,38 @@ def test_quantities_are_of_the_seeds_that_have_the_networks() -> None:
     assert (one.ours, one.spread, other.ours, other.spread) == (other.ours, 0.0, other.ours, None)
 
 
+def network_of(config: Any, test: NetworkTest | None = None) -> Network:
+    """With a small generator."""
+    latent, condition = keras.Input((3,), name="latent"), keras.Input((1,), name="condition")
+    joined = keras.layers.Concatenate()([latent, condition])
+    generator = keras.Model({"latent": latent, "condition": condition}, keras.layers.Dense(2)(joined))
+    model = "fastcalogan" if isinstance(config, FastCaloGanConfig) else "caloshowergan"
+    run = SimpleNamespace(config=config, model=model, geometry=TINY_VOXELS, generator=generator)
+    return Network(cast(TrainedRun, run), test if test is not None else TESTS["low"])
+
+
 def test_hyperparameters_of_all_networks() -> None:
-    table = hyperparameters({"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)})
+    configs = {"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)}
+    table = hyperparameters({name: network_of(config) for name, config in configs.items()}, "Table 2: 6, 4")
     assert table.header == ("hyperparameter", "one", "other", "source (first network)")
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["latent dim"] == ("50", "100", "generator")
     assert rows["generator units"][:2] == ("(50, 100, 200)",) * 2
     assert rows["seed"][:2] == ("0", "4")
-    assert len(rows) == len(table.rows) == len(vars(FastCaloGanConfig()))
+    expected = ("29,910, 276,369", "32,410, 276,369", "Table 2: 6, 4")  # 50 more latent dimensions for 50 units
+    assert rows["trainable parameters: generator, critic"] == expected
+    assert len(rows) == len(table.rows) == len(vars(FastCaloGanConfig())) + 1
 
 
 def test_times_and_sizes_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calogen.provenance.device", lambda: "CPU")
     seconds = {2.0**10: Value(1.234e-2, 5.6e-4), 2.0**18: Value(4e-4, 1e-5)}
     papers = {2.0**10: PublishedNumber(4.5, "ms", "Table 5", 0.2), 2.0**20: PublishedNumber(4.1, "ms", "Table 5", 0.2)}
-    times = time_table(seconds, papers, energy_text)
-    assert times.header == ("showers", "ms per call, CPU", "paper, i9-9900K")
+    times = time_table(seconds, papers, energy_text, "a processor")
+    assert times.header == ("showers", "ms per call, CPU", "paper, a processor")
     assert times.rows == (("1.02 GeV", "12.3 ± 0.6", "4.5 ± 0.2"), ("262 GeV", "0.4 ± 0.01", "-"))
-    batches = time_table({10_000.0: Value(1.0, 0.1)}, {}, lambda size: f"{size:,.0f}")
-    assert batches.rows == (("10,000", "1e+03 ± 1e+02", "-"),)
+    batches = time_table({10_000.0: Value(0.164, 0.0211)}, {}, lambda size: f"{size:,.0f}", "")
+    assert batches.rows == (("10,000", "164 ± 20", "-"),)
     sizes = size_table({"a": 1.2345, "b": 10.0}, {"a": PublishedNumber(6.2, "MB", "section 5.7")})
     assert sizes.rows == (("a", "1.23", "6.2"), ("b", "10.00", "-"))
     assert sizes.header == ("LWTNN JSON", "MB", "paper")
@@ -176,6 +202,7 @@ def test_times_and_sizes_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> N
 
 TITLES = {
     "statistics": "Fig. 1",
+    "network": "Fig. 2",
     "total": "Fig. 3",
     "iterations": "Fig. 7",
     "energy": "Fig. 9",
@@ -184,7 +211,7 @@ TITLES = {
     "voxels": "Fig. 16",
 }
 BY_MOMENTUM = {"widths by momentum": "Fig. 15", "voxels by momentum": "Fig. 17"}
-TOTAL = "Fig. 3 (chi2/NDF, without the cut at 1 MeV; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
+TOTAL = "Fig. 3 (chi2/NDF; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
 MOMENTA = (1024.0, 2048.0, 4096.0)
 
 
@@ -223,8 +250,7 @@ def outcome() -> Outcome:
         "upper": replace(CONFIG, latent_dim=7),
         "single": replace(CONFIG, highest_momentum=2.0**13),
     }
-    runs = {name: cast(TrainedRun, SimpleNamespace(config=config)) for name, config in configs.items()}
-    networks = {name: Network(runs[name], test) for name, test in tests.items()}
+    networks = {name: network_of(configs[name], test) for name, test in tests.items()}
     return Outcome(networks=networks, pictures=pictures, provenance={"low": {"training_seconds": 1.5}})
 
 
@@ -238,13 +264,15 @@ def figures(outcome: Outcome) -> dict[str, Figure]:
 
 
 def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outcome) -> None:
-    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[3:]
-    assert list(figures) == ["Fig. 1", TOTAL, *networks, *rest, "Fig. 15", "Fig. 17"]
+    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[4:]
+    assert list(figures) == ["Fig. 1", "Fig. 2, single", TOTAL, *networks, *rest, "Fig. 15", "Fig. 17"]
     for caption, figure in figures.items():
+        if caption == "Fig. 2, single":
+            continue
         assert "toy showers" in {text.get_text() for text in figure.texts}, caption
     alone = draw_study(outcome, DATA, ("single",), ("single",), TITLES)
-    once = "Fig. 3 (chi2/NDF, without the cut at 1 MeV; 1 GAN: 3.0)"
-    assert list(alone) == ["Fig. 1", once, "Fig. 7, single", *rest]
+    once = "Fig. 3 (chi2/NDF; 1 GAN: 3.0)"
+    assert list(alone) == ["Fig. 1", "Fig. 2, single", once, "Fig. 7, single", *rest]
     (first, *_) = alone[once].axes[0].texts
     assert first.get_text() == "chi2/NDF\n1 GAN: 3.0", "once, if there is one GAN only"
 
@@ -310,6 +338,7 @@ ACCOUNT = Account(
     citation="a paper",
     ensembles={"two GANs": ("low", "upper")},
     published=PAPER,
+    originals=dict.fromkeys(("low", "upper", "single"), CONFIG),
     claims=(Claim("it works", "section 1", "it works", "it does", "reproduced"),),
     quantities=(Quantity("size", "MB", 1.0, 2.0),),
     tables={"more": Table(("a",), (("b",),))},
@@ -326,7 +355,8 @@ def results(outcome: Outcome, account: Account = ACCOUNT, **options: Any) -> Res
 def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome) -> None:
     found = results(outcome, rule="fastcalogan", bfloat16=True)
     assert (found.name, found.title, found.paper) == ("toy", "Toy", "a paper")
-    assert (found.claims, found.remarks) == (ACCOUNT.claims, (CUT_REMARK,))
+    assert (found.claims, found.remarks[0]) == (ACCOUNT.claims, CUT_REMARK)
+    assert "training seed 3. Claims and quantities: means over the 2 training seeds" in found.remarks[1]
     tests = [outcome.tests] * 2
     assert found.quantities == (
         *chi2_quantities(tests, ACCOUNT.ensembles, PAPER, "toy showers"),
@@ -334,11 +364,12 @@ def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome)
     )
     hyper, chi2, more = found.tables.values()
     assert hyper.header[1:-1] == ("low", "upper", "single")
-    assert chi2 == chi2_table(tests, ACCOUNT.ensembles, PAPER)
+    assert chi2 == chi2_table(tests, ACCOUNT.ensembles, PAPER, {})
     assert (more, list(found.tables)[-1]) == (ACCOUNT.tables["more"], "more")
     about = dict(found.provenance)
     assert isinstance(about.pop("device"), str)
     assert about.pop("wall_time") > 0
+    assert about.pop("training_time") == 1.5
     del about["time"]
     assert about == {
         "commit": "abc", "preset": "smoke", "seeds": [3, 4],
@@ -350,15 +381,20 @@ def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome)
 
 
 def test_deviations_of_further_networks_are_those_that_differ() -> None:
-    first, *others = deviations({"low": CONFIG}), deviations({"low": CONFIG, "same": CONFIG})
+    papers = dict.fromkeys(("low", "same", "upper"), CONFIG)
+    first, *others = deviations({"low": CONFIG}, papers), deviations({"low": CONFIG, "same": CONFIG}, papers)
     assert others == [first]
     assert {source.name: source.value for source in first} == vars(CONFIG)
     upper = replace(CONFIG, latent_dim=7, critic_units=(4,))
-    added: list[Source] = list(deviations({"low": CONFIG, "upper": upper})[len(first) :])
+    added: list[Source] = list(deviations({"low": CONFIG, "upper": upper}, papers)[len(first) :])
     assert sorted((source.name, source.value) for source in added) == [
         ("upper: critic_units", (4,)),
         ("upper: latent_dim", 7),
     ]
+    (own,) = (source for source in added if source.name == "upper: latent_dim")
+    assert own.source.startswith(f"changed; the paper has {CONFIG.latent_dim} ")
+    found = deviations({"low": CONFIG, "upper": upper}, papers | {"upper": upper})[len(first) :]
+    assert {source.kind for source in found if "units" not in source.name} == {"paper"}, "the paper's own"
 
 
 def test_results_of_several_particles_stand_side_by_side(outcome: Outcome) -> None:
@@ -367,10 +403,13 @@ def test_results_of_several_particles_stand_side_by_side(outcome: Outcome) -> No
     assert join_results({"photons": photons}) is photons
     both = join_results({"photons": photons, "pions": pions})
     assert both.claims == ACCOUNT.claims, "once, if they are the same"
-    assert both.remarks == (CUT_REMARK, "more")
+    assert both.remarks == (*photons.remarks, "more")
     assert both.deviations == photons.deviations
     assert [item.name for item in both.quantities] == [*(item.name for item in photons.quantities), "mass"]
     names = list(photons.tables)
     assert list(both.tables) == [f"{name}, {label}" for label in ("photons", "pions") for name in names]
     assert both.tables["more, pions"] == ACCOUNT.tables["more"]
-    assert both.provenance == {"photons": photons.provenance, "pions": pions.provenance}
+    assert both.provenance["pions"] == pions.provenance
+    assert both.provenance | {"photons": 0, "pions": 0} == {
+        "preset": "smoke", "seeds": [3, 4], "device": photons.provenance["device"], "photons": 0, "pions": 0,
+    }  # fmt: skip

@@ -4,15 +4,15 @@ Every rule is a number that is positive where the claim holds, with its error; l
 ("slightly", "consistently", "no gain") are ours and stand in the text of the claim's figure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from calogen.claims.caloshowergan_words import PHOTON_OURS, PHOTON_WORDS, PION_OURS, PION_WORDS
-from calogen.claims.rules import combined, difference, rank_correlation, significance, texts
-from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
-from calogen.evaluation.comparison import Comparison, Measurement
+from calogen.claims.evidence import Evidence, Found, NotDecidedError, Rule, percent, share_of, value_of
+from calogen.claims.rules import combined, difference, mean, rank_correlation, significance, texts
+from calogen.evaluation.chi2 import ALL, SHAPES, total
 from calogen.evaluation.metrics import Value
 from calogen.report import Claim, judge
 from calogen.units import GeV
@@ -23,83 +23,28 @@ LABELS = {"single GAN": SINGLE, "two GANs": TWO, "three GANs": THREE}
 KINETIC = "single GAN, kinetic"
 PION = "pion GAN"
 _TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which on, claims speak
-_ABLATION = {"two_gans", "layer_normalisation", "high_momenta", "low_gan", "label", "noise_and_masks", "splitting"}
-_SCATTER = {"three_gans", "two_gans", "layer_normalisation", "label", "noise_and_masks", "fastcalogan"}
+_ABLATION = {
+    "two_gans",
+    "layer_normalisation",
+    "high_momenta",
+    "low_gan",
+    "label",
+    "noise_and_masks",
+    "splitting",
+    "fastcalogan_kinetic",
+}
+_SCATTER = {
+    "three_gans",
+    "two_gans",
+    "layer_normalisation",
+    "label",
+    "noise_and_masks",
+    "fastcalogan",
+    "fastcalogan_kinetic",
+    "splitting",
+}
 _ONE_SCATTER = " [one training: the scatter between trainings is estimated from late iterations]"
 _NO_SCATTER = " [one training: the scatter between trainings is not in the errors]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What the networks of one training seed gave.
-
-    Args:
-        networks: tests by name.
-        by_momentum: comparisons with the samples of `LABELS`, `KINETIC` or `PION`.
-        overshoot: share of the three GANs' showers above the reference's 99.5 % quantile of the energy in layer 0.
-        narrow: share of showers narrower than 1 mm in layers 12 and 13, Geant4's and ours.
-        shape_correlation: rank correlation over iterations of the total energy's chi2 with that of layers and shapes.
-        seed_scatter: standard deviation of chi2/NDF over generation seeds.
-        seconds: time of one shower by incident energy, s: mean and standard deviation of 100 trials.
-        fastcalogan: tests of FastCaloGAN's network of the same seed; None: it was not trained.
-        alone: whether there is no other training seed: then the scatter between late iterations stands for theirs.
-    """
-
-    networks: Mapping[str, NetworkTest]
-    by_momentum: Mapping[float, Comparison]
-    shape_correlation: Value
-    seed_scatter: float
-    seconds: Mapping[float, Value]
-    overshoot: Value | None = None
-    narrow: tuple[Value, Value] | None = None
-    fastcalogan: NetworkTest | None = None
-    alone: bool = False
-
-    def per_ndf(self, names: Sequence[str]) -> Value:
-        """chi2/NDF of networks together, with its error."""
-        return self._error([self.network(name) for name in names])
-
-    def network(self, name: str) -> NetworkTest:
-        """The test of a network.
-
-        Raises:
-            NotDecidedError: this run has none of this name.
-        """
-        if name not in self.networks:
-            raise NotDecidedError(f"{name} was not trained")
-        return self.networks[name]
-
-    def _error(self, tests: Sequence[NetworkTest]) -> Value:
-        found = total(part for test in tests for part in test.chi2.values())
-        scatter = [total(test.chi2.values()).ndf * late_scatter(test) for test in tests] if self.alone else [0.0]
-        return Value(found.per_ndf, float(np.hypot(found.error, np.sqrt(np.sum(np.square(scatter))) / found.ndf)))
-
-    def of(self, test: NetworkTest) -> Value:
-        """chi2/NDF of one network."""
-        return self._error([test])
-
-    def metric(self, momentum: float, observable: str, metric: str, sample: str) -> Measurement:
-        """One entry of the metrics tables."""
-        found = self.by_momentum.get(momentum)
-        for row in found.observables[observable].measurements if found else ():
-            if (row.metric, row.sample) == (metric, sample):
-                return row
-        raise NotDecidedError(f"there is no {sample} with showers of {momentum:.10g} MeV")
-
-
-class NotDecidedError(Exception):
-    """Says what a claim needs that this run does not have."""
-
-
-def late_scatter(test: NetworkTest) -> float:
-    """Standard deviation of chi2/NDF over the last third of the iterations."""
-    values = test.scans[ALL].total
-    return float(np.std(values[-max(2, len(values) // 3) :], ddof=1)) if len(values) > 1 else 0.0
-
-
-Found = tuple[tuple[Value, ...], dict[str, Value]]
-Rule = Callable[[Evidence], Found]
-"""Evidence -> conditions, positive where they hold (the weakest decides; none: undecided), and figures for the text."""
 
 
 def _three_beat_one(evidence: Evidence) -> Found:
@@ -126,7 +71,7 @@ def _layers_improve(evidence: Evidence) -> Found:
 def _layers_improve_pions(evidence: Evidence) -> Found:
     kinetic = evidence.network("pion-kinetic")
     iterations = int(kinetic.scans[ALL].iterations[-1])
-    half = _value(evidence.network("pion").within(iterations))
+    half = evidence.within("pion", iterations)
     figures = {"kinetic": evidence.per_ndf(["pion-kinetic"]), "layers": half, "iterations": Value(iterations, 0.0)}
     return (difference(figures["kinetic"], half),), figures
 
@@ -135,7 +80,9 @@ def _worse_at_the_top(evidence: Evidence) -> Found:
     test = evidence.network("photon-kinetic")
     momenta = sorted(test.chi2)
     parts = test.at_papers_statistics
-    top, rest = (_value(total(parts[momentum] for momentum in chosen)) for chosen in (momenta[-3:], momenta[:-3]))
+    above = [momentum for momentum in momenta if momentum > _TOP] or momenta[-3:]
+    top = value_of(total(parts[momentum] for momentum in above))
+    rest = value_of(total(parts[momentum] for momentum in momenta if momentum not in above))
     ratio = evidence.metric(momenta[-1], "total_energy", "mean_ratio", KINETIC).measured
     shift = Value(abs(ratio.value - 1) - 0.001, ratio.error)
     conditions = (difference(top, rest), shift) if momenta[-1] > _TOP else ()
@@ -144,7 +91,7 @@ def _worse_at_the_top(evidence: Evidence) -> Found:
 
 def _low_but_at_4_gev(evidence: Evidence) -> Found:
     low, single = (evidence.network(name).chi2 for name in ("photon-low-kinetic", "photon-kinetic"))
-    gains = {momentum: difference(_value(single[momentum]), _value(low[momentum])) for momentum in sorted(low)}
+    gains = {momentum: difference(value_of(single[momentum]), value_of(low[momentum])) for momentum in sorted(low)}
     *below, last = gains
     count = sum(gains[momentum].value > 0 for momentum in below)
     figures = {"count": Value(count, 0.0), "of": Value(len(below), 0.0), "last": gains[last]}
@@ -194,7 +141,7 @@ def _time(evidence: Evidence) -> Found:
 def _beats_fastcalogan(names: Sequence[str]) -> Rule:
     def rule(evidence: Evidence) -> Found:
         if evidence.fastcalogan is None:
-            raise NotDecidedError("FastCaloGAN was not trained on these showers")
+            raise NotDecidedError("FastCaloGAN was not trained on these showers", "fastcalogan")
         figures = {"fast": evidence.of(evidence.fastcalogan), "ours": evidence.per_ndf(names)}
         return (difference(figures["fast"], figures["ours"]),), figures
 
@@ -207,7 +154,17 @@ def _generation_seed(evidence: Evidence) -> Found:
 
 
 def _shapes(evidence: Evidence) -> Found:
-    return (evidence.shape_correlation,), {"rank": evidence.shape_correlation}
+    """Correlates steps: over a whole training both chi2 fall, related or not."""
+    found = []
+    for name in (*SINGLE, *THREE):
+        scans = evidence.network(name).scans
+        if SHAPES not in scans:
+            raise NotDecidedError("the rule fastcalogan judges no shapes")
+        energy, both = scans[ALL], scans[SHAPES]
+        shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
+        found.append(rank_correlation(np.diff(energy.total), np.diff(shapes)))
+    rank = mean(found)
+    return (rank,), {"rank": rank}
 
 
 def _longer(evidence: Evidence) -> Found:
@@ -216,43 +173,50 @@ def _longer(evidence: Evidence) -> Found:
     half, whole = (test.held_out_within(limit) for limit in (iterations // 2, None))
     if half is None or whole is None:
         raise NotDecidedError("no showers were held out")
-    figures = {"half": _value(half), "whole": _value(whole), "iterations": Value(iterations // 2, 0.0)}
+    figures = {"half": value_of(half), "whole": value_of(whole), "iterations": Value(iterations // 2, 0.0)}
     return (difference(figures["half"], figures["whole"]),) if iterations >= _LONG else (), figures
 
 
 def _splitting_pions(evidence: Evidence) -> Found:
     two = evidence.per_ndf(["pion-low", "pion-upper"])
     iterations = int(evidence.network("pion-upper").scans[ALL].iterations[-1])
-    one = _value(evidence.network("pion").within(iterations))
+    one = evidence.within("pion", iterations)
     gain = Value(abs(one.value - two.value), float(np.hypot(one.error, two.error)))
     figures = {"one": one, "two": two, "iterations": Value(iterations, 0.0)}
     return (difference(Value(0.1 * one.value, 0.0), gain),), figures
 
 
 def _bimodality(evidence: Evidence) -> Found:
-    low, high = (
-        [evidence.metric(momentum, f"layer_{layer}_energy", "ks", PION) for layer in (1, 2)]
-        for momentum in (512.0, 8192.0)
-    )
-    figures = {f"low_{layer}": row.measured for layer, row in zip((1, 2), low, strict=True)}
-    figures |= {f"high_{layer}": row.measured for layer, row in zip((1, 2), high, strict=True)}
-    return tuple(Value(row.measured.value - row.floor.limit, row.measured.error) for row in low), figures
+    conditions: list[Value] = []
+    figures: dict[str, Value] = {}
+    for layer in (0, 1):
+        geant4, ours = evidence.histograms(512.0, f"layer_{layer}_energy", PION)
+        pairs = geant4.fractions[1:-1] + geant4.fractions[2:]  # the first bin has the showers without energy there
+        peak = 1 + int(np.argmax(pairs))
+        expected, found = (share_of(item, slice(peak, peak + 2)) for item in (geant4, ours))
+        conditions.append(difference(Value(0.5 * expected.value, 0.5 * expected.error), found))
+        figures |= {f"geant4_{layer}": percent(expected), f"ours_{layer}": percent(found)}
+    return tuple(conditions), figures
 
 
 def _narrow(evidence: Evidence) -> Found:
     if evidence.narrow is None:
         raise NotDecidedError("the pion GAN was not trained")
-    geant4, ours = (Value(100 * item.value, 100 * item.error) for item in evidence.narrow)
+    geant4, ours = (percent(item) for item in evidence.narrow)
     return (difference(geant4, ours),), {"geant4": geant4, "ours": ours}
 
 
 def _spurious_peak(evidence: Evidence) -> Found:
-    figures = {
-        f"{where}_{layer}": evidence.metric(momentum, f"layer_{layer}_eta_width", "ks", PION).measured
-        for where, momentum in (("low", 512.0), ("high", 8192.0))
-        for layer in (12, 13)
-    }
-    return tuple(difference(figures[f"low_{layer}"], figures[f"high_{layer}"]) for layer in (12, 13)), figures
+    conditions: list[Value] = []
+    figures: dict[str, Value] = {}
+    for layer in (12, 13):
+        for where, momentum, sign in (("low", 512.0, 1), ("high", 8192.0, -1)):
+            geant4, ours = evidence.histograms(momentum, f"layer_{layer}_eta_width", PION)
+            place = int(np.argmax(ours.fractions - geant4.fractions))
+            excess = percent(difference(*(share_of(item, slice(place, place + 1)) for item in (ours, geant4))))
+            conditions.append(Value(sign * (excess.value - 3), excess.error))
+            figures[f"{where}_{layer}"] = excess
+    return tuple(conditions), figures
 
 
 def _high_momenta_first(evidence: Evidence) -> Found:
@@ -263,10 +227,6 @@ def _high_momenta_first(evidence: Evidence) -> Found:
     rank = rank_correlation(scan.momenta, iterations)
     figures = {"first": Value(float(iterations[0]), 0.0), "last": Value(float(iterations[-1]), 0.0), "rank": rank}
     return (Value(-rank.value, rank.error),), figures
-
-
-def _value(chi2: Chi2) -> Value:
-    return Value(chi2.per_ndf, chi2.error)
 
 
 PHOTON_RULES: dict[str, Rule] = {
@@ -282,6 +242,7 @@ PHOTON_RULES: dict[str, Rule] = {
     "noise_and_masks": _noise_and_masks,
     "time": _time,
     "fastcalogan": _beats_fastcalogan(THREE),
+    "fastcalogan_kinetic": _beats_fastcalogan(["photon-kinetic"]),
     "generation_seed": _generation_seed,
 }
 PION_RULES: dict[str, Rule] = {
@@ -294,7 +255,8 @@ PION_RULES: dict[str, Rule] = {
     "high_momenta_first": _high_momenta_first,
     "best_iteration": _best_differs(("pion",)),
     "time": _time,
-    "fastcalogan": _beats_fastcalogan(("pion",)),
+    "fastcalogan": _beats_fastcalogan(["pion"]),
+    "fastcalogan_kinetic": _beats_fastcalogan(["pion-kinetic"]),
     "generation_seed": _generation_seed,
 }
 _PAPERS = {"photon": (PHOTON_RULES, PHOTON_WORDS, PHOTON_OURS), "pion": (PION_RULES, PION_WORDS, PION_OURS)}
@@ -306,18 +268,18 @@ def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str
     Args:
         seeds: evidence.
         particle: `photon` or `pion`.
-        commands: what would decide an undecided claim: by name, `ablation` for those of networks that only an ablation
-            trains, `paper` for all others; `missing`: what trains these networks at all.
+        commands: what would decide an undecided claim: `ablation` for those of networks that only an ablation trains,
+            `paper` for all others; what trains networks that are missing: `missing`, `fastcalogan`.
     """
     rows = []
     rules, words, ours = _PAPERS[particle]
     for name, rule in rules.items():
         paper, verdict = words[name], judge(Value(np.nan, np.nan))
-        command = commands.get(name, commands["ablation" if name in _ABLATION else "paper"])
-        found, reason = _found(rule, seeds)
-        if not found:
-            command = commands["missing"] if name in _ABLATION else command
-            rows.append(Claim(paper.claim, paper.source, paper.words, f"{reason}: {command}", verdict))
+        command = commands["ablation" if name in _ABLATION else "paper"]
+        found, missing = _found(rule, seeds)
+        if not found and missing:
+            command = command if missing.remedy == "paper" else commands[missing.remedy]
+            rows.append(Claim(paper.claim, paper.source, paper.words, f"{missing}: {command}", verdict))
             continue
         figures = {key: combined([values[key] for _, values in found]) for key in found[0][1]}
         conditions = [combined(values) for values in zip(*(values for values, _ in found), strict=True)]
@@ -334,14 +296,14 @@ def judge_claims(seeds: Sequence[Evidence], particle: str, commands: Mapping[str
     return tuple(rows)
 
 
-def _found(rule: Rule, seeds: Sequence[Evidence]) -> tuple[list[Found], str]:
+def _found(rule: Rule, seeds: Sequence[Evidence]) -> tuple[list[Found], NotDecidedError | None]:
     """What the seeds that can decide gave; why the last of the others cannot."""
-    able, reason = [], ""
+    able, missing = [], None
     for evidence in seeds:
         try:
             able.append((evidence, rule(evidence)))
         except NotDecidedError as error:
-            reason = str(error)
+            missing = error
     if len(able) == 1 < len(seeds):
-        return [rule(replace(able[0][0], alone=True))], reason
-    return [found for _, found in able], reason
+        return [rule(replace(able[0][0], alone=True))], missing
+    return [found for _, found in able], missing

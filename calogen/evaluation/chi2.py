@@ -4,7 +4,7 @@ Both published rules are here by name (`RULES`). Other quantities than the total
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -250,6 +250,7 @@ class NetworkTest:
         chi2: of the chosen iteration by momentum in MeV, all showers as reference.
         floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
         num_showers: reference showers by momentum.
+        num_held_out: those of them that are held out.
         chosen_by: `ALL` or `SHAPES`.
     """
 
@@ -258,6 +259,7 @@ class NetworkTest:
     chi2: Mapping[float, Chi2]
     floor: Mapping[float, Chi2]
     num_showers: Mapping[float, int]
+    num_held_out: Mapping[float, int] = field(default_factory=dict)
     chosen_by: str = ALL
 
     @property
@@ -272,15 +274,21 @@ class NetworkTest:
 
         They are 10,000 up to 262 GeV.
         """
-        return {
-            momentum: part.at_statistics(self.num_showers[momentum], _PAPERS_SHOWERS.get(momentum, 10_000))
-            for momentum, part in self.chi2.items()
-        }
+        return {momentum: _scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
 
     @property
     def held_out(self) -> Chi2 | None:
         """Of the held-out showers, at the iteration that the training showers choose."""
         return self.held_out_within(None)
+
+    @property
+    def held_out_at_papers_statistics(self) -> Chi2 | None:
+        """`held_out` as the CaloChallenge's numbers of showers would give it."""
+        if HELD_OUT not in self.scans:
+            return None
+        scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
+        parts = zip(scan.momenta.tolist(), scan.chi2[chosen].tolist(), scan.ndf[chosen].tolist(), strict=True)
+        return total(_scaled(_noncentral(value, ndf), momentum, self.num_held_out) for momentum, value, ndf in parts)
 
     def held_out_within(self, iterations: int | None) -> Chi2 | None:
         """`held_out` of a training that ends after so many iterations; None: the whole one."""
@@ -300,8 +308,15 @@ def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | No
     """
     allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
     chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
-    value, ndf = float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum())
+    return _noncentral(float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum()))
+
+
+def _noncentral(value: float, ndf: int) -> Chi2:
     return Chi2(value, ndf, 2 * ndf + 4 * max(value - ndf, 0.0))
+
+
+def _scaled(part: Chi2, momentum: float, num_showers: Mapping[float, int]) -> Chi2:
+    return part.at_statistics(num_showers[momentum], _PAPERS_SHOWERS.get(momentum, 10_000))
 
 
 def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:
