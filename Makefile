@@ -61,7 +61,7 @@ $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; pri
 		$(if $(TEST_DATA),--test-data "$(TEST_DATA)") $(OPTIONS)
 
 ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4, photons and pions, and what brought it nothing
-	@test -z "$(DATA)" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions" >&2; exit 2; }
+	@test -z "$(DATA)" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
 	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $(OPTIONS)"
 
 export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, checked (trains one first if there is none)

@@ -208,7 +208,7 @@ def test_the_ablation_takes_no_file_of_one_particle(folder: Path) -> None:
     command = ["make", "-C", str(EXPERIMENTS.parent), "--no-print-directory", "ablate-caloshowergan", data, "READY="]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 2
-    assert process.stderr.startswith("ablate-caloshowergan takes no DATA: it has photons and pions\n")
+    assert process.stderr.startswith("ablate-caloshowergan takes no DATA: it has photons and pions. One of them: ")
     assert "--ablation" not in process.stdout
 
 
