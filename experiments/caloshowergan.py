@@ -61,7 +61,7 @@ COMMANDS = {
 README_FIGURE = "Fig. 9: energy in the layers, all momenta"
 FIGURES = {
     "statistics": "Fig. 1: number of showers",
-    "network": "Fig. 2: the generator without its heads",
+    "network": "Fig. 2: the generator, batch normalisation folded in, without heads",
     "total": "Fig. 5: total energy, by momentum",
     "iterations": "Fig. 7: chi2/NDF by iteration",
     "energy": README_FIGURE,

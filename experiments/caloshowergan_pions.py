@@ -57,7 +57,7 @@ COMMANDS = {
 README_FIGURE = "Fig. 10: energy in the layers, all momenta"
 FIGURES = {
     "statistics": "Fig. 1: number of showers",
-    "network": "Fig. 2: the generator without its heads",
+    "network": "Fig. 2: the generator, batch normalisation folded in, without heads",
     "total": "Fig. 6: total energy, by momentum",
     "iterations": "Fig. 8: chi2/NDF by iteration",
     "energy": README_FIGURE,
