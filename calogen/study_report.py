@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.claims.evidence import untrained
 from calogen.claims.rules import texts
 from calogen.config import Source, sources
 from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
@@ -82,6 +83,7 @@ def build_results(
     asked = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
     wall_time = (datetime.now(UTC) - datetime.fromisoformat(recorded["time"])).total_seconds()
     trained = sum(about.get("training_seconds", 0.0) for item in outcomes for about in item.provenance.values())
+    idle = (problem for item in tests[0].values() if (problem := untrained(item)))
     first_only = (
         f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
         f"{arguments.seeds[0]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
@@ -108,7 +110,7 @@ def build_results(
         },
         measurements=tuple(row for item in outcomes[0].pictures.together.values() for row in item.measurements),
         deviations=deviations(configs, account.originals),
-        remarks=account.remarks + (first_only if len(outcomes) > 1 else ()),
+        remarks=(*account.remarks, *idle, *(first_only if len(outcomes) > 1 else ())),
     )
 
 
@@ -198,6 +200,8 @@ def chi2_quantities(
     for title, names in ensembles.items():
         tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
+        idle = dict.fromkeys(test.name for group in tests for test in group if untrained(test))
+        where += f"; {', '.join(idle)} did not learn in so few iterations" if idle else ""
         ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper

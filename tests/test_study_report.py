@@ -156,6 +156,15 @@ def test_quantities_without_held_out_showers() -> None:
     assert not [item for item in found if "held-out showers" in item.name], "one seed has none"
 
 
+def test_what_did_not_learn_is_said() -> None:
+    stuck = replace(TESTS["low"], scans={**TESTS["low"].scans, ALL: scan([256.0, 512.0], [56.0, 30.0, 60.0, 58.0], 28)})
+    found = chi2_quantities([TESTS | {"low": stuck}], ENSEMBLES, PAPER, "toy showers")
+    notes = {item.name.split(", ")[-1]: item.data for item in found}
+    assert notes["one GAN"] == "toy showers"
+    ours = next(item for item in found if item.name == "chi2/NDF of the total energy, two GANs")
+    assert ours.data == "toy showers; low did not learn in so few iterations"
+
+
 def test_quantities_are_of_the_seeds_that_have_the_networks() -> None:
     ensembles = {"one": ("low",), "other": ("variant",)}
     found = chi2_quantities([TESTS | {"variant": TESTS["low"]}, TESTS, TESTS], ensembles, {}, "")

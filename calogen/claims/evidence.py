@@ -96,19 +96,29 @@ class NotDecidedError(Exception):
         self.remedy = remedy
 
 
-def require_trained(test: NetworkTest) -> None:
-    """Refuse a network of which no more can be said than that it needs a longer training.
+def untrained(test: NetworkTest) -> str:
+    """Says of a network that it needs a longer training; nothing of others.
 
-    Raises:
-        NotDecidedError: over the last third of the iterations it is no better than at the first saved one.
+    Over the last third of its iterations it is no better than at the first saved one: the best of noise is chosen.
     """
     scan = test.scans[ALL]
     first, late = float(scan.total[0]), float(np.median(scan.total[-max(1, len(scan.total) // 3) :]))
-    if len(scan.total) > 1 and late >= first:
-        raise NotDecidedError(
-            f"{test.name} did not learn in {scan.iterations[-1]:,} iterations: chi2/NDF {first:.1f} after the first "
-            f"{scan.iterations[0]:,}, {late:.1f} over the last third"
-        )
+    if len(scan.total) < 2 or late < first:
+        return ""
+    return (
+        f"{test.name} did not learn in {scan.iterations[-1]:,} iterations: chi2/NDF {first:.1f} after the first "
+        f"{scan.iterations[0]:,}, {late:.1f} over the last third"
+    )
+
+
+def require_trained(test: NetworkTest) -> None:
+    """Refuse a network that did not learn.
+
+    Raises:
+        NotDecidedError: see `untrained`.
+    """
+    if problem := untrained(test):
+        raise NotDecidedError(problem)
 
 
 def late_scatter(test: NetworkTest) -> float:
