@@ -15,7 +15,7 @@ FLOORS = {
     0: ("units", "errors", "files", "provenance", "progress", "config", "latent"),
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
-    3: ("preprocessing", "layers", "losses", "evaluation", "simulation"),
+    3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots", "page"),
     5: ("models",),
     6: ("lwtnn", "folding", "engines", "generation", "report", "results_files", "claims"),
