@@ -9,8 +9,7 @@ import keras
 import numpy as np
 
 from calogen import provenance
-from calogen.claims.rules import mean, rank_correlation
-from calogen.evaluation.chi2 import ALL, SHAPES, NetworkTest, Rule, chi2_by_momentum, total
+from calogen.evaluation.chi2 import NetworkTest, Rule, chi2_by_momentum, total
 from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
 from calogen.evaluation.metrics import Value
 from calogen.generation import TrainedRun, generate, model_module
@@ -42,22 +41,6 @@ def seed_scatter(network: Network, reference: Showers, rule: Rule, num_seeds: in
         generated = generate(network.run, reference.incident_energies, seed)
         found.append(total(chi2_by_momentum(reference, generated, rule, rounds=0).values()).per_ndf)
     return float(np.std(found, ddof=1))
-
-
-def shape_correlation(tests: Sequence[NetworkTest]) -> Value:
-    """Rank correlation of the steps in chi2/NDF of the total energy and of the shapes.
-
-    Steps are from one saved iteration to the next: over a whole training both fall, whatever they have to do with each
-    other. The mean over networks.
-    """
-    found = []
-    for test in tests:
-        if SHAPES not in test.scans:
-            return Value(np.nan, np.nan)
-        energy, both = test.scans[ALL], test.scans[SHAPES]
-        shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
-        found.append(rank_correlation(np.diff(energy.total), np.diff(shapes)))
-    return mean(found)
 
 
 def generation_time(

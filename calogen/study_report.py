@@ -26,8 +26,8 @@ from calogen.study import Data, Outcome
 from calogen.study_networks import Network, dense_graph, trainable_parameters
 
 CUT_REMARK = (
-    "Figures of layers, shapes and voxels, and their metrics: voxels below 1 MeV are zero in both samples, as in the "
-    "CaloChallenge's evaluation; the total energy, and the chi2 that choose and compare networks, are without this cut."
+    "Voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation, in all figures, metrics and "
+    "places but for the total energy of Figs. 3 to 6 and the chi2 that choose and compare networks."
 )
 Seeds = Sequence[Mapping[str, NetworkTest]]
 Published = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
@@ -96,7 +96,7 @@ def build_results(
         claims=account.claims,
         quantities=(*chi2_quantities(tests, account.ensembles, account.published, note), *account.quantities),
         tables={
-            account.captions[0]: hyperparameters(networks, account.parameters),
+            account.captions[0]: hyperparameters(networks, account.originals, account.parameters),
             account.captions[1]: chi2_table(tests, account.ensembles, account.published, account.halves),
             **account.tables,
         },
@@ -208,7 +208,8 @@ def chi2_quantities(
         found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
         found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
         held_out = [[test.held_out_at_papers_statistics for test in group] for group in tests]
-        if all(part is not None for group in held_out for part in group):
+        by_energy = all(test.chosen_by == ALL for group in tests for test in group)
+        if by_energy and all(part is not None for group in held_out for part in group):
             sums = [total(part for part in group if part is not None) for group in held_out]
             name = f"the same on held-out showers alone, iteration chosen by the others, {title}"
             found.append(_quantity(name, published, sums, where, shown))
@@ -219,14 +220,15 @@ def chi2_quantities(
     return tuple(found)
 
 
-def hyperparameters(networks: Mapping[str, Network], published: str) -> Table:
+def hyperparameters(networks: Mapping[str, Network], originals: Mapping[str, Any], published: str) -> Table:
     """Table 2 of arXiv:2309.06515, and all other values: a column for each network.
 
     Args:
         networks: by name.
+        originals: the paper's configurations, likewise.
         published: the paper's numbers of trainable parameters.
     """
-    columns = {name: sources(network.run.config) for name, network in networks.items()}
+    columns = {name: sources(network.run.config, originals[name]) for name, network in networks.items()}
     names = [source.name for source in next(iter(columns.values()))]
     rows = []
     for position, name in enumerate(names):

@@ -50,6 +50,8 @@ PAPERS_CHI2: Published = {
 }
 COMMANDS = {
     "missing": "make ablate-caloshowergan; with your own DATA this command with OPTIONS=--ablation",
+    "both": "make reproduce-fastcalogan PRESET=paper DATA=<the CaloChallenge's file>, then "
+    "make reproduce-caloshowergan-pions with the same and OPTIONS=--ablation",
     "fastcalogan": "make reproduce-fastcalogan with the same DATA, PRESET and SEEDS, then this again",
     "paper": "make reproduce-caloshowergan-pions PRESET=paper DATA=<the CaloChallenge's file> TEST_DATA=<its other>",
     "ablation": "make reproduce-caloshowergan-pions PRESET=paper DATA=<the CaloChallenge's file> OPTIONS=--ablation",
@@ -133,17 +135,20 @@ def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
     chosen = {"pion": CONFIGS["pion"][0]}
     if arguments.options["ablation"]:
         chosen["pion-kinetic"] = CONFIGS["pion-kinetic"][0]
-        half = replace(chosen["pion"], iterations=1_000_000)
-        chosen["pion-low"] = replace(half, highest_momentum=BORDER)
-        chosen["pion-upper"] = replace(half, lowest_momentum=BORDER)
+        chosen |= dict.fromkeys(SPLIT, chosen["pion"])
     return chosen
 
 
 def ours(originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
-    """What is trained."""
+    """What is trained: two GANs for the single one's iterations."""
+    chosen = dict(originals)
+    if arguments.options["ablation"]:
+        low, upper = SPLIT
+        chosen[low] = replace(chosen[low], iterations=1_000_000, highest_momentum=BORDER)
+        chosen[upper] = replace(chosen[upper], iterations=1_000_000, lowest_momentum=BORDER)
     if arguments.preset == "paper":
-        return dict(originals)
-    return {name: replace(config, spectral_normalization="none") for name, config in originals.items()}
+        return chosen
+    return {name: replace(config, spectral_normalization="none") for name, config in chosen.items()}
 
 
 def tables(pion: Network, seconds: dict[float, Value]) -> dict[str, Table]:

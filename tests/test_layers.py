@@ -188,6 +188,25 @@ def test_an_output_starts_where_it_is_told(normalised: bool) -> None:
     np.testing.assert_allclose(found.std(axis=0), spread, rtol=0.05 if normalised else 0.5)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_small_output_is_shared_by_the_layers_from_the_last_normalisation_on(normalised: bool) -> None:
+    """The product of their scales is the spread; no weight is as small as a step of Adam, 1e-4."""
+    inputs = keras.Input((50,))
+    first, last = (
+        keras.layers.Dense(units, kernel_initializer=keras.initializers.HeNormal(seed=1)) for units in (80, 3)
+    )
+    scale = keras.layers.BatchNormalization() if normalised else keras.layers.Identity()
+    network = keras.Model(inputs, last(keras.layers.ReLU()(scale(first(inputs)))))
+    before = [layer.kernel.numpy() for layer in (first, last)]
+    spread = np.array([1e-4, 1e-4, 1e-2])
+    start_output(network, np.zeros(3), spread)
+    np.testing.assert_allclose(first.kernel.numpy(), before[0] * (1.0 if normalised else 1e-2), rtol=1e-6)
+    np.testing.assert_allclose(last.kernel.numpy(), before[1] * spread * 1e2, rtol=1e-6)
+    if normalised:
+        np.testing.assert_allclose(scale.gamma.numpy(), 1e-2, rtol=1e-6)
+    assert np.abs(last.kernel.numpy()).mean() > 10 * 1e-4
+
+
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_the_swish_has_a_slope_that_is_trained(per_channel: bool) -> None:
     layer = Swish(per_channel, dtype="float64")

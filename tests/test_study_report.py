@@ -184,10 +184,15 @@ def network_of(config: Any, test: NetworkTest | None = None) -> Network:
 
 def test_hyperparameters_of_all_networks() -> None:
     configs = {"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)}
-    table = hyperparameters({name: network_of(config) for name, config in configs.items()}, "Table 2: 6, 4")
+    networks, papers = (
+        {name: network_of(config) for name, config in configs.items()},
+        configs | {"one": configs["other"]},
+    )
+    table = hyperparameters(networks, papers, "Table 2: 6, 4")
     assert table.header == ("hyperparameter", "one", "other", "source (first network)")
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["latent dim"] == ("50", "100", "generator")
+    assert rows["latent dim"][:2] == ("50", "100")
+    assert rows["latent dim"][2].startswith("changed; the paper has 100 ")
     assert rows["generator units"][:2] == ("(50, 100, 200)",) * 2
     assert rows["seed"][:2] == ("0", "4")
     expected = ("29,910, 276,369", "32,410, 276,369", "Table 2: 6, 4")  # 50 more latent dimensions for 50 units

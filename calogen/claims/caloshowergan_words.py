@@ -154,8 +154,8 @@ PHOTON_OURS: Mapping[str, str] = MappingProxyType(
         "low_gan": "better at {count} of {of} momenta below 4 GeV; chi2/NDF gained at 4 GeV {last}",
         "layer_0": "{excess} % of the showers too many above Geant4's 99.5 % quantile (holds between 0 and 1 %)",
         "best_iteration": "at {share} % of the momenta of the three GANs another iteration is best (holds above half)",
-        "shapes": "rank correlation of the steps from one saved iteration to the next in chi2 of the total energy and "
-        "of layer energies, centres and widths, mean of the single and the three GANs: {rank}",
+        "shapes": "rank correlation of the steps from one saved iteration to the next, after the first third, in chi2 "
+        "of the total energy and of layer energies, centres and widths, mean of the single and the three GANs: {rank}",
         "label": "chi2/NDF of the single GAN: {logarithm} with the logarithm, {maximum} with momentum over maximum",
         "noise_and_masks": "chi2/NDF of the single GAN: {plain}; noise of 1 keV {noise_1kev}, 1 MeV {noise_1mev}; mask "
         "of 1 keV {mask_1kev}, 1 MeV {mask_1mev} (no gain: less than 10 %)",
@@ -179,7 +179,8 @@ PION_OURS: Mapping[str, str] = MappingProxyType(
         "narrow_showers": "narrower than 1 mm in layers 12 and 13: {ours} % of the generated showers, {geant4} % of "
         "Geant4's",
         "spurious_peak": "largest excess over Geant4 in a bin of the width in eta in layers 12, 13: {low_12}, {low_13} "
-        "% of the showers at 512 MeV, {high_12}, {high_13} % at 8 GeV (a peak: over 3 %)",
+        "% of the showers at 512 MeV, {high_12}, {high_13} % at 8 GeV, beyond what chance gives the largest of so many "
+        "(a peak: over 3 %)",
         "high_momenta_first": "chi2/NDF within a factor of 1.5 of its best after {first} iterations at the lowest, "
         "{last} at the highest momentum; rank correlation with the momentum {rank}",
         "best_iteration": "at {share} % of the momenta another iteration is best (holds above half)",

@@ -43,15 +43,15 @@ class Evidence:
         """The test of a network.
 
         Raises:
-            NotDecidedError: this run has none of this name.
+            NotDecidedError: this run has none of this name, or it did not learn.
         """
         if name not in self.networks:
             raise NotDecidedError(f"{name} was not trained", "missing")
+        if problem := untrained(self.networks[name]):
+            raise NotDecidedError(problem)
         return self.networks[name]
 
     def _error(self, tests: Sequence[NetworkTest]) -> Value:
-        for test in tests:
-            require_trained(test)
         found = total(part for test in tests for part in test.chi2.values())
         scatter = [total(test.chi2.values()).ndf * late_scatter(test) for test in tests] if self.alone else [0.0]
         return Value(found.per_ndf, float(np.hypot(found.error, np.sqrt(np.sum(np.square(scatter))) / found.ndf)))
@@ -63,7 +63,6 @@ class Evidence:
     def within(self, name: str, iterations: int) -> Value:
         """chi2/NDF of a network, had its training ended after so many iterations."""
         test = self.network(name)
-        require_trained(test)
         found, scatter = test.within(iterations), late_scatter(test) if self.alone else 0.0
         return Value(found.per_ndf, float(np.hypot(found.error, scatter)))
 
@@ -111,16 +110,6 @@ def untrained(test: NetworkTest) -> str:
     )
 
 
-def require_trained(test: NetworkTest) -> None:
-    """Refuse a network that did not learn.
-
-    Raises:
-        NotDecidedError: see `untrained`.
-    """
-    if problem := untrained(test):
-        raise NotDecidedError(problem)
-
-
 def late_scatter(test: NetworkTest) -> float:
     """Standard deviation of chi2/NDF over the last third of the iterations."""
     values = test.scans[ALL].total
@@ -138,9 +127,9 @@ def value_of(chi2: Chi2) -> Value:
 
 
 def share_of(histogram: Histogram, bins: slice) -> Value:
-    """Share of the showers in some bins, with its binomial error."""
-    share = float(histogram.fractions[bins].sum())
-    return Value(share, float(np.sqrt(share * (1 - share) / histogram.counts.sum())))
+    """Share of the showers in some bins; its error is not below that of one shower."""
+    share, number = float(histogram.fractions[bins].sum()), max(int(histogram.counts.sum()), 1)
+    return Value(share, float(np.sqrt(max(share * (1 - share), 1 / number) / number)))
 
 
 def percent(value: Value) -> Value:

@@ -23,7 +23,7 @@ def _rounded(value: float, digits: int) -> str:
 
 def significance(value: Value) -> float:
     """Standard errors above 0, by which the weakest condition decides; 0 if nothing is known."""
-    return value.value / max(value.error, 1e-9) if np.isfinite(value.value) else 0.0
+    return value.value / max(value.error, 1e-9) if np.isfinite([value.value, value.error]).all() else 0.0
 
 
 def difference(larger: Value, smaller: Value) -> Value:

@@ -19,7 +19,8 @@ from calogen.report import Claim
 
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided at this statistics"
 COMMANDS = {"missing": "make ablate-caloshowergan", "ablation": "make PRESET=paper ablate-caloshowergan",
-            "paper": "make PRESET=paper", "fastcalogan": "make reproduce-fastcalogan"}  # fmt: skip
+            "paper": "make PRESET=paper", "fastcalogan": "make reproduce-fastcalogan",
+            "both": "make both PRESET=paper"}  # fmt: skip
 FAST, FAST_KINETIC = "fastcalogan", "fastcalogan_kinetic"
 ABLATIONS = ("two_gans", "layer_normalisation", "high_momenta", "low_gan", "label", "noise_and_masks", "splitting",
              FAST_KINETIC)  # fmt: skip
@@ -167,7 +168,8 @@ def claim(particle: str, name: str, *seeds: Evidence) -> Claim:
 
 
 def would_decide(name: str) -> str:
-    return f"{WOULD_DECIDE}{COMMANDS['ablation' if name in ABLATIONS else 'paper']})"
+    key = "both" if name in (FAST, FAST_KINETIC) else "ablation" if name in ABLATIONS else "paper"
+    return f"{WOULD_DECIDE}{COMMANDS[key]})"
 
 
 ALL_RULES = [(particle, name) for particle, rules in RULES.items() for name in rules]
@@ -429,7 +431,7 @@ def test_one_training_says_so_and_more_are_averaged() -> None:
         assert claim("photon", name, evidence()).ours.endswith(note)
         assert "[" not in claim("photon", name, evidence(), evidence()).ours
     both = claim("photon", "shapes", evidence(), evidence(shapes(1, 1, 1, -1)))
-    assert "mean of the single and the three GANs: 0.75 ± 0.3" in both.ours
+    assert "mean of the single and the three GANs: 0.75 ± 0.4" in both.ours
     assert both.verdict == HOLDS
     assert claim("photon", "shapes", evidence(), evidence(shapes(-1, -1, -1, -1))).verdict == OPEN
 
@@ -444,7 +446,13 @@ def test_networks_that_did_not_learn_decide_nothing() -> None:
         + COMMANDS["ablation"]
     )
     assert found.verdict == OPEN
-    assert claim("photon", FAST, evidence(fastcalogan=stuck)).ours.endswith(f"last third: {COMMANDS['paper']}")
+    fast = claim("photon", FAST, evidence(fastcalogan=stuck)).ours
+    assert fast.startswith("FastCaloGAN's toy did not learn")
+    assert fast.endswith(f"last third: {COMMANDS['both']}")
+    low = claim("photon", "low_gan", evidence({"photon-low-kinetic": stuck}))
+    assert (low.verdict, "did not learn" in low.ours) == (OPEN, True)
+    others = [evidence({"pion-kinetic": stuck}), *([replace(evidence(), networks=PHOTONS)] * 2)]
+    assert "did not learn" in claim("pion", "layer_normalisation", *others).ours, "not that seeds 2 and 3 have none"
     better = replace(stuck, scans={ALL: flat(PION_MOMENTA, (5.0, 3.0, 6.0, 5.0, 4.9, 4.9))})
     assert (
         "chi2/NDF after 6000 iterations"

@@ -117,7 +117,10 @@ def test_report_provenance_and_metrics(smoke: Smoke) -> None:
     assert {row["incident_energy"] for row in rows} == {ALL_ENERGIES}
     assert {row["sample"] for row in rows} == {"single GAN", "three GANs"}
     assert {f"layer_{layer}_energy" for layer in (0, 1, 2, 3, 12)} <= {row["observable"] for row in rows}
-    assert smoke.results["remarks"] == [load(SCRIPT).SHORT_REMARK, CUT_REMARK], "the others are of the bundled showers"
+    moved, *others = smoke.results["remarks"]
+    assert moved.startswith("The three GANs share 4096 and 65536 MeV instead of 4096 and 262144")
+    assert others[:2] == [load(SCRIPT).SHORT_REMARK, CUT_REMARK], "the others are of the bundled showers"
+    assert all("did not learn" in other for other in others[2:])
     (total,) = (caption for caption in smoke.captions if caption.startswith("Fig. 5:"))
     assert re.search(r"\(chi2/NDF; 1 GAN: [\d.]+, 3 GANs: [\d.]+\)$", total)
 
@@ -133,8 +136,14 @@ def test_the_selected_runs_generate(smoke: Smoke) -> None:
 
 
 def end_at(momentum: float) -> Data:
-    showers = showers_of(PHOTONS_DATASET1, (1024.0, momentum), (5, 5))
+    showers = showers_of(PHOTONS_DATASET1, (1024.0, max(2.0**10.5, momentum / 4), momentum), (5, 5, 5))
     return Data(train=showers, held_out=None, files={}, note="")
+
+
+def test_the_upper_border_is_a_momentum_of_the_showers() -> None:
+    momenta = (*(2.0**power for power in range(10, 19)), 300_000.0)
+    data = Data(train=showers_of(PHOTONS_DATASET1, momenta, (5,) * 10), held_out=None, files={}, note="")
+    assert load(SCRIPT).upper_border(data) == 2.0**16, "not 75,000 MeV"
 
 
 def test_what_is_trained() -> None:
