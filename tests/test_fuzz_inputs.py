@@ -271,7 +271,8 @@ def outcomes(kind: str, seeds: range, folder: Path) -> Counter[str]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, the current one."""
     monkeypatch.chdir(tmp_path)
-    sys.addaudithook(lambda event, arguments: forbidden.append(event) if event in FORBIDDEN else None)
+    seen, names = forbidden.append, FORBIDDEN  # the hook outlives this module's globals
+    sys.addaudithook(lambda event, arguments: seen(event) if event in names else None)
     return tmp_path
 
 
