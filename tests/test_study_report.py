@@ -1,26 +1,21 @@
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import keras
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS
-from matplotlib.figure import Figure
-from toy_gan import CONFIG, GAN_VALUES, network_test, toy_showers
+from toy_gan import CONFIG, GAN_VALUES
+from toy_study import made, network_of, scan, toy_outcome
 
 from calogen.config import Source
-from calogen.evaluation.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
-from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together, energy_text
+from calogen.evaluation.chi2 import ALL
+from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.metrics import Value
-from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES, PublishedChi2, PublishedNumber
+from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.experiment import Arguments
-from calogen.generation import TrainedRun
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.report import Claim, Quantity, Results, Table
-from calogen.study import Data, Outcome
-from calogen.study_networks import Network, Pictures
+from calogen.study import Outcome
 from calogen.study_report import (
     CUT_REMARK,
     Account,
@@ -28,37 +23,11 @@ from calogen.study_report import (
     chi2_quantities,
     chi2_table,
     deviations,
-    draw_study,
     hyperparameters,
     join_results,
     size_table,
     time_table,
 )
-
-
-def scan(momenta: list[float], chi2: list[float], ndf: int) -> IterationScan:
-    """Iterations 1000, 2000 ..., with one chi2 at all momenta."""
-    number = np.arange(1, len(chi2) + 1)
-    shape = (len(chi2), len(momenta))
-    return IterationScan(
-        1000 * number, np.array(momenta), np.tile(np.array(chi2)[:, None], shape[1]), np.full(shape, ndf)
-    )
-
-
-def made(name: str, momenta: list[float], chi2: float, *, held_out: bool = True, floor: bool = True) -> NetworkTest:
-    """28 degrees of freedom, 500 showers and the error 1/28 at every momentum; the second iteration is the best."""
-    scans = {ALL: scan(momenta, [3 * chi2, chi2], 28)}
-    if held_out:
-        scans |= {TRAIN: scan(momenta, [9.0, 4.0], 28), HELD_OUT: scan(momenta, [100.0, 30.0], 20)}
-    return network_test(
-        scans,
-        name,
-        chi2=dict.fromkeys(momenta, Chi2(chi2, 28, 1.0)),
-        floor=dict.fromkeys(momenta, Chi2(14.0, 28, 4.0)) if floor else {},
-        num_showers=dict.fromkeys(momenta, 500),
-        num_held_out=dict.fromkeys(momenta, 250),
-    )
-
 
 TESTS = {
     "low": made("low", [256.0, 512.0], 56.0),
@@ -172,20 +141,10 @@ def test_quantities_are_of_the_seeds_that_have_the_networks() -> None:
     assert (one.ours, one.spread, other.ours, other.spread) == (other.ours, 0.0, other.ours, None)
 
 
-def network_of(config: Any, test: NetworkTest | None = None) -> Network:
-    """With a small generator."""
-    latent, condition = keras.Input((3,), name="latent"), keras.Input((1,), name="condition")
-    joined = keras.layers.Concatenate()([latent, condition])
-    generator = keras.Model({"latent": latent, "condition": condition}, keras.layers.Dense(2)(joined))
-    model = "fastcalogan" if isinstance(config, FastCaloGanConfig) else "caloshowergan"
-    run = SimpleNamespace(config=config, model=model, geometry=TINY_VOXELS, generator=generator)
-    return Network(cast(TrainedRun, run), test if test is not None else TESTS["low"])
-
-
 def test_hyperparameters_of_all_networks() -> None:
     configs = {"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)}
     networks, papers = (
-        {name: network_of(config) for name, config in configs.items()},
+        {name: network_of(config, TESTS["low"]) for name, config in configs.items()},
         configs | {"one": configs["other"]},
     )
     table = hyperparameters(networks, papers, "Table 2: 6, 4")
@@ -214,136 +173,9 @@ def test_times_and_sizes_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> N
     assert sizes.header == ("LWTNN JSON", "MB", "paper")
 
 
-TITLES = {
-    "statistics": "Fig. 1",
-    "network": "Fig. 2",
-    "total": "Fig. 3",
-    "iterations": "Fig. 7",
-    "energy": "Fig. 9",
-    "centroid": "Fig. 11",
-    "width": "Fig. 12",
-    "voxels": "Fig. 16",
-}
-BY_MOMENTUM = {"widths by momentum": "Fig. 15", "voxels by momentum": "Fig. 17"}
-TOTAL = "Fig. 3 (chi2/NDF; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
-MOMENTA = (1024.0, 2048.0, 4096.0)
-
-
-def observables() -> list[Observable]:
-    """Those of layers 0 and 1, without metrics; the width in eta at 1 GeV, the voxels at 2 and 4 GeV."""
-    names = {"total_energy", "voxel_energy", "layer_0_energy", "layer_1_energy"}
-    names |= {f"layer_1_{axis}_{kind}" for axis in ("eta", "phi") for kind in ("centroid", "width")}
-    alone = {"layer_1_eta_width": (1024.0,), "voxel_energy": (2048.0, 4096.0), "total_energy": MOMENTA}
-    return [
-        replace(item, metrics=(), figures={ALL_ENERGIES: "x"} | dict.fromkeys(alone.get(item.name, ()), "x"))
-        for item in CALOSHOWERGAN_OBSERVABLES["photon"]
-        if item.name in names
-    ]
-
-
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
-    reference, generated = toy_showers(60, 1), {"GANs": toy_showers(60, 2)}
-    by_momentum = {
-        momentum: compare(reference.at(momentum), {"GANs": generated["GANs"].at(momentum)}, observables())
-        for momentum in MOMENTA
-    }
-    pictures = Pictures(
-        reference=reference,
-        generated=generated,
-        by_momentum=by_momentum,
-        together=compare_together(reference, generated, observables()),
-    )
-    tests = {
-        "low": made("low", [1024.0, 2048.0], 56.0),
-        "upper": made("upper", [2048.0, 4096.0], 42.0),
-        "single": made("single", list(MOMENTA), 84.0),
-    }
-    configs = {
-        "low": CONFIG,
-        "upper": replace(CONFIG, latent_dim=7),
-        "single": replace(CONFIG, highest_momentum=2.0**13),
-    }
-    networks = {name: network_of(configs[name], test) for name, test in tests.items()}
-    return Outcome(networks=networks, pictures=pictures, provenance={"low": {"training_seconds": 1.5}})
-
-
-DATA = Data(train=toy_showers(60, 1), held_out=toy_showers(20, 3), files={"train": Path("a")}, note="toy showers")
-
-
-@pytest.fixture(scope="module")
-def figures(outcome: Outcome) -> dict[str, Figure]:
-    """Of one GAN and of two."""
-    return draw_study(outcome, DATA, ("single",), ("low", "upper"), TITLES | BY_MOMENTUM)
-
-
-def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outcome) -> None:
-    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[4:]
-    assert list(figures) == ["Fig. 1", "Fig. 2, single", TOTAL, *networks, *rest, "Fig. 15", "Fig. 17"]
-    for caption, figure in figures.items():
-        if caption == "Fig. 2, single":
-            continue
-        assert "toy showers" in {text.get_text() for text in figure.texts}, caption
-    alone = draw_study(outcome, DATA, ("single",), ("single",), TITLES)
-    once = "Fig. 3 (chi2/NDF; 1 GAN: 3.0)"
-    assert list(alone) == ["Fig. 1", "Fig. 2, single", once, "Fig. 7, single", *rest]
-    (first, *_) = alone[once].axes[0].texts
-    assert first.get_text() == "chi2/NDF\n1 GAN: 3.0", "once, if there is one GAN only"
-
-
-def titles(figure: Figure) -> list[str]:
-    found = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
-    return [text for text in found if text]
-
-
-def test_panels_of_single_momenta_are_those_of_the_papers_figure(figures: dict[str, Figure], outcome: Outcome) -> None:
-    widths, voxels = titles(figures["Fig. 15"]), titles(figures["Fig. 17"])
-    assert ["1.02 GeV" in text for text in widths] == [True]
-    assert ["2.05 GeV" in voxels[0], "4.1 GeV" in voxels[1], len(voxels)] == [True, True, 2]
-    bare = replace(outcome.pictures, by_momentum={1024.0: outcome.pictures.by_momentum[1024.0]})
-    found = draw_study(replace(outcome, pictures=bare), DATA, ("single",), ("single",), TITLES | BY_MOMENTUM)
-    assert "Fig. 15" in found
-    assert "Fig. 17" not in found, "no panel, no figure"
-
-
-def labels(figure: Figure) -> list[str]:
-    return [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
-
-
-def test_panels_of_all_momenta(figures: dict[str, Figure]) -> None:
-    assert labels(figures["Fig. 9"]) == ["Energy in layer 0 [GeV]", "Energy in layer 1 [GeV]"]
-    assert labels(figures["Fig. 11"]) == [rf"Centre in $\{axis}$ in layer 1 [mm]" for axis in ("eta", "phi")]
-    assert labels(figures["Fig. 12"]) == [rf"Width in $\{axis}$ in layer 1 [mm]" for axis in ("eta", "phi")]
-    assert labels(figures["Fig. 16"]) == ["Voxel energy [MeV]"]
-
-
-def test_panels_of_the_total_energy_hold_chi2_per_ndf(figures: dict[str, Figure]) -> None:
-    """Of one GAN and of two; a momentum that two share shows the lower one's."""
-    found = [text.get_text() for ax in figures[TOTAL].axes for text in ax.texts]
-    assert found == [f"chi2/NDF\n1 GAN: 3.0\n2 GANs: {value}" for value in ("2.0", "2.0", "1.5")]
-
-
-def test_statistics_count_the_showers_of_both_samples(figures: dict[str, Figure]) -> None:
-    (ax,) = figures["Fig. 1"].axes
-    assert [[bar.get_height() for bar in container] for container in ax.containers] == [[60, 60, 60], [20, 20, 20]]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [TRAIN, HELD_OUT]
-
-
-def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None:
-    line = figures["Fig. 7, single"].axes[3].lines[0]
-    np.testing.assert_allclose(line.get_xdata(), [1000, 2000])
-    np.testing.assert_allclose(line.get_ydata(), [9.0, 3.0])
-    marks = figures["Fig. 7, single"].axes[3].lines[1:]
-    assert [line.get_xdata().tolist() for line in marks] == [[2000]]
-
-
-def test_the_iteration_that_another_merit_chose_is_marked(outcome: Outcome) -> None:
-    network = outcome.networks["single"]
-    scans = {**network.test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
-    other = Network(network.run, replace(network.test, scans=scans, chosen_by=SHAPES))
-    found = draw_study(replace(outcome, networks={"single": other}), DATA, ("single",), ("single",), TITLES)
-    marks = found["Fig. 7, single"].axes[3].lines[1:]
-    assert [line.get_xdata().tolist() for line in marks] == [[1000]]
+    return toy_outcome()
 
 
 ACCOUNT = Account(
