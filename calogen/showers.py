@@ -87,6 +87,12 @@ class Showers:
         return self[found]
 
     @property
+    def counts(self) -> dict[float, int]:
+        """Numbers of showers by incident energy, MeV."""
+        energies, counts = np.unique(self.incident_energies, return_counts=True)
+        return dict(zip(energies.tolist(), counts.tolist(), strict=True))
+
+    @property
     def response(self) -> np.ndarray:
         """Total deposited energy / incident energy, `[n]`; infinity where it overflows."""
         with np.errstate(over="ignore"):

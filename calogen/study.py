@@ -278,8 +278,8 @@ def judge_network(
         scans=scans,
         chi2=chi2_by_momentum(reference, generated, RULES[rule]),
         floor=_floor(samples[TRAIN], samples[HELD_OUT], RULES[rule]) if parts else {},
-        num_showers=_numbers(reference),
-        num_held_out=_numbers(samples[HELD_OUT]) if parts else {},
+        num_showers=reference.counts,
+        num_held_out=samples[HELD_OUT].counts if parts else {},
         chosen_by=chosen_by,
     )
     return Network(chosen, test)
@@ -305,11 +305,6 @@ def other_test(paper: str, name: str, seed: int, arguments: Arguments, data: Dat
         return None
     with directory_lock(directory):
         return judge_network(name, run.config, data, directory, arguments.options, save=False).test
-
-
-def _numbers(showers: Showers) -> dict[float, int]:
-    momenta, counts = np.unique(showers.incident_energies, return_counts=True)
-    return dict(zip(momenta.tolist(), counts.tolist(), strict=True))
 
 
 def _floor(train: Showers, held_out: Showers, rule: Rule) -> dict[float, Chi2]:

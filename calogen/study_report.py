@@ -285,12 +285,7 @@ def draw_study(
             `voxels by momentum` (17).
     """
     together, note = outcome.pictures.together, data.note
-    counts = {
-        label: {
-            momentum: int((part.incident_energies == momentum).sum()) for momentum in np.unique(part.incident_energies)
-        }
-        for label, part in data.samples.items()
-    }
+    counts = {label: part.counts for label, part in data.samples.items()}
     groups = dict.fromkeys((tuple(one), tuple(several)))
     sums = [total(part for name in group for part in outcome.tests[name].chi2.values()).per_ndf for group in groups]
     added = ", ".join(f"{_gans(group)}: {value:.1f}" for group, value in zip(groups, sums, strict=True))

@@ -21,7 +21,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, LABELS, SINGLE, THREE, judge_claims
-from calogen.claims.caloshowergan_words import SHORT_REMARK
+from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
 from calogen.evaluation.chi2 import RULES, total
 from calogen.evaluation.comparison import energy_text
@@ -51,14 +51,6 @@ PAPERS_SIZES = {
     "single GAN": CALOSHOWERGAN_NUMBERS["json_photon"],
     "pion GAN": CALOSHOWERGAN_NUMBERS["json_pion"],
     "slice": CALOSHOWERGAN_NUMBERS["json_slice"],
-}
-COMMANDS = {
-    "missing": "make ablate-caloshowergan; with your own DATA this command with OPTIONS=--ablation",
-    "both": "make reproduce-fastcalogan PRESET=paper DATA=<the CaloChallenge's file>, then "
-    "make reproduce-caloshowergan with the same and OPTIONS=--ablation",
-    "fastcalogan": "make reproduce-fastcalogan with the same DATA, PRESET and SEEDS, then this again",
-    "paper": "make reproduce-caloshowergan PRESET=paper DATA=<the CaloChallenge's file>",
-    "ablation": "make reproduce-caloshowergan PRESET=paper DATA=<the CaloChallenge's file> OPTIONS=--ablation",
 }
 README_FIGURE = "Fig. 9: energy in the layers, all momenta"
 FIGURES = {
@@ -122,7 +114,7 @@ def main(arguments: Arguments) -> None:
         originals=originals,
         captions=("Table 2: hyperparameters", "Tables 3 and 4: chi2 of the total energy"),
         parameters="Table 2: 261k, 408k (one GAN)",
-        claims=(*judge_claims(evidence, "photon", COMMANDS), size_claim(sizes)),
+        claims=(*judge_claims(evidence, "photon", commands("reproduce-caloshowergan")), size_claim(sizes)),
         quantities=(Quantity(name, "", published, float(np.mean(scatter)), data=data.note),),
         tables={
             "Table 5: time of one shower of the three GANs": time_table(

@@ -20,7 +20,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import PION, judge_claims
-from calogen.claims.caloshowergan_words import SHORT_REMARK
+from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
 from calogen.evaluation.chi2 import RULES
 from calogen.evaluation.comparison import energy_text
@@ -47,14 +47,6 @@ SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV
 PAPERS_CHI2: Published = {
     PION: CALOSHOWERGAN_TABLE_4["pion 2M"],
     "pion-kinetic": (CALOSHOWERGAN_NUMBERS["chi2_pion_kinetic"],),
-}
-COMMANDS = {
-    "missing": "make ablate-caloshowergan; with your own DATA this command with OPTIONS=--ablation",
-    "both": "make reproduce-fastcalogan PRESET=paper DATA=<the CaloChallenge's file>, then "
-    "make reproduce-caloshowergan-pions with the same and OPTIONS=--ablation",
-    "fastcalogan": "make reproduce-fastcalogan with the same DATA, PRESET and SEEDS, then this again",
-    "paper": "make reproduce-caloshowergan-pions PRESET=paper DATA=<the CaloChallenge's file> TEST_DATA=<its other>",
-    "ablation": "make reproduce-caloshowergan-pions PRESET=paper DATA=<the CaloChallenge's file> OPTIONS=--ablation",
 }
 README_FIGURE = "Fig. 10: energy in the layers, all momenta"
 FIGURES = {
@@ -119,7 +111,7 @@ def main(arguments: Arguments) -> None:
         halves={"pion": CALOSHOWERGAN_TABLE_4["pion 1M"][0]},
         captions=("Table 2: hyperparameters", "Table 4: chi2 of the total energy"),
         parameters="Table 2: 871k, 829k",
-        claims=judge_claims(evidence, "pion", COMMANDS),
+        claims=judge_claims(evidence, "pion", commands("reproduce-caloshowergan-pions")),
         quantities=(half_way([outcome.networks["pion"] for outcome in outcomes], data.note),),
         tables=tables(pion, seconds),
         remarks=(*(REMARKS if arguments.train_data is None else ()), *short, CUT_REMARK),
@@ -143,9 +135,9 @@ def ours(originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments) -> 
     """What is trained: two GANs for the single one's iterations."""
     chosen = dict(originals)
     if arguments.options["ablation"]:
+        half = replace(chosen["pion"], iterations=chosen["pion"].iterations // 2)
         low, upper = SPLIT
-        chosen[low] = replace(chosen[low], iterations=1_000_000, highest_momentum=BORDER)
-        chosen[upper] = replace(chosen[upper], iterations=1_000_000, lowest_momentum=BORDER)
+        chosen |= {low: replace(half, highest_momentum=BORDER), upper: replace(half, lowest_momentum=BORDER)}
     if arguments.preset == "paper":
         return chosen
     return {name: replace(config, spectral_normalization="none") for name, config in chosen.items()}

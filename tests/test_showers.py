@@ -32,6 +32,11 @@ def test_files_round_trip(tmp_path: Path) -> None:
         assert file["showers"].shape == (10, 368)
 
 
+def test_counts_by_incident_energy() -> None:
+    both = concatenate([some_showers(2), replace(some_showers(3), incident_energies=np.array([64.0, 1024.0, 64.0]))])
+    assert list(both.counts.items()) == [(64.0, 2), (1024.0, 3)]
+
+
 def test_rows_of_a_file_are_the_file(tmp_path: Path) -> None:
     showers = some_showers()
     showers.write(tmp_path / "a.h5")

@@ -9,6 +9,25 @@ SHORT_REMARK = (
     "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic, with which they learn "
     "more slowly; preset paper has it."
 )
+
+
+def commands(target: str) -> dict[str, str]:
+    """What would decide an undecided claim, as `judge_claims` wants it.
+
+    Args:
+        target: of the Makefile.
+    """
+    paper = f"make {target} PRESET=paper DATA=<the CaloChallenge's file> TEST_DATA=<its other>"
+    return {
+        "missing": "make ablate-caloshowergan; with your own DATA this command with OPTIONS=--ablation",
+        "both": "make reproduce-fastcalogan PRESET=paper DATA=<the CaloChallenge's file>, then "
+        f"make {target} with the same and OPTIONS=--ablation",
+        "fastcalogan": "make reproduce-fastcalogan with the same DATA, PRESET and SEEDS, then this again",
+        "paper": paper,
+        "ablation": f"{paper} OPTIONS=--ablation",
+    }
+
+
 PHOTON_WORDS: Mapping[str, PublishedClaim] = MappingProxyType(
     {
         "three_gans": PublishedClaim(

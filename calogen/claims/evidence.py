@@ -37,7 +37,7 @@ class Evidence:
 
     def per_ndf(self, names: Sequence[str]) -> Value:
         """chi2/NDF of networks together, with its error."""
-        return self._error([self.network(name) for name in names])
+        return self.of(*(self.network(name) for name in names))
 
     def network(self, name: str) -> NetworkTest:
         """The test of a network.
@@ -51,14 +51,11 @@ class Evidence:
             raise NotDecidedError(problem)
         return self.networks[name]
 
-    def _error(self, tests: Sequence[NetworkTest]) -> Value:
+    def of(self, *tests: NetworkTest) -> Value:
+        """chi2/NDF of tests together, with its error."""
         found = total(part for test in tests for part in test.chi2.values())
         scatter = [total(test.chi2.values()).ndf * late_scatter(test) for test in tests] if self.alone else [0.0]
         return Value(found.per_ndf, float(np.hypot(found.error, np.sqrt(np.sum(np.square(scatter))) / found.ndf)))
-
-    def of(self, test: NetworkTest) -> Value:
-        """chi2/NDF of one network."""
-        return self._error([test])
 
     def within(self, name: str, iterations: int) -> Value:
         """chi2/NDF of a network, had its training ended after so many iterations."""
