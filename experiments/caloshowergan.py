@@ -2,7 +2,7 @@
 
 Expected from the paper at 1,000,000 iterations on the CaloChallenge's photons (Table 4, 6 hours on a GPU for each
 network): chi2/NDF of the total energy 2.7 with one GAN, 1.8 with three. On the bundled showers, preset laptop (8,000
-iterations of batch 256, with --bfloat16 half an hour on one core for each network): results in
+iterations of batch 256, with --bfloat16 20 to 25 minutes on one core for each network): results in
 experiments/results/caloshowergan.json. --ablation trains the other networks of Tables 3 and 4, and what the paper tried
 in vain: 16 in all.
 

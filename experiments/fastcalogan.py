@@ -2,7 +2,7 @@
 
 Version 1: one GAN for each particle, all momenta. The papers give no table of chi2; CaloShowerGAN's claim to beat it is
 judged in that experiment, from the networks trained here. On the bundled showers, preset laptop (8,000 iterations of
-batch 128 for each network, with --bfloat16 8 minutes on one core for photons, 20 for pions): results in
+batch 128 for each network, with --bfloat16 8 minutes on one core for photons, 15 for pions): results in
 experiments/results/fastcalogan.json. --ablation trains version 2, too.
 
     python experiments/fastcalogan.py --preset laptop --seeds 3
