@@ -27,7 +27,7 @@ from calogen.study_networks import Network, dense_graph, trainable_parameters
 
 CUT_REMARK = (
     "Voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation, in all figures, metrics and "
-    "places but for the total energy of Figs. 3 to 6 and the chi2 that choose and compare networks."
+    "places but for the figures of the total energy by momentum and the chi2 that choose and compare networks."
 )
 Seeds = Sequence[Mapping[str, NetworkTest]]
 Published = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
@@ -169,7 +169,7 @@ def chi2_table(
         halves: its rows after half of a network's iterations.
     """
     columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
-    header = (*columns, "held-out, iteration chosen by training showers")
+    header = (*columns, "held-out, iteration chosen by training showers, at the paper's statistics")
     rows = []
     for title, names in ensembles.items():
         tests = [seeds[0][name] for name in names]
@@ -334,9 +334,9 @@ def _draw_total(outcome: Outcome, groups: Iterable[tuple[str, ...]], note: str) 
 def _cells(tests: Sequence[NetworkTest]) -> tuple[str, ...]:
     ours = total(part for test in tests for part in test.chi2.values())
     scaled = total(part for test in tests for part in test.at_papers_statistics.values())
-    held_out = [test.held_out for test in tests]
+    held_out = [test.held_out_at_papers_statistics for test in tests]
     known = [part for part in held_out if part is not None]
-    other = f"{total(known).per_ndf:.2f}" if len(known) == len(tests) else "-"
+    other = _with_error(total(known)) if len(known) == len(tests) else "-"
     return f"{ours.value:.0f}", f"{ours.ndf}", _with_error(ours), _with_error(scaled), other
 
 

@@ -57,6 +57,32 @@ class Evidence:
         scatter = [total(test.chi2.values()).ndf * late_scatter(test) for test in tests] if self.alone else [0.0]
         return Value(found.per_ndf, float(np.hypot(found.error, np.sqrt(np.sum(np.square(scatter))) / found.ndf)))
 
+    def known(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Value]:
+        """`per_ndf` of groups of networks.
+
+        Raises:
+            NotDecidedError: names the first network that is missing or did not learn, then with the others' figures.
+        """
+        found, missing = {}, None
+        for label, names in groups.items():
+            try:
+                found[label] = self.per_ndf(names)
+            except NotDecidedError as error:
+                missing = missing or error
+        if missing is None:
+            return found
+        shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in found.items())
+        others = f"; of the others: {shown}" if shown and missing.remedy == "paper" else ""
+        raise NotDecidedError(f"{missing}{others}", missing.remedy)
+
+    def at(self, name: str, momentum: float) -> Value:
+        """chi2/NDF of a network at one momentum."""
+        test = self.network(name)
+        found, scan = test.chi2[momentum], test.scans[ALL]
+        column = scan.momenta == momentum
+        values = scan.chi2[:, column].sum(axis=1) / np.maximum(scan.ndf[:, column].sum(axis=1), 1)
+        return Value(found.per_ndf, float(np.hypot(found.error, _late(values) if self.alone else 0.0)))
+
     def within(self, name: str, iterations: int) -> Value:
         """chi2/NDF of a network, had its training ended after so many iterations."""
         test = self.network(name)
@@ -109,7 +135,10 @@ def untrained(test: NetworkTest) -> str:
 
 def late_scatter(test: NetworkTest) -> float:
     """Standard deviation of chi2/NDF over the last third of the iterations."""
-    values = test.scans[ALL].total
+    return _late(test.scans[ALL].total)
+
+
+def _late(values: np.ndarray) -> float:
     return float(np.std(values[-max(2, len(values) // 3) :], ddof=1)) if len(values) > 1 else 0.0
 
 

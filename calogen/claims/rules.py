@@ -49,6 +49,12 @@ def combined(values: Sequence[Value]) -> Value:
     return Value(average.value, float(np.hypot(average.error, (spread or 0.0) / np.sqrt(len(values)))))
 
 
+def independent(values: Sequence[Value]) -> Value:
+    """Mean over seeds whose errors have nothing in common, or their spread if it gives more."""
+    average, (_, spread) = mean(values), over_seeds(values)
+    return Value(average.value, max(average.error, (spread or 0.0) / float(np.sqrt(len(values)))))
+
+
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> Value:
     """Spearman's rank correlation and the error that independent values have.
 

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from calogen.claims.rules import combined, difference, mean, over_seeds, rank_correlation, significance, texts
+from calogen.claims.rules import (
+    combined,
+    difference,
+    independent,
+    mean,
+    over_seeds,
+    rank_correlation,
+    significance,
+    texts,
+)
 from calogen.evaluation.metrics import Value
 
 
@@ -63,3 +72,12 @@ def test_the_weakest_condition_is_that_of_the_fewest_standard_errors() -> None:
 def test_numbers_have_no_exponent() -> None:
     values = {"a": Value(1.1623, 0.0441), "b": Value(1e6, 0.0), "c": Value(123456.0, 7890.0), "d": Value(1000.0, 0.0)}
     assert texts(values) == {"a": "1.16 ± 0.04", "b": "1000000", "c": "123000 ± 8000", "d": "1000"}
+
+
+def test_errors_in_common_do_not_average_out_and_others_do() -> None:
+    values = [Value(1.0, 0.4), Value(1.1, 0.4), Value(0.9, 0.4), Value(1.0, 0.4)]
+    assert independent(values) == Value(1.0, pytest.approx(0.2))
+    assert combined(values).error > 0.4
+    far = [Value(0.0, 0.1), Value(2.0, 0.1)]
+    assert independent(far) == Value(1.0, pytest.approx(1.0)), "not less than their spread"
+    assert independent(far[:1]) == far[0]
