@@ -116,7 +116,11 @@ def _request(url: str, start: int) -> "requests.Response":
     if start and (response.status_code == 416 or (response.status_code == 206 and not follows)):
         response.close()  # the part is no beginning of this file
         return _request(url, 0)
-    response.raise_for_status()
+    try:
+        response.raise_for_status()
+    except requests.HTTPError:
+        response.close()
+        raise
     return response
 
 

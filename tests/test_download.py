@@ -153,6 +153,24 @@ def test_parts_of_every_kind(server: Server, tmp_path: Path, mode: str, part: by
     assert server.asked == [*asked, "tiny_2.hdf5"]
 
 
+@pytest.mark.parametrize("mode", ["missing", "truncated"])
+def test_faults_leave_no_open_connection(
+    mode: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[requests.Response] = []
+    get = requests.get
+
+    def remembered(*args: Any, **options: Any) -> requests.Response:
+        answers.append(get(*args, **options))
+        return answers[-1]
+
+    monkeypatch.setattr(requests, "get", remembered)
+    server.mode = mode
+    with pytest.raises(CalogenError):
+        download("tiny", tmp_path, server.url)
+    assert [answer.raw.closed for answer in answers] == [True]
+
+
 def test_truncated_bodies_are_kept_and_resumed(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calogen.download._CHUNK", 10)
     server.mode = "truncated"
