@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
-from calogen.datasets import read_showers
+from calogen.datasets import voxel_geometry
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS, CALOSHOWERGAN_OBSERVABLES
 from calogen.experiment import Arguments, execute, publish
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
@@ -58,7 +58,7 @@ def main(arguments: Arguments) -> None:
     """Train both particles' networks of every seed, write report and results."""
     particles: tuple[str, ...] = tuple(GEOMETRIES)
     if arguments.train_data is not None:
-        pions = read_showers(arguments.train_data).geometry == PIONS_DATASET1
+        pions = voxel_geometry(arguments.train_data) == PIONS_DATASET1
         particles = ("pion" if pions else "photon",)
     everything = {particle: read_data(arguments, particle, GEOMETRIES[particle]) for particle in particles}
     parts: dict[str, Results] = {}
