@@ -21,7 +21,7 @@ from calogen.units import GeV
 SINGLE, TWO, THREE = ("photon",), ("photon-low", "photon-upper"), ("photon-low", "photon-medium", "photon-high")
 TRIED = ("photon-noise-1kev", "photon-noise-1mev", "photon-mask-1kev", "photon-mask-1mev")
 LABELS = {"single GAN": SINGLE, "two GANs": TWO, "three GANs": THREE}
-_NUMBERS = {"one": SINGLE, "two": TWO, "three": THREE}
+_NUMBERS = dict(zip(("one", "two", "three"), LABELS.values(), strict=True))
 KINETIC = "single GAN, kinetic"
 PION = "pion GAN"
 _TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which on, claims speak

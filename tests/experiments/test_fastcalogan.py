@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from conftest import Refused
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from calogen import generation
 from calogen.cli import app
 from calogen.experiment import Arguments
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.models.fastcalogan import CONFIGS
 from calogen.showers import Showers
 from calogen.study import Data, other_test, read_data
@@ -150,6 +151,14 @@ def test_files_that_cannot_train_are_refused(
 ) -> None:
     showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
     refused(SCRIPT, message)
+
+
+def test_cells_beside_the_voxels_do_not_hide_the_particle(tmp_path: Path, refused: Refused) -> None:
+    """Refused as pions, not as photons of another shape."""
+    showers_of(PIONS_DATASET1, MOMENTA, (5, 1, 5)).write(tmp_path / "wrong.h5")
+    with h5py.File(tmp_path / "wrong.h5", "a") as file:
+        file["cells"] = np.zeros((11, ATLAS_BARREL_STORED.size), np.float32)
+    refused(SCRIPT, "several different showers of each momentum; at 4096 MeV")
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path, refused: Refused) -> None:
