@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -43,34 +43,52 @@ def main() -> None:
 
 @app.command()
 def simulate(
-    output: Output,
     energies: Energies,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write, whole or not at all; by default the file of --extend.")
+    ] = None,
     showers: Annotated[
         str, typer.Option(help="Showers at each energy: one number, or one for each value or range.")
     ] = "1000",
-    detector: Annotated[str, typer.Option(help="Name of the detector.")] = "atlas-barrel",
-    particle: Annotated[str, typer.Option(help="photon, electron, pion ...")] = "photon",
-    physics: Annotated[str, typer.Option(help="Name of the physics list.")] = "em-datafree",
-    seed: Seed = 1,
+    detector: Annotated[str | None, typer.Option(help="Name of the detector; by default atlas-barrel.")] = None,
+    particle: Annotated[str | None, typer.Option(help="photon (the default), electron, pion ...")] = None,
+    physics: Annotated[str | None, typer.Option(help="Physics list; by default em-datafree.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same showers; by default 1.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the showers do not depend on it.")] = 1,
     mantissa_bits: Annotated[int | None, typer.Option(help="Round energies to so many bits: smaller files.")] = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="An earlier output: keep its showers and simulate those that are missing, by its settings."),
+    ] = None,
 ) -> None:
-    """Simulate showers with Geant4; a second call goes on where an interrupted one stopped."""
-    from calogen.simulation.production import Request, produce
+    """Simulate showers with Geant4; a second call goes on where an interrupted one stopped.
 
+    Showers are numbered at each energy, and each number gives the same shower whenever it is simulated: --extend FILE
+    --showers 3000 makes of a file with 1,000 showers the file that --showers 3000 would have written.
+    """
+    from calogen.simulation.production import Request, produce, request_of
+
+    chosen = output or extend
+    require(chosen is not None, "simulate needs --output, or --extend. Received: neither")
+    given = {
+        "detector": detector,
+        "particle": particle,
+        "physics": physics,
+        "seed": seed,
+        "mantissa_bits": mantissa_bits,
+    }
+    settings = request_of(extend) if extend else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
     request = Request(
-        output=output,
+        output=cast(Path, chosen),
         energies=parse_energies(energies),
         showers=parse_counts(showers, energies),
-        detector=detector,
-        particle=particle,
-        physics=physics,
-        seed=seed,
         workers=workers,
-        mantissa_bits=mantissa_bits,
+        extend=extend,
+        **settings,
     )
     produce(request)
-    typer.echo(output)
+    typer.echo(chosen)
 
 
 @app.command()

@@ -2,33 +2,36 @@
 
 Work is cut into chunks of one energy; each finished chunk is a small file beside the output, so that a killed
 production goes on where it stopped. A shower's impact point and seed come from (seed, energy, number) alone: the result
-does not depend on the number of workers or on interruptions.
+does not depend on the number of workers or on interruptions, and a file can be extended later by the missing numbers.
 """
 
 import ctypes
 import hashlib
 import importlib.metadata
 import multiprocessing
+import re
 import shutil
 import signal
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from calogen import provenance
-from calogen.errors import CalogenError, ConfigError
+from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.files import atomic_path, directory_lock, read_json, write_json
 from calogen.geometry import VoxelGeometry
 from calogen.progress import progress
-from calogen.showers import write_file
+from calogen.showers import damage_named, open_file, write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
@@ -52,6 +55,7 @@ class Request:
         seed: of the whole production.
         workers: number of processes.
         mantissa_bits: keep this many bits of the energies' mantissa (None: all 23).
+        extend: an earlier output: its rows are kept, and only the missing numbers of each energy are simulated.
 
     Raises:
         ConfigError: an unknown name, numbers that do not fit, energies below 1 MeV.
@@ -66,6 +70,7 @@ class Request:
     seed: int = 1
     workers: int = 1
     mantissa_bits: int | None = None
+    extend: Path | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("detector", DETECTORS), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
@@ -90,13 +95,17 @@ class Request:
         """Folder of the finished chunks."""
         return self.output.with_name(self.output.name + ".parts")
 
-    def chunks(self) -> Iterator["Chunk"]:
-        """The chunks; all energies grow together, so an unfinished production is usable."""
+    def chunks(self, present: Mapping[float, int] = MappingProxyType({})) -> Iterator["Chunk"]:
+        """The chunks; all energies grow together, so an unfinished production is usable.
+
+        Args:
+            present: numbers of showers by energy, MeV, that need no simulation.
+        """
         counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         found = []
         for energy, count in zip(self.energies, counts, strict=True):
             size = int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
-            for start in range(0, count, size):
+            for start in range(present.get(energy, 0), count, size):
                 found.append((start / count, Chunk(self, energy, start, min(start + size, count))))
         return (chunk for _, chunk in sorted(found, key=lambda item: (item[0], item[1].energy)))
 
@@ -120,7 +129,7 @@ def produce(request: Request) -> None:
     """Simulate whatever is missing, then write the output file and remove the chunks.
 
     Raises:
-        ConfigError: Geant4 is missing; the folder of chunks belongs to another production.
+        ConfigError: Geant4 is missing; the folder of chunks or the file to extend belongs to another production.
         CalogenError: the output cannot be written; another process is producing it.
     """
     require_geant4(request.physics)
@@ -130,21 +139,64 @@ def produce(request: Request) -> None:
         if recorded.exists() and read_json(recorded) != identity:
             raise ConfigError(f"{request.parts} holds chunks of another production: remove it, or name another output")
         write_json(recorded, identity)
-        chunks = list(request.chunks())
+        present = _read_present(request)
+        chunks = list(request.chunks(Counter(present["incident_energies"].tolist()) if present else {}))
         missing = [chunk for chunk in chunks if not chunk.path.exists()]
         _simulate(request, missing)
-        write_output(request, chunks)
+        write_output(request, chunks, present)
     shutil.rmtree(request.parts)
 
 
-def write_output(request: Request, chunks: list[Chunk]) -> None:
-    """Join finished chunks, sorted by energy, into the output file."""
-    parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: (chunk.energy, chunk.start))]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np.ndarray] | None = None) -> None:
+    """Join finished chunks, and the rows of the file to extend, into the output file.
+
+    Rows are sorted by energy, then by number: the rows of a shorter production come first at each energy.
+    """
     geometry = voxels_of(detector(request.detector), request.particle)
-    order = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
-    datasets = {name: columns[name] for name in order} | {"showers": columns[geometry.name]}
+    parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.start)]
+    tables: list[Mapping[str, np.ndarray]] = [present] if present else []
+    tables += [{name: part[source] for name, source in _columns(geometry).items()} for part in parts]
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in _columns(geometry)}
+    order = np.argsort(columns["incident_energies"], kind="stable")
+    datasets = {name: values[order] for name, values in columns.items()}
     write_file(request.output, datasets, _attributes(request, geometry), request.mantissa_bits)
+
+
+def request_of(path: Path) -> dict[str, Any]:
+    """What an output file tells of its request, as keywords of `Request`: all but output, energies and showers.
+
+    Raises:
+        DataFormatError: no output of `produce`.
+    """
+    with open_file(path) as file, damage_named(path):
+        attributes = dict(file.attrs)
+    names = ("detector", "particle", "physics", "seed")
+    if any(name not in attributes for name in names):
+        raise DataFormatError(f"{path} must be a file of calogen simulate. Received: attributes {sorted(attributes)}")
+    bits = re.search(r"rounded to (\d+) mantissa bits", str(attributes.get("precision", "")))
+    found = {name: str(attributes[name]) for name in names[:3]} | {"seed": int(attributes["seed"])}
+    return found | {"mantissa_bits": int(bits[1]) if bits else None}
+
+
+def _read_present(request: Request) -> dict[str, np.ndarray] | None:
+    """The rows of the file to extend; None if there is none."""
+    path = request.extend
+    if path is None:
+        return None
+    wanted = _identity(request) | {"mantissa_bits": request.mantissa_bits}
+    with open_file(path) as file, damage_named(path):
+        found = request_of(path) | {name: file.attrs.get(name) for name in _identity(request)}
+        if any(found[name] != wanted[name] for name in wanted):
+            raise ConfigError(f"{path} must come from the same production to be extended: {wanted}. Received: {found}")
+        geometry = voxels_of(detector(request.detector), request.particle)
+        present = {name: file[name][:] for name in _columns(geometry)}
+    return present | {"incident_energies": present["incident_energies"].reshape(-1)}
+
+
+def _columns(geometry: VoxelGeometry) -> dict[str, str]:
+    """Names of the output's datasets, and of the chunks' columns that they are made of."""
+    names = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
+    return {name: name for name in names} | {"showers": geometry.name}
 
 
 def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:

@@ -1,5 +1,6 @@
 """Real Geant4 in worker processes: a few showers of low energy."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from calogen.datasets import bundled
-from calogen.errors import CalogenError, ConfigError
+from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.summary import energy_table, format_energy_table
 from calogen.files import write_json
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
@@ -84,6 +85,36 @@ def test_a_killed_production_goes_on(produced: Path, tmp_path: Path, monkeypatch
     produce(request)
     assert not set(simulated) & set(finished)  # nothing was simulated twice
     assert_same(produced, request.output)
+
+
+def test_an_extended_file_is_what_one_production_gives(produced: Path, tmp_path: Path) -> None:
+    """The rows that are there stay the first ones of their energy; energies that are not asked for stay, too."""
+    longer = small(tmp_path, output=tmp_path / "longer.h5", extend=produced, energies=(256.0, 512.0), showers=(8, 2))
+    produce(longer)
+    assert contents(longer.output)["incident_energies"].ravel().tolist() == [256.0] * 8 + [512.0] * 2 + [1024.0] * 4
+    produce(small(tmp_path, output=tmp_path / "at_once.h5", energies=(256.0, 512.0, 1024.0), showers=(8, 2, 4)))
+    assert_same(longer.output, tmp_path / "at_once.h5")
+    shutil.copy(produced, tmp_path / "a.h5")
+    produce(small(tmp_path, output=tmp_path / "a.h5", extend=tmp_path / "a.h5", showers=(6, 5)))
+    np.testing.assert_array_equal(contents(tmp_path / "a.h5")["cells"][:10], contents(produced)["cells"])
+    assert len(contents(tmp_path / "a.h5")["cells"]) == 11
+
+
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"physics": "ftfp-bert-datafree"}, {"mantissa_bits": 12}])
+def test_a_file_of_another_production_is_not_extended(
+    produced: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match="same production"):
+        produce(small(tmp_path, extend=produced, **changes))
+
+
+def test_what_cannot_be_extended_is_named(tmp_path: Path) -> None:
+    toy = Showers(PIONS_DATASET1, np.array([1000.0]), np.full((1, 533), 1.0))
+    toy.write(tmp_path / "own.h5")
+    with pytest.raises(DataFormatError, match="must be a file of calogen simulate"):
+        production.request_of(tmp_path / "own.h5")
+    with pytest.raises(DataFormatError, match="must be a file of calogen simulate"):
+        produce(small(tmp_path, extend=tmp_path / "own.h5", particle="pion"))
 
 
 def test_finished_chunks_are_removed(produced: Path) -> None:
