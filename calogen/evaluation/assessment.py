@@ -195,6 +195,8 @@ def _scored_to_json(item: Scored) -> dict[str, Any]:
         "histograms": histograms,
         "measured": _pairs(item.measured),
         "floor": _pairs(item.floor),
+        "halves": None if item.halves is None else _pairs({"": item.halves})[""],
+        "coarse": item.coarse,
     }
 
 
@@ -207,7 +209,16 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored:
     layer = value["layer"]
     feature = Feature(str(value["quantity"]), None if layer is None else int(layer))
     measured, floor = _values(value["measured"]), _values(value["floor"])
-    return Scored(feature, _finite(value["incident_energy"]), histograms, measured, floor)
+    halves, coarse = value.get("halves"), value.get("coarse")  # of a later version than the rest
+    return Scored(
+        feature,
+        _finite(value["incident_energy"]),
+        histograms,
+        measured,
+        floor,
+        None if halves is None else _values({"": halves})[""],
+        None if coarse is None else _count(coarse),
+    )
 
 
 def _pairs(numbers: Numbers) -> dict[str, list[float | None]]:

@@ -117,7 +117,7 @@ def num_bins_filled(reference: np.ndarray, edges: np.ndarray, tail: float = 0.01
         >>> num_bins_filled(np.linspace(0, 42, 1000), np.linspace(0, 500, 101))
         9
     """
-    low, high = np.quantile(reference, [tail, 1 - tail])
+    low, high = np.quantile(reference, tail, method="lower"), np.quantile(reference, 1 - tail, method="higher")
     if high < edges[0] or low > edges[-1]:
         return 0
     first, last = np.clip(np.searchsorted(edges, [low, high], side="right") - 1, 0, len(edges) - 2)

@@ -13,9 +13,16 @@ import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_correlation
-from calogen.evaluation.histograms import Histogram, logarithmic_edges, reference_edges
+from calogen.evaluation.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.evaluation.metrics import Value, json_number
-from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
+from calogen.evaluation.scores import (
+    Spectrum,
+    compare_spectra,
+    compare_values,
+    ks_statistic,
+    split_spectrum,
+    split_values,
+)
 from calogen.evaluation.shapes import SHAPES
 from calogen.progress import progress
 
@@ -60,6 +67,10 @@ class Scored:
         histograms: of `reference`, `generated` and, if there is one, `second_reference`, with the same edges.
         measured: the `scores.METRICS` of generated against reference, of the showers for which the feature is defined.
         floor: those of the second reference against the reference; empty without one.
+        halves: `challenge_separation_power` of one half of the reference against the other: mean and spread over the
+            ways to split it; None in evaluations of earlier versions.
+        coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
+            all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
     """
 
     feature: Feature
@@ -67,6 +78,8 @@ class Scored:
     histograms: Mapping[str, Histogram]
     measured: Values
     floor: Values
+    halves: Value | None = None
+    coarse: int | None = None
 
     @property
     def undefined(self) -> dict[str, float]:
@@ -213,10 +226,11 @@ def _task(
             values[name] = np.sort(column[chosen])  # NaN at the end
         defined = {name: item[: len(item) - np.count_nonzero(np.isnan(item))] for name, item in values.items()}
         reference = defined["reference"]
-        edges = _edges(feature, reference, min_energy, energy, binning)
+        edges, axis, coarse = _edges(feature, reference, min_energy, energy, binning)
         histograms = {name: Histogram.fill(item, edges) for name, item in values.items()}
-        scores = {name: compare_values(reference, defined[name], edges, seed) for name in list(values)[1:]}
-        return Scored(feature, energy, histograms, scores["generated"], scores.get("second_reference", {}))
+        scores = {name: compare_values(reference, defined[name], edges, seed, axis) for name in list(values)[1:]}
+        floor, halves = scores.get("second_reference", {}), split_values(reference, axis, seed)
+        return Scored(feature, energy, histograms, scores["generated"], floor, halves, coarse)
 
     return work
 
@@ -224,13 +238,24 @@ def _task(
 def _score_spectra(spectra: Mapping[str, Spectrum], seed: int) -> Scored:
     scores = {name: compare_spectra(spectra["reference"], spectra[name], seed) for name in list(spectra)[1:]}
     histograms = {name: spectrum.histogram for name, spectrum in spectra.items()}
-    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], scores.get("second_reference", {}))
+    halves = split_spectrum(spectra["reference"], seed)
+    floor = scores.get("second_reference", {})
+    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], floor, halves)
 
 
-def _edges(feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str) -> np.ndarray:
-    if binning != OWN_BINNING and feature.quantity not in SHAPES:
-        return BINNINGS[binning].edges(feature, float(reference.max()), min_energy, energy)
-    return (logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges)(reference)
+def _edges(
+    feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str
+) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """The bins, those of `challenge_separation_power`, and how few of these are filled (`Scored.coarse`)."""
+    own = logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges
+    edges = own(reference, min_bins=FINE)
+    if binning == OWN_BINNING or feature.quantity in SHAPES:
+        return edges, edges, None
+    axis = BINNINGS[binning].edges(feature, float(reference.max()), min_energy, energy)
+    filled = num_bins_filled(reference, axis)
+    if filled < FINE <= num_bins_filled(reference, edges):
+        return edges, axis, filled
+    return axis, axis, None
 
 
 def _discrete(energies: np.ndarray) -> list[float]:

@@ -113,6 +113,40 @@ def compare_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
     return _values(np.stack(pairs, axis=1), reference.cells, reference.edges, reference.edges)
 
 
+def split_values(reference: np.ndarray, edges: np.ndarray, seed: int = 0) -> Value:
+    """`challenge_separation_power` of random halves of a sample: what two samples of one distribution have.
+
+    It falls as 1/n + 1/m with the numbers of showers n and m, here n/2 and n/2.
+
+    Args:
+        reference: `[n]`, finite.
+        edges: of the challenge's bins, `[b + 1]`.
+        seed: of the splits.
+
+    Returns:
+        Mean and spread of a hundred splits; NaN with fewer than two showers inside the axis.
+    """
+    counts = Histogram.fill(reference, edges).counts
+    rng = np.random.default_rng(seed)
+    first = rng.multivariate_hypergeometric(counts, counts.sum() // 2, _ROUNDS, method="marginals")
+    return _of_halves(first, counts)
+
+
+def split_spectrum(reference: Spectrum, seed: int = 0) -> Value:
+    """As `split_values`, of a voxel spectrum: halves of its groups of showers."""
+    counts = reference.counts[reference.counts.any(axis=1)]
+    rng = np.random.default_rng(seed)
+    chosen = rng.permuted(np.tile(np.arange(len(counts)) < len(counts) // 2, (_ROUNDS, 1)), axis=1)
+    first = _binned(chosen.astype(np.float64) @ counts, reference.cells, reference.edges)
+    return _of_halves(first, reference.histogram.counts)
+
+
+def _of_halves(first: np.ndarray, counts: np.ndarray) -> Value:
+    """Of one half's counts, `[k, b + 2]`, against those of the rest."""
+    found = triangular_discrimination(np.stack([first, counts - first], axis=1)[..., 1:-1])
+    return Value(float(np.mean(found)), float(np.std(found)))
+
+
 def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
     """Largest difference of cumulative distributions, without error."""
     return float(_distances(np.sort(reference), np.sort(generated))[1].max())
