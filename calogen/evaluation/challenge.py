@@ -244,7 +244,9 @@ def challenge_separation_power(reference: Histogram, generated: Histogram, seed:
     return Value(float(value), float(np.std(spread)))
 
 
-def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float = 1.0) -> np.ndarray:
+def classifier_inputs(
+    showers: Showers, kind: ClassifierInput, min_energy: float = 1.0, small_voxels: bool = True
+) -> np.ndarray:
     """What the challenge's classifiers see of each shower, `[n, f]`, float64, without label.
 
     Args:
@@ -254,11 +256,14 @@ def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float
             centres and widths in eta and phi / 100 mm, log10 of the total energy, sparsities, centres and widths in r /
             100 mm.
         min_energy: voxels below are empty, MeV.
+        small_voxels: whether the voxels of `low-normed` keep their energies below `min_energy`, as the challenge has
+            it: its layers' energies are sums of voxels above, so that a layer with small voxels alone divides them by
+            1e-16 MeV. Otherwise they are empty there, too.
 
     Raises:
         ConfigError: no such kind.
 
-    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a).
+    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a); ours: `small_voxels=False`.
     """
     geometry = _geometry(showers)
     if kind not in get_args(ClassifierInput):
@@ -273,7 +278,8 @@ def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float
             found[rows, 1:] = energies / showers.incident_energies[rows, None]
         else:
             sums = geometry.layer_energies(energies)
-            found[rows, 1:-layers] = energies / (sums + _EPS)[:, geometry.layer_of]
+            divided = showers.energies[rows].astype(np.float64) if small_voxels else energies
+            found[rows, 1:-layers] = divided / (sums + _EPS)[:, geometry.layer_of]
             found[rows, -layers:] = np.log10(sums + _LOG_EPS)
     return found
 

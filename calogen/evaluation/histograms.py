@@ -91,8 +91,8 @@ class Profile:
 def reference_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int = _MIN_BINS) -> np.ndarray:
     """Bin edges for an observable, chosen from the reference sample alone.
 
-    k = 2 n^(1/3) bins (Rice's rule, `min_bins` to 40) between two quantiles, and two bins more on each side: 13 + 4 bins
-    for 250 showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
+    k = 2 n^(1/3) bins (Rice's rule, `min_bins` to 40) between two quantiles, and two bins more on each side: 13 + 4
+    bins for 250 showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
 
     Args:
         reference: `[n]`, any order; NaN are left out.

@@ -6,7 +6,7 @@ showers: Geant4 against Geant4, at its own number of showers.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from calogen.evaluation.scores import (
     Spectrum,
     compare_spectra,
     compare_values,
+    dealt_spectra,
+    dealt_values,
     ks_statistic,
-    split_spectrum,
-    split_values,
 )
 from calogen.evaluation.shapes import SHAPES
 from calogen.progress import progress
@@ -67,8 +67,8 @@ class Scored:
         histograms: of `reference`, `generated` and, if there is one, `second_reference`, with the same edges.
         measured: the `scores.METRICS` of generated against reference, of the showers for which the feature is defined.
         floor: those of the second reference against the reference; empty without one.
-        halves: `challenge_separation_power` of one half of the reference against the other: mean and spread over the
-            ways to split it; None in evaluations of earlier versions.
+        expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
+            (`scores.dealt_values`); empty in evaluations of earlier versions.
         coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
             all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
     """
@@ -78,7 +78,7 @@ class Scored:
     histograms: Mapping[str, Histogram]
     measured: Values
     floor: Values
-    halves: Value | None = None
+    expected: Values = field(default_factory=dict)
     coarse: int | None = None
 
     @property
@@ -200,7 +200,8 @@ def judge(
             *(_discrete(reference.features.incident_energies) if feature.quantity == "response" else []),
         )
     ]
-    tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, seed))
+    sizes = {name: len(sample.features) for name, sample in samples.items()}
+    tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, sizes, seed))
     if reference.shapes is not None:
         tasks += [_task(shapes, shape, ALL_ENERGIES, *bins) for shape in reference.shapes.features]
     scored = []
@@ -209,7 +210,6 @@ def judge(
             scored.append(item)
             shown.advance()
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
-    sizes = {name: len(sample.features) for name, sample in samples.items()}
     return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)
 
 
@@ -229,18 +229,22 @@ def _task(
         edges, axis, coarse = _edges(feature, reference, min_energy, energy, binning)
         histograms = {name: Histogram.fill(item, edges) for name, item in values.items()}
         scores = {name: compare_values(reference, defined[name], edges, seed, axis) for name in list(values)[1:]}
-        floor, halves = scores.get("second_reference", {}), split_values(reference, axis, seed)
-        return Scored(feature, energy, histograms, scores["generated"], floor, halves, coarse)
+        floor = scores.get("second_reference", {})
+        expected = {name: dealt_values(reference, defined[name], axis, seed) for name in scores}
+        return Scored(feature, energy, histograms, scores["generated"], floor, expected, coarse)
 
     return work
 
 
-def _score_spectra(spectra: Mapping[str, Spectrum], seed: int) -> Scored:
+def _score_spectra(spectra: Mapping[str, Spectrum], sizes: Mapping[str, int], seed: int) -> Scored:
     scores = {name: compare_spectra(spectra["reference"], spectra[name], seed) for name in list(spectra)[1:]}
     histograms = {name: spectrum.histogram for name, spectrum in spectra.items()}
-    halves = split_spectrum(spectra["reference"], seed)
+    expected = {
+        name: dealt_spectra(spectra["reference"], spectra[name], (sizes["reference"], sizes[name]), seed)
+        for name in scores
+    }
     floor = scores.get("second_reference", {})
-    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], floor, halves)
+    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], floor, expected)
 
 
 def _edges(

@@ -113,36 +113,47 @@ def compare_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
     return _values(np.stack(pairs, axis=1), reference.cells, reference.edges, reference.edges)
 
 
-def split_values(reference: np.ndarray, edges: np.ndarray, seed: int = 0) -> Value:
-    """`challenge_separation_power` of random halves of a sample: what two samples of one distribution have.
+def dealt_values(reference: np.ndarray, generated: np.ndarray, edges: np.ndarray, seed: int = 0) -> Value:
+    """`challenge_separation_power` of two samples of these sizes and one distribution.
 
-    It falls as 1/n + 1/m with the numbers of showers n and m, here n/2 and n/2.
+    The showers of both are shuffled and dealt out again, as in a permutation test. That holds for any sizes and bins:
+    scaled halves of the reference are too small where bins hold few showers.
 
     Args:
-        reference: `[n]`, finite.
+        reference, generated: `[n]`, `[m]`, finite.
         edges: of the challenge's bins, `[b + 1]`.
-        seed: of the splits.
+        seed: of the shuffling.
 
     Returns:
-        Mean and spread of a hundred splits; NaN with fewer than two showers inside the axis.
+        Mean and spread of a hundred deals; NaN where a sample may get no shower inside the axis.
+
+    Source: ours.
     """
-    counts = Histogram.fill(reference, edges).counts
+    counts = Histogram.fill(reference, edges).counts + Histogram.fill(generated, edges).counts
     rng = np.random.default_rng(seed)
-    first = rng.multivariate_hypergeometric(counts, counts.sum() // 2, _ROUNDS, method="marginals")
-    return _of_halves(first, counts)
+    return _dealt(rng.multivariate_hypergeometric(counts, len(reference), _ROUNDS), counts)
 
 
-def split_spectrum(reference: Spectrum, seed: int = 0) -> Value:
-    """As `split_values`, of a voxel spectrum: halves of its groups of showers."""
-    counts = reference.counts[reference.counts.any(axis=1)]
-    rng = np.random.default_rng(seed)
-    chosen = rng.permuted(np.tile(np.arange(len(counts)) < len(counts) // 2, (_ROUNDS, 1)), axis=1)
-    first = _binned(chosen.astype(np.float64) @ counts, reference.cells, reference.edges)
-    return _of_halves(first, reference.histogram.counts)
+def dealt_spectra(reference: Spectrum, generated: Spectrum, sizes: tuple[int, int], seed: int = 0) -> Value:
+    """As `dealt_values`, of two voxel spectra: groups of showers are dealt out.
+
+    Where the samples, of so many showers, have groups of other sizes, the mixed ones are of other sizes than these:
+    the value is scaled by the sum of their inverse, with which it falls.
+    """
+    groups = [item.counts[item.counts.any(axis=1)] for item in (reference, generated)]
+    pooled, (first, second) = np.concatenate(groups), map(len, groups)
+    chosen = np.random.default_rng(seed).permuted(np.tile(np.arange(len(pooled)) < first, (_ROUNDS, 1)), axis=1)
+    counts = _binned(
+        np.stack([*(chosen.astype(np.float64) @ pooled), pooled.sum(axis=0)]), reference.cells, reference.edges
+    )
+    found = _dealt(counts[:-1], counts[-1])
+    mean_group = sum(sizes) / len(pooled)
+    factor = (1 / sizes[0] + 1 / sizes[1]) * mean_group / (1 / first + 1 / second)
+    return Value(factor * found.value, factor * found.error)
 
 
-def _of_halves(first: np.ndarray, counts: np.ndarray) -> Value:
-    """Of one half's counts, `[k, b + 2]`, against those of the rest."""
+def _dealt(first: np.ndarray, counts: np.ndarray) -> Value:
+    """Mean and spread for counts `[k, b + 2]` that one sample got of those of both, `[b + 2]`."""
     found = triangular_discrimination(np.stack([first, counts - first], axis=1)[..., 1:-1])
     return Value(float(np.mean(found)), float(np.std(found)))
 

@@ -134,7 +134,19 @@ def test_features_by_name():
         features["width_eta_0"]
 
 
-EXPECTED_BINS = {  # first edge, last edge, number of edges: written out from the challenge's evaluate_plotting_helper.py
+# First edge, last edge, number of edges: written out from the challenge's evaluate_plotting_helper.py.
+DEEP_BINS = {  # layers 12 to 14 are like the others there
+    ("response", None, 0): (0.5, 1.5, 101),
+    ("layer_energy", 13, 0): (0.5e-3 / 0.033, 54321.0, 40),
+    **{("centroid_eta", layer, 0): (-30, 30, 101) for layer in (0, 12, 44)},
+    **{("centroid_phi", layer, 0): (-30, 30, 101) for layer in (0, 13, 44)},
+    **{("width_eta", layer, 0): (0, 30, 101) for layer in (0, 12, 44)},
+    **{("width_phi", layer, 0): (0, 30, 101) for layer in (0, 13, 44)},
+    **{("centroid_r", layer, 0): (0, 42, 101) for layer in (0, 9, 14, 44)},
+    **{("width_r", layer, 0): (0, 20, 101) for layer in (0, 9, 14, 44)},
+    ("sparsity", 14, 0): (0, 1, 21),
+}
+EXPECTED_BINS = {
     "1-photons": {
         ("response", None, 0): (0.5, 1.5, 101),
         ("response", None, 2**11): (0.4, 1.4, 21),
@@ -172,20 +184,8 @@ EXPECTED_BINS = {  # first edge, last edge, number of edges: written out from th
         ("width_r", 14, 0): (0, 1500, 101),
         ("sparsity", 13, 0): (0, 1, 21),
     },
-    **dict.fromkeys(
-        ("2", "3"),
-        {  # layers 12 to 14 are like the others there
-            ("response", None, 0): (0.5, 1.5, 101),
-            ("layer_energy", 13, 0): (0.5e-3 / 0.033, 54321.0, 40),
-            **{("centroid_eta", layer, 0): (-30, 30, 101) for layer in (0, 12, 44)},
-            **{("centroid_phi", layer, 0): (-30, 30, 101) for layer in (0, 13, 44)},
-            **{("width_eta", layer, 0): (0, 30, 101) for layer in (0, 12, 44)},
-            **{("width_phi", layer, 0): (0, 30, 101) for layer in (0, 13, 44)},
-            **{("centroid_r", layer, 0): (0, 42, 101) for layer in (0, 9, 14, 44)},
-            **{("width_r", layer, 0): (0, 20, 101) for layer in (0, 9, 14, 44)},
-            ("sparsity", 14, 0): (0, 1, 21),
-        },
-    ),
+    "2": DEEP_BINS,
+    "3": DEEP_BINS,
 }
 
 
@@ -265,14 +265,35 @@ def test_separation_power_needs_common_edges():
         challenge.challenge_separation_power(first, second)
 
 
+@pytest.mark.parametrize("small_voxels", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("geometry", [PHOTONS_DATASET1, TINY_VOXELS], ids=lambda item: item.name)
-def test_classifier_inputs_agree_with_the_slow_twin(kind, geometry):
+def test_classifier_inputs_agree_with_the_slow_twin(kind, geometry, small_voxels):
     showers = showers_with_everything(geometry)
-    found = challenge.classifier_inputs(showers, kind, 1.0)
+    found = challenge.classifier_inputs(showers, kind, 1.0, small_voxels)
     for row, energies, incident in zip(found, showers.energies, showers.incident_energies, strict=True):
-        expected = slow.classifier_input(geometry, energies, incident, 1.0, kind)
+        expected = slow.classifier_input(geometry, energies, incident, 1.0, kind, small_voxels)
         np.testing.assert_allclose(row, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_normed_voxels_have_no_threshold_and_their_layers_have():
+    """TINY_VOXELS: 2 and 8 voxels. Of 10 and 0.5 MeV, the layer's energy is 10; of 8 voxels of 0.25 MeV it is 0."""
+    energies = np.array([[10.0, 0.5, *[0.25] * 8], [3.0, 1.0, 4.0, 0.5, *[0.0] * 5, 12.0]])
+    showers = Showers(TINY_VOXELS, np.array([1e3, 1e4]), energies)
+    empty, nothing = 0.25 / 1e-16, -8.0  # the challenge's 1e-16 MeV divides, 1e-8 MeV is in the logarithm
+    expected = [
+        [3.0, 1.0, 0.05, *[empty] * 8, 1.0, nothing],
+        [4.0, 0.75, 0.25, 0.25, 0.03125, *[0.0] * 5, 0.75, math.log10(4), math.log10(16)],
+    ]
+    found = challenge.classifier_inputs(showers, "low-normed", 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    cut = challenge.classifier_inputs(showers, "low-normed", 1.0, small_voxels=False)
+    expected[0][2:11] = [0.0] * 9
+    expected[1][4] = 0.0
+    np.testing.assert_allclose(cut, expected, rtol=1e-8)
+    for small_voxels in (True, False):  # the other inputs have the threshold either way
+        low = challenge.classifier_inputs(showers, "low", 1.0, small_voxels)
+        np.testing.assert_allclose(low[0], [3.0, 0.01, *[0.0] * 9])
 
 
 @pytest.mark.parametrize(("kind", "photons", "pions"), [("low", 369, 534), ("low-normed", 374, 541), ("high", 30, 46)])

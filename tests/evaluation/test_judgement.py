@@ -119,7 +119,9 @@ def test_where_the_challenges_axis_is_too_coarse_the_other_metrics_have_own_bins
     moved = np.roll(reference.energies, 1, axis=1)
     moved[:, 0] = 0
     found = judged(reference, replace(reference, energies=moved), binning="1-photons").find("centroid_r_0")
-    values = [compute_features(replace(reference, energies=item))["centroid_r_0"] for item in (reference.energies, moved)]
+    values = [
+        compute_features(replace(reference, energies=item))["centroid_r_0"] for item in (reference.energies, moved)
+    ]
     axis = BINNINGS["1-photons"].edges(found.feature, 0.0, 1.0)
     assert found.coarse == num_bins_filled(values[0], axis) < 5
     expected = compare_values(*values, axis)["challenge_separation_power"].value
