@@ -22,6 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 WORKERS ?= 2
 BUNDLED := --detector atlas-barrel --mantissa-bits 12 --workers $(WORKERS)
+DEPTHS := --depths --seed 3 --energies 256:8192:x2,16384,32768:65536:x2
 PIONS := --particle pion --physics ftfp-bert-datafree
 
 LWTNN := https://github.com/lwtnn/lwtnn.git
@@ -94,15 +95,21 @@ format: $(READY) ## Put the code into the house style
 tables: $(READY) ## Write the results tables of README.md from experiments/results
 	$(BIN)/calogen report --readme README.md
 
-simulate: $(READY) ## Simulate the bundled showers again with Geant4 (three CPU hours; resumes where it stopped)
+simulate: $(READY) ## Simulate the bundled showers again with Geant4 (seven CPU hours; resumes where it stopped)
 	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 1 --output calogen/data/photons_train.h5 \
-		--energies 256:32768:x2,65536,131072,262144 --showers 1000,600,300,150
+		--energies 256:32768:x2,65536,131072,262144 --showers 3000,1500,800,400
+	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 1 --output calogen/data/photons_train_high.h5 \
+		--energies 524288,1048576 --showers 60,30
 	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 2 --output calogen/data/photons_test.h5 \
 		--energies 256:32768:x2,24576,65536,131072,262144,524288,1048576 --showers 250,250,250,200,150,60,30
 	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) --seed 1 --output calogen/data/pions_train.h5 \
-		--energies 256:32768:x2,65536 --showers 1000,500
+		--energies 256:32768:x2,65536 --showers 3000,1500
 	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) --seed 2 --output calogen/data/pions_test.h5 \
 		--energies 256:65536:x2 --showers 250
+	$(BIN)/calogen simulate $(BUNDLED) $(DEPTHS),131072,262144 --showers 200,60,60,20,20 --output build/photon_depths.h5
+	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) $(DEPTHS) --showers 200,60,60 --output build/pion_depths.h5
+	for particle in photon pion; do $(BIN)/python -m calogen.simulation.depths build/$${particle}_depths.h5 \
+		calogen/data/$${particle}s_depths.json || exit 1; done
 
 benchmark: $(READY) ## Measure speed side by side (an otherwise idle machine, minutes)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

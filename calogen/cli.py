@@ -60,6 +60,9 @@ def simulate(
         Path | None,
         typer.Option(help="An earlier output: keep its showers and simulate those that are missing, by its settings."),
     ] = None,
+    depths: Annotated[
+        bool, typer.Option("--depths", help="Also write the mean depth of the energy in each layer.")
+    ] = False,
 ) -> None:
     """Simulate showers with Geant4; a second call goes on where an interrupted one stopped.
 
@@ -78,7 +81,9 @@ def simulate(
         "mantissa_bits": mantissa_bits,
     }
     settings = request_of(extend) if extend else {}
-    settings |= {name: value for name, value in given.items() if value is not None}
+    settings |= {name: value for name, value in given.items() if value is not None} | (
+        {"depths": True} if depths else {}
+    )
     request = Request(
         output=cast(Path, chosen),
         energies=parse_energies(energies),

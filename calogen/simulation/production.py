@@ -36,7 +36,7 @@ from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
 from calogen.units import MASSES, kinetic_energy
-from calogen.voxelisation import cell_energies, voxelise
+from calogen.voxelisation import cell_energies, mean_depths, voxelise
 
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
 _CHUNK_ENERGY = 1.5e6  # MeV
@@ -56,6 +56,7 @@ class Request:
         workers: number of processes.
         mantissa_bits: keep this many bits of the energies' mantissa (None: all 23).
         extend: an earlier output: its rows are kept, and only the missing numbers of each energy are simulated.
+        depths: also write `depths` `[n, l]`, the mean depth of the energy inside each layer of the voxels, 0..1.
 
     Raises:
         ConfigError: an unknown name, numbers that do not fit, energies below 1 MeV.
@@ -71,6 +72,7 @@ class Request:
     workers: int = 1
     mantissa_bits: int | None = None
     extend: Path | None = None
+    depths: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("detector", DETECTORS), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
@@ -155,8 +157,9 @@ def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np
     geometry = voxels_of(detector(request.detector), request.particle)
     parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.start)]
     tables: list[Mapping[str, np.ndarray]] = [present] if present else []
-    tables += [{name: part[source] for name, source in _columns(geometry).items()} for part in parts]
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in _columns(geometry)}
+    names = _columns(request)
+    tables += [{name: part[source] for name, source in names.items()} for part in parts]
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
     order = np.argsort(columns["incident_energies"], kind="stable")
     datasets = {name: values[order] for name, values in columns.items()}
     write_file(request.output, datasets, _attributes(request, geometry), request.mantissa_bits)
@@ -175,7 +178,7 @@ def request_of(path: Path) -> dict[str, Any]:
         raise DataFormatError(f"{path} must be a file of calogen simulate. Received: attributes {sorted(attributes)}")
     bits = re.search(r"rounded to (\d+) mantissa bits", str(attributes.get("precision", "")))
     found = {name: str(attributes[name]) for name in names[:3]} | {"seed": int(attributes["seed"])}
-    return found | {"mantissa_bits": int(bits[1]) if bits else None}
+    return found | {"mantissa_bits": int(bits[1]) if bits else None, "depths": bool(attributes.get("depths", False))}
 
 
 def _read_present(request: Request) -> dict[str, np.ndarray] | None:
@@ -188,15 +191,16 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
         found = request_of(path) | {name: file.attrs.get(name) for name in _identity(request)}
         if any(found[name] != wanted[name] for name in wanted):
             raise ConfigError(f"{path} must come from the same production to be extended: {wanted}. Received: {found}")
-        geometry = voxels_of(detector(request.detector), request.particle)
-        present = {name: file[name][:] for name in _columns(geometry)}
+        present = {name: file[name][:] for name in _columns(request)}
     return present | {"incident_energies": present["incident_energies"].reshape(-1)}
 
 
-def _columns(geometry: VoxelGeometry) -> dict[str, str]:
+def _columns(request: Request) -> dict[str, str]:
     """Names of the output's datasets, and of the chunks' columns that they are made of."""
     names = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
-    return {name: name for name in names} | {"showers": geometry.name}
+    voxels = voxels_of(detector(request.detector), request.particle)
+    depths = {"depths": "depths"} if request.depths else {}
+    return {name: name for name in names} | {"showers": voxels.name} | depths
 
 
 def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
@@ -264,6 +268,7 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
     start = time.process_time()
     hits = run.shower(request.particle, kinetic, eta, geant4_seed)
     seconds = time.process_time() - start
+    layer_ids = voxels_of(run.detector, request.particle).layer_ids
     return {
         "incident_energies": np.float64(energy),
         "cells": cell_energies(hits, run.detector.cells, eta, phi).astype(np.float32),
@@ -274,6 +279,7 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
         "impact_eta": eta,
         "impact_phi": phi,
         "cpu_seconds": seconds,
+        **({"depths": mean_depths(hits, layer_ids)} if request.depths else {}),
     }
 
 
@@ -295,7 +301,7 @@ def _identity(request: Request) -> dict[str, Any]:
         "physics": request.physics,
         "seed": request.seed,
         "geant4_pybind": importlib.metadata.version("geant4-pybind"),
-    }
+    } | ({"depths": True} if request.depths else {})  # without it, chunks have no such column
 
 
 def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
@@ -306,6 +312,7 @@ def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
         "units": "MeV; impact_phi in rad; cpu_seconds on the machine that made the file",
         "cell_grid": detector(request.detector).cells.name,
         "voxel_geometry": geometry.name,
+        "layer_ids": geometry.layer_ids,
         "range_cut": RANGE_CUT,
         "calogen_version": code["versions"]["calogen"],
         "commit": f"{code['commit']}{' with changes' if code['dirty'] else ''}",

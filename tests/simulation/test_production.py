@@ -18,7 +18,8 @@ from calogen.files import write_json
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers import Showers
 from calogen.simulation import production
-from calogen.simulation.production import Chunk, Request, produce
+from calogen.simulation.depths import read_depths
+from calogen.simulation.production import Chunk, Request, produce, request_of
 
 
 def small(folder: Path, **changes: object) -> Request:
@@ -143,6 +144,36 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     with pytest.raises(CalogenError, match="is damaged"):
         produce(request)
     assert not request.output.exists()
+
+
+def test_depths_grow_with_the_energy_in_the_layer_where_the_shower_ends(tmp_path: Path) -> None:
+    """Of 1 and 8 GeV, in the middle layer; and the same showers as without depths."""
+    request = small(tmp_path, depths=True, energies=(1024.0, 8192.0), showers=(10, 6), mantissa_bits=12)
+    produce(request)
+    found = contents(request.output)
+    plain = small(tmp_path, output=tmp_path / "plain.h5", energies=(1024.0,), showers=(10,), mantissa_bits=12)
+    produce(plain)
+    np.testing.assert_array_equal(found["cells"][:10], contents(plain.output)["cells"])
+    assert found["depths"].shape == (16, len(PHOTONS_DATASET1.layers))
+    table = read_depths(request.output)
+    means = {(row["incident_energy"], row["layer"]): row for row in table["rows"]}
+    assert 0 < means[1024.0, 2]["mean"] < means[8192.0, 2]["mean"] < 0.6
+    np.testing.assert_allclose(means[1024.0, 0]["mean"], 0.5, atol=0.3)  # a thin layer of argon
+    assert means[1024.0, 2]["showers"] <= 10
+    assert table["particle"] == "photon"
+    produce(
+        small(
+            tmp_path,
+            output=request.output,
+            extend=request.output,
+            **request_of(request.output),
+            showers=(1, 7),
+            energies=(1024.0, 8192.0),
+        )
+    )
+    np.testing.assert_array_equal(contents(request.output)["depths"][:16], found["depths"])
+    with pytest.raises(DataFormatError, match="calogen simulate --depths"):
+        read_depths(plain.output)
 
 
 def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
