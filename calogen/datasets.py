@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
@@ -10,11 +11,17 @@ from calogen.showers import Geometry, Showers, damage_named, dataset_name, open_
 from calogen.windows import ATLAS_VAE_WINDOW, select_window
 
 GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
-BUNDLED = ("photons_train", "photons_test", "pions_train", "pions_test")
+BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """What has to stand wherever numbers from the bundled showers appear."""
 
 _DATA = Path(__file__).parent / "data"
+_FIRST = 1000
+_FIRST_ABOVE = {
+    "photons_train": {65536.0: 600, 131072.0: 300, 262144.0: 150},
+    "pions_train": {65536.0: 500},
+}
+"""Showers of each energy, MeV, in the first edition of the training files, where they are not `_FIRST`."""
 
 
 def bundled(name: str) -> Path:
@@ -26,6 +33,28 @@ def bundled(name: str) -> Path:
     if name not in BUNDLED:
         raise DataFormatError(f"bundled samples are {', '.join(BUNDLED)}. Received: {name}")
     return _DATA / f"{name}.h5"
+
+
+def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
+    """Which showers of a bundled training file its first edition had, `[n]` bool.
+
+    The files were enlarged by `calogen simulate --extend`, which puts new showers behind the old ones of each energy;
+    experiments train on the first edition unless they are told to take all showers.
+
+    Args:
+        name: one of `BUNDLED`.
+        incident_energies: `[n]`, MeV, of the whole file.
+    """
+    chosen = np.zeros(len(incident_energies), bool)
+    for energy in np.unique(incident_energies).tolist():
+        number = _FIRST_ABOVE.get(name, {}).get(energy, _FIRST)
+        chosen[np.flatnonzero(incident_energies == energy)[:number]] = True
+    return chosen
+
+
+def training_note(all_showers: bool) -> str:
+    """What has to stand wherever numbers of networks trained on the bundled showers appear."""
+    return f"{HONEST_NOTE}; all bundled showers" if all_showers else HONEST_NOTE
 
 
 def read_showers(path: str | Path) -> Showers:

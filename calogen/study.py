@@ -13,7 +13,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.config import require
-from calogen.datasets import HONEST_NOTE, bundled
+from calogen.datasets import bundled, first_edition, training_note
 from calogen.errors import DataFormatError
 from calogen.evaluation.chi2 import (
     ALL,
@@ -122,8 +122,15 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
         files["test"] = bundled(f"{particle}s_test")
     elif arguments.test_data is not None:
         files["test"] = arguments.test_data
-    note = HONEST_NOTE if arguments.train_data is None else ", ".join(path.name for path in files.values())
-    train, held_out = Showers.read(files["train"], geometry), None
+    note, train, held_out = (
+        ", ".join(path.name for path in files.values()),
+        Showers.read(files["train"], geometry),
+        None,
+    )
+    if arguments.train_data is None:
+        note = training_note(arguments.all_showers)
+        if not arguments.all_showers:
+            train = train[first_edition(f"{particle}s_train", train.incident_energies)]
     if "test" in files:
         held_out = Showers.read(files["test"], geometry)
         filled = train.energies.any(axis=1)

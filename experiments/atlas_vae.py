@@ -35,7 +35,7 @@ from calogen.claims.atlas_vae import (
 )
 from calogen.config import require, sources
 from calogen.costs import measure_costs, require_times
-from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
+from calogen.datasets import bundled, first_edition, read_vae_window, training_note
 from calogen.deployment import RunSet, export_set
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
@@ -108,8 +108,12 @@ def main(arguments: Arguments) -> None:
         "test": arguments.test_data or bundled("photons_test"),
     }
     recorded = provenance.collect(arguments.seeds[0], files)
-    note = HONEST_NOTE if arguments.train_data is None else ", ".join(path.name for path in files.values())
+    note = ", ".join(path.name for path in files.values())
     train, test = (read_vae_window(path) for path in files.values())
+    if arguments.train_data is None:
+        note = training_note(arguments.all_showers)
+        if not arguments.all_showers:
+            train = train[first_edition("photons_train", train.incident_energies)]
     require_energies(files["train"], train, TRAINED)
     require_energies(files["test"], test, (*TRAINED, *COMPARED))
     train, test = train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from calogen.claims.atlas_vae import JUDGES, LOW, TRAINED
-from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
+from calogen.datasets import HONEST_NOTE, bundled, first_edition, read_vae_window
 from calogen.experiment import clean_exit
 from calogen.files import write_text
 from calogen.fitting import fit_vae, validation_split
@@ -105,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     variants = FINALISTS if given.final else {name: VARIANTS[name] for name in [given.only] if name} or VARIANTS
     with clean_exit("atlas_vae scan"):
         showers = read_vae_window(bundled("photons_train"))
+        showers = showers[first_edition("photons_train", showers.incident_energies)]
         showers = showers[np.isin(showers.incident_energies, TRAINED)]
         rows = []
         for name, changes in variants.items():
