@@ -246,7 +246,7 @@ def test_faults_are_one_line_and_exit_code_2(
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     if mode == "in use":
         output.mkdir()
-        held = "from calogen.files import directory_lock\nwith directory_lock({!r}): print(flush=True); input()"
+        held = "from calogen.locks import directory_lock\nwith directory_lock({!r}): print(flush=True); input()"
         holder = subprocess.Popen(
             [sys.executable, "-c", held.format(str(output))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from calogen.errors import CalogenError, DataFormatError
-from calogen.files import atomic_path, directory_lock, hdf5_writer, read_json, sha256, write_json, write_text
+from calogen.files import atomic_path, hdf5_writer, read_json, sha256, write_json, write_text
+from calogen.locks import directory_lock
 
 
 def test_write_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_sha256_known_value(tmp_path: Path) -> None:
 
 _HOLD = """
 import sys
-from calogen.files import directory_lock
+from calogen.locks import directory_lock
 with directory_lock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

@@ -5,14 +5,11 @@ production goes on where it stopped. A shower's impact point and seed come from 
 does not depend on the number of workers or on interruptions, and a file can be extended later by the missing numbers.
 """
 
-import ctypes
 import hashlib
 import importlib.metadata
 import multiprocessing
 import re
 import shutil
-import signal
-import sys
 import time
 import zipfile
 from collections import Counter
@@ -27,9 +24,11 @@ from typing import Any
 import numpy as np
 
 from calogen import provenance
-from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import atomic_path, directory_lock, read_json, write_json
+from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
+from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.geometry import VoxelGeometry
+from calogen.locks import directory_lock
+from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import damage_named, open_file, write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
@@ -130,9 +129,11 @@ def produce(request: Request) -> None:
 
     Raises:
         ConfigError: Geant4 is missing; the folder of chunks or the file to extend belongs to another production.
-        CalogenError: the output cannot be written; another process is producing it.
+        TemporaryError: another process is producing it, or a worker died.
+        CalogenError: the output cannot be written.
     """
     require_geant4(request.physics)
+    require_writable_file(request.output)
     recorded = request.parts / "request.json"
     with directory_lock(request.parts):
         identity = _identity(request)
@@ -223,8 +224,10 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
                 bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
                 bar.note(f"{chunk.energy:g} MeV")
         except BrokenProcessPool as error:
-            raise CalogenError("a worker died (out of memory, or killed): run the same command again") from error
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
         except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a chunk may take minutes, a cluster gives seconds
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -234,9 +237,7 @@ _run: Geant4Run | CalogenError | None = None
 
 def _start_worker(detector_name: str, physics: str) -> None:
     global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    prepare_worker()
     try:
         _run = Geant4Run(detector(detector_name), physics)
     except CalogenError as error:
