@@ -109,6 +109,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
                 received += len(chunk)
                 _require_size(url, received, part)
                 target.write(chunk)
+                target.flush()
                 bar.advance(len(chunk))
     if part.stat().st_size < missing + done:
         raise requests.ConnectionError("the connection ended before the file did")
@@ -126,7 +127,7 @@ def _require_size(url: str, size: int, part: Path) -> None:
     if size > LARGEST:
         part.unlink(missing_ok=True)
         raise DataFormatError(
-            f"{url} must have at most {LARGEST / 1e6:,.0f} MB. Received: more, now deleted; check the address"
+            f"{url} must have at most {LARGEST:,} bytes. Received: more, now deleted; check the address"
         )
 
 
