@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from calogen.errors import CalogenError, ConfigError
-from calogen.files import write_json
+from calogen.files import require_writable_file, write_json
 from calogen.locks import directory_lock
 from calogen.process import Terminated, orderly, tell
 
@@ -173,7 +173,10 @@ def execute(
         description, options: as for `parse_arguments`.
     """
     with clean_exit(Path(sys.argv[0]).stem):
-        experiment(parse_arguments(description or "", options=options))
+        arguments = parse_arguments(description or "", options=options)
+        if arguments.results:
+            require_writable_file(arguments.results / "results.json")
+        experiment(arguments)
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
