@@ -17,7 +17,9 @@ import typer
 
 from calogen.config import require, sources
 from calogen.errors import ConfigError
-from calogen.experiment import clean_exit
+from calogen.experiment import EXIT_CODES, clean_exit
+from calogen.files import listed, require_writable_file
+from calogen.process import show
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
 
@@ -27,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Generative fast calorimeter simulation: simulate, train, generate, judge, export. Energies are in MeV.",
+    epilog=EXIT_CODES,
 )
 
 Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
@@ -36,7 +39,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run the command line; faults the user can mend end in one line on stderr, exit code 2."""
+    """Run the command line; faults end in one line on stderr, with an exit code of `EXIT_CODES`."""
     with clean_exit("calogen"):
         app()
 
@@ -126,6 +129,7 @@ def generate(
 
     from calogen.generation import generate as generate_showers
 
+    require_writable_file(output)
     incident_energies = np.repeat(np.asarray(parse_energies(energies)), showers)
     generate_showers(run, incident_energies, seed).write(output)
     typer.echo(output)
@@ -211,9 +215,9 @@ def report(
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")
     elif (results / "report.md").is_file():
-        typer.echo((results / "report.md").read_text(encoding="utf-8"))
+        show((results / "report.md").read_text(encoding="utf-8"))
     else:
-        typer.echo("\n\n".join(read_table(path) for path in sorted(results.glob("*.json"))))
+        show("\n\n".join(read_table(path) for path in listed(results, "*.json")))
 
 
 @app.command()
@@ -237,20 +241,20 @@ def inspect(
         draw is None or is_graph, f"--draw needs the .json file of an LWTNN graph. Received: {model or 'all models'}"
     )
     if is_graph:
-        typer.echo(_inspect_graph(path, as_json, draw))
+        show(_inspect_graph(path, as_json, draw))
         return
     if path.is_file():
-        typer.echo(_inspect_showers(path, as_json, window))
+        show(_inspect_showers(path, as_json, window))
         return
     models = {name: module for name, module in _models() if model in ("", name)}
     if not models:
         raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}")
     if counts:
         rows = [row for name, module in models.items() for row in _counts(name, module)]
-        typer.echo(json.dumps(rows, indent=2) if as_json else _count_text(rows))
+        show(json.dumps(rows, indent=2) if as_json else _count_text(rows))
     else:
         described = [_description(name, module) for name, module in models.items()]
-        typer.echo(json.dumps(described, indent=2) if as_json else "\n".join(map(_description_text, described)))
+        show(json.dumps(described, indent=2) if as_json else "\n".join(map(_description_text, described)))
 
 
 def parse_energies(text: str) -> tuple[float, ...]:

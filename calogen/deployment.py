@@ -160,8 +160,8 @@ def _runs(path: Path) -> Iterator[Path]:
     if all((path / name).is_file() for name in _SOURCES):
         yield path
         return
-    for folder in sorted(item for item in path.iterdir() if item.is_dir()) if path.is_dir() else ():
-        if folder.name not in ("scans", "snapshots"):
+    for folder in files.listed(path):
+        if folder.is_dir() and folder.name not in ("scans", "snapshots"):
             yield from _runs(folder)
 
 
@@ -222,7 +222,7 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
     sources = [
         {
             "run": "/".join(path.parts[-3:]),
-            "sha256": {file.name: files.sha256(file) for file in sorted(path.glob("*.keras"))}
+            "sha256": {file.name: files.sha256(file) for file in files.listed(path, "*.keras")}
             | {name: files.sha256(path / name) for name in _SOURCES},
             "training": _training(path),
         }

@@ -13,7 +13,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import output_directory, read_json
+from calogen.files import listed, output_directory, read_json, require_writable_file
 from calogen.judging import Options, assess, find_geometry, read_reference, require_judgeable
 from calogen.judging_report import build_assessment_page, build_comparison_page
 from calogen.page import Page, build_markdown
@@ -86,6 +86,7 @@ def evaluate_cells(reference: Path, files: Mapping[str, Path], output: Path, see
     Raises:
         CalogenError: a file that is missing, damaged or foreign, or energies without reference.
     """
+    require_writable_file(output / "report.html")
     provenance = collect(seed, {"reference": reference, **files})
     expected, samples = read_vae_window(reference), {label: read_vae_window(path) for label, path in files.items()}
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
@@ -116,6 +117,7 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
     Raises:
         DataFormatError: a directory without either, or evaluations that cannot be compared.
     """
+    require_writable_file(output / "report.html")
     evaluations = {directory: _evaluations(directory) for directory in directories}
     if any(evaluations.values()):
         bare = [str(directory) for directory, found in evaluations.items() if not found]
@@ -154,8 +156,8 @@ def _shown(page: Page, where: Path) -> str:
 
 def _evaluations(directory: Path) -> list[Assessment]:
     """All of a directory and its folders, of its `report/`, or of its `report/evaluations/`."""
-    studies = sorted((directory / "report" / "evaluations").glob("*"))
-    places = [directory, *sorted(directory.glob("*")), *studies]
+    studies = listed(directory / "report" / "evaluations")
+    places = [directory, *listed(directory), *studies]
     return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
 
 
@@ -173,7 +175,7 @@ def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[As
 
 def _results(directory: Path) -> dict[str, Any]:
     """The results of a reproduction."""
-    for path in sorted((*directory.glob("*.json"), *(directory / "report").glob("*.json"))):
+    for path in sorted((*listed(directory, "*.json"), *listed(directory / "report", "*.json"))):
         content = read_json(path)
         if isinstance(content, dict) and {"claims", "quantities", "title"} <= set(content):
             return content

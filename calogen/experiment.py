@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from calogen.errors import CalogenError, ConfigError
-from calogen.files import directory_lock, write_json
+from calogen.files import require_writable_file, write_json
+from calogen.locks import directory_lock
+from calogen.process import Terminated, orderly, tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
 PRESETS = ("smoke", "laptop", "paper")
+EXIT_CODES = """exit codes: 0 done; 1 a fault of the program's own; 2 a fault to mend, which the last line names; 75 a
+fault that another try may not meet (a lock that another process holds, the network, a disk's error, a worker that
+died); 130 interrupted; 143 terminated. After 75, 130 and 143 the same command goes on where it stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +113,8 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
     """Hold the directory of one run, made if need be, and log how the run went.
 
     Raises:
-        CalogenError: another process holds the directory, or it cannot be written.
+        TemporaryError: another process holds the directory.
+        CalogenError: it cannot be written.
         ConfigError: an unknown preset.
     """
     directory = run_directory(paper, preset, seed, runs)
@@ -118,7 +124,9 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
         try:
             yield run
         except BaseException as error:
-            run.log("failed", error=f"{type(error).__name__}: {error}", wall_time=run.wall_time)
+            event = "terminated" if isinstance(error, Terminated) else "failed"
+            with suppress(CalogenError):  # a full disk must not hide what happened
+                run.log(event, error=f"{type(error).__name__}: {error}", wall_time=run.wall_time)
             raise
         run.log("finished", wall_time=run.wall_time)
 
@@ -135,7 +143,9 @@ def parse_arguments(
         arguments: the command line; None: this process's.
         options: the experiment's own options: flag -> arguments of `ArgumentParser.add_argument`.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", choices=PRESETS, default="laptop", help="how large a training (default: laptop)")
     parser.add_argument("--smoke", action="store_const", const="smoke", dest="preset", help="short for --preset smoke")
     parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)")
@@ -165,14 +175,17 @@ def execute(
     description: str | None,
     options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
-    """Run an experiment from the command line; mendable faults end in one line, exit code 2.
+    """Run an experiment from the command line; faults end as `clean_exit` says.
 
     Args:
         experiment: does it.
         description, options: as for `parse_arguments`.
     """
     with clean_exit(Path(sys.argv[0]).stem):
-        experiment(parse_arguments(description or "", options=options))
+        arguments = parse_arguments(description or "", options=options)
+        if arguments.results:
+            require_writable_file(arguments.results / "results.json")
+        experiment(arguments)
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
@@ -200,15 +213,19 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Turn a `CalogenError` into a line on stderr and exit code 2, an interrupt into 130."""
-    try:
-        yield
-    except CalogenError as error:
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    """Run the block as a command: `orderly`, with a line on stderr and the exit code of `EXIT_CODES` where it fails."""
+    with orderly():
+        try:
+            yield
+        except CalogenError as error:
+            tell(f"{program}: error: {' '.join(str(error).split())}")
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            tell(f"{program}: interrupted")
+            sys.exit(130)
+        except Terminated:
+            tell(f"{program}: terminated")
+            raise
 
 
 def _positive(text: str) -> int:

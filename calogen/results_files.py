@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calogen.errors import DataFormatError
-from calogen.files import read_json, write_text
+from calogen.files import listed, read_json, write_text
 from calogen.page import Cell, DataTable, Page, Section, Tone, Verdict
 from calogen.report import TONES, Quantity, ours_text, title_with_unit, value_text
 
@@ -66,7 +66,7 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     begin, end = text.find(README_BEGIN), text.find(README_END)
     if begin < 0 or end < begin:
         raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
-    sections = [read_table(path) for path in sorted(Path(results_dir).glob("*.json"))]
+    sections = [read_table(path) for path in listed(results_dir, "*.json")]
     fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
     if fresh != text and not check:
         write_text(readme, fresh)

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,15 +20,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from calogen.errors import ConfigError, DataFormatError
+from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.metrics import Value, ks_distance
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.evaluation.voxels import voxel_centroid, voxel_width
-from calogen.files import read_json, sha256, write_json
+from calogen.files import listed, read_json, sha256, write_json
 from calogen.generation import TrainedRun, generate, load_network, load_run, save_run
 from calogen.geometry import VoxelGeometry
+from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import Geometry, Showers
 
@@ -72,7 +74,7 @@ def epoch_distances(
 ) -> dict[int, Value]:
     """`validation_distance` of the decoder after each epoch saved as `epoch-<number>.keras`."""
     found = {}
-    for path in sorted(snapshots.glob("epoch-*.keras")):
+    for path in listed(snapshots, "epoch-*.keras"):
         networks = {**run.networks, "decoder": load_network(path)}
         epoch = int(path.stem.removeprefix("epoch-"))
         found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
@@ -131,7 +133,8 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     Raises:
         DataFormatError: there are no snapshots, or no trained run.
     """
-    paths = {int(path.stem.removeprefix("iteration-")): path for path in directory.glob("snapshots/iteration-*.keras")}
+    snapshots = listed(directory, "snapshots/iteration-*.keras")
+    paths = {int(path.stem.removeprefix("iteration-")): path for path in snapshots}
     if not paths:
         raise DataFormatError(
             f"{directory} must hold snapshots/iteration-<number>.keras. Received: none: train it first"
@@ -211,6 +214,12 @@ def _measured(
         tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
         try:
             yield ((tasks[task], task.result()) for task in as_completed(tasks))
+        except BrokenProcessPool as error:
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -219,6 +228,7 @@ _worker: list[tuple[TrainedRun, Judge]] = []  # of this process
 
 
 def _start_worker(directory: Path, judge: Judge) -> None:
+    prepare_worker()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would fight for the memory of one GPU
     tf.config.threading.set_intra_op_parallelism_threads(1)  # and for the cores
     _worker.append((load_run(directory), judge))

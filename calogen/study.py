@@ -29,10 +29,11 @@ from calogen.evaluation.chi2 import (
 )
 from calogen.evaluation.comparison import Observable
 from calogen.experiment import Arguments, Run, open_run, run_directory
-from calogen.files import directory_lock, read_json
+from calogen.files import read_json
 from calogen.fitting import can_train, fit_wgan, select_training, was_trained_on
 from calogen.generation import generate, load_run
 from calogen.geometry import VoxelGeometry
+from calogen.locks import directory_lock
 from calogen.provenance import stream_seed
 from calogen.selection import Judge, scan_iterations, select_iteration
 from calogen.showers import Showers, concatenate

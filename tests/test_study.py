@@ -14,9 +14,10 @@ from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, Network
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.experiment import Arguments, open_run
-from calogen.files import directory_lock, read_json
+from calogen.files import read_json
 from calogen.generation import TrainedRun, generate, load_run
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.locks import directory_lock
 from calogen.models import caloshowergan, fastcalogan
 from calogen.provenance import seed_streams, stream_seed
 from calogen.selection import Judge, scan_iterations

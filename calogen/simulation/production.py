@@ -5,14 +5,11 @@ production goes on where it stopped. A shower's impact point and seed come from 
 does not depend on the number of workers or on interruptions, and a file can be extended later by the missing numbers.
 """
 
-import ctypes
 import hashlib
 import importlib.metadata
 import multiprocessing
 import re
 import shutil
-import signal
-import sys
 import time
 import zipfile
 from collections import Counter
@@ -27,9 +24,11 @@ from typing import Any
 import numpy as np
 
 from calogen import provenance
-from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import atomic_path, directory_lock, read_json, write_json
+from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
+from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.geometry import VoxelGeometry
+from calogen.locks import directory_lock
+from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import damage_named, open_file, write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
@@ -41,6 +40,7 @@ from calogen.voxelisation import cell_energies, mean_depths, voxelise
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
 _CHUNK_ENERGY = 1.5e6  # MeV
 _CHUNK_SHOWERS = 200
+_LEAST_SHARE = 0.04  # of the numbers' bytes after compression: 256 MeV pions, of 12 mantissa bits, keep 5 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +132,11 @@ def produce(request: Request) -> None:
 
     Raises:
         ConfigError: Geant4 is missing; the folder of chunks or the file to extend belongs to another production.
-        CalogenError: the output cannot be written; another process is producing it.
+        TemporaryError: another process is producing it, or a worker died.
+        CalogenError: the output cannot be written.
     """
     require_geant4(request.physics)
+    require_writable_file(request.output, _least_size(request))
     recorded = request.parts / "request.json"
     with directory_lock(request.parts):
         identity = _identity(request)
@@ -147,6 +149,14 @@ def produce(request: Request) -> None:
         _simulate(request, missing)
         write_output(request, chunks, present)
     shutil.rmtree(request.parts)
+
+
+def _least_size(request: Request) -> float:
+    """Bytes that the output takes at least."""
+    chosen = detector(request.detector)
+    numbers = chosen.cells.size + voxels_of(chosen, request.particle).size
+    counts = sum(request.showers) * (len(request.energies) if len(request.showers) == 1 else 1)
+    return _LEAST_SHARE * counts * numbers * np.dtype(np.float32).itemsize
 
 
 def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np.ndarray] | None = None) -> None:
@@ -227,8 +237,10 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
                 bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
                 bar.note(f"{chunk.energy:g} MeV")
         except BrokenProcessPool as error:
-            raise CalogenError("a worker died (out of memory, or killed): run the same command again") from error
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
         except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a chunk may take minutes, a cluster gives seconds
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -238,9 +250,7 @@ _run: Geant4Run | CalogenError | None = None
 
 def _start_worker(detector_name: str, physics: str) -> None:
     global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    prepare_worker()
     try:
         _run = Geant4Run(detector(detector_name), physics)
     except CalogenError as error:
