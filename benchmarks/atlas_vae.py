@@ -8,7 +8,6 @@ beside the seconds that pass, which other jobs on the machine disturb. The showe
 """
 
 import argparse
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import tensorflow as tf
 from calogen.files import write_json
 from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
+from calogen.parallel import num_cores
 from calogen.pipeline import permutation, resident
 from calogen.preprocessing import Chain
 from calogen.showers import Showers
@@ -33,7 +33,7 @@ def main() -> None:
     """Measures and prints everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--showers", type=int, default=9000, help="training showers (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of TensorFlow (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=num_cores(), help="of TensorFlow (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of training, interleaved (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import directory_lock, write_json
+from calogen.parallel import limit_tensorflow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -191,8 +192,12 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Turn a `CalogenError` into a line on stderr and exit code 2, an interrupt into 130."""
+    """Turn a `CalogenError` into a line on stderr and exit code 2, an interrupt into 130.
+
+    TensorFlow gets the cores of this job.
+    """
     try:
+        limit_tensorflow()
         yield
     except CalogenError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
