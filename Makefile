@@ -20,8 +20,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-WORKERS ?= 2
-BUNDLED := --detector atlas-barrel --mantissa-bits 12 --workers $(WORKERS)
+WORKERS ?=
+BUNDLED := --detector atlas-barrel --mantissa-bits 12 $(if $(WORKERS),--workers $(WORKERS))
 PIONS := --particle pion --physics ftfp-bert-datafree
 
 LWTNN := https://github.com/lwtnn/lwtnn.git
