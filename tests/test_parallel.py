@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_info
 
 from calogen import parallel
 from calogen.errors import ConfigError
-from calogen.evaluation import distances
+from calogen.evaluation import distances, streaming
 from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers
 
 ROOT = Path(__file__).parents[1]
@@ -190,6 +191,18 @@ def test_distances_ask_for_one_thread_of_linear_algebra(monkeypatch: pytest.Monk
     assert seen == [{1}] * 12
     for rows, _ in product(reference, generated):
         assert blas() == {1}, rows
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (8, 2)])
+def test_judging_takes_two_threads_if_the_job_has_them(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    def thread(item: int) -> int:
+        time.sleep(0.01)
+        return threading.get_ident()
+
+    monkeypatch.setenv("CALOGEN_CORES", str(cores))
+    assert len(set(streaming._in_threads(thread, range(8), "waiting"))) == threads
 
 
 def test_only_this_module_asks_the_system_for_cores() -> None:
