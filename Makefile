@@ -20,8 +20,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-WORKERS ?= 2
-BUNDLED := --detector atlas-barrel --mantissa-bits 12 --workers $(WORKERS)
+WORKERS ?=
+BUNDLED := --detector atlas-barrel --mantissa-bits 12 $(if $(WORKERS),--workers $(WORKERS))
 DEPTHS := --depths --seed 3 --energies 256:8192:x2,16384,32768:65536:x2
 PIONS := --particle pion --physics ftfp-bert-datafree
 

@@ -57,7 +57,10 @@ def simulate(
     particle: Annotated[str | None, typer.Option(help="photon (the default), electron, pion ...")] = None,
     physics: Annotated[str | None, typer.Option(help="Physics list; by default em-datafree.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same showers; by default 1.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the showers do not depend on it.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes, by default one for each core; the showers do not depend on it."),
+    ] = None,
     mantissa_bits: Annotated[int | None, typer.Option(help="Round energies to so many bits: smaller files.")] = None,
     extend: Annotated[
         Path | None,

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import require_writable_file, write_json
 from calogen.locks import directory_lock
+from calogen.parallel import limit_tensorflow
 from calogen.process import Terminated, orderly, tell
 
 if TYPE_CHECKING:
@@ -213,9 +214,13 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Run the block as a command: `orderly`, with a line on stderr and the exit code of `EXIT_CODES` where it fails."""
+    """Run the block as a command: `orderly`, with a line on stderr and the exit code of `EXIT_CODES` where it fails.
+
+    TensorFlow gets the cores of this job.
+    """
     with orderly():
         try:
+            limit_tensorflow()
             yield
         except CalogenError as error:
             tell(f"{program}: error: {' '.join(str(error).split())}")

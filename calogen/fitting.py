@@ -36,7 +36,7 @@ def fit_vae(
         geometry: of the showers.
         showers: training showers; a part of them, `config.validation_fraction`, validates.
         directory: of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
-            `provenance.json` the code, versions and device of the training.
+            `provenance.json` the code, versions, device and threads of the training.
         snapshots: numbers of finished epochs after which the decoder is saved as `snapshots/epoch-<number>.keras`.
 
     Raises:
@@ -163,7 +163,7 @@ def _seed(seed: int, name: str) -> int:
 
 def _write_provenance(directory: Path, about: dict[str, Any], state: TrainingState, **more: Any) -> None:
     seconds = round(sum(row["seconds"] for row in state.history), 1)
-    training = {"device": provenance.device(), "training_seconds": seconds}
+    training = {"device": provenance.device(), "threads": state.threads, "training_seconds": seconds}
     write_json(directory / "provenance.json", about | training | more)
 
 

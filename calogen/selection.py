@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from threadpoolctl import threadpool_limits
 
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
@@ -29,11 +30,13 @@ from calogen.evaluation.voxels import voxel_centroid, voxel_width
 from calogen.files import listed, read_json, sha256, write_json
 from calogen.generation import TrainedRun, generate, load_network, load_run, save_run
 from calogen.geometry import VoxelGeometry
+from calogen.parallel import num_workers
 from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import Geometry, Showers
 
 _SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
+_WORKER_BYTES = 600_000_000  # TensorFlow, the networks, the showers of an iteration
 _RECORD_SECONDS = 5.0
 
 
@@ -124,7 +127,7 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     Args:
         directory: of the run, with `snapshots/iteration-<number>.keras`.
         judge: what judges.
-        workers: processes; by default one, or all cores where it takes long.
+        workers: processes; by default one, or where it takes long as many as this job's cores and memory hold.
 
     Returns:
         tables with all showers as reference (`ALL`) and with each part of them; with `SHAPES`, the sum of the total
@@ -145,7 +148,8 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     tables = known.get("iterations", {}) if known.get("identity") == identity else {}
     missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
     if workers is None:
-        workers = min(os.cpu_count() or 1, 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER)
+        worth = 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER
+        workers = num_workers(min(worth, len(missing)), _WORKER_BYTES)
     last = monotonic()
     with (
         progress("judging saved iterations", len(missing)) as bar,
@@ -230,7 +234,10 @@ _worker: list[tuple[TrainedRun, Judge]] = []  # of this process
 def _start_worker(directory: Path, judge: Judge) -> None:
     prepare_worker()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would fight for the memory of one GPU
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # and for the cores
+    # and for the cores
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    threadpool_limits(1, user_api="blas")
     _worker.append((load_run(directory), judge))
 
 

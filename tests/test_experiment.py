@@ -118,6 +118,16 @@ def test_where_results_cannot_go_is_found_before_the_work(
     assert "file/results.json: Not a directory; a part of the path is a file" in capsys.readouterr().err
 
 
+def test_a_wrong_number_of_cores_ends_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CALOGEN_CORES", "many")
+    with pytest.raises(SystemExit, match="2"), clean_exit("program"):
+        pass
+    expected = "program: error: CALOGEN_CORES must be a whole number above 0. Received: 'many'\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_execute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["experiments/atlas_vae.py", "--smoke"])
     received: list[Arguments] = []

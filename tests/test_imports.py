@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # A name stands for the module and for all modules of the package.
 FLOORS = {
-    0: ("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent"),
+    0: ("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),

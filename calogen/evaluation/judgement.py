@@ -5,7 +5,6 @@ showers: Geant4 against Geant4, at its own number of showers.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from calogen.evaluation.histograms import Histogram, logarithmic_edges, referenc
 from calogen.evaluation.metrics import Value, json_number
 from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
 from calogen.evaluation.shapes import SHAPES
+from calogen.parallel import in_threads, num_workers
 from calogen.progress import progress
 
 OWN_BINNING = "reference"
@@ -28,7 +28,7 @@ VOXEL_ENERGY = Feature("voxel_energy")
 
 _MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
 _SAME_ENERGIES = 3.0  # KS distance / sqrt(1/n + 1/m): two samples of one distribution exceed it once in 3e7 pairs
-_WORKERS = 2
+_WORKERS = 2  # at most: more would wait for Python's lock
 
 Values = Mapping[str, Value]
 
@@ -191,8 +191,8 @@ def judge(
     if reference.shapes is not None:
         tasks += [_task(shapes, shape, ALL_ENERGIES, *bins) for shape in reference.shapes.features]
     scored = []
-    with progress("comparing", len(tasks), "features") as shown, ThreadPoolExecutor(_WORKERS) as pool:
-        for item in pool.map(lambda task: task(), tasks):
+    with progress("comparing", len(tasks), "features") as shown:
+        for item in in_threads(lambda task: task(), tasks, num_workers(_WORKERS)):
             scored.append(item)
             shown.advance()
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}

@@ -1,4 +1,4 @@
-"""Judges files of showers that need not fit into memory, block by block, on two cores.
+"""Judges files of showers that need not fit into memory, block by block, on at most two cores.
 
 A block (8 MiB in float64, or one shower if that is more) is read, checked and turned into features; only those stay:
 30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels, and 20 or 143 shapes. The
@@ -6,15 +6,12 @@ voxels are counted by energy. As the bins end at the reference's largest voxel, 
 voxels stay until that one is known, as long as they take less than 256 MiB, else the file is read once more. So memory
 is bounded by the features, by that limit, and by a few blocks with what is computed from them.
 
-One thread reads (HDF5 lets in one at a time), the other computes meanwhile.
+Where the job has two cores, one thread reads (HDF5 lets in one at a time) while the other computes.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -24,18 +21,15 @@ from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, 
 from calogen.evaluation.scores import Spectrum, spectrum_cells
 from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.geometry import VoxelGeometry
+from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers import ShowerFile, Showers, require_mev
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
-_WORKERS = 2
-_AHEAD = 4  # blocks that are worked on or wait for their turn
+_WORKERS = 2  # at most: one reads, the other computes
 _SLOT_BITS = 52 - 9  # of a float64 that do not choose a slot
 _GROUPS = 256  # of showers, for the errors of the voxel spectrum
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -241,13 +235,7 @@ def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
 
 def _in_threads(function: Callable[[Given], Made], items: Sequence[Given], description: str) -> Iterator[Made]:
     """Results in order, with few of them waiting at a time."""
-    waiting: deque[Future[Made]] = deque()
-    with progress(description, len(items), "blocks") as shown, ThreadPoolExecutor(_WORKERS) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) == _AHEAD:
-                yield waiting.popleft().result()
-                shown.advance()
-        while waiting:
-            yield waiting.popleft().result()
+    with progress(description, len(items), "blocks") as shown:
+        for result in in_threads(function, items, num_workers(_WORKERS)):
+            yield result
             shown.advance()

@@ -28,6 +28,7 @@ from calogen.errors import CalogenError, ConfigError, DataFormatError, Temporary
 from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.geometry import VoxelGeometry
 from calogen.locks import directory_lock
+from calogen.parallel import num_workers
 from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import damage_named, open_file, write_file
@@ -41,6 +42,7 @@ from calogen.voxelisation import cell_energies, mean_depths, voxelise
 _CHUNK_ENERGY = 1.5e6  # MeV
 _CHUNK_SHOWERS = 200
 _LEAST_SHARE = 0.04  # of the numbers' bytes after compression: 256 MeV pions, of 12 mantissa bits, keep 5 %
+_WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Request:
         showers: number of showers at each energy; one number counts for all.
         detector, particle, physics: names; `detectors.DETECTORS`, `geant4.PARTICLES`, `physics.PHYSICS_LISTS`.
         seed: of the whole production.
-        workers: number of processes.
+        workers: number of processes; None: as many as this job's cores and memory hold.
         mantissa_bits: keep this many bits of the energies' mantissa (None: all 23).
         extend: an earlier output: its rows are kept, and only the missing numbers of each energy are simulated.
         depths: also write `depths` `[n, l]`, the mean depth of the energy inside each layer of the voxels, 0..1.
@@ -69,7 +71,7 @@ class Request:
     particle: str = "photon"
     physics: str = "em-datafree"
     seed: int = 1
-    workers: int = 1
+    workers: int | None = None
     mantissa_bits: int | None = None
     extend: Path | None = None
     depths: bool = False
@@ -78,7 +80,7 @@ class Request:
         for name, known in (("detector", DETECTORS), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)}")
-        if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers < 1:
+        if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers == 0:
             raise ConfigError(
                 f"showers must be one number or one for each of {len(self.energies)} energies, workers at least 1. "
                 f"Received: {self.showers} and {self.workers}"
@@ -224,7 +226,7 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         return
     total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
     context = multiprocessing.get_context("spawn")
-    workers = min(request.workers, len(chunks))
+    workers = min(request.workers or num_workers(len(chunks), _WORKER_BYTES), len(chunks))
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
         ProcessPoolExecutor(workers, context, _start_worker, (request.detector, request.physics)) as pool,

@@ -1,12 +1,17 @@
 """Exact resume: a training's whole state in one file, replaced atomically each epoch.
 
 Orders and noise are functions of (seed, epoch) and (seed, step), so weights, optimizer and history are the whole
-state: a training that was killed at any moment goes on from its last checkpoint to bit-identical weights on a CPU.
+state: a training that was killed at any moment goes on from its last checkpoint to the weights that it would have
+had. They are bit-identical on a CPU of the same kind, with the same versions and the same number of threads:
+TensorFlow divides sums among its threads, and another number of them rounds differently. As many threads as the job has
+cores (`parallel.num_cores`) are the default; a checkpoint tells how many there were.
 """
 
 import json
+import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,8 @@ import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import atomic_path
+from calogen.parallel import tensorflow_threads
+from calogen.provenance import device
 
 Arrays = list[np.ndarray]
 
@@ -30,6 +37,7 @@ class TrainingState:
         history: one table of numbers per finished epoch (or checkpoint, for what has no epochs).
         best_epoch: index of the epoch with the smallest monitored loss; -1 before the first.
         best_weights: the weights after that epoch.
+        threads: numbers of TensorFlow's threads, one after the other, with which it was trained.
     """
 
     identity: str = ""
@@ -38,6 +46,7 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
     best_weights: Arrays = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
@@ -59,6 +68,20 @@ class TrainingState:
         assign(model.variables_of_networks, self.weights)
         assign(model.variables_of_optimizers, self.optimizer)
 
+    def record_threads(self) -> None:
+        """Adds the number of threads of what comes now, and says so on stderr if it is another one."""
+        threads = tensorflow_threads()
+        if self.threads[-1:] == [threads]:
+            return
+        if self.threads and device() == "CPU":
+            with suppress(OSError, ValueError):  # nobody listens
+                print(
+                    f"this training goes on with {threads} threads, after {self.threads[-1]}: sums round differently, "
+                    f"so its weights will not be bit-identical (CALOGEN_CORES={self.threads[-1]} keeps the number)",
+                    file=sys.stderr,
+                )
+        self.threads.append(threads)
+
     def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
         """Adds a finished epoch; keeps its weights if the monitored loss is the smallest so far."""
         self.history.append(logs)
@@ -70,7 +93,8 @@ def write_state(path: Path, state: TrainingState) -> None:
     """Writes a checkpoint whole or not at all."""
     groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
     arrays = {f"{name}/{index:04d}": array for name, group in groups.items() for index, array in enumerate(group)}
-    text = json.dumps({"identity": state.identity, "history": state.history, "best_epoch": state.best_epoch})
+    about = {name: getattr(state, name) for name in ("identity", "history", "best_epoch", "threads")}
+    text = json.dumps(about)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
@@ -91,7 +115,13 @@ def read_state(path: Path, identity: str) -> TrainingState:
             "choose another folder (--runs; make: RUNS=<folder>), or delete this one"
         )
     return TrainingState(
-        identity, groups["weights"], groups["optimizer"], about["history"], about["best_epoch"], groups["best"]
+        identity=identity,
+        weights=groups["weights"],
+        optimizer=groups["optimizer"],
+        history=about["history"],
+        best_epoch=about["best_epoch"],
+        best_weights=groups["best"],
+        threads=about.get("threads", []),
     )
 
 

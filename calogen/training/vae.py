@@ -186,6 +186,8 @@ def train(
     heard = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     heard.on_train_begin()
     saved = time.monotonic()
+    if state.epoch < schedule.epochs:
+        state.record_threads()
     try:
         while state.epoch < schedule.epochs:
             start = time.monotonic()

@@ -295,6 +295,8 @@ def train(
     done = state.reached
     heard = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     heard.on_train_begin()
+    if done < plan.iterations:
+        state.record_threads()
     try:
         with progress("training", plan.iterations - done, "iterations") as bar:
             while done < plan.iterations:

@@ -192,7 +192,7 @@ def test_few_blocks_are_in_memory_at_once(monkeypatch):
         assert item == taken
         time.sleep(0.0005)
         taken += 1
-    assert 1 < most <= streaming._AHEAD + 1
+    assert 1 < most <= 2 * streaming._WORKERS + 1
 
 
 def test_progress_is_shown(files, monkeypatch):

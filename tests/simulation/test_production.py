@@ -23,7 +23,7 @@ from calogen.simulation.production import Chunk, Request, produce, request_of
 
 
 def small(folder: Path, **changes: object) -> Request:
-    request = Request(output=folder / "showers.h5", energies=(256.0, 1024.0), showers=(6, 4))
+    request = Request(output=folder / "showers.h5", energies=(256.0, 1024.0), showers=(6, 4), workers=1)
     return replace(request, **changes)  # type: ignore[arg-type]
 
 
@@ -32,6 +32,26 @@ def produced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = small(tmp_path_factory.mktemp("one"))
     produce(request)
     return request.output
+
+
+def test_by_default_there_is_a_worker_for_each_core_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = []
+
+    def pool(workers: int, *given: object) -> None:
+        received.append(workers)
+        raise InterruptedError
+
+    monkeypatch.setattr(production, "ProcessPoolExecutor", pool)
+    for cores, workers, expected in ((5, None, 5), (64, None, 12), (5, 2, 2)):  # there are 12 chunks
+        monkeypatch.setenv("CALOGEN_CORES", str(cores))
+        monkeypatch.setattr("calogen.parallel.free_memory", lambda: 2**40)
+        with pytest.raises(InterruptedError):
+            produce(small(tmp_path, energies=(262144.0,), showers=(60,), workers=workers))
+        assert received.pop() == expected
+    monkeypatch.setattr("calogen.parallel.free_memory", lambda: 10**9)
+    with pytest.raises(InterruptedError):
+        produce(small(tmp_path, energies=(262144.0,), showers=(60,), workers=None))
+    assert received == [2]
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:

@@ -1,3 +1,4 @@
+import json
 import random
 import runpy
 import signal
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from calogen.errors import CalogenError, DataFormatError
+from calogen.parallel import tensorflow_threads
 from calogen.training.state import TrainingState, read_state, write_state
 
 WORKER = Path(__file__).with_name("resume_worker.py")
@@ -21,7 +23,7 @@ def state() -> TrainingState:
     weights = [rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=2).astype(np.float32)]
     optimizer = [np.array(7), *(weight * 0.1 for weight in weights)]
     history = [{"loss": 2.0}, {"loss": 1.0}, {"loss": 1.5}]
-    return TrainingState("me", weights, optimizer, history, 1, [weight + 1 for weight in weights])
+    return TrainingState("me", weights, optimizer, history, 1, [weight + 1 for weight in weights], [2])
 
 
 def assert_equal(first: TrainingState, second: TrainingState) -> None:
@@ -29,7 +31,7 @@ def assert_equal(first: TrainingState, second: TrainingState) -> None:
         ours, theirs = getattr(first, name), getattr(second, name)
         assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs], name
         assert [array.dtype for array in ours] == [array.dtype for array in theirs], name
-    assert first.best_epoch == second.best_epoch
+    assert (first.best_epoch, first.threads) == (second.best_epoch, second.threads)
     losses = [[{k: v for k, v in epoch.items() if k != "seconds"} for epoch in s.history] for s in (first, second)]
     assert losses[0] == losses[1]
 
@@ -62,8 +64,38 @@ def test_a_damaged_file_is_refused(state: TrainingState, tmp_path: Path, length:
         read_state(path, "me")
 
 
+def test_a_training_that_goes_on_with_other_threads_says_so(
+    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow divides sums among its threads: with another number the weights differ in their last bits."""
+    write_state(tmp_path / "state.npz", state)
+    for threads, expected in ((2, [2]), (4, [2, 4]), (2, [2, 4, 2])):
+        monkeypatch.setattr("calogen.training.state.tensorflow_threads", lambda threads=threads: threads)
+        again = read_state(tmp_path / "state.npz", "me")
+        again.record_threads()
+        assert again.threads == expected
+        said = capsys.readouterr().err
+        before = expected[-2] if len(expected) > 1 else 0
+        assert (f"with {threads} threads, after {before}: " in said) == bool(before)
+        assert (f"CALOGEN_CORES={before} keeps the number" in said) == bool(before)
+        assert said.count("\n") == bool(before)
+        write_state(tmp_path / "state.npz", again)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_threads(state: TrainingState, tmp_path: Path) -> None:
+    write_state(tmp_path / "state.npz", state)
+    with np.load(tmp_path / "state.npz") as file:
+        arrays = dict(file)
+    about = json.loads(arrays.pop("about").tobytes())
+    del about["threads"]
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    np.savez(tmp_path / "state.npz", about=text, **arrays)
+    assert read_state(tmp_path / "state.npz", "me").threads == []
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> None:
+    """In the condition that is promised: a process with as many threads on the same processor."""
     epochs, moments = 60, random.Random(kills)
     runpy.run_path(str(WORKER))["main"](tmp_path / "whole", epochs)
     for kill in range(kills):
@@ -76,6 +108,7 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> 
     assert train(tmp_path / "killed", epochs).wait() == 0
     whole, killed = (read_state(tmp_path / name / "state.npz", "worker") for name in ("whole", "killed"))
     assert whole.epoch == killed.epoch == epochs
+    assert whole.threads == [tensorflow_threads()]
     assert_equal(killed, whole)
 
 

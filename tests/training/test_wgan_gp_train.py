@@ -29,6 +29,7 @@ from calogen.errors import CalogenError, ConfigError
 from calogen.generation import load_network
 from calogen.latent import Latent
 from calogen.models import fastcalogan
+from calogen.parallel import tensorflow_threads
 from calogen.pipeline import Resident, dataset
 from calogen.training.state import TrainingState, read_state
 from calogen.training.wgan_gp import (
@@ -219,6 +220,7 @@ def test_without_a_checkpoint_the_message_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> None:
+    """In the condition that is promised: a process with as many threads on the same processor."""
     worker, iterations, moments = HERE / "wgan_gp_worker.py", 40, random.Random(kills)
     run = runpy.run_path(str(worker))["main"]
 
@@ -240,6 +242,7 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> 
     for name in ("weights", "optimizer"):
         ours, theirs = getattr(killed, name), getattr(whole, name)
         assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs], name
+    assert whole.threads == killed.threads == [tensorflow_threads()]
     losses = [[{**row, "seconds": 0} for row in state.history] for state in (whole, killed)]
     assert losses[0] == losses[1]
 
