@@ -17,8 +17,8 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import tf
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
