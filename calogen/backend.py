@@ -1,4 +1,4 @@
-"""Keras and TensorFlow as every module takes them: `from calogen.backend import keras, tf`.
+"""Keras and TensorFlow for all modules: `from calogen.backend import keras, tf`.
 
 Another backend in the environment or in a `keras.json`, and that file's other entries, change nothing. A process that
 has imported Keras before keeps its settings, and they must be these (TensorFlow imports Keras, too).
