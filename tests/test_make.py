@@ -197,3 +197,25 @@ def test_foreign_environments_stay_outside(checkout: Checkout) -> None:
         for _, environment in calls:
             assert not {*foreign} & {*environment}
             assert environment["PYTHONNOUSERSITE"] == "1"
+
+
+def test_foreign_environments_stay_outside_of_cluster_jobs(checkout: Checkout) -> None:
+    shutil.copy(ROOT / "experiments" / "slurm.sh", checkout.folder / "experiments")
+    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": "/cvmfs/x", "PYTHONHOME": "/cvmfs"}
+    subprocess.run(["sh", "experiments/slurm.sh", "atlas_vae"], cwd=checkout.folder, env=clean, check=True)
+    arguments, environment = json.loads((checkout.folder / "log.jsonl").read_text())
+    assert arguments == ["experiments/atlas_vae.py", "--preset", "paper"]
+    assert not {"PYTHONPATH", "PYTHONHOME"} & {*environment}
+    assert environment["PYTHONNOUSERSITE"] == "1"
+    text = (ROOT / "experiments" / "htcondor.sub").read_text(encoding="utf-8")
+    line = re.search(r'^environment = "(.*)"$', text, re.MULTILINE)
+    assert line is not None
+    entries = dict(entry.split("=", maxsplit=1) for entry in line[1].split())
+    assert entries == {"PYTHONPATH": "", "PYTHONHOME": "", "PYTHONNOUSERSITE": "1"}
+    code = "import json, site, sys; print(json.dumps([sys.path, site.ENABLE_USER_SITE]))"
+    found, without = (
+        subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True).stdout
+        for given in (entries, {"PYTHONNOUSERSITE": "1"})
+    )
+    assert found == without  # Python takes an empty variable for none
+    assert not json.loads(found)[1]
