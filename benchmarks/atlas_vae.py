@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import tf
 from calogen.files import write_json
 from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform

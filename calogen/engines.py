@@ -20,11 +20,10 @@ from functools import cache, lru_cache, partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-import keras
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from calogen.backend import keras, tf
 from calogen.errors import ExportError
 from calogen.folding import FoldedGenerator, fold
 from calogen.parallel import tensorflow_threads

@@ -10,6 +10,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -160,6 +161,12 @@ def parse_arguments(
         action="store_true",
         help="train on all bundled showers, not only the first edition's 1,000 of each energy",
     )
+    parser.add_argument(
+        "--options",
+        action=_Options,
+        metavar="TEXT",
+        help="more of these in one text, split and unquoted as by a shell; nothing is expanded (make's OPTIONS)",
+    )
     own = [parser.add_argument(flag, **settings).dest for flag, settings in options.items()]
     given = parser.parse_args(arguments)
     if given.train_data is None and given.test_data is not None:
@@ -231,6 +238,18 @@ def clean_exit(program: str) -> Iterator[None]:
         except Terminated:
             tell(f"{program}: terminated")
             raise
+
+
+class _Options(argparse.Action):
+    """Reads options out of one text."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, _: str | None = None) -> None:
+        """Splits the text into words, which may themselves be quoted, and parses them."""
+        try:
+            words = shlex.split(values)
+        except ValueError as error:
+            parser.error(f"--options must be words as in a shell ({error}). Received: {values}")
+        parser.parse_args(words, namespace)
 
 
 def _positive(text: str) -> int:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from calogen import provenance
+from calogen.backend import keras
 from calogen.config import config_to_json
 from calogen.errors import DataFormatError
 from calogen.files import write_json

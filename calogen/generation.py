@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from calogen import models
+from calogen.backend import keras
 from calogen.config import config_from_json, config_to_json, plain_from_json
 from calogen.engines import Block, Engine, engine, to_litert
 from calogen.errors import CalogenError, DataFormatError

@@ -11,8 +11,8 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import tf
 from calogen.errors import ConfigError
 from calogen.preprocessing import Chain
 from calogen.showers import Geometry, Showers, concatenate, open_file

@@ -18,9 +18,9 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
+from calogen.backend import tf
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable

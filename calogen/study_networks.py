@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 
 from calogen import provenance
+from calogen.backend import keras
 from calogen.evaluation.chi2 import NetworkTest, Rule, chi2_by_momentum, total
 from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
 from calogen.evaluation.metrics import Value

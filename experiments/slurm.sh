@@ -20,6 +20,10 @@
 #SBATCH --output=calogen-%j.log
 set -eu
 
+# A foreign environment (LCG, Athena) would put its packages before ours, and so would the user's own.
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
+
 paper=${1:?"usage: sbatch experiments/slurm.sh <paper> [options of the experiment]"}
 shift
 cd "${SLURM_SUBMIT_DIR:-.}"

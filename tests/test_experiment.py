@@ -40,7 +40,19 @@ def test_arguments() -> None:
     assert parse_arguments("", ["--preset", "paper", "--smoke"]).preset == "smoke"
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "huge"], ["--seeds", "0"], ["--seed", "-1"], ["--seed", "x"]])
+def test_options_in_one_text_are_split_but_nothing_is_expanded(capsys: pytest.CaptureFixture[str]) -> None:
+    text = """--results 'a b' --runs $HOME/`x`$(y)\\;*  --seeds=3"""
+    given = parse_arguments("", ["--preset", "smoke", "--options", text])
+    assert given == Arguments(preset="smoke", seeds=(1, 2, 3), runs=Path("$HOME/`x`$(y);*"), results=Path("a b"))
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments("", ["--options=--results 'a b"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.endswith("--options must be words as in a shell (No closing quotation). Received: --results 'a b")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--preset", "huge"], ["--seeds", "0"], ["--seed", "-1"], ["--seed", "x"], ["--options=--seed 0"]]
+)
 def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse_arguments("", arguments)

@@ -5,13 +5,8 @@ an undamaged file of its size could take.
 """
 
 import json
-import resource
-import signal
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -24,6 +19,7 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 from damage import damage_bytes, damaged_json
 from damaged_showers import bomb, damaged_showers
+from fuzzing import Input, outcomes, watched
 
 from calogen.config import config_from_json, config_to_json
 from calogen.encodings import Constant, LogEnergy
@@ -33,7 +29,7 @@ from calogen.evaluation.judgement import judge
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import read_submissions
-from calogen.files import read_json, sha256
+from calogen.files import read_json
 from calogen.generation import geometry_from_json, geometry_to_json, load_run, model_module
 from calogen.geometry import VoxelGeometry
 from calogen.judging_report import build_comparison_page
@@ -43,18 +39,7 @@ from calogen.showers import ShowerFile, Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
 DATA = Path(__file__).parents[1] / "calogen" / "data"
-SECONDS, BYTES = 20, 2**30
 MODELS = ("atlas_vae", "caloshowergan", "fastcalogan")
-FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class", "socket.connect")
-forbidden: list[str] = []
-
-
-@dataclass(frozen=True)
-class Input:
-    """A kind of input: how to damage it and what reads it."""
-
-    damaged: Callable[[Random], dict[str, bytes]]
-    read: Callable[[Path], Any]
 
 
 def xml(random: Random) -> dict[str, bytes]:
@@ -216,64 +201,10 @@ INPUTS = {
 }
 
 
-@contextmanager
-def guarded() -> Iterator[None]:
-    """Ends what hangs, and lets no more memory be taken than 1 GiB beyond what is taken already."""
-
-    def stop(*_: Any) -> None:
-        raise AssertionError(f"still reading after {SECONDS} s")
-
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before, limits = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (taken + BYTES, limits[1]))
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
-def outcome(kind: str, seed: int, folder: Path) -> str:
-    """What became of a case: read or refused."""
-    files = INPUTS[kind].damaged(Random(f"{kind} {seed}"))
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    before = {path: sha256(path) for path in folder.iterdir()}
-    found = "read"
-    with guarded():
-        try:
-            INPUTS[kind].read(folder)
-        except CalogenError as error:
-            found, message = "refused", str(error)
-            assert message.encode(), "it can be printed"
-            assert len(message) < 1500, "it can be read"
-    assert not forbidden, forbidden
-    assert {path: sha256(path) for path in folder.iterdir()} == before
-    return found
-
-
-def outcomes(kind: str, seeds: range, folder: Path) -> Counter[str]:
-    """How many cases of a kind were read and refused."""
-    found: Counter[str] = Counter()
-    with h5py.File(folder / "other.h5", "w") as file:
-        file["showers"] = make_showers(TINY_VOXELS, 12).energies
-    for seed in seeds:
-        try:
-            found[outcome(kind, seed, folder)] += 1
-        except Exception as error:
-            raise AssertionError(f"{kind}, seed {seed}") from error
-    return found
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, the current one."""
-    monkeypatch.chdir(tmp_path)
-    seen, names = forbidden.append, FORBIDDEN  # the hook outlives this module's globals
-    sys.addaudithook(lambda event, arguments: seen(event) if event in names else None)
-    return tmp_path
+    return watched(tmp_path, monkeypatch)
 
 
 LAYER = {"id": 0, "r_edges": [0, 1], "num_alpha": 1}
@@ -353,7 +284,7 @@ def test_numbers_lie_in_the_file_itself(kind: str, read: Callable[..., Any], fol
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_damaged_inputs_are_read_or_refused(kind: str, folder: Path) -> None:
-    found = outcomes(kind, range(80), folder)
+    found = outcomes(kind, INPUTS[kind], range(80), folder)
     assert min(found["read"], found["refused"]) > 2, found
 
 
@@ -361,6 +292,6 @@ def test_damaged_inputs_are_read_or_refused(kind: str, folder: Path) -> None:
 @pytest.mark.parametrize("kind", INPUTS)
 def test_many_damaged_inputs_are_read_or_refused(kind: str, folder: Path) -> None:
     number = {"showers": 2500, "shower blocks": 2000, "binning": 2000, "run": 500}.get(kind, 1000)
-    found = outcomes(kind, range(1000, 1000 + number), folder)
+    found = outcomes(kind, INPUTS[kind], range(1000, 1000 + number), folder)
     print(kind, dict(found))
     assert min(found["read"], found["refused"]) > number / 50, found

@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 
 # A name stands for the module and for all modules of the package.
 FLOORS = {
-    0: ("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
+    0: (
+        *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
+        "backend",
+    ),
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
@@ -27,7 +30,7 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-KERAS = ("keras", "tensorflow", "tensorboard", "torch", "jax")
+KERAS = ("calogen.backend", "keras", "tensorflow", "tensorboard", "torch", "jax")
 # Who must not import what, beyond the floors (a name stands for all modules of the package).
 FORBIDDEN = {
     "evaluation": KERAS,
@@ -110,6 +113,19 @@ def test_imports_have_no_cycle() -> None:
     assert _cycle({name: _internal(found) for name, found in imports.items()}) == []
 
 
+def test_keras_comes_from_the_backend_alone() -> None:
+    """Whoever imported it before would take the settings of the user's home."""
+    folders = ("calogen", "experiments", "export", "benchmarks")
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for name in _imports(str(path), path.read_text(encoding="utf-8"))
+        if name.split(".")[0] in ("keras", "tensorflow")
+    }
+    assert found == {"calogen/backend.py"}
+
+
 @pytest.mark.parametrize("path", [path for path in SOURCES.values() if path.name == "__init__.py"], ids=_name)
 def test_packages_import_nothing(path: Path) -> None:
     assert _imports(_name(path), path.read_text(encoding="utf-8")) == set()
@@ -121,6 +137,7 @@ def test_packages_import_nothing(path: Path) -> None:
         ("geometry", "from calogen.showers import Showers", ["showers"]),
         ("showers", "def f():\n    import calogen.models.atlas_vae", ["models.atlas_vae"]),
         ("evaluation.metrics", "from keras import ops", ["keras"]),
+        ("evaluation.metrics", "from calogen.backend import keras", ["calogen.backend"]),
         ("evaluation.classifier", "import keras", []),
         ("models.atlas_vae", "from calogen import pipeline", ["calogen.pipeline"]),
         ("models.atlas_vae", "from calogen.models import caloshowergan", ["calogen.models.caloshowergan"]),

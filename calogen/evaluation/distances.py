@@ -82,9 +82,7 @@ def frechet_distance(reference: np.ndarray, generated: np.ndarray) -> float:
     |mu - mu'|^2 + tr(C + C' - 2 (C C')^(1/2)). With C = R R^T the last trace is the sum of the singular values of
     R^T R': real and defined for singular covariances, too.
     """
-    (mean, root), (other_mean, other_root) = (
-        (sample.mean(axis=0), _root(np.atleast_2d(np.cov(sample, rowvar=False)))) for sample in (reference, generated)
-    )
+    (mean, root), (other_mean, other_root) = ((sample.mean(axis=0), _root(sample)) for sample in (reference, generated))
     traces = np.sum(root**2) + np.sum(other_root**2) - 2 * np.linalg.norm(root.T @ other_root, "nuc")
     return float(np.sum((mean - other_mean) ** 2) + traces)
 
@@ -259,10 +257,13 @@ def _normalised(reference: np.ndarray, generated: np.ndarray) -> list[np.ndarray
     return [sample / largest for sample in pair]
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """R with R R^T = C."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(values.clip(min=0))
+def _root(sample: np.ndarray) -> np.ndarray:
+    """R with R R^T = C, the covariance of a sample `[n, f]`."""
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample, rowvar=False)))
+    # C is rounded to 1e-16 of its largest value, so its root would have a spread of 1e-8 where the sample has none.
+    flat = values < 1e-8 * values[-1]
+    values[flat] = np.var(sample @ vectors[:, flat], axis=0, ddof=1)
+    return vectors * np.sqrt(values)
 
 
 def _of_blocks(function: Callable[[slice], Made], num_rows: int, num_columns: int) -> Iterator[Made]:

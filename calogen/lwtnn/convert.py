@@ -9,9 +9,9 @@ and what this converter does not know, is refused by name.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
 from calogen.lwtnn.keras_layers import Vertex, named, refusal, vertex_of

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.losses import kl_divergence, weighted_mse

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.latent import Latent
