@@ -117,12 +117,9 @@ def generate(
     seed: Seed = 1,
 ) -> None:
     """Generate showers with a trained run, or with several that share the momenta."""
-    import numpy as np
+    from calogen.generation import write_generated
 
-    from calogen.generation import generate as generate_showers
-
-    incident_energies = np.repeat(np.asarray(parse_energies(energies)), showers)
-    generate_showers(run, incident_energies, seed).write(output)
+    write_generated(output, run, parse_energies(energies), showers, seed)
     typer.echo(output)
 
 

@@ -3,21 +3,18 @@
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from calogen.errors import CalogenError, DataFormatError
-
-if TYPE_CHECKING:
-    import h5py
 
 _DISK_FULL = "free some space or write to another disk"
 _UNWRITABLE = "choose a path that you may write to"
@@ -67,22 +64,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-@contextmanager
-def hdf5_writer(path: str | Path) -> Iterator["h5py.File"]:
-    """Give an HDF5 file to fill, which appears at `path` once the block succeeds.
+def require_space(path: str | Path, num_bytes: int) -> None:
+    """Fail now, not after hours of work, where a file to come does not fit on its disk.
 
-    It is built in memory: when the disk is full, HDF5 on a real file crashes the whole process as it closes it.
+    Args:
+        path: of the file.
+        num_bytes: what it needs at least, beyond what it has.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full.
+        CalogenError: less is free.
     """
-    import h5py
-
-    with atomic_path(path) as temporary:
-        content = io.BytesIO()
-        with h5py.File(content, "w") as file:
-            yield file
-        temporary.write_bytes(content.getvalue())
+    disk = shutil.disk_usage(next(filter(os.path.isdir, Path(path).absolute().parents)))
+    if disk.total and num_bytes > disk.free:  # some network file systems tell no total
+        raise CalogenError(
+            f"cannot write {path}: it needs at least {num_bytes / 1e9:.3g} GB more, {disk.free / 1e9:.3g} GB are free; "
+            f"{_DISK_FULL}"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -179,17 +179,13 @@ def test_download_prints_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert run("download", "pions", "--output", "a").split() == ["a/pions_1.hdf5", "a/pions_2.hdf5"]
 
 
-def test_generate_repeats_the_energies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fake(run: list[Path], incident_energies: np.ndarray, seed: int) -> Showers:
-        assert (run, seed) == ([tmp_path / "low", tmp_path / "high"], 7)
-        return Showers(ATLAS_VAE_WINDOW, incident_energies, np.ones((len(incident_energies), 276), np.float32))
-
-    monkeypatch.setattr("calogen.generation.generate", fake)
-    output = tmp_path / "generated.h5"
+def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("calogen.generation.write_generated", lambda *arguments: asked.append(arguments))
+    runs, output = [tmp_path / "low", tmp_path / "high"], tmp_path / "generated.h5"
     options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
-    runs = str(tmp_path / "low"), str(tmp_path / "high")
-    assert run("generate", *runs, *options.split()).strip() == str(output)
-    assert Showers.read(output, ATLAS_VAE_WINDOW).incident_energies.tolist() == [1024, 1024, 4096, 4096]
+    assert run("generate", *map(str, runs), *options.split()).strip() == str(output)
+    assert asked == [(output, runs, (1024.0, 4096.0), 2, 7)]
 
 
 def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
