@@ -217,7 +217,7 @@ def write_file(
 
 
 def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) -> None:
-    """Write showers block by block, of which one at a time is in memory; the file is as `Showers.write` makes it.
+    """Write showers block by block, fast, with two of them in memory.
 
     Args:
         path: the file to write or replace.
@@ -234,7 +234,7 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) 
             attributes.update(block.attributes)
             yield _columns(block.datasets)
 
-    write_hdf5(path, tables(), num_showers, attributes)
+    write_hdf5(path, tables(), num_showers, attributes, level=4)
 
 
 def dataset_name(geometry: Geometry) -> str:

@@ -70,8 +70,7 @@ def test_a_file_of_blocks_holds_what_a_file_at_once_holds(tmp_path: Path) -> Non
     showers.write(tmp_path / "whole.h5")
     write_blocks(tmp_path / "blocks.h5", (showers[start : start + 32] for start in range(0, 100, 32)), 100)
     write_blocks(tmp_path / "block.h5", iter([showers]), 100)
-    assert (tmp_path / "block.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
-    for name in ("blocks", "whole"):
+    for name in ("block", "blocks", "whole"):
         found = Showers.read(tmp_path / f"{name}.h5", TINY_VOXELS)
         np.testing.assert_array_equal(found.energies, showers.energies)
         np.testing.assert_array_equal(found.incident_energies, showers.incident_energies)
