@@ -20,6 +20,7 @@ import numpy as np
 
 from calogen import models
 from calogen.config import config_from_json, config_to_json, plain_from_json
+from calogen.consistency import require_consistent
 from calogen.engines import Block, engine, to_litert
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import read_json, require_space, write_json
@@ -284,7 +285,7 @@ def load_run(directory: Path) -> TrainedRun:
     """Reads a trained run.
 
     Raises:
-        DataFormatError: there is none, or one of its files is damaged.
+        DataFormatError: there is none, one of its files is damaged, or they do not fit one another.
     """
     if not (directory / "config.json").is_file():
         raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
@@ -300,15 +301,17 @@ def load_run(directory: Path) -> TrainedRun:
             f"{directory} must hold config.json with model, networks (by name), config and geometry, and history.json "
             f"with a table for each epoch. Received: {error!s:.300}"
         ) from error
-    config_class = type(next(iter(model_module(model).CONFIGS.values()))[0])
-    return TrainedRun(
+    module = model_module(model)
+    run = TrainedRun(
         model,
-        config_from_json(config_class, config),
+        config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config),
         geometry_from_json(geometry),
         transform=Chain.from_json(read_json(directory / "transform.json")),
         history=history,
         networks={name: load_network(directory / f"{name}.keras") for name in names},
     )
+    require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
+    return run
 
 
 def load_network(path: Path) -> keras.Model:

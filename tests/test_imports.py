@@ -18,7 +18,7 @@ FLOORS = {
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots", "page"),
     5: ("models",),
-    6: ("lwtnn", "folding", "engines", "generation", "report", "results_files", "claims"),
+    6: ("lwtnn", "folding", "engines", "consistency", "generation", "report", "results_files", "claims"),
     7: (
         *("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report", "study_assessment"),
         *("deployment", "judging", "judging_report", "evaluate"),
