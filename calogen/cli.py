@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from calogen.config import require, sources
+from calogen.config import MAX_SEED, require, sources
 from calogen.errors import ConfigError
 from calogen.experiment import clean_exit
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same showers.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
 Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -53,7 +53,9 @@ def simulate(
     detector: Annotated[str | None, typer.Option(help="Name of the detector; by default atlas-barrel.")] = None,
     particle: Annotated[str | None, typer.Option(help="photon (the default), electron, pion ...")] = None,
     physics: Annotated[str | None, typer.Option(help="Physics list; by default em-datafree.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same showers; by default 1.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers; by default 1.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the showers do not depend on it.")] = 1,
     mantissa_bits: Annotated[int | None, typer.Option(help="Round energies to so many bits: smaller files.")] = None,
     extend: Annotated[
@@ -150,7 +152,7 @@ def evaluate(
             help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
@@ -191,7 +193,8 @@ def report(
     Directories that calogen evaluate has written, and runs (their report/ holds results or evaluations), are compared
     on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
-    from calogen.results_files import read_table, update_readme
+    from calogen.files import read_text
+    from calogen.results_files import read_tables, update_readme
 
     results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:
@@ -203,9 +206,9 @@ def report(
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")
     elif (results / "report.md").is_file():
-        typer.echo((results / "report.md").read_text(encoding="utf-8"))
+        typer.echo(read_text(results / "report.md"))
     else:
-        typer.echo("\n\n".join(read_table(path) for path in sorted(results.glob("*.json"))))
+        typer.echo("\n\n".join(read_tables(results)))
 
 
 @app.command()

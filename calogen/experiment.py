@@ -20,8 +20,9 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from calogen.config import MAX_SEED
 from calogen.errors import CalogenError, ConfigError
-from calogen.files import directory_lock, write_json
+from calogen.files import directory_lock, require_directory, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
 PRESETS = ("smoke", "laptop", "paper")
+_MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +138,10 @@ def parse_arguments(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="laptop", help="how large a training (default: laptop)")
     parser.add_argument("--smoke", action="store_const", const="smoke", dest="preset", help="short for --preset smoke")
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)")
-    parser.add_argument("--seed", type=_positive, metavar="K", help="train this one run only")
+    parser.add_argument(
+        "--seeds", type=whole_number(_MAX_SEEDS), default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)"
+    )
+    parser.add_argument("--seed", type=whole_number(MAX_SEED), metavar="K", help="train this one run only")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     parser.add_argument("--results", type=Path, metavar="DIR", help="publish results and figure there, too")
     parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
@@ -163,7 +167,10 @@ def execute(
         description, options: as for `parse_arguments`.
     """
     with clean_exit(Path(sys.argv[0]).stem):
-        experiment(parse_arguments(description or "", options=options))
+        arguments = parse_arguments(description or "", options=options)
+        if arguments.results:
+            require_directory(arguments.results)  # before hours of training
+        experiment(arguments)
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
@@ -191,7 +198,10 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Turn a `CalogenError` into a line on stderr and exit code 2, an interrupt into 130."""
+    """Turn what the user can mend into a line on stderr and exit code 2, an interrupt into 130.
+
+    That is a `CalogenError`, too little memory, or a file that the operating system refuses.
+    """
     try:
         yield
     except CalogenError as error:
@@ -200,10 +210,33 @@ def clean_exit(program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if (fault := _fault(error)) is None:
+            raise
+        print(f"{program}: error: {fault}", file=sys.stderr)
+        sys.exit(2)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, is {text}")
+def whole_number(highest: int) -> Callable[[str], int]:
+    """The type of a command line's argument: a whole number, 1 to the highest."""
+
+    def number(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError:
+            found = 0
+        if not 1 <= found <= highest:
+            raise argparse.ArgumentTypeError(f"must be a whole number, 1 to {highest}, is {text:.40}")
+        return found
+
     return number
+
+
+def _fault(error: Exception) -> str | None:
+    """What the user can mend, in one line; None for a fault of the program."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+        reason = (str(error).splitlines() or [""])[0]
+        return f"out of memory: ask for less at once, or for more memory ({reason or type(error).__name__:.200})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename!s:.400}: {error.strerror}"
+    return None

@@ -88,6 +88,20 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_text(path: str | Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        DataFormatError: no such file, or no text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataFormatError(f"{path} must be a text in UTF-8. Received: {error}") from error
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON whole or not at all; NumPy scalars, arrays and paths become plain values.
 

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from calogen import models
-from calogen.config import config_from_json, config_to_json, plain_from_json
+from calogen.config import config_from_json, config_to_json, plain_from_json, require_seed
 from calogen.consistency import require_consistent
 from calogen.engines import Block, engine, to_litert
 from calogen.errors import CalogenError, DataFormatError
@@ -132,9 +132,11 @@ def generate_blocks(
         copies: showers of each incident energy, one after another.
 
     Raises:
-        DataFormatError: at once: no trained run there, incident energies that are not above 0 or that no run is made
-            for.
+        ConfigError: a seed below 0 or above `MAX_SEED`, at once.
+        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, at
+            once.
     """
+    require_seed(seed)
     given = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in given]
     incident_energies = np.asarray(incident_energies, np.float64)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calogen.errors import DataFormatError
-from calogen.files import read_json, write_text
+from calogen.files import read_json, read_text, write_text
 from calogen.page import Cell, DataTable, Page, Section, Tone, Verdict
 from calogen.report import TONES, Quantity, ours_text, title_with_unit, value_text
 
@@ -40,8 +40,23 @@ def read_table(path: Path) -> str:
     """
     try:
         return results_table(read_json(path))
-    except (KeyError, TypeError) as error:
-        raise DataFormatError(f"{path} must hold title, paper, claims, quantities. Received: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataFormatError(
+            f"{path} must hold the title, paper, claims and quantities of a reproduction. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
+
+
+def read_tables(directory: str | Path) -> list[str]:
+    """The `results_table` of every file in a directory; their names give the order.
+
+    Raises:
+        DataFormatError: there is none, or a file of something else.
+    """
+    paths = sorted(Path(directory).glob("*.json"))
+    if not paths:
+        raise DataFormatError(f"{directory} must hold the results of reproductions (.json). Received: none")
+    return [read_table(path) for path in paths]
 
 
 def update_readme(readme: str | Path, results_dir: str | Path, check: bool = False) -> bool:
@@ -58,15 +73,11 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     Raises:
         DataFormatError: no README, no markers, or a results file without what the table needs.
     """
-    readme = Path(readme)
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataFormatError(f"cannot read {readme}: {error.strerror}") from error
+    text = read_text(readme)
     begin, end = text.find(README_BEGIN), text.find(README_END)
     if begin < 0 or end < begin:
         raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
-    sections = [read_table(path) for path in sorted(Path(results_dir).glob("*.json"))]
+    sections = read_tables(results_dir)
     fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
     if fresh != text and not check:
         write_text(readme, fresh)
@@ -89,7 +100,7 @@ def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
             for label, results in found.items()
         }
         verdicts = DataTable("Verdicts", ("claim", *found), tuple(_claim_rows(claims)))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataFormatError(f"results must hold claims and quantities. Received: {error!r:.200}") from error
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (name, *(_ours_cell(ours.get(name)) for ours in quantities.values()))

@@ -138,8 +138,8 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
         )
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
-    known = read_json(record) if record.exists() else {}
-    tables = known.get("iterations", {}) if known.get("identity") == identity else {}
+    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
+    tables = _read_record(record, identity, names)
     missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
     if workers is None:
         workers = min(os.cpu_count() or 1, 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER)
@@ -154,8 +154,31 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
             if monotonic() > last + _RECORD_SECONDS or count == len(missing):
                 last = monotonic()
                 write_json(record, {"identity": identity, "iterations": tables})
-    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
     return {name: _scan(sorted(paths), tables, name) for name in names}
+
+
+def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Tables of iterations that were judged before, of the same training by the same judge.
+
+    Raises:
+        DataFormatError: the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        known = read_json(path)
+        if known["identity"] != identity:
+            return {}
+        for name in names:
+            shapes = {np.array(table[name], np.float64).shape for table in known["iterations"].values()}
+            if any(len(shape) != 2 or shape[0] != 3 or not shape[1] for shape in shapes) or len(shapes) > 1:
+                raise ValueError(f"tables of momenta, chi2 and ndf must have shape [3, n]: {sorted(shapes)}")
+        return known["iterations"]
+    except (DataFormatError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataFormatError(
+            f"{path} must hold what the iterations were judged by: delete it to judge them anew. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
 
 
 def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True) -> TrainedRun:

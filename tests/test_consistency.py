@@ -55,7 +55,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("gan", "gan of pions", "transform.json", "the steps of transform.json must be"),
         ("gan", "gan of two conditions", "transform.json", "the encodings of transform.json must be"),
         ("gan", "gan of two conditions", "config.json", "the encodings of transform.json must be"),
-        ("vae", "vae of other latent space", "decoder.keras", r"input latent of decoder.keras must have shape \(None, "),
+        (
+            "vae",
+            "vae of other latent space",
+            "decoder.keras",
+            r"input latent of decoder.keras must have shape \(None, ",
+        ),
         ("vae", "vae of other latent space", "config.json", r"input latent of decoder.keras must have shape \(None, 3"),
         ("vae", "vae of absolute energies", "decoder.keras", r"decoder.keras must have .* output \(None, 16\)"),
         ("vae", "vae of absolute energies", "encoder.keras", r"input shower of encoder.keras must .*\(None, 16\)"),
@@ -80,7 +85,9 @@ def test_layers_of_other_sizes_are_refused(saved: Path, tmp_path: Path) -> None:
     assert transform["steps"][0]["layer_sizes"] == [2, 6, 4]
     transform["steps"][0]["layer_sizes"] = [2, 4, 6]
     path.write_text(json.dumps(transform))
-    with pytest.raises(DataFormatError, match=r"steps of transform.json must be .*\(2, 6, 4\).* Received: .*\(2, 4, 6\)"):
+    with pytest.raises(
+        DataFormatError, match=r"steps of transform.json must be .*\(2, 6, 4\).* Received: .*\(2, 4, 6\)"
+    ):
         load_run(tmp_path / "run")
 
 
