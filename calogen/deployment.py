@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calogen import files, provenance
-from calogen.errors import ExportError
+from calogen.errors import DataFormatError, ExportError
 from calogen.generation import TrainedRun, generate, load_run, model_module, route
 from calogen.geometry import VoxelGeometry
 from calogen.lwtnn.athena import V2, Generator

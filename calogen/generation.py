@@ -146,7 +146,7 @@ def generate_blocks(
             f"Received: shape {list(incident_energies.shape)}, {incident_energies.ravel()[:3]} ..."
         )
     chosen, total = route(runs, incident_energies), len(incident_energies) * copies
-    batches = np.minimum(np.bincount(chosen, minlength=len(runs)) * copies, batch_size).tolist()
+    batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
     def block(number: int) -> Showers:
         start = number * BLOCK_SHOWERS

@@ -91,7 +91,7 @@ class Request:
         num_chunks = sum(-(-count // self._chunk_size(energy)) for energy, count in self._counts)
         if num_chunks > _MAX_CHUNKS:
             raise ConfigError(
-                f"a production may take up to {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} of them "
+                f"a production may have {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} "
                 "(fewer showers, or lower energies)"
             )
         if not self.output.name or self.output.is_dir():
