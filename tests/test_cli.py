@@ -207,7 +207,7 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert shown.strip().endswith(str(tmp_path / "both" / "report.html"))
     assert run("report", str(page.parent)).startswith("# VAE against reference.h5")
     (page.parent / "report.md").unlink()
-    with pytest.raises(DataFormatError, match="metrics.json must hold title"):
+    with pytest.raises(DataFormatError, match="metrics.json must hold the title"):
         run("report", str(page.parent))
 
 
@@ -250,6 +250,26 @@ def test_report_writes_and_checks_the_tables(tmp_path: Path) -> None:
     run(*arguments, "--check")
     assert "| C | O | reproduced |" in readme.read_text()
     assert "| C | O | reproduced |" in run("report", str(tmp_path / "results"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["empty"], ["nowhere"], ["empty", "nowhere"], ["empty", "--readme", "r.md"]])
+def test_a_report_of_nothing_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "r.md").write_text("<!-- results -->\n<!-- end of results -->\n")
+    monkeypatch.chdir(tmp_path)
+    assert exit_of_main(monkeypatch, ["report", *arguments]) == 2
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert "must hold" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_report_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_bytes(b"\xff")
+    with pytest.raises(DataFormatError, match=r"report.md must be a text in UTF-8"):
+        run("report", str(tmp_path))
 
 
 def test_the_installed_command_starts() -> None:

@@ -62,6 +62,7 @@ class TrainingState:
         """
         if self.best_weights:
             _require_shapes(model.variables_of_networks, self.best_weights)
+        _require_shapes(model.variables_of_networks, self.weights)
         _require_shapes(model.variables_of_optimizers, self.optimizer)
         assign(model.variables_of_networks, self.weights)
         assign(model.variables_of_optimizers, self.optimizer)
