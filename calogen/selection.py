@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -73,7 +74,7 @@ def epoch_distances(
     """`validation_distance` of the decoder after each epoch saved as `epoch-<number>.keras`."""
     found = {}
     for path in sorted(snapshots.glob("epoch-*.keras")):
-        networks = {**run.networks, "decoder": load_network(path)}
+        networks = {**run.networks, "decoder": _load_snapshot(path, run.networks["decoder"])}
         epoch = int(path.stem.removeprefix("epoch-"))
         found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
     return found
@@ -193,7 +194,7 @@ def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True)
         DataFormatError: no trained run, or no snapshot of that iteration.
     """
     run, iteration = load_run(directory), int(scan.iterations[scan.best])
-    network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
+    network = _load_snapshot(directory / "snapshots" / f"iteration-{iteration:07d}.keras", run.generator)
     chosen = replace(run, networks={_generator_name(run): network}, history=run.history)
     if save:
         save_run(directory / "selected", chosen)
@@ -254,7 +255,7 @@ def _measure_in_worker(path: Path) -> Table:
 
 def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
     reference = judge.reference
-    chosen = replace(run, networks={_generator_name(run): load_network(path)})
+    chosen = replace(run, networks={_generator_name(run): _load_snapshot(path, run.generator)})
     generated = generate(chosen, reference.incident_energies, judge.seed, once=True)
     rule, table = RULES[judge.rule], {}
     for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
@@ -263,6 +264,24 @@ def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
         quantities = shape_quantities(reference.geometry)
         table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, quantities, rounds=0))
     return table
+
+
+def _load_snapshot(path: Path, own: keras.Model) -> keras.Model:
+    """Gives a saved network of a run whose network is `own` in the end.
+
+    Raises:
+        DataFormatError: missing, damaged, or with other inputs or outputs.
+    """
+    network = load_network(path)
+    expected, found = (
+        [(t.name, tuple(t.shape)) for t in net.inputs] + [tuple(net.output_shape)] for net in (own, network)
+    )
+    if expected != found:
+        raise DataFormatError(
+            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {found} "
+            "(was it copied from another run?)"
+        )
+    return network
 
 
 def _columns(found: Mapping[float, Chi2]) -> list[list[float]]:
