@@ -15,10 +15,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from calogen.config import require, sources
+from calogen.config import MAX_SEED, require, sources
 from calogen.errors import ConfigError
 from calogen.experiment import EXIT_CODES, clean_exit
-from calogen.files import listed, require_writable_file
+from calogen.files import require_writable_file
 from calogen.process import show
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same showers.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
 Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -56,7 +56,9 @@ def simulate(
     detector: Annotated[str | None, typer.Option(help="Name of the detector; by default atlas-barrel.")] = None,
     particle: Annotated[str | None, typer.Option(help="photon (the default), electron, pion ...")] = None,
     physics: Annotated[str | None, typer.Option(help="Physics list; by default em-datafree.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same showers; by default 1.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers; by default 1.")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes, by default one for each core; the showers do not depend on it."),
@@ -128,13 +130,10 @@ def generate(
     seed: Seed = 1,
 ) -> None:
     """Generate showers with a trained run, or with several that share the momenta."""
-    import numpy as np
-
-    from calogen.generation import generate as generate_showers
+    from calogen.generation import write_generated
 
     require_writable_file(output)
-    incident_energies = np.repeat(np.asarray(parse_energies(energies)), showers)
-    generate_showers(run, incident_energies, seed).write(output)
+    write_generated(output, run, parse_energies(energies), showers, seed)
     typer.echo(output)
 
 
@@ -165,7 +164,7 @@ def evaluate(
             help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
@@ -206,7 +205,8 @@ def report(
     Directories that calogen evaluate has written, and runs (their report/ holds results or evaluations), are compared
     on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
-    from calogen.results_files import read_table, update_readme
+    from calogen.files import read_text
+    from calogen.results_files import read_tables, update_readme
 
     results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:
@@ -218,9 +218,9 @@ def report(
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")
     elif (results / "report.md").is_file():
-        show((results / "report.md").read_text(encoding="utf-8"))
+        show(read_text(results / "report.md"))
     else:
-        show("\n\n".join(read_table(path) for path in listed(results, "*.json")))
+        show("\n\n".join(read_tables(results)))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calogen import files, provenance
-from calogen.errors import ExportError
+from calogen.errors import DataFormatError, ExportError
 from calogen.generation import TrainedRun, generate, load_run, model_module, route
 from calogen.geometry import VoxelGeometry
 from calogen.lwtnn.athena import V2, Generator
@@ -65,9 +65,7 @@ def find_sets(path: Path) -> list[RunSet]:
         else:
             found.append(RunSet("/".join(run.parts[-2:]), (run,)))
     for folder, here in networks.items():
-        splits = getattr(
-            model_module(files.read_json(next(iter(here.values())) / "config.json")["model"]), "SPLITS", {}
-        )
+        splits = getattr(model_module(_model_name(next(iter(here.values())))), "SPLITS", {})
         for name, members in _together(sorted(here), splits).items():
             directories = tuple(here[member] for member in members)
             found.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
@@ -202,6 +200,14 @@ def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
     name = file_name(bundle.manifest["pid"], bundle.manifest["eta"][0])
     write_radial(directory / name, bundle.generate(np.full(_SHOWERS, momentum), seed=1))
     return {"file": name, "momentum": momentum, "within_training": known or None}
+
+
+def _model_name(directory: Path) -> str:
+    """The model of a run, without its networks."""
+    about = files.read_json(directory / "config.json")
+    if not isinstance(about, dict) or not isinstance(about.get("model"), str):
+        raise DataFormatError(f"{directory}/config.json must name a model. Received: {about!r:.100}")
+    return about["model"]
 
 
 def _name(quantity: Callable[[Showers], np.ndarray]) -> str:

@@ -21,6 +21,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from calogen.config import MAX_SEED
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import require_writable_file, write_json
 from calogen.locks import directory_lock
@@ -37,6 +38,7 @@ PRESETS = ("smoke", "laptop", "paper")
 EXIT_CODES = """exit codes: 0 done; 1 a fault of the program's own; 2 a fault to mend, which the last line names; 75 a
 fault that another try may not meet (a lock that another process holds, the network, a disk's error, a worker that
 died); 130 interrupted; 143 terminated. After 75, 130 and 143 the same command goes on where it stopped."""
+_MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +152,10 @@ def parse_arguments(
     )
     parser.add_argument("--preset", choices=PRESETS, default="laptop", help="how large a training (default: laptop)")
     parser.add_argument("--smoke", action="store_const", const="smoke", dest="preset", help="short for --preset smoke")
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)")
-    parser.add_argument("--seed", type=_positive, metavar="K", help="train this one run only")
+    parser.add_argument(
+        "--seeds", type=whole_number(_MAX_SEEDS), default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)"
+    )
+    parser.add_argument("--seed", type=whole_number(MAX_SEED), metavar="K", help="train this one run only")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     parser.add_argument("--results", type=Path, metavar="DIR", help="publish results and figure there, too")
     parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
@@ -192,7 +196,7 @@ def execute(
     with clean_exit(Path(sys.argv[0]).stem):
         arguments = parse_arguments(description or "", options=options)
         if arguments.results:
-            require_writable_file(arguments.results / "results.json")
+            require_writable_file(arguments.results / "results.json")  # before hours of training
         experiment(arguments)
 
 
@@ -223,7 +227,8 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 def clean_exit(program: str) -> Iterator[None]:
     """Run the block as a command: `orderly`, with a line on stderr and the exit code of `EXIT_CODES` where it fails.
 
-    TensorFlow gets the cores of this job.
+    A fault to mend is a `CalogenError`, too little memory, or a file that the operating system refuses. TensorFlow gets
+    the cores of this job.
     """
     with orderly():
         try:
@@ -238,6 +243,11 @@ def clean_exit(program: str) -> Iterator[None]:
         except Terminated:
             tell(f"{program}: terminated")
             raise
+        except Exception as error:
+            if (fault := _fault(error)) is None:
+                raise
+            tell(f"{program}: error: {fault}")
+            sys.exit(2)
 
 
 class _Options(argparse.Action):
@@ -252,8 +262,26 @@ class _Options(argparse.Action):
         parser.parse_args(words, namespace)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, is {text}")
+def whole_number(highest: int) -> Callable[[str], int]:
+    """The type of a command line's argument: a whole number, 1 to the highest."""
+
+    def number(text: str) -> int:
+        try:
+            found = int(text)
+        except ValueError:
+            found = 0
+        if not 1 <= found <= highest:
+            raise argparse.ArgumentTypeError(f"must be a whole number, 1 to {highest}, is {text:.40}")
+        return found
+
     return number
+
+
+def _fault(error: Exception) -> str | None:
+    """What the user can mend, in one line; None for a fault of the program."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+        reason = (str(error).splitlines() or [""])[0]
+        return f"out of memory: ask for less at once, or for more memory ({reason or type(error).__name__:.200})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename!s:.400}: {error.strerror}"
+    return None

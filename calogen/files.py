@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import json
 import os
 import re
@@ -14,13 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from calogen import process
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
-
-if TYPE_CHECKING:
-    import h5py
 
 _DISK_FULL = "free some space or write to another disk"
 _UNWRITABLE = "choose a path that you may write to"
@@ -100,16 +96,11 @@ def require_writable_file(path: str | Path, size: float = 0) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             _require_writable(target)
-            free = shutil.disk_usage(target.parent).free
         finally:
             for folder in made:
                 with suppress(OSError):
                     folder.rmdir()
-    if free < size:
-        raise CalogenError(
-            f"cannot write {path}: it needs {size / 1e6:,.0f} MB. Received: {free / 1e6:,.0f} MB of free space; "
-            f"{_DISK_FULL}"
-        )
+    require_space(target, size)
 
 
 def listed(folder: str | Path, pattern: str = "*") -> list[Path]:
@@ -127,28 +118,42 @@ def sweep(folder: str | Path) -> None:
                     os.unlink(entry.path)
 
 
-@contextmanager
-def hdf5_writer(path: str | Path) -> Iterator["h5py.File"]:
-    """Give an HDF5 file to fill, which appears at `path` once the block succeeds.
+def require_space(path: str | Path, num_bytes: float) -> None:
+    """Fail now, not after hours of work, where a file to come does not fit on its disk.
 
-    It is built in memory: when the disk is full, HDF5 on a real file crashes the whole process as it closes it.
+    Args:
+        path: of the file.
+        num_bytes: what it needs at least, beyond what it has.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full.
+        CalogenError: less is free.
     """
-    import h5py
-
-    with atomic_path(path) as temporary:
-        content = io.BytesIO()
-        with h5py.File(content, "w") as file:
-            yield file
-        temporary.write_bytes(content.getvalue())
+    disk = shutil.disk_usage(next(filter(os.path.isdir, Path(path).absolute().parents)))
+    if disk.total and num_bytes > disk.free:  # some network file systems tell no total
+        raise CalogenError(
+            f"cannot write {path}: it needs at least {num_bytes / 1e6:,.0f} MB more. Received: "
+            f"{disk.free / 1e6:,.0f} MB of free space; {_DISK_FULL}"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all, in UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        DataFormatError: no such file, or no text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataFormatError(f"{path} must be a text in UTF-8. Received: {error}") from error
 
 
 def write_json(path: str | Path, value: Any) -> None:

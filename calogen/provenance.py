@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from calogen.errors import ConfigError
+from calogen.config import require_seed
 from calogen.files import sha256
 
 _LIBRARIES = ("calogen", "numpy", "h5py", "keras", "tensorflow")
@@ -28,10 +28,9 @@ def seed_streams(seed: int, *names: str) -> dict[str, np.random.SeedSequence]:
     True
 
     Raises:
-        ConfigError: a negative seed.
+        ConfigError: a seed below 0 or above `MAX_SEED`.
     """
-    if seed < 0:
-        raise ConfigError(f"seed must be 0 or more. Received: {seed}")
+    require_seed(seed)
     return {name: np.random.SeedSequence(seed, spawn_key=_words(name)) for name in names}
 
 

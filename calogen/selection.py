@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from calogen.backend import tf
+from calogen.backend import keras, tf
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
@@ -78,7 +78,7 @@ def epoch_distances(
     """`validation_distance` of the decoder after each epoch saved as `epoch-<number>.keras`."""
     found = {}
     for path in listed(snapshots, "epoch-*.keras"):
-        networks = {**run.networks, "decoder": load_network(path)}
+        networks = {**run.networks, "decoder": _load_snapshot(path, run.networks["decoder"])}
         epoch = int(path.stem.removeprefix("epoch-"))
         found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
     return found
@@ -144,8 +144,8 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
         )
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
-    known = read_json(record) if record.exists() else {}
-    tables = known.get("iterations", {}) if known.get("identity") == identity else {}
+    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
+    tables = _read_record(record, identity, names)
     missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
     if workers is None:
         worth = 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER
@@ -161,8 +161,31 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
             if monotonic() > last + _RECORD_SECONDS or count == len(missing):
                 last = monotonic()
                 write_json(record, {"identity": identity, "iterations": tables})
-    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
     return {name: _scan(sorted(paths), tables, name) for name in names}
+
+
+def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Tables of iterations that were judged before, of the same training by the same judge.
+
+    Raises:
+        DataFormatError: the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        known = read_json(path)
+        if known["identity"] != identity:
+            return {}
+        for name in names:
+            shapes = {np.array(table[name], np.float64).shape for table in known["iterations"].values()}
+            if any(len(shape) != 2 or shape[0] != 3 or not shape[1] for shape in shapes) or len(shapes) > 1:
+                raise ValueError(f"tables of momenta, chi2 and ndf must have shape [3, n]: {sorted(shapes)}")
+        return known["iterations"]
+    except (DataFormatError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataFormatError(
+            f"{path} must hold what the iterations were judged by: delete it to judge them anew. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
 
 
 def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True) -> TrainedRun:
@@ -177,7 +200,7 @@ def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True)
         DataFormatError: no trained run, or no snapshot of that iteration.
     """
     run, iteration = load_run(directory), int(scan.iterations[scan.best])
-    network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
+    network = _load_snapshot(directory / "snapshots" / f"iteration-{iteration:07d}.keras", run.generator)
     chosen = replace(run, networks={_generator_name(run): network}, history=run.history)
     if save:
         save_run(directory / "selected", chosen)
@@ -248,7 +271,7 @@ def _measure_in_worker(path: Path) -> Table:
 
 def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
     reference = judge.reference
-    chosen = replace(run, networks={_generator_name(run): load_network(path)})
+    chosen = replace(run, networks={_generator_name(run): _load_snapshot(path, run.generator)})
     generated = generate(chosen, reference.incident_energies, judge.seed, once=True)
     rule, table = RULES[judge.rule], {}
     for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
@@ -257,6 +280,24 @@ def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
         quantities = shape_quantities(reference.geometry)
         table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, quantities, rounds=0))
     return table
+
+
+def _load_snapshot(path: Path, own: keras.Model) -> keras.Model:
+    """Gives a saved network of a run whose network is `own` in the end.
+
+    Raises:
+        DataFormatError: missing, damaged, or with other inputs or outputs.
+    """
+    network = load_network(path)
+    expected, found = (
+        [(t.name, tuple(t.shape)) for t in net.inputs] + [tuple(net.output_shape)] for net in (own, network)
+    )
+    if expected != found:
+        raise DataFormatError(
+            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {found} "
+            "(was it copied from another run?)"
+        )
+    return network
 
 
 def _columns(found: Mapping[float, Chi2]) -> list[list[float]]:

@@ -5,7 +5,7 @@ A file holds `incident_energies` [n, 1] in MeV and one of `showers` [n, v] (voxe
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError, GeometryError
-from calogen.files import hdf5_writer
 from calogen.geometry import CellGrid, VoxelGeometry
+from calogen.hdf5_writing import write_hdf5
 
 Geometry = CellGrid | VoxelGeometry
 
@@ -103,6 +103,12 @@ class Showers:
         """Energy of each layer, `[n, l]`, MeV."""
         return self.geometry.layer_energies(self.energies)
 
+    @property
+    def datasets(self) -> dict[str, np.ndarray]:
+        """The arrays by their names in a file."""
+        energies = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
+        return energies | dict(self.conditions)
+
     @classmethod
     def read(cls, path: str | Path, geometry: Geometry, rows: slice | None = None) -> "Showers":
         """Read a file, or some rows of it, and check it.
@@ -133,8 +139,7 @@ class Showers:
             path: the file to write or replace.
             mantissa_bits: keep this many explicit bits of the float32 mantissa (12: relative 1.2e-4) to save space.
         """
-        datasets = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
-        write_file(path, datasets | dict(self.conditions), self.attributes, mantissa_bits)
+        write_file(path, self.datasets, self.attributes, mantissa_bits)
 
 
 class ShowerFile:
@@ -208,13 +213,28 @@ def write_file(
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         attributes["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    with hdf5_writer(path) as file:
-        for name, values in datasets.items():
-            data = values.reshape(-1, 1) if name == "incident_energies" else values
-            if name in ("cells", "showers"):
-                data = round_mantissa(values, mantissa_bits or _FLOAT32_BITS)
-            file.create_dataset(name, data=data, compression="gzip", compression_opts=9, shuffle=True)
-        file.attrs.update(attributes)
+    write_hdf5(path, [_columns(datasets, mantissa_bits)], len(datasets["incident_energies"]), attributes)
+
+
+def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) -> None:
+    """Write showers block by block, fast, with two of them in memory.
+
+    Args:
+        path: the file to write or replace.
+        blocks: showers of one geometry, with the same conditions and attributes.
+        num_showers: of all blocks together.
+
+    Raises:
+        CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full.
+    """
+    attributes: dict[str, Any] = {}
+
+    def tables() -> Iterator[dict[str, np.ndarray]]:
+        for block in blocks:
+            attributes.update(block.attributes)
+            yield _columns(block.datasets)
+
+    write_hdf5(path, tables(), num_showers, attributes, level=4)
 
 
 def dataset_name(geometry: Geometry) -> str:
@@ -239,9 +259,10 @@ def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
     if not 1 <= bits <= _FLOAT32_BITS:
         raise DataFormatError(f"mantissa_bits must be 1..23. Received: {bits}")
     drop = np.uint32(_FLOAT32_BITS - bits)
-    raw = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    half = np.uint32(1 << int(drop) >> 1)
-    return ((raw + half) >> drop << drop).view(np.float32)
+    rounded = np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(1 << int(drop) >> 1)
+    rounded >>= drop
+    rounded <<= drop
+    return rounded.view(np.float32)
 
 
 def open_file(path: str | Path) -> h5py.File:
@@ -277,6 +298,15 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
             f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
             "deposited (multiply by 1000 what is in GeV)"
         )
+
+
+def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:
+    """Datasets as a file holds them."""
+    found = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
+    for name in {"cells", "showers"} & set(found):
+        values = np.asarray(found[name], np.float32)
+        found[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
+    return found
 
 
 @contextmanager

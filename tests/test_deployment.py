@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from toy_gan import CONFIG, toy_showers, train
 
 from calogen import deployment
 from calogen.deployment import export_set, find_sets
-from calogen.errors import ExportError
+from calogen.errors import DataFormatError, ExportError
 from calogen.evaluation.chi2 import ALL
 from calogen.generation import TrainedRun, load_run, save_run
 from calogen.lwtnn.athena import V2
@@ -55,6 +56,15 @@ def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
     assert [item.name for item in find_sets(runs / "caloshowergan" / "smoke-seed1")] == sorted(found)
     (alone,) = find_sets(runs / "caloshowergan" / "smoke-seed1" / "photon")
     assert alone.name == "caloshowergan/smoke-seed1/photon"
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"model": 5}', '{"model": "os"}', "{"])
+def test_a_damaged_configuration_is_named(runs: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(runs / "caloshowergan", tmp_path / "runs")
+    for name in ("photon", "photon-low", "photon-upper"):
+        (tmp_path / "runs" / "smoke-seed1" / name / "selected" / "config.json").write_text(text)
+    with pytest.raises(DataFormatError, match=r"config.json must name a model|model must be one of|is not a JSON file"):
+        find_sets(tmp_path / "runs")
 
 
 def test_variants_go_together_too_and_others_alone() -> None:

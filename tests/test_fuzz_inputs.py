@@ -121,22 +121,28 @@ def documents() -> dict[str, Any]:
 
 
 @cache
-def network() -> bytes:
+def network(latent: int, condition: int, features: int) -> bytes:
     """A small Keras file."""
-    inputs = keras.Input((3,), name="latent")
+    inputs = [keras.Input((latent,), name="latent"), keras.Input((condition,), name="condition")]
+    joined = keras.layers.Concatenate()([keras.layers.Dense(1)(inputs[0]), inputs[1]])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "net.keras"
-        keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(path)
+        keras.Model(inputs, keras.layers.Dense(features)(joined)).save(path)
         return path.read_bytes()
 
 
 def run_folder(random: Random) -> dict[str, bytes]:
     """A run with one of its files damaged."""
-    files = {"transform.json": documents()["transform"], "history.json": documents()["history"]}
-    files["config.json"] = random.choice(documents()["run"])
+    about = random.choice(documents()["run"])
+    module, geometry = model_module(about["model"]), geometry_from_json(about["geometry"])
+    config = config_from_json(type(next(iter(module.CONFIGS.values()))[0]), about["config"])
+    showers = make_showers(geometry, 4)
+    chain = module.build_transform(config, geometry).fit(showers)
+    net = network(module.build_latent(config).dim, chain.condition_dim, chain.forward(showers).shape[1])
+    files = {"transform.json": chain.to_json(), "history.json": documents()["history"], "config.json": about}
     chosen = random.choice((*files, "config.json", "config.json", "net.keras"))
-    found = {name: json.dumps(value).encode() for name, value in files.items()} | {"net.keras": network()}
-    found[chosen] = damage_bytes(network(), random) if chosen == "net.keras" else damaged_json(files[chosen], random)
+    found = {name: json.dumps(value).encode() for name, value in files.items()} | {"net.keras": net}
+    found[chosen] = damage_bytes(net, random) if chosen == "net.keras" else damaged_json(files[chosen], random)
     return found
 
 

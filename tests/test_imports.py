@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: (
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
-        "backend",
+        *("backend", "hdf5_writing"),
     ),
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots", "page"),
     5: ("models",),
-    6: ("lwtnn", "folding", "engines", "generation", "report", "results_files", "claims"),
+    6: ("lwtnn", "folding", "engines", "consistency", "generation", "report", "results_files", "claims"),
     7: (
         *("fitting", "selection", "experiment", "costs", "study", "study_networks", "study_report", "study_assessment"),
         *("deployment", "judging", "judging_report", "evaluate"),

@@ -1,16 +1,27 @@
 """Results files as tables: README's, and several side by side."""
 
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
+from damage import damaged_json
 from test_report import RESULTS
 
 from calogen.errors import DataFormatError
 from calogen.evaluate import compare_directories
 from calogen.page import build_markdown
 from calogen.report import Claim, write_report
-from calogen.results_files import README_BEGIN, README_END, build_results_page, results_table, update_readme
+from calogen.results_files import (
+    README_BEGIN,
+    README_END,
+    build_results_page,
+    read_table,
+    results_table,
+    update_readme,
+)
 
 
 def test_table_of_the_readme():
@@ -57,6 +68,31 @@ def test_faults_are_named(tmp_path):
     (tmp_path / "bad.json").write_text('{"title": "x"}')
     with pytest.raises(DataFormatError, match=r"bad\.json must hold.*paper"):
         update_readme(readme, tmp_path)
+
+
+def test_a_readme_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataFormatError, match=r"README.md must be a text in UTF-8. Received: .*can't decode byte 0xff"):
+        update_readme(tmp_path / "README.md", tmp_path)
+
+
+def test_a_directory_without_results_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"{README_BEGIN}\nold\n{README_END}\n")
+    with pytest.raises(DataFormatError, match="must hold the results of reproductions .*Received: none"):
+        update_readme(tmp_path / "README.md", tmp_path / "nowhere")
+    assert "old" in (tmp_path / "README.md").read_text()
+
+
+def test_damaged_results_are_read_or_refused(tmp_path: Path) -> None:
+    chance, path, found = Random(3), tmp_path / "a" / "a.json", Counter[str]()
+    path.parent.mkdir()
+    for _ in range(300):
+        path.write_bytes(damaged_json(RESULTS.to_json(), chance))
+        for read in (read_table, lambda path: compare_directories([path.parent], tmp_path / "page")):
+            with suppress(DataFormatError):
+                read(path)
+                found[read.__name__] += 1
+    assert all(50 < number < 250 for number in found.values()), found
 
 
 def test_results_stand_side_by_side(tmp_path: Path) -> None:

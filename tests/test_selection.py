@@ -262,6 +262,34 @@ def test_a_long_scan_takes_the_cores_of_the_job(copy: Path, monkeypatch: pytest.
     assert received == [3, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: [],
+        lambda record: {"iterations": record["iterations"]},
+        lambda record: record | {"iterations": []},
+        lambda record: record | {"iterations": {"1": {}}},
+        lambda record: record | {"iterations": {"1": [1]}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], ["x"], [1.0]]}}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], [1.0]]}}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], [1.0], [1.0]]}}},
+    ],
+)
+def test_a_damaged_record_is_named(copy: Path, measured: list[int], damage: Callable[[Any], Any]) -> None:
+    path = copy / "selection.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(DataFormatError, match=r"selection.json must hold .*: delete it to judge them anew"):
+        scan_iterations(copy, JUDGE)
+    assert not measured
+
+
+def test_a_snapshot_of_another_run_is_named(copy: Path, scans: dict[str, IterationScan]) -> None:
+    best = copy / "snapshots" / f"iteration-{int(scans[ALL].iterations[scans[ALL].best]):07d}.keras"
+    shutil.copy(copy / "critic.keras", best)
+    with pytest.raises(DataFormatError, match=r"keras must have the inputs and outputs of its run's network.*copied"):
+        select_iteration(copy, scans[ALL])
+
+
 def test_processes_give_the_tables_of_one(copy: Path, scans: dict[str, IterationScan]) -> None:
     (copy / "selection.json").unlink()
     judge = replace(JUDGE, reference=replace(SHOWERS, conditions={"impact_eta": np.ones(120)}, attributes={"a": 1}))

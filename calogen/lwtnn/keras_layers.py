@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.layers import Activation, Affine, Dense, Layer, Maxout, Normalization

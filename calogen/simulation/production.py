@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from calogen import provenance
+from calogen.config import require_seed
 from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
 from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.geometry import VoxelGeometry
@@ -43,6 +44,7 @@ _CHUNK_ENERGY = 1.5e6  # MeV
 _CHUNK_SHOWERS = 200
 _LEAST_SHARE = 0.04  # of the numbers' bytes after compression: 256 MeV pions, of 12 mantissa bits, keep 5 %
 _WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
+_MAX_CHUNKS = 10**6  # a year of one processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +89,14 @@ class Request:
             )
         if len(set(self.energies)) != len(self.energies) or not all(1 <= energy <= 1e8 for energy in self.energies):
             raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
-        if self.seed < 0 or self.mantissa_bits not in (None, *range(1, 24)):
+        require_seed(self.seed)
+        if self.mantissa_bits not in (None, *range(1, 24)):
+            raise ConfigError(f"mantissa_bits must be 1..23. Received: {self.mantissa_bits}")
+        num_chunks = sum(-(-count // self._chunk_size(energy)) for energy, count in self._counts)
+        if num_chunks > _MAX_CHUNKS:
             raise ConfigError(
-                f"seed must be at least 0, mantissa_bits 1..23. Received: {self.seed} and {self.mantissa_bits}"
+                f"a production may have {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} "
+                "(fewer showers, or lower energies)"
             )
         if not self.output.name or self.output.is_dir():
             raise ConfigError(f"output must be a file to write. Received: {self.output or '.'}")
@@ -105,13 +112,22 @@ class Request:
         Args:
             present: numbers of showers by energy, MeV, that need no simulation.
         """
-        counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         found = []
-        for energy, count in zip(self.energies, counts, strict=True):
-            size = int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
+        for energy, count in self._counts:
+            size = self._chunk_size(energy)
             for start in range(present.get(energy, 0), count, size):
                 found.append((start / count, Chunk(self, energy, start, min(start + size, count))))
         return (chunk for _, chunk in sorted(found, key=lambda item: (item[0], item[1].energy)))
+
+    @property
+    def _counts(self) -> list[tuple[float, int]]:
+        """Energies, MeV, with their numbers of showers."""
+        counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
+        return list(zip(self.energies, counts, strict=True))
+
+    @staticmethod
+    def _chunk_size(energy: float) -> int:
+        return int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class TrainingState:
     @property
     def reached(self) -> int:
         """Number of finished iterations, of a training that counts them."""
-        return int(self.history[-1]["iteration"]) if self.history else 0
+        return int(self.history[-1].get("iteration", 0)) if self.history else 0
 
     def capture(self, model: Any) -> None:
         """Takes weights and optimizers from a compiled Keras model."""
@@ -64,7 +64,15 @@ class TrainingState:
         self.optimizer = _values(model.variables_of_optimizers)
 
     def restore(self, model: Any) -> None:
-        """Puts weights and optimizer back into a compiled and built Keras model."""
+        """Puts weights and optimizer back into a compiled and built Keras model.
+
+        Raises:
+            DataFormatError: other shapes than the model's.
+        """
+        if self.best_weights:
+            _require_shapes(model.variables_of_networks, self.best_weights)
+        _require_shapes(model.variables_of_networks, self.weights)
+        _require_shapes(model.variables_of_optimizers, self.optimizer)
         assign(model.variables_of_networks, self.weights)
         assign(model.variables_of_optimizers, self.optimizer)
 
@@ -141,14 +149,38 @@ def read_identity(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
     """Text and arrays of a checkpoint."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes().decode())
-            groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
-            for name in sorted(set(file.files) - {"about"}):
-                groups[name.split("/")[0]].append(file[name])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataFormatError(f"{path} is damaged ({error}): delete it to train from the start") from error
+        with path.open("rb") as opened:
+            with zipfile.ZipFile(opened) as whole:
+                if damaged := whole.testzip():  # before NumPy takes as much memory as a damaged header asks for
+                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                about = json.loads(file["about"].tobytes().decode())
+                groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
+                for name in sorted(set(file.files) - {"about"}):
+                    groups[name.split("/")[0]].append(file[name])
+        _require_training(about, groups)
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise whatever their files' parsers and decoders do
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        raise DataFormatError(f"{path} is damaged ({reason}): delete it to train from the start") from error
     return about, groups
+
+
+def _require_training(about: Any, groups: dict[str, Arrays]) -> None:
+    """Refuse, with a `TypeError`, what is no training's text and arrays."""
+    history = about["history"]
+    rows = isinstance(history, list) and all(
+        isinstance(row, dict) and all(type(value) in (int, float) for value in row.values()) for row in history
+    )
+    if not rows or not isinstance(about["identity"], str):
+        raise TypeError("identity must be a text, history a list of tables of numbers")
+    best = about["best_epoch"]
+    if type(best) is not int or not -1 <= best < len(history) or (best >= 0) != bool(groups["best"]):
+        raise TypeError(f"best_epoch must be one of {len(history)} epochs, with its weights")
+    if any(array.dtype.kind not in "biuf" for group in groups.values() for array in group):
+        raise TypeError("weights must be numbers")
 
 
 def _differences(expected: str, received: str) -> str:
@@ -168,13 +200,17 @@ def assign(variables: Sequence[Any], values: Arrays) -> None:
     Raises:
         DataFormatError: other shapes than the variables'.
     """
+    _require_shapes(variables, values)
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _require_shapes(variables: Sequence[Any], values: Arrays) -> None:
     if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
         raise DataFormatError(
             f"a checkpoint must hold {len(variables)} arrays of the model's shapes. Received: {len(values)} arrays "
-            "(was it written by another version?)"
+            "(was it written by another version? delete the run's checkpoint to train from the start)"
         )
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _values(variables: Sequence[Any]) -> Arrays:

@@ -214,8 +214,9 @@ def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
         ({"energies": (0.065, 1.0)}, "in MeV"),
         ({"energies": (1024.0, 1024.0)}, "must differ"),
         ({"energies": (1024.0, float("nan"))}, "in MeV"),
-        ({"seed": -1}, "seed must be at least 0"),
-        ({"mantissa_bits": 99}, "mantissa_bits 1..23"),
+        ({"seed": -1}, "seed must be 0 to"),
+        ({"mantissa_bits": 99}, "mantissa_bits must be 1..23"),
+        ({"showers": (10**12,)}, "may have 1,000,000 chunks of half a minute. Received: 1"),
         ({"output": Path()}, "must be a file"),
     ],
 )
