@@ -137,7 +137,7 @@ def test_more_showers_than_the_disk_holds_are_refused_before_any_is_made(
 ) -> None:
     monkeypatch.setattr(generation, "load_run", lambda path: gans[1])
     monkeypatch.setattr(generation, "engine", lambda *_: pytest.fail("nothing may be computed"))
-    with pytest.raises(CalogenError, match=r"cannot write .*a\.h5: it needs at least .* GB more"):
+    with pytest.raises(CalogenError, match=r"cannot write .*a\.h5: it needs at least .* MB more"):
         write_generated(tmp_path / "a.h5", [tmp_path], [8192.0], 10**17, 1)
     assert list(tmp_path.iterdir()) == []
 

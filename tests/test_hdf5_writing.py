@@ -125,7 +125,7 @@ def test_a_disk_may_be_full_at_any_byte(tmp_path: Path, num_bytes: int) -> None:
 
 _WRITE = """
 import sys
-from test_hdf5 import noise
+from test_hdf5_writing import noise
 from calogen.experiment import clean_exit
 from calogen.hdf5_writing import write_hdf5
 with clean_exit("calogen"):
@@ -136,7 +136,7 @@ with clean_exit("calogen"):
 
 @pytest.mark.parametrize(
     ("num_blocks", "message"),
-    [(1, "No space left on device; free some space"), (20, r"needs at least [\d.]+ GB more, [\d.]+ GB are free; free")],
+    [(1, "No space left on device; free some space"), (20, r"needs at least [\d,]+ MB more\. Received: [\d,]+ MB of free space; free")],
 )
 def test_a_full_disk_ends_the_process_in_one_line(small_disk: Path, num_blocks: int, message: str) -> None:
     """Of 1.6 MB in one block some are written; of 20 blocks no more than can fit with the rest are made."""
