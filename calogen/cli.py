@@ -39,7 +39,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run the command line; faults end in one line on stderr, with an exit code of `EXIT_CODES`."""
+    """Run the command line; faults end in one line and an exit code of `EXIT_CODES`."""
     with clean_exit("calogen"):
         app()
 

@@ -91,7 +91,7 @@ def _is_published(store: "pooch.Pooch", file: str, path: Path) -> bool:
 
 
 def _complete(store: "pooch.Pooch", file: str) -> None:
-    """Complete `<file>.part`, perhaps begun earlier, and rename it if it is the published file."""
+    """Complete `<file>.part` and rename it if it is the published file."""
     import requests
 
     url, part = store.get_url(file), store.abspath / f"{file}.part"
@@ -123,7 +123,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
 
 
 def _require_size(url: str, size: int, part: Path) -> None:
-    """Stop at a file that is longer than any published one, which a server might send without end."""
+    """Stop at what is longer than any published file: a server may send without end."""
     if size > LARGEST:
         part.unlink(missing_ok=True)
         raise DataFormatError(
@@ -132,7 +132,7 @@ def _require_size(url: str, size: int, part: Path) -> None:
 
 
 def _failed(url: str, error: "requests.RequestException") -> CalogenError:
-    """The error of a download that failed: another try helps unless the server says that it has no such file."""
+    """The error of a failed download: try again, unless there is no such file."""
     status = 0 if error.response is None else error.response.status_code
     mendable = 400 <= status < 500 and status not in (408, 425, 429)  # timeout, too early, too many requests
     mendable |= isinstance(error, ValueError)  # no address

@@ -8,7 +8,9 @@ class CalogenError(Exception):
 
 
 class TemporaryError(CalogenError):
-    """A fault that another try may not meet: a lock, the network, a worker that died; exit code 75.
+    """A fault that another try may not meet; exit code 75.
+
+    A lock that another process holds, the network, a worker that died.
 
     Source: EX_TEMPFAIL of sysexits.h.
     """

@@ -225,10 +225,10 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Run the block as a command: `orderly`, with a line on stderr and the exit code of `EXIT_CODES` where it fails.
+    """Run the block as a command: `orderly`, its faults a line and an exit code.
 
-    A fault to mend is a `CalogenError`, too little memory, or a file that the operating system refuses. TensorFlow gets
-    the cores of this job.
+    The line goes to stderr; the code is one of `EXIT_CODES`. A fault to mend is a `CalogenError`, too little memory, or
+    a file that the operating system refuses. TensorFlow gets the cores of this job.
     """
     with orderly():
         try:

@@ -104,7 +104,7 @@ def require_writable_file(path: str | Path, size: float = 0) -> None:
 
 
 def listed(folder: str | Path, pattern: str = "*") -> list[Path]:
-    """Files and folders that match, by name, without hidden ones: those that are being written are hidden."""
+    """Files and folders that match, by name, without hidden and unfinished ones."""
     return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
 
 
@@ -239,7 +239,7 @@ def refusal(what: str, number: int | None) -> CalogenError:
 
 @contextmanager
 def _failures_named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
-    """Name the file and a remedy where writing fails; errors of other files pass if `temporary` is given."""
+    """Name the file and a remedy where writing fails; given `temporary`, only its."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -272,7 +272,7 @@ def _target(path: Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    """A name for a temporary file beside the target: this machine, this process, a random number."""
+    """A name beside the target: this machine, this process, a random number."""
     suffix = target.suffix if len(os.fsencode(target.suffix)) < 100 else ""
     tail = f".{process.machine()}{os.getpid():08x}{secrets.token_hex(4)}.partial{suffix}"
     try:
@@ -284,7 +284,7 @@ def _temporary(target: Path) -> Path:
 
 
 def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None) -> bool:
-    """Whether the process that wrote a temporary file is gone, as far as can be seen from here."""
+    """Whether the process that wrote a temporary file is gone, as far as can be seen."""
     if machine != process.machine() or number is None:
         return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
     if int(number, 16) == os.getpid():

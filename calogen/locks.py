@@ -1,4 +1,4 @@
-"""The lock on a directory: one process at a time writes there, and removes what killed ones have left."""
+"""The lock on a directory, whose holder removes what killed processes have left."""
 
 import errno
 import fcntl
@@ -111,7 +111,7 @@ def _holder(descriptor: int) -> dict[str, Any]:
 
 
 def _runs(holder: dict[str, Any]) -> bool | None:
-    """Whether the holder still runs; None where that cannot be seen: unknown, or another machine."""
+    """Whether the holder still runs; None: unknown, or on another machine."""
     if not holder or holder["machine"] != process.machine():
         return None
     return process.is_alive(holder["process"], holder["start"])

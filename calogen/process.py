@@ -1,4 +1,4 @@
-"""This process: how signals end it, streams that may vanish under it, and whether another one still runs."""
+"""This process: its signals, its streams, which may vanish; whether others run."""
 
 import ctypes
 import hashlib
@@ -28,7 +28,9 @@ class Terminated(SystemExit):
 
 
 class Lenient:
-    """A text stream that loses what it cannot write: a closed pipe, a full disk, a terminal that is gone.
+    """A text stream that loses what it cannot write.
+
+    Its pipe may be closed, its disk full, its terminal gone.
 
     Args:
         stream: the stream.
@@ -57,7 +59,10 @@ class Lenient:
             self.failure = error
 
     def finish(self) -> None:
-        """Flush for the last time; what is stuck goes nowhere, so that Python does not fail on it as it ends."""
+        """Flush for the last time; what is stuck goes nowhere.
+
+        Else Python would fail on it as it ends.
+        """
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -102,14 +107,14 @@ def orderly() -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Print a line on stderr if there is one that takes it: what is only told must not end the work."""
+    """Print a line on stderr, if that takes it: what is told must not end the work."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """Print on stdout what a command is there to print: unlike what goes to stderr, it must arrive.
+    """Print on stdout what a command is there to print: it must arrive.
 
     Raises:
         CalogenError: a full disk, say; a reader that has seen enough (`| head`) is no fault.
@@ -121,7 +126,10 @@ def show(text: str) -> None:
 
 
 def prepare_worker() -> None:
-    """Make this process a worker, which ends with its parent, and at once at SIGTERM, without unfinished files."""
+    """Make this process a worker, which ends with its parent and leaves nothing.
+
+    SIGTERM ends it at once, without its unfinished files; an interrupt is its parent's to handle.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
@@ -130,7 +138,7 @@ def prepare_worker() -> None:
 
 @cache
 def machine() -> str:
-    """Eight hexadecimal digits that are the same where processes see one another by their numbers."""
+    """Eight hexadecimal digits, the same where processes see one another's numbers."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # containers may share a host's name
     except OSError:
@@ -139,7 +147,10 @@ def machine() -> str:
 
 
 def start_of(number: int) -> str | None:
-    """When a process of this machine started, in ticks since the boot; None if unknown: numbers are used again."""
+    """When a process of this machine started, in ticks since the boot; None: unknown.
+
+    Numbers of processes are used again: with its start, a number is one process's.
+    """
     try:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -163,7 +174,10 @@ def is_alive(number: int, start: str | None = None) -> bool:
 
 
 def _open_standard_files() -> None:
-    """Open stdin, stdout and stderr where they are closed: the next file would get their number, and what C prints."""
+    """Open stdin, stdout and stderr where they are closed.
+
+    The next file would get their number, and what libraries print there.
+    """
     for number in range(3):
         try:
             os.fstat(number)

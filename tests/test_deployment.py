@@ -112,6 +112,16 @@ def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
     assert f"{manifest['distributions']['num_tests']} Kolmogorov-Smirnov tests" in page
 
 
+def test_what_a_killed_writer_left_is_no_source(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "atlas_vae" / "smoke-seed1"
+    _write_decoder(run)
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / ".smoke-seed2")
+    (run / ".decoder.0123456789abcdef01234567.partial.keras").write_bytes(b"half")
+    (item,) = find_sets(tmp_path / "runs")
+    (source,) = deployment._origin(item, [load_run(run)])["sources"]
+    assert sorted(source["sha256"]) == ["config.json", "decoder.keras", "encoder.keras", "transform.json"]
+
+
 def test_writing_again_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:
     item = find_sets(runs)[0]
     written = []

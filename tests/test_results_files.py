@@ -10,6 +10,8 @@ import pytest
 from damage import damaged_json
 from test_report import RESULTS
 
+from calogen import evaluate
+from calogen.cli import report
 from calogen.errors import DataFormatError
 from calogen.evaluate import compare_directories
 from calogen.page import build_markdown
@@ -55,6 +57,36 @@ def test_readme_is_updated_once_and_checked(tmp_path):
     assert update_readme(readme, tmp_path / "results", check=True)
     assert update_readme(readme, tmp_path / "results")
     assert readme.read_text() == text
+
+
+ORPHAN = ".toy.0123456789abcdef01234567.partial.json"
+
+
+def test_what_is_being_written_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A killed process leaves half of a file, or a whole one just before it gets its name."""
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    for folder in (whole, half):
+        write_report(folder, RESULTS, {})
+        (folder / "metrics.json").unlink()
+        (folder / "report.md").unlink()
+        text = (folder / "toy.json").read_text()
+        (folder / ORPHAN).write_text(text if folder == whole else text[:100])
+        readme = tmp_path / "README.md"
+        readme.write_text(f"{README_BEGIN}\n{README_END}\n")
+        update_readme(readme, folder)
+        assert readme.read_text().count("| claim of the paper") == 1
+        report([folder])
+        assert capsys.readouterr().out.count("| claim of the paper") == 1
+    assert "slope 1.02" in compare_directories([whole, half], tmp_path / "page")
+
+
+def test_what_is_hidden_is_no_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "read_assessment", lambda place: place)
+    for name in ("GAN", ".GAN.0123456789abcdef01234567.partial"):
+        for place in (tmp_path / name, tmp_path / "report" / "evaluations" / name):
+            place.mkdir(parents=True)
+            (place / evaluate.FILE_NAME).touch()
+    assert evaluate._evaluations(tmp_path) == [tmp_path / "GAN", tmp_path / "report" / "evaluations" / "GAN"]
 
 
 def test_faults_are_named(tmp_path):

@@ -1,9 +1,11 @@
 """Real Geant4 in worker processes: a few showers of low energy."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +108,36 @@ def test_a_killed_production_goes_on(produced: Path, tmp_path: Path, monkeypatch
     produce(request)
     assert not set(simulated) & set(finished)  # nothing was simulated twice
     assert_same(produced, request.output)
+
+
+def wait_until_gone(group: int) -> None:
+    """Of a group of processes nobody is left, soon: multiprocessing's tracker ends just after its parent."""
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(group, 0)
+            time.sleep(0.05)
+
+
+def test_a_terminated_production_ends_in_order_and_goes_on(
+    produced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, not after the chunks that are being simulated; workers end, too, and leave nothing unfinished."""
+    command = ["simulate", "--energies", "65536,256", "--showers", "400,6", "--workers", "2", "--output"]
+    start = [sys.executable, "-c", "from calogen.cli import main; main()", *command, "showers.h5"]
+    parts, options = tmp_path / "showers.h5.parts", {"cwd": tmp_path, "start_new_session": True}
+    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True, **options) as running:  # type: ignore[call-overload]
+        while not (parts / "256MeV-000000-000006.npz").exists():
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.terminate()
+        _, err = running.communicate(timeout=20)
+        wait_until_gone(running.pid)
+    assert (running.returncode, err.splitlines()[-1]) == (143, "calogen: terminated")
+    assert "Traceback" not in err
+    assert {path.name for path in parts.iterdir()} == {".lock", "request.json", "256MeV-000000-000006.npz"}
+    monkeypatch.setattr(production, "_simulate", lambda _, missing: pytest.fail("too much") if missing else None)
+    produce(small(tmp_path, energies=(256.0,), showers=(6,)))
+    np.testing.assert_array_equal(contents(tmp_path / "showers.h5")["cells"], contents(produced)["cells"][:6])
 
 
 def test_an_extended_file_is_what_one_production_gives(produced: Path, tmp_path: Path) -> None:
