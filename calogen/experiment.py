@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import directory_lock, write_json
-from calogen.parallel import limit_tensorflow
+from calogen.parallel import limit_libraries
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -194,10 +194,10 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 def clean_exit(program: str) -> Iterator[None]:
     """Turn a `CalogenError` into a line on stderr and exit code 2, an interrupt into 130.
 
-    TensorFlow gets the cores of this job.
+    TensorFlow gets the cores of this job, linear algebra one.
     """
     try:
-        limit_tensorflow()
+        limit_libraries()
         yield
     except CalogenError as error:
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)

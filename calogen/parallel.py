@@ -20,6 +20,7 @@ from calogen.errors import ConfigError
 
 _ROOT = Path("/")  # of /proc and /sys
 _TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+_LINEAR_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MEBIBYTE = 2**20  # Slurm's unit
 
 Given = TypeVar("Given")
@@ -101,13 +102,18 @@ def blas_threads(limit: int) -> Iterator[None]:
         yield
 
 
-def limit_tensorflow() -> None:
-    """Gives TensorFlow the cores of this job, if it has not computed yet and nobody set its threads.
+def limit_libraries() -> None:
+    """Gives TensorFlow the cores of this job and linear algebra one thread, where the environment says nothing else.
 
-    It would take every core that the process may run on, whatever time a control group or a batch system grants.
+    Both would take every core that the process may run on, whatever time a control group or a batch system grants.
+    TensorFlow must not have computed anything yet. Processes that this one starts inherit the limits.
     """
     for name in _TENSORFLOW:
         os.environ.setdefault(name, str(num_cores()))
+    if not any(name in os.environ for name in _LINEAR_ALGEBRA):
+        threadpool_limits(1, user_api="blas")  # of the libraries that are loaded already
+    for name in _LINEAR_ALGEBRA:
+        os.environ.setdefault(name, "1")
 
 
 def tensorflow_threads() -> int:
