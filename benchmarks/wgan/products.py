@@ -1,6 +1,6 @@
-"""The matrix products of one iteration, and nothing else, by the library that the second argument names.
+"""The matrix products of one iteration, and nothing else, in the training's shapes.
 
-Each has the shape that it has in the training.
+The second argument names the library.
 """
 
 import sys
