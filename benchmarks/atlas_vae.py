@@ -135,12 +135,12 @@ def marginal(train: Callable[[int], object], short: int = 1, long: int = 5) -> n
 
 
 def limit(libraries: Sequence[np.ndarray], ours: np.ndarray) -> np.ndarray:
-    """Seconds of each round that cannot be done without: the fastest products, or ours if it is faster still."""
+    """Seconds of each round that no way can spare: the fastest products, or ours."""
     return np.min([*libraries, ours], axis=0)
 
 
 def step_products() -> list[tuple[int, int, int]]:
-    """Shapes (m, k, n) of a step's matrix products: forward, gradients by the kernels and by the layers' inputs."""
+    """Shapes (m, k, n) of a step's products: forward, gradients by kernels and inputs."""
     shapes = []
     for network in build(CONFIG, GEOMETRY).values():
         kernels = [tuple(variable.shape) for variable in network.weights if variable.ndim == 2]

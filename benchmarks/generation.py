@@ -74,7 +74,7 @@ class Figures:
     seconds: Mapping[tuple[str, str, int], float]
 
     def limit(self, network: str, showers: int) -> float:
-        """Seconds that so many showers cannot do without: the fastest products, or a way that is faster still."""
+        """Seconds that so many showers take at least: the fastest products, or way."""
         products = self.seconds[self.library(network, showers), network, showers]
         known = max(self.seconds[READER, network, READING], products)
         return min([known, *(self.seconds[way, network, showers] for way in self.ways(network, showers))])

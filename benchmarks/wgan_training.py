@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def limit(seconds: Mapping[str, float]) -> float:
-    """CPU seconds that no way can do without: the fastest products, or ours, which does them all, if it is faster."""
+    """CPU seconds that no way can spare: the fastest products, or ours, which has them."""
     return min(seconds[name] for name in (*PRODUCTS, "ours") if name in seconds)
 
 

@@ -25,7 +25,7 @@ from calogen.config import MAX_SEED
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import require_writable_file, write_json
 from calogen.locks import directory_lock
-from calogen.parallel import limit_tensorflow
+from calogen.parallel import limit_libraries
 from calogen.process import Terminated, orderly, tell
 
 if TYPE_CHECKING:
@@ -228,11 +228,11 @@ def clean_exit(program: str) -> Iterator[None]:
     """Run the block as a command: `orderly`, its faults a line and an exit code.
 
     The line goes to stderr; the code is one of `EXIT_CODES`. A fault to mend is a `CalogenError`, too little memory, or
-    a file that the operating system refuses. TensorFlow gets the cores of this job.
+    a file that the operating system refuses. TensorFlow gets the cores of this job, linear algebra one.
     """
     with orderly():
         try:
-            limit_tensorflow()
+            limit_libraries()
             yield
         except CalogenError as error:
             tell(f"{program}: error: {' '.join(str(error).split())}")

@@ -20,6 +20,7 @@ from calogen.errors import ConfigError
 
 _ROOT = Path("/")  # of /proc and /sys
 _TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+_LINEAR_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MEBIBYTE = 2**20  # Slurm's unit
 
 Given = TypeVar("Given")
@@ -49,7 +50,7 @@ def num_cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this job may still take: the smallest of what the machine has free and what is granted.
+    """Bytes that this job may still take, the smallest of what is free and what is granted.
 
     Granted is the limit of its control groups, and what Slurm gave it: `SLURM_MEM_PER_NODE`, or `SLURM_MEM_PER_CPU` for
     every core. What this process holds already is taken off.
@@ -65,7 +66,7 @@ def free_memory() -> int:
 
 
 def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
-    """Number of workers for independent tasks: at most one for each task and core, as many as memory holds; at least 1.
+    """Number of workers, at least 1: no more than tasks, cores, and what memory holds.
 
     Args:
         num_tasks: how many tasks there are.
@@ -101,13 +102,19 @@ def blas_threads(limit: int) -> Iterator[None]:
         yield
 
 
-def limit_tensorflow() -> None:
-    """Gives TensorFlow the cores of this job, if it has not computed yet and nobody set its threads.
+def limit_libraries() -> None:
+    """Gives TensorFlow the cores of this job and linear algebra one thread.
 
-    It would take every core that the process may run on, whatever time a control group or a batch system grants.
+    What the environment says of their threads stays. Both would take every core that the process may run on, whatever
+    time a control group or a batch system grants. TensorFlow must not have computed anything yet. Processes that this
+    one starts inherit the limits.
     """
     for name in _TENSORFLOW:
         os.environ.setdefault(name, str(num_cores()))
+    if not any(name in os.environ for name in _LINEAR_ALGEBRA):
+        threadpool_limits(1, user_api="blas")  # of the libraries that are loaded already
+    for name in _LINEAR_ALGEBRA:
+        os.environ.setdefault(name, "1")
 
 
 def tensorflow_threads() -> int:
@@ -135,7 +142,7 @@ def _quotas() -> list[int]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of this process's control groups of both versions, from the root down to its own.
+    """Folders of this process's control groups, of both versions, the root's first.
 
     In a container the folder of its own group is the root's, and the path that the process reads does not exist.
     """

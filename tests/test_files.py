@@ -180,9 +180,7 @@ def test_longer_names_are_refused_before_the_work(tmp_path: Path, name: str) -> 
 def test_space_and_folders_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 9 * 10**8, 10**8))  # type: ignore[attr-defined]
     require_writable_file(tmp_path / "new" / "deep" / "a.h5", 1e8)
-    with pytest.raises(
-        CalogenError, match=r"at least 2,000 MB more\. Received: 100 MB of free space; free some"
-    ):
+    with pytest.raises(CalogenError, match=r"at least 2,000 MB more\. Received: 100 MB of free space; free some"):
         require_writable_file(tmp_path / "new" / "deep" / "a.h5", 2e9)
     (tmp_path / "file").touch()
     with pytest.raises(CalogenError, match="a part of the path is a file"):

@@ -136,7 +136,10 @@ with clean_exit("calogen"):
 
 @pytest.mark.parametrize(
     ("num_blocks", "message"),
-    [(1, "No space left on device; free some space"), (20, r"needs at least [\d,]+ MB more\. Received: [\d,]+ MB of free space; free")],
+    [
+        (1, "No space left on device; free some space"),
+        (20, r"needs at least [\d,]+ MB more\. Received: [\d,]+ MB of free space; free"),
+    ],
 )
 def test_a_full_disk_ends_the_process_in_one_line(small_disk: Path, num_blocks: int, message: str) -> None:
     """Of 1.6 MB in one block some are written; of 20 blocks no more than can fit with the rest are made."""

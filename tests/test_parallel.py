@@ -149,16 +149,32 @@ def test_linear_algebra_gets_no_more_threads_than_allowed() -> None:
         assert blas() == {2}
 
 
-def test_tensorflow_gets_the_cores_of_the_job() -> None:
-    """Not those of the process: a control group or a batch system may grant fewer."""
-    code = "import tensorflow as tf; from calogen.parallel import limit_tensorflow, tensorflow_threads as threads"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "CALOGEN_"))}
-    code += "; limit_tensorflow(); tf.matmul(tf.eye(2), tf.eye(2)); print(threads())"
-    for given, expected in (({"CALOGEN_CORES": "3"}, "3"), ({"TF_NUM_INTRAOP_THREADS": "5"}, "5")):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment | given, cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.strip() == expected
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"CALOGEN_CORES": "3"}, "3 [1, 1]"),
+        ({"CALOGEN_CORES": "3", "TF_NUM_INTRAOP_THREADS": "5", "OPENBLAS_NUM_THREADS": "2"}, "5 [2, 2]"),
+    ],
+)
+def test_libraries_get_the_cores_of_the_job(given: dict[str, str], expected: str) -> None:
+    """Not those of the process: a control group or a batch system may grant fewer. SciPy is loaded afterwards."""
+    code = """
+import numpy as np
+from threadpoolctl import threadpool_info
+from calogen.parallel import limit_libraries, tensorflow_threads
+limit_libraries()
+import scipy.linalg
+import tensorflow as tf
+tf.matmul(tf.eye(2), tf.eye(2))
+blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+print(tensorflow_threads(), blas)
+"""
+    hidden = ("SLURM_", "CALOGEN_", "TF_NUM_", "OPENBLAS_", "MKL_", "OMP_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment | given, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == expected
 
 
 def test_threads_give_results_in_order_and_take_few_items_ahead() -> None:

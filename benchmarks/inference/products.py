@@ -1,16 +1,16 @@
-"""The matrix products of a network, and nothing else, by one library; by NumPy also the weights read once.
+"""The matrix products of a network, and nothing else, by one library.
 
-No way can beat the fastest library's: they have the shapes of the network's layers, all showers at once or in blocks,
-whichever takes less time.
+By NumPy also: its weights read once. No way can beat the fastest library's products: they have the shapes of the
+network's layers, all showers at once or in blocks, whichever takes less time.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from serve import draw_inputs, median_seconds, read_layers, serve, settings
 
+from calogen.backend import tf
 from calogen.engines import BLOCK
 
 GIVEN = settings()
@@ -19,7 +19,7 @@ Call = Callable[[], object]
 
 
 def make(network: str, showers: int) -> Call:
-    """The products for so many showers (0 stands for one), or the fastest way to read the weights."""
+    """The products for so many showers, 0 for one; or the weights read as fast as it goes."""
     layers, _ = read_layers(GIVEN.folder, network)
     if showers == READING:
         return reading(np.concatenate([array.ravel() for kernel, bias, _ in layers for array in (kernel, bias)]))

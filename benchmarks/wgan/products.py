@@ -1,6 +1,6 @@
-"""The matrix products of one iteration, and nothing else, by the library that the second argument names.
+"""The matrix products of one iteration, and nothing else, in the training's shapes.
 
-Each has the shape that it has in the training.
+The second argument names the library.
 """
 
 import sys
@@ -8,8 +8,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
-import tensorflow as tf
 from serve import serve
+
+from calogen.backend import tf
 
 Call = Callable[[], object]
 

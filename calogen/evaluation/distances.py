@@ -267,7 +267,7 @@ def _root(sample: np.ndarray) -> np.ndarray:
 
 
 def _of_blocks(function: Callable[[slice], Made], num_rows: int, num_columns: int) -> Iterator[Made]:
-    """What a function of rows gives for blocks of `_BLOCK_VALUES` values with the columns, in order."""
+    """Results of a function of rows, in order, for blocks of `_BLOCK_VALUES` values."""
     step = max(1, _BLOCK_VALUES // num_columns)
     blocks = [slice(start, start + step) for start in range(0, num_rows, step)]
     return in_threads(function, blocks, num_workers(len(blocks), _COPIES * step * num_columns * 8))

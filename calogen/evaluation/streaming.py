@@ -1,4 +1,4 @@
-"""Judges files of showers that need not fit into memory, block by block, on at most two cores.
+"""Judges files of showers that need not fit into memory, block by block.
 
 A block (8 MiB in float64, or one shower if that is more) is read, checked and turned into features; only those stay:
 30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels, and 20 or 143 shapes. The

@@ -33,7 +33,11 @@ _Handler = Callable[[Any, list[Any]], Vertex]
 
 
 def vertex_of(operation: Any, operands: list[Any]) -> Vertex:
-    """What a layer or an operation makes of vertices and, only an operation, of numbers and arrays.
+    """What a layer or an operation makes of its operands.
+
+    Args:
+        operation: a layer of Keras or of calogen, or an operation of keras.ops.
+        operands: vertices; an operation may have a number or an array among them.
 
     Raises:
         ExportError: it is unknown, or lwtnn cannot express it.
@@ -59,7 +63,7 @@ def refusal(operation: Any, reason: str, remedy: str) -> ExportError:
 
 
 def _kind(operation: Any) -> type | str:
-    """The class of a layer; the name of an operation's, as Keras has no public names for these."""
+    """The class of a layer; that of an operation by its name, as it has no public one."""
     kind = type(operation)
     own = kind.__module__.startswith("keras.") and not isinstance(operation, keras.Layer)
     return kind.__name__ if own else kind

@@ -77,7 +77,7 @@ class TrainingState:
         assign(model.variables_of_optimizers, self.optimizer)
 
     def record_threads(self) -> None:
-        """Adds the number of threads of what comes now, and says so on stderr if it is another one."""
+        """Adds the number of threads from now on; says so on stderr if it is another one."""
         threads = tensorflow_threads()
         if self.threads[-1:] == [threads]:
             return
