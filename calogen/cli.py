@@ -118,7 +118,10 @@ def generate(
     showers: Annotated[int, typer.Option(min=1, help="Showers of each energy.")] = 1000,
     seed: Seed = 1,
 ) -> None:
-    """Generate showers with a trained run, or with several that share the momenta."""
+    """Generate showers with a trained run, or with several that share the momenta.
+
+    A file may be larger than memory: 65,536 showers at a time are made and written.
+    """
     from calogen.generation import write_generated
 
     write_generated(output, run, parse_energies(energies), showers, seed)

@@ -198,7 +198,7 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
 
 @contextmanager
 def clean_exit(program: str) -> Iterator[None]:
-    """Turn what the user can mend into a line on stderr and exit code 2, an interrupt into 130.
+    """Turn faults that users can mend into a line and exit code 2, an interrupt into 130.
 
     That is a `CalogenError`, too little memory, or a file that the operating system refuses.
     """

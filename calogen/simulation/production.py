@@ -179,7 +179,9 @@ def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np
 
 
 def request_of(path: Path) -> dict[str, Any]:
-    """What an output file tells of its request, as keywords of `Request`: all but output, energies and showers.
+    """What an output file tells of its request, as keywords of `Request`.
+
+    Output, energies and showers are not among it.
 
     Raises:
         DataFormatError: no output of `produce`.
