@@ -51,8 +51,8 @@ def write_hdf5(
 class _PatientFile(io.FileIO):
     """A file whose first write error waits in `error`.
 
-    It reads as if every write had succeeded: HDF5 crashes the whole process when a write fails as it closes a file. Whoever writes looks at `error` now and then:
-    what comes after it stays in memory.
+    It reads as if every write had succeeded: HDF5 crashes the whole process when a write fails as it closes a file.
+    Whoever writes looks at `error` now and then: what comes after it stays in memory.
 
     Args:
         path: the file to make.

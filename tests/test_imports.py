@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # A name stands for the module and for all modules of the package.
 FLOORS = {
-    0: ("units", "errors", "files", "provenance", "progress", "config", "latent", "hdf5"),
+    0: ("units", "errors", "files", "provenance", "progress", "config", "latent", "hdf5", "ranges"),
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
