@@ -68,7 +68,10 @@ def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
 
 
 def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, int]) -> None:
-    """Refuse networks with inputs of other sizes, and all but one that makes features of points of the latent space."""
+    """Refuse networks of other sizes.
+
+    One of them, and no more, makes features of points of the latent space.
+    """
     generators = {name: network for name, network in networks.items() if "latent" in _shapes(network.inputs)}
     if len(generators) != 1:
         raise DataFormatError(f"one network must have an input named 'latent'. Received: {len(generators)} of them")

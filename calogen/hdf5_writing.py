@@ -1,4 +1,4 @@
-"""HDF5 files that are written block by block and appear whole or not at all, on a full disk, too."""
+"""HDF5 files written block by block, whole or not at all, on a full disk, too."""
 
 import io
 import os
@@ -49,10 +49,10 @@ def write_hdf5(
 
 
 class _PatientFile(io.FileIO):
-    """A file whose first write error waits in `error`, and which reads as if every write had succeeded.
+    """A file whose first write error waits in `error`.
 
-    HDF5 crashes the whole process when a write fails as it closes a file. Whoever writes looks at `error` now and then:
-    what comes after it stays in memory.
+    It reads as if every write had succeeded: HDF5 crashes the whole process when a write fails as it closes a file.
+    Whoever writes looks at `error` now and then: what comes after it stays in memory.
 
     Args:
         path: the file to make.

@@ -11,7 +11,9 @@ BLOCK_SHOWERS = 65_536
 
 
 def block_seed(seed: int, block: int) -> np.random.SeedSequence:
-    """The stream of a block of showers: the seed's own for the first block, spawned from it for the others.
+    """The stream of a block of showers: the seed's own, or one spawned from it.
+
+    The first block has the seed's own.
 
     >>> int(block_seed(7, 0).generate_state(1)[0]) == int(np.random.SeedSequence(7).generate_state(1)[0])
     True

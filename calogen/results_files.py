@@ -118,14 +118,14 @@ def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
 
 
 def _claims(results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The claims, of texts; a `TypeError` for something else."""
+    """The claims, of texts; for others one of `_DAMAGE`."""
     for item in results["claims"]:
         _require_type(item, str, "claim", "ours", "verdict")
     return results["claims"]
 
 
 def _quantities(results: Mapping[str, Any]) -> list[Quantity]:
-    """The quantities, of texts and finite numbers; a `TypeError` or `ArithmeticError` for something else."""
+    """The quantities, of texts and finite numbers; for others one of `_DAMAGE`."""
     for item in results["quantities"]:
         _require_type(item, str, "name", "unit", "data")
         _require_type(item, float | int | str | None, "paper")

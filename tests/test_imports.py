@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: (
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
-        *("backend", "hdf5_writing"),
+        *("backend", "hdf5_writing", "ranges"),
     ),
     1: ("geometry",),
     2: ("showers", "voxelisation", "windows", "datasets", "download"),
