@@ -42,6 +42,7 @@ class Arguments:
         runs: directory of all runs.
         results: directory to publish the results JSON in; None: it stays with the report.
         train_data, test_data: the user's own files; None: the bundled showers.
+        tolerant: whether slightly negative energies in them are set to 0.
         options: values of the experiment's own options, by name.
     """
 
@@ -51,6 +52,7 @@ class Arguments:
     results: Path | None = None
     train_data: Path | None = None
     test_data: Path | None = None
+    tolerant: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def report_directory(self, paper: str) -> Path:
@@ -142,12 +144,13 @@ def parse_arguments(
     parser.add_argument("--results", type=Path, metavar="DIR", help="publish results and figure there, too")
     parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
     parser.add_argument("--test-data", type=Path, metavar="FILE", help="showers to compare with (goes with the other)")
+    parser.add_argument("--tolerant", action="store_true", help="set slightly negative energies in them to 0")
     own = [parser.add_argument(flag, **settings).dest for flag, settings in options.items()]
     given = parser.parse_args(arguments)
     if given.train_data is None and given.test_data is not None:
         parser.error("--test-data goes with --train-data")
     seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
-    paths = {name: getattr(given, name) for name in ("runs", "results", "train_data", "test_data")}
+    paths = {name: getattr(given, name) for name in ("runs", "results", "train_data", "test_data", "tolerant")}
     return Arguments(preset=given.preset, seeds=seeds, options={name: getattr(given, name) for name in own}, **paths)
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from calogen import cli
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError, DataFormatError
+from calogen.evaluate import find_files, find_labelled
 from calogen.evaluation import published
 from calogen.geometry import ATLAS_BARREL_STORED
 from calogen.showers import Showers
@@ -140,11 +141,23 @@ def test_other_counts_are_refused(text: str) -> None:
 
 
 def test_labels() -> None:
-    assert cli._labelled(["VAE=a=b.h5", "GAN=c.h5"]) == {"VAE": Path("a=b.h5"), "GAN": Path("c.h5")}
-    assert cli._labelled(["some/a.h5", "b=c.h5"]) == {"a": Path("some/a.h5"), "b": Path("c.h5")}
+    assert find_labelled(["VAE=a=b.h5", "GAN=c.h5"]) == {"VAE": (Path("a=b.h5"),), "GAN": (Path("c.h5"),)}
+    assert find_labelled(["some/a.h5", "b=c.h5"]) == {"a": (Path("some/a.h5"),), "b": (Path("c.h5"),)}
     for wrong in (["=a.h5"], ["VAE="], ["VAE=a", "VAE=b"], ["a.h5", "other/a.h5"], ["../up=a.h5"], [""], ["..=a.h5"]):
         with pytest.raises(ConfigError, match="must be FILE or LABEL=FILE"):
-            cli._labelled(wrong)
+            find_labelled(wrong)
+
+
+def test_patterns_are_files_of_one_sample_or_models_of_their_own(tmp_path: Path) -> None:
+    paths = [tmp_path / f"part{number}.h5" for number in (1, 2)]
+    for path in (*paths, tmp_path / ".part3.partial.h5"):
+        path.touch()
+    pattern = str(tmp_path / "*.h5")
+    assert find_files([pattern, str(paths[0]), "other.h5"]) == (*paths, Path("other.h5"))
+    assert find_labelled([f"GAN={pattern}"]) == {"GAN": tuple(paths)}
+    assert find_labelled([pattern]) == {"part1": (paths[0],), "part2": (paths[1],)}
+    with pytest.raises(ConfigError, match=r"must match files. Received: .*\*.hdf5, which matches none"):
+        find_files([str(tmp_path / "*.hdf5")])
 
 
 def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 # A name stands for the module and for all modules of the package.
 FLOORS = {
-    0: ("units", "errors", "files", "provenance", "progress", "config", "latent"),
-    1: ("geometry",),
-    2: ("showers", "voxelisation", "windows", "datasets", "download"),
+    0: ("units", "errors", "files", "provenance", "progress", "config", "latent", "hdf5"),
+    1: ("geometry", "labels", "layouts"),
+    2: ("showers", "shower_files", "voxelisation", "windows", "datasets", "download"),
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots", "page"),
     5: ("models",),

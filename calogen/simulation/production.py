@@ -30,8 +30,9 @@ from calogen import provenance
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.files import atomic_path, directory_lock, read_json, write_json
 from calogen.geometry import VoxelGeometry
+from calogen.hdf5 import damage_named, open_file
 from calogen.progress import progress
-from calogen.showers import damage_named, open_file, write_file
+from calogen.showers import write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
