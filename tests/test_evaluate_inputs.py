@@ -1,0 +1,207 @@
+"""`calogen evaluate` on files as others write them: what is accepted, what is said, what is refused and how."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+
+from calogen.errors import DataFormatError
+from calogen.evaluate import evaluate_cells, evaluate_voxels
+from calogen.evaluation import published
+from calogen.evaluation.assessment import read_assessment
+from calogen.judging import Options
+from calogen.showers import Showers, concatenate
+from calogen.windows import ATLAS_VAE_WINDOW
+
+REFERENCE, GENERATED = make_showers(TINY_VOXELS, 200, 1), make_showers(TINY_VOXELS, 200, 2)
+LABELS = GENERATED.incident_energies
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A reference and its binning."""
+    REFERENCE.write(tmp_path / "reference.h5")
+    TINY_VOXELS.write_xml(tmp_path / "bins.xml", attributes={"pid": "22", "etaMin": "0", "etaMax": "130"})
+    return tmp_path
+
+
+def write(path: Path, energies: np.ndarray, labels: np.ndarray) -> Path:
+    """A file that need not hold what `Showers` accept."""
+    with h5py.File(path, "w") as file:
+        file["incident_energies"], file["showers"] = labels[:, None], energies
+    return path
+
+
+def evaluate(folder: Path, generated: Any, reference: Any = None, **options: Any) -> tuple[str, list[str]]:
+    """The page as text, and the warnings of the assessment."""
+    training = options.pop("training", None)
+    settings = Options(repetitions=0, **options)
+    files = {"GAN": generated}
+    reference = reference or folder / "reference.h5"
+    text = evaluate_voxels(reference, files, folder / "out", None, folder / "bins.xml", settings, training)
+    return text, list(read_assessment(folder / "out").warnings)
+
+
+def test_labels_of_a_logarithm_change_no_number(folder: Path) -> None:
+    exact = write(folder / "exact.h5", GENERATED.energies, LABELS)
+    noisy = write(folder / "noisy.h5", GENERATED.energies, 10 ** np.log10(LABELS.astype(np.float32)).astype(float))
+    with h5py.File(noisy) as file:
+        assert (file["incident_energies"][:, 0] != LABELS).any()
+    assert evaluate(folder, exact)[1] == []
+    expected = json.loads((folder / "out" / "metrics.json").read_text())
+    assert len(warnings := evaluate(folder, noisy)[1]) == 1
+    assert "generated: " in warnings[0]
+    assert "incident energies were off the reference's by up to" in warnings[0]
+    assert json.loads((folder / "out" / "metrics.json").read_text()) == expected
+
+
+def test_a_reference_with_noisy_labels_has_discrete_energies(folder: Path) -> None:
+    noise = np.resize([1 + 1e-7, 1 - 1e-7], 200)
+    write(folder / "reference.h5", REFERENCE.energies, REFERENCE.incident_energies * noise)
+    evaluate(folder, write(folder / "a.h5", GENERATED.energies, LABELS))
+    rows = json.loads((folder / "out" / "metrics.json").read_text())
+    energies = {row["incident_energy"] for row in rows if row["quantity"] == "response"}
+    assert energies == {None, *np.unique(LABELS).tolist()}
+
+
+def test_tolerant_clips_and_rounds_and_says_how_much(folder: Path) -> None:
+    energies = GENERATED.energies.astype(float)
+    energies[3, 2] = -5e-4 * LABELS[3]
+    path = write(folder / "a.h5", energies, LABELS)
+    with pytest.raises(DataFormatError, match=r"1 negative energies in 1 showers.*--tolerant sets them to 0"):
+        evaluate(folder, path)
+    rounded = write(folder / "b.h5", energies, LABELS * (1 + 4e-4))
+    with pytest.raises(DataFormatError, match=r"others, as .* MeV; --tolerant takes those within 0.1 %"):
+        evaluate(folder, rounded)
+    text, warnings = evaluate(folder, rounded, tolerant=True)
+    assert [warning.partition(" by up")[0] for warning in warnings] == [
+        "generated: 200 incident energies were off the reference's",
+        "generated: set to 0 were 1 negative energies in 1 showers, together",
+    ]
+    assert "set to 0 were 1 negative energies" in text
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+@pytest.mark.parametrize("match", [False, True])
+def test_gev_is_named_wherever_it_is(folder: Path, tolerant: bool, match: bool) -> None:
+    options = {"tolerant": tolerant, "match_energies": match}
+    gev = GENERATED.energies / 1000
+    for energies, labels in ((gev, LABELS / 1000), (GENERATED.energies, LABELS / 1000), (gev, LABELS)):
+        with pytest.raises(DataFormatError, match="in MeV.*multiply by 1000 what is in GeV"):
+            evaluate(folder, write(folder / "a.h5", energies, labels), **options)
+    write(folder / "reference.h5", REFERENCE.energies / 1000, REFERENCE.incident_energies / 1000)
+    with pytest.raises(DataFormatError, match=r"reference\.h5: energies must be in MeV"):
+        evaluate(folder, write(folder / "a.h5", gev, LABELS / 1000), **options)
+
+
+def test_shares_that_differ_have_a_remedy(folder: Path) -> None:
+    uneven = concatenate([GENERATED, *[make_showers(TINY_VOXELS, 400, seed) for seed in (3, 4)]])
+    uneven = uneven[(uneven.incident_energies < 2**13) | (np.arange(len(uneven)) < 200)]
+    uneven.write(folder / "uneven.h5")
+    with pytest.raises(DataFormatError, match="in the same shares.*--match-energies leaves out showers"):
+        evaluate(folder, folder / "uneven.h5")
+    warnings = evaluate(folder, folder / "uneven.h5", match_energies=True)[1]
+    assert f"of its {len(uneven)} showers were taken, so that the shares of energies agree" in warnings[0]
+    assert 50 < read_assessment(folder / "out").judgement.num_showers["generated"] < 250
+
+
+def test_several_files_are_one_sample_and_all_are_hashed(folder: Path) -> None:
+    parts = []
+    for number, rows in enumerate((slice(0, 90), slice(90, 200))):
+        parts.append(folder / f"part{number}.h5")
+        REFERENCE[rows].write(parts[-1])
+    GENERATED.write(folder / "a.h5")
+    evaluate(folder, folder / "a.h5")
+    whole = json.loads((folder / "out" / "metrics.json").read_text())
+    text = evaluate(folder, (folder / "a.h5",), tuple(parts))[0]
+    assert json.loads((folder / "out" / "metrics.json").read_text()) == whole
+    found = read_assessment(folder / "out").provenance["data"]
+    assert {name: set(record) for name, record in found["reference"].items()} == {
+        "part0.h5": {"file", "sha256"},
+        "part1.h5": {"file", "sha256"},
+    }
+    assert found["generated"]["file"] == "a.h5"
+    assert text.rstrip().endswith("report.html")
+
+
+def test_a_copy_is_the_first_thing_that_a_page_says(folder: Path) -> None:
+    text, warnings = evaluate(folder, folder / "reference.h5")
+    assert warnings[0].startswith("ATTENTION: 200 of the 200 generated showers are showers of the reference")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert any("ATTENTION: 200 of the 200 generated" in line for line in lines[:2]), lines[:2]
+    REFERENCE[::-1].write(folder / "backwards.h5")
+    assert evaluate(folder, folder / "backwards.h5")[1][0] == warnings[0]
+
+
+def empty(showers: Showers) -> Showers:
+    return replace(showers, energies=0 * showers.energies)
+
+
+def copied(showers: Showers) -> Showers:
+    return replace(showers, energies=REFERENCE.energies[: len(showers)], incident_energies=REFERENCE.incident_energies)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (empty, "all of the 200 generated showers are empty"),
+        (copied, "200 generated showers are showers of the training"),
+    ],
+)
+def test_what_is_no_model_is_said_loudly(folder: Path, change: Callable[[Showers], Showers], message: str) -> None:
+    change(GENERATED).write(folder / "a.h5")
+    REFERENCE.write(folder / "training.h5")
+    make_showers(TINY_VOXELS, 200, 9).write(folder / "reference.h5")
+    try:
+        warnings = evaluate(folder, folder / "a.h5", training=folder / "training.h5")[1]
+    except DataFormatError as error:  # few showers: other shares
+        pytest.fail(str(error))
+    assert warnings[0].startswith("ATTENTION: ")
+    assert any(message in warning for warning in warnings if warning.startswith("ATTENTION: "))
+
+
+def test_a_training_file_tells_what_a_model_remembers(folder: Path) -> None:
+    training = make_showers(TINY_VOXELS, 300, 5)
+    training.write(folder / "training.h5")
+    GENERATED.write(folder / "a.h5")
+    text, warnings = evaluate(folder, folder / "a.h5", training=folder / "training.h5")
+    assert warnings[0].startswith("no sign of memorising: among 300 showers of training and 200 of the reference")
+    assert "Remembered of the training file" in text
+    found = read_assessment(folder / "out")
+    assert {"remembered", "training_distance"} <= set(found.numbers)
+    assert found.provenance["data"]["training"]["file"] == "training.h5"
+    noise = np.random.default_rng(1).normal(1, 0.01, training.energies.shape).astype(np.float32)
+    replace(training, energies=training.energies * noise).write(folder / "a.h5")
+    text, warnings = evaluate(folder, folder / "a.h5", training=folder / "training.h5")
+    assert warnings[0].startswith("ATTENTION: the model remembers its training file: among 300")
+    assert "ATTENTION: the model remembers" in "".join(text.splitlines()[:6])
+
+
+def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.evaluate.ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
+    first, second = both[::2], both[1::2]
+    first[:20].write(tmp_path / "low.h5")
+    first[20:].write(tmp_path / "high.h5")
+    energies, labels = second.energies.copy(), second.incident_energies * (1 + 3e-7)
+    energies[2, 5] = -1.0
+    with h5py.File(tmp_path / "vae.h5", "w") as file:
+        file["incident_energies"], file["cells"] = labels[:, None], energies
+    reference = tmp_path / "low.h5", tmp_path / "high.h5"
+    with pytest.raises(DataFormatError, match=r"vae\.h5: energies must not be negative.*--tolerant"):
+        evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", 1)
+    page = evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", 1, tolerant=True).read_text()
+    assert "set to 0 were 1 negative energies" in page
+    assert f"{len(second)} incident energies were close to the reference" in page
+    copy = evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", 1).read_text()
+    assert f"ATTENTION: {len(first)} of the {len(first)} VAE showers are showers of the reference" in copy
+    replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
+    with pytest.raises(DataFormatError, match="in MeV"):
+        evaluate_cells(reference, {"VAE": tmp_path / "gev.h5"}, tmp_path / "out", 1)
