@@ -12,8 +12,8 @@ from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
 
 from calogen import judging
-from calogen.errors import DataFormatError
-from calogen.evaluate import evaluate_cells
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluate import evaluate_cells, find_files, find_labelled
 from calogen.evaluation import published
 from calogen.evaluation.assessment import Assessment
 from calogen.judging import Options, assess, read_reference
@@ -188,3 +188,23 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
     with pytest.raises(DataFormatError, match="in MeV"):
         evaluate_cells(reference, {"VAE": tmp_path / "gev.h5"}, tmp_path / "out", 1)
+
+
+def test_labels() -> None:
+    assert find_labelled(["VAE=a=b.h5", "GAN=c.h5"]) == {"VAE": (Path("a=b.h5"),), "GAN": (Path("c.h5"),)}
+    assert find_labelled(["some/a.h5", "b=c.h5"]) == {"a": (Path("some/a.h5"),), "b": (Path("c.h5"),)}
+    for wrong in (["=a.h5"], ["VAE="], ["VAE=a", "VAE=b"], ["a.h5", "other/a.h5"], ["../up=a.h5"], [""], ["..=a.h5"]):
+        with pytest.raises(ConfigError, match="must be FILE or LABEL=FILE"):
+            find_labelled(wrong)
+
+
+def test_patterns_are_files_of_one_sample_or_models_of_their_own(tmp_path: Path) -> None:
+    paths = [tmp_path / f"part{number}.h5" for number in (1, 2)]
+    for path in (*paths, tmp_path / ".part3.partial.h5"):
+        path.touch()
+    pattern = str(tmp_path / "*.h5")
+    assert find_files([pattern, str(paths[0]), "other.h5"]) == (*paths, Path("other.h5"))
+    assert find_labelled([f"GAN={pattern}"]) == {"GAN": tuple(paths)}
+    assert find_labelled([pattern]) == {"part1": (paths[0],), "part2": (paths[1],)}
+    with pytest.raises(ConfigError, match=r"must match files. Received: .*\*.hdf5, which matches none"):
+        find_files([str(tmp_path / "*.hdf5")])
