@@ -7,7 +7,7 @@ import json
 import math
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -141,13 +141,18 @@ def generate(
 
 @app.command()
 def evaluate(
-    reference: Annotated[Path, typer.Option(help="Showers of Geant4: the CaloChallenge's format, or ATLAS cells.")],
+    reference: Annotated[
+        list[str], typer.Option(help="Geant4's showers: the CaloChallenge's format or ATLAS cells; 'A*.h5': as one.")
+    ],
     generated: Annotated[
         list[str], typer.Option(help="Generated showers; LABEL=FILE names the model. Several: side by side.")
     ],
     output: Annotated[Path, typer.Option(help="Directory for the report.")],
     second_reference: Annotated[
-        Path | None, typer.Option(help="Other Geant4 showers: the floor of each number.")
+        list[str] | None, typer.Option(help="Other Geant4 showers: the floor of each number.")
+    ] = None,
+    training: Annotated[
+        list[str] | None, typer.Option(help="Showers that the models were trained on: do they remember them?")
     ] = None,
     geometry: Annotated[Path | None, typer.Option(help="Binning file (XML); data set 1 needs none.")] = None,
     binning: Annotated[
@@ -166,6 +171,12 @@ def evaluate(
             help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
         ),
     ] = None,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
+    ] = False,
+    match_energies: Annotated[
+        bool, typer.Option("--match-energies", help="Leave out showers so that energies have the reference's shares.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
@@ -178,19 +189,19 @@ def evaluate(
     121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
     the same command goes on with the next training.
     """
-    from calogen.evaluate import evaluate_cells, evaluate_voxels, holds_cells
+    from calogen.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, holds_cells
     from calogen.judging import Options
 
-    files = _labelled(generated)
-    if set(map(holds_cells, files.values())) == {True}:
-        voxels_only = (second_reference, geometry, binning, min_energy)
-        require(not any(voxels_only), "cells take no second reference, geometry, binning or threshold. Received: some")
-        typer.echo(evaluate_cells(reference, files, output, seed))
+    first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
+    files = find_labelled(generated)
+    if all(holds_cells(paths[0]) for paths in files.values()):
+        voxels_only = (second, learned, geometry, binning, min_energy, match_energies)
+        require(not any(voxels_only), "cells take --reference, --generated and --tolerant only. Received: more")
+        typer.echo(evaluate_cells(first, files, output, seed, tolerant))
         return
-    options = Options(
-        binning=binning, min_energy=min_energy, repetitions=classifiers, max_showers=max_showers, seed=seed
-    )
-    typer.echo(evaluate_voxels(reference, files, output, second_reference, geometry, options))
+    options = Options(binning=binning, min_energy=min_energy, repetitions=classifiers, max_showers=max_showers)
+    options = replace(options, seed=seed, tolerant=tolerant, match_energies=match_energies)
+    typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))
 
 
 @app.command()
@@ -253,7 +264,8 @@ def inspect(
         return
     models = {name: module for name, module in _models() if model in ("", name)}
     if not models:
-        raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}")
+        kind = ", a directory" if path.is_dir() else ""
+        raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}{kind}")
     if counts:
         rows = [row for name, module in models.items() for row in _counts(name, module)]
         show(json.dumps(rows, indent=2) if as_json else _count_text(rows))
@@ -290,18 +302,6 @@ def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
         raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
     rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
-
-
-def _labelled(texts: list[str]) -> dict[str, Path]:
-    """Files by label, from `LABEL=FILE` or `FILE`, whose name is the label then."""
-    parts = (text.partition("=") for text in texts)
-    pairs = [(label, Path(path)) if mark else (Path(label).stem, Path(label)) for label, mark, path in parts]
-    found = {label: path for label, path in pairs if label and path.name}
-    require(
-        len(found) == len(texts) and all(Path(label).name == label != ".." for label in found),
-        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {texts}",
-    )
-    return found
 
 
 def _models() -> Iterator[tuple[str, ModuleType]]:

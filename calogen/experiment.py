@@ -52,6 +52,7 @@ class Arguments:
         results: directory to publish the results JSON in; None: it stays with the report.
         train_data, test_data: the user's own files; None: the bundled showers.
         all_showers: train on all bundled showers instead of the first edition's.
+        tolerant: whether slightly negative energies in them are set to 0.
         options: values of the experiment's own options, by name.
     """
 
@@ -62,6 +63,7 @@ class Arguments:
     train_data: Path | None = None
     test_data: Path | None = None
     all_showers: bool = False
+    tolerant: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def report_directory(self, paper: str) -> Path:
@@ -165,6 +167,7 @@ def parse_arguments(
         action="store_true",
         help="train on all bundled showers, not only the first edition's 1,000 of each energy",
     )
+    parser.add_argument("--tolerant", action="store_true", help="set slightly negative energies in your showers to 0")
     parser.add_argument(
         "--options",
         action=_Options,
@@ -178,7 +181,8 @@ def parse_arguments(
     if given.train_data is not None and given.all_showers:
         parser.error("--all-showers is about the bundled showers: your own --train-data is taken whole")
     seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
-    paths = {name: getattr(given, name) for name in ("runs", "results", "train_data", "test_data", "all_showers")}
+    names = ("runs", "results", "train_data", "test_data", "all_showers", "tolerant")
+    paths = {name: getattr(given, name) for name in names}
     return Arguments(preset=given.preset, seeds=seeds, options={name: getattr(given, name) for name in own}, **paths)
 
 

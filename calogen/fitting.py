@@ -15,6 +15,7 @@ from calogen.config import config_to_json
 from calogen.errors import DataFormatError
 from calogen.files import write_json
 from calogen.generation import TrainedRun, geometry_to_json, model_module, save_run
+from calogen.labels import within
 from calogen.pipeline import resident, split
 from calogen.provenance import seed_streams, stream_seed
 from calogen.showers import Geometry, Showers
@@ -185,8 +186,7 @@ def _identity(model: str, config: Any, geometry: Geometry, showers: Showers, **m
 
 
 def _inside(showers: Showers, config: Any) -> np.ndarray:
-    low, high = config.momentum_range
-    return (showers.incident_energies >= low) & (showers.incident_energies <= high)
+    return within(showers.incident_energies, *config.momentum_range)
 
 
 def _digest(showers: Showers) -> str:

@@ -26,6 +26,7 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.files import read_json, require_space, write_json
 from calogen.folding import fold
 from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
+from calogen.labels import within
 from calogen.latent import BLOCK_SHOWERS, Latent, block_seed
 from calogen.preprocessing import Chain
 from calogen.progress import progress
@@ -213,7 +214,7 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
     chosen = np.full(len(incident_energies), -1)
     for position, item in reversed(list(enumerate(runs))):
         low, high = item.momentum_range or (0.0, np.inf)
-        chosen[(incident_energies >= low) & (incident_energies <= high)] = position
+        chosen[within(incident_energies, low, high)] = position
     if (chosen < 0).any():
         limits = (item.momentum_range or (0, np.inf) for item in runs)
         ranges = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in limits)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.copies import ALARM
 from calogen.evaluation.correlations import Correlations, correlate, difference, pair_histograms
 from calogen.evaluation.judgement import ALL_ENERGIES, Scored
 from calogen.evaluation.metrics import Value
@@ -51,6 +52,8 @@ _NUMBER_TITLES = {
     "jsd_low": "JSD, voxels",
     "jsd_low-normed": "JSD, voxels / layer energy",
     "jsd_high": "JSD, features",
+    "remembered": "Remembered of the training file (0: nothing)",
+    "training_distance": "Distance from the training file / the reference's",
     "fpd": "1000 FPD",
     "kpd": "1000 KPD",
 }
@@ -127,6 +130,9 @@ def _verdict(assessments: Sequence[Assessment]) -> Verdict:
     for item in assessments:
         before = f"{item.label}, " if several else ""
         facts += [(before + title, text) for title, text in _facts(item)]
+    alarms = [f"{item.label}: {text}" for item in assessments for text in item.warnings if text.startswith(ALARM)]
+    if alarms:
+        headline, tone = alarms[0], "bad"
     return Verdict(headline, tone, tuple(facts), _worst(assessments))
 
 
@@ -312,5 +318,9 @@ def _require_same(first: Assessment, second: Assessment) -> None:
 
 
 def _reference_hash(item: Assessment) -> str:
+    """Hashes of the reference, of all of its files and of those that their numbers lie in."""
     reference = item.provenance.get("data", {}).get("reference", {})
-    return str(reference.get("sha256") if isinstance(reference, Mapping) else reference)
+    if not isinstance(reference, Mapping):
+        return str(reference)
+    hashes = [text for name, text in flat_rows(reference) if not re.search(r"(^|: )file$", name)]
+    return ", ".join(hashes)

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: (
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
-        *("backend", "hdf5_writing", "ranges"),
+        *("backend", "hdf5", "hdf5_writing", "ranges"),
     ),
-    1: ("geometry",),
-    2: ("showers", "voxelisation", "windows", "datasets", "download"),
+    1: ("geometry", "labels", "layouts"),
+    2: ("showers", "shower_files", "voxelisation", "windows", "datasets", "download"),
     3: ("encodings", "preprocessing", "layers", "losses", "evaluation", "simulation"),
     4: ("pipeline", "training", "plots", "page"),
     5: ("models",),

@@ -56,7 +56,7 @@ def test_collect_is_complete_and_plain_json(tmp_path: Path) -> None:
 
 
 def test_missing_data_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match="cannot read"):
+    with pytest.raises(DataFormatError, match="no such file"):
         collect(3, {"train": tmp_path / "none.h5"})
 
 

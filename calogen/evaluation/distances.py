@@ -289,7 +289,7 @@ def _neighbourhoods(reference: np.ndarray, generated: np.ndarray, k: int) -> tup
     radii, other_radii = _squared_radii(reference, k), _squared_radii(generated, k)
     balls = np.zeros(len(generated), int)
     recalled, covered = [], []
-    for rows, squares in _squared_distances(reference, generated):
+    for rows, squares in squared_distances(reference, generated):
         inside = squares < radii[rows, None]
         balls += np.count_nonzero(inside, axis=0)
         covered.append(inside.any(axis=1))
@@ -304,11 +304,11 @@ def _squared_radii(sample: np.ndarray, k: int) -> np.ndarray:
     A little less, so that rounding cannot let in a shower at just this distance.
     """
     # The nearest one is the shower itself. A view would keep the whole block.
-    found = [np.partition(squares, k, axis=1)[:, k].copy() for _, squares in _squared_distances(sample, sample)]
+    found = [np.partition(squares, k, axis=1)[:, k].copy() for _, squares in squared_distances(sample, sample)]
     return np.concatenate(found) - _ROUNDING * np.max(np.sum(sample**2, axis=1))
 
 
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def squared_distances(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows of the first sample, and their squared distances to the second, `[b, m]`."""
     squares, other_squares = (np.sum(sample**2, axis=1) for sample in (first, second))
     scaled = -2 * second.T

@@ -16,6 +16,7 @@ from calogen.evaluation.histograms import Histogram, logarithmic_edges, referenc
 from calogen.evaluation.metrics import Value, json_number
 from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
 from calogen.evaluation.shapes import SHAPES
+from calogen.labels import TOLERANT_LABEL, discrete_energies, require_label_unit, snap
 from calogen.parallel import in_threads, num_workers
 from calogen.progress import progress
 
@@ -26,7 +27,6 @@ ALL_ENERGIES = 0.0
 VOXEL_ENERGY = Feature("voxel_energy")
 """All voxels of all showers; the empty ones are its underflow."""
 
-_MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
 _SAME_ENERGIES = 3.0  # KS distance / sqrt(1/n + 1/m): two samples of one distribution exceed it once in 3e7 pairs
 _WORKERS = 2  # at most: more would wait for Python's lock
 
@@ -42,12 +42,16 @@ class Sample:
         spectrum: of their voxels, in bins that the reference chose.
         min_energy: voxels below are empty, MeV.
         shapes: of all showers (`calogen.evaluation.shapes`), NaN where undefined; None: not computed.
+        hashes: of all showers (`copies.hash_showers`); None: not computed.
+        notes: what was changed or left out as the file was read, a sentence each.
     """
 
     features: Features
     spectrum: Spectrum
     min_energy: float
     shapes: Features | None = None
+    hashes: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,12 +183,13 @@ def judge(
     features = {name: sample.features for name, sample in samples.items()}
     shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
     bins = reference.min_energy, binning, seed
+    energies = discrete_energies(reference.features.incident_energies).tolist()
     tasks: list[Callable[[], Scored]] = [
         _task(features, feature, energy, *bins)
         for feature in reference.features.features
         for energy in (
             ALL_ENERGIES,
-            *(_discrete(reference.features.incident_energies) if feature.quantity == "response" else []),
+            *(energies if feature.quantity == "response" else []),
         )
     ]
     tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, seed))
@@ -233,12 +238,6 @@ def _edges(feature: Feature, reference: np.ndarray, min_energy: float, energy: f
     return (logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges)(reference)
 
 
-def _discrete(energies: np.ndarray) -> list[float]:
-    """The incident energies if they are discrete, else none."""
-    found = np.unique(energies)
-    return found.tolist() if len(found) <= min(_MAX_ENERGIES, len(energies) // 2) else []
-
-
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
     """Refuse a sample that cannot be compared with the reference.
 
@@ -268,12 +267,15 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
     Raises:
         DataFormatError: others, or others in their shares.
     """
-    energies = _discrete(first)
-    if energies and not np.isin(second, energies).all():
+    require_label_unit(name, first, second)
+    energies = discrete_energies(first)
+    if len(energies) and not np.isin(second, energies).all():
         others = np.setdiff1d(second, energies)
+        close = (snap(others, first, TOLERANT_LABEL) != others).all()
+        remedy = "; --tolerant takes those within 0.1 % of the reference's" if close else ""
         raise DataFormatError(
             f"{name} must have the reference's {len(energies)} incident energies. "
-            f"Received: {len(others)} others, as {float(others[0])!r} MeV"
+            f"Received: {len(others)} others, as {float(others[0])!r} MeV{remedy}"
         )
     sizes = (len(first), len(second))
     distance = ks_statistic(first, second)
@@ -281,5 +283,6 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
         raise DataFormatError(
             f"{name} must have two showers or more, with the reference's incident energies in the same shares. "
             f"Received: {len(second)} of {second.min():g} to {second.max():g} MeV, the reference {len(first)} of "
-            f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f}"
+            f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f} "
+            "(--match-energies leaves out showers of the energies that are too frequent)"
         )

@@ -10,20 +10,22 @@ Where the job has two cores, one thread reads (HDF5 lets in one at a time) while
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calogen.errors import CalogenError, GeometryError
 from calogen.evaluation.challenge import Feature, Features, compute_features, list_features
+from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
 from calogen.evaluation.scores import Spectrum, spectrum_cells
 from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.geometry import VoxelGeometry
+from calogen.labels import snap
 from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress
-from calogen.showers import ShowerFile, Showers, require_mev
+from calogen.shower_files import EXACT, Files, Reading, ShowerFile
+from calogen.showers import Showers, require_mev
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
@@ -93,11 +95,11 @@ class _Cells:
 
 
 def judge_files(
-    reference: str | Path,
-    generated: str | Path,
+    reference: Files,
+    generated: Files,
     geometry: VoxelGeometry,
     *,
-    second_reference: str | Path | None = None,
+    second_reference: Files | None = None,
     binning: str = "1-photons",
     min_energy: float | None = None,
     shapes: bool = True,
@@ -105,7 +107,7 @@ def judge_files(
     """Judge a file of generated showers against a reference file, whatever their size.
 
     Args:
-        reference, generated: files of the CaloChallenge's format.
+        reference, generated: files of the CaloChallenge's format; each may be several, which are read as one.
         geometry: of their voxels.
         second_reference: an independent file of the reference's kind, for the floor beside each number.
         binning: one of the challenge's data sets (`1-photons`, `1-pions`, `2`, `3`), or `reference`: bins between
@@ -124,27 +126,45 @@ def judge_files(
 
 
 def read_sample(
-    path: str | Path,
+    path: Files,
     geometry: VoxelGeometry,
     min_energy: float = 1.0,
     reference: Sample | None = None,
     shapes: bool = True,
+    reading: Reading = EXACT,
 ) -> Sample:
     """Features and voxel spectrum of a file.
 
     Args:
-        path: a file of the CaloChallenge's format.
+        path: a file of the CaloChallenge's format, or several.
         geometry: of its voxels.
         min_energy: voxels below are empty, MeV.
-        reference: the sample that chose the bins of the voxel spectrum; None: this one does.
+        reference: the sample that chose the bins of the voxel spectrum, and whose incident energies those of this one
+            are where they are close; None: this one does.
         shapes: whether to compute what `list_shapes` has, too.
+        reading: what is changed or left out.
 
     Raises:
         CalogenError: the file is missing, damaged or foreign, or not in MeV; `min_energy` is not above 0.
     """
-    with ShowerFile(path, geometry, _BLOCK_BYTES) as file:
-        blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, str(path))
-        return _sample(blocks, min_energy, reference, shapes)
+    if reference is not None:
+        reading = replace(reading, reference=reference.features.incident_energies)
+    with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
+        blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, file.name)
+        return replace(_sample(blocks, min_energy, reference, shapes), notes=tuple(file.notes))
+
+
+def read_hashes(path: Files, geometry: VoxelGeometry, min_energy: float, reading: Reading = EXACT) -> np.ndarray:
+    """Hashes of a file's showers, `[n]` (`copies.hash_showers`).
+
+    Raises:
+        CalogenError: the file is missing, damaged or foreign.
+    """
+    with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
+        digests = _in_threads(
+            lambda rows: hash_showers(file.read(rows).energies, min_energy), file.rows, f"reading {file.name}"
+        )
+        return np.concatenate(list(digests))
 
 
 def sample_of(
@@ -153,9 +173,13 @@ def sample_of(
     """What `read_sample` gives, for showers in memory."""
     if not isinstance(showers.geometry, VoxelGeometry):
         raise GeometryError(f"the challenge's features need voxels. Received: geometry {showers.geometry.name}")
-    step = max(1, _BLOCK_BYTES // (8 * showers.geometry.size))
+    geometry = showers.geometry
+    if reference is not None:
+        labels = snap(showers.incident_energies, reference.features.incident_energies)
+        showers = replace(showers, incident_energies=labels)
+    step = max(1, _BLOCK_BYTES // (8 * geometry.size))
     rows = tuple(slice(start, start + step) for start in range(0, len(showers), step))
-    blocks = _Blocks(showers.geometry, showers.incident_energies, rows, showers.__getitem__, "showers in memory")
+    blocks = _Blocks(geometry, showers.incident_energies, rows, showers.__getitem__, "showers in memory")
     return _sample(blocks, min_energy, reference, shapes)
 
 
@@ -163,6 +187,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
     """Features and spectrum of all blocks; see `read_sample`."""
     geometry, responses = blocks.geometry, np.empty(len(blocks))
     found, extra = _empty(list_features(geometry), blocks), _empty(list_shapes(geometry), blocks) if shapes else None
+    hashes = np.empty(len(blocks), np.uint64)
 
     def digest(rows: slice) -> _Filled:
         showers = blocks.read(rows)
@@ -170,6 +195,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
         if extra is not None:
             extra.values[rows] = compute_shapes(showers, min_energy).values
         responses[rows] = showers.response
+        hashes[rows] = hash_showers(showers.energies, min_energy)
         return _filled(rows.start, showers, min_energy)
 
     def read_again(rows: slice) -> _Filled:
@@ -195,7 +221,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
         require_mev(blocks.incident_energies, responses)
     except CalogenError as error:
         raise type(error)(f"{blocks.name}: {error}") from error
-    return Sample(found, Spectrum(edges, boundaries, counts), min_energy, extra)
+    return Sample(found, Spectrum(edges, boundaries, counts), min_energy, extra, hashes)
 
 
 def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:

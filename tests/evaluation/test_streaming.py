@@ -19,7 +19,8 @@ from calogen.evaluation.challenge import compute_features
 from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.showers import ShowerFile, Showers
+from calogen.shower_files import ShowerFile
+from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
 
