@@ -15,10 +15,9 @@ import numpy as np
 from calogen.config import require
 from calogen.errors import DataFormatError, GeometryError
 from calogen.evaluation.assessment import LABEL, Assessment, particle_of
-from calogen.evaluation.challenge import ClassifierInput, Features, classifier_inputs, high_level_inputs
-from calogen.evaluation.comparison import ResponseCurve, curve_of
+from calogen.evaluation.challenge import ClassifierInput, classifier_inputs, high_level_inputs
 from calogen.evaluation.copies import judge_copies
-from calogen.evaluation.correlations import joined
+from calogen.evaluation.criteria import NEIGHBOURHOODS
 from calogen.evaluation.distances import (
     MIN_SHOWERS,
     frechet_physics_distance,
@@ -35,6 +34,7 @@ from calogen.evaluation.judgement import (
     require_energies,
 )
 from calogen.evaluation.metrics import Value
+from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
 from calogen.geometry import VoxelGeometry
@@ -44,9 +44,7 @@ from calogen.showers import Showers
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
 """What the classifiers see."""
-_BINS = 40  # that most of the challenge's distributions fill
 _LAYERS, _SHAPES = 45, {"2": (16, 9), "3": (50, 18)}  # of data sets 2 and 3: bins in alpha and r
-_ENERGY_BINS = 12  # of the response, where the incident energies are continuous
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +79,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What figures need beyond the assessment; all by sample, the reference first.
-
-    Args:
-        geometry: of the showers.
-        energy: of `average` and `single`, MeV.
-        average: mean shower, `[v]`, MeV.
-        single: one shower, `[v]`, MeV.
-        curves: response and resolution.
-        features: of all showers, with their shapes.
-    """
-
-    geometry: VoxelGeometry
-    energy: float
-    average: Mapping[str, np.ndarray]
-    single: Mapping[str, np.ndarray]
-    curves: Mapping[str, ResponseCurve]
-    features: Mapping[str, Features]
-
-
-@dataclass(frozen=True)
 class _Loaded:
     """A file's features, and some of its showers."""
 
@@ -117,6 +94,11 @@ class _Loaded:
     def particle(self) -> str:
         geometry = self.showers.geometry
         return particle_of(geometry) if isinstance(geometry, VoxelGeometry) else ""
+
+    @property
+    def binning(self) -> str:
+        geometry = self.showers.geometry
+        return default_binning(geometry) if isinstance(geometry, VoxelGeometry) else OWN_BINNING
 
 
 def default_binning(geometry: VoxelGeometry) -> str:
@@ -292,7 +274,9 @@ def _assess(
     warnings += [*_warnings(reference, generated), *sorted(missing | more)]
     particle = particle_of(geometry)
     found = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance)
-    return found, _pictures(geometry, label, first, generated)
+    loaded = {"Geant4": first, label: generated}
+    samples = {name: item.sample for name, item in loaded.items()}
+    return found, take_pictures(geometry, samples, {name: item.showers for name, item in loaded.items()})
 
 
 def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], frozenset[str]]:
@@ -321,17 +305,18 @@ def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[s
     chosen = (item.showers.energies[np.sort(rng.permutation(len(item.showers))[:size])] for item in (first, second))
     ours, theirs = (log_voxels(np.where(given >= first.sample.min_energy, given, 0)) for given in chosen)
     near = precision_recall_density_coverage(ours, theirs, seed=options.seed)
-    return {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage")}
+    return {name: getattr(near, name) for name in NEIGHBOURHOODS}
 
 
 def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     from calogen.evaluation.classifier import BY_PARTICLE, CHALLENGE, classify
 
     config = BY_PARTICLE.get(first.particle, CHALLENGE)
+    small_voxels = (options.binning or first.binning) != OWN_BINNING  # the challenge's way with the challenge's bins
     found: dict[str, Value] = {}
     for kind in KINDS:
         ours, theirs = (
-            classifier_inputs(item.showers, kind, first.sample.min_energy).astype(np.float32)
+            classifier_inputs(item.showers, kind, first.sample.min_energy, small_voxels).astype(np.float32)
             for item in (first, second)
         )
         score = classify(
@@ -358,41 +343,12 @@ def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
             "large for a floor, as those of fewer showers are"
         )
     if min(sizes) < MIN_SHOWERS and first.particle:
-        alike = _BINS / 4 * sum(1 / size for size in sizes)
         found.append(
-            f"FPD and KPD of {min(sizes)} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more. Two "
-            f"such samples of one distribution have a separation power of about {1000 * alike:.2g}/1000 in {_BINS} "
-            "bins: their places are worse than with more showers"
+            f"FPD and KPD of {min(sizes)} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more; nor are "
+            "neighbourhoods without a second reference. Separation powers are ranked by what they have more than two "
+            "samples of Geant4 of these numbers of showers would have"
         )
     taken = min(len(item.showers) for item in (first, second))
     if taken < min(sizes):
         found.append(f"classifiers and neighbourhoods took {taken:,} of the showers, drawn at random")
     return found
-
-
-def _pictures(geometry: VoxelGeometry, label: str, first: _Loaded, second: _Loaded) -> Pictures:
-    """Mean and single shower at the incident energy in the middle, and the response."""
-    samples = {"Geant4": first, label: second}
-    shapes = {name: item.sample.shapes for name, item in samples.items()}
-    features = {name: item.sample.features for name, item in samples.items()}
-    joint = {name: joined(features[name], shape) if shape else features[name] for name, shape in shapes.items()}
-    energies = first.showers.incident_energies
-    middle = np.sort(energies)[len(energies) // 2]
-    average, single = {}, {}
-    for name, item in samples.items():
-        near = np.argsort(np.abs(np.log(item.showers.incident_energies / middle)), kind="stable")
-        count = int((item.showers.incident_energies == middle).sum()) or max(1, len(near) // 20)
-        average[name] = item.showers.energies[near[:count]].mean(axis=0)
-        single[name] = item.showers.energies[near[0]]
-    curves = {name: _curve(item) for name, item in features.items()}
-    return Pictures(geometry, float(middle), average, single, curves, joint)
-
-
-def _curve(features: Features) -> ResponseCurve:
-    """Response by incident energy; continuous energies in equal steps of the logarithm."""
-    energies = features.incident_energies
-    if len(np.unique(energies)) > 50:
-        edges = np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _ENERGY_BINS + 1)
-        centres = np.sqrt(edges[1:] * edges[:-1])
-        energies = centres[np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, _ENERGY_BINS - 1)]
-    return curve_of(energies, features["response"])

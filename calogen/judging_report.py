@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.copies import ALARM
 from calogen.evaluation.correlations import Correlations, correlate, difference, pair_histograms
-from calogen.evaluation.judgement import ALL_ENERGIES, Scored
+from calogen.evaluation.judgement import ALL_ENERGIES, OWN_BINNING, Scored
 from calogen.evaluation.metrics import Value
+from calogen.evaluation.pictures import Average, Pictures
 from calogen.evaluation.scores import METRICS
 from calogen.evaluation.submissions import Placement, notes, placement_table
-from calogen.judging import Pictures
 from calogen.page import (
     Block,
     Cell,
@@ -69,6 +70,27 @@ _EXPLAINED = (
     f"choice): good with an AUC of voxels below {_GOOD_AUC} or like the floor's, bad above {_BAD_AUC}."
 )
 
+_RANKED = (
+    "places: of the excess over Geant4 against itself, ours over that of as many showers (Geant4 here, if known), the "
+    "published over the challenge's; from the best to the worst that two standard errors allow. Geant4's own "
+    "separation power at these numbers of showers comes from shuffling the showers of both files, corrected by the "
+    "second reference where there is one"
+)
+_COARSE = (
+    "Where the challenge's axis has Geant4 in fewer than 20 bins (small print), the figure, χ²/NDF and S are in "
+    "calogen's own bins between quantiles of Geant4; S inside the axis stays the challenge's."
+)
+_NORMED = {
+    True: (
+        "AUC and JSD of voxels / layer energy: as the challenge has it, voxels below the threshold keep their energy, "
+        "layers are sums of those above (a layer of small voxels alone divides them by 1e-16 MeV)."
+    ),
+    False: (
+        "AUC and JSD of voxels / layer energy: voxels below the threshold are empty, which is calogen's way, not the "
+        "challenge's."
+    ),
+}
+
 
 def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str = "") -> Page:
     """The report of one model.
@@ -84,7 +106,7 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
         Section("Rank", tuple(_ranks(one))),
         Section("Showers, energies, correlations", (Gallery("", tuple(FigureBlock(*item) for item in drawn.items())),)),
         Section("Distributions", (Gallery("", tuple(_distributions(one, note))),)),
-        Section("Numbers", (_single_numbers(one), Text(_EXPLAINED), _all_metrics(assessment))),
+        Section("Numbers", (_single_numbers(one), Text(_EXPLAINED), *_remarks(assessment), _all_metrics(assessment))),
         Section("Provenance", (_provenance(one),)),
     )
     subtitle = f"{_showers(assessment)}, {assessment.geometry}. {note}".strip()
@@ -107,7 +129,7 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
         Section("Warnings", (Items(warnings),) if warnings else ()),
         Section("Rank", tuple(_ranks(assessments))),
         Section("Distributions", (Gallery("", tuple(_distributions(assessments, note))),)),
-        Section("Numbers", (_single_numbers(assessments), _compared_metrics(assessments))),
+        Section("Numbers", (_single_numbers(assessments), *_remarks(assessments[0]), _compared_metrics(assessments))),
         Section("Provenance", (_provenance(assessments),)),
     )
     subtitle = f"{_showers(assessments[0])}, {assessments[0].geometry}. {note}".strip()
@@ -160,8 +182,10 @@ def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
     yield "1000 S, mean over all distributions", number_text(1000 * _mean_separation(item))
     places = item.placements()
     if places:
-        first, *_, last = positions = sorted(place.position for place in places)
-        text = f"{first} to {last} of {len(places[0].ranking.published) + 1}, median {positions[len(positions) // 2]}"
+        best, worst = (sorted(ends)[len(places) // 2] for ends in zip(*(place.places for place in places), strict=True))
+        known = [place.against_floor for place in places if place.against_floor]
+        text = f"{best} to {worst} of {len(places[0].ranking.published) + 1} in the median of {len(places)} metrics"
+        text += f"; as good as Geant4 itself in {len(known) - known.count('worse')} of {len(known)}"
         yield "places among the CaloChallenge's submissions", text
 
 
@@ -182,7 +206,7 @@ def _ranks(assessments: Sequence[Assessment]) -> Iterable[Block]:
         if places:
             yield DataTable(f"{item.label} among the CaloChallenge's submissions", *placement_table(overall(places)))
             yield DataTable(f"{item.label}, layer by layer", *placement_table(by_layer))
-            yield Items(tuple(notes(places)))
+            yield Items((_RANKED, *notes(places)))
 
 
 def overall(places: Iterable[Placement]) -> list[Placement]:
@@ -200,13 +224,13 @@ def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Fig
         note: small print at the bottom.
     """
     first, at = pictures[0], f"at {pictures[0].energy / GeV:.3g} GeV"
-    average, single, curves, features = (
+    single, curves, features = (
         {label: found for item in pictures for label, found in getattr(item, name).items()}
-        for name in ("average", "single", "curves", "features")
+        for name in ("single", "curves", "features")
     )
     reference, *labels = features
     drawn = {
-        f"Average shower {at}": draw_showers(first.geometry, average, note),
+        **{_averaged(item): draw_showers(first.geometry, item.showers, note) for item in _averages(pictures)},
         f"One shower {at}": draw_showers(first.geometry, single, note),
         "Response and resolution": draw_response(curves.pop(reference), curves, note),
         "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(features), note),
@@ -220,6 +244,23 @@ def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Fig
         matrices = draw_correlation_matrices(expected, found, difference(expected, found), note)
         drawn[f"Correlations (Getting High, Fig. 9), {label}"] = matrices
     return drawn
+
+
+def _averages(pictures: Sequence[Pictures]) -> list[Average]:
+    """Those of several models together where they are of as many showers, by increasing energy."""
+    found: dict[tuple[float, float, int], Average] = {}
+    for item in (average for each in pictures for average in each.averages):
+        key = (item.low, item.high, item.number)
+        known = found.get(key, item)
+        found[key] = replace(item, showers={**known.showers, **item.showers})
+    return [found[key] for key in sorted(found)]
+
+
+def _averaged(item: Average) -> str:
+    """What the figure of averages is called."""
+    number = f"{item.number:,} shower{'s' if item.number > 1 else ''} each"
+    ends = dict.fromkeys(energy_text(energy) for energy in (item.low, item.high))
+    return f"Average of {number}, {' to '.join(ends)}"
 
 
 def _distributions(assessments: Sequence[Assessment], note: str) -> Iterable[FigureBlock]:
@@ -240,6 +281,14 @@ def _relabelled(found: Correlations) -> Correlations:
     return replace(found, names=tuple(name.replace("_", " ") for name in found.names))
 
 
+def _remarks(assessment: Assessment) -> Iterable[Text]:
+    """In which bins and of which inputs its numbers are."""
+    if any(item.coarse is not None for item in assessment.judgement.scored):
+        yield Text(_COARSE)
+    if "auc_low-normed" in assessment.numbers:
+        yield Text(_NORMED[assessment.judgement.binning != OWN_BINNING])
+
+
 def _single_numbers(assessments: Sequence[Assessment]) -> DataTable:
     names = list(dict.fromkeys(name for item in assessments for name in item.numbers))
     rows: list[tuple[str | Cell, ...]] = [
@@ -253,8 +302,9 @@ def _all_metrics(assessment: Assessment) -> DataTable:
     rows = []
     for item in _over_all(assessment):
         share = item.undefined["generated"]
-        note = f"undefined in {share:.2g} of the showers (Geant4 {item.undefined['reference']:.2g})" if share else ""
-        name = Cell(feature_title(item.feature), note=note)
+        said = [f"undefined in {share:.2g} of the showers (Geant4 {item.undefined['reference']:.2g})"] if share else []
+        said += [f"the challenge's axis: {item.coarse} bins"] if item.coarse is not None else []
+        name = Cell(feature_title(item.feature), note="; ".join(said))
         rows.append((name, *(_cell(item, metric) for metric in METRICS)))
     return DataTable("Every distribution", ("distribution", *(_METRIC_TITLES[m] for m in METRICS)), tuple(rows))
 
@@ -314,6 +364,13 @@ def _require_same(first: Assessment, second: Assessment) -> None:
         if ours != theirs:
             raise DataFormatError(
                 f"{second.label} must be judged with the {what} of {first.label}. Received: {theirs}, not {ours}"
+            )
+    for scored in first.judgement.scored:
+        same = second.judgement.find(scored.feature.name, scored.incident_energy)
+        if not np.array_equal(*(item.histograms["reference"].edges for item in (scored, same))):
+            raise DataFormatError(
+                f"{second.label} must be judged in the bins of {first.label}. Received: others of {scored.feature.name}, "
+                "as another version of calogen has them; evaluate both anew"
             )
 
 

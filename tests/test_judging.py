@@ -14,8 +14,9 @@ from calogen.datasets import voxel_geometry
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import classifier
 from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.pictures import Pictures
 from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
-from calogen.judging import Options, Pictures, default_binning, read_reference, read_some
+from calogen.judging import Options, default_binning, read_reference, read_some
 from calogen.judging import assess as assess_file
 from calogen.judging_report import draw_pictures
 from calogen.showers import Showers
@@ -58,7 +59,8 @@ def test_identical_files_differ_nowhere(files: list[Path]) -> None:
         assert all(value == 0 or np.isnan(value) for value in values), item.feature
     assert found.numbers["fpd"].value == pytest.approx(0, abs=1e-2)
     assert found.numbers["coverage"].value == 1
-    np.testing.assert_array_equal(pictures.average["Geant4"], pictures.average["same"])
+    for average in pictures.averages:
+        np.testing.assert_array_equal(average.showers["Geant4"], average.showers["same"])
     np.testing.assert_array_equal(pictures.single["Geant4"], pictures.single["same"])
 
 

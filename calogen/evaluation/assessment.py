@@ -15,7 +15,7 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.challenge import BINNINGS, Feature
-from calogen.evaluation.criteria import GEOMETRIES, SEPARATION_POWER, criteria
+from calogen.evaluation.criteria import GEOMETRIES, NEIGHBOURHOODS, SEPARATION_POWER, criteria
 from calogen.evaluation.distances import MIN_SHOWERS
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored, score_row
@@ -69,24 +69,31 @@ class Assessment:
         """Places among the challenge's submissions.
 
         None with other voxels or another threshold than its own; none of separation powers in other bins than its own;
-        none of FPD and KPD with fewer showers than it takes. The second reference is a floor where it has no fewer
-        showers than the generated file: the fewer, the larger its distances are.
+        none of FPD and KPD with fewer showers than it takes, nor of neighbourhoods (their shares depend on the number)
+        without a floor of as many.
+
+        The floor of separation powers is what Geant4 of the generated file's size would have. That of the other numbers
+        is the second reference, where it has no fewer showers than the generated file: the fewer, the larger its
+        distances are.
         """
         if not self.particle:
             return []
         known, judgement, sizes = set(criteria(self.particle)), self.judgement, self.judgement.num_showers
-        if min(sizes["reference"], sizes["generated"]) < MIN_SHOWERS:
-            known -= {"fpd", "kpd"}
         if judgement.min_energy != BINNINGS[f"1-{self.particle}s"].min_energy:
             return []
+        second = sizes.get("second_reference", 0)
+        floor = dict(self.floor) if second >= sizes["generated"] else {}
+        compared = min(sizes["reference"], sizes["generated"], MIN_SHOWERS)
+        if compared < MIN_SHOWERS:
+            known -= {"fpd", "kpd"}
+        if min(sizes["reference"], second, MIN_SHOWERS) != compared:
+            floor = {name: value for name, value in floor.items() if name not in NEIGHBOURHOODS}
+            known -= set(NEIGHBOURHOODS) if compared < MIN_SHOWERS else set()
         if judgement.binning != f"1-{self.particle}s":
             known = {name for name in known if not name.startswith(SEPARATION_POWER)}
         scored = [item for item in judgement.scored if item.incident_energy == ALL_ENERGIES]
         ours = {SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC] for item in scored}
-        floor = {}
-        if sizes.get("second_reference", 0) >= sizes["generated"]:
-            floor = {SEPARATION_POWER + item.feature.name: item.floor[RANKED_METRIC] for item in scored if item.floor}
-            floor |= self.floor
+        floor |= {SEPARATION_POWER + item.feature.name: _floor_here(item) for item in scored}
         finite = [
             {name: value for name, value in given.items() if name in known and math.isfinite(value.value)}
             for given in (ours | dict(self.numbers), floor)
@@ -171,6 +178,20 @@ def particle_of(geometry: VoxelGeometry) -> str:
     return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
 
 
+def _floor_here(item: Scored) -> Value:
+    """The separation power of a sample of Geant4 that has as many showers as the generated file.
+
+    That is what fluctuations give (`Scored.expected`), or the second reference's, corrected for its number of showers.
+
+    Returns:
+        NaN where neither is known.
+    """
+    expected, second = item.expected, item.floor.get(RANKED_METRIC)
+    if second is None or not {"generated", "second_reference"} <= set(expected):
+        return second or expected.get("generated", Value(math.nan, math.nan))
+    return Value(second.value + expected["generated"].value - expected["second_reference"].value, second.error)
+
+
 def _require_whole(label: str, judgement: Judgement, provenance: Mapping[str, Any]) -> None:
     samples = {"reference", "generated"}
     whole = samples <= set(judgement.num_showers) and bool(judgement.scored)
@@ -195,6 +216,8 @@ def _scored_to_json(item: Scored) -> dict[str, Any]:
         "histograms": histograms,
         "measured": _pairs(item.measured),
         "floor": _pairs(item.floor),
+        "expected": _pairs(item.expected),
+        "coarse": item.coarse,
     }
 
 
@@ -207,7 +230,16 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored:
     layer = value["layer"]
     feature = Feature(str(value["quantity"]), None if layer is None else int(layer))
     measured, floor = _values(value["measured"]), _values(value["floor"])
-    return Scored(feature, _finite(value["incident_energy"]), histograms, measured, floor)
+    expected, coarse = _values(value.get("expected", {})), value.get("coarse")  # evaluations of old have neither
+    return Scored(
+        feature,
+        _finite(value["incident_energy"]),
+        histograms,
+        measured,
+        floor,
+        expected,
+        None if coarse is None else _count(coarse),
+    )
 
 
 def _pairs(numbers: Numbers) -> dict[str, list[float | None]]:

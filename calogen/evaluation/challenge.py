@@ -25,6 +25,7 @@ _NARROW = 1e-4  # of <x^2>: below it, <x^2> - <x>^2 has lost digits that matter 
 _BLOCK_VALUES = 2**16  # that are worked on at a time: in the processor's cache, and too few for threads of the BLAS
 _ROUNDS = 100
 _SHAPES = ("centroid_eta", "centroid_phi", "width_eta", "width_phi")
+_RADIAL = ("centroid_r", "width_r")
 
 ClassifierInput = Literal["low", "low-normed", "high"]
 
@@ -96,7 +97,7 @@ def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
     every = [layer.id for layer in geometry.layers]
     angular = [layer.id for layer in geometry.layers if layer.num_alpha > 1]
     layers = {"layer_energy": every} | dict.fromkeys(_SHAPES, angular)
-    layers |= dict.fromkeys(("centroid_r", "width_r", "sparsity"), every)
+    layers |= dict.fromkeys((*_RADIAL, "sparsity"), every)
     rest = tuple(Feature(quantity, number) for quantity, numbers in layers.items() for number in numbers)
     return (Feature("total_energy"), Feature("response"), *rest)
 
@@ -144,12 +145,14 @@ class Binning:
     Args:
         min_energy: below which its voxels are empty, MeV.
         reach: of the centres and widths in eta and phi, mm.
+        radii: where the axes of the centre and of the width in r end, mm.
         tile_layers: layers with wider bins.
         fine_response: incident energy from which the response has narrower bins, MeV.
     """
 
     min_energy: float
     reach: float = 100.0
+    radii: tuple[float, float] = (500.0, 500.0)
     tile_layers: tuple[int, ...] = ()
     fine_response: float = np.inf
 
@@ -165,8 +168,8 @@ class Binning:
         Raises:
             ConfigError: no such feature.
 
-        Source: evaluate_plotting_helper.py of the CaloChallenge; ours: `total_energy` (binned as layers are), and what
-            to do if no energy is above `min_energy`.
+        Source: evaluate_plotting_helper.py of the CaloChallenge; ours: `total_energy` (binned as layers are), the
+            response at one energy of data sets 2 and 3, and what to do if no energy is above `min_energy`.
         """
         quantity, tile = feature.quantity, feature.layer_id in self.tile_layers
         if quantity in ("layer_energy", "total_energy"):
@@ -176,8 +179,8 @@ class Binning:
             return np.linspace(*fine, 21) if incident_energy else np.linspace(0.5, 1.5, 101)
         if quantity == "sparsity":
             return np.linspace(0.0, 1.0, 21)
-        if quantity in ("centroid_r", "width_r"):
-            return np.linspace(0.0, 1500.0 if tile else 500.0, 101)
+        if quantity in _RADIAL:
+            return np.linspace(0.0, 1500.0 if tile else self.radii[_RADIAL.index(quantity)], 101)
         if quantity in _SHAPES:  # the challenge has no centres and widths in eta of layer 14
             centre, width = (500.0, 400.0) if tile else (self.reach, self.reach)
             return np.linspace(-centre, centre, 101) if quantity in _SHAPES[:2] else np.linspace(0.0, width, 101)
@@ -188,8 +191,7 @@ BINNINGS: Mapping[str, Binning] = MappingProxyType(
     {
         "1-photons": Binning(1.0, tile_layers=(12, 13, 14), fine_response=2.0**12),
         "1-pions": Binning(1.0, tile_layers=(12, 13, 14)),
-        "2": Binning(0.5e-3 / 0.033, reach=30.0),
-        "3": Binning(0.5e-3 / 0.033, reach=30.0),
+        **dict.fromkeys(("2", "3"), Binning(0.5e-3 / 0.033, reach=30.0, radii=(42.0, 20.0))),
     }
 )
 """By the challenge's names of its data sets."""
@@ -242,7 +244,9 @@ def challenge_separation_power(reference: Histogram, generated: Histogram, seed:
     return Value(float(value), float(np.std(spread)))
 
 
-def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float = 1.0) -> np.ndarray:
+def classifier_inputs(
+    showers: Showers, kind: ClassifierInput, min_energy: float = 1.0, small_voxels: bool = True
+) -> np.ndarray:
     """What the challenge's classifiers see of each shower, `[n, f]`, float64, without label.
 
     Args:
@@ -252,11 +256,14 @@ def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float
             centres and widths in eta and phi / 100 mm, log10 of the total energy, sparsities, centres and widths in r /
             100 mm.
         min_energy: voxels below are empty, MeV.
+        small_voxels: whether the voxels of `low-normed` keep their energies below `min_energy`, as the challenge has
+            it: its layers' energies are sums of voxels above, so that a layer with small voxels alone divides them by
+            1e-16 MeV. Otherwise they are empty there, too.
 
     Raises:
         ConfigError: no such kind.
 
-    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a).
+    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a); ours: `small_voxels=False`.
     """
     geometry = _geometry(showers)
     if kind not in get_args(ClassifierInput):
@@ -271,7 +278,8 @@ def classifier_inputs(showers: Showers, kind: ClassifierInput, min_energy: float
             found[rows, 1:] = energies / showers.incident_energies[rows, None]
         else:
             sums = geometry.layer_energies(energies)
-            found[rows, 1:-layers] = energies / (sums + _EPS)[:, geometry.layer_of]
+            divided = showers.energies[rows].astype(np.float64) if small_voxels else energies
+            found[rows, 1:-layers] = divided / (sums + _EPS)[:, geometry.layer_of]
             found[rows, -layers:] = np.log10(sums + _LOG_EPS)
     return found
 

@@ -17,6 +17,7 @@ GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType({"photon": PHOTONS_DA
 """The challenge's dataset 1, by particle."""
 
 SEPARATION_POWER = "separation_power_"
+NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 _PER_LAYER = {  # quantity -> (title, whether only layers with bins in alpha have it)
     "layer_energy": ("energy", False),
     "centroid_eta": ("centre in eta", True),
@@ -62,6 +63,15 @@ class Criterion:
             raise DataFormatError(f"{self.title}: nearest to Geant4's own value is best. Received: no value of Geant4")
         return abs(value - floor.value)
 
+    def excess(self, value: float, floor: Value | None) -> float:
+        """What puts values of different numbers of showers in order: how much worse than Geant4 against itself.
+
+        Args:
+            value: a model's.
+            floor: Geant4's with as many showers; None: there is none, as for times.
+        """
+        return self.badness(value, floor) - (0.0 if floor is None else self.badness(floor.value, floor))
+
     def text(self, value: Value) -> str:
         """The value as tables show it, the error (if known and not 0) with two digits."""
         shown, error = value.value * self.scale, value.error * self.scale
@@ -83,7 +93,7 @@ _CRITERIA: Mapping[str, Criterion] = MappingProxyType(
         "fpd": Criterion("FPD x 1000", "lower", 0.0, 1000),
         "kpd": Criterion("KPD x 1000", "lower", 0.0, 1000),
         "log_posterior": Criterion("log posterior, multi-class", "higher", note=_POSTERIOR),
-        **{name: Criterion(name, "nearer", note=_MANIFOLD) for name in ("precision", "recall", "density", "coverage")},
+        **{name: Criterion(name, "nearer", note=_MANIFOLD) for name in NEIGHBOURHOODS},
         **{f"num_parameters_{part}": Criterion(f"parameters, {part}") for part in ("training", "generation")},
         **{
             f"time_{device}_{size}": Criterion(f"time per shower, {device.upper()}, batch of {size} [ms]", note=_TIME)

@@ -6,6 +6,8 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 
+FINE = 20
+"""Bins over a feature's central 98 %: with fewer, a histogram tells little of its form."""
 _MIN_BINS, _MAX_BINS = 5, 40
 _MARGIN_BINS = 2
 _BLOCK = 2**16  # values that are counted at a time, so that millions need little memory
@@ -86,23 +88,43 @@ class Profile:
     error: np.ndarray
 
 
-def reference_edges(reference: np.ndarray, tail: float = 0.01) -> np.ndarray:
+def reference_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int = _MIN_BINS) -> np.ndarray:
     """Bin edges for an observable, chosen from the reference sample alone.
 
-    k = 2 n^(1/3) bins (Rice's rule, 5 to 40) between two quantiles, and two bins more on each side: 13 + 4 bins for 250
-    showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
+    k = 2 n^(1/3) bins (Rice's rule, `min_bins` to 40) between two quantiles, and two bins more on each side: 13 + 4
+    bins for 250 showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
 
     Args:
         reference: `[n]`, any order; NaN are left out.
         tail: the quantiles are this one and 1 - `tail`.
+        min_bins: between the quantiles, however few showers there are.
 
     Returns:
         `[b + 1]`.
     """
-    return _edges(_finite(_floats(reference)), tail)
+    return _edges(_finite(_floats(reference)), tail, min_bins)
 
 
-def logarithmic_edges(reference: np.ndarray, tail: float = 0.01) -> np.ndarray:
+def num_bins_filled(reference: np.ndarray, edges: np.ndarray, tail: float = 0.01) -> int:
+    """Number of bins that the reference's values reach over, from one quantile to the other.
+
+    Args:
+        reference: `[n]`, finite, not empty.
+        edges: `[b + 1]`.
+        tail: the quantiles are this one and 1 - `tail`.
+
+    Example:
+        >>> num_bins_filled(np.linspace(0, 42, 1000), np.linspace(0, 500, 101))
+        9
+    """
+    low, high = np.quantile(reference, tail, method="lower"), np.quantile(reference, 1 - tail, method="higher")
+    if high < edges[0] or low > edges[-1]:
+        return 0
+    first, last = np.clip(np.searchsorted(edges, [low, high], side="right") - 1, 0, len(edges) - 2)
+    return int(last - first) + 1
+
+
+def logarithmic_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int = _MIN_BINS) -> np.ndarray:
     """Bin edges as `reference_edges`, equidistant in the logarithm of what is above 0.
 
     >>> logarithmic_edges(np.array([0.0, 1.0, 10.0, 100.0]))[[2, -3]].round(2).tolist()
@@ -111,11 +133,11 @@ def logarithmic_edges(reference: np.ndarray, tail: float = 0.01) -> np.ndarray:
     values = _floats(reference)
     logarithms = values[(values > 0) & (values < np.inf)]
     if len(logarithms) == 0:
-        return np.geomspace(0.1, 10.0, _MIN_BINS + 1)
+        return np.geomspace(0.1, 10.0, min_bins + 1)
     np.log10(logarithms, out=logarithms)
     offset = float(logarithms.min()) - 1  # above it, where no edge is left out
     logarithms -= offset
-    return 10.0 ** (offset + _edges(logarithms, tail))
+    return 10.0 ** (offset + _edges(logarithms, tail, min_bins))
 
 
 def joined_edges(reference: Histogram, num_generated: int, min_expected: float = 5.0) -> np.ndarray:
@@ -142,15 +164,15 @@ def joined_edges(reference: Histogram, num_generated: int, min_expected: float =
     return np.array(chosen) if len(chosen) > 1 else reference.edges[[0, -1]]
 
 
-def _edges(values: np.ndarray, tail: float) -> np.ndarray:
+def _edges(values: np.ndarray, tail: float, min_bins: int) -> np.ndarray:
     """See `reference_edges`; the values, all finite, may come out in another order."""
     if len(values) == 0:
-        return np.linspace(0.0, 1.0, _MIN_BINS + 1)
+        return np.linspace(0.0, 1.0, min_bins + 1)
     low, high = np.quantile(values, [tail, 1 - tail], overwrite_input=True).tolist()
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         margin = 0.5 * abs(low) or 0.5
         low, high = low - margin, high + margin
-    bins = int(np.clip(np.ceil(2 * np.cbrt(len(values))), _MIN_BINS, _MAX_BINS))
+    bins = int(np.clip(np.ceil(2 * np.cbrt(len(values))), min_bins, _MAX_BINS))
     step = (high - low) / bins
     edges = low + step * np.arange(-_MARGIN_BINS, bins + _MARGIN_BINS + 1)
     return edges[edges >= 0] if values.min() >= 0 else edges

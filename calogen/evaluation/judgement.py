@@ -5,16 +5,23 @@ showers: Geant4 against Geant4, at its own number of showers.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_correlation
-from calogen.evaluation.histograms import Histogram, logarithmic_edges, reference_edges
+from calogen.evaluation.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.evaluation.metrics import Value, json_number
-from calogen.evaluation.scores import Spectrum, compare_spectra, compare_values, ks_statistic
+from calogen.evaluation.scores import (
+    Spectrum,
+    compare_spectra,
+    compare_values,
+    dealt_spectra,
+    dealt_values,
+    ks_statistic,
+)
 from calogen.evaluation.shapes import SHAPES
 from calogen.labels import TOLERANT_LABEL, discrete_energies, require_label_unit, snap
 from calogen.parallel import in_threads, num_workers
@@ -64,6 +71,10 @@ class Scored:
         histograms: of `reference`, `generated` and, if there is one, `second_reference`, with the same edges.
         measured: the `scores.METRICS` of generated against reference, of the showers for which the feature is defined.
         floor: those of the second reference against the reference; empty without one.
+        expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
+            (`scores.dealt_values`); empty in evaluations of earlier versions.
+        coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
+            all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
     """
 
     feature: Feature
@@ -71,6 +82,8 @@ class Scored:
     histograms: Mapping[str, Histogram]
     measured: Values
     floor: Values
+    expected: Values = field(default_factory=dict)
+    coarse: int | None = None
 
     @property
     def undefined(self) -> dict[str, float]:
@@ -192,7 +205,8 @@ def judge(
             *(energies if feature.quantity == "response" else []),
         )
     ]
-    tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, seed))
+    sizes = {name: len(sample.features) for name, sample in samples.items()}
+    tasks.append(lambda: _score_spectra({name: sample.spectrum for name, sample in samples.items()}, sizes, seed))
     if reference.shapes is not None:
         tasks += [_task(shapes, shape, ALL_ENERGIES, *bins) for shape in reference.shapes.features]
     scored = []
@@ -201,7 +215,6 @@ def judge(
             scored.append(item)
             shown.advance()
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
-    sizes = {name: len(sample.features) for name, sample in samples.items()}
     return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)
 
 
@@ -218,24 +231,40 @@ def _task(
             values[name] = np.sort(column[chosen])  # NaN at the end
         defined = {name: item[: len(item) - np.count_nonzero(np.isnan(item))] for name, item in values.items()}
         reference = defined["reference"]
-        edges = _edges(feature, reference, min_energy, energy, binning)
+        edges, axis, coarse = _edges(feature, reference, min_energy, energy, binning)
         histograms = {name: Histogram.fill(item, edges) for name, item in values.items()}
-        scores = {name: compare_values(reference, defined[name], edges, seed) for name in list(values)[1:]}
-        return Scored(feature, energy, histograms, scores["generated"], scores.get("second_reference", {}))
+        scores = {name: compare_values(reference, defined[name], edges, seed, axis) for name in list(values)[1:]}
+        floor = scores.get("second_reference", {})
+        expected = {name: dealt_values(reference, defined[name], axis, seed) for name in scores}
+        return Scored(feature, energy, histograms, scores["generated"], floor, expected, coarse)
 
     return work
 
 
-def _score_spectra(spectra: Mapping[str, Spectrum], seed: int) -> Scored:
+def _score_spectra(spectra: Mapping[str, Spectrum], sizes: Mapping[str, int], seed: int) -> Scored:
     scores = {name: compare_spectra(spectra["reference"], spectra[name], seed) for name in list(spectra)[1:]}
     histograms = {name: spectrum.histogram for name, spectrum in spectra.items()}
-    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], scores.get("second_reference", {}))
+    expected = {
+        name: dealt_spectra(spectra["reference"], spectra[name], (sizes["reference"], sizes[name]), seed)
+        for name in scores
+    }
+    floor = scores.get("second_reference", {})
+    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], floor, expected)
 
 
-def _edges(feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str) -> np.ndarray:
-    if binning != OWN_BINNING and feature.quantity not in SHAPES:
-        return BINNINGS[binning].edges(feature, float(reference.max()), min_energy, energy)
-    return (logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges)(reference)
+def _edges(
+    feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str
+) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """The bins, those of `challenge_separation_power`, and how few of these are filled (`Scored.coarse`)."""
+    own = logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges
+    edges = own(reference, min_bins=FINE)
+    if binning == OWN_BINNING or feature.quantity in SHAPES:
+        return edges, edges, None
+    axis = BINNINGS[binning].edges(feature, float(reference.max()), min_energy, energy)
+    filled = num_bins_filled(reference, axis)
+    if filled < FINE <= num_bins_filled(reference, edges):
+        return edges, axis, filled
+    return axis, axis, None
 
 
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:

@@ -61,7 +61,13 @@ def spectrum_cells(min_energy: float, maximum: float) -> tuple[np.ndarray, np.nd
     return edges, np.unique(np.concatenate([[0.0], _half_open(edges), *parts]))
 
 
-def compare_values(reference: np.ndarray, generated: np.ndarray, edges: np.ndarray, seed: int = 0) -> dict[str, Value]:
+def compare_values(
+    reference: np.ndarray,
+    generated: np.ndarray,
+    edges: np.ndarray,
+    seed: int = 0,
+    challenge_edges: np.ndarray | None = None,
+) -> dict[str, Value]:
     """All `METRICS` of two samples.
 
     The values are exact. For the errors the samples are resampled as counts in about 200 cells, which hold the edges
@@ -71,6 +77,7 @@ def compare_values(reference: np.ndarray, generated: np.ndarray, edges: np.ndarr
         reference, generated: `[n]`, `[m]`, finite; quickest if they are in order.
         edges: of the bins, `[b + 1]`.
         seed: of the resampling.
+        challenge_edges: of the bins of `challenge_separation_power`; None: the same.
 
     Returns:
         by metric; NaN with fewer than two showers in a sample.
@@ -79,11 +86,12 @@ def compare_values(reference: np.ndarray, generated: np.ndarray, edges: np.ndarr
         return dict.fromkeys(METRICS, Value(np.nan, np.nan))
     first, second = (np.sort(item, kind="stable") for item in (reference, generated))  # quick where they are in order
     places, heights = _distances(first, second)
-    cells = _resampling_cells(places, edges)
+    axis = edges if challenge_edges is None else challenge_edges
+    cells = _resampling_cells(places, edges, axis)
     counts = np.stack([np.diff(np.searchsorted(item, cells), prepend=0, append=len(item)) for item in (first, second)])
     rng = np.random.default_rng(seed)
     drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _ROUNDS) for row in counts], axis=1)
-    found = _values(np.concatenate([counts[None], drawn]), cells, edges)
+    found = _values(np.concatenate([counts[None], drawn]), cells, edges, axis)
     area = _in_deviations(heights[:-1] @ np.diff(places), float(first.std()))
     exact = {"ks": float(heights.max()), "wasserstein": float(area)}
     return {name: Value(exact.get(name, value.value), value.error) for name, value in found.items()}
@@ -102,7 +110,52 @@ def compare_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
         counts = spectrum.counts[filled].astype(np.float64)  # whole numbers still, multiplied faster
         weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _ROUNDS).astype(np.float64)
         pairs.append(np.vstack([counts.sum(axis=0), np.einsum("rg,gc->rc", weights, counts)]))
-    return _values(np.stack(pairs, axis=1), reference.cells, reference.edges)
+    return _values(np.stack(pairs, axis=1), reference.cells, reference.edges, reference.edges)
+
+
+def dealt_values(reference: np.ndarray, generated: np.ndarray, edges: np.ndarray, seed: int = 0) -> Value:
+    """`challenge_separation_power` of two samples of these sizes and one distribution.
+
+    The showers of both are shuffled and dealt out again, as in a permutation test. That holds for any sizes and bins:
+    scaled halves of the reference are too small where bins hold few showers.
+
+    Args:
+        reference, generated: `[n]`, `[m]`, finite.
+        edges: of the challenge's bins, `[b + 1]`.
+        seed: of the shuffling.
+
+    Returns:
+        Mean and spread of a hundred deals; NaN where a sample may get no shower inside the axis.
+
+    Source: ours.
+    """
+    counts = Histogram.fill(reference, edges).counts + Histogram.fill(generated, edges).counts
+    rng = np.random.default_rng(seed)
+    return _dealt(rng.multivariate_hypergeometric(counts, len(reference), _ROUNDS), counts)
+
+
+def dealt_spectra(reference: Spectrum, generated: Spectrum, sizes: tuple[int, int], seed: int = 0) -> Value:
+    """As `dealt_values`, of two voxel spectra: groups of showers are dealt out.
+
+    Where the samples, of so many showers, have groups of other sizes, the mixed ones are of other sizes than these:
+    the value is scaled by the sum of their inverse, with which it falls.
+    """
+    groups = [item.counts[item.counts.any(axis=1)] for item in (reference, generated)]
+    pooled, (first, second) = np.concatenate(groups), map(len, groups)
+    chosen = np.random.default_rng(seed).permuted(np.tile(np.arange(len(pooled)) < first, (_ROUNDS, 1)), axis=1)
+    counts = _binned(
+        np.stack([*(chosen.astype(np.float64) @ pooled), pooled.sum(axis=0)]), reference.cells, reference.edges
+    )
+    found = _dealt(counts[:-1], counts[-1])
+    mean_group = sum(sizes) / len(pooled)
+    factor = (1 / sizes[0] + 1 / sizes[1]) * mean_group / (1 / first + 1 / second)
+    return Value(factor * found.value, factor * found.error)
+
+
+def _dealt(first: np.ndarray, counts: np.ndarray) -> Value:
+    """Mean and spread for counts `[k, b + 2]` that one sample got of those of both, `[b + 2]`."""
+    found = triangular_discrimination(np.stack([first, counts - first], axis=1)[..., 1:-1])
+    return Value(float(np.mean(found)), float(np.std(found)))
 
 
 def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
@@ -110,13 +163,14 @@ def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
     return float(_distances(np.sort(reference), np.sort(generated))[1].max())
 
 
-def _values(counts: np.ndarray, cells: np.ndarray, edges: np.ndarray) -> dict[str, Value]:
+def _values(counts: np.ndarray, cells: np.ndarray, edges: np.ndarray, challenge_edges: np.ndarray) -> dict[str, Value]:
     """All metrics of pairs of samples counted in cells.
 
     Args:
         counts: `[k, 2, c + 1]`: the samples and k - 1 that were resampled from them.
         cells: `[c]`, the edges among them.
         edges: `[b + 1]`.
+        challenge_edges: `[d + 1]`.
     """
     sizes = counts.sum(axis=-1, keepdims=True)
     shares = np.cumsum(counts[..., :-1], axis=-1) / sizes
@@ -131,7 +185,7 @@ def _values(counts: np.ndarray, cells: np.ndarray, edges: np.ndarray) -> dict[st
         "wasserstein": _in_deviations((heights[:, :-1] + heights[:, 1:]) @ np.diff(cells) / 2, deviations),
         "chi2_per_ndf": _chi2_per_ndf(binned, edges),
         "separation_power": triangular_discrimination(binned),
-        "challenge_separation_power": triangular_discrimination(binned[..., 1:-1]),
+        "challenge_separation_power": triangular_discrimination(_binned(counts, cells, challenge_edges)[..., 1:-1]),
     }
     return {
         name: Value(float(values[0]), float(np.std(values[1:])) if np.isfinite(values).all() else np.nan)
@@ -178,16 +232,16 @@ def _distances(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     return pooled, heights
 
 
-def _resampling_cells(pooled: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Boundaries of cells, `[c]`: the edges, some values, steps between the outermost.
+def _resampling_cells(pooled: np.ndarray, *edges: np.ndarray) -> np.ndarray:
+    """Boundaries of cells, `[c]`: all edges, some values, steps between the outermost.
 
     Args:
         pooled: values of both samples, ordered.
-        edges: `[b + 1]`.
+        edges: `[b + 1]` each.
     """
     chosen = pooled[np.linspace(0, len(pooled) - 1, _QUANTILES + 1).astype(np.intp)]
     steps = np.linspace(pooled[0], pooled[-1], _STEPS + 1)
-    return np.unique(np.concatenate([_half_open(edges), chosen, steps, np.nextafter(pooled[-1:], np.inf)]))
+    return np.unique(np.concatenate([*map(_half_open, edges), chosen, steps, np.nextafter(pooled[-1:], np.inf)]))
 
 
 def _in_deviations(area: np.ndarray, deviation: np.ndarray | float) -> np.ndarray:

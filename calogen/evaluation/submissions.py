@@ -23,6 +23,7 @@ from calogen.evaluation.metrics import Value
 from calogen.files import read_json
 
 _THRESHOLD = 2.0  # standard errors
+_MOST_NAMES = 4  # of submissions in a remark
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,42 @@ class Ranking:
     def place(self, ours: Value, own_floor: Value | None = None) -> "Placement":
         """Where a value stands; an error of NaN counts as none.
 
+        What is ranked is the excess over Geant4 against itself: ours over `own_floor`, the published values over the
+        published floor. Fewer showers have larger distances, of models and of Geant4 alike.
+
         Args:
             ours: the value.
-            own_floor: Geant4 against Geant4 on the same files, which then counts instead of the published one.
+            own_floor: Geant4 against Geant4 with as many showers; None: the published floor, as if it held here.
 
         Raises:
             DataFormatError: no finite value, or an error below 0.
         """
         if not math.isfinite(ours.value) or ours.error < 0 or math.isinf(ours.error):
             raise DataFormatError(f"{self.metric} must be finite with an error of 0 or more. Received: {ours}")
-        ahead = [name for name, value in self.published if self._excess(ours, value, self.floor) > 0]
-        alike = tuple(name for name, value in self.published if self._compare(ours, value, self.floor) == "alike")
+        own_floor = None if self.floor is None else own_floor
         floor = own_floor or self.floor
-        against = None if floor is None else self._compare(ours, floor, floor)
-        return Placement(self, ours, len(ahead) + 1, alike, against, own_floor)
+        excess = self.criterion.excess(ours.value, floor)
+        differences = {
+            name: Value(excess - self.criterion.excess(value.value, self.floor), _joint(ours, value, own_floor))
+            for name, value in self.published
+        }
+        kinds = {name: _verdict(difference) for name, difference in differences.items()}
+        alike = tuple(name for name, kind in kinds.items() if kind == "alike")
+        ahead = sum(difference.value > 0 for difference in differences.values())
+        best = 1 + sum(kind == "worse" for kind in kinds.values())
+        against = None if floor is None else _verdict(Value(excess, _joint(ours, floor)))
+        return Placement(self, ours, ahead + 1, (best, best + len(alike)), alike, against, own_floor)
 
-    def _excess(self, ours: Value, other: Value, floor: Value | None) -> float:
-        """How much worse ours is."""
-        return self.criterion.badness(ours.value, floor) - self.criterion.badness(other.value, floor)
 
-    def _compare(self, ours: Value, other: Value, floor: Value | None) -> Literal["better", "alike", "worse"]:
-        excess = self._excess(ours, other, floor)
-        errors = [value.error for value in (ours, other) if math.isfinite(value.error)]
-        if abs(excess) <= _THRESHOLD * math.hypot(*errors):
-            return "alike"
-        return "worse" if excess > 0 else "better"
+def _joint(*values: Value | None) -> float:
+    """The error of a sum or difference; one of NaN counts as none."""
+    return math.hypot(*(value.error for value in values if value is not None and math.isfinite(value.error)))
+
+
+def _verdict(excess: Value) -> Literal["better", "alike", "worse"]:
+    if abs(excess.value) <= _THRESHOLD * excess.error:
+        return "alike"
+    return "worse" if excess.value > 0 else "better"
 
 
 @dataclass(frozen=True)
@@ -91,24 +103,32 @@ class Placement:
     Args:
         ranking: of the published submissions.
         ours: the model's value.
-        position: 1 is best; as many submissions as `position - 1` are better, by their values alone.
-        alike: submissions that cannot be told apart from it: within two standard errors. The published errors are the
-            spread of single trainings (see the source), not that of their mean, so that this is rather too long a list.
+        position: 1 is best; as many submissions as `position - 1` are better, by their excess alone.
+        places: the best and the worst place that the errors allow: two standard errors.
+        alike: submissions between these, which cannot be told apart from it. The published errors are the spread of
+            single trainings (see the source), not that of their mean, so that this is rather too long a list.
         against_floor: the same comparison with Geant4's own value; None where there is none.
-        own_floor: Geant4 against Geant4 on the same files.
+        own_floor: Geant4 against Geant4 with as many showers.
     """
 
     ranking: Ranking
     ours: Value
     position: int
+    places: tuple[int, int]
     alike: tuple[str, ...]
     against_floor: Literal["better", "alike", "worse"] | None
     own_floor: Value | None = None
 
     @property
+    def text(self) -> str:
+        """The places that the errors allow, e.g. `1 to 4 of 13`."""
+        return f"{' to '.join(dict.fromkeys(map(str, self.places)))} of {len(self.ranking.published) + 1}"
+
+    @property
     def remark(self) -> str:
         """What the place alone does not tell, in words."""
-        parts = [f"cannot be told apart from {', '.join(self.alike)}"] if self.alike else []
+        alike = ", ".join(self.alike) if len(self.alike) <= _MOST_NAMES else f"{len(self.alike)} submissions"
+        parts = [f"cannot be told apart from {alike}"] if self.alike else []
         if self.against_floor == "alike":
             parts.append("as good as Geant4 against itself")
         if self.against_floor == "better":
@@ -172,7 +192,7 @@ def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value
     Args:
         particle: `photon` or `pion`.
         ours: values by the names of `criteria`; means over layers are added where all layers are there.
-        own_floor: the same of Geant4 against Geant4 on the same files.
+        own_floor: the same of Geant4 against Geant4 with as many showers.
 
     Raises:
         DataFormatError: another particle, an unknown metric, a value that is not finite.
@@ -200,19 +220,18 @@ class PlainTable(NamedTuple):
 
 
 def placement_table(placements: Iterable[Placement]) -> PlainTable:
-    """A row for each metric: ours, its place, the best submission, Geant4, the remark."""
+    """A row for each metric: ours, its places, the best submission, Geant4, the remark."""
     rows, placements = [], list(placements)
     with_own = any(item.own_floor for item in placements)
     for item in placements:
         criterion, (leader, best) = item.ranking.criterion, item.ranking.published[0]
         floor = "-" if item.ranking.floor is None else criterion.text(item.ranking.floor)
-        place = f"{item.position} of {len(item.ranking.published) + 1}"
-        shown = [criterion.text(item.ours), place, f"{criterion.text(best)} ({leader})", floor]
+        shown = [criterion.text(item.ours), item.text, f"{criterion.text(best)} ({leader})", floor]
         if with_own:
             shown.append(criterion.text(item.own_floor) if item.own_floor else "-")
         rows.append((criterion.title, *shown, item.remark))
     geant4 = ("Geant4", "Geant4 here") if with_own else ("Geant4",)
-    return PlainTable(("metric", "ours", "place", "best submission", *geant4, "remark"), tuple(rows))
+    return PlainTable(("metric", "ours", "places", "best submission", *geant4, "remark"), tuple(rows))
 
 
 def ranking_table(ranking: Ranking, ours: Value | None = None, name: str = "this model") -> PlainTable:

@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 
+import calogen
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, particle_of, read_assessment
 from calogen.evaluation.judgement import judge
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import sample_of
+from calogen.evaluation.submissions import Placement
 from calogen.files import read_json
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers import ShowerFile, Showers, concatenate
 
 NUMBERS = {"auc_low": Value(0.9, 0.01), "fpd": Value(0.0204, math.nan), "kpd": Value(math.nan, math.nan)}
 
@@ -70,16 +73,97 @@ def test_places_only_with_the_challenges_voxels_and_enough_showers(monkeypatch: 
     assert "kpd" not in names, "not a number"
 
 
-def test_only_a_second_reference_of_no_fewer_showers_is_the_floor() -> None:
+def test_a_second_reference_of_fewer_showers_is_no_floor_of_single_numbers() -> None:
     """The distance of fewer showers is larger: any model would beat it."""
     found = replace(make_assessment(PHOTONS_DATASET1), floor={"auc_low": Value(0.5, 0.01)})
     fewer = {**found.judgement.num_showers, "second_reference": 199}
     for item, known in ((found, True), (replace(found, judgement=replace(found.judgement, num_showers=fewer)), False)):
         floors = {place.ranking.metric: place.own_floor for place in item.placements()}
         assert (floors["auc_low"] == Value(0.5, 0.01)) == known
-        assert (
-            (floors["separation_power_response"] is not None) == (floors["separation_power_mean"] is not None) == known
-        )
+
+
+def test_the_floor_of_separation_powers_is_of_the_generated_files_size() -> None:
+    """A second reference of 200 has the real difference; one of any other size is corrected by what is expected."""
+    found = make_assessment(PHOTONS_DATASET1)
+
+    def floor_of(assessment: Assessment, metric: str = "separation_power_response") -> Value | None:
+        return {place.ranking.metric: place.own_floor for place in assessment.placements()}[metric]
+
+    def with_response(**changes: Any) -> Assessment:
+        scored = [replace(i, **changes) if i.feature.name == "response" else i for i in found.judgement.scored]
+        return replace(found, judgement=replace(found.judgement, scored=tuple(scored)))
+
+    second = found.judgement.find("response").floor["challenge_separation_power"]
+    expected = {"generated": Value(0.05, 0.01), "second_reference": Value(0.02, 0.005)}
+    assert floor_of(with_response(expected=expected)) == Value(pytest.approx(second.value + 0.03), second.error)
+    assert floor_of(with_response(expected={}), "separation_power_response") == second, "an evaluation of old"
+    assert floor_of(with_response(expected=expected, floor={})) == expected["generated"]
+    assert floor_of(with_response(expected={}, floor={})) is None
+    assert floor_of(found, "separation_power_mean") is not None
+
+
+def test_neighbourhoods_of_few_showers_need_a_floor_of_as_many() -> None:
+    found = replace(make_assessment(PHOTONS_DATASET1), numbers={"coverage": Value(0.5, 0.01)})
+    floor = {"coverage": Value(0.51, 0.01)}
+    for sizes, given, known in (
+        ((200, 200, 200), floor, True),
+        ((200, 200, 0), {}, False),
+        ((300, 200, 300), floor, False),
+    ):
+        numbers = dict(zip(("reference", "generated", "second_reference"), sizes, strict=True))
+        item = replace(found, judgement=replace(found.judgement, num_showers=numbers), floor=given)
+        places = {place.ranking.metric: place for place in item.placements()}
+        assert ("coverage" in places) == known, sizes
+        if known:
+            assert places["coverage"].against_floor == "alike"
+
+
+@pytest.fixture(scope="module")
+def bundled_showers() -> Mapping[str, Showers]:
+    """The bundled test showers of dataset 1's voxels, by particle."""
+    paths = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
+    folder = Path(calogen.__file__).parent / "data"
+    found = {}
+    for particle, geometry in paths.items():
+        with ShowerFile(folder / f"{particle}s_test.h5", geometry) as file:
+            found[particle] = concatenate([file.read(rows) for rows in file.rows])
+    return found
+
+
+def ranked(showers: Showers, particle: str, sizes: tuple[int, int], seed: int, factor: float = 1.0) -> list[Placement]:
+    """Places of some of the showers, their energies times `factor`, against others of them."""
+    order = np.random.default_rng(seed).permutation(len(showers))
+    first, second = showers[np.sort(order[: sizes[0]])], showers[np.sort(order[sizes[0] : sum(sizes)])]
+    second = replace(second, energies=second.energies * np.float32(factor))
+    reference = sample_of(first, shapes=False)
+    judgement = judge(reference, sample_of(second, 1.0, reference, shapes=False), None, f"1-{particle}s", seed)
+    return Assessment("same", "", particle, judgement, {}, {}, (), {}).placements()
+
+
+@pytest.mark.parametrize("sizes", [(1100, 1100), (300, 1000), (1000, 300), (150, 150)])
+@pytest.mark.parametrize("particle", ["photon", "pion"])
+def test_geant4_itself_may_be_first_at_any_size(
+    bundled_showers: Mapping[str, Showers], particle: str, sizes: tuple[int, int]
+) -> None:
+    """In 68 other splits of these showers, the range missed the first place in up to 0.4 % of the metrics of a split.
+
+    Metrics go together: 5 % of them are taken as the limit. By the published floor most of them are far from it.
+    """
+    places = ranked(bundled_showers[particle], particle, sizes, 1)
+    assert len(places) > 30
+    assert sum(item.places[0] > 1 for item in places) <= 0.05 * len(places)
+    assert sum(item.against_floor != "alike" for item in places) <= 0.05 * len(places)
+    raw = [item.ranking.place(item.ours).position for item in places]
+    assert np.median(raw) > 6 or sizes == (1100, 1100)
+
+
+def test_a_bad_model_keeps_its_bad_place(bundled_showers: Mapping[str, Showers]) -> None:
+    """All energies 10 % up: the response is off by several of its widths, the centres and widths are as before."""
+    places = {item.ranking.metric: item for item in ranked(bundled_showers["photon"], "photon", (1100, 1100), 1, 1.1)}
+    response, last = places["separation_power_response"], len(places["separation_power_response"].ranking.published) + 1
+    assert response.places == (last, last)
+    assert response.against_floor == "worse"
+    assert places["separation_power_width_phi_2"].places[0] == 1
 
 
 @pytest.mark.parametrize("label", ["", "Geant4", "$\\bad{$", "two\nlines"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference import challenge as slow
 
 from calogen.errors import ConfigError, DataFormatError, GeometryError
-from calogen.evaluation import challenge, metrics, voxels
+from calogen.evaluation import challenge, metrics, scores, voxels
 from calogen.evaluation.challenge import BINNINGS, Feature, Features
 from calogen.evaluation.histograms import Histogram
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
@@ -134,27 +134,84 @@ def test_features_by_name():
         features["width_eta_0"]
 
 
-EXPECTED_BINS = [
-    ("1-photons", Feature("response"), 0, 0.5, 1.5, 101),
-    ("1-photons", Feature("response"), 2.0**11, 0.4, 1.4, 21),
-    ("1-photons", Feature("response"), 2.0**12, 0.9, 1.1, 21),
-    ("1-pions", Feature("response"), 2.0**12, 0.4, 1.4, 21),
-    ("1-photons", Feature("centroid_eta", 2), 0, -100, 100, 101),
-    ("1-pions", Feature("centroid_phi", 12), 0, -500, 500, 101),
-    ("1-pions", Feature("width_eta", 2), 0, 0, 100, 101),
-    ("1-pions", Feature("width_phi", 13), 0, 0, 400, 101),
-    ("1-pions", Feature("sparsity", 13), 0, 0, 1, 21),
-    ("1-photons", Feature("centroid_r", 3), 0, 0, 500, 101),
-    ("1-photons", Feature("width_r", 12), 0, 0, 1500, 101),
-    ("1-pions", Feature("centroid_r", 14), 0, 0, 1500, 101),
-    ("2", Feature("centroid_eta", 12), 0, -30, 30, 101),
-    ("3", Feature("width_eta", 12), 0, 0, 30, 101),
-]
+# First edge, last edge, number of edges: written out from the challenge's evaluate_plotting_helper.py.
+DEEP_BINS = {  # layers 12 to 14 are like the others there
+    ("response", None, 0): (0.5, 1.5, 101),
+    ("layer_energy", 13, 0): (0.5e-3 / 0.033, 54321.0, 40),
+    **{("centroid_eta", layer, 0): (-30, 30, 101) for layer in (0, 12, 44)},
+    **{("centroid_phi", layer, 0): (-30, 30, 101) for layer in (0, 13, 44)},
+    **{("width_eta", layer, 0): (0, 30, 101) for layer in (0, 12, 44)},
+    **{("width_phi", layer, 0): (0, 30, 101) for layer in (0, 13, 44)},
+    **{("centroid_r", layer, 0): (0, 42, 101) for layer in (0, 9, 14, 44)},
+    **{("width_r", layer, 0): (0, 20, 101) for layer in (0, 9, 14, 44)},
+    ("sparsity", 14, 0): (0, 1, 21),
+}
+EXPECTED_BINS = {
+    "1-photons": {
+        ("response", None, 0): (0.5, 1.5, 101),
+        ("response", None, 2**11): (0.4, 1.4, 21),
+        ("response", None, 2**12): (0.9, 1.1, 21),
+        ("response", None, 2**22): (0.9, 1.1, 21),
+        ("layer_energy", 0, 0): (1.0, 54321.0, 40),
+        ("layer_energy", 12, 0): (1.0, 54321.0, 40),
+        ("centroid_eta", 1, 0): (-100, 100, 101),
+        ("centroid_phi", 2, 0): (-100, 100, 101),
+        ("width_eta", 1, 0): (0, 100, 101),
+        ("width_phi", 2, 0): (0, 100, 101),
+        ("centroid_r", 0, 0): (0, 500, 101),
+        ("centroid_r", 12, 0): (0, 1500, 101),
+        ("width_r", 3, 0): (0, 500, 101),
+        ("width_r", 12, 0): (0, 1500, 101),
+        ("sparsity", 12, 0): (0, 1, 21),
+    },
+    "1-pions": {
+        ("response", None, 0): (0.5, 1.5, 101),
+        ("response", None, 2**8): (0.4, 1.4, 21),
+        ("response", None, 2**22): (0.4, 1.4, 21),
+        ("layer_energy", 14, 0): (1.0, 54321.0, 40),
+        ("centroid_eta", 2, 0): (-100, 100, 101),
+        ("centroid_eta", 12, 0): (-500, 500, 101),
+        ("centroid_phi", 1, 0): (-100, 100, 101),
+        ("centroid_phi", 13, 0): (-500, 500, 101),
+        ("width_eta", 2, 0): (0, 100, 101),
+        ("width_eta", 13, 0): (0, 400, 101),
+        ("width_phi", 1, 0): (0, 100, 101),
+        ("width_phi", 12, 0): (0, 400, 101),
+        ("centroid_r", 3, 0): (0, 500, 101),
+        ("centroid_r", 13, 0): (0, 1500, 101),
+        ("centroid_r", 14, 0): (0, 1500, 101),
+        ("width_r", 0, 0): (0, 500, 101),
+        ("width_r", 14, 0): (0, 1500, 101),
+        ("sparsity", 13, 0): (0, 1, 21),
+    },
+    "2": DEEP_BINS,
+    "3": DEEP_BINS,
+}
 
 
-@pytest.mark.parametrize(("name", "feature", "energy", "low", "high", "number"), EXPECTED_BINS)
-def test_bins_are_the_challenges(name, feature, energy, low, high, number):
-    np.testing.assert_allclose(BINNINGS[name].edges(feature, 1e5, 1.0, energy), np.linspace(low, high, number))
+@pytest.mark.parametrize(
+    ("name", "feature", "expected"),
+    [(name, feature, expected) for name, table in EXPECTED_BINS.items() for feature, expected in table.items()],
+)
+def test_bins_are_the_challenges(name, feature, expected):
+    quantity, layer, energy = feature
+    edges = BINNINGS[name].edges(Feature(quantity, layer), 54321.0, BINNINGS[name].min_energy, energy)
+    assert (edges[0], edges[-1], len(edges)) == pytest.approx(expected)
+    steps = np.diff(np.log(edges) if quantity == "layer_energy" else edges)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
+
+
+def test_every_quantity_of_every_data_set_has_its_bins_in_the_table():
+    assert set(EXPECTED_BINS) == set(BINNINGS)
+    known = {feature.quantity for feature in challenge.list_features(PIONS_DATASET1)} - {"total_energy"}  # ours
+    for name, table in EXPECTED_BINS.items():
+        assert {quantity for quantity, _, _ in table} == known, name
+
+
+def test_the_spectrum_of_voxels_has_the_challenges_bins():
+    for name, first in {"1-photons": 1.0, "1-pions": 1.0, "2": 0.5e-3 / 0.033, "3": 0.5e-3 / 0.033}.items():
+        edges, _ = scores.spectrum_cells(BINNINGS[name].min_energy, 700.0)
+        assert (edges[0], edges[-1], len(edges)) == (first, 700.0, 50)
 
 
 def test_bins_of_energies_reach_from_the_threshold_to_the_references_maximum():
@@ -208,14 +265,35 @@ def test_separation_power_needs_common_edges():
         challenge.challenge_separation_power(first, second)
 
 
+@pytest.mark.parametrize("small_voxels", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("geometry", [PHOTONS_DATASET1, TINY_VOXELS], ids=lambda item: item.name)
-def test_classifier_inputs_agree_with_the_slow_twin(kind, geometry):
+def test_classifier_inputs_agree_with_the_slow_twin(kind, geometry, small_voxels):
     showers = showers_with_everything(geometry)
-    found = challenge.classifier_inputs(showers, kind, 1.0)
+    found = challenge.classifier_inputs(showers, kind, 1.0, small_voxels)
     for row, energies, incident in zip(found, showers.energies, showers.incident_energies, strict=True):
-        expected = slow.classifier_input(geometry, energies, incident, 1.0, kind)
+        expected = slow.classifier_input(geometry, energies, incident, 1.0, kind, small_voxels)
         np.testing.assert_allclose(row, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_normed_voxels_have_no_threshold_and_their_layers_have():
+    """TINY_VOXELS: 2 and 8 voxels. Of 10 and 0.5 MeV, the layer's energy is 10; of 8 voxels of 0.25 MeV it is 0."""
+    energies = np.array([[10.0, 0.5, *[0.25] * 8], [3.0, 1.0, 4.0, 0.5, *[0.0] * 5, 12.0]])
+    showers = Showers(TINY_VOXELS, np.array([1e3, 1e4]), energies)
+    empty, nothing = 0.25 / 1e-16, -8.0  # the challenge's 1e-16 MeV divides, 1e-8 MeV is in the logarithm
+    expected = [
+        [3.0, 1.0, 0.05, *[empty] * 8, 1.0, nothing],
+        [4.0, 0.75, 0.25, 0.25, 0.03125, *[0.0] * 5, 0.75, math.log10(4), math.log10(16)],
+    ]
+    found = challenge.classifier_inputs(showers, "low-normed", 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    cut = challenge.classifier_inputs(showers, "low-normed", 1.0, small_voxels=False)
+    expected[0][2:11] = [0.0] * 9
+    expected[1][4] = 0.0
+    np.testing.assert_allclose(cut, expected, rtol=1e-8)
+    for small_voxels in (True, False):  # the other inputs have the threshold either way
+        low = challenge.classifier_inputs(showers, "low", 1.0, small_voxels)
+        np.testing.assert_allclose(low[0], [3.0, 0.01, *[0.0] * 9])
 
 
 @pytest.mark.parametrize(("kind", "photons", "pions"), [("low", 369, 534), ("low-normed", 374, 541), ("high", 30, 46)])

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from calogen.errors import DataFormatError
 from calogen.evaluation import histograms
-from calogen.evaluation.histograms import Histogram, joined_edges, logarithmic_edges, reference_edges
+from calogen.evaluation.histograms import Histogram, joined_edges, logarithmic_edges, num_bins_filled, reference_edges
 
 VALUES = arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
 
@@ -40,6 +40,29 @@ def test_range_comes_from_the_reference():
         assert edges[2] == pytest.approx(np.quantile(values, 0.01))
         assert edges[-3] == pytest.approx(np.quantile(values, 0.99))
     assert reference_edges(np.append(np.zeros(200), rng.exponential(1, 50)))[0] == 0
+
+
+@pytest.mark.parametrize("edges_of", [reference_edges, logarithmic_edges])
+@pytest.mark.parametrize("number", [2, 30, 250, 5000])
+def test_the_least_number_of_bins_holds_for_every_form_and_size(edges_of, number):
+    rng = np.random.default_rng(1)
+    for values in (
+        rng.normal(100, 1, number),
+        rng.lognormal(0, 3, number),
+        np.append(np.zeros(number), rng.exponential(1, number)),
+        np.append(1e6, 1e-3 * rng.random(number)),
+        rng.integers(1, 9, number) / 8 + [0.0, 0.1][number % 2],
+    ):
+        if values.min() < values.max():
+            assert num_bins_filled(values, edges_of(values, min_bins=20)) >= 20
+
+
+def test_bins_that_are_filled():
+    edges = np.arange(11.0)
+    assert num_bins_filled(np.array([2.5, 3.5, 4.5]), edges) == 3
+    assert num_bins_filled(np.array([3.5, 3.6]), edges) == 1
+    assert num_bins_filled(np.array([-4.0, 20.0]), edges) == 10
+    assert num_bins_filled(np.array([-4.0, -3.0]), edges) == num_bins_filled(np.array([40.0]), edges) == 0
 
 
 @pytest.mark.parametrize("edges_of", [reference_edges, logarithmic_edges])

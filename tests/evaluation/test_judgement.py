@@ -8,7 +8,7 @@ from conftest import make_showers
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.challenge import BINNINGS, compute_features, layer_correlation
-from calogen.evaluation.histograms import Histogram, reference_edges
+from calogen.evaluation.histograms import Histogram, num_bins_filled, reference_edges
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
 from calogen.evaluation.scores import METRICS, compare_values
 from calogen.evaluation.shapes import SHAPES, compute_shapes, list_shapes
@@ -77,8 +77,10 @@ def test_each_number_is_that_of_its_feature_bins_and_energy():
         chosen = [item.incident_energies == energy if energy else slice(None) for item in features]
         values = [item[name][rows] for item, rows in zip(features, chosen, strict=True)]
         item = found.find(name, energy)
-        edges = BINNINGS["1-photons"].edges(item.feature, values[0].max(), 1.0, energy)
-        assert item.measured == compare_values(*values, edges, 7)
+        axis = BINNINGS["1-photons"].edges(item.feature, values[0].max(), 1.0, energy)
+        edges = axis if item.coarse is None else reference_edges(values[0], min_bins=20)
+        assert (item.coarse is None) == (name != "response"), "the challenge's 20 bins of it are wider than its range"
+        assert item.measured == compare_values(*values, edges, 7, axis)
         for label, sample in zip(("reference", "generated"), values, strict=True):
             np.testing.assert_array_equal(item.histograms[label].counts, Histogram.fill(sample, edges).counts)
             np.testing.assert_array_equal(item.histograms[label].edges, edges)
@@ -110,6 +112,44 @@ def test_own_bins_lie_between_quantiles_of_the_reference():
     assert worst(found) == worst(judged(reference, generated))
 
 
+def test_where_the_challenges_axis_is_too_coarse_the_other_metrics_have_own_bins():
+    """All of 5 to 15 mm lies in few bins of 0 to 500 mm: the challenge's number is nearly blind, chi2 had no bins."""
+    narrow = VoxelGeometry("narrow", (VoxelLayer(0, tuple(np.linspace(0, 20, 21).tolist()), 1),))
+    reference = showers_of(400, 3, narrow)
+    moved = np.roll(reference.energies, 1, axis=1)
+    moved[:, 0] = 0
+    found = judged(reference, replace(reference, energies=moved), binning="1-photons").find("centroid_r_0")
+    values = [
+        compute_features(replace(reference, energies=item))["centroid_r_0"] for item in (reference.energies, moved)
+    ]
+    axis = BINNINGS["1-photons"].edges(found.feature, 0.0, 1.0)
+    assert found.coarse == num_bins_filled(values[0], axis) < 5
+    expected = compare_values(*values, axis)["challenge_separation_power"].value
+    assert found.measured["challenge_separation_power"].value == expected
+    assert found.measured["separation_power"].value > 2 * found.measured["challenge_separation_power"].value
+    assert found.measured["chi2_per_ndf"].value > 1
+    edges = found.histograms["reference"].edges
+    np.testing.assert_array_equal(edges, reference_edges(values[0], min_bins=20))
+    assert num_bins_filled(values[0], edges) >= 20
+    assert judged(reference, reference, binning=OWN_BINNING).find("centroid_r_0").coarse is None
+
+
+@pytest.mark.parametrize("number", [30, 400])
+@pytest.mark.parametrize("binning", [*BINNINGS, OWN_BINNING])
+def test_no_feature_is_left_in_under_20_bins(binning, number):
+    showers = showers_of(number, 3)
+    found = judged(showers, showers, binning=binning)
+    values, shapes = compute_features(showers), compute_shapes(showers)
+    for item in found.scored:
+        if item.feature.quantity != "voxel_energy":
+            column = (shapes if item.feature.quantity in SHAPES else values)[item.feature.name]
+            column = column[showers.incident_energies == item.incident_energy] if item.incident_energy else column
+            column = column[~np.isnan(column)]
+            if np.ptp(np.quantile(column, [0.01, 0.99])):
+                assert num_bins_filled(column, item.histograms["reference"].edges) >= 20, item.feature.name
+                assert item.measured["chi2_per_ndf"].value == 0 or len(column) < 40
+
+
 @pytest.mark.parametrize("binning", ["1-photons", OWN_BINNING])
 def test_shapes_are_judged_where_they_are_defined(binning):
     """A quarter of the generated showers has nothing in a layer: that share is told, the others are compared."""
@@ -121,7 +161,7 @@ def test_shapes_are_judged_where_they_are_defined(binning):
     item = found.find("containment_radius_1")
     values = [compute_shapes(each)["containment_radius_1"] for each in (reference, changed)]
     defined = [column[~np.isnan(column)] for column in values]
-    edges = reference_edges(values[0])
+    edges = reference_edges(values[0], min_bins=20)
     assert item.measured == compare_values(*defined, edges, 1)
     np.testing.assert_array_equal(item.histograms["generated"].edges, edges)
     assert item.undefined["generated"] == pytest.approx(1 - len(defined[1]) / 400)

@@ -213,6 +213,7 @@ def test_missing_numbers():
     assert len(_place("pion", "time_gpu_10000", 1.0).ranking.published) == 10
     assert len(_place("pion", "time_gpu_1", 1.0).ranking.published) == 11
     assert placement_table([_place("pion", "time_gpu_10000", 1e9)]).rows[0][2] == "11 of 11"
+    assert _place("pion", "time_gpu_10000", 1e9).places == (11, 11)
     assert "DNN CaloSim" not in {item.name for item in read_submissions("photon").submissions}
     assert rank("photon", {}) == []
 
@@ -239,11 +240,40 @@ def test_geant4_on_our_own_files_is_the_floor_where_it_is_known():
     published, own = rank("pion", ours), rank("pion", ours, {"auc_low": Value(0.622, 0.003)})
     assert [item.against_floor for item in published] == ["worse", "worse"]
     assert [item.against_floor for item in own] == ["alike", "worse"]
-    assert [item.position for item in own] == [item.position for item in published]
     header, rows = placement_table(own)
     assert header[4:] == ("Geant4", "Geant4 here", "remark")
     assert rows[0][4:6] == ("0.6089 ± 0.0035", "0.6220 ± 0.0030")
     assert rows[1][5] == "-"
+
+
+def test_the_excess_over_geant4_is_ranked():
+    """CaloDiffusion's FPD is 2.7746 where Geant4's is 0.5110, CaloGraph's 22.3235: excesses of 2.2636 and 21.8125."""
+    floor = Value(0.1, 0.0)  # of few showers: 100 in the table's units
+    for excess, position in ((0.0022, 1), (0.0023, 2), (0.0217, 2), (0.0219, 3)):
+        (place,) = rank("pion", {"fpd": Value(floor.value + excess, 0.0)}, {"fpd": floor})
+        assert place.position == position
+    (unknown,) = rank("pion", {"fpd": Value(0.1022, 0.0)})
+    assert unknown.position == 7
+    (time,) = rank("pion", {"time_cpu_1": Value(3.0, 0.0)}, {"time_cpu_1": Value(2.9, 0.0)})
+    assert (time.position, time.own_floor) == (1, None), "Geant4 has no published time"
+
+
+def test_places_are_a_range():
+    """The best excesses of pions' FPD: 2.26, 21.81, 25.15, 25.18, 28.75, 82.49, with errors below 0.9."""
+    floor = {"fpd": Value(0.1, 0.0)}
+    for error, places, text in (
+        (0.0001, (2, 2), "2 of 13"),
+        (0.01, (1, 4), "1 to 4 of 13"),
+        (0.004, (2, 4), "2 to 4 of 13"),
+    ):
+        (place,) = rank("pion", {"fpd": Value(0.118, error)}, floor)
+        assert (place.places, place.text, place.position) == (places, text, 2)
+        assert len(place.alike) == places[1] - places[0]
+    (place,) = rank("pion", {"fpd": Value(0.118, 0.0001)}, {"fpd": Value(0.1, 0.01)})
+    assert place.places == (1, 6), "the floor is uncertain"
+    (place,) = rank("pion", {"fpd": Value(0.3, 10.0)})
+    assert place.places == (1, 13)
+    assert place.remark == "cannot be told apart from 12 submissions; as good as Geant4 against itself"
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [(0.802, "alike"), (0.704, "worse"), (0.9, "worse")])
@@ -255,15 +285,15 @@ def test_what_is_best_near_geant4_is_best_near_ours(ours, verdict):
 def test_table_of_places():
     places = rank("pion", {"auc_low": Value(0.795, 0.003), "time_cpu_1": Value(5.0, 0.1), "kpd": Value(0.001, 1e-4)})
     header, rows = placement_table(places)
-    assert header == ("metric", "ours", "place", "best submission", "Geant4", "remark")
+    assert header == ("metric", "ours", "places", "best submission", "Geant4", "remark")
     assert rows == (
         ("AUC, voxels", "0.7950 ± 0.0030", "4 of 13", "0.6764 ± 0.0037 (DNN CaloSim)", "0.6089 ± 0.0035", ""),
         (
-            *("KPD x 1000", "1.00 ± 0.10", "5 of 13", "0.089 ± 0.057 (CaloDiffusion)", "-0.008 ± 0.036"),
+            *("KPD x 1000", "1.00 ± 0.10", "2 to 6 of 13", "0.089 ± 0.057 (CaloDiffusion)", "-0.008 ± 0.036"),
             "cannot be told apart from CaloFlow teacher, CaloGraph, CaloFlow student, CaloINN",
         ),
         (
-            *("time per shower, CPU, batch of 1 [ms]", "5.00 ± 0.10", "2 of 13", "3.85 ± 0.96 (DNN CaloSim)", "-"),
+            *("time per shower, CPU, batch of 1 [ms]", "5.00 ± 0.10", "1 to 2 of 13", "3.85 ± 0.96 (DNN CaloSim)", "-"),
             "cannot be told apart from DNN CaloSim",
         ),
     )

@@ -60,7 +60,7 @@ def correlation(first, second):
     return joint / math.sqrt(sum((x - a) ** 2 for x in first) * sum((y - b) ** 2 for y in second))
 
 
-def classifier_input(geometry, energies, incident_energy, min_energy, kind):
+def classifier_input(geometry, energies, incident_energy, min_energy, kind, small_voxels=True):
     """The list of numbers that a classifier sees of one shower."""
     found = features(geometry, energies, incident_energy, min_energy)
     ids = [layer.id for layer in geometry.layers]
@@ -72,7 +72,8 @@ def classifier_input(geometry, energies, incident_energy, min_energy, kind):
         return [label] + [energy / float(incident_energy) for energy in kept]
     if kind == "low-normed":
         sums = [found[f"layer_energy_{geometry.layers[geometry.unravel(i)[0]].id}"] for i in range(len(kept))]
-        return [label] + [energy / (here + 1e-16) for energy, here in zip(kept, sums, strict=True)] + logarithms
+        divided = [float(energy) for energy in energies] if small_voxels else kept
+        return [label] + [energy / (here + 1e-16) for energy, here in zip(divided, sums, strict=True)] + logarithms
     shapes = [
         found[f"{quantity}_{axis}_{number}"] / 100
         for quantity, axis in (("centroid", "eta"), ("centroid", "phi"), ("width", "eta"), ("width", "phi"))

@@ -1,0 +1,127 @@
+"""What figures of judged showers need: averages at several energies, single showers, response, features."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from calogen.evaluation.challenge import Features
+from calogen.evaluation.comparison import ResponseCurve, curve_of
+from calogen.evaluation.correlations import joined
+from calogen.evaluation.judgement import Sample
+from calogen.geometry import VoxelGeometry
+from calogen.labels import within
+from calogen.showers import Showers
+
+MOST_ENERGIES = 6
+"""Incident energies, or ranges of them, at which showers are averaged: of more, so many are taken, evenly spread."""
+_MOST_DISCRETE = 50  # with more incident energies than that, they count as continuous
+_CURVE_BINS = 12  # of the response, where the incident energies are continuous
+
+
+@dataclass(frozen=True)
+class Average:
+    """Mean showers at one incident energy, or in a range of them, of as many showers of each sample.
+
+    Args:
+        low, high: of the incident energies, MeV; equal where it is one energy.
+        number: of showers that each mean is of.
+        showers: the means by sample, `[v]`, MeV, the reference first.
+    """
+
+    low: float
+    high: float
+    number: int
+    showers: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What figures need beyond the assessment; all by sample, the reference first.
+
+    Args:
+        geometry: of the showers.
+        averages: mean showers, by increasing energy.
+        energy: of `single`, MeV.
+        single: one shower, `[v]`, MeV.
+        curves: response and resolution.
+        features: of all showers, with their shapes.
+    """
+
+    geometry: VoxelGeometry
+    averages: tuple[Average, ...]
+    energy: float
+    single: Mapping[str, np.ndarray]
+    curves: Mapping[str, ResponseCurve]
+    features: Mapping[str, Features]
+
+
+def take_pictures(geometry: VoxelGeometry, samples: Mapping[str, Sample], showers: Mapping[str, Showers]) -> Pictures:
+    """The pictures of some samples.
+
+    Args:
+        geometry: of the showers.
+        samples: features of all showers, by name, the reference first.
+        showers: all of them, or some.
+    """
+    features = {name: item.features for name, item in samples.items()}
+    shapes = {name: item.shapes for name, item in samples.items()}
+    together = {name: joined(features[name], shape) if shape else features[name] for name, shape in shapes.items()}
+    energies = next(iter(showers.values())).incident_energies
+    middle = float(np.sort(energies)[len(energies) // 2])
+    nearest = {name: np.abs(np.log(item.incident_energies / middle)).argmin() for name, item in showers.items()}
+    single = {name: item.energies[nearest[name]] for name, item in showers.items()}
+    curves = {name: _curve(item) for name, item in features.items()}
+    return Pictures(geometry, tuple(average_showers(showers)), middle, single, curves, together)
+
+
+def average_showers(showers: Mapping[str, Showers]) -> Iterator[Average]:
+    """Mean showers at each incident energy, or in ranges that are equal in the logarithm where it is continuous.
+
+    In a range, the showers of each sample are taken evenly spread over its energies. Where one of the samples has no
+    shower, there is no average.
+
+    Args:
+        showers: by name; the first ones choose the energies.
+    """
+    for low, high in _ranges(next(iter(showers.values())).incident_energies):
+        rows = {name: _rows(item.incident_energies, low, high) for name, item in showers.items()}
+        number = min(map(len, rows.values()))
+        if number:
+            means = {
+                name: item.energies[_spread(rows[name], number)].mean(axis=0, dtype=np.float64)
+                for name, item in showers.items()
+            }
+            yield Average(low, high, number, means)
+
+
+def _ranges(energies: np.ndarray) -> list[tuple[float, float]]:
+    """First and last incident energy, MeV, of what is averaged."""
+    found = np.unique(energies)
+    if len(found) > min(_MOST_DISCRETE, max(1, len(energies) // 2)):
+        edges = np.geomspace(found[0], found[-1], MOST_ENERGIES + 1).tolist()
+        return list(pairwise(edges))
+    chosen = found[_spread(np.arange(len(found)), min(len(found), MOST_ENERGIES))]
+    return [(energy, energy) for energy in chosen.tolist()]
+
+
+def _rows(energies: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Numbers of the showers with these incident energies, in their order."""
+    chosen = np.flatnonzero(within(energies, low, high))
+    return chosen[np.argsort(energies[chosen], kind="stable")]
+
+
+def _spread(items: np.ndarray, number: int) -> np.ndarray:
+    """So many of the items, evenly spread from the first to the last."""
+    return items[np.linspace(0, len(items) - 1, number).round().astype(np.intp)]
+
+
+def _curve(features: Features) -> ResponseCurve:
+    """Response by incident energy; continuous energies in equal steps of the logarithm."""
+    energies = features.incident_energies
+    if len(np.unique(energies)) > _MOST_DISCRETE:
+        edges = np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _CURVE_BINS + 1)
+        centres = np.sqrt(edges[1:] * edges[:-1])
+        energies = centres[np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, _CURVE_BINS - 1)]
+    return curve_of(energies, features["response"])
