@@ -367,10 +367,10 @@ def _require_same(first: Assessment, second: Assessment) -> None:
             )
     for scored in first.judgement.scored:
         same = second.judgement.find(scored.feature.name, scored.incident_energy)
-        if not np.array_equal(*(item.histograms["reference"].edges for item in (scored, same))):
+        if not np.array_equal(scored.histograms["reference"].edges, same.histograms["reference"].edges):
             raise DataFormatError(
-                f"{second.label} must be judged in the bins of {first.label}. Received: others of {scored.feature.name}, "
-                "as another version of calogen has them; evaluate both anew"
+                f"{second.label} must be judged in the bins of {first.label}. Received: others of "
+                f"{scored.feature.name}, as another version of calogen has them; evaluate both anew"
             )
 
 
