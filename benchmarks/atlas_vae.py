@@ -3,9 +3,10 @@
     python benchmarks/atlas_vae.py                 # both ways of training on all cores, as TensorFlow does by itself
     python benchmarks/atlas_vae.py --threads 1     # one core: its share of the fastest matrix products' rate
 
-The limit are the training's matrix products alone, in their shapes, by the faster of NumPy and TensorFlow (oneDNN).
-Training is timed by marginal cost, a long run minus a short one: compilation and start do not count. CPU seconds stand
-beside the seconds that pass, which other jobs on the machine disturb. The showers are random: values do not matter.
+The limit are the training's matrix products alone, in their shapes, by the fastest of NumPy, TensorFlow (oneDNN) and
+XLA. Training is timed by marginal cost, a long run minus a short one: compilation and start do not count. CPU seconds
+stand beside the seconds that pass, which other jobs on the machine disturb. The showers are random: values do not
+matter.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from calogen.backend import tf
 from calogen.files import write_json
 from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
-from calogen.parallel import num_cores
+from calogen.parallel import blas_threads, num_cores
 from calogen.pipeline import permutation, resident
 from calogen.preprocessing import Chain
 from calogen.showers import Showers
@@ -151,21 +152,29 @@ def step_products() -> list[tuple[int, int, int]]:
     return shapes
 
 
-def product_seconds(shapes: Sequence[tuple[int, int, int]], repeats: int = 20) -> tuple[float, float]:
-    """CPU seconds of all these products once, by NumPy and by TensorFlow: medians."""
+def product_seconds(shapes: Sequence[tuple[int, int, int]], repeats: int = 20) -> list[float]:
+    """CPU seconds of all these products once, by NumPy, TensorFlow and XLA: medians."""
     rng = np.random.default_rng(0)
     arrays = [(rng.random((m, k), np.float32), rng.random((k, n), np.float32)) for m, k, n in shapes]
     tensors = [(tf.constant(left), tf.constant(right)) for left, right in arrays]
 
-    def seconds(product: Callable[[Any, Any], object], operands: Sequence[tuple[Any, Any]]) -> float:
-        start = time.process_time()
-        for left, right in operands:
-            product(left, right)
-        return time.process_time() - start
+    def multiply(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+        return [tf.matmul(left, right) for left, right in pairs]
 
-    ways = ((np.dot, arrays), (tf.matmul, tensors))
-    numpy, tensorflow = (float(np.median([seconds(*way) for _ in range(repeats)])) for way in ways)
-    return numpy, tensorflow
+    compiled = tf.function(multiply, jit_compile=True, autograph=False)
+    ways: list[Callable[[], object]] = [
+        lambda: [np.dot(left, right) for left, right in arrays],
+        lambda: multiply(tensors),
+        lambda: compiled(tensors),
+    ]
+    found: list[list[float]] = [[] for _ in ways]
+    for _ in range(repeats + 1):
+        for seconds, way in zip(found, ways, strict=True):
+            with blas_threads(1):  # others would spend processor time on waiting
+                start = time.process_time()
+                way()
+                seconds.append(time.process_time() - start)
+    return [float(np.median(seconds[1:])) for seconds in found]  # the first one compiles
 
 
 if __name__ == "__main__":
