@@ -203,8 +203,10 @@ class Spoil(keras.callbacks.Callback):
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    """A compiled ReLU makes zeros of NaN on some processors; on the others the losses tell before the weights do."""
     plan = Plan(iterations=10, batch_size=BATCH_SIZE, interval=2, directory=tmp_path)
-    with pytest.raises(CalogenError, match=r"must stay finite. Received: \{'dense.*: nan.* at iteration 4") as error:
+    message = r"must stay finite. Received: \{'(dense|critic_loss).*: nan.* at iteration 4"
+    with pytest.raises(CalogenError, match=message) as error:
         train(make_trainer(), data_of(), CURRICULUM, plan, [Spoil()])
     assert f"{plan.snapshot(2)} holds" in str(error.value)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["iteration-0000002.keras"]
