@@ -14,6 +14,8 @@ from calogen.datasets import voxel_geometry
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import classifier
 from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.challenge import classifier_inputs
+from calogen.evaluation.metrics import Value
 from calogen.evaluation.pictures import Pictures
 from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.judging import Options, default_binning, read_reference, read_some
@@ -109,6 +111,7 @@ def test_foreign_references_are_warned_of(tmp_path: Path) -> None:
     assert (found.particle, found.judgement.binning) == ("photon", "1-photons")
     assert "is not a file of the CaloChallenge" in found.warnings[0]
     assert "FPD and KPD of 100 showers are not ranked" in found.warnings[1]
+    assert "40 bins" not in found.warnings[1], "most features have 100"
     assert found.provenance["options"]["repetitions"] == 0
 
 
@@ -145,6 +148,25 @@ def test_continuous_energies_are_binned(tmp_path: Path) -> None:
     curve = pictures.curves["same"]
     assert len(curve.energies) == 12
     assert energies.min() < curve.energies[0] < curve.energies[-1] < energies.max()
+
+
+def test_normed_inputs_are_the_challenges_with_its_bins_only(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Voxels below the threshold: kept in the challenge's bins, empty in calogen's."""
+    seen: list[np.ndarray] = []
+
+    def classify(ours: np.ndarray, theirs: np.ndarray, **_: Any) -> classifier.ClassifierScore:
+        seen.append(ours)
+        return classifier.ClassifierScore(Value(0.5, 0.1), Value(0.0, 0.1), (0.5,), (0.0,), (1,), len(ours))
+
+    monkeypatch.setattr(classifier, "classify", classify)
+    for binning, small_voxels in (("1-photons", True), ("reference", False), (None, False)):
+        assess(files[0], files[0], TINY_VOXELS, "GAN", options=Options(repetitions=1, binning=binning, min_energy=50.0))
+        showers = read_some(files[0], TINY_VOXELS, None, 1)
+        expected = classifier_inputs(showers, "low-normed", 50.0, small_voxels).astype(np.float32)
+        np.testing.assert_array_equal(seen[-2], expected)
+        assert not np.array_equal(expected, classifier_inputs(showers, "low-normed", 50.0, not small_voxels))
 
 
 def test_the_geometry_comes_from_the_file_or_its_binning(tmp_path: Path) -> None:

@@ -66,7 +66,13 @@ def test_the_challenges_voxels_are_ranked(tmp_path: Path, monkeypatch: pytest.Mo
     text = evaluate_voxels(tmp_path / "reference.h5", files, tmp_path / "out", options=QUICK)
     assert text.index("is not a file of the CaloChallenge") < text.index("## Rank") < text.index("## Numbers")
     assert "CaloDiffusion" in text
-    assert "places among the CaloChallenge's submissions" in text.partition("## Warnings")[0]
+    facts = text.partition("## Warnings")[0]
+    assert re.search(
+        r"places among the CaloChallenge's submissions.* 1 to \d+ of 16 in the median of \d+ metrics", facts
+    )
+    assert "places: of the excess over Geant4 against itself" in text
+    assert "the challenge's axis: " in text
+    assert "S inside the axis stays the challenge's" in text
 
 
 def test_labels_are_escaped(evaluated: Path) -> None:
@@ -137,6 +143,27 @@ def test_only_what_had_the_same_reference_is_compared(evaluated: Path) -> None:
     ):
         with pytest.raises(DataFormatError, match=f"must be judged with the {what} of GAN"):
             build_comparison_page([first, damaged])
+
+
+def test_evaluations_in_other_bins_are_not_compared(evaluated: Path) -> None:
+    first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
+    scored = list(second.judgement.scored)
+    moved = {name: replace(item, edges=item.edges + 1) for name, item in scored[1].histograms.items()}
+    scored[1] = replace(scored[1], histograms=moved)
+    other = replace(second, judgement=replace(second.judgement, scored=tuple(scored)))
+    with pytest.raises(DataFormatError, match="Received: others of response, .* evaluate both anew"):
+        build_comparison_page([first, other])
+
+
+def test_the_page_says_which_inputs_the_normed_classifier_had(evaluated: Path) -> None:
+    found = read_assessment(evaluated / "GAN")
+    found = replace(found, numbers={**found.numbers, "auc_low-normed": Value(0.7, 0.1)})
+    other = read_assessment(evaluated / "VAE <b>")
+    assert "below the threshold are empty, which is calogen's way" in build_markdown(
+        build_comparison_page([found, other])
+    )
+    pair = [replace(item, judgement=replace(item.judgement, binning="1-photons")) for item in (found, other)]
+    assert "voxels below the threshold keep their energy" in build_markdown(build_comparison_page(pair))
 
 
 def with_auc(assessment: Assessment, auc: float, floor: float | None = None) -> Assessment:

@@ -263,8 +263,8 @@ def test_places_are_a_range():
     floor = {"fpd": Value(0.1, 0.0)}
     for error, places, text in (
         (0.0001, (2, 2), "2 of 13"),
-        (0.01, (1, 4), "1 to 4 of 13"),
-        (0.004, (2, 4), "2 to 4 of 13"),
+        (0.01, (1, 6), "1 to 6 of 13"),
+        (0.004, (2, 5), "2 to 5 of 13"),
     ):
         (place,) = rank("pion", {"fpd": Value(0.118, error)}, floor)
         assert (place.places, place.text, place.position) == (places, text, 2)
