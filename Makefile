@@ -1,27 +1,24 @@
 # The environment is made on first use by whatever target needs it: no other step is required after a fresh clone.
 #   make reproduce-atlas-vae PRESET=laptop SEEDS=5     make test EXTRA=gpu     make help
 
-PRESET ?= laptop
-SEEDS ?= 1
-EXTRA ?=
-RESULTS ?=
-DATA ?=
-TEST_DATA ?=
-OPTIONS ?=
-RUN ?=
-CHECK ?=
-RUNS ?= $(if $(DATA),runs/own,runs)
+# What the command line or the environment gives is text: neither make nor a shell may read it as its own language. Recipes
+# take it from their environment, in quotes; there are no defaults here, so nothing is exported that was not given.
+TEXTS := PRESET SEEDS EXTRA RESULTS DATA TEST_DATA OPTIONS RUN RUNS CHECK WORKERS PYTHON VENV OPENBLAS_NUM_THREADS TF_CPP_MIN_LOG_LEVEL
+$(foreach name,$(TEXTS),$(if $(filter undefined,$(origin $(name))),,$(eval override export $(name) := $$(value $(name)))))
+
+# A foreign environment (LCG, Athena) would put its packages before ours, and so would the user's own.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+export PYTHONNOUSERSITE := 1
+
 VENV ?= .venv
-SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
-	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 # Small matrices on a busy machine: several BLAS threads only wait for one another. TensorFlow has threads of its own.
 export OPENBLAS_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-WORKERS ?= 2
-BUNDLED := --detector atlas-barrel --mantissa-bits 12 --workers $(WORKERS)
+BUNDLED := --detector atlas-barrel --mantissa-bits 12 $${WORKERS:+--workers "$$WORKERS"}
+DEPTHS := --depths --seed 3 --energies 256:8192:x2,16384,32768:65536:x2
 PIONS := --particle pion --physics ftfp-bert-datafree
 
 LWTNN := https://github.com/lwtnn/lwtnn.git
@@ -29,6 +26,13 @@ LWTNN_VERSION := v2.14.1
 LWTNN_TOOLS := export/lwtnn-tools
 
 COMMA := ,
+EXTRAS := bench export geant4 gpu official
+ifneq ($(filter-out $(EXTRAS),$(subst $(COMMA), ,$(EXTRA)))$(word 2,$(EXTRA)),)
+$(error EXTRA must be of $(EXTRAS), joined by commas. Received: $(EXTRA))
+endif
+ifneq ($(shell case '$(subst ','\'',$(VENV))' in (''|*[!A-Za-z0-9._/+@-]*) echo refused;; esac)$(word 2,$(VENV)),)
+$(error VENV must be a path of letters, digits and ._/+@-, as make knows it as a target. Received: $(VENV))
+endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(addprefix -,$(EXTRA))
 CODE := $(wildcard calogen experiments export benchmarks tests)
@@ -36,38 +40,41 @@ TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py expo
 REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install $(REPRODUCE) ablate-caloshowergan export-lwtnn lwtnn-tools test test-slow lint format tables simulate benchmark clean
+.PHONY: help install $(REPRODUCE) ablate-caloshowergan export-lwtnn lwtnn-tools test test-slow \
+	test-versions lint format tables simulate benchmark clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 	@printf '\nPapers: %s\n' '$(REPRODUCE)'
-	@printf 'Options: PRESET=smoke|laptop|paper (%s), SEEDS=<number> (%s), EXTRA=gpu (CUDA build),' $(PRESET) $(SEEDS)
+	@printf 'Options: PRESET=smoke|laptop|paper (laptop), SEEDS=<number> (1), EXTRA=gpu (CUDA build),'
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
 	@printf ' (your own showers; RUNS=<folder> where they train: runs/own),'
-	@printf ' OPTIONS=\"--ablation ...\" (an experiment\047s own: python experiments/<paper>.py --help)\n'
+	@printf ' OPTIONS=\"--ablation ...\" (an experiment\047s own: python experiments/<paper>.py --help; words and quotes as in'
+	@printf ' a shell, but nothing is expanded or run)\n'
 
 install: $(READY) ## Make the environment (every other target does so by itself); EXTRA=gpu adds CUDA
 
 $(READY): setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo "calogen needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@if test -n "$$PYTHON"; then set -- "$$PYTHON"; else set -- python3 python3.13 python3.12 python3.11; fi; \
+	for python; do if "$$python" -c '$(SUPPORTED)' 2>/dev/null; then exec "$$python" -m venv $(VENV); fi; done; \
+	echo "calogen needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3" >&2; exit 2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev$(addprefix $(COMMA),$(EXTRA))]'
 	@touch $@
 
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
-	$(BIN)/python experiments/$(subst -,_,$*).py --preset $(PRESET) --seeds $(SEEDS) \
-		--runs "$(RUNS)" $(if $(RESULTS),--results "$(RESULTS)") $(if $(DATA),--train-data "$(DATA)") \
-		$(if $(TEST_DATA),--test-data "$(TEST_DATA)") $(OPTIONS)
+	$(BIN)/python experiments/$(subst -,_,$*).py --preset="$${PRESET:-laptop}" --seeds="$${SEEDS:-1}" \
+		--runs="$${RUNS:-runs$${DATA:+/own}}" $${RESULTS:+--results="$$RESULTS"} $${DATA:+--train-data="$$DATA"} \
+		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${OPTIONS:+--options="$$OPTIONS"}
 
 ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4, photons and pions, and what brought it nothing
-	@test -z "$(DATA)" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
-	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $(OPTIONS)"
+	@test -z "$$DATA" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
+	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $$OPTIONS"
 
 export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, checked (trains one first if there is none)
-	@test -n "$(RUN)" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
+	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
-	$(BIN)/python export/export_lwtnn.py $(if $(RUN),"$(RUN)") $(if $(CHECK),--check $(CHECK))
+	$(BIN)/python export/export_lwtnn.py $${CHECK:+--check="$$CHECK"} $${RUN:+-- "$$RUN"}
 
 lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=official
 	@if test -f $(LWTNN_TOOLS)/converters/kerasfunc2json.py; then exit 0; fi; rm -rf $(LWTNN_TOOLS); \
@@ -80,6 +87,9 @@ test: $(READY) ## Run the tests (minutes)
 
 test-slow: $(READY) ## Run the slow tests too
 	$(BIN)/python -m pytest -q
+
+test-versions: $(READY) ## Run the tests on each Python found, with the newest and with the lowest versions allowed (hours)
+	$(BIN)/python tests/versions.py
 
 lint: $(READY) ## Check style, types and the tables of README.md
 	$(BIN)/ruff check $(CODE)
@@ -94,15 +104,21 @@ format: $(READY) ## Put the code into the house style
 tables: $(READY) ## Write the results tables of README.md from experiments/results
 	$(BIN)/calogen report --readme README.md
 
-simulate: $(READY) ## Simulate the bundled showers again with Geant4 (three CPU hours; resumes where it stopped)
+simulate: $(READY) ## Simulate the bundled showers again with Geant4 (seven CPU hours; resumes where it stopped)
 	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 1 --output calogen/data/photons_train.h5 \
-		--energies 256:32768:x2,65536,131072,262144 --showers 1000,600,300,150
+		--energies 256:32768:x2,65536,131072,262144 --showers 3000,1500,800,400
+	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 1 --output calogen/data/photons_train_high.h5 \
+		--energies 524288,1048576 --showers 60,30
 	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 2 --output calogen/data/photons_test.h5 \
 		--energies 256:32768:x2,24576,65536,131072,262144,524288,1048576 --showers 250,250,250,200,150,60,30
 	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) --seed 1 --output calogen/data/pions_train.h5 \
-		--energies 256:32768:x2,65536 --showers 1000,500
+		--energies 256:32768:x2,65536 --showers 3000,1500
 	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) --seed 2 --output calogen/data/pions_test.h5 \
 		--energies 256:65536:x2 --showers 250
+	$(BIN)/calogen simulate $(BUNDLED) $(DEPTHS),131072,262144 --showers 200,60,60,20,20 --output build/photon_depths.h5
+	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) $(DEPTHS) --showers 200,60,60 --output build/pion_depths.h5
+	for particle in photon pion; do $(BIN)/python -m calogen.simulation.depths build/$${particle}_depths.h5 \
+		calogen/data/$${particle}s_depths.json || exit 1; done
 
 benchmark: $(READY) ## Measure speed side by side (an otherwise idle machine, minutes)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

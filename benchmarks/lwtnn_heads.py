@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.files import write_json
 from calogen.lwtnn import athena

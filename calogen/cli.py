@@ -7,7 +7,7 @@ import json
 import math
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,11 +15,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from calogen.config import require, sources
+from calogen.config import MAX_SEED, require, sources
 from calogen.errors import ConfigError
-from calogen.experiment import clean_exit
-
-_MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
+from calogen.experiment import EXIT_CODES, clean_exit
+from calogen.files import require_writable_file
+from calogen.process import show
+from calogen.ranges import parse_counts, parse_energies
 
 app = typer.Typer(
     add_completion=False,
@@ -27,16 +28,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Generative fast calorimeter simulation: simulate, train, generate, judge, export. Energies are in MeV.",
+    epilog=EXIT_CODES,
 )
 
 Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same showers.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
 Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run the command line; faults the user can mend end in one line on stderr, exit code 2."""
+    """Run the command line; faults end in one line and an exit code of `EXIT_CODES`."""
     with clean_exit("calogen"):
         app()
 
@@ -53,13 +55,21 @@ def simulate(
     detector: Annotated[str | None, typer.Option(help="Name of the detector; by default atlas-barrel.")] = None,
     particle: Annotated[str | None, typer.Option(help="photon (the default), electron, pion ...")] = None,
     physics: Annotated[str | None, typer.Option(help="Physics list; by default em-datafree.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same showers; by default 1.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the showers do not depend on it.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers; by default 1.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes, by default one for each core; the showers do not depend on it."),
+    ] = None,
     mantissa_bits: Annotated[int | None, typer.Option(help="Round energies to so many bits: smaller files.")] = None,
     extend: Annotated[
         Path | None,
         typer.Option(help="An earlier output: keep its showers and simulate those that are missing, by its settings."),
     ] = None,
+    depths: Annotated[
+        bool, typer.Option("--depths", help="Also write the mean depth of the energy in each layer.")
+    ] = False,
 ) -> None:
     """Simulate showers with Geant4; a second call goes on where an interrupted one stopped.
 
@@ -78,7 +88,9 @@ def simulate(
         "mantissa_bits": mantissa_bits,
     }
     settings = request_of(extend) if extend else {}
-    settings |= {name: value for name, value in given.items() if value is not None}
+    settings |= {name: value for name, value in given.items() if value is not None} | (
+        {"depths": True} if depths else {}
+    )
     request = Request(
         output=cast(Path, chosen),
         energies=parse_energies(energies),
@@ -116,25 +128,31 @@ def generate(
     showers: Annotated[int, typer.Option(min=1, help="Showers of each energy.")] = 1000,
     seed: Seed = 1,
 ) -> None:
-    """Generate showers with a trained run, or with several that share the momenta."""
-    import numpy as np
+    """Generate showers with a trained run, or with several that share the momenta.
 
-    from calogen.generation import generate as generate_showers
+    A file may be larger than memory: 65,536 showers at a time are made and written.
+    """
+    from calogen.generation import write_generated
 
-    incident_energies = np.repeat(np.asarray(parse_energies(energies)), showers)
-    generate_showers(run, incident_energies, seed).write(output)
+    require_writable_file(output)
+    write_generated(output, run, parse_energies(energies), showers, seed)
     typer.echo(output)
 
 
 @app.command()
 def evaluate(
-    reference: Annotated[Path, typer.Option(help="Showers of Geant4: the CaloChallenge's format, or ATLAS cells.")],
+    reference: Annotated[
+        list[str], typer.Option(help="Geant4's showers: the CaloChallenge's format or ATLAS cells; 'A*.h5': as one.")
+    ],
     generated: Annotated[
         list[str], typer.Option(help="Generated showers; LABEL=FILE names the model. Several: side by side.")
     ],
     output: Annotated[Path, typer.Option(help="Directory for the report.")],
     second_reference: Annotated[
-        Path | None, typer.Option(help="Other Geant4 showers: the floor of each number.")
+        list[str] | None, typer.Option(help="Other Geant4 showers: the floor of each number.")
+    ] = None,
+    training: Annotated[
+        list[str] | None, typer.Option(help="Showers that the models were trained on: do they remember them?")
     ] = None,
     geometry: Annotated[Path | None, typer.Option(help="Binning file (XML); data set 1 needs none.")] = None,
     binning: Annotated[
@@ -153,7 +171,13 @@ def evaluate(
             help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 1,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
+    ] = False,
+    match_energies: Annotated[
+        bool, typer.Option("--match-energies", help="Leave out showers so that energies have the reference's shares.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
@@ -165,19 +189,19 @@ def evaluate(
     121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
     the same command goes on with the next training.
     """
-    from calogen.evaluate import evaluate_cells, evaluate_voxels, holds_cells
+    from calogen.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, holds_cells
     from calogen.judging import Options
 
-    files = _labelled(generated)
-    if set(map(holds_cells, files.values())) == {True}:
-        voxels_only = (second_reference, geometry, binning, min_energy)
-        require(not any(voxels_only), "cells take no second reference, geometry, binning or threshold. Received: some")
-        typer.echo(evaluate_cells(reference, files, output, seed))
+    first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
+    files = find_labelled(generated)
+    if all(holds_cells(paths[0]) for paths in files.values()):
+        voxels_only = (second, learned, geometry, binning, min_energy, match_energies)
+        require(not any(voxels_only), "cells take --reference, --generated and --tolerant only. Received: more")
+        typer.echo(evaluate_cells(first, files, output, seed, tolerant))
         return
-    options = Options(
-        binning=binning, min_energy=min_energy, repetitions=classifiers, max_showers=max_showers, seed=seed
-    )
-    typer.echo(evaluate_voxels(reference, files, output, second_reference, geometry, options))
+    options = Options(binning=binning, min_energy=min_energy, repetitions=classifiers, max_showers=max_showers)
+    options = replace(options, seed=seed, tolerant=tolerant, match_energies=match_energies)
+    typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))
 
 
 @app.command()
@@ -194,7 +218,8 @@ def report(
     Directories that calogen evaluate has written, and runs (their report/ holds results or evaluations), are compared
     on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
-    from calogen.results_files import read_table, update_readme
+    from calogen.files import read_text
+    from calogen.results_files import read_tables, update_readme
 
     results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:
@@ -206,9 +231,9 @@ def report(
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")
     elif (results / "report.md").is_file():
-        typer.echo((results / "report.md").read_text(encoding="utf-8"))
+        show(read_text(results / "report.md"))
     else:
-        typer.echo("\n\n".join(read_table(path) for path in sorted(results.glob("*.json"))))
+        show("\n\n".join(read_tables(results)))
 
 
 @app.command()
@@ -232,63 +257,21 @@ def inspect(
         draw is None or is_graph, f"--draw needs the .json file of an LWTNN graph. Received: {model or 'all models'}"
     )
     if is_graph:
-        typer.echo(_inspect_graph(path, as_json, draw))
+        show(_inspect_graph(path, as_json, draw))
         return
     if path.is_file():
-        typer.echo(_inspect_showers(path, as_json, window))
+        show(_inspect_showers(path, as_json, window))
         return
     models = {name: module for name, module in _models() if model in ("", name)}
     if not models:
-        raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}")
+        kind = ", a directory" if path.is_dir() else ""
+        raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}{kind}")
     if counts:
         rows = [row for name, module in models.items() for row in _counts(name, module)]
-        typer.echo(json.dumps(rows, indent=2) if as_json else _count_text(rows))
+        show(json.dumps(rows, indent=2) if as_json else _count_text(rows))
     else:
         described = [_description(name, module) for name, module in models.items()]
-        typer.echo(json.dumps(described, indent=2) if as_json else "\n".join(map(_description_text, described)))
-
-
-def parse_energies(text: str) -> tuple[float, ...]:
-    """Energies in MeV from a list of values and ranges.
-
-    >>> parse_energies("1000:8000:x2,65536,1:2:+0.5")
-    (1000.0, 2000.0, 4000.0, 8000.0, 65536.0, 1.0, 1.5, 2.0)
-
-    Raises:
-        ConfigError: something else, an energy of 0 or less, or a range of more than 1000.
-    """
-    energies: list[float] = []
-    for part in text.split(","):
-        try:
-            energies.extend(_energy_range(*part.split(":")))
-        except (ValueError, TypeError, ArithmeticError):
-            raise ConfigError(
-                "energies must be values above 0 or rising ranges, in MeV: 4096,65536 or 1024:262144:x2 or "
-                f"1000:9000:+1000. Received: {part!r}"
-            ) from None
-    return tuple(energies)
-
-
-def parse_counts(text: str, energies: str) -> tuple[int, ...]:
-    """Showers at each energy: one number for all, or one for each value or range in the list.
-
-    >>> parse_counts("1000,600", "256:1024:x2,65536")
-    (1000, 1000, 1000, 600)
-
-    Raises:
-        ConfigError: something else, or a number below 1.
-    """
-    parts = energies.split(",")
-    try:
-        counts = [int(count) for count in text.split(",")]
-    except ValueError:
-        counts = []
-    require(
-        min(counts, default=0) >= 1 and len(counts) in (1, len(parts)),
-        f"showers must be one number above 0, or {len(parts)} of them as in --energies {energies}. Received: {text}",
-    )
-    counts *= len(parts) if len(counts) == 1 else 1
-    return tuple(count for count, part in zip(counts, parts, strict=True) for _ in parse_energies(part))
+        show(json.dumps(described, indent=2) if as_json else "\n".join(map(_description_text, described)))
 
 
 def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
@@ -319,30 +302,6 @@ def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
         raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
     rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
-
-
-def _labelled(texts: list[str]) -> dict[str, Path]:
-    """Files by label, from `LABEL=FILE` or `FILE`, whose name is the label then."""
-    parts = (text.partition("=") for text in texts)
-    pairs = [(label, Path(path)) if mark else (Path(label).stem, Path(label)) for label, mark, path in parts]
-    found = {label: path for label, path in pairs if label and path.name}
-    require(
-        len(found) == len(texts) and all(Path(label).name == label != ".." for label in found),
-        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {texts}",
-    )
-    return found
-
-
-def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list[float]:
-    start, end = float(first), float(last if last is not None else first)
-    kind, size = step[:1], float(step[1:])
-    if not 0 < start <= end < math.inf or kind not in ("x", "+") or not size > (kind == "x"):
-        raise ValueError(step)
-    steps = math.log(end / start) / math.log(size) if kind == "x" else (end - start) / size
-    if steps > _MAX_ENERGIES:
-        raise ValueError(step)
-    numbers = range(math.floor(steps + 1e-9) + 1)
-    return [start * size**number if kind == "x" else start + number * size for number in numbers]
 
 
 def _models() -> Iterator[tuple[str, ModuleType]]:

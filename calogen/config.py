@@ -19,6 +19,9 @@ from calogen.errors import ConfigError
 
 Config = TypeVar("Config")
 
+MAX_SEED = 2**63 - 1
+"""Largest seed: the largest integer that HDF5 and most other formats hold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
@@ -95,6 +98,15 @@ def require(condition: bool, message: str) -> None:
     """
     if not condition:
         raise ConfigError(message)
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that is not in 0..`MAX_SEED`.
+
+    Raises:
+        ConfigError: names it.
+    """
+    require(0 <= seed <= MAX_SEED, f"seed must be 0 to {MAX_SEED}. Received: {seed!s:.40}")
 
 
 def require_one_of(config: Any, **choices: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calogen import files, provenance
-from calogen.errors import ExportError
+from calogen.errors import DataFormatError, ExportError
 from calogen.generation import TrainedRun, generate, load_run, model_module, route
 from calogen.geometry import VoxelGeometry
 from calogen.lwtnn.athena import V2, Generator
@@ -65,9 +65,7 @@ def find_sets(path: Path) -> list[RunSet]:
         else:
             found.append(RunSet("/".join(run.parts[-2:]), (run,)))
     for folder, here in networks.items():
-        splits = getattr(
-            model_module(files.read_json(next(iter(here.values())) / "config.json")["model"]), "SPLITS", {}
-        )
+        splits = getattr(model_module(_model_name(next(iter(here.values())))), "SPLITS", {})
         for name, members in _together(sorted(here), splits).items():
             directories = tuple(here[member] for member in members)
             found.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
@@ -160,8 +158,8 @@ def _runs(path: Path) -> Iterator[Path]:
     if all((path / name).is_file() for name in _SOURCES):
         yield path
         return
-    for folder in sorted(item for item in path.iterdir() if item.is_dir()) if path.is_dir() else ():
-        if folder.name not in ("scans", "snapshots"):
+    for folder in files.listed(path):
+        if folder.is_dir() and folder.name not in ("scans", "snapshots"):
             yield from _runs(folder)
 
 
@@ -204,6 +202,14 @@ def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
     return {"file": name, "momentum": momentum, "within_training": known or None}
 
 
+def _model_name(directory: Path) -> str:
+    """The model of a run, without its networks."""
+    about = files.read_json(directory / "config.json")
+    if not isinstance(about, dict) or not isinstance(about.get("model"), str):
+        raise DataFormatError(f"{directory}/config.json must name a model. Received: {about!r:.100}")
+    return about["model"]
+
+
 def _name(quantity: Callable[[Showers], np.ndarray]) -> str:
     if isinstance(quantity, partial):
         return " ".join([quantity.func.__name__, *(f"{key} {value}" for key, value in quantity.keywords.items())])
@@ -222,7 +228,7 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
     sources = [
         {
             "run": "/".join(path.parts[-3:]),
-            "sha256": {file.name: files.sha256(file) for file in sorted(path.glob("*.keras"))}
+            "sha256": {file.name: files.sha256(file) for file in files.listed(path, "*.keras")}
             | {name: files.sha256(path / name) for name in _SOURCES},
             "training": _training(path),
         }

@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import calogen
-from calogen.errors import CalogenError, DataFormatError
-from calogen.files import directory_lock
+from calogen.errors import CalogenError, DataFormatError, TemporaryError
+from calogen.files import require_writable_file
+from calogen.locks import directory_lock
 from calogen.progress import progress
 
 if TYPE_CHECKING:
+    import pooch
     import requests
 
 ZENODO = "https://zenodo.org/records/8099322/files/"
@@ -25,6 +27,8 @@ DATASETS = {
         "dataset_1_pions_2.hdf5": "md5:fee7457b40127bc23c8ab909e2638ca0",
     },
 }
+# The files have 167 to 174 MB; their exact sizes are not known to us: what is more than twice as long is none of them.
+LARGEST = 350_000_000  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 2**16  # bytes: what an interruption loses at most
 
@@ -42,13 +46,13 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
 
     Raises:
         DataFormatError: an unknown name; a file that is not the published one.
-        CalogenError: the server does not answer, or the files cannot be written.
+        TemporaryError: the server does not answer, the connection breaks, or another process downloads there.
+        CalogenError: there is no such file, or it cannot be written.
     """
     import pooch
 
     if name not in DATASETS:
         raise DataFormatError(f"public data sets are {', '.join(DATASETS)}. Received: {name}")
-    pooch.get_logger().setLevel("WARNING")
     store = pooch.create(
         path=output or pooch.os_cache("calogen"),
         base_url=base_url,
@@ -58,50 +62,84 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
     return [_fetch(store, file) for file in DATASETS[name]]
 
 
-def _fetch(store: Any, file: str) -> Path:
+def _fetch(store: "pooch.Pooch", file: str) -> Path:
+    """The file, from the web if it is not there and unharmed."""
     import requests
 
+    path = store.abspath / file
     try:
-        return Path(store.fetch(file, downloader=_resume))
+        if _is_published(store, file, path):
+            return path
+        with directory_lock(store.abspath, sweep=False):  # what an earlier call left is the part, to be completed
+            if not _is_published(store, file, path):  # another process may have brought it meanwhile
+                _complete(store, file)
     except requests.RequestException as error:
-        raise CalogenError(
-            f"cannot download {store.get_url(file)}: {_first_cause(error)}; check address and connection, then run the "
-            "command again: it goes on where it stopped"
-        ) from error
+        raise _failed(store.get_url(file), error) from error
     except OSError as error:
         raise CalogenError(
-            f"cannot write {store.abspath / file}: {error.strerror or error}; free some space, or choose another "
+            f"cannot write {path}: {error.strerror or error}; free some space, or choose another "
             "directory with --output or CALOGEN_DATA"
         ) from error
-    except ValueError as error:  # a wrong md5: pooch has deleted the file
-        raise DataFormatError(
-            f"{store.get_url(file)} must have {store.registry[file]}. Received: a corrupted or another file, now "
-            "deleted; run the command again"
-        ) from error
+    return path
 
 
-def _resume(url: str, output_file: str, store: Any) -> None:
-    """Complete `<file>.part`, perhaps begun earlier, and give it to pooch to check."""
+def _is_published(store: "pooch.Pooch", file: str, path: Path) -> bool:
+    import pooch
+
+    algorithm, _, known = store.registry[file].partition(":")
+    return path.is_file() and pooch.file_hash(str(path), alg=algorithm) == known
+
+
+def _complete(store: "pooch.Pooch", file: str) -> None:
+    """Complete `<file>.part` and rename it if it is the published file."""
     import requests
 
-    part = store.abspath / f"{url.rpartition('/')[2]}.part"
-    with directory_lock(store.abspath):
-        done = part.stat().st_size if part.exists() else 0
-        with _request(url, done) as response:
-            resumed = response.status_code == 206
-            missing = int(response.headers.get("Content-Length", 0))
-            with (
-                open(part, "ab" if resumed else "wb") as file,
-                progress(f"downloading {part.stem}", missing, "bytes") as bar,
-            ):
-                if resumed:
-                    bar.note(f"after the {done} of an earlier call")
-                for chunk in response.iter_content(_CHUNK):
-                    file.write(chunk)
-                    bar.advance(len(chunk))
-        if part.stat().st_size < missing + (done if resumed else 0):
-            raise requests.ConnectionError("the connection ended before the file did")
-        os.replace(part, output_file)
+    url, part = store.get_url(file), store.abspath / f"{file}.part"
+    done = part.stat().st_size if part.exists() else 0
+    with _request(url, done) as response:
+        done = done if response.status_code == 206 else 0
+        missing = int(response.headers.get("Content-Length", 0))
+        _require_size(url, done + missing, part)
+        require_writable_file(store.abspath / file, missing)
+        with open(part, "ab" if done else "wb") as target, progress(f"downloading {file}", missing, "bytes") as bar:
+            if done:
+                bar.note(f"after the {done} of an earlier call")
+            received = done
+            for chunk in response.iter_content(_CHUNK):
+                received += len(chunk)
+                _require_size(url, received, part)
+                target.write(chunk)
+                target.flush()
+                bar.advance(len(chunk))
+    if part.stat().st_size < missing + done:
+        raise requests.ConnectionError("the connection ended before the file did")
+    if not _is_published(store, file, part):
+        part.unlink()
+        raise DataFormatError(
+            f"{url} must have {store.registry[file]}. Received: a corrupted or another file, now deleted; run the "
+            "command again"
+        )
+    os.replace(part, store.abspath / file)
+
+
+def _require_size(url: str, size: int, part: Path) -> None:
+    """Stop at what is longer than any published file: a server may send without end."""
+    if size > LARGEST:
+        part.unlink(missing_ok=True)
+        raise DataFormatError(
+            f"{url} must have at most {LARGEST:,} bytes. Received: more, now deleted; check the address"
+        )
+
+
+def _failed(url: str, error: "requests.RequestException") -> CalogenError:
+    """The error of a failed download: try again, unless there is no such file."""
+    status = 0 if error.response is None else error.response.status_code
+    mendable = 400 <= status < 500 and status not in (408, 425, 429)  # timeout, too early, too many requests
+    mendable |= isinstance(error, ValueError)  # no address
+    return (CalogenError if mendable else TemporaryError)(
+        f"cannot download {url}: {_first_cause(error)}; check address and connection, then run the command again: it "
+        "goes on where it stopped"
+    )
 
 
 def _request(url: str, start: int) -> "requests.Response":

@@ -20,13 +20,13 @@ from functools import cache, lru_cache, partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-import keras
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from calogen.backend import keras, tf
 from calogen.errors import ExportError
 from calogen.folding import FoldedGenerator, fold
+from calogen.parallel import tensorflow_threads
 from calogen.preprocessing import Chain
 
 MANY = 200
@@ -156,10 +156,7 @@ def _has_gpu() -> bool:
 
 def _threads(num_showers: int) -> int:
     """Threads for a block: few showers gain nothing from a second one."""
-    if num_showers < _ALONE:
-        return 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return tf.config.threading.get_intra_op_parallelism_threads() or allowed
+    return 1 if num_showers < _ALONE else tensorflow_threads()
 
 
 class Block:

@@ -4,6 +4,19 @@
 class CalogenError(Exception):
     """A fault that the user can mend; commands print it in one line and exit with code 2."""
 
+    exit_code = 2
+
+
+class TemporaryError(CalogenError):
+    """A fault that another try may not meet; exit code 75.
+
+    A lock that another process holds, the network, a worker that died.
+
+    Source: EX_TEMPFAIL of sysexits.h.
+    """
+
+    exit_code = 75
+
 
 class GeometryError(CalogenError):
     """A geometry that is inconsistent or does not fit the data."""

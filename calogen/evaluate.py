@@ -3,25 +3,31 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from calogen.datasets import read_vae_window
+from calogen.config import require
+from calogen.datasets import read_vae_window, voxel_geometry
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
+from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import output_directory, read_json
-from calogen.judging import Options, assess, find_geometry, read_reference, require_judgeable
+from calogen.files import listed, output_directory, read_json, require_writable_file
+from calogen.hdf5 import damage_named, dataset_shape, open_file
+from calogen.judging import Options, assess, read_reference, require_judgeable
 from calogen.judging_report import build_assessment_page, build_comparison_page
+from calogen.labels import SAME_LABEL, TOLERANT_LABEL, require_label_unit, snap
 from calogen.page import Page, build_markdown
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.report import Results, write_page, write_report
 from calogen.results_files import build_results_page
-from calogen.showers import damage_named, open_file
+from calogen.shower_files import Files, paths_of
+from calogen.showers import Showers, concatenate
 
 _MAX_NOTE = 10_000  # letters
 
@@ -33,26 +39,28 @@ def holds_cells(path: Path) -> bool:
         DataFormatError: no whole HDF5 file.
     """
     with open_file(path) as file, damage_named(path):
-        return "cells" in file and "showers" not in file
+        return bool(dataset_shape(file, "cells")) and not dataset_shape(file, "showers")
 
 
 def evaluate_voxels(
-    reference: Path,
-    files: Mapping[str, Path],
+    reference: Files,
+    files: Mapping[str, Files],
     output: Path,
-    second_reference: Path | None = None,
+    second_reference: Files | None = None,
     binning_file: Path | None = None,
     options: Options | None = None,
+    training: Files | None = None,
 ) -> str:
     """Judge files of voxel showers, each in a directory of its label, and compare them.
 
     Args:
-        reference: showers of Geant4.
+        reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
         files: generated showers by label.
         output: directory; that of the only label itself, where there is one.
         second_reference: other showers of Geant4.
         binning_file: the geometry (XML); None: the challenge's data set 1.
         options: how to judge.
+        training: showers that the models were trained on.
 
     Returns:
         What a terminal shows: the page without figures, and where it is.
@@ -60,10 +68,11 @@ def evaluate_voxels(
     Raises:
         CalogenError: as `assess`.
     """
-    geometry, note, found = find_geometry(reference, binning_file), origin(reference), []
+    one = paths_of(reference)[0]
+    geometry, note, found = voxel_geometry(one, binning_file), origin(one), []
     with output_directory(output):
         options = replace(options or Options(), trainings=output / "classifiers.json")
-        prepared = read_reference(reference, geometry, second_reference, options)
+        prepared = read_reference(reference, geometry, second_reference, options, training)
         for label, path in files.items():  # what cannot be judged is found before hours of training, not after
             require_judgeable(prepared, path, label)
         for label, path in files.items():
@@ -80,14 +89,32 @@ def evaluate_voxels(
     return _shown(page, where)
 
 
-def evaluate_cells(reference: Path, files: Mapping[str, Path], output: Path, seed: int) -> Path:
+def evaluate_cells(
+    reference: Files, files: Mapping[str, Files], output: Path, seed: int, tolerant: bool = False
+) -> Path:
     """Judge files of ATLAS cells by the observables of the VAE's paper; gives the page.
+
+    Args:
+        reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
+        files: generated showers by label.
+        output: directory.
+        seed: of everything random.
+        tolerant: as for `Reading`.
 
     Raises:
         CalogenError: a file that is missing, damaged or foreign, or energies without reference.
     """
-    provenance = collect(seed, {"reference": reference, **files})
-    expected, samples = read_vae_window(reference), {label: read_vae_window(path) for label, path in files.items()}
+    require_writable_file(output / "report.html")
+    given = {"reference": reference, **files}
+    provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
+    expected, notes = _read_cells(reference, tolerant)
+    samples: dict[str, Showers] = {}
+    for label, path in files.items():
+        samples[label], more = _read_cells(path, tolerant, expected)
+        notes += more
+    hashes = {name: hash_showers(item.energies, 0.0) for name, item in ({"reference": expected} | samples).items()}
+    notes = [*copy_warnings(hashes), *notes]
+    alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
     found = []
     for energy in energies:
@@ -95,12 +122,13 @@ def evaluate_cells(reference: Path, files: Mapping[str, Path], output: Path, see
         found.append(compare(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
     results = Results(
         name="observables",
-        title=f"{', '.join(samples)} against {reference.name}",
+        title=f"{alarms}{', '.join(samples)} against {', '.join(path.name for path in paths_of(reference))}",
         paper="Observables of arXiv:2210.06204",
         claims=(),
         quantities=(),
         provenance=provenance,
         measurements=tuple(row for comparison in found for row in comparison.measurements),
+        remarks=tuple(notes),
     )
     figures = {f"{item.incident_energy:g} MeV": draw_observables([*item.observables.values()]) for item in found}
     return write_report(output, results, figures)
@@ -116,6 +144,7 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
     Raises:
         DataFormatError: a directory without either, or evaluations that cannot be compared.
     """
+    require_writable_file(output / "report.html")
     evaluations = {directory: _evaluations(directory) for directory in directories}
     if any(evaluations.values()):
         bare = [str(directory) for directory, found in evaluations.items() if not found]
@@ -126,6 +155,40 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
     else:
         page = build_results_page({str(directory): _results(directory) for directory in directories})
     return _shown(page, write_page(output, page))
+
+
+def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Files by their paths or by patterns such as `part*.h5`, each once.
+
+    Raises:
+        ConfigError: a pattern that no file matches.
+    """
+    found: list[str] = []
+    for text in texts:
+        pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
+        matching = sorted(glob(text)) if pattern else [text]
+        require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
+        found += matching
+    return tuple(map(Path, dict.fromkeys(found)))
+
+
+def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Files by label, from `LABEL=FILE` or `FILE`, whose name is the label then.
+
+    `LABEL=PATTERN` are files of one model, those of a bare `PATTERN` are models of their own.
+
+    Raises:
+        ConfigError: a label that is missing, given twice or no name for a directory; no file or none that matches.
+    """
+    parts = [text.partition("=") for text in texts]
+    pairs = [(label, (path,)) for label, mark, path in parts if mark]
+    pairs += [(path.stem, (str(path),)) for bare, mark, _ in parts if not mark for path in find_files([bare])]
+    known = {label for label, (path,) in pairs if label and Path(path).name}
+    require(
+        len(known) == len(pairs) and all(Path(label).name == label != ".." for label in known),
+        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {list(texts)}",
+    )
+    return {label: find_files(files) for label, files in pairs}
 
 
 def origin(path: Path) -> str:
@@ -146,6 +209,22 @@ def plain_text(text: str) -> str:
     return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
 
 
+def _read_cells(files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
+    """Showers with the reference's incident energies, and what was changed."""
+    paths = paths_of(files)
+    showers = concatenate([read_vae_window(path, tolerant) for path in paths])
+    notes = [f"{paths[0]}: set to 0 were {showers.attributes['clipped']}"] if "clipped" in showers.attributes else []
+    labels = snap(showers.incident_energies)
+    if reference is not None:
+        require_label_unit(str(paths[0]), reference.incident_energies, labels)
+        labels = snap(labels, reference.incident_energies, TOLERANT_LABEL if tolerant else SAME_LABEL)
+    moved = int((labels != showers.incident_energies).sum())
+    notes += (
+        [f"{paths[0]}: {moved:,} incident energies were close to the reference's and count as equal"] if moved else []
+    )
+    return replace(showers, incident_energies=labels), notes
+
+
 def _shown(page: Page, where: Path) -> str:
     """What a terminal shows: the page's words and tables, and where it lies."""
     sections = tuple(item for item in page.sections if item.title != "Provenance")
@@ -154,8 +233,8 @@ def _shown(page: Page, where: Path) -> str:
 
 def _evaluations(directory: Path) -> list[Assessment]:
     """All of a directory and its folders, of its `report/`, or of its `report/evaluations/`."""
-    studies = sorted((directory / "report" / "evaluations").glob("*"))
-    places = [directory, *sorted(directory.glob("*")), *studies]
+    studies = listed(directory / "report" / "evaluations")
+    places = [directory, *listed(directory), *studies]
     return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
 
 
@@ -173,7 +252,7 @@ def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[As
 
 def _results(directory: Path) -> dict[str, Any]:
     """The results of a reproduction."""
-    for path in sorted((*directory.glob("*.json"), *(directory / "report").glob("*.json"))):
+    for path in sorted((*listed(directory, "*.json"), *listed(directory / "report", "*.json"))):
         content = read_json(path)
         if isinstance(content, dict) and {"claims", "quantities", "title"} <= set(content):
             return content

@@ -1,23 +1,22 @@
-"""Files that appear whole or not at all, their hashes, and the lock on a run directory."""
+"""Files that appear whole or not at all, what killed processes left of them, and hashes."""
 
 import errno
-import fcntl
 import hashlib
-import io
 import json
 import os
 import re
 import secrets
+import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from calogen.errors import CalogenError, DataFormatError
-
-if TYPE_CHECKING:
-    import h5py
+from calogen import process
+from calogen.errors import CalogenError, DataFormatError, TemporaryError
 
 _DISK_FULL = "free some space or write to another disk"
 _UNWRITABLE = "choose a path that you may write to"
@@ -26,6 +25,7 @@ _REMEDIES = {
     errno.EDQUOT: _DISK_FULL,
     errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
     errno.EIO: "check the disk or write to another one",
+    errno.ESTALE: "check the network's file system, or write to another one",
     errno.EACCES: _UNWRITABLE,
     errno.EPERM: _UNWRITABLE,
     errno.EROFS: _UNWRITABLE,
@@ -33,7 +33,14 @@ _REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file: choose another path",
     errno.EEXIST: "a part of the path is a file: choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "a symbolic link leads to itself: remove it",
 }
+_TEMPORARY = (errno.EIO, errno.ESTALE)  # a disk's or a network's: another try, on a cluster on another node, may help
+_NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)  # a file system's that cannot flush this
+_BLOCK = 4096  # bytes: a full disk takes empty files
+_FOREIGN_AGE = 86400.0  # seconds: another machine's unfinished file that nobody has touched for so long is given up
+# machine and process (8 hexadecimal digits each; earlier versions wrote neither) and a random number
+_PARTIAL = re.compile(r"\..*\.(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{8}\.partial(?:\.[^.]*)?", re.DOTALL)
 
 
 @contextmanager
@@ -41,54 +48,112 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` once the block succeeds.
 
     The temporary file lies in the same folder (made if need be) and has the same suffix. It is flushed to the disk and
-    renamed at the end; after any exception, an interrupt included, it is removed and `path` is as it was before.
+    renamed at the end; after any exception, an interrupt included, it is removed and `path` is as it was before. An
+    existing file keeps its mode, and a symbolic link its place: the file that it names is the one that is replaced.
 
     Args:
         path: the file to write or replace.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full.
+        CalogenError: the file cannot be written: no permission, a directory or device, a long name, disk full.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    with _failures_named(path):
+        target = _target(Path(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _require_writable(target)
+    sweep(target.parent)
+    temporary = _temporary(target)
+    process.UNFINISHED.add(temporary)
     try:
-        _require_writable(path, temporary)
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)
-    except (OSError, RuntimeError) as error:
-        number = _write_error(error, temporary)
-        if number is None:
-            raise
-        raise CalogenError(f"cannot write {path}: {os.strerror(number)}; {_REMEDIES[number]}") from error
+        with _failures_named(path, temporary):
+            yield temporary
+            _flush(temporary)
+            with suppress(OSError):  # a new file, or a file system without modes
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            os.replace(temporary, target)
+            _flush(target.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
+        process.UNFINISHED.discard(temporary)
 
 
-@contextmanager
-def hdf5_writer(path: str | Path) -> Iterator["h5py.File"]:
-    """Give an HDF5 file to fill, which appears at `path` once the block succeeds.
+def require_writable_file(path: str | Path, size: float = 0) -> None:
+    """Fail now, not after hours of work, where a file cannot be written at the end.
 
-    It is built in memory: when the disk is full, HDF5 on a real file crashes the whole process as it closes it.
+    What is no file (a device such as /dev/null or /dev/stdout, a pipe) is refused: a file would replace it.
+
+    Args:
+        path: the file to write or replace.
+        size: what it will need at least, in bytes.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full.
+        CalogenError: no permission, a directory or device, a name that is too long, no space.
     """
-    import h5py
+    with _failures_named(path):
+        target = _target(Path(path))
+        made = [folder for folder in target.parents if not folder.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _require_writable(target)
+        finally:
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
+    require_space(target, size)
 
-    with atomic_path(path) as temporary:
-        content = io.BytesIO()
-        with h5py.File(content, "w") as file:
-            yield file
-        temporary.write_bytes(content.getvalue())
+
+def listed(folder: str | Path, pattern: str = "*") -> list[Path]:
+    """Files and folders that match, by name, without hidden and unfinished ones."""
+    return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the temporary files of `atomic_path` in a folder whose processes are gone."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            found = _PARTIAL.fullmatch(entry.name)
+            if found and entry.is_file(follow_symlinks=False) and _is_orphan(entry, *found.groups()):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def require_space(path: str | Path, num_bytes: float) -> None:
+    """Fail now, not after hours of work, where a file to come does not fit on its disk.
+
+    Args:
+        path: of the file.
+        num_bytes: what it needs at least, beyond what it has.
+
+    Raises:
+        CalogenError: less is free.
+    """
+    disk = shutil.disk_usage(next(filter(os.path.isdir, Path(path).absolute().parents)))
+    if disk.total and num_bytes > disk.free:  # some network file systems tell no total
+        raise CalogenError(
+            f"cannot write {path}: it needs at least {num_bytes / 1e6:,.0f} MB more. Received: "
+            f"{disk.free / 1e6:,.0f} MB of free space; {_DISK_FULL}"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all, in UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        DataFormatError: no such file, or no text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataFormatError(f"{path} must be a text in UTF-8. Received: {error}") from error
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -131,35 +196,6 @@ def sha256(path: str | Path) -> str:
         raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
 
 
-@contextmanager
-def directory_lock(path: str | Path) -> Iterator[None]:
-    """Hold a directory (made if need be) for this process until the block or process ends.
-
-    Raises:
-        CalogenError: another process holds it, or the directory cannot be written.
-    """
-    lock = Path(path) / ".lock"
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, _UNWRITABLE)
-        raise CalogenError(f"cannot write in {path}: {error.strerror}; {remedy}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(descriptor, 20).decode().strip() or "unknown"
-            raise CalogenError(f"{path} is in use by process {holder}: wait for it, or stop it") from error
-        except OSError as error:
-            raise CalogenError(f"cannot lock {path}: {error.strerror}; choose another file system") from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def require_directory(path: str | Path) -> None:
     """Make a directory; fail now, not after hours of work, where it cannot be written to.
 
@@ -169,11 +205,11 @@ def require_directory(path: str | Path) -> None:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(_BLOCK))
+            file.flush()
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, _UNWRITABLE)
-        raise CalogenError(f"cannot write to {path}: {error.strerror}; {remedy}") from error
+        raise refusal(f"write to {path}", error.errno) from error
 
 
 @contextmanager
@@ -195,31 +231,104 @@ def output_directory(path: str | Path) -> Iterator[None]:
         raise
 
 
-def _require_writable(path: Path, temporary: Path) -> None:
-    """Fail now, not after hours of work, where the file cannot be written at the end."""
-    if path.is_dir():
+def refusal(what: str, number: int | None) -> CalogenError:
+    """The error of what cannot be done (`write <path>`), with the remedy."""
+    kind = TemporaryError if number in _TEMPORARY else CalogenError
+    return kind(f"cannot {what}: {os.strerror(number or 0)}; {_REMEDIES.get(number or 0, _UNWRITABLE)}")
+
+
+@contextmanager
+def _failures_named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
+    """Name the file and a remedy where writing fails; given `temporary`, only its."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = error.errno if temporary is None and isinstance(error, OSError) else _write_error(error, temporary)
+        if number not in _REMEDIES:
+            raise
+        raise refusal(f"write {path}", number) from error
+
+
+def _target(path: Path) -> Path:
+    """The file that a path stands for, its symbolic links followed.
+
+    Raises:
+        CalogenError: something is there that is no file.
+        OSError: a directory; no such place.
+    """
+    target, folder = Path(os.path.realpath(path)), str(path.absolute().parent)
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.touch()
-    temporary.unlink()
+    if not stat.S_ISREG(mode) or folder in ("/dev", "/dev/fd") or folder.startswith("/proc/"):
+        raise CalogenError(
+            f"cannot write {path}: it must be a file, which is written beside it and renamed. Received: a device, pipe "
+            "or socket; name a file"
+        )
+    return target
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside the target: this machine, this process, a random number."""
+    suffix = target.suffix if len(os.fsencode(target.suffix)) < 100 else ""
+    tail = f".{process.machine()}{os.getpid():08x}{secrets.token_hex(4)}.partial{suffix}"
+    try:
+        room = os.pathconf(target.parent, "PC_NAME_MAX") - len(os.fsencode(tail)) - 1
+    except (OSError, ValueError):
+        room = 100
+    stem = os.fsencode(target.stem)[:room].decode(errors="ignore")
+    return target.with_name(f".{stem}{tail}")
+
+
+def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None) -> bool:
+    """Whether the process that wrote a temporary file is gone, as far as can be seen."""
+    if machine != process.machine() or number is None:
+        return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
+    if int(number, 16) == os.getpid():
+        return entry.name not in {path.name for path in process.UNFINISHED}
+    return not process.is_alive(int(number, 16))
+
+
+def _require_writable(target: Path) -> None:
+    """Write a block beside the target, and remove it."""
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    temporary = _temporary(target)
+    process.UNFINISHED.add(temporary)
+    try:
+        temporary.write_bytes(bytes(_BLOCK))
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+        process.UNFINISHED.discard(temporary)
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Bring a file or a directory to the disk, where the file system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # a directory that may be written to, not read
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FLUSHED:
+            raise
     finally:
         os.close(descriptor)
 
 
-def _write_error(error: Exception, temporary: Path) -> int | None:
+def _write_error(error: Exception, temporary: Path | None) -> int | None:
     """The error number if writing the temporary file failed; None for other files or errors."""
     number = getattr(error, "errno", None)
     if number is None:  # HDF5 tells the number in its text only
         found = re.search(r"errno = (\d+)", str(error))
         return int(found[1]) if found and int(found[1]) in _REMEDIES else None
     filename = getattr(error, "filename", None)
-    ours = filename is None or Path(str(filename)) in (temporary, *temporary.parents)
+    ours = temporary is None or filename is None or Path(str(filename)) in (temporary, *temporary.parents)
     return number if ours and number in _REMEDIES else None
 
 

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from calogen import provenance
+from calogen.backend import keras
 from calogen.config import config_to_json
 from calogen.errors import DataFormatError
 from calogen.files import write_json
 from calogen.generation import TrainedRun, geometry_to_json, model_module, save_run
+from calogen.labels import within
 from calogen.pipeline import resident, split
 from calogen.provenance import seed_streams, stream_seed
 from calogen.showers import Geometry, Showers
@@ -36,7 +37,7 @@ def fit_vae(
         geometry: of the showers.
         showers: training showers; a part of them, `config.validation_fraction`, validates.
         directory: of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
-            `provenance.json` the code, versions and device of the training.
+            `provenance.json` the code, versions, device and threads of the training.
         snapshots: numbers of finished epochs after which the decoder is saved as `snapshots/epoch-<number>.keras`.
 
     Raises:
@@ -163,7 +164,7 @@ def _seed(seed: int, name: str) -> int:
 
 def _write_provenance(directory: Path, about: dict[str, Any], state: TrainingState, **more: Any) -> None:
     seconds = round(sum(row["seconds"] for row in state.history), 1)
-    training = {"device": provenance.device(), "training_seconds": seconds}
+    training = {"device": provenance.device(), "threads": state.threads, "training_seconds": seconds}
     write_json(directory / "provenance.json", about | training | more)
 
 
@@ -185,8 +186,7 @@ def _identity(model: str, config: Any, geometry: Geometry, showers: Showers, **m
 
 
 def _inside(showers: Showers, config: Any) -> np.ndarray:
-    low, high = config.momentum_range
-    return (showers.incident_energies >= low) & (showers.incident_energies <= high)
+    return within(showers.incident_energies, *config.momentum_range)
 
 
 def _digest(showers: Showers) -> str:

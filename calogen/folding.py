@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.layers import ShowerHeads
 from calogen.lwtnn.convert import convert

@@ -7,29 +7,34 @@ A run is a folder: every network as `.keras`, `config.json` (model, configuratio
 import pkgutil
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from calogen import models
-from calogen.config import config_from_json, config_to_json, plain_from_json
-from calogen.engines import Block, Engine, engine, to_litert
+from calogen.backend import keras
+from calogen.config import config_from_json, config_to_json, plain_from_json, require_seed
+from calogen.consistency import require_consistent
+from calogen.engines import Block, engine, to_litert
 from calogen.errors import CalogenError, DataFormatError
-from calogen.files import read_json, write_json
+from calogen.files import read_json, require_space, write_json
 from calogen.folding import fold
 from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
-from calogen.latent import Latent
+from calogen.labels import within
+from calogen.latent import BLOCK_SHOWERS, Latent, block_seed
 from calogen.preprocessing import Chain
-from calogen.showers import Geometry, Showers
+from calogen.progress import progress
+from calogen.showers import Geometry, Showers, write_blocks
 from calogen.training.callbacks import save_network
 
 _MAX_SIZE = 10**7  # of a shower: it would take 80 MB
+_MAX_COMPRESSION = 200  # of showers in a file: no more is read
 _GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
     "CellGrid": (CellGrid, CellLayer),
     "VoxelGeometry": (VoxelGeometry, VoxelLayer),
@@ -83,7 +88,39 @@ def generate(
     batch_size: int = 10_000,
     once: bool = False,
 ) -> Showers:
-    """Generates one shower for each incident energy.
+    """Generates one shower for each incident energy, all in memory at once.
+
+    Args:
+        run, incident_energies, seed, conditions, batch_size, once: as for `generate_blocks`.
+
+    Raises:
+        DataFormatError: as `generate_blocks`.
+    """
+    blocks = generate_blocks(run, incident_energies, seed, conditions, batch_size, once)
+    first, start = next(blocks), 0
+    if len(first) == len(incident_energies):
+        return first
+    energies = np.empty((len(incident_energies), first.geometry.size), np.float32)
+    for block in chain((first,), blocks):
+        energies[start : start + len(block)] = block.energies
+        start += len(block)
+    incident_energies = np.asarray(incident_energies, np.float64)
+    return Showers(first.geometry, incident_energies, energies, conditions or {}, first.attributes)
+
+
+def generate_blocks(
+    run: TrainedRun | Path | Sequence[TrainedRun | Path],
+    incident_energies: np.ndarray,
+    seed: int = 0,
+    conditions: Mapping[str, np.ndarray] | None = None,
+    batch_size: int = 10_000,
+    once: bool = False,
+    copies: int = 1,
+) -> Iterator[Showers]:
+    """Generates showers block by block, `BLOCK_SHOWERS` in each but the last.
+
+    Each block has noise of its own, a function of the seed and of the block's number: a shower does not depend on how
+    many come after it.
 
     Args:
         run: a trained run, or its folder; or several that share the momenta between them (see `route`).
@@ -93,10 +130,14 @@ def generate(
         conditions: what the model knows besides the energy, `[n]` each, by name.
         batch_size: showers per call of an engine: it decides which one computes, and bounds the memory.
         once: spare half a second of preparation, for networks of which nothing more is wanted; rounds differently.
+        copies: showers of each incident energy, one after another.
 
     Raises:
-        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for.
+        ConfigError: a seed below 0 or above `MAX_SEED`, at once.
+        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, at
+            once.
     """
+    require_seed(seed)
     given = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in given]
     incident_energies = np.asarray(incident_energies, np.float64)
@@ -105,21 +146,58 @@ def generate(
             "incident_energies must be a vector of energies above 0 MeV. "
             f"Received: shape {list(incident_energies.shape)}, {incident_energies.ravel()[:3]} ..."
         )
-    conditions = conditions or {}
-    chosen = route(runs, incident_energies)
-    energies = np.empty((len(incident_energies), runs[0].geometry.size), np.float32)
-    for position, item in enumerate(runs):
-        rows = np.flatnonzero(chosen == position)
-        if not len(rows):
-            continue
-        here = {name: values[rows] for name, values in conditions.items()}
-        prepared = engine(item.generator, item.transform, min(len(rows), batch_size), once)
-        made = _energies(item, prepared, incident_energies[rows], here, seed + position, batch_size)
-        if len(rows) == len(energies):
-            energies = made
-        else:
-            energies[rows] = made
-    return Showers(runs[0].geometry, incident_energies, energies, conditions, {"model": runs[0].model, "seed": seed})
+    chosen, total = route(runs, incident_energies), len(incident_energies) * copies
+    batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
+
+    def block(number: int) -> Showers:
+        start = number * BLOCK_SHOWERS
+        source = np.arange(start, min(start + BLOCK_SHOWERS, total)) // copies  # each shower's place in what was given
+        labels, which = incident_energies[source], chosen[source]
+        known = {name: values[source] for name, values in (conditions or {}).items()}
+        energies = np.empty((len(source), runs[0].geometry.size), np.float32)
+        for position in np.unique(which).tolist():
+            item, rows = runs[position], np.flatnonzero(which == position)
+            latent = item.latent.draw(len(rows), block_seed(seed + position, number))
+            compute = engine(item.generator, item.transform, batches[position], once)
+            here = {name: values[rows] for name, values in known.items()}
+            condition = item.transform.condition(labels[rows], here)
+            for first in range(0, len(rows), batch_size):
+                batch = slice(first, first + batch_size)
+                made = np.empty((len(rows[batch]), energies.shape[1]), np.float32)
+                compute(latent[batch], condition[batch], labels[rows[batch]], made)
+                energies[rows[batch]] = made
+        return Showers(runs[0].geometry, labels, energies, known, {"model": runs[0].model, "seed": seed})
+
+    return map(block, range(-(-total // BLOCK_SHOWERS)))
+
+
+def write_generated(
+    path: Path, runs: Sequence[Path], incident_energies: Sequence[float], num_showers: int, seed: int
+) -> None:
+    """Generates showers into a file, block by block; see `generate_blocks`.
+
+    Args:
+        path: the file to write, whole or not at all.
+        runs: folders of trained runs that share the momenta.
+        incident_energies: MeV.
+        num_showers: of each incident energy.
+        seed: of the latent space.
+
+    Raises:
+        CalogenError: as `generate_blocks`; the file cannot be written, or more showers than the disk can hold.
+    """
+    loaded = [load_run(directory) for directory in runs]
+    total = num_showers * len(incident_energies)
+    blocks = generate_blocks(loaded, np.asarray(incident_energies), seed, copies=num_showers)
+    require_space(path, 4 * total * loaded[0].geometry.size // _MAX_COMPRESSION)
+
+    def counted() -> Iterator[Showers]:
+        for block in blocks:
+            yield block
+            bar.advance(len(block))
+
+    with progress("generating", total, "showers") as bar:
+        write_blocks(path, counted(), total)
 
 
 def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarray:
@@ -136,7 +214,7 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
     chosen = np.full(len(incident_energies), -1)
     for position, item in reversed(list(enumerate(runs))):
         low, high = item.momentum_range or (0.0, np.inf)
-        chosen[(incident_energies >= low) & (incident_energies <= high)] = position
+        chosen[within(incident_energies, low, high)] = position
     if (chosen < 0).any():
         limits = (item.momentum_range or (0, np.inf) for item in runs)
         ranges = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in limits)
@@ -150,8 +228,8 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
 def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarray]:
     """Makes a fast function for one shower at a time.
 
-    The weights are those of now. Its random generator is made here, once: making one takes as long as reading a small
-    network's weights.
+    The weights are those of now. A random generator is made once for each `BLOCK_SHOWERS` of them: making one takes as
+    long as reading a small network's weights.
 
     Args:
         run: a trained run.
@@ -167,11 +245,12 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
     """
     folded, latent_space = fold(run.generator, run.transform), run.latent
     compute = Block(to_litert(folded), 1)
-    random: Any = np.random.default_rng(seed)  # `Latent.draw` goes on with it
+    streams = map(partial(block_seed, seed), count())
+    noise = chain.from_iterable(repeat(np.random.default_rng(stream), BLOCK_SHOWERS) for stream in streams)
 
     def one_shower(incident_energy: float, latent: np.ndarray | None = None) -> np.ndarray:
         energy = np.array([incident_energy])
-        points = latent_space.draw(1, random) if latent is None else latent
+        points = latent_space.draw(1, next(noise)) if latent is None else latent
         columns = [encoding.forward(energy, {}) for encoding in run.transform.encodings]  # `condition` takes 3 us more
         condition = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0]
@@ -209,7 +288,7 @@ def load_run(directory: Path) -> TrainedRun:
     """Reads a trained run.
 
     Raises:
-        DataFormatError: there is none, or one of its files is damaged.
+        DataFormatError: there is none, one of its files is damaged, or they do not fit one another.
     """
     if not (directory / "config.json").is_file():
         raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
@@ -225,15 +304,17 @@ def load_run(directory: Path) -> TrainedRun:
             f"{directory} must hold config.json with model, networks (by name), config and geometry, and history.json "
             f"with a table for each epoch. Received: {error!s:.300}"
         ) from error
-    config_class = type(next(iter(model_module(model).CONFIGS.values()))[0])
-    return TrainedRun(
+    module = model_module(model)
+    run = TrainedRun(
         model,
-        config_from_json(config_class, config),
+        config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config),
         geometry_from_json(geometry),
         transform=Chain.from_json(read_json(directory / "transform.json")),
         history=history,
         networks={name: load_network(directory / f"{name}.keras") for name in names},
     )
+    require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
+    return run
 
 
 def load_network(path: Path) -> keras.Model:
@@ -289,23 +370,3 @@ def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
             f"Received: {geometry.layer_ids!s:.200} with {sizes!s:.200}"
         )
     return geometry
-
-
-def _energies(
-    run: TrainedRun,
-    compute: Engine,
-    incident_energies: np.ndarray,
-    conditions: Mapping[str, np.ndarray],
-    seed: int,
-    batch_size: int,
-) -> np.ndarray:
-    """Energies `[n, v]`, MeV, of one run's showers."""
-    num_showers = len(incident_energies)
-    energies = np.empty((num_showers, run.geometry.size), np.float32)
-    latent = run.latent.draw(num_showers, seed)
-    for start in range(0, num_showers, batch_size):
-        rows = slice(start, start + batch_size)
-        here = {name: values[rows] for name, values in conditions.items()}
-        condition = run.transform.condition(incident_energies[rows], here)
-        compute(latent[rows], condition, incident_energies[rows], energies[rows])
-    return energies

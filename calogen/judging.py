@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from calogen.config import require
-from calogen.datasets import voxel_geometry
 from calogen.errors import DataFormatError, GeometryError
 from calogen.evaluation.assessment import LABEL, Assessment, particle_of
 from calogen.evaluation.challenge import ClassifierInput, classifier_inputs, high_level_inputs
+from calogen.evaluation.copies import judge_copies
 from calogen.evaluation.criteria import NEIGHBOURHOODS
 from calogen.evaluation.distances import (
     MIN_SHOWERS,
@@ -35,16 +35,15 @@ from calogen.evaluation.judgement import (
 )
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.pictures import Pictures, take_pictures
-from calogen.evaluation.streaming import read_sample, sample_of
+from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
 from calogen.geometry import VoxelGeometry
-from calogen.progress import progress
 from calogen.provenance import collect, file_record
-from calogen.showers import ShowerFile, Showers, concatenate
+from calogen.shower_files import Files, Reading, ShowerFile, paths_of, read_some
+from calogen.showers import Showers
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
 """What the classifiers see."""
-_MAX_SHOWERS, _MAX_BYTES = 121_000, 2**29  # of a file in memory, float32
 _LAYERS, _SHAPES = 45, {"2": (16, 9), "3": (50, 18)}  # of data sets 2 and 3: bins in alpha and r
 
 
@@ -59,6 +58,8 @@ class Options:
         trainings: file that keeps the result of each training for the next call; None: nothing is kept.
         max_showers: of each file, for what needs them in memory; None: 121,000 or 512 MiB of them.
         seed: of everything random.
+        tolerant: whether files may have slightly negative voxels and rounded incident energies (`Reading`).
+        match_energies: whether to leave out showers, so that energies have the reference's shares.
     """
 
     binning: str | None = None
@@ -67,6 +68,8 @@ class Options:
     trainings: Path | None = None
     max_showers: int | None = None
     seed: int = 1
+    tolerant: bool = False
+    match_energies: bool = False
 
     def __post_init__(self) -> None:
         threshold = self.min_energy
@@ -83,6 +86,11 @@ class _Loaded:
     showers: Showers
 
     @property
+    def energies(self) -> np.ndarray:
+        """Incident energies of all showers, `[n]`, MeV."""
+        return self.sample.features.incident_energies
+
+    @property
     def particle(self) -> str:
         geometry = self.showers.geometry
         return particle_of(geometry) if isinstance(geometry, VoxelGeometry) else ""
@@ -91,19 +99,6 @@ class _Loaded:
     def binning(self) -> str:
         geometry = self.showers.geometry
         return default_binning(geometry) if isinstance(geometry, VoxelGeometry) else OWN_BINNING
-
-
-def find_geometry(path: Path, xml: Path | None = None) -> VoxelGeometry:
-    """The geometry of a file in the CaloChallenge's format.
-
-    Args:
-        path: the file.
-        xml: its binning file; None: data set 1, told by the number of voxels.
-
-    Raises:
-        CalogenError: no such file, no binning file, voxels of no known geometry.
-    """
-    return VoxelGeometry.read_xml(xml) if xml is not None else voxel_geometry(path)
 
 
 def default_binning(geometry: VoxelGeometry) -> str:
@@ -126,6 +121,7 @@ class Reference:
         warning: why places among the published models do not hold with it; empty where they do.
         first: the reference.
         second: the second reference.
+        training: showers that the models were trained on, and hashes of all of them.
     """
 
     geometry: VoxelGeometry
@@ -134,6 +130,7 @@ class Reference:
     warning: str
     first: _Loaded
     second: _Loaded | None
+    training: tuple[Showers, np.ndarray] | None = None
 
     @cached_property
     def floor(self) -> tuple[Mapping[str, Value], frozenset[str]]:
@@ -142,32 +139,42 @@ class Reference:
 
 
 def read_reference(
-    path: Path, geometry: VoxelGeometry, second_reference: Path | None = None, options: Options | None = None
+    path: Files,
+    geometry: VoxelGeometry,
+    second_reference: Files | None = None,
+    options: Options | None = None,
+    training: Files | None = None,
 ) -> Reference:
     """Read what all models are compared with.
 
     Args:
-        path: a file of the CaloChallenge's format.
+        path: a file of the CaloChallenge's format; as all inputs, it may be several, which are read as one.
         geometry: of its voxels.
         second_reference: an independent file of the same kind, for the floor beside each number.
         options: how; None: by default.
+        training: a file of the same kind that the models were trained on, to tell whether they remember it.
 
     Raises:
         CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
     """
     options = options or Options()
-    files = {"reference": path} | ({"second_reference": second_reference} if second_reference else {})
+    given = {"reference": path, "second_reference": second_reference, "training": training}
+    files = {name: paths_of(item) for name, item in given.items() if item}
     about = collect(options.seed, files) | {"options": asdict(replace(options, trainings=None))}
     first, second = _load(path, geometry, options), None
     if second_reference is not None:
-        second = _load(second_reference, geometry, options, first.sample)
+        second = _load(second_reference, geometry, options, first)
         require_comparable("second_reference", first.sample, second.sample)
-    particle = particle_of(geometry)
-    warning = reference_warning(path, particle) if particle else ""
-    return Reference(geometry, options, about, warning, first, second)
+    learned = None
+    if training is not None:
+        reading = _reading(replace(options, match_energies=False), first)
+        hashes = read_hashes(training, geometry, _threshold(geometry, options), reading)
+        learned = read_some(training, geometry, options.max_showers, options.seed, reading), hashes
+    warning = _reference_warning(paths_of(path), particle_of(geometry))
+    return Reference(geometry, options, about, warning, first, second, learned)
 
 
-def require_judgeable(reference: Reference, generated: Path, label: str) -> None:
+def require_judgeable(reference: Reference, generated: Files, label: str) -> None:
     """Refuse, without reading its showers, a file or a label that `assess` would refuse.
 
     Raises:
@@ -177,16 +184,16 @@ def require_judgeable(reference: Reference, generated: Path, label: str) -> None
     require(
         LABEL.fullmatch(label) is not None, f"labels must be printable, without $ and not Geant4. Received: {label!r}"
     )
-    with ShowerFile(generated, reference.geometry) as file:
-        require_energies(label, reference.first.sample.features.incident_energies, file.incident_energies)
+    with ShowerFile(generated, reference.geometry, reading=_reading(reference.options, reference.first)) as file:
+        require_energies(label, reference.first.energies, file.incident_energies)
 
 
-def assess(reference: Reference, generated: Path, label: str) -> tuple[Assessment, Pictures]:
+def assess(reference: Reference, generated: Files, label: str) -> tuple[Assessment, Pictures]:
     """Judge a file of generated showers by everything there is.
 
     Args:
         reference: what it is compared with.
-        generated: a file of the CaloChallenge's format.
+        generated: a file of the CaloChallenge's format, or several.
         label: what tables call the model.
 
     Raises:
@@ -194,8 +201,8 @@ def assess(reference: Reference, generated: Path, label: str) -> tuple[Assessmen
     """
     require_judgeable(reference, generated, label)
     about = reference.provenance
-    about = {**about, "data": {**about["data"], "generated": file_record(generated)}}
-    second = _load(generated, reference.geometry, reference.options, reference.first.sample)
+    about = {**about, "data": {**about["data"], "generated": file_record(paths_of(generated))}}
+    second = _load(generated, reference.geometry, reference.options, reference.first)
     return _assess(reference, second, label, about)
 
 
@@ -227,9 +234,21 @@ def assess_showers(
     return _assess(reference, _Loaded(sample, generated), label, provenance)
 
 
-def _load(path: Path, geometry: VoxelGeometry, options: Options, reference: Sample | None = None) -> _Loaded:
-    sample = read_sample(path, geometry, _threshold(geometry, options), reference)
-    return _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed))
+def _load(path: Files, geometry: VoxelGeometry, options: Options, reference: _Loaded | None = None) -> _Loaded:
+    reading, first = _reading(options, reference), None if reference is None else reference.sample
+    sample = read_sample(path, geometry, _threshold(geometry, options), first, True, reading)
+    return _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed, reading))
+
+
+def _reading(options: Options, reference: _Loaded | None) -> Reading:
+    energies = None if reference is None else reference.energies
+    return Reading(options.tolerant, options.seed if options.match_energies else None, energies)
+
+
+def _reference_warning(paths: tuple[Path, ...], particle: str) -> str:
+    if len(paths) == 1:
+        return reference_warning(paths[0], particle) if particle else ""
+    return f"the reference is {len(paths)} files, that of published numbers is one: places are for orientation only"
 
 
 def _threshold(geometry: VoxelGeometry, options: Options) -> float:
@@ -243,42 +262,21 @@ def _assess(
     """Assessment and pictures of generated showers."""
     geometry, options, first = reference.geometry, reference.options, reference.first
     third = reference.second.sample if reference.second else None
-    binning = options.binning or default_binning(geometry)
-    judgement = judge(first.sample, generated.sample, third, binning, options.seed)
+    judgement = judge(first.sample, generated.sample, third, options.binning or default_binning(geometry), options.seed)
     floor, missing = reference.floor
     numbers, more = _numbers(first, generated, options)
-    warnings = [reference.warning] if reference.warning else []
+    samples = {"reference": first.sample, "generated": generated.sample} | (
+        {"second reference": third} if third else {}
+    )
+    known, memory = judge_copies(samples, first.showers, generated.showers, reference.training, options.seed)
+    numbers |= memory
+    warnings = [*known, *([reference.warning] if reference.warning else [])]
     warnings += [*_warnings(reference, generated), *sorted(missing | more)]
     particle = particle_of(geometry)
     found = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance)
     loaded = {"Geant4": first, label: generated}
     samples = {name: item.sample for name, item in loaded.items()}
     return found, take_pictures(geometry, samples, {name: item.showers for name, item in loaded.items()})
-
-
-def read_some(path: Path, geometry: VoxelGeometry, max_showers: int | None, seed: int) -> Showers:
-    """At most so many showers of a file, a random part of them in the file's order.
-
-    Args:
-        path, geometry: the file.
-        max_showers: how many; None: 121,000 or 512 MiB of them.
-        seed: of the draw.
-
-    Raises:
-        CalogenError: the file is missing, damaged or foreign.
-    """
-    with ShowerFile(path, geometry) as file:
-        number = min(len(file), max_showers or min(_MAX_SHOWERS, max(2, _MAX_BYTES // (4 * geometry.size))))
-        chosen = np.zeros(len(file), bool)
-        chosen[np.random.default_rng(seed).permutation(len(file))[:number]] = True
-        parts = []
-        with progress(f"taking showers of {Path(path).name}", len(file.rows), "blocks") as shown:
-            for rows in file.rows:
-                if chosen[rows].any():
-                    some = file.read(rows)[np.flatnonzero(chosen[rows])]
-                    parts.append(replace(some, energies=some.energies.astype(np.float32)))
-                shown.advance()
-        return concatenate(parts)
 
 
 def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], frozenset[str]]:

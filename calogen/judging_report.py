@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.copies import ALARM
 from calogen.evaluation.correlations import Correlations, correlate, difference, pair_histograms
 from calogen.evaluation.judgement import ALL_ENERGIES, OWN_BINNING, Scored
 from calogen.evaluation.metrics import Value
@@ -52,6 +53,8 @@ _NUMBER_TITLES = {
     "jsd_low": "JSD, voxels",
     "jsd_low-normed": "JSD, voxels / layer energy",
     "jsd_high": "JSD, features",
+    "remembered": "Remembered of the training file (0: nothing)",
+    "training_distance": "Distance from the training file / the reference's",
     "fpd": "1000 FPD",
     "kpd": "1000 KPD",
 }
@@ -149,6 +152,9 @@ def _verdict(assessments: Sequence[Assessment]) -> Verdict:
     for item in assessments:
         before = f"{item.label}, " if several else ""
         facts += [(before + title, text) for title, text in _facts(item)]
+    alarms = [f"{item.label}: {text}" for item in assessments for text in item.warnings if text.startswith(ALARM)]
+    if alarms:
+        headline, tone = alarms[0], "bad"
     return Verdict(headline, tone, tuple(facts), _worst(assessments))
 
 
@@ -359,15 +365,19 @@ def _require_same(first: Assessment, second: Assessment) -> None:
             raise DataFormatError(
                 f"{second.label} must be judged with the {what} of {first.label}. Received: {theirs}, not {ours}"
             )
-    for ours in first.judgement.scored:
-        theirs = second.judgement.find(ours.feature.name, ours.incident_energy)
-        if not np.array_equal(*(item.histograms["reference"].edges for item in (ours, theirs))):
+    for scored in first.judgement.scored:
+        same = second.judgement.find(scored.feature.name, scored.incident_energy)
+        if not np.array_equal(scored.histograms["reference"].edges, same.histograms["reference"].edges):
             raise DataFormatError(
-                f"{second.label} must be judged in the bins of {first.label}. Received: others of {ours.feature.name}, "
-                "as another version of calogen has them; evaluate both anew"
+                f"{second.label} must be judged in the bins of {first.label}. Received: others of "
+                f"{scored.feature.name}, as another version of calogen has them; evaluate both anew"
             )
 
 
 def _reference_hash(item: Assessment) -> str:
+    """Hashes of the reference, of all of its files and of those that their numbers lie in."""
     reference = item.provenance.get("data", {}).get("reference", {})
-    return str(reference.get("sha256") if isinstance(reference, Mapping) else reference)
+    if not isinstance(reference, Mapping):
+        return str(reference)
+    hashes = [text for name, text in flat_rows(reference) if not re.search(r"(^|: )file$", name)]
+    return ", ".join(hashes)

@@ -6,6 +6,20 @@ import numpy as np
 
 from calogen.config import require
 
+BLOCK_SHOWERS = 65_536
+"""Showers whose noise comes from one stream: those of a file with the numbers 0..65535, 65536..131071 and so on."""
+
+
+def block_seed(seed: int, block: int) -> np.random.SeedSequence:
+    """The stream of a block of showers: the seed's own, or one spawned from it.
+
+    The first block has the seed's own.
+
+    >>> int(block_seed(7, 0).generate_state(1)[0]) == int(np.random.SeedSequence(7).generate_state(1)[0])
+    True
+    """
+    return np.random.SeedSequence(seed, spawn_key=(block,) if block else ())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latent:
@@ -29,8 +43,13 @@ class Latent:
         require(self.distribution in known, f"distribution must be one of {known}. Received: {self.distribution!r}")
         require(self.spread > 0, f"the latent space's spread must be above 0. Received: {self.spread}")
 
-    def draw(self, num_showers: int, seed: int) -> np.ndarray:
-        """Gives points of the latent space, `[n, z]`, float32: a function of the seed."""
+    def draw(self, num_showers: int, seed: int | np.random.SeedSequence | np.random.Generator) -> np.ndarray:
+        """Gives points of the latent space, `[n, z]`, float32: a function of the seed.
+
+        Args:
+            num_showers: how many points.
+            seed: a number, a stream (see `block_seed`), or a generator that goes on with each call.
+        """
         random = np.random.default_rng(seed)
         if self.distribution == "normal":
             unit = random.standard_normal((num_showers, self.dim), np.float32)

@@ -3,10 +3,9 @@
 from itertools import count
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.provenance import seed_streams, stream_seed
 

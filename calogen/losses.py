@@ -1,8 +1,8 @@
 """Loss functions as pure functions of tensors, and the weights that go into them."""
 
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import tf
 from calogen.errors import ConfigError
 
 

@@ -11,11 +11,13 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import tf
 from calogen.errors import ConfigError
+from calogen.hdf5 import damage_named, dataset_shape, open_file
+from calogen.layouts import Geometry
 from calogen.preprocessing import Chain
-from calogen.showers import Geometry, Showers, concatenate, open_file
+from calogen.showers import Showers, concatenate
 
 Batch = dict[str, tf.Tensor]
 
@@ -39,8 +41,8 @@ class ShowerFile:
     blocks_per_pool: int = 16
 
     def __len__(self) -> int:
-        with open_file(self.path) as file:
-            return len(file["incident_energies"]) if "incident_energies" in file else 0
+        with open_file(self.path) as file, damage_named(self.path):
+            return next(iter(dataset_shape(file, "incident_energies")), 0)
 
     def pools(self, rng: np.random.Generator | None) -> Iterator[Showers]:
         """Gives the whole file in pools of several blocks, in random order if there is an `rng`."""

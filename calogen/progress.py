@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from threading import Timer
 from time import monotonic
+from typing import TextIO, cast
 
 from rich import progress as rich_progress
 from rich.console import Console
+
+from calogen.process import Lenient, tell
 
 _QUIET_SECONDS = 5.0  # whatever ends before that shows nothing
 _LINE_SECONDS = 10.0
@@ -24,8 +27,8 @@ class Progress:
         self._next_line = self._start + _LINE_SECONDS
         self._bar: rich_progress.Progress | None = None
         self._timer: Timer | None = None
-        if sys.stderr.isatty():
-            self._open_bar()
+        if sys.stderr is not None and (stream := Lenient(sys.stderr)).isatty():
+            self._open_bar(stream)
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more units of work as done."""
@@ -53,7 +56,7 @@ class Progress:
             self._next_line = monotonic() + _LINE_SECONDS
             self._print_line()
 
-    def _open_bar(self) -> None:
+    def _open_bar(self, stream: Lenient) -> None:
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
@@ -63,7 +66,7 @@ class Progress:
             rich_progress.TextColumn("left"),
             rich_progress.TimeRemainingColumn(),
             rich_progress.TextColumn("{task.fields[note]}", markup=False),
-            console=Console(stderr=True),
+            console=Console(file=cast(TextIO, stream)),
         )
         self._bar.add_task(self._description, total=self._total, unit=self._unit, note="")
         self._timer = Timer(_QUIET_SECONDS, self._bar.start)
@@ -72,24 +75,28 @@ class Progress:
 
     def _print_line(self) -> None:
         elapsed = monotonic() - self._start
-        parts = [f"{self._done}/{self._total} {self._unit}".rstrip() + f" ({self._done / max(self._total, 1):.0%})"]
+        if self._done > self._total:  # the total was not known
+            parts = [f"{self._done} {self._unit}".rstrip()]
+        else:
+            parts = [f"{self._done}/{self._total} {self._unit}".rstrip() + f" ({self._done / max(self._total, 1):.0%})"]
         parts.append(f"{_clock(elapsed)} elapsed")
         if 0 < self._done < self._total:
             parts.append(f"{_clock(elapsed / self._done * (self._total - self._done))} left")
         if self._note:
             parts.append(self._note)
-        print(f"{self._description}: {', '.join(parts)}", file=sys.stderr, flush=True)
+        tell(f"{self._description}: {', '.join(parts)}")
 
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "") -> Iterator[Progress]:
     """Show the progress of a block of work on stderr: share done, time elapsed, time left.
 
-    A bar on a terminal, else one line about every 10 s; nothing at all for work that ends within 5 s.
+    A bar on a terminal, else one line about every 10 s; nothing at all for work that ends within 5 s. Nothing that
+    happens to stderr ends the work: what cannot be shown is lost.
 
     Args:
         description: what is done, e.g. `training`.
-        total: how many units there are.
+        total: how many units there are; 0: not known.
         unit: what is counted, e.g. `epochs`.
     """
     shown = Progress(description, total, unit)

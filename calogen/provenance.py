@@ -4,7 +4,7 @@ import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from calogen.errors import ConfigError
+from calogen.config import require_seed
 from calogen.files import sha256
+from calogen.hdf5 import source_files
 
 _LIBRARIES = ("calogen", "numpy", "h5py", "keras", "tensorflow")
 # What decides a result; results and notes may differ from the commit without making it dirty.
@@ -28,10 +29,9 @@ def seed_streams(seed: int, *names: str) -> dict[str, np.random.SeedSequence]:
     True
 
     Raises:
-        ConfigError: a negative seed.
+        ConfigError: a seed below 0 or above `MAX_SEED`.
     """
-    if seed < 0:
-        raise ConfigError(f"seed must be 0 or more. Received: {seed}")
+    require_seed(seed)
     return {name: np.random.SeedSequence(seed, spawn_key=_words(name)) for name in names}
 
 
@@ -40,14 +40,14 @@ def stream_seed(stream: np.random.SeedSequence) -> int:
     return int(stream.generate_state(1)[0]) >> 1
 
 
-def collect(seed: int, data: Mapping[str, Path]) -> dict[str, Any]:
+def collect(seed: int, data: Mapping[str, Path | Sequence[Path]]) -> dict[str, Any]:
     """Everything that decides a result, for its JSON file.
 
     Call it before anything is written: `commit` and `dirty` are those of the code as it runs now.
 
     Args:
         seed: the run's seed.
-        data: the input files, by name.
+        data: the input files, by name; several may be one input.
 
     Returns:
         JSON values: `seed`, `commit` ("unknown" outside a git checkout), `dirty` (the code differs from the commit;
@@ -67,9 +67,21 @@ def collect(seed: int, data: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def file_record(path: Path) -> dict[str, str]:
-    """A file's name and SHA-256."""
-    return {"file": Path(path).name, "sha256": sha256(path)}
+def file_record(path: Path | Sequence[Path]) -> dict[str, Any]:
+    """A file's name and SHA-256, and those of the files that its datasets lie in; of several files by their names.
+
+    Returns:
+        `file`, `sha256`, and `sources` (name -> SHA-256) where there are any; of several files a table of these.
+
+    Raises:
+        DataFormatError: no such file, or one that cannot be read.
+    """
+    paths = [path] if isinstance(path, str | Path) else path
+    if len(paths) > 1:
+        return {name: file_record(item) for name, item in zip(_names(paths), paths, strict=True)}
+    sources = source_files(paths[0])
+    hashes = {name: sha256(item) for name, item in zip(_names(sources), sources, strict=True)}
+    return {"file": Path(paths[0]).name, "sha256": sha256(paths[0])} | ({"sources": hashes} if hashes else {})
 
 
 def cpu_model() -> str:
@@ -90,6 +102,12 @@ def device() -> str:
     gpus = tensorflow.config.list_physical_devices("GPU")
     names = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
     return ", ".join(names) or "CPU"
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Names that tell files apart: their paths where two have one name."""
+    short = len({Path(path).name for path in paths}) == len(paths)
+    return [Path(path).name if short else str(path) for path in paths]
 
 
 def _words(name: str) -> tuple[int, ...]:

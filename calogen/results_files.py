@@ -4,29 +4,33 @@
 `--check` it only says whether they are stale. `calogen report A B` compares results that lie in two places.
 """
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from calogen.errors import DataFormatError
-from calogen.files import read_json, write_text
+from calogen.files import listed, read_json, read_text, write_text
 from calogen.page import Cell, DataTable, Page, Section, Tone, Verdict
 from calogen.report import TONES, Quantity, ours_text, title_with_unit, value_text
 
+_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading foreign results may raise
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
 
 
 def results_table(results: Mapping[str, Any]) -> str:
     """README's Markdown for one results file: claims with verdicts, then headline quantities."""
     lines = [f"**{results['title']}**: {results['paper']}"]
-    if results["claims"]:
+    claims = _claims(results)
+    if claims:
         lines += ["", "| claim of the paper | ours | verdict |", "|---|---|---|"]
-        lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in results["claims"]]
-    shown = [item for item in results["quantities"] if item["headline"]]
+        lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in claims]
+    shown = [item for item in _quantities(results) if item.headline]
     if shown:
         lines += ["", "| quantity | paper | ours | data |", "|---|---|---|---|"]
         lines += [
-            _markdown_row((title_with_unit(item), value_text(item["paper"]), ours_text(Quantity(**item)), item["data"]))
+            _markdown_row((title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data))
             for item in shown
         ]
     return "\n".join(lines) + "\n"
@@ -40,8 +44,23 @@ def read_table(path: Path) -> str:
     """
     try:
         return results_table(read_json(path))
-    except (KeyError, TypeError) as error:
-        raise DataFormatError(f"{path} must hold title, paper, claims, quantities. Received: {error}") from error
+    except _DAMAGE as error:
+        raise DataFormatError(
+            f"{path} must hold the title, paper, claims and quantities of a reproduction. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
+
+
+def read_tables(directory: str | Path) -> list[str]:
+    """The `results_table` of every file in a directory; their names give the order.
+
+    Raises:
+        DataFormatError: there is none, or a file of something else.
+    """
+    paths = listed(directory, "*.json")
+    if not paths:
+        raise DataFormatError(f"{directory} must hold the results of reproductions (.json). Received: none")
+    return [read_table(path) for path in paths]
 
 
 def update_readme(readme: str | Path, results_dir: str | Path, check: bool = False) -> bool:
@@ -58,15 +77,11 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     Raises:
         DataFormatError: no README, no markers, or a results file without what the table needs.
     """
-    readme = Path(readme)
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataFormatError(f"cannot read {readme}: {error.strerror}") from error
+    text = read_text(readme)
     begin, end = text.find(README_BEGIN), text.find(README_END)
     if begin < 0 or end < begin:
         raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
-    sections = [read_table(path) for path in sorted(Path(results_dir).glob("*.json"))]
+    sections = read_tables(results_dir)
     fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
     if fresh != text and not check:
         write_text(readme, fresh)
@@ -83,13 +98,12 @@ def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
         DataFormatError: a file without what the tables need.
     """
     try:
-        claims = {label: {item["claim"]: item for item in one["claims"]} for label, one in found.items()}
+        claims = {label: {item["claim"]: item for item in _claims(one)} for label, one in found.items()}
         quantities = {
-            label: {title_with_unit(item): Quantity(**item) for item in results["quantities"]}
-            for label, results in found.items()
+            label: {title_with_unit(asdict(item)): item for item in _quantities(one)} for label, one in found.items()
         }
         verdicts = DataTable("Verdicts", ("claim", *found), tuple(_claim_rows(claims)))
-    except (KeyError, TypeError) as error:
+    except _DAMAGE as error:
         raise DataFormatError(f"results must hold claims and quantities. Received: {error!r:.200}") from error
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (name, *(_ours_cell(ours.get(name)) for ours in quantities.values()))
@@ -101,6 +115,32 @@ def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
     ]
     sections = (Section("Claims", (verdicts,)), Section("Quantities", (DataTable("Ours", ("quantity", *found), rows),)))
     return Page(" and ".join(found), "", Verdict("; ".join(counts)), sections)
+
+
+def _claims(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The claims, of texts; for others one of `_DAMAGE`."""
+    for item in results["claims"]:
+        _require_type(item, str, "claim", "ours", "verdict")
+    return results["claims"]
+
+
+def _quantities(results: Mapping[str, Any]) -> list[Quantity]:
+    """The quantities, of texts and finite numbers; for others one of `_DAMAGE`."""
+    for item in results["quantities"]:
+        _require_type(item, str, "name", "unit", "data")
+        _require_type(item, float | int | str | None, "paper")
+        _require_type(item, float | int | None, "ours", "uncertainty", "spread")
+        _require_type(item, bool, "headline")
+        for value in item.values():
+            if isinstance(value, int | float) and not math.isfinite(value):
+                raise ArithmeticError(f"{value} is not finite")
+    return [Quantity(**item) for item in results["quantities"]]
+
+
+def _require_type(item: Mapping[str, Any], kind: Any, *names: str) -> None:
+    wrong = [name for name in names if not isinstance(item[name], kind)]
+    if wrong:
+        raise TypeError(f"{wrong[0]} is {item[wrong[0]]!r:.50}")
 
 
 def _claim_rows(claims: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str | Cell, ...]]:

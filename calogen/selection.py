@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,21 +18,25 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from threadpoolctl import threadpool_limits
 
-from calogen.errors import ConfigError, DataFormatError
+from calogen.backend import keras, tf
+from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.metrics import Value, ks_distance
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.evaluation.voxels import voxel_centroid, voxel_width
-from calogen.files import read_json, sha256, write_json
+from calogen.files import listed, read_json, sha256, write_json
 from calogen.generation import TrainedRun, generate, load_network, load_run, save_run
 from calogen.geometry import VoxelGeometry
+from calogen.parallel import num_workers
+from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import Geometry, Showers
 
 _SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
+_WORKER_BYTES = 600_000_000  # TensorFlow, the networks, the showers of an iteration
 _RECORD_SECONDS = 5.0
 
 
@@ -72,8 +77,8 @@ def epoch_distances(
 ) -> dict[int, Value]:
     """`validation_distance` of the decoder after each epoch saved as `epoch-<number>.keras`."""
     found = {}
-    for path in sorted(snapshots.glob("epoch-*.keras")):
-        networks = {**run.networks, "decoder": load_network(path)}
+    for path in listed(snapshots, "epoch-*.keras"):
+        networks = {**run.networks, "decoder": _load_snapshot(path, run.networks["decoder"])}
         epoch = int(path.stem.removeprefix("epoch-"))
         found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
     return found
@@ -122,7 +127,7 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     Args:
         directory: of the run, with `snapshots/iteration-<number>.keras`.
         judge: what judges.
-        workers: processes; by default one, or all cores where it takes long.
+        workers: processes; by default one, or where it takes long as many as this job's cores and memory hold.
 
     Returns:
         tables with all showers as reference (`ALL`) and with each part of them; with `SHAPES`, the sum of the total
@@ -131,18 +136,20 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
     Raises:
         DataFormatError: there are no snapshots, or no trained run.
     """
-    paths = {int(path.stem.removeprefix("iteration-")): path for path in directory.glob("snapshots/iteration-*.keras")}
+    snapshots = listed(directory, "snapshots/iteration-*.keras")
+    paths = {int(path.stem.removeprefix("iteration-")): path for path in snapshots}
     if not paths:
         raise DataFormatError(
             f"{directory} must hold snapshots/iteration-<number>.keras. Received: none: train it first"
         )
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
-    known = read_json(record) if record.exists() else {}
-    tables = known.get("iterations", {}) if known.get("identity") == identity else {}
+    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
+    tables = _read_record(record, identity, names)
     missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
     if workers is None:
-        workers = min(os.cpu_count() or 1, 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER)
+        worth = 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER
+        workers = num_workers(min(worth, len(missing)), _WORKER_BYTES)
     last = monotonic()
     with (
         progress("judging saved iterations", len(missing)) as bar,
@@ -154,8 +161,31 @@ def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -
             if monotonic() > last + _RECORD_SECONDS or count == len(missing):
                 last = monotonic()
                 write_json(record, {"identity": identity, "iterations": tables})
-    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
     return {name: _scan(sorted(paths), tables, name) for name in names}
+
+
+def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Tables of iterations that were judged before, of the same training by the same judge.
+
+    Raises:
+        DataFormatError: the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        known = read_json(path)
+        if known["identity"] != identity:
+            return {}
+        for name in names:
+            shapes = {np.array(table[name], np.float64).shape for table in known["iterations"].values()}
+            if any(len(shape) != 2 or shape[0] != 3 or not shape[1] for shape in shapes) or len(shapes) > 1:
+                raise ValueError(f"tables of momenta, chi2 and ndf must have shape [3, n]: {sorted(shapes)}")
+        return known["iterations"]
+    except (DataFormatError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataFormatError(
+            f"{path} must hold what the iterations were judged by: delete it to judge them anew. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
 
 
 def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True) -> TrainedRun:
@@ -170,7 +200,7 @@ def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True)
         DataFormatError: no trained run, or no snapshot of that iteration.
     """
     run, iteration = load_run(directory), int(scan.iterations[scan.best])
-    network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
+    network = _load_snapshot(directory / "snapshots" / f"iteration-{iteration:07d}.keras", run.generator)
     chosen = replace(run, networks={_generator_name(run): network}, history=run.history)
     if save:
         save_run(directory / "selected", chosen)
@@ -211,6 +241,12 @@ def _measured(
         tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
         try:
             yield ((tasks[task], task.result()) for task in as_completed(tasks))
+        except BrokenProcessPool as error:
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -219,8 +255,12 @@ _worker: list[tuple[TrainedRun, Judge]] = []  # of this process
 
 
 def _start_worker(directory: Path, judge: Judge) -> None:
+    prepare_worker()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would fight for the memory of one GPU
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # and for the cores
+    # and for the cores
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    threadpool_limits(1, user_api="blas")
     _worker.append((load_run(directory), judge))
 
 
@@ -231,7 +271,7 @@ def _measure_in_worker(path: Path) -> Table:
 
 def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
     reference = judge.reference
-    chosen = replace(run, networks={_generator_name(run): load_network(path)})
+    chosen = replace(run, networks={_generator_name(run): _load_snapshot(path, run.generator)})
     generated = generate(chosen, reference.incident_energies, judge.seed, once=True)
     rule, table = RULES[judge.rule], {}
     for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
@@ -240,6 +280,24 @@ def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
         quantities = shape_quantities(reference.geometry)
         table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, quantities, rounds=0))
     return table
+
+
+def _load_snapshot(path: Path, own: keras.Model) -> keras.Model:
+    """Gives a saved network of a run whose network is `own` in the end.
+
+    Raises:
+        DataFormatError: missing, damaged, or with other inputs or outputs.
+    """
+    network = load_network(path)
+    expected, found = (
+        [(t.name, tuple(t.shape)) for t in net.inputs] + [tuple(net.output_shape)] for net in (own, network)
+    )
+    if expected != found:
+        raise DataFormatError(
+            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {found} "
+            "(was it copied from another run?)"
+        )
+    return network
 
 
 def _columns(found: Mapping[float, Chi2]) -> list[list[float]]:

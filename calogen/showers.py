@@ -4,30 +4,26 @@ A file holds `incident_energies` [n, 1] in MeV and one of `showers` [n, v] (voxe
 `cells` [n, c]; further datasets of length n (impact position, angle ...) are extra conditions.
 """
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import h5py
 import numpy as np
 
-from calogen.errors import CalogenError, DataFormatError, GeometryError
-from calogen.files import hdf5_writer
-from calogen.geometry import CellGrid, VoxelGeometry
+from calogen.errors import CalogenError, DataFormatError
+from calogen.hdf5 import damage_named, open_file
+from calogen.hdf5_writing import write_hdf5
+from calogen.labels import has_energy, snap
+from calogen.layouts import Geometry, dataset_name, find_conditions, find_showers
 
-Geometry = CellGrid | VoxelGeometry
-
+SLIGHTLY_NEGATIVE = 1e-3
+"""Of a shower's incident energy: negative voxels that hold no more together are set to 0 by `--tolerant`."""
 _MAX_RESPONSE = 100.0  # of the median shower of a file; its inverse is the least
 _MIN_MEDIAN_LABEL = 100.0  # MeV
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
-_ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file
-_MAX_COMPRESSION = 200  # of larger ones: voxels shrink to a tenth or so, but 10 kB of a harmful file may hold 10 GB
-# What h5py raises in damaged files; reading a field that is not there, or numbers that fit nowhere, is among it.
-_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,12 @@ class Showers:
         )
 
     def at(self, incident_energy: float) -> "Showers":
-        """The showers of one incident energy, MeV.
+        """The showers of one incident energy, MeV: of this very label, else of labels within 1e-5 of it.
 
         Raises:
             DataFormatError: there is none.
         """
-        found = self.incident_energies == incident_energy
+        found = has_energy(self.incident_energies, incident_energy)
         if not found.any():
             known = ", ".join(f"{energy:g}" for energy in np.unique(self.incident_energies)[:30])
             raise DataFormatError(f"no shower has incident energy {incident_energy:g} MeV. Present: {known}")
@@ -103,22 +99,41 @@ class Showers:
         """Energy of each layer, `[n, l]`, MeV."""
         return self.geometry.layer_energies(self.energies)
 
+    @property
+    def datasets(self) -> dict[str, np.ndarray]:
+        """The arrays by their names in a file."""
+        energies = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
+        return energies | dict(self.conditions)
+
     @classmethod
-    def read(cls, path: str | Path, geometry: Geometry, rows: slice | None = None) -> "Showers":
+    def read(cls, path: str | Path, geometry: Geometry, rows: slice | None = None, tolerant: bool = False) -> "Showers":
         """Read a file, or some rows of it, and check it.
+
+        Labels of a whole file that lie within 1e-5 of one another become one energy (`labels.snap`).
+
+        Args:
+            path, geometry: the file.
+            rows: which; None: all.
+            tolerant: whether to set slightly negative energies to 0 (`clip_negative`); the attribute `clipped` says how
+                many those were.
 
         Raises:
             DataFormatError: missing, truncated or foreign file; missing dataset; NaN or negative energies; energies
                 that are not in MeV; no showers.
             GeometryError: another number of cells or voxels than the geometry has.
         """
-        rows = rows or slice(None)
-        with open_file(path) as file, damage_named(path):
-            name = dataset_name(geometry)
-            _require_datasets(file, path, name, geometry)
-            incident_energies, energies = file["incident_energies"][rows].reshape(-1), file[name][rows]
-            extra = {key: file[key][rows] for key in _conditions(file, len(file[name]))}
+        with open_file(path) as file, damage_named(path), ExitStack() as opened:
+            labels, stored = find_showers(file, path, geometry, opened)
+            chosen = rows or slice(None)
+            incident_energies, energies = labels[chosen].reshape(-1), stored[chosen]
+            conditions = find_conditions(file, len(stored), opened)
+            extra = {name: item[chosen] for name, item in conditions.items()}
             attributes = dict(file.attrs)
+        if rows is None:
+            incident_energies = snap(incident_energies)
+        if tolerant:
+            energies, clipped = clip_negative(energies, incident_energies)
+            attributes |= {"clipped": str(clipped)} if clipped else {}
         try:
             showers = cls(geometry, incident_energies, energies, extra, attributes)
             require_mev(showers.incident_energies, showers.response)
@@ -133,65 +148,56 @@ class Showers:
             path: the file to write or replace.
             mantissa_bits: keep this many explicit bits of the float32 mantissa (12: relative 1.2e-4) to save space.
         """
-        datasets = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
-        write_file(path, datasets | dict(self.conditions), self.attributes, mantissa_bits)
+        write_file(path, self.datasets, self.attributes, mantissa_bits)
 
 
-class ShowerFile:
-    """A shower file of any size, read a block of rows at a time; for `with` blocks.
-
-    Several threads may read at once: HDF5 lets one of them in, the others work on what they have read. Conditions and
-    attributes are left out, and whether the energies are in MeV is not checked (`require_mev`: a block may be too small
-    to tell).
+@dataclass(frozen=True)
+class Negative:
+    """Negative energies among those of showers.
 
     Args:
-        path: the file.
-        geometry: of its showers.
-        max_bytes: size of a block in float64. A block is whole chunks of the file where that many fit; where a single
-            chunk has more rows, it is unpacked once for each of its blocks.
-
-    Raises:
-        DataFormatError: missing, truncated or foreign file; missing dataset; no showers.
-        GeometryError: another number of cells or voxels than the geometry has.
+        voxels, showers: how many, and in how many showers.
+        share: the largest sum of a shower's, as a part of its incident energy.
     """
 
-    def __init__(self, path: str | Path, geometry: Geometry, max_bytes: int = 2**25) -> None:
-        self.path, self.geometry = Path(path), geometry
-        name = dataset_name(geometry)
-        self._file = open_file(path)
-        try:
-            with damage_named(path):
-                _require_datasets(self._file, path, name, geometry)
-                self._energies = self._file[name]
-                self.incident_energies = self._file["incident_energies"][:].reshape(-1)
-        except BaseException:
-            self._file.close()
-            raise
-        step, chunk = max(1, max_bytes // (8 * geometry.size)), (self._energies.chunks or (1,))[0]
-        step -= step % chunk if step > chunk else 0
-        self.rows = tuple(slice(start, min(start + step, len(self))) for start in range(0, len(self), step))
+    voxels: int = 0
+    showers: int = 0
+    share: float = 0.0
 
-    def __enter__(self) -> "ShowerFile":
-        return self
+    def __bool__(self) -> bool:
+        return self.voxels > 0
 
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+    def __str__(self) -> str:
+        return (
+            f"{self.voxels:,} negative energies in {self.showers:,} showers, together up to {100 * self.share:.2g} % "
+            "of a shower's incident energy"
+        )
 
-    def __len__(self) -> int:
-        return len(self._energies)
 
-    def read(self, rows: slice) -> Showers:
-        """One of the blocks `rows`, checked.
+def count_negative(energies: np.ndarray, incident_energies: np.ndarray) -> Negative:
+    """How many energies `[n, v]` are negative, and how much that is of the incident energies `[n]`; both MeV."""
+    lowest = np.fmin(energies, 0)
+    if not lowest.any():
+        return Negative()
+    with np.errstate(all="ignore"):
+        shares = -lowest.sum(axis=1, dtype=np.float64) / incident_energies
+    return Negative(int((lowest < 0).sum()), int((lowest < 0).any(axis=1).sum()), float(shares.max()))
 
-        Raises:
-            DataFormatError: damaged file; NaN or negative energies.
-        """
-        with damage_named(self.path):
-            energies = self._energies[rows]
-        try:
-            return Showers(self.geometry, self.incident_energies[rows], energies)
-        except CalogenError as error:
-            raise type(error)(f"{self.path}, showers {rows.start} to {rows.stop - 1}: {error}") from error
+
+def clip_negative(energies: np.ndarray, incident_energies: np.ndarray) -> tuple[np.ndarray, Negative]:
+    """Energies of which slightly negative ones are 0, and how many those were.
+
+    Slightly: those of each shower hold together at most `SLIGHTLY_NEGATIVE` of its incident energy, less than any
+    calorimeter's resolution. Else all of them stay as they are, and `Showers` refuses them.
+
+    Args:
+        energies: `[n, v]`, MeV.
+        incident_energies: `[n]`, MeV.
+    """
+    found = count_negative(energies, incident_energies)
+    if not found or not found.share <= SLIGHTLY_NEGATIVE:
+        return energies, Negative()
+    return np.maximum(energies, 0), found
 
 
 def write_file(
@@ -208,18 +214,28 @@ def write_file(
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         attributes["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    with hdf5_writer(path) as file:
-        for name, values in datasets.items():
-            data = values.reshape(-1, 1) if name == "incident_energies" else values
-            if name in ("cells", "showers"):
-                data = round_mantissa(values, mantissa_bits or _FLOAT32_BITS)
-            file.create_dataset(name, data=data, compression="gzip", compression_opts=9, shuffle=True)
-        file.attrs.update(attributes)
+    write_hdf5(path, [_columns(datasets, mantissa_bits)], len(datasets["incident_energies"]), attributes)
 
 
-def dataset_name(geometry: Geometry) -> str:
-    """`cells` for a cell grid, `showers` for voxels (the CaloChallenge's name)."""
-    return "cells" if isinstance(geometry, CellGrid) else "showers"
+def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) -> None:
+    """Write showers block by block, fast, with two of them in memory.
+
+    Args:
+        path: the file to write or replace.
+        blocks: showers of one geometry, with the same conditions and attributes.
+        num_showers: of all blocks together.
+
+    Raises:
+        CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full.
+    """
+    attributes: dict[str, Any] = {}
+
+    def tables() -> Iterator[dict[str, np.ndarray]]:
+        for block in blocks:
+            attributes.update(block.attributes)
+            yield _columns(block.datasets)
+
+    write_hdf5(path, tables(), num_showers, attributes, level=4)
 
 
 def concatenate(parts: list[Showers]) -> Showers:
@@ -239,24 +255,10 @@ def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
     if not 1 <= bits <= _FLOAT32_BITS:
         raise DataFormatError(f"mantissa_bits must be 1..23. Received: {bits}")
     drop = np.uint32(_FLOAT32_BITS - bits)
-    raw = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    half = np.uint32(1 << int(drop) >> 1)
-    return ((raw + half) >> drop << drop).view(np.float32)
-
-
-def open_file(path: str | Path) -> h5py.File:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        DataFormatError: no such file, or not (or not wholly) an HDF5 file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataFormatError(f"no such file: {path}")
-    try:
-        return h5py.File(path, "r")
-    except _DAMAGE as error:
-        raise DataFormatError(f"{path} is not a whole HDF5 file ({error}). Copy or download it again.") from error
+    rounded = np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(1 << int(drop) >> 1)
+    rounded >>= drop
+    rounded <<= drop
+    return rounded.view(np.float32)
 
 
 def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
@@ -279,78 +281,13 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
         )
 
 
-@contextmanager
-def damage_named(path: str | Path) -> Iterator[None]:
-    """Turns what HDF5 raises in a damaged file into a message with its path."""
-    try:
-        yield
-    except _DAMAGE as error:
-        reason = str(error).encode("ascii", "backslashreplace").decode()
-        raise DataFormatError(f"{path} is damaged: {reason:.300}. Copy or download it again.") from error
-
-
-def _conditions(file: h5py.File, num_showers: int) -> list[str]:
-    """Names of the datasets of numbers that hold something for each shower."""
-    names = [name for name in file if name not in ("incident_energies", "cells", "showers")]
-    return [
-        name
-        for name in names
-        if isinstance(name, str)  # else its bytes are no text
-        and (item := _own_dataset(file, name)) is not None
-        and item.dtype.kind in "fiub"
-        and item.shape[:1] == (num_showers,)
-        and not _swells(item)
-    ]
-
-
-def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """A dataset whose values lie in this very file, whose hash tells them; else None."""
-    if name not in file or isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        return None
-    item = file[name]
-    own = isinstance(item, h5py.Dataset) and item.shape is not None and not item.is_virtual and not item.external
-    return item if own else None
-
-
-def _swells(item: h5py.Dataset) -> bool:
-    """Whether a dataset, or one of its chunks, is larger than its bytes in the file can tell."""
-    largest = max(math.prod(item.shape), math.prod(item.chunks or ())) * item.dtype.itemsize
-    return largest > max(_ALWAYS_BYTES, _MAX_COMPRESSION * item.id.get_storage_size())
-
-
-def _require_datasets(file: h5py.File, path: str | Path, name: str, geometry: Geometry) -> None:
-    sizes = []
-    for needed in ("incident_energies", name):
-        item = _own_dataset(file, needed)
-        if item is None:
-            names = sorted(f"{key!a:.40}" for key in list(file)[:20])
-            raise DataFormatError(f"{path} must hold the dataset '{needed}'. Received: [{', '.join(names)}]")
-        if item.ndim < 1 or item.dtype.kind not in "fiu":
-            raise DataFormatError(
-                f"{path}: {needed} must be an array of numbers. Received: shape {item.shape}, {item.dtype!s:.100}"
-            )
-        if _swells(item):
-            raise DataFormatError(
-                f"{path}: {needed} must not unpack to more than {_MAX_COMPRESSION} times its size in the file. "
-                f"Received: {item.id.get_storage_size()} bytes for shape {item.shape}, chunks {item.chunks}"
-            )
-        sizes.append(item)
-    labels, energies = sizes
-    if len(labels) != len(energies):
-        raise DataFormatError(
-            f"{path}: incident_energies and {name} must have the same length. "
-            f"Received: {len(labels)} and {len(energies)}"
-        )
-    if math.prod(labels.shape) != len(labels):
-        raise DataFormatError(
-            f"{path}: incident_energies must hold one energy per shower. "
-            f"Received: {math.prod(labels.shape)} for {len(labels)} showers"
-        )
-    if energies.ndim != 2 or energies.shape[1] != geometry.size or not len(energies):
-        raise GeometryError(
-            f"{path}: showers of geometry {geometry.name} must have shape [n, {geometry.size}], n above 0. "
-            f"Received: {list(energies.shape)} (is this another geometry's file?)"
-        )
+def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:
+    """Datasets as a file holds them."""
+    found = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
+    for name in {"cells", "showers"} & set(found):
+        values = np.asarray(found[name], np.float32)
+        found[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
+    return found
 
 
 def _check(showers: Showers) -> None:
@@ -363,8 +300,15 @@ def _check(showers: Showers) -> None:
     for name, values in (("incident energies", incident), ("energies", energies)):
         if not np.isfinite(values).all():
             raise DataFormatError(f"{name} must be finite. Received: NaN or infinity")
-    if incident.min() <= 0 or energies.min() < 0:
+    if incident.min() <= 0:
         raise DataFormatError(
-            f"energies must not be negative, incident energies must be above 0. "
-            f"Received: minimum {energies.min():g} and {incident.min():g} MeV (noise is not part of these formats)"
+            f"incident energies must be above 0. Received: {(incident <= 0).sum():,} that are not, the lowest "
+            f"{incident.min():g} MeV"
+        )
+    if energies.min() < 0:
+        found = count_negative(energies, incident)
+        slight = found.share <= SLIGHTLY_NEGATIVE
+        remedy = "sets them to 0" if slight else f"sets no more than {100 * SLIGHTLY_NEGATIVE:g} % to 0"
+        raise DataFormatError(
+            f"energies must not be negative. Received: {found}, the lowest {energies.min():g} MeV; --tolerant {remedy}"
         )

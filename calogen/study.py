@@ -13,7 +13,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.config import require
-from calogen.datasets import HONEST_NOTE, bundled
+from calogen.datasets import bundled, first_edition, training_note
 from calogen.errors import DataFormatError
 from calogen.evaluation.chi2 import (
     ALL,
@@ -29,10 +29,12 @@ from calogen.evaluation.chi2 import (
 )
 from calogen.evaluation.comparison import Observable
 from calogen.experiment import Arguments, Run, open_run, run_directory
-from calogen.files import directory_lock, read_json
+from calogen.files import read_json
 from calogen.fitting import can_train, fit_wgan, select_training, was_trained_on
 from calogen.generation import generate, load_run
 from calogen.geometry import VoxelGeometry
+from calogen.labels import snap, within
+from calogen.locks import directory_lock
 from calogen.provenance import stream_seed
 from calogen.selection import Judge, scan_iterations, select_iteration
 from calogen.showers import Showers, concatenate
@@ -122,10 +124,15 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
         files["test"] = bundled(f"{particle}s_test")
     elif arguments.test_data is not None:
         files["test"] = arguments.test_data
-    note = HONEST_NOTE if arguments.train_data is None else ", ".join(path.name for path in files.values())
-    train, held_out = Showers.read(files["train"], geometry), None
+    note = ", ".join(path.name for path in files.values())
+    train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
+    if arguments.train_data is None:
+        note = training_note(arguments.all_showers)
+        if not arguments.all_showers:
+            train = train[first_edition(f"{particle}s_train", train.incident_energies)]
     if "test" in files:
-        held_out = Showers.read(files["test"], geometry)
+        held_out = Showers.read(files["test"], geometry, tolerant=arguments.tolerant)
+        held_out = replace(held_out, incident_energies=snap(held_out.incident_energies, train.incident_energies))
         filled = train.energies.any(axis=1)
         common = np.isin(held_out.incident_energies, np.unique(train.incident_energies[filled]))
         if not common.any():
@@ -133,6 +140,12 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
         held_out = held_out[common]
     if arguments.preset == "smoke" and arguments.train_data is None:
         train, held_out = train[::8], None if held_out is None else held_out[::4]
+    for path, part in zip(files.values(), (train, held_out), strict=False):
+        note += (
+            f"; {path.name}: set to 0 were {part.attributes['clipped']}"
+            if part and "clipped" in part.attributes
+            else ""
+        )
     data = Data(train=train, held_out=held_out, files=files, note=note)
     for path, sample in zip(files.values(), data.samples.values(), strict=True):
         try:  # what cannot be judged afterwards is refused before hours of training
@@ -242,7 +255,7 @@ def require_coverage(study: Study, data: Data) -> None:
     momenta = np.unique(data.reference.incident_energies)
     for label, names in study.ensembles.items():
         ranges = [study.configs[name][0].momentum_range for name in names]
-        inside = np.any([(momenta >= low) & (momenta <= high) for low, high in ranges], axis=0)
+        inside = np.any([within(momenta, low, high) for low, high in ranges], axis=0)
         if not inside.all():
             spans = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in ranges)
             raise DataFormatError(f"{label} needs momenta within {spans} MeV. Received: {momenta[~inside][0]:.10g} MeV")

@@ -5,14 +5,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 
 from calogen import provenance
+from calogen.backend import keras
 from calogen.evaluation.chi2 import NetworkTest, Rule, chi2_by_momentum, total
 from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
 from calogen.evaluation.metrics import Value
 from calogen.generation import TrainedRun, generate, model_module
+from calogen.labels import within
 from calogen.layers import ShowerHeads
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph
@@ -35,7 +36,7 @@ class Network:
 def seed_scatter(network: Network, reference: Showers, rule: Rule, num_seeds: int = 10) -> float:
     """Standard deviation of chi2/NDF over seeds of generation."""
     low, high = network.run.momentum_range or (0.0, np.inf)
-    reference = reference[(reference.incident_energies >= low) & (reference.incident_energies <= high)]
+    reference = reference[within(reference.incident_energies, low, high)]
     found = []
     for seed in range(1, num_seeds + 1):
         generated = generate(network.run, reference.incident_energies, seed)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calogen.errors import DataFormatError
 from calogen.geometry import CellGrid, VoxelGeometry
 
 
@@ -15,12 +16,14 @@ class Hits:
         layer_ids: `[h]`, the calorimeter layer of each deposit.
         delta_eta, delta_phi: `[h]`, position relative to the extrapolated particle; phi in rad.
         energies: `[h]`, MeV, calibrated.
+        depths: `[h]`, share of its layer's thickness in front of each deposit, 0..1; None: not known.
     """
 
     layer_ids: np.ndarray
     delta_eta: np.ndarray
     delta_phi: np.ndarray
     energies: np.ndarray
+    depths: np.ndarray | None = None
 
 
 def cell_energies(hits: Hits, grid: CellGrid, impact_eta: float, impact_phi: float) -> np.ndarray:
@@ -46,6 +49,33 @@ def cell_energies(hits: Hits, grid: CellGrid, impact_eta: float, impact_phi: flo
         flat = eta[within] * layer.num_phi + phi[within]
         energies[part] = np.bincount(flat, hits.energies[inside][within], minlength=layer.size)
     return energies
+
+
+def mean_depths(hits: Hits, layer_ids: tuple[int, ...]) -> np.ndarray:
+    """Energy-weighted mean depth of the deposits inside each layer.
+
+    Args:
+        hits: the deposits of one shower, with depths.
+        layer_ids: of the `l` layers.
+
+    Returns:
+        `[l]`, 0 at the layer's face to 1 at its end; NaN without energy in the layer.
+
+    Raises:
+        DataFormatError: hits without depths.
+
+    Source: ours; ATLAS FastCaloSim (ATL-SOFT-PUB-2018-002) places hits by such a weight between the points where the
+    particle's straight line enters and leaves the layer.
+    """
+    if hits.depths is None:
+        raise DataFormatError("mean_depths needs hits with depths. Received: hits without")
+    found = np.full(len(layer_ids), np.nan)
+    for place, layer_id in enumerate(layer_ids):
+        inside = hits.layer_ids == layer_id
+        energy = hits.energies[inside].sum()
+        if energy > 0:
+            found[place] = hits.energies[inside] @ hits.depths[inside] / energy
+    return found
 
 
 def voxelise(hits: Hits, geometry: VoxelGeometry, radii: dict[int, float]) -> np.ndarray:

@@ -35,7 +35,7 @@ from calogen.claims.atlas_vae import (
 )
 from calogen.config import require, sources
 from calogen.costs import measure_costs, require_times
-from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
+from calogen.datasets import bundled, first_edition, read_vae_window, training_note
 from calogen.deployment import RunSet, export_set
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
@@ -46,6 +46,7 @@ from calogen.experiment import Arguments, Run, execute, open_run, publish
 from calogen.files import read_json
 from calogen.fitting import fit_vae, validation_split
 from calogen.generation import TrainedRun, generate
+from calogen.labels import snap
 from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
@@ -108,8 +109,16 @@ def main(arguments: Arguments) -> None:
         "test": arguments.test_data or bundled("photons_test"),
     }
     recorded = provenance.collect(arguments.seeds[0], files)
-    note = HONEST_NOTE if arguments.train_data is None else ", ".join(path.name for path in files.values())
-    train, test = (read_vae_window(path) for path in files.values())
+    note = ", ".join(path.name for path in files.values())
+    train, test = (read_vae_window(path, arguments.tolerant) for path in files.values())
+    if arguments.train_data is None:
+        note = training_note(arguments.all_showers)
+        if not arguments.all_showers:
+            train = train[first_edition("photons_train", train.incident_energies)]
+    known = np.repeat((*TRAINED, *COMPARED), 2)
+    train, test = (replace(part, incident_energies=snap(part.incident_energies, known)) for part in (train, test))
+    clipped = [part.attributes["clipped"] for part in (train, test) if "clipped" in part.attributes]
+    note += "".join(f"; set to 0 were {text}" for text in clipped)
     require_energies(files["train"], train, TRAINED)
     require_energies(files["test"], test, (*TRAINED, *COMPARED))
     train, test = train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]]

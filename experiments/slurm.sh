@@ -7,6 +7,8 @@
 #   sh experiments/slurm.sh atlas_vae --smoke                 try it without Slurm
 #
 # Five minutes before the time limit Slurm sends USR1: the job queues itself again and goes on from its last checkpoint.
+# So it does, up to nine times, after a fault that another try may not meet (exit code 75). scancel and a preemption send
+# TERM: the experiment ends in order; Slurm queues a preempted job again (--requeue).
 #SBATCH --job-name=calogen
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=4
@@ -18,18 +20,23 @@
 #SBATCH --output=calogen-%j.log
 set -eu
 
+# A foreign environment (LCG, Athena) would put its packages before ours, and so would the user's own.
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
+
 paper=${1:?"usage: sbatch experiments/slurm.sh <paper> [options of the experiment]"}
 shift
 cd "${SLURM_SUBMIT_DIR:-.}"
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then set -- --seed "$SLURM_ARRAY_TASK_ID" "$@"; fi
 
-requeue() {
-    kill -TERM $! 2>/dev/null || true
-    wait $! || true
-    scontrol requeue "$SLURM_JOB_ID"
-    exit 0
-}
+code=0
+# ends the experiment, which says so in its log
+end() { kill -TERM "${!:-}" 2>/dev/null || true; wait "${!:-}" 2>/dev/null || true; }
+requeue() { scontrol requeue "$SLURM_JOB_ID"; exit 0; }
 
-trap requeue USR1
+trap 'end; requeue' USR1
+trap 'end; exit 143' TERM
 .venv/bin/python "experiments/$paper.py" --preset paper "$@" &
-wait $!
+wait $! || code=$?
+if [ "$code" -eq 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 9 ]; then requeue; fi
+exit "$code"

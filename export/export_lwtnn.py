@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
     with clean_exit("export_lwtnn"):
         from calogen.deployment import export_set, find_sets  # seconds: --help does without
+        from calogen.files import require_writable_file
 
+        require_writable_file(given.output / "manifest.json")
         failed = []
         for item in find_sets(given.runs):
             try:

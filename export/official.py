@@ -24,7 +24,7 @@ from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 
 if TYPE_CHECKING:
-    import keras
+    from calogen.backend import keras
 
 TOLERANCE = 1e-6
 NUM_INPUTS = 1000

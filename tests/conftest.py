@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.update(KERAS_BACKEND="tensorflow", KERAS_HOME=os.devnull)  # tests import Keras before calogen does
 
 import numpy as np
 import pytest

@@ -139,14 +139,6 @@ def test_other_counts_are_refused(text: str) -> None:
         cli.parse_counts(text, "1:4:x2,8")
 
 
-def test_labels() -> None:
-    assert cli._labelled(["VAE=a=b.h5", "GAN=c.h5"]) == {"VAE": Path("a=b.h5"), "GAN": Path("c.h5")}
-    assert cli._labelled(["some/a.h5", "b=c.h5"]) == {"a": Path("some/a.h5"), "b": Path("c.h5")}
-    for wrong in (["=a.h5"], ["VAE="], ["VAE=a", "VAE=b"], ["a.h5", "other/a.h5"], ["../up=a.h5"], [""], ["..=a.h5"]):
-        with pytest.raises(ConfigError, match="must be FILE or LABEL=FILE"):
-            cli._labelled(wrong)
-
-
 def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from calogen.simulation import production
 
@@ -179,24 +171,20 @@ def test_download_prints_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert run("download", "pions", "--output", "a").split() == ["a/pions_1.hdf5", "a/pions_2.hdf5"]
 
 
-def test_generate_repeats_the_energies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fake(run: list[Path], incident_energies: np.ndarray, seed: int) -> Showers:
-        assert (run, seed) == ([tmp_path / "low", tmp_path / "high"], 7)
-        return Showers(ATLAS_VAE_WINDOW, incident_energies, np.ones((len(incident_energies), 276), np.float32))
-
-    monkeypatch.setattr("calogen.generation.generate", fake)
-    output = tmp_path / "generated.h5"
+def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("calogen.generation.write_generated", lambda *arguments: asked.append(arguments))
+    runs, output = [tmp_path / "low", tmp_path / "high"], tmp_path / "generated.h5"
     options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
-    runs = str(tmp_path / "low"), str(tmp_path / "high")
-    assert run("generate", *runs, *options.split()).strip() == str(output)
-    assert Showers.read(output, ATLAS_VAE_WINDOW).incident_energies.tolist() == [1024, 1024, 4096, 4096]
+    assert run("generate", *map(str, runs), *options.split()).strip() == str(output)
+    assert asked == [(output, runs, (1024.0, 4096.0), 2, 7)]
 
 
 def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(published, "ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
     showers = make_showers(ATLAS_VAE_WINDOW, 400)
     at_energy = showers.at(65536.0)
-    at_energy.write(tmp_path / "reference.h5")
+    at_energy[len(at_energy) // 2 :].write(tmp_path / "reference.h5")
     at_energy[: len(at_energy) // 2].write(tmp_path / "generated.h5")
     files = ["--reference", str(tmp_path / "reference.h5"), "--generated", f"VAE={tmp_path / 'generated.h5'}"]
     page = Path(run("evaluate", *files, "--output", str(tmp_path / "report")).strip())
@@ -211,7 +199,7 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert shown.strip().endswith(str(tmp_path / "both" / "report.html"))
     assert run("report", str(page.parent)).startswith("# VAE against reference.h5")
     (page.parent / "report.md").unlink()
-    with pytest.raises(DataFormatError, match="metrics.json must hold title"):
+    with pytest.raises(DataFormatError, match="metrics.json must hold the title"):
         run("report", str(page.parent))
 
 
@@ -254,6 +242,26 @@ def test_report_writes_and_checks_the_tables(tmp_path: Path) -> None:
     run(*arguments, "--check")
     assert "| C | O | reproduced |" in readme.read_text()
     assert "| C | O | reproduced |" in run("report", str(tmp_path / "results"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["empty"], ["nowhere"], ["empty", "nowhere"], ["empty", "--readme", "r.md"]])
+def test_a_report_of_nothing_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "r.md").write_text("<!-- results -->\n<!-- end of results -->\n")
+    monkeypatch.chdir(tmp_path)
+    assert exit_of_main(monkeypatch, ["report", *arguments]) == 2
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert "must hold" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_report_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_bytes(b"\xff")
+    with pytest.raises(DataFormatError, match=r"report.md must be a text in UTF-8"):
+        run("report", str(tmp_path))
 
 
 def test_the_installed_command_starts() -> None:

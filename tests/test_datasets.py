@@ -1,27 +1,34 @@
+import hashlib
+from importlib import resources
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from calogen.datasets import bundled, read_showers, read_vae_window
+from calogen.datasets import bundled, first_edition, read_showers, read_vae_window
 from calogen.errors import DataFormatError
-from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.files import read_json
+from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
+DATA = Path(str(resources.files("calogen"))) / "data"
 TRAINED = [2.0**power for power in range(8, 19)]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(DataFormatError, match="photons_train, photons_test, pions_train, pions_test"):
+    with pytest.raises(
+        DataFormatError, match="photons_train, photons_train_high, photons_test, pions_train, pions_test"
+    ):
         bundled("electrons")
 
 
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("photons_train", dict(zip(TRAINED, [1000] * 8 + [600, 300, 150], strict=True))),
+        ("photons_train", dict(zip(TRAINED, [3000] * 8 + [1500, 800, 400], strict=True))),
+        ("photons_train_high", {2.0**19: 60, 2.0**20: 30}),
         (
             "photons_test",
             dict(zip(TRAINED, [250] * 9 + [200, 150], strict=True)) | {24576.0: 250, 2.0**19: 60, 2.0**20: 30},
@@ -30,7 +37,7 @@ def test_unknown_names_are_refused() -> None:
 )
 def test_bundled_showers(name: str, counts: dict[float, int]) -> None:
     path = bundled(name)
-    assert path.stat().st_size < 20e6
+    assert path.stat().st_size < 25e6
     cells, voxels = Showers.read(path, ATLAS_BARREL_STORED), Showers.read(path, PHOTONS_DATASET1)
     found = dict(
         zip(*(column.tolist() for column in np.unique(cells.incident_energies, return_counts=True)), strict=True)
@@ -46,13 +53,13 @@ def test_bundled_showers(name: str, counts: dict[float, int]) -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("pions_train", dict(zip(TRAINED[:9], [1000] * 8 + [500], strict=True))),
+        ("pions_train", dict(zip(TRAINED[:9], [3000] * 8 + [1500], strict=True))),
         ("pions_test", dict.fromkeys(TRAINED[:9], 250)),
     ],
 )
 def test_bundled_pions(name: str, counts: dict[float, int]) -> None:
     path = bundled(name)
-    assert path.stat().st_size < 7e6
+    assert path.stat().st_size < 20e6
     showers = Showers.read(path, PIONS_DATASET1)
     found = np.unique(showers.incident_energies, return_counts=True)
     assert dict(zip(*(column.tolist() for column in found), strict=True)) == counts
@@ -67,6 +74,25 @@ def test_bundled_pions(name: str, counts: dict[float, int]) -> None:
     empty = [int((~showers.at(momentum).energies.any(axis=1)).sum()) for momentum in counts]
     assert empty[0] > 0.08 * counts[256.0]
     assert sum(empty[2:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "geometry", "counts", "digest"),
+    [
+        ("photons_train", PHOTONS_DATASET1, [1000] * 8 + [600, 300, 150], "5870dbf63bfb01a3"),
+        ("pions_train", PIONS_DATASET1, [1000] * 8 + [500], "8e7567984c9f9feb"),
+    ],
+)
+def test_the_first_edition_is_what_published_results_were_trained_on(
+    name: str, geometry: VoxelGeometry, counts: list[int], digest: str
+) -> None:
+    voxels, cells = (Showers.read(bundled(name), kind) for kind in (geometry, ATLAS_BARREL_STORED))
+    rows = first_edition(name, voxels.incident_energies)
+    assert list(voxels[rows].counts.values()) == counts
+    found = hashlib.sha256()
+    for array in (voxels.incident_energies, voxels.energies, cells.energies):
+        found.update(array[rows].tobytes())
+    assert found.hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize("particle", ["photons", "pions"])
@@ -90,3 +116,16 @@ def test_foreign_shapes_are_refused(tmp_path: Path) -> None:
         file["incident_energies"], file["cells"] = np.ones((3, 1)), np.ones((3, 266))
     with pytest.raises(DataFormatError, match=r"atlas_vae_window \(cells \[n, 276\]\).*Received: .*\(3, 266\)"):
         read_showers(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("particle", ["photons", "pions"])
+def test_depths_of_the_bundled_simulation(particle: str) -> None:
+    """Deeper showers lie deeper in every layer that they only begin in or end in; all are shares of a layer."""
+    table = read_json(DATA / f"{particle}_depths.json")
+    assert table["particle"] == particle.removesuffix("s")
+    means = {(row["incident_energy"], row["layer"]): row["mean"] for row in table["rows"]}
+    assert all(0 <= mean <= 1 for mean in means.values())
+    layers = {layer for _, layer in means}
+    assert layers >= {0, 1, 2, 3}
+    middle = [means[energy, 2] for energy in (256.0, 4096.0, 65536.0)]
+    assert middle == sorted(middle)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from toy_gan import CONFIG, toy_showers, train
 
 from calogen import deployment
 from calogen.deployment import export_set, find_sets
-from calogen.errors import ExportError
+from calogen.errors import DataFormatError, ExportError
 from calogen.evaluation.chi2 import ALL
 from calogen.generation import TrainedRun, load_run, save_run
 from calogen.lwtnn.athena import V2
@@ -57,6 +58,15 @@ def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
     assert alone.name == "caloshowergan/smoke-seed1/photon"
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"model": 5}', '{"model": "os"}', "{"])
+def test_a_damaged_configuration_is_named(runs: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(runs / "caloshowergan", tmp_path / "runs")
+    for name in ("photon", "photon-low", "photon-upper"):
+        (tmp_path / "runs" / "smoke-seed1" / name / "selected" / "config.json").write_text(text)
+    with pytest.raises(DataFormatError, match=r"config.json must name a model|model must be one of|is not a JSON file"):
+        find_sets(tmp_path / "runs")
+
+
 def test_variants_go_together_too_and_others_alone() -> None:
     splits = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
     names = ["photon", "photon-kinetic", "photon-low", "photon-low-kinetic", "photon-upper", "photon-upper-kinetic"]
@@ -100,6 +110,16 @@ def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
     page = (folder / "closure.md").read_text()
     assert "| `neural_net_22_eta_80_85_High12.json` | 4096 to 4194304 | 4096 to 16384 | 4096 to 16384 |" in page
     assert f"{manifest['distributions']['num_tests']} Kolmogorov-Smirnov tests" in page
+
+
+def test_what_a_killed_writer_left_is_no_source(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "atlas_vae" / "smoke-seed1"
+    _write_decoder(run)
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / ".smoke-seed2")
+    (run / ".decoder.0123456789abcdef01234567.partial.keras").write_bytes(b"half")
+    (item,) = find_sets(tmp_path / "runs")
+    (source,) = deployment._origin(item, [load_run(run)])["sources"]
+    assert sorted(source["sha256"]) == ["config.json", "decoder.keras", "encoder.keras", "transform.json"]
 
 
 def test_writing_again_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:

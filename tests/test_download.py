@@ -4,12 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -52,6 +54,13 @@ class Handler(BaseHTTPRequestHandler):
         mode, body = self.server.mode, BODIES[name]
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and mode != "no ranges" else 0
         if mode == "silent":
+            self.server.stop.wait(10)
+        elif mode in ("endless", "stalled"):  # without a length
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body[:100])
+            while mode == "endless":
+                self.wfile.write(bytes(1000))
             self.server.stop.wait(10)
         elif mode == "missing":
             self.send_error(404)
@@ -220,19 +229,23 @@ def exit_of_main(monkeypatch: pytest.MonkeyPatch, name: str, output: Path, base_
 
 
 @pytest.mark.parametrize(
-    ("mode", "message"),
+    ("mode", "code", "message"),
     [
-        ("missing", "404"),
-        ("truncated", "IncompleteRead"),
-        ("corrupted", "deleted; run the command again"),
-        ("silent", "timed out"),
-        ("refused", "Connection refused"),
-        ("unknown", "public data sets are calochallenge-photons, calochallenge-pions, tiny. Received: other"),
-        ("in use", "is in use by process"),
+        ("missing", 2, "404"),
+        ("truncated", 75, "IncompleteRead"),
+        ("corrupted", 2, "deleted; run the command again"),
+        ("silent", 75, "timed out"),
+        ("refused", 75, "Connection refused"),
+        ("unknown", 2, "public data sets are calochallenge-photons, calochallenge-pions, tiny. Received: other"),
+        ("endless", 2, "must have at most 300 bytes. Received: more, now deleted; check the address"),
+        ("too long", 2, "must have at most 300 bytes. Received: more, now deleted; check the address"),
+        ("no address", 2, "Invalid URL"),
+        ("in use", 75, "is in use by process"),
     ],
 )
-def test_faults_are_one_line_and_exit_code_2(
+def test_faults_are_one_line_that_says_whether_another_try_helps(
     mode: str,
+    code: int,
     message: str,
     server: Server,
     tmp_path: Path,
@@ -240,19 +253,24 @@ def test_faults_are_one_line_and_exit_code_2(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("calogen.download._TIMEOUT", 0.2)
+    monkeypatch.setattr("calogen.locks.WAIT", 0.0)
+    if mode in ("endless", "too long"):
+        monkeypatch.setattr("calogen.download.LARGEST", 300)
     server.mode, url, output = mode, server.url, tmp_path / "data"
     if mode == "refused":
         with socket.create_server(("127.0.0.1", 0)) as unused:
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    if mode == "no address":
+        url = "http://"
     if mode == "in use":
         output.mkdir()
-        held = "from calogen.files import directory_lock\nwith directory_lock({!r}): print(flush=True); input()"
+        held = "from calogen.locks import directory_lock\nwith directory_lock({!r}): print(flush=True); input()"
         holder = subprocess.Popen(
             [sys.executable, "-c", held.format(str(output))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert holder.stdout is not None
         holder.stdout.readline()
-    assert exit_of_main(monkeypatch, "other" if mode == "unknown" else "tiny", output, url) == 2
+    assert exit_of_main(monkeypatch, "other" if mode == "unknown" else "tiny", output, url) == code
     if mode == "in use":
         holder.communicate(b"\n")
     out, err = capfd.readouterr()
@@ -260,7 +278,8 @@ def test_faults_are_one_line_and_exit_code_2(
     assert len(err.splitlines()) == 1
     assert err.startswith("calogen: error: ")
     assert message in err
-    assert not (output / "tiny_1.hdf5").exists()
+    left = files_in(output) if output.exists() else {}
+    assert left == ({"tiny_1.hdf5.part": b""} if mode == "truncated" else {})
 
 
 def test_a_full_disk_is_named(server: Server, tmp_path: Path) -> None:
@@ -275,16 +294,58 @@ def test_a_full_disk_is_named(server: Server, tmp_path: Path) -> None:
 def test_unwritable_directories_are_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(CalogenError, match="cannot write .*choose another directory with --output or CALOGEN_DATA"):
+        with pytest.raises(CalogenError, match="cannot write .*; a part of the path is a file: choose another path"):
             download("tiny", path, server.url)
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
-    with pytest.raises(CalogenError, match="cannot write .*Permission denied.*choose another directory"):
+    monkeypatch.setattr("calogen.locks.os.open", refuse)
+    with pytest.raises(CalogenError, match="cannot write .*Permission denied; choose a path that you may write to"):
         download("tiny", tmp_path, server.url)
     assert server.asked == []
+
+
+def test_finished_files_need_no_permission_to_write(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that others fill."""
+    paths = download("tiny", tmp_path, server.url)
+    monkeypatch.setattr("calogen.locks.os.open", lambda *_: pytest.fail("nothing must be written"))
+    assert download("tiny", tmp_path, server.url) == paths
+
+
+def test_space_is_there_before_the_download(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Mock(free=511))  # of 512 bytes
+    with pytest.raises(CalogenError, match=r"cannot write .*tiny_1\.hdf5: it needs .* of free space"):
+        download("tiny", tmp_path, server.url)
+    assert files_in(tmp_path) == {}
+
+
+_DOWNLOAD = """
+import sys
+from calogen import download
+download.DATASETS["tiny"] = {{"tiny_1.hdf5": "md5:0", "tiny_2.hdf5": "md5:0"}}
+download._CHUNK = 10
+print("ready", flush=True)
+download.download("tiny", {0!r}, {1!r})
+"""
+
+
+def test_a_killed_download_leaves_what_the_next_one_completes(server: Server, tmp_path: Path) -> None:
+    server.mode = "stalled"
+    part = tmp_path / "tiny_1.hdf5.part"
+    with subprocess.Popen([sys.executable, "-c", _DOWNLOAD.format(str(tmp_path), server.url)]) as killed:
+        while not (part.exists() and part.stat().st_size):
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.kill()
+    server.mode = "good"
+    assert list(files_in(tmp_path)) == ["tiny_1.hdf5.part"]
+    start = part.stat().st_size
+    download("tiny", tmp_path, server.url)
+    assert files_in(tmp_path) == BODIES
+    assert server.asked == ["tiny_1.hdf5", f"tiny_1.hdf5 bytes={start}-", "tiny_2.hdf5"]
 
 
 def test_the_command_prints_the_files(

@@ -258,6 +258,17 @@ def test_threads_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPa
     assert [engines._threads(number) for number in (1, BLOCK)] == [1, 2]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_showers_do_not_depend_on_the_number_of_threads(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed gives the same showers, bit by bit, whatever cores a job has."""
+    run = make_run(*CONFIGS["caloshowergan photon"])
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(engines, "_threads", lambda number, threads=threads: threads)
+        found.append(showers_of(kind(fold(run.generator, run.transform)), run, BLOCK + 3).tobytes())
+    assert found[1:] == found[:1] * 2
+
+
 def test_threads_do_not_disturb_one_another() -> None:
     run = make_run(*CONFIGS["caloshowergan photon"])
     compute = LiteRTEngine(fold(run.generator, run.transform))

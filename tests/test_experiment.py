@@ -1,15 +1,18 @@
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
-from calogen.errors import CalogenError, ConfigError
+from calogen.errors import CalogenError, ConfigError, TemporaryError
 from calogen.experiment import (
+    EXIT_CODES,
     PRESETS,
     Arguments,
     clean_exit,
@@ -19,6 +22,7 @@ from calogen.experiment import (
     publish,
     run_directory,
 )
+from calogen.process import Terminated
 from calogen.report import Claim, Quantity, Results
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -36,7 +40,19 @@ def test_arguments() -> None:
     assert parse_arguments("", ["--preset", "paper", "--smoke"]).preset == "smoke"
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "huge"], ["--seeds", "0"], ["--seed", "-1"], ["--seed", "x"]])
+def test_options_in_one_text_are_split_but_nothing_is_expanded(capsys: pytest.CaptureFixture[str]) -> None:
+    text = """--results 'a b' --runs $HOME/`x`$(y)\\;*  --seeds=3"""
+    given = parse_arguments("", ["--preset", "smoke", "--options", text])
+    assert given == Arguments(preset="smoke", seeds=(1, 2, 3), runs=Path("$HOME/`x`$(y);*"), results=Path("a b"))
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments("", ["--options=--results 'a b"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.endswith("--options must be words as in a shell (No closing quotation). Received: --results 'a b")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--preset", "huge"], ["--seeds", "0"], ["--seed", "-1"], ["--seed", "x"], ["--options=--seed 0"]]
+)
 def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse_arguments("", arguments)
@@ -89,6 +105,39 @@ def test_clean_exit(capsys: pytest.CaptureFixture[str]) -> None:
         raise KeyboardInterrupt
     with pytest.raises(ZeroDivisionError), clean_exit("program"):
         raise ZeroDivisionError
+    capsys.readouterr()
+    for error, code in ((TemporaryError("later"), 75), (Terminated(), 143)):
+        with pytest.raises(SystemExit, match=f"^{code}$"), clean_exit("program"):
+            raise error
+    assert capsys.readouterr().err == "program: error: later\nprogram: terminated\n"
+
+
+def test_exit_codes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        parse_arguments("", ["--help"])
+    assert EXIT_CODES in capsys.readouterr().out
+    told = {int(code) for code in re.findall(r"(?:: |; )(\d+)\b", EXIT_CODES)}
+    assert told == {0, 1, CalogenError.exit_code, TemporaryError.exit_code, 130, Terminated().code}
+
+
+def test_where_results_cannot_go_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["experiments/toy.py", "--results", str(tmp_path / "file")])
+    with pytest.raises(SystemExit, match="2"):
+        execute(lambda _: pytest.fail("the work must not begin"), "what it does")
+    assert "file/results.json: Not a directory; a part of the path is a file" in capsys.readouterr().err
+
+
+def test_a_wrong_number_of_cores_ends_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CALOGEN_CORES", "many")
+    with pytest.raises(SystemExit, match="2"), clean_exit("program"):
+        pass
+    expected = "program: error: CALOGEN_CORES must be a whole number above 0. Received: 'many'\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_execute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +191,36 @@ def test_slurm_job_queues_itself_again_at_the_time_limit(cluster: Path) -> None:
     assert (job.returncode, out) == (0, "requeue 17\n")
 
 
+@pytest.mark.parametrize(
+    ("restarts", "job", "expected"),
+    [("0", "17", (0, "requeue 17\n")), ("9", "17", (75, "")), ("0", "", (75, ""))],
+)
+def test_slurm_job_tries_again_what_another_try_may_mend(
+    cluster: Path, restarts: str, job: str, expected: tuple[int, str]
+) -> None:
+    (cluster / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 75\n")
+    with _slurm(cluster, "atlas_vae", SLURM_JOB_ID=job, SLURM_RESTART_COUNT=restarts) as script:
+        out, _ = script.communicate(timeout=30)
+    assert (script.returncode, out) == expected
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGUSR1, (0, "requeue 17\n")), (signal.SIGTERM, (143, ""))])
+def test_slurm_job_ends_its_experiment_in_order(cluster: Path, number: int, expected: tuple[int, str]) -> None:
+    """A real experiment, which says in its log how it ended, before the job does."""
+    code = "import time; from calogen.experiment import clean_exit, open_run\n"
+    code += "with clean_exit('toy'), open_run('toy', 'smoke', 1, 'runs'): print('begun', flush=True); time.sleep(60)"
+    (cluster / "toy.py").write_text(code)
+    python = cluster / ".venv" / "bin" / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} toy.py\n")
+    with _slurm(cluster, "toy", SLURM_JOB_ID="17", PYTHONPATH=str(EXPERIMENTS.parent)) as script:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "begun\n"
+        script.send_signal(number)
+        out, err = script.communicate(timeout=30)
+    assert (script.returncode, out, err) == (*expected, "toy: terminated\n")
+    assert [event["event"] for event in _events(cluster / "runs/toy/smoke-seed1")] == ["started", "terminated"]
+
+
 def test_slurm_job_needs_a_paper_and_passes_failures_on(cluster: Path) -> None:
     with _slurm(cluster) as job:
         assert "usage: sbatch" in job.communicate(timeout=30)[1]
@@ -158,6 +237,34 @@ def test_condor_job_names_an_experiment() -> None:
     )
     assert commands["arguments"] == "experiments/$(paper).py --preset paper $(options:)"
     assert text.splitlines()[-1] == "queue"
+    # what is held for its time must have ended before CERN removes it
+    assert int(commands["+MaxRuntime"]) > int(commands["allowed_execute_duration"]) + int(
+        commands["job_max_vacate_time"]
+    )
+    assert commands["kill_sig"] == "SIGTERM"
+    assert int(commands["max_retries"]) < 10  # CERN removes what starts more often
+
+
+@pytest.mark.parametrize(
+    ("code", "by_signal", "fate"),
+    [
+        (0, False, "removed"),
+        (CalogenError.exit_code, False, "held"),
+        (1, False, "held"),
+        (TemporaryError.exit_code, False, "again"),
+        (Terminated().code, False, "again"),
+        (0, True, "again"),  # HTCondor knows no exit code of what a signal has ended
+    ],
+)
+def test_condor_knows_what_another_try_mends(code: int, by_signal: bool, fate: str) -> None:
+    lines = (EXPERIMENTS / "htcondor.sub").read_text().splitlines()
+    commands = dict(line.split(" = ", maxsplit=1) for line in lines if " = " in line and not line.startswith("#"))
+    values = {"ExitCode": code, "ExitBySignal": by_signal}
+    hold, remove = (
+        eval(commands[name].replace("&&", "and").replace("||", "or"), {}, values)
+        for name in ("on_exit_hold", "on_exit_remove")
+    )
+    assert "held" if hold else "removed" if remove else fate == "again"
 
 
 OWN = {
@@ -189,6 +296,14 @@ def test_test_data_goes_with_train_data(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit, match="2"):
         parse_arguments("", ["--test-data", "b"])
     assert "--test-data goes with --train-data" in capsys.readouterr().err
+
+
+def test_all_showers_are_the_bundled_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse_arguments("", ["--all-showers"]).all_showers
+    assert not parse_arguments("", []).all_showers
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments("", ["--train-data", "a", "--all-showers"])
+    assert "your own --train-data is taken whole" in capsys.readouterr().err
 
 
 TOY = Results(

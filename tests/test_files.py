@@ -2,16 +2,29 @@ import errno
 import json
 import os
 import resource
+import shutil
+import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
-from calogen.errors import CalogenError, DataFormatError
-from calogen.files import atomic_path, directory_lock, hdf5_writer, read_json, sha256, write_json, write_text
+from calogen import process
+from calogen.errors import CalogenError, DataFormatError, TemporaryError
+from calogen.files import (
+    atomic_path,
+    listed,
+    read_json,
+    require_directory,
+    require_space,
+    require_writable_file,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def test_write_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -62,44 +75,180 @@ def test_unwritable_and_full_disks_are_named(tmp_path: Path, number: int, monkey
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("calogen.files.os.replace", fail)
-    with pytest.raises(CalogenError, match=rf"cannot write .*data\.txt: {os.strerror(number)}; \w+"):
+    with pytest.raises(CalogenError, match=rf"cannot write .*data\.txt: {os.strerror(number)}; \w+") as raised:
         write_text(tmp_path / "data.txt", "text")
+    assert raised.value.exit_code == 2  # someone has to make room, or choose another path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("write", ["text", "hdf5"])
-def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path, write: str) -> None:
-    target = tmp_path / "data.h5"
-    with pytest.raises(CalogenError, match=r"cannot write .*data\.h5: File too large; \w+"):
-        _write_beyond_limit(target, write)
+def test_a_failing_disk_is_worth_another_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("calogen.files.os.fsync", fail)
+    with pytest.raises(TemporaryError, match=r"cannot write .*data\.txt: Input/output error; check the disk"):
+        write_text(tmp_path / "data.txt", "text")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS])
+def test_a_file_system_that_cannot_flush_is_written_to(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(descriptor)
+
+    monkeypatch.setattr("calogen.files.os.fsync", fail)
+    write_text(tmp_path / "data.txt", "text")
+    assert (tmp_path / "data.txt").read_text() == "text"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "/dev/null", "/dev/full", "/dev/stdout", "/proc/self/fd/1", "link"])
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path, kind: str) -> None:
+    path = Path(kind) if kind.startswith("/") else tmp_path / "out"
+    with socket.socket(socket.AF_UNIX) as bound:
+        if kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "socket":
+            bound.bind(str(path))
+        elif kind == "link":
+            path.symlink_to("/dev/full")
+        before = os.lstat(path)
+        for write in (require_writable_file, lambda path: write_text(path, "text")):
+            with pytest.raises(CalogenError, match=f"cannot write {path}: .*a device, pipe or socket; name a file"):
+                write(path)
+        assert (os.lstat(path).st_ino, os.lstat(path).st_mode) == (before.st_ino, before.st_mode)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_symbolic_links_are_followed_and_stay(tmp_path: Path, there: bool) -> None:
+    target, link = tmp_path / "data" / "real.txt", tmp_path / "link.txt"
+    (tmp_path / "hop.txt").symlink_to(Path("data", "real.txt"))
+    link.symlink_to("hop.txt")
+    if there:
+        write_text(target, "old")
+    write_text(link, "new")
+    assert target.read_text() == "new"
+    assert not target.is_symlink()
+    assert os.readlink(link) == "hop.txt"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "hop.txt", "link.txt"]
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CalogenError, match="Too many levels of symbolic links; a symbolic link leads to itself"):
+        write_text(tmp_path / "loop", "text")
+
+
+def test_an_existing_file_keeps_its_mode_and_a_new_one_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a", "new")
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+        (tmp_path / "a").chmod(0o664)
+        write_text(tmp_path / "a", "newer")
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o664
+    finally:
+        os.umask(before)
+
+
+def test_a_protected_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr("calogen.files.os.access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
+    with pytest.raises(CalogenError, match="Permission denied; choose a path that you may write to"):
+        write_text(tmp_path / "a", "new")
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "a" * 250 + ".json", "a." + "b" * 253, "." + "a" * 254])
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    """The temporary name is longer than the name; it is cut where there is no room."""
+    write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "é" * 128, "new/" + "a" * 256, "a" * 256 + "/b", "a/" * 2100 + "b"])
+def test_longer_names_are_refused_before_the_work(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CalogenError, match="File name too long; choose a shorter name"):
+        require_writable_file(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(CalogenError, match="File name too long"), atomic_path(tmp_path / name):
+        pytest.fail("the block must not run")
+    with pytest.raises(CalogenError, match="File name too long"):
+        require_directory(tmp_path / name)
 
 
-def _write_beyond_limit(target: Path, write: str) -> None:
-    """Write 800 kB where files may have 100 kB: the nearest thing to a full disk without one."""
+def test_space_and_folders_are_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 9 * 10**8, 10**8))  # type: ignore[attr-defined]
+    require_writable_file(tmp_path / "new" / "deep" / "a.h5", 1e8)
+    with pytest.raises(CalogenError, match=r"at least 2,000 MB more\. Received: 100 MB of free space; free some"):
+        require_writable_file(tmp_path / "new" / "deep" / "a.h5", 2e9)
+    (tmp_path / "file").touch()
+    with pytest.raises(CalogenError, match="a part of the path is a file"):
+        require_writable_file(tmp_path / "file" / "new" / "a.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+_FULL = """
+from pathlib import Path
+from calogen.errors import CalogenError
+from calogen.files import require_directory, require_writable_file
+folder = Path("{0}")
+(folder / "full").write_bytes(bytes(2**16))
+for check in (lambda: require_directory(folder), lambda: require_writable_file(folder / "a.txt")):
+    try:
+        check()
+    except CalogenError as error:
+        print(error)
+print(sorted(path.name for path in folder.iterdir()))
+"""
+
+
+def test_a_full_disk_is_seen_before_the_work(tmp_path: Path) -> None:
+    """A real file system of 64 kB: it still takes empty files."""
+    mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path}"
+    if subprocess.run(["unshare", "-Urm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system")
+    script = tmp_path.with_suffix(".py")
+    script.write_text(_FULL.format(tmp_path))
+    command = ["unshare", "-Urm", "sh", "-c", f"{mount} && {sys.executable} {script}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, second, names = done.stdout.splitlines()
+    assert first == f"cannot write to {tmp_path}: No space left on device; free some space or write to another disk"
+    assert second.startswith(f"cannot write {tmp_path}/a.txt: No space left on device; free some space")
+    assert names == "['full']"
+
+
+def test_the_next_write_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
+    orphan = tmp_path / f".a.{process.machine()}{2**22 + 1:08x}00000000.partial.txt"
+    orphan.touch()
+    assert listed(tmp_path) == []
+    with atomic_path(tmp_path / "b.txt") as temporary:
+        assert not orphan.exists()
+        temporary.touch()
+        write_text(tmp_path / "c.txt", "one write does not sweep another's file")
+        assert temporary.exists()
+        assert [path.name for path in listed(tmp_path)] == ["c.txt"]
+    assert [path.name for path in listed(tmp_path, "*.txt")] == ["b.txt", "c.txt"]
+
+
+def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path) -> None:
+    """800 kB where files may have 100 kB: the nearest thing to a full disk without one."""
+    target = tmp_path / "data.txt"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        if write == "text":
+        with pytest.raises(CalogenError, match=r"cannot write .*data\.txt: File too large; \w+"):
             write_text(target, "0" * 800_000)
-        else:
-            with hdf5_writer(target) as file:
-                file.create_dataset("values", data=np.random.default_rng(0).random(100_000), compression="gzip")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_hdf5_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with hdf5_writer(tmp_path / "a.h5") as file:
-        file["values"] = np.arange(3)
-        file.attrs["seed"] = 1
-    with pytest.raises(ValueError, match="no luck"), hdf5_writer(tmp_path / "a.h5") as file:
-        file["values"] = np.arange(4)
-        raise ValueError("no luck")
-    with h5py.File(tmp_path / "a.h5", "r") as file:
-        assert file["values"][()].tolist() == [0, 1, 2]
-        assert file.attrs["seed"] == 1
-    assert len(list(tmp_path.iterdir())) == 1
+def test_what_cannot_fit_on_the_disk_is_refused_before_the_work(tmp_path: Path) -> None:
+    require_space(tmp_path / "new" / "data.h5", 1000)
+    with pytest.raises(CalogenError, match=r"cannot write .*data\.h5: it needs at least 1,000,000,000,000 MB more"):
+        require_space(tmp_path / "new" / "data.h5", 10**18)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_troubles_with_other_files_are_not_relabelled(tmp_path: Path) -> None:
@@ -144,32 +293,3 @@ def test_sha256_known_value(tmp_path: Path) -> None:
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     with pytest.raises(DataFormatError, match="cannot read"):
         sha256(tmp_path / "none")
-
-
-_HOLD = """
-import sys
-from calogen.files import directory_lock
-with directory_lock(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_lock_excludes_other_processes_and_dies_with_them(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _HOLD, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(CalogenError, match=f"in use by process {holder.pid}"), directory_lock(tmp_path / "run"):
-            pytest.fail("the block must not run")
-        holder.kill()
-    with directory_lock(tmp_path / "run"):
-        pass
-
-
-def test_lock_passes_the_errors_of_its_block_on(tmp_path: Path) -> None:
-    with pytest.raises(BlockingIOError), directory_lock(tmp_path):
-        raise BlockingIOError
-    (tmp_path / "file").touch()
-    with pytest.raises(CalogenError, match="cannot write in .*file"), directory_lock(tmp_path / "file"):
-        pytest.fail("the block must not run")

@@ -12,9 +12,11 @@ from calogen import files
 from calogen.errors import CalogenError, DataFormatError
 from calogen.fitting import fit_vae, fit_wgan, select_training, validation_split
 from calogen.generation import TrainedRun, generate, load_network, load_run
+from calogen.lwtnn.convert import convert, largest_difference
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.parallel import tensorflow_threads
 from calogen.showers import Showers
 from calogen.training import wgan_gp
 from calogen.training.state import TrainingState
@@ -138,6 +140,7 @@ def test_showers_outside_the_range_or_without_energy_do_not_train(gan: tuple[Pat
     about = files.read_json(gan[0] / "provenance.json")
     assert (about["showers"], about["showers_without_energy"]) == (len(kept), num_empty)
     assert about["training_seconds"] > 0
+    assert about["threads"] == [tensorflow_threads()]
 
 
 def test_a_range_without_showers_is_refused_by_name() -> None:
@@ -239,6 +242,7 @@ def test_half_precision_trains_to_finite_networks_in_float32(short: TrainedRun, 
             assert np.isfinite(ours.numpy()).all()
             np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=0.05)
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    assert largest_difference(half.generator, convert(half.generator)) < 1e-5
     assert weights(half) != weights(short)
     assert weights(load_run(tmp_path)) == weights(half)
     assert [row["iteration"] for row in half.history] == [1.0, 2.0, 3.0, 4.0]

@@ -241,8 +241,8 @@ def test_the_noise_of_a_run_is_drawn_once(gans: list[TrainedRun], monkeypatch: p
     drawn: list[tuple[int, int]] = []
     draw = Latent.draw
 
-    def record(latent: Latent, count: int, seed: int) -> np.ndarray:
-        drawn.append((count, seed))
+    def record(latent: Latent, count: int, seed: np.random.SeedSequence) -> np.ndarray:
+        drawn.append((count, int(seed.entropy)))  # type: ignore[call-overload]
         return draw(latent, count, seed)
 
     monkeypatch.setattr(Latent, "draw", record)

@@ -10,6 +10,7 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 
 from calogen import judging
+from calogen.datasets import voxel_geometry
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import classifier
 from calogen.evaluation.assessment import Assessment
@@ -17,7 +18,7 @@ from calogen.evaluation.challenge import classifier_inputs
 from calogen.evaluation.metrics import Value
 from calogen.evaluation.pictures import Pictures
 from calogen.geometry import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
-from calogen.judging import Options, default_binning, find_geometry, read_reference, read_some
+from calogen.judging import Options, default_binning, read_reference, read_some
 from calogen.judging import assess as assess_file
 from calogen.judging_report import draw_pictures
 from calogen.showers import Showers
@@ -98,14 +99,15 @@ def test_what_too_few_showers_cannot_tell_is_left_out_and_said(tmp_path: Path) -
     assert {"fpd", "kpd", "auc_high"} <= set(found.numbers)
     assert "coverage" not in found.numbers
     assert [text.partition(":")[0] for text in found.warnings] == [
+        "ATTENTION",
         "classifiers and neighbourhoods took 30 of the showers, drawn at random",
         "neighbourhoods left out",
     ]
 
 
 def test_foreign_references_are_warned_of(tmp_path: Path) -> None:
-    path = write(tmp_path / "voxels.h5", make_showers(PHOTONS_DATASET1, 100, 1))
-    found, _ = assess(path, path, find_geometry(path), "GAN", options=QUICK)
+    path, other = (write(tmp_path / f"{seed}.h5", make_showers(PHOTONS_DATASET1, 100, seed)) for seed in (1, 2))
+    found, _ = assess(path, other, voxel_geometry(path), "GAN", options=QUICK)
     assert (found.particle, found.judgement.binning) == ("photon", "1-photons")
     assert "is not a file of the CaloChallenge" in found.warnings[0]
     assert "FPD and KPD of 100 showers are not ranked" in found.warnings[1]
@@ -170,10 +172,10 @@ def test_normed_inputs_are_the_challenges_with_its_bins_only(
 def test_the_geometry_comes_from_the_file_or_its_binning(tmp_path: Path) -> None:
     tiny = write(tmp_path / "tiny.h5", make_showers(TINY_VOXELS, 20, 1))
     with pytest.raises(DataFormatError, match=r"give their binning file \(XML\). Received: \[20, 10\]"):
-        find_geometry(tiny)
+        voxel_geometry(tiny)
     xml = tmp_path / "tiny.xml"
     TINY_VOXELS.write_xml(xml, attributes={"pid": "22", "etaMin": "0", "etaMax": "130"})
-    geometry = find_geometry(tiny, xml)
+    geometry = voxel_geometry(tiny, xml)
     assert (geometry.layers, default_binning(geometry)) == (TINY_VOXELS.layers, "reference")
     assert default_binning(PHOTONS_DATASET1) == "1-photons"
     layer = VoxelLayer(0, tuple(np.arange(19.0).tolist()), 50)

@@ -181,6 +181,13 @@ def test_the_verdict_follows_the_classifier(evaluated: Path, auc: float, floor: 
     assert like_geant4.verdict.tone == "good"
 
 
+def test_an_alarm_takes_the_place_of_the_verdict(evaluated: Path) -> None:
+    first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
+    alarmed = replace(second, warnings=("ATTENTION: all showers are empty",))
+    page = build_comparison_page([first, alarmed])
+    assert (page.verdict.headline, page.verdict.tone) == ("VAE <b>: ATTENTION: all showers are empty", "bad")
+
+
 def test_numbers_that_are_not_defined_say_so(evaluated: Path) -> None:
     first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
     undefined = replace(first, numbers={"auc_low": Value(np.nan, np.nan), "fpd": Value(0.001, np.nan)})

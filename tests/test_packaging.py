@@ -3,8 +3,6 @@
 import ast
 import configparser
 import re
-import shlex
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -64,24 +62,6 @@ def test_only_the_package_is_shipped() -> None:
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def _make(*arguments: str) -> str:
-    command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-def test_help_explains_every_target() -> None:
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert phony is not None
-    explained = {line.split()[0] for line in _make("help").splitlines() if line.strip()}
-    assert set(phony[1].replace("$(REPRODUCE)", "reproduce-<paper>").split()) <= explained
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
-def test_every_experiment_is_a_target(path: Path) -> None:
-    target = f"reproduce-{path.stem.replace('_', '-')}"
-    assert f"experiments/{path.name} --preset smoke --seeds 2" in _make("-n", target, "PRESET=smoke", "SEEDS=2")
-
-
 def test_docstrings_begin_with_a_short_line() -> None:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     too_long = []
@@ -97,37 +77,3 @@ def test_licence_is_apache() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License\n                           Version 2.0, January 2004" in text
     assert SETUP["metadata"]["license"] == "Apache-2.0"
-
-
-def _experiments(*arguments: str) -> list[list[str]]:
-    """The experiments' command lines, as a shell splits them, without the interpreter."""
-    commands = _make("-n", *arguments, "PYTHON=python3").replace("\\\n", " ").splitlines()
-    return [shlex.split(line)[1:] for line in commands if "experiments/" in line and "--preset" in line]
-
-
-def test_your_own_showers_have_runs_of_their_own() -> None:
-    files = ("DATA=/tmp/my file.h5", "TEST_DATA=/tmp/other file.h5")
-    (own,) = _experiments("reproduce-caloshowergan", *files, "PRESET=paper")
-    given = ["--train-data", "/tmp/my file.h5", "--test-data", "/tmp/other file.h5"]
-    expected = ["experiments/caloshowergan.py", "--preset", "paper", "--seeds", "1", "--runs"]
-    assert own == [*expected, "runs/own", *given]
-    (bundled,) = _experiments("reproduce-caloshowergan", "PRESET=paper")
-    assert bundled == [*expected, "runs"]
-    (elsewhere,) = _experiments("reproduce-caloshowergan", *files, "PRESET=paper", "RUNS=my runs")
-    assert elsewhere == [*expected, "my runs", *given]
-
-
-def test_options_and_results_reach_the_experiment() -> None:
-    (found,) = _experiments("reproduce-fastcalogan", "OPTIONS=--ablation --merit shapes", "RESULTS=experiments/results")
-    assert found[-5:] == ["--results", "experiments/results", "--ablation", "--merit", "shapes"]
-
-
-def test_the_ablation_is_of_photons_and_pions() -> None:
-    found = _experiments("ablate-caloshowergan", "DATA=/tmp/my file.h5", "OPTIONS=--bfloat16", "SEEDS=3")
-    assert [line[0] for line in found] == ["experiments/caloshowergan.py", "experiments/caloshowergan_pions.py"]
-    for line in found:
-        assert line[1:] == [
-            *("--preset", "laptop", "--seeds", "3", "--runs", "runs/own", "--train-data", "/tmp/my file.h5"),
-            *("--ablation", "--bfloat16"),
-        ]
-    assert [line[-1] for line in _experiments("ablate-caloshowergan")] == ["--ablation"] * 2

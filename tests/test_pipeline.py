@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import TINY_VOXELS
 
 from calogen.encodings import LogEnergy
 from calogen.errors import ConfigError
@@ -110,3 +112,9 @@ def test_plain_fit_and_a_distribution_strategy_take_the_dataset(tiny_showers: Sh
     ).history
     assert history["loss"][-1] < history["loss"][0]
     assert len(history["val_loss"]) == 3
+
+
+def test_a_file_without_labels_has_no_showers(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "null.h5", "w") as file:
+        file["incident_energies"] = h5py.Empty("f8")
+    assert len(ShowerFile(tmp_path / "null.h5", TINY_VOXELS)) == 0

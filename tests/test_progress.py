@@ -1,3 +1,4 @@
+import io
 import sys
 
 import pytest
@@ -56,6 +57,25 @@ def test_nothing_to_do(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None
     with progress("nothing", 0):
         clock.now += 6
     assert "0/0 (0%)" in capsys.readouterr().err
+
+
+def test_a_total_that_is_not_known_gives_no_share(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("downloading", 0, "bytes") as shown:
+        clock.now += 6
+        shown.advance(100)
+    assert capsys.readouterr().err == "downloading: 100 bytes, 0:00:06 elapsed\n"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_no_stream_is_no_trouble(clock: Clock, closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO() if closed else None
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("working", 2) as shown:
+        clock.now += 20
+        shown.advance()
+    assert shown._done == 1
 
 
 @pytest.mark.parametrize(("quiet_seconds", "appears"), [(0.01, True), (60.0, False)])

@@ -1,6 +1,7 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,58 @@ def test_an_interrupted_scan_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch
     scans = scan_iterations(copy, judge)
     assert len(calls) == 55 + 6, "the 54 that were measured are kept"
     assert scans[ALL].iterations.tolist() == list(range(1, 61))
+
+
+def test_a_long_scan_takes_the_cores_of_the_job(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of the node: 61 processes of 0.6 GB were started for a job of 4 cores."""
+    known, received = json.loads((copy / "selection.json").read_text())["iterations"], []
+
+    @contextmanager
+    def measured(directory: Path, judge: Judge, paths: dict[int, Path], workers: int) -> Iterator[Iterator[Any]]:
+        received.append(workers)
+        yield ((iteration, known[str(iteration)]) for iteration in paths)
+
+    monkeypatch.setattr(selection, "_measured", measured)
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(128)), raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    for showers_per_worker in (1, 10**9):
+        monkeypatch.setattr(selection, "_SHOWERS_PER_WORKER", showers_per_worker)
+        (copy / "selection.json").unlink()
+        scan_iterations(copy, JUDGE)
+    monkeypatch.setattr(selection, "_SHOWERS_PER_WORKER", 1)
+    monkeypatch.setattr("calogen.parallel.free_memory", lambda: 1_300_000_000)
+    (copy / "selection.json").unlink()
+    scan_iterations(copy, JUDGE)
+    assert received == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: [],
+        lambda record: {"iterations": record["iterations"]},
+        lambda record: record | {"iterations": []},
+        lambda record: record | {"iterations": {"1": {}}},
+        lambda record: record | {"iterations": {"1": [1]}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], ["x"], [1.0]]}}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], [1.0]]}}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], [1.0], [1.0]]}}},
+    ],
+)
+def test_a_damaged_record_is_named(copy: Path, measured: list[int], damage: Callable[[Any], Any]) -> None:
+    path = copy / "selection.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(DataFormatError, match=r"selection.json must hold .*: delete it to judge them anew"):
+        scan_iterations(copy, JUDGE)
+    assert not measured
+
+
+def test_a_snapshot_of_another_run_is_named(copy: Path, scans: dict[str, IterationScan]) -> None:
+    best = copy / "snapshots" / f"iteration-{int(scans[ALL].iterations[scans[ALL].best]):07d}.keras"
+    shutil.copy(copy / "critic.keras", best)
+    with pytest.raises(DataFormatError, match=r"keras must have the inputs and outputs of its run's network.*copied"):
+        select_iteration(copy, scans[ALL])
 
 
 def test_processes_give_the_tables_of_one(copy: Path, scans: dict[str, IterationScan]) -> None:

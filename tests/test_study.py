@@ -14,9 +14,10 @@ from calogen.evaluation.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, Network
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.observables import layer_energy, total_energy
 from calogen.experiment import Arguments, open_run
-from calogen.files import directory_lock, read_json
+from calogen.files import read_json
 from calogen.generation import TrainedRun, generate, load_run
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.locks import directory_lock
 from calogen.models import caloshowergan, fastcalogan
 from calogen.provenance import seed_streams, stream_seed
 from calogen.selection import Judge, scan_iterations
@@ -96,6 +97,11 @@ def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: Voxel
     np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
     trained = set(whole.train.incident_energies)
     assert set(few.train.incident_energies) == trained == set(few.held_out.incident_energies)
+    more = study.read_data(replace(given, all_showers=True), particle, geometry)
+    assert more.note == f"{HONEST_NOTE}; all bundled showers"
+    assert whole.train.counts[256.0] == 1000
+    assert more.train.counts[256.0] == 3000
+    np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
 
 
 def test_your_own_files_are_read_whole(data: Data, folder: Path) -> None:

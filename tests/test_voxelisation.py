@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import voxelisation as slow
 
+from calogen.errors import DataFormatError
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.simulation.detectors import ATLAS_BARREL
-from calogen.voxelisation import Hits, cell_energies, voxelise
+from calogen.voxelisation import Hits, cell_energies, mean_depths, voxelise
 
 
 def random_hits(seed: int, count: int, spread: float) -> Hits:
@@ -55,3 +58,12 @@ def test_no_hits_give_an_empty_shower() -> None:
     nothing = Hits(*(np.empty(0) for _ in range(4)))
     assert not voxelise(nothing, PHOTONS_DATASET1, ATLAS_BARREL.radii).any()
     assert not cell_energies(nothing, ATLAS_BARREL_STORED, 0.22, 1.0).any()
+
+
+def test_mean_depths_are_weighted_with_the_energy() -> None:
+    hits = Hits(
+        np.array([1, 1, 2]), np.zeros(3), np.zeros(3), np.array([3.0, 1.0, 2.0]), depths=np.array([0.2, 0.6, 0.5])
+    )
+    np.testing.assert_allclose(mean_depths(hits, (1, 2, 3)), [0.3, 0.5, np.nan])
+    with pytest.raises(DataFormatError, match="hits with depths"):
+        mean_depths(replace(hits, depths=None), (1,))

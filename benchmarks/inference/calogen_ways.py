@@ -4,12 +4,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 from serve import check, serve, settings
 
 from calogen import engines
+from calogen.backend import keras, tf
 from calogen.folding import fold
 from calogen.generation import TrainedRun, compile_one_shower, load_run
 

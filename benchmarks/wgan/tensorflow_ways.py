@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
-import keras
 import numpy as np
-import tensorflow as tf
 from serve import serve
 
+from calogen.backend import keras, tf
 from calogen.losses import critic_loss, gradient_penalty, interpolate
 from calogen.models.caloshowergan import CONFIGS, build, build_curriculum, build_latent, build_trainer
 from calogen.pipeline import Resident

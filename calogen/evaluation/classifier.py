@@ -11,14 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
 from scipy.stats import rankdata
 
 from calogen import provenance
+from calogen.backend import keras, tf
 from calogen.config import require, require_above_zero
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.distances import checked_pair

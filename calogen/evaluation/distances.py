@@ -4,7 +4,7 @@ Fréchet and kernel physics distance (FPD, KPD) and the shares of near neighbour
 All take matrices `[n, f]`, reference first, and are repeatable by their seed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from scipy.optimize import curve_fit
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.metrics import Value
+from calogen.parallel import Made, in_threads, num_workers
 from calogen.progress import progress
 
 MIN_SHOWERS = 10_000
 """Fewer showers than that in a sample: the distances are computed, but no place in a ranking."""
 
 _FEWEST = 20
-_BLOCK_VALUES = 2**20  # kernel values or distances that are held at a time
+_BLOCK_VALUES = 2**20  # kernel values or distances that each thread holds at a time
+_COPIES = 8  # of what a thread computes: its own, what waits, what is made of it
 _SPREAD = (16.275, 83.725)  # percentiles; half of what lies between is the KPD's error
 _BATCHES = 10  # of the error of precision, recall, density, coverage
 _ROUNDING = 1e-12  # of the largest square: more than rounding changes a squared distance
@@ -66,7 +68,8 @@ def frechet_physics_distance(
     with progress("FPD", num_sizes, "sizes") as shown:
         for size in sizes:
             batches = ([rng.choice(sample, size) for sample in pair] for _ in range(num_batches))
-            means.append(np.mean([frechet_distance(*batch) for batch in batches]))
+            workers = num_workers(num_batches, _COPIES * size * pair[0].shape[1] * 8)
+            means.append(np.mean(list(in_threads(lambda batch: frechet_distance(*batch), batches, workers))))
             shown.advance()
     bounds = ([0, 0], [np.inf, np.inf])
     found, covariance = curve_fit(lambda x, intercept, slope: intercept + slope * x, 1 / sizes, means, bounds=bounds)
@@ -79,9 +82,7 @@ def frechet_distance(reference: np.ndarray, generated: np.ndarray) -> float:
     |mu - mu'|^2 + tr(C + C' - 2 (C C')^(1/2)). With C = R R^T the last trace is the sum of the singular values of
     R^T R': real and defined for singular covariances, too.
     """
-    (mean, root), (other_mean, other_root) = (
-        (sample.mean(axis=0), _root(np.atleast_2d(np.cov(sample, rowvar=False)))) for sample in (reference, generated)
-    )
+    (mean, root), (other_mean, other_root) = ((sample.mean(axis=0), _root(sample)) for sample in (reference, generated))
     traces = np.sum(root**2) + np.sum(other_root**2) - 2 * np.linalg.norm(root.T @ other_root, "nuc")
     return float(np.sum((mean - other_mean) ** 2) + traces)
 
@@ -256,26 +257,31 @@ def _normalised(reference: np.ndarray, generated: np.ndarray) -> list[np.ndarray
     return [sample / largest for sample in pair]
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """R with R R^T = C."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(values.clip(min=0))
+def _root(sample: np.ndarray) -> np.ndarray:
+    """R with R R^T = C, the covariance of a sample `[n, f]`."""
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample, rowvar=False)))
+    # C is rounded to 1e-16 of its largest value, so its root would have a spread of 1e-8 where the sample has none.
+    flat = values < 1e-8 * values[-1]
+    values[flat] = np.var(sample @ vectors[:, flat], axis=0, ddof=1)
+    return vectors * np.sqrt(values)
 
 
-def _blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Rows that have at most `_BLOCK_VALUES` columns together."""
+def _of_blocks(function: Callable[[slice], Made], num_rows: int, num_columns: int) -> Iterator[Made]:
+    """Results of a function of rows, in order, for blocks of `_BLOCK_VALUES` values."""
     step = max(1, _BLOCK_VALUES // num_columns)
-    return (slice(start, start + step) for start in range(0, num_rows, step))
+    blocks = [slice(start, start + step) for start in range(0, num_rows, step)]
+    return in_threads(function, blocks, num_workers(len(blocks), _COPIES * step * num_columns * 8))
 
 
 def _kernel_sum(first: np.ndarray, second: np.ndarray) -> float:
     """Sum of (x.y)^4 over all pairs."""
-    total = 0.0
-    for rows in _blocks(len(first), len(second)):
+
+    def block_sum(rows: slice) -> float:
         products = first[rows] @ second.T
         np.square(products, out=products)
-        total += float(np.vdot(products, products))
-    return total
+        return float(np.vdot(products, products))
+
+    return sum(_of_blocks(block_sum, len(first), len(second)), 0.0)
 
 
 def _neighbourhoods(reference: np.ndarray, generated: np.ndarray, k: int) -> tuple[float, float, float, float]:
@@ -283,7 +289,7 @@ def _neighbourhoods(reference: np.ndarray, generated: np.ndarray, k: int) -> tup
     radii, other_radii = _squared_radii(reference, k), _squared_radii(generated, k)
     balls = np.zeros(len(generated), int)
     recalled, covered = [], []
-    for rows, squares in _squared_distances(reference, generated):
+    for rows, squares in squared_distances(reference, generated):
         inside = squares < radii[rows, None]
         balls += np.count_nonzero(inside, axis=0)
         covered.append(inside.any(axis=1))
@@ -298,15 +304,19 @@ def _squared_radii(sample: np.ndarray, k: int) -> np.ndarray:
     A little less, so that rounding cannot let in a shower at just this distance.
     """
     # The nearest one is the shower itself. A view would keep the whole block.
-    found = [np.partition(squares, k, axis=1)[:, k].copy() for _, squares in _squared_distances(sample, sample)]
+    found = [np.partition(squares, k, axis=1)[:, k].copy() for _, squares in squared_distances(sample, sample)]
     return np.concatenate(found) - _ROUNDING * np.max(np.sum(sample**2, axis=1))
 
 
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def squared_distances(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows of the first sample, and their squared distances to the second, `[b, m]`."""
     squares, other_squares = (np.sum(sample**2, axis=1) for sample in (first, second))
-    for rows in _blocks(len(first), len(second)):
-        found = first[rows] @ (-2 * second.T)
+    scaled = -2 * second.T
+
+    def block(rows: slice) -> tuple[slice, np.ndarray]:
+        found = first[rows] @ scaled
         found += squares[rows, None]
         found += other_squares
-        yield rows, found
+        return rows, found
+
+    yield from _of_blocks(block, len(first), len(second))

@@ -5,7 +5,6 @@ showers: Geant4 against Geant4, at its own number of showers.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,8 @@ from calogen.evaluation.scores import (
     ks_statistic,
 )
 from calogen.evaluation.shapes import SHAPES
+from calogen.labels import TOLERANT_LABEL, discrete_energies, require_label_unit, snap
+from calogen.parallel import in_threads, num_workers
 from calogen.progress import progress
 
 OWN_BINNING = "reference"
@@ -33,9 +34,8 @@ ALL_ENERGIES = 0.0
 VOXEL_ENERGY = Feature("voxel_energy")
 """All voxels of all showers; the empty ones are its underflow."""
 
-_MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
 _SAME_ENERGIES = 3.0  # KS distance / sqrt(1/n + 1/m): two samples of one distribution exceed it once in 3e7 pairs
-_WORKERS = 2
+_WORKERS = 2  # at most: more would wait for Python's lock
 
 Values = Mapping[str, Value]
 
@@ -49,12 +49,16 @@ class Sample:
         spectrum: of their voxels, in bins that the reference chose.
         min_energy: voxels below are empty, MeV.
         shapes: of all showers (`calogen.evaluation.shapes`), NaN where undefined; None: not computed.
+        hashes: of all showers (`copies.hash_showers`); None: not computed.
+        notes: what was changed or left out as the file was read, a sentence each.
     """
 
     features: Features
     spectrum: Spectrum
     min_energy: float
     shapes: Features | None = None
+    hashes: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,12 +196,13 @@ def judge(
     features = {name: sample.features for name, sample in samples.items()}
     shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
     bins = reference.min_energy, binning, seed
+    energies = discrete_energies(reference.features.incident_energies).tolist()
     tasks: list[Callable[[], Scored]] = [
         _task(features, feature, energy, *bins)
         for feature in reference.features.features
         for energy in (
             ALL_ENERGIES,
-            *(_discrete(reference.features.incident_energies) if feature.quantity == "response" else []),
+            *(energies if feature.quantity == "response" else []),
         )
     ]
     sizes = {name: len(sample.features) for name, sample in samples.items()}
@@ -205,8 +210,8 @@ def judge(
     if reference.shapes is not None:
         tasks += [_task(shapes, shape, ALL_ENERGIES, *bins) for shape in reference.shapes.features]
     scored = []
-    with progress("comparing", len(tasks), "features") as shown, ThreadPoolExecutor(_WORKERS) as pool:
-        for item in pool.map(lambda task: task(), tasks):
+    with progress("comparing", len(tasks), "features") as shown:
+        for item in in_threads(lambda task: task(), tasks, num_workers(_WORKERS)):
             scored.append(item)
             shown.advance()
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
@@ -262,12 +267,6 @@ def _edges(
     return axis, axis, None
 
 
-def _discrete(energies: np.ndarray) -> list[float]:
-    """The incident energies if they are discrete, else none."""
-    found = np.unique(energies)
-    return found.tolist() if len(found) <= min(_MAX_ENERGIES, len(energies) // 2) else []
-
-
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
     """Refuse a sample that cannot be compared with the reference.
 
@@ -297,12 +296,15 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
     Raises:
         DataFormatError: others, or others in their shares.
     """
-    energies = _discrete(first)
-    if energies and not np.isin(second, energies).all():
+    require_label_unit(name, first, second)
+    energies = discrete_energies(first)
+    if len(energies) and not np.isin(second, energies).all():
         others = np.setdiff1d(second, energies)
+        close = (snap(others, first, TOLERANT_LABEL) != others).all()
+        remedy = "; --tolerant takes those within 0.1 % of the reference's" if close else ""
         raise DataFormatError(
             f"{name} must have the reference's {len(energies)} incident energies. "
-            f"Received: {len(others)} others, as {float(others[0])!r} MeV"
+            f"Received: {len(others)} others, as {float(others[0])!r} MeV{remedy}"
         )
     sizes = (len(first), len(second))
     distance = ks_statistic(first, second)
@@ -310,5 +312,6 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
         raise DataFormatError(
             f"{name} must have two showers or more, with the reference's incident energies in the same shares. "
             f"Received: {len(second)} of {second.min():g} to {second.max():g} MeV, the reference {len(first)} of "
-            f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f}"
+            f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f} "
+            "(--match-energies leaves out showers of the energies that are too frequent)"
         )

@@ -11,13 +11,13 @@ from calogen.evaluation.comparison import ResponseCurve, curve_of
 from calogen.evaluation.correlations import joined
 from calogen.evaluation.judgement import Sample
 from calogen.geometry import VoxelGeometry
+from calogen.labels import within
 from calogen.showers import Showers
 
 MOST_ENERGIES = 6
 """Incident energies, or ranges of them, at which showers are averaged: of more, so many are taken, evenly spread."""
 _MOST_DISCRETE = 50  # with more incident energies than that, they count as continuous
 _CURVE_BINS = 12  # of the response, where the incident energies are continuous
-_SAME = 1e-5  # relative difference of two incident energies that count as one
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _ranges(energies: np.ndarray) -> list[tuple[float, float]]:
 
 def _rows(energies: np.ndarray, low: float, high: float) -> np.ndarray:
     """Numbers of the showers with these incident energies, in their order."""
-    chosen = np.flatnonzero((energies >= low * (1 - _SAME)) & (energies <= high * (1 + _SAME)))
+    chosen = np.flatnonzero(within(energies, low, high))
     return chosen[np.argsort(energies[chosen], kind="stable")]
 
 

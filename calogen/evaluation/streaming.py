@@ -1,4 +1,4 @@
-"""Judges files of showers that need not fit into memory, block by block, on two cores.
+"""Judges files of showers that need not fit into memory, block by block.
 
 A block (8 MiB in float64, or one shower if that is more) is read, checked and turned into features; only those stay:
 30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels, and 20 or 143 shapes. The
@@ -6,36 +6,32 @@ voxels are counted by energy. As the bins end at the reference's largest voxel, 
 voxels stay until that one is known, as long as they take less than 256 MiB, else the file is read once more. So memory
 is bounded by the features, by that limit, and by a few blocks with what is computed from them.
 
-One thread reads (HDF5 lets in one at a time), the other computes meanwhile.
+Where the job has two cores, one thread reads (HDF5 lets in one at a time) while the other computes.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calogen.errors import CalogenError, GeometryError
 from calogen.evaluation.challenge import Feature, Features, compute_features, list_features
+from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
 from calogen.evaluation.scores import Spectrum, spectrum_cells
 from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.geometry import VoxelGeometry
+from calogen.labels import snap
+from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress
-from calogen.showers import ShowerFile, Showers, require_mev
+from calogen.shower_files import EXACT, Files, Reading, ShowerFile
+from calogen.showers import Showers, require_mev
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
-_WORKERS = 2
-_AHEAD = 4  # blocks that are worked on or wait for their turn
+_WORKERS = 2  # at most: one reads, the other computes
 _SLOT_BITS = 52 - 9  # of a float64 that do not choose a slot
 _GROUPS = 256  # of showers, for the errors of the voxel spectrum
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -99,11 +95,11 @@ class _Cells:
 
 
 def judge_files(
-    reference: str | Path,
-    generated: str | Path,
+    reference: Files,
+    generated: Files,
     geometry: VoxelGeometry,
     *,
-    second_reference: str | Path | None = None,
+    second_reference: Files | None = None,
     binning: str = "1-photons",
     min_energy: float | None = None,
     shapes: bool = True,
@@ -111,7 +107,7 @@ def judge_files(
     """Judge a file of generated showers against a reference file, whatever their size.
 
     Args:
-        reference, generated: files of the CaloChallenge's format.
+        reference, generated: files of the CaloChallenge's format; each may be several, which are read as one.
         geometry: of their voxels.
         second_reference: an independent file of the reference's kind, for the floor beside each number.
         binning: one of the challenge's data sets (`1-photons`, `1-pions`, `2`, `3`), or `reference`: bins between
@@ -130,27 +126,45 @@ def judge_files(
 
 
 def read_sample(
-    path: str | Path,
+    path: Files,
     geometry: VoxelGeometry,
     min_energy: float = 1.0,
     reference: Sample | None = None,
     shapes: bool = True,
+    reading: Reading = EXACT,
 ) -> Sample:
     """Features and voxel spectrum of a file.
 
     Args:
-        path: a file of the CaloChallenge's format.
+        path: a file of the CaloChallenge's format, or several.
         geometry: of its voxels.
         min_energy: voxels below are empty, MeV.
-        reference: the sample that chose the bins of the voxel spectrum; None: this one does.
+        reference: the sample that chose the bins of the voxel spectrum, and whose incident energies those of this one
+            are where they are close; None: this one does.
         shapes: whether to compute what `list_shapes` has, too.
+        reading: what is changed or left out.
 
     Raises:
         CalogenError: the file is missing, damaged or foreign, or not in MeV; `min_energy` is not above 0.
     """
-    with ShowerFile(path, geometry, _BLOCK_BYTES) as file:
-        blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, str(path))
-        return _sample(blocks, min_energy, reference, shapes)
+    if reference is not None:
+        reading = replace(reading, reference=reference.features.incident_energies)
+    with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
+        blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, file.name)
+        return replace(_sample(blocks, min_energy, reference, shapes), notes=tuple(file.notes))
+
+
+def read_hashes(path: Files, geometry: VoxelGeometry, min_energy: float, reading: Reading = EXACT) -> np.ndarray:
+    """Hashes of a file's showers, `[n]` (`copies.hash_showers`).
+
+    Raises:
+        CalogenError: the file is missing, damaged or foreign.
+    """
+    with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
+        digests = _in_threads(
+            lambda rows: hash_showers(file.read(rows).energies, min_energy), file.rows, f"reading {file.name}"
+        )
+        return np.concatenate(list(digests))
 
 
 def sample_of(
@@ -159,9 +173,13 @@ def sample_of(
     """What `read_sample` gives, for showers in memory."""
     if not isinstance(showers.geometry, VoxelGeometry):
         raise GeometryError(f"the challenge's features need voxels. Received: geometry {showers.geometry.name}")
-    step = max(1, _BLOCK_BYTES // (8 * showers.geometry.size))
+    geometry = showers.geometry
+    if reference is not None:
+        labels = snap(showers.incident_energies, reference.features.incident_energies)
+        showers = replace(showers, incident_energies=labels)
+    step = max(1, _BLOCK_BYTES // (8 * geometry.size))
     rows = tuple(slice(start, start + step) for start in range(0, len(showers), step))
-    blocks = _Blocks(showers.geometry, showers.incident_energies, rows, showers.__getitem__, "showers in memory")
+    blocks = _Blocks(geometry, showers.incident_energies, rows, showers.__getitem__, "showers in memory")
     return _sample(blocks, min_energy, reference, shapes)
 
 
@@ -169,6 +187,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
     """Features and spectrum of all blocks; see `read_sample`."""
     geometry, responses = blocks.geometry, np.empty(len(blocks))
     found, extra = _empty(list_features(geometry), blocks), _empty(list_shapes(geometry), blocks) if shapes else None
+    hashes = np.empty(len(blocks), np.uint64)
 
     def digest(rows: slice) -> _Filled:
         showers = blocks.read(rows)
@@ -176,6 +195,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
         if extra is not None:
             extra.values[rows] = compute_shapes(showers, min_energy).values
         responses[rows] = showers.response
+        hashes[rows] = hash_showers(showers.energies, min_energy)
         return _filled(rows.start, showers, min_energy)
 
     def read_again(rows: slice) -> _Filled:
@@ -201,7 +221,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
         require_mev(blocks.incident_energies, responses)
     except CalogenError as error:
         raise type(error)(f"{blocks.name}: {error}") from error
-    return Sample(found, Spectrum(edges, boundaries, counts), min_energy, extra)
+    return Sample(found, Spectrum(edges, boundaries, counts), min_energy, extra, hashes)
 
 
 def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:
@@ -241,13 +261,7 @@ def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
 
 def _in_threads(function: Callable[[Given], Made], items: Sequence[Given], description: str) -> Iterator[Made]:
     """Results in order, with few of them waiting at a time."""
-    waiting: deque[Future[Made]] = deque()
-    with progress(description, len(items), "blocks") as shown, ThreadPoolExecutor(_WORKERS) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) == _AHEAD:
-                yield waiting.popleft().result()
-                shown.advance()
-        while waiting:
-            yield waiting.popleft().result()
+    with progress(description, len(items), "blocks") as shown:
+        for result in in_threads(function, items, num_workers(_WORKERS)):
+            yield result
             shown.advance()

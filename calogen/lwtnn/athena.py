@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.encodings import Constant, LinearEnergy, LogEnergy
 from calogen.errors import ExportError
 from calogen.geometry import VoxelGeometry

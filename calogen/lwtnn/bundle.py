@@ -57,7 +57,7 @@ class Bundle:
 
         Networks of an earlier export that are not in this one are removed: Athena would load them.
         """
-        for stale in (*directory.glob("neural_net_*"), *directory.glob("onnx/neural_net_*")):
+        for stale in (*files.listed(directory, "neural_net_*"), *files.listed(directory, "onnx/neural_net_*")):
             if stale.relative_to(directory).as_posix() not in self.files:
                 stale.unlink()
         for name, content in self.files.items():

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from scipy.stats import ks_2samp
 
+from calogen.backend import keras
 from calogen.latent import Latent
 from calogen.lwtnn.athena import NOISE, Generator, Slot, condition_of, voxel_order
 from calogen.lwtnn.graph import Graph

@@ -156,7 +156,7 @@ class Graph:
         for index in self._order(range(len(self.nodes))):
             depths[index] = 1 + max((depths[source] for source in self.sources(index)), default=-1)
             if depths[index] >= MAX_DEPTH:
-                raise ExportError(f"at most {MAX_DEPTH} nodes may follow one another. Received: more")
+                raise ExportError(f"calogen's limit: at most {MAX_DEPTH} nodes may follow one another. Received: more")
         return depths
 
     @cached_property
@@ -177,8 +177,8 @@ class Graph:
             total += counts[index]
             if total > MAX_EVALUATIONS:
                 raise ExportError(
-                    f"lwtnn may evaluate at most {MAX_EVALUATIONS} nodes for one shower. Received: more, since it "
-                    "evaluates a node again for each of its consumers"
+                    f"calogen's limit: lwtnn may evaluate at most {MAX_EVALUATIONS} nodes for one shower. Received: "
+                    "more, since it evaluates a node again for each of its consumers"
                 )
             for source in self.sources(index):
                 counts[source] += counts[index]
@@ -249,7 +249,9 @@ class Graph:
             sizes[index] = self._at(index, partial(self._size, lengths=lengths))
             total += sizes[index]
             if total > MAX_NUMBERS:
-                raise ExportError(f"the vectors of all nodes may hold at most {MAX_NUMBERS} numbers. Received: more")
+                raise ExportError(
+                    f"calogen's limit: all vectors may hold at most {MAX_NUMBERS} numbers. Received: more"
+                )
         return sizes
 
     def _at(self, index: int, check: Callable[[Node], _Checked]) -> _Checked:
@@ -332,7 +334,7 @@ def parse_graph(text: str) -> Graph:
 
 def _parts(document: Any) -> tuple[tuple[Input, ...], tuple[Node, ...], tuple[Layer, ...], dict[str, Output]]:
     if property_tree.items(document, "input_sequences"):
-        raise ExportError("sequences are not supported; input_sequences must be []")
+        raise ExportError("calogen, unlike lwtnn, reads no sequences: input_sequences must be []")
     outputs = property_tree.field(document, "outputs")
     if not isinstance(outputs, dict):
         raise ExportError(f"outputs must be an object. Received: {property_tree.shown(outputs)}")

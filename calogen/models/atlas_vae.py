@@ -8,9 +8,9 @@ photon energy, floor of the feature weights, start of the output bias) is `assum
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.config import Paper, assumed, paper, require
 from calogen.encodings import Encoding, LinearEnergy, LogEnergy
 from calogen.geometry import CellGrid

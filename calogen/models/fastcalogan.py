@@ -13,9 +13,9 @@ starts is `assumed` below.
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
+from calogen.backend import keras
 from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
 from calogen.encodings import Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry

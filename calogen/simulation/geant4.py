@@ -47,6 +47,7 @@ class Geant4Run:
         self.detector = detector
         sections = detector.active_sections
         self._starts = np.array([section.start - _ROUNDING for section in sections])
+        self._thicknesses = np.array([section.end - section.start for section in sections])
         self._layer_ids = np.array([section.layer_id for section in sections])
         self._scales = np.array([section.scale for section in sections])
         with _quiet():
@@ -79,7 +80,11 @@ class Geant4Run:
         section = np.searchsorted(self._starts, x, side="right") - 1
         radius = np.hypot(x, y)
         return Hits(
-            self._layer_ids[section], np.arcsinh(z / radius) - eta, np.arctan2(y, x), energies * self._scales[section]
+            self._layer_ids[section],
+            np.arcsinh(z / radius) - eta,
+            np.arctan2(y, x),
+            energies * self._scales[section],
+            np.clip((x - self._starts[section]) / self._thicknesses[section], 0, 1),
         )
 
     def sampling_fraction(self, particle: str, kinetic_energy: float, etas: np.ndarray, seed: int) -> dict[int, float]:

@@ -5,14 +5,11 @@ production goes on where it stopped. A shower's impact point and seed come from 
 does not depend on the number of workers or on interruptions, and a file can be extended later by the missing numbers.
 """
 
-import ctypes
 import hashlib
 import importlib.metadata
 import multiprocessing
 import re
 import shutil
-import signal
-import sys
 import time
 import zipfile
 from collections import Counter
@@ -27,20 +24,28 @@ from typing import Any
 import numpy as np
 
 from calogen import provenance
-from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import atomic_path, directory_lock, read_json, write_json
+from calogen.config import require_seed
+from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
+from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.geometry import VoxelGeometry
+from calogen.hdf5 import damage_named, open_file
+from calogen.locks import directory_lock
+from calogen.parallel import num_workers
+from calogen.process import prepare_worker
 from calogen.progress import progress
-from calogen.showers import damage_named, open_file, write_file
+from calogen.showers import write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
 from calogen.units import MASSES, kinetic_energy
-from calogen.voxelisation import cell_energies, voxelise
+from calogen.voxelisation import cell_energies, mean_depths, voxelise
 
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
 _CHUNK_ENERGY = 1.5e6  # MeV
 _CHUNK_SHOWERS = 200
+_LEAST_SHARE = 0.04  # of the numbers' bytes after compression: 256 MeV pions, of 12 mantissa bits, keep 5 %
+_WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
+_MAX_CHUNKS = 10**6  # a year of one processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +58,10 @@ class Request:
         showers: number of showers at each energy; one number counts for all.
         detector, particle, physics: names; `detectors.DETECTORS`, `geant4.PARTICLES`, `physics.PHYSICS_LISTS`.
         seed: of the whole production.
-        workers: number of processes.
+        workers: number of processes; None: as many as this job's cores and memory hold.
         mantissa_bits: keep this many bits of the energies' mantissa (None: all 23).
         extend: an earlier output: its rows are kept, and only the missing numbers of each energy are simulated.
+        depths: also write `depths` `[n, l]`, the mean depth of the energy inside each layer of the voxels, 0..1.
 
     Raises:
         ConfigError: an unknown name, numbers that do not fit, energies below 1 MeV.
@@ -68,24 +74,30 @@ class Request:
     particle: str = "photon"
     physics: str = "em-datafree"
     seed: int = 1
-    workers: int = 1
+    workers: int | None = None
     mantissa_bits: int | None = None
     extend: Path | None = None
+    depths: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("detector", DETECTORS), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)}")
-        if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers < 1:
+        if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers == 0:
             raise ConfigError(
                 f"showers must be one number or one for each of {len(self.energies)} energies, workers at least 1. "
                 f"Received: {self.showers} and {self.workers}"
             )
         if len(set(self.energies)) != len(self.energies) or not all(1 <= energy <= 1e8 for energy in self.energies):
             raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
-        if self.seed < 0 or self.mantissa_bits not in (None, *range(1, 24)):
+        require_seed(self.seed)
+        if self.mantissa_bits not in (None, *range(1, 24)):
+            raise ConfigError(f"mantissa_bits must be 1..23. Received: {self.mantissa_bits}")
+        num_chunks = sum(-(-count // self._chunk_size(energy)) for energy, count in self._counts)
+        if num_chunks > _MAX_CHUNKS:
             raise ConfigError(
-                f"seed must be at least 0, mantissa_bits 1..23. Received: {self.seed} and {self.mantissa_bits}"
+                f"a production may have {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} "
+                "(fewer showers, or lower energies)"
             )
         if not self.output.name or self.output.is_dir():
             raise ConfigError(f"output must be a file to write. Received: {self.output or '.'}")
@@ -101,13 +113,22 @@ class Request:
         Args:
             present: numbers of showers by energy, MeV, that need no simulation.
         """
-        counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         found = []
-        for energy, count in zip(self.energies, counts, strict=True):
-            size = int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
+        for energy, count in self._counts:
+            size = self._chunk_size(energy)
             for start in range(present.get(energy, 0), count, size):
                 found.append((start / count, Chunk(self, energy, start, min(start + size, count))))
         return (chunk for _, chunk in sorted(found, key=lambda item: (item[0], item[1].energy)))
+
+    @property
+    def _counts(self) -> list[tuple[float, int]]:
+        """Energies, MeV, with their numbers of showers."""
+        counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
+        return list(zip(self.energies, counts, strict=True))
+
+    @staticmethod
+    def _chunk_size(energy: float) -> int:
+        return int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
 
 
 @dataclass(frozen=True)
@@ -130,9 +151,11 @@ def produce(request: Request) -> None:
 
     Raises:
         ConfigError: Geant4 is missing; the folder of chunks or the file to extend belongs to another production.
-        CalogenError: the output cannot be written; another process is producing it.
+        TemporaryError: another process is producing it, or a worker died.
+        CalogenError: the output cannot be written.
     """
     require_geant4(request.physics)
+    require_writable_file(request.output, _least_size(request))
     recorded = request.parts / "request.json"
     with directory_lock(request.parts):
         identity = _identity(request)
@@ -147,6 +170,14 @@ def produce(request: Request) -> None:
     shutil.rmtree(request.parts)
 
 
+def _least_size(request: Request) -> float:
+    """Bytes that the output takes at least."""
+    chosen = detector(request.detector)
+    numbers = chosen.cells.size + voxels_of(chosen, request.particle).size
+    counts = sum(request.showers) * (len(request.energies) if len(request.showers) == 1 else 1)
+    return _LEAST_SHARE * counts * numbers * np.dtype(np.float32).itemsize
+
+
 def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np.ndarray] | None = None) -> None:
     """Join finished chunks, and the rows of the file to extend, into the output file.
 
@@ -155,15 +186,18 @@ def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np
     geometry = voxels_of(detector(request.detector), request.particle)
     parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.start)]
     tables: list[Mapping[str, np.ndarray]] = [present] if present else []
-    tables += [{name: part[source] for name, source in _columns(geometry).items()} for part in parts]
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in _columns(geometry)}
+    names = _columns(request)
+    tables += [{name: part[source] for name, source in names.items()} for part in parts]
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
     order = np.argsort(columns["incident_energies"], kind="stable")
     datasets = {name: values[order] for name, values in columns.items()}
     write_file(request.output, datasets, _attributes(request, geometry), request.mantissa_bits)
 
 
 def request_of(path: Path) -> dict[str, Any]:
-    """What an output file tells of its request, as keywords of `Request`: all but output, energies and showers.
+    """What an output file tells of its request, as keywords of `Request`.
+
+    All but output, energies and showers.
 
     Raises:
         DataFormatError: no output of `produce`.
@@ -175,7 +209,7 @@ def request_of(path: Path) -> dict[str, Any]:
         raise DataFormatError(f"{path} must be a file of calogen simulate. Received: attributes {sorted(attributes)}")
     bits = re.search(r"rounded to (\d+) mantissa bits", str(attributes.get("precision", "")))
     found = {name: str(attributes[name]) for name in names[:3]} | {"seed": int(attributes["seed"])}
-    return found | {"mantissa_bits": int(bits[1]) if bits else None}
+    return found | {"mantissa_bits": int(bits[1]) if bits else None, "depths": bool(attributes.get("depths", False))}
 
 
 def _read_present(request: Request) -> dict[str, np.ndarray] | None:
@@ -188,15 +222,16 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
         found = request_of(path) | {name: file.attrs.get(name) for name in _identity(request)}
         if any(found[name] != wanted[name] for name in wanted):
             raise ConfigError(f"{path} must come from the same production to be extended: {wanted}. Received: {found}")
-        geometry = voxels_of(detector(request.detector), request.particle)
-        present = {name: file[name][:] for name in _columns(geometry)}
+        present = {name: file[name][:] for name in _columns(request)}
     return present | {"incident_energies": present["incident_energies"].reshape(-1)}
 
 
-def _columns(geometry: VoxelGeometry) -> dict[str, str]:
+def _columns(request: Request) -> dict[str, str]:
     """Names of the output's datasets, and of the chunks' columns that they are made of."""
     names = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
-    return {name: name for name in names} | {"showers": geometry.name}
+    voxels = voxels_of(detector(request.detector), request.particle)
+    depths = {"depths": "depths"} if request.depths else {}
+    return {name: name for name in names} | {"showers": voxels.name} | depths
 
 
 def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
@@ -210,7 +245,7 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         return
     total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
     context = multiprocessing.get_context("spawn")
-    workers = min(request.workers, len(chunks))
+    workers = min(request.workers or num_workers(len(chunks), _WORKER_BYTES), len(chunks))
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
         ProcessPoolExecutor(workers, context, _start_worker, (request.detector, request.physics)) as pool,
@@ -223,8 +258,10 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
                 bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
                 bar.note(f"{chunk.energy:g} MeV")
         except BrokenProcessPool as error:
-            raise CalogenError("a worker died (out of memory, or killed): run the same command again") from error
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
         except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a chunk may take minutes, a cluster gives seconds
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -234,9 +271,7 @@ _run: Geant4Run | CalogenError | None = None
 
 def _start_worker(detector_name: str, physics: str) -> None:
     global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    prepare_worker()
     try:
         _run = Geant4Run(detector(detector_name), physics)
     except CalogenError as error:
@@ -264,6 +299,7 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
     start = time.process_time()
     hits = run.shower(request.particle, kinetic, eta, geant4_seed)
     seconds = time.process_time() - start
+    layer_ids = voxels_of(run.detector, request.particle).layer_ids
     return {
         "incident_energies": np.float64(energy),
         "cells": cell_energies(hits, run.detector.cells, eta, phi).astype(np.float32),
@@ -274,6 +310,7 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
         "impact_eta": eta,
         "impact_phi": phi,
         "cpu_seconds": seconds,
+        **({"depths": mean_depths(hits, layer_ids)} if request.depths else {}),
     }
 
 
@@ -295,7 +332,7 @@ def _identity(request: Request) -> dict[str, Any]:
         "physics": request.physics,
         "seed": request.seed,
         "geant4_pybind": importlib.metadata.version("geant4-pybind"),
-    }
+    } | ({"depths": True} if request.depths else {})  # without it, chunks have no such column
 
 
 def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
@@ -306,6 +343,7 @@ def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
         "units": "MeV; impact_phi in rad; cpu_seconds on the machine that made the file",
         "cell_grid": detector(request.detector).cells.name,
         "voxel_geometry": geometry.name,
+        "layer_ids": geometry.layer_ids,
         "range_cut": RANGE_CUT,
         "calogen_version": code["versions"]["calogen"],
         "commit": f"{code['commit']}{' with changes' if code['dirty'] else ''}",

@@ -4,9 +4,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-import keras
-import tensorflow as tf
-
+from calogen.backend import keras, tf
 from calogen.files import atomic_path
 from calogen.progress import Progress, progress
 

@@ -7,9 +7,7 @@ training it by the gradient penalty needs no second back-propagation.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
-import tensorflow as tf
-
+from calogen.backend import keras, tf
 from calogen.layers import SpectralDense
 from calogen.losses import interpolate
 

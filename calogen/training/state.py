@@ -1,12 +1,17 @@
 """Exact resume: a training's whole state in one file, replaced atomically each epoch.
 
 Orders and noise are functions of (seed, epoch) and (seed, step), so weights, optimizer and history are the whole
-state: a training that was killed at any moment goes on from its last checkpoint to bit-identical weights on a CPU.
+state: a training that was killed at any moment goes on from its last checkpoint to the weights that it would have
+had. They are bit-identical on a CPU of the same kind, with the same versions and the same number of threads:
+TensorFlow divides sums among its threads, and another number of them rounds differently. As many threads as the job has
+cores (`parallel.num_cores`) are the default; a checkpoint tells how many there were.
 """
 
 import json
+import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,8 @@ import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import atomic_path
+from calogen.parallel import tensorflow_threads
+from calogen.provenance import device
 
 Arrays = list[np.ndarray]
 
@@ -30,6 +37,7 @@ class TrainingState:
         history: one table of numbers per finished epoch (or checkpoint, for what has no epochs).
         best_epoch: index of the epoch with the smallest monitored loss; -1 before the first.
         best_weights: the weights after that epoch.
+        threads: numbers of TensorFlow's threads, one after the other, with which it was trained.
     """
 
     identity: str = ""
@@ -38,6 +46,7 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
     best_weights: Arrays = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
@@ -47,7 +56,7 @@ class TrainingState:
     @property
     def reached(self) -> int:
         """Number of finished iterations, of a training that counts them."""
-        return int(self.history[-1]["iteration"]) if self.history else 0
+        return int(self.history[-1].get("iteration", 0)) if self.history else 0
 
     def capture(self, model: Any) -> None:
         """Takes weights and optimizers from a compiled Keras model."""
@@ -55,9 +64,31 @@ class TrainingState:
         self.optimizer = _values(model.variables_of_optimizers)
 
     def restore(self, model: Any) -> None:
-        """Puts weights and optimizer back into a compiled and built Keras model."""
+        """Puts weights and optimizer back into a compiled and built Keras model.
+
+        Raises:
+            DataFormatError: other shapes than the model's.
+        """
+        if self.best_weights:
+            _require_shapes(model.variables_of_networks, self.best_weights)
+        _require_shapes(model.variables_of_networks, self.weights)
+        _require_shapes(model.variables_of_optimizers, self.optimizer)
         assign(model.variables_of_networks, self.weights)
         assign(model.variables_of_optimizers, self.optimizer)
+
+    def record_threads(self) -> None:
+        """Adds the number of threads from now on; says so on stderr if it is another one."""
+        threads = tensorflow_threads()
+        if self.threads[-1:] == [threads]:
+            return
+        if self.threads and device() == "CPU":
+            with suppress(OSError, ValueError):  # nobody listens
+                print(
+                    f"this training goes on with {threads} threads, after {self.threads[-1]}: sums round differently, "
+                    f"so its weights will not be bit-identical (CALOGEN_CORES={self.threads[-1]} keeps the number)",
+                    file=sys.stderr,
+                )
+        self.threads.append(threads)
 
     def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
         """Adds a finished epoch; keeps its weights if the monitored loss is the smallest so far."""
@@ -70,7 +101,8 @@ def write_state(path: Path, state: TrainingState) -> None:
     """Writes a checkpoint whole or not at all."""
     groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
     arrays = {f"{name}/{index:04d}": array for name, group in groups.items() for index, array in enumerate(group)}
-    text = json.dumps({"identity": state.identity, "history": state.history, "best_epoch": state.best_epoch})
+    about = {name: getattr(state, name) for name in ("identity", "history", "best_epoch", "threads")}
+    text = json.dumps(about)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
@@ -91,7 +123,13 @@ def read_state(path: Path, identity: str) -> TrainingState:
             "choose another folder (--runs; make: RUNS=<folder>), or delete this one"
         )
     return TrainingState(
-        identity, groups["weights"], groups["optimizer"], about["history"], about["best_epoch"], groups["best"]
+        identity=identity,
+        weights=groups["weights"],
+        optimizer=groups["optimizer"],
+        history=about["history"],
+        best_epoch=about["best_epoch"],
+        best_weights=groups["best"],
+        threads=about.get("threads", []),
     )
 
 
@@ -111,14 +149,38 @@ def read_identity(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
     """Text and arrays of a checkpoint."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes().decode())
-            groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
-            for name in sorted(set(file.files) - {"about"}):
-                groups[name.split("/")[0]].append(file[name])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataFormatError(f"{path} is damaged ({error}): delete it to train from the start") from error
+        with path.open("rb") as opened:
+            with zipfile.ZipFile(opened) as whole:
+                if damaged := whole.testzip():  # before NumPy takes as much memory as a damaged header asks for
+                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as file:
+                about = json.loads(file["about"].tobytes().decode())
+                groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
+                for name in sorted(set(file.files) - {"about"}):
+                    groups[name.split("/")[0]].append(file[name])
+        _require_training(about, groups)
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise whatever their files' parsers and decoders do
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        raise DataFormatError(f"{path} is damaged ({reason}): delete it to train from the start") from error
     return about, groups
+
+
+def _require_training(about: Any, groups: dict[str, Arrays]) -> None:
+    """Refuse, with a `TypeError`, what is no training's text and arrays."""
+    history = about["history"]
+    rows = isinstance(history, list) and all(
+        isinstance(row, dict) and all(type(value) in (int, float) for value in row.values()) for row in history
+    )
+    if not rows or not isinstance(about["identity"], str):
+        raise TypeError("identity must be a text, history a list of tables of numbers")
+    best = about["best_epoch"]
+    if type(best) is not int or not -1 <= best < len(history) or (best >= 0) != bool(groups["best"]):
+        raise TypeError(f"best_epoch must be one of {len(history)} epochs, with its weights")
+    if any(array.dtype.kind not in "biuf" for group in groups.values() for array in group):
+        raise TypeError("weights must be numbers")
 
 
 def _differences(expected: str, received: str) -> str:
@@ -138,13 +200,17 @@ def assign(variables: Sequence[Any], values: Arrays) -> None:
     Raises:
         DataFormatError: other shapes than the variables'.
     """
+    _require_shapes(variables, values)
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _require_shapes(variables: Sequence[Any], values: Arrays) -> None:
     if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
         raise DataFormatError(
             f"a checkpoint must hold {len(variables)} arrays of the model's shapes. Received: {len(values)} arrays "
-            "(was it written by another version?)"
+            "(was it written by another version? delete the run's checkpoint to train from the start)"
         )
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _values(variables: Sequence[Any]) -> Arrays:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.losses import kl_divergence, weighted_mse
@@ -186,6 +185,8 @@ def train(
     heard = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     heard.on_train_begin()
     saved = time.monotonic()
+    if state.epoch < schedule.epochs:
+        state.record_threads()
     try:
         while state.epoch < schedule.epochs:
             start = time.monotonic()

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.latent import Latent
@@ -295,6 +294,8 @@ def train(
     done = state.reached
     heard = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
     heard.on_train_begin()
+    if done < plan.iterations:
+        state.record_threads()
     try:
         with progress("training", plan.iterations - done, "iterations") as bar:
             while done < plan.iterations:

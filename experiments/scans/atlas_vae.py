@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from calogen.claims.atlas_vae import JUDGES, LOW, TRAINED
-from calogen.datasets import HONEST_NOTE, bundled, read_vae_window
-from calogen.experiment import clean_exit
+from calogen.config import MAX_SEED
+from calogen.datasets import HONEST_NOTE, bundled, first_edition, read_vae_window
+from calogen.experiment import clean_exit, whole_number
 from calogen.files import write_text
 from calogen.fitting import fit_vae, validation_split
 from calogen.generation import TrainedRun, generate
@@ -93,8 +94,13 @@ FINAL_HEADER = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train every variant and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, help="of every variant (default: 100, with --final 400)")
-    parser.add_argument("--seed", type=int, default=1, help="of every variant (default: 1), with --final the first")
+    parser.add_argument("--epochs", type=whole_number(10**6), help="of every variant (default: 100, with --final 400)")
+    parser.add_argument(
+        "--seed",
+        type=whole_number(MAX_SEED - 2),
+        default=1,
+        help="of every variant (default: 1), with --final the first",
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/scans/atlas_vae"), help="where trainings go")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--only", choices=VARIANTS, metavar="VARIANT", help="train one variant and print its row")
@@ -105,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     variants = FINALISTS if given.final else {name: VARIANTS[name] for name in [given.only] if name} or VARIANTS
     with clean_exit("atlas_vae scan"):
         showers = read_vae_window(bundled("photons_train"))
+        showers = showers[first_edition("photons_train", showers.incident_energies)]
         showers = showers[np.isin(showers.incident_energies, TRAINED)]
         rows = []
         for name, changes in variants.items():

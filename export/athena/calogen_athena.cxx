@@ -83,7 +83,7 @@ void run(const calogen::Options& options) {
     }
 }
 
-void interrupt(int) { interrupted = 1; }
+void interrupt(int number) { interrupted = number; }
 
 } // namespace
 
@@ -102,8 +102,8 @@ int main(int count, char** arguments) {
         std::cerr << "calogen_athena: error: " << error.what() << '\n';
         return 2;
     } catch (const Interrupted&) {
-        std::cerr << "calogen_athena: interrupted\n";
-        return 130;
+        std::cerr << "calogen_athena: " << (interrupted == SIGTERM ? "terminated" : "interrupted") << '\n';
+        return 128 + interrupted; // as shells count it
     } catch (const std::exception& error) { // out of memory, say
         std::cerr << "calogen_athena: error: " << error.what() << '\n';
         return 1;

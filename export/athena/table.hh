@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -17,16 +18,29 @@
 namespace calogen {
 
 /// Comma-separated values, written to a temporary file in the same folder, which gets its name at the end.
+///
+/// Symbolic links are followed, and a file that is there keeps its mode. A device or a pipe is refused: the file would
+/// replace it.
 class Table {
 public:
-    explicit Table(std::filesystem::path path) : path_(std::move(path)) {
-        std::ostringstream name;
-        name << "." << path_.stem().string() << "." << std::hex << std::random_device{}() << ".partial"
-             << path_.extension().string();
-        temporary_ = path_.parent_path() / name.str();
-        if (std::filesystem::is_directory(path_)) {
+    explicit Table(std::filesystem::path path) : path_(std::move(path)), target_(path_) {
+        for (int links = 0; std::filesystem::is_symlink(status(true)); ++links) {
+            if (links == 40) {
+                refuse(ELOOP);
+            }
+            target_ = target_.parent_path() / std::filesystem::read_symlink(target_);
+        }
+        const auto found = status(false);
+        if (std::filesystem::is_directory(found)) {
             refuse(EISDIR);
         }
+        if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+            throw Error("cannot write " + path_.string() + ": a device, pipe or socket is there; name a file");
+        }
+        std::ostringstream name;
+        name << "." << target_.stem().string().substr(0, longest_stem) << "." << std::hex << std::random_device{}()
+             << ".partial" << target_.extension().string();
+        temporary_ = target_.parent_path() / name.str();
         errno = 0;
         stream_.open(temporary_);
         require_written();
@@ -64,13 +78,30 @@ public:
         stream_.close();
         require_written();
         std::error_code error;
-        std::filesystem::rename(temporary_, path_, error);
+        const auto found = status(false);
+        if (std::filesystem::exists(found)) {
+            std::filesystem::permissions(temporary_, found.permissions(), error); // some file systems know none
+        }
+        std::filesystem::rename(temporary_, target_, error);
         if (error) {
             refuse(error.value());
         }
     }
 
 private:
+    static constexpr std::size_t longest_stem = 100; // bytes: names end at 255
+
+    /// What is at the target, or of a symbolic link itself; a name that is too long is refused.
+    std::filesystem::file_status status(bool of_link) const {
+        std::error_code error;
+        const auto found =
+            of_link ? std::filesystem::symlink_status(target_, error) : std::filesystem::status(target_, error);
+        if (error.value() == ENAMETOOLONG) {
+            refuse(ENAMETOOLONG);
+        }
+        return found;
+    }
+
     void require_written() const {
         if (!stream_) {
             refuse(errno);
@@ -83,6 +114,7 @@ private:
     }
 
     std::filesystem::path path_;
+    std::filesystem::path target_;
     std::filesystem::path temporary_;
     std::ofstream stream_;
 };

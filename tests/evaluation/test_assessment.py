@@ -18,7 +18,8 @@ from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import Placement
 from calogen.files import read_json
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.showers import ShowerFile, Showers, concatenate
+from calogen.shower_files import ShowerFile
+from calogen.showers import Showers, concatenate
 
 NUMBERS = {"auc_low": Value(0.9, 0.01), "fpd": Value(0.0204, math.nan), "kpd": Value(math.nan, math.nan)}
 

@@ -19,7 +19,8 @@ from calogen.evaluation.challenge import BINNINGS, compute_features
 from calogen.evaluation.shapes import compute_shapes, list_shapes
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.showers import ShowerFile, Showers
+from calogen.shower_files import ShowerFile
+from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
 
@@ -193,7 +194,7 @@ def test_few_blocks_are_in_memory_at_once(monkeypatch):
         assert item == taken
         time.sleep(0.0005)
         taken += 1
-    assert 1 < most <= streaming._AHEAD + 1
+    assert 1 < most <= 2 * streaming._WORKERS + 1
 
 
 def test_progress_is_shown(files, monkeypatch):

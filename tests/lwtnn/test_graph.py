@@ -108,7 +108,7 @@ BAD = {
     "leakyrelu needs a finite alpha": _set("layers", 0, "activation", "leakyrelu"),
     "Received: 'relu'": _set("layers", 0, "activation", "relu"),
     "Received: 'lstm'": _set("layers", 0, "architecture", "lstm"),
-    "sequences are not supported; input_sequences": _set("input_sequences", [{"name": "s"}]),
+    "calogen, unlike lwtnn, reads no sequences: input_sequences": _set("input_sequences", [{"name": "s"}]),
     "node 3: its type .*Received: 'multiply'": _set("nodes", 3, "type", "multiply"),
     "there are 1 layers. Received: layer_index 1": _set("nodes", 3, "layer_index", 1),
     "there are 1 layers. Received: layer_index -1": _set("nodes", 3, "layer_index", -1),

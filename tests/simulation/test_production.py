@@ -1,9 +1,11 @@
 """Real Geant4 in worker processes: a few showers of low energy."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +20,12 @@ from calogen.files import write_json
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers import Showers
 from calogen.simulation import production
-from calogen.simulation.production import Chunk, Request, produce
+from calogen.simulation.depths import read_depths
+from calogen.simulation.production import Chunk, Request, produce, request_of
 
 
 def small(folder: Path, **changes: object) -> Request:
-    request = Request(output=folder / "showers.h5", energies=(256.0, 1024.0), showers=(6, 4))
+    request = Request(output=folder / "showers.h5", energies=(256.0, 1024.0), showers=(6, 4), workers=1)
     return replace(request, **changes)  # type: ignore[arg-type]
 
 
@@ -31,6 +34,26 @@ def produced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = small(tmp_path_factory.mktemp("one"))
     produce(request)
     return request.output
+
+
+def test_by_default_there_is_a_worker_for_each_core_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = []
+
+    def pool(workers: int, *given: object) -> None:
+        received.append(workers)
+        raise InterruptedError
+
+    monkeypatch.setattr(production, "ProcessPoolExecutor", pool)
+    for cores, workers, expected in ((5, None, 5), (64, None, 12), (5, 2, 2)):  # there are 12 chunks
+        monkeypatch.setenv("CALOGEN_CORES", str(cores))
+        monkeypatch.setattr("calogen.parallel.free_memory", lambda: 2**40)
+        with pytest.raises(InterruptedError):
+            produce(small(tmp_path, energies=(262144.0,), showers=(60,), workers=workers))
+        assert received.pop() == expected
+    monkeypatch.setattr("calogen.parallel.free_memory", lambda: 10**9)
+    with pytest.raises(InterruptedError):
+        produce(small(tmp_path, energies=(262144.0,), showers=(60,), workers=None))
+    assert received == [2]
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
@@ -85,6 +108,36 @@ def test_a_killed_production_goes_on(produced: Path, tmp_path: Path, monkeypatch
     produce(request)
     assert not set(simulated) & set(finished)  # nothing was simulated twice
     assert_same(produced, request.output)
+
+
+def wait_until_gone(group: int) -> None:
+    """Of a group of processes nobody is left, soon: multiprocessing's tracker ends just after its parent."""
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(group, 0)
+            time.sleep(0.05)
+
+
+def test_a_terminated_production_ends_in_order_and_goes_on(
+    produced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, not after the chunks that are being simulated; workers end, too, and leave nothing unfinished."""
+    command = ["simulate", "--energies", "65536,256", "--showers", "400,6", "--workers", "2", "--output"]
+    start = [sys.executable, "-c", "from calogen.cli import main; main()", *command, "showers.h5"]
+    parts, options = tmp_path / "showers.h5.parts", {"cwd": tmp_path, "start_new_session": True}
+    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True, **options) as running:  # type: ignore[call-overload]
+        while not (parts / "256MeV-000000-000006.npz").exists():
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.terminate()
+        _, err = running.communicate(timeout=20)
+        wait_until_gone(running.pid)
+    assert (running.returncode, err.splitlines()[-1]) == (143, "calogen: terminated")
+    assert "Traceback" not in err
+    assert {path.name for path in parts.iterdir()} == {".lock", "request.json", "256MeV-000000-000006.npz"}
+    monkeypatch.setattr(production, "_simulate", lambda _, missing: pytest.fail("too much") if missing else None)
+    produce(small(tmp_path, energies=(256.0,), showers=(6,)))
+    np.testing.assert_array_equal(contents(tmp_path / "showers.h5")["cells"], contents(produced)["cells"][:6])
 
 
 def test_an_extended_file_is_what_one_production_gives(produced: Path, tmp_path: Path) -> None:
@@ -145,6 +198,36 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     assert not request.output.exists()
 
 
+def test_depths_grow_with_the_energy_in_the_layer_where_the_shower_ends(tmp_path: Path) -> None:
+    """Of 1 and 8 GeV, in the middle layer; and the same showers as without depths."""
+    request = small(tmp_path, depths=True, energies=(1024.0, 8192.0), showers=(10, 6), mantissa_bits=12)
+    produce(request)
+    found = contents(request.output)
+    plain = small(tmp_path, output=tmp_path / "plain.h5", energies=(1024.0,), showers=(10,), mantissa_bits=12)
+    produce(plain)
+    np.testing.assert_array_equal(found["cells"][:10], contents(plain.output)["cells"])
+    assert found["depths"].shape == (16, len(PHOTONS_DATASET1.layers))
+    table = read_depths(request.output)
+    means = {(row["incident_energy"], row["layer"]): row for row in table["rows"]}
+    assert 0 < means[1024.0, 2]["mean"] < means[8192.0, 2]["mean"] < 0.6
+    np.testing.assert_allclose(means[1024.0, 0]["mean"], 0.5, atol=0.3)  # a thin layer of argon
+    assert means[1024.0, 2]["showers"] <= 10
+    assert table["particle"] == "photon"
+    produce(
+        small(
+            tmp_path,
+            output=request.output,
+            extend=request.output,
+            **request_of(request.output),
+            showers=(1, 7),
+            energies=(1024.0, 8192.0),
+        )
+    )
+    np.testing.assert_array_equal(contents(request.output)["depths"][:16], found["depths"])
+    with pytest.raises(DataFormatError, match="calogen simulate --depths"):
+        read_depths(plain.output)
+
+
 def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
     changes = {"particle": "pion", "physics": "ftfp-bert-datafree", "energies": (1024.0,), "showers": (3,)}
     request = small(tmp_path, **changes)
@@ -163,8 +246,9 @@ def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
         ({"energies": (0.065, 1.0)}, "in MeV"),
         ({"energies": (1024.0, 1024.0)}, "must differ"),
         ({"energies": (1024.0, float("nan"))}, "in MeV"),
-        ({"seed": -1}, "seed must be at least 0"),
-        ({"mantissa_bits": 99}, "mantissa_bits 1..23"),
+        ({"seed": -1}, "seed must be 0 to"),
+        ({"mantissa_bits": 99}, "mantissa_bits must be 1..23"),
+        ({"showers": (10**12,)}, "may have 1,000,000 chunks of half a minute. Received: 1"),
         ({"output": Path()}, "must be a file"),
     ],
 )

@@ -29,6 +29,7 @@ from calogen.errors import CalogenError, ConfigError
 from calogen.generation import load_network
 from calogen.latent import Latent
 from calogen.models import fastcalogan
+from calogen.parallel import tensorflow_threads
 from calogen.pipeline import Resident, dataset
 from calogen.training.state import TrainingState, read_state
 from calogen.training.wgan_gp import (
@@ -202,8 +203,10 @@ class Spoil(keras.callbacks.Callback):
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    """A compiled ReLU makes zeros of NaN on some processors; on the others the losses tell before the weights do."""
     plan = Plan(iterations=10, batch_size=BATCH_SIZE, interval=2, directory=tmp_path)
-    with pytest.raises(CalogenError, match=r"must stay finite. Received: \{'dense.*: nan.* at iteration 4") as error:
+    message = r"must stay finite. Received: \{'(dense|critic_loss).*: nan.* at iteration 4"
+    with pytest.raises(CalogenError, match=message) as error:
         train(make_trainer(), data_of(), CURRICULUM, plan, [Spoil()])
     assert f"{plan.snapshot(2)} holds" in str(error.value)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["iteration-0000002.keras"]
@@ -219,6 +222,7 @@ def test_without_a_checkpoint_the_message_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> None:
+    """In the condition that is promised: a process with as many threads on the same processor."""
     worker, iterations, moments = HERE / "wgan_gp_worker.py", 40, random.Random(kills)
     run = runpy.run_path(str(worker))["main"]
 
@@ -240,6 +244,7 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> 
     for name in ("weights", "optimizer"):
         ours, theirs = getattr(killed, name), getattr(whole, name)
         assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs], name
+    assert whole.threads == killed.threads == [tensorflow_threads()]
     losses = [[{**row, "seconds": 0} for row in state.history] for state in (whole, killed)]
     assert losses[0] == losses[1]
 

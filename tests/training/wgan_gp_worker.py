@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from calogen.models import caloshowergan
 from calogen.pipeline import resident
@@ -35,6 +34,4 @@ def main(directory: Path, iterations: int) -> None:
 
 
 if __name__ == "__main__":
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,340 @@
+"""HDF5 files as others leave them: locked, compressed by plugins, with numbers that lie in other files.
+
+A dataset may be reached by links, and its numbers may lie in the file itself, in other HDF5 files (external links,
+virtual datasets) or in raw files (external storage). All of these files are known before anything is read: they belong
+to what was judged, and a pipe or a device among them would never end.
+"""
+
+import errno
+import importlib
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from calogen.errors import DataFormatError
+
+# What h5py raises in damaged files; reading a field that is not there, or numbers that fit nowhere, is among it.
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+_MOST_LINKS = 16  # that lead to one dataset, as in HDF5
+_FILTERS = {
+    307: "bzip2",
+    32000: "LZF",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32017: "SZ",
+    32024: "SZ3",
+    32026: "Blosc2",
+}
+# Whoever waits may find a lock gone; no file system has these errors for a lock that is held.
+_HELD = (errno.EAGAIN, errno.EACCES)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A dataset and where its numbers lie.
+
+    Args:
+        dataset: to read from.
+        files: other files that the numbers or the links to them lie in.
+        num_bytes: that the numbers take in all files, compressed.
+    """
+
+    dataset: h5py.Dataset
+    files: tuple[Path, ...]
+    num_bytes: int
+
+
+def require_regular(path: str | Path) -> None:
+    """Refuse what is no file, or none that can be read twice.
+
+    Raises:
+        DataFormatError: nothing, a directory, a pipe or a device.
+    """
+    if os.path.isdir(path):
+        raise DataFormatError(f"{path} is a directory: name a file in it")
+    if not os.path.exists(path):
+        raise DataFormatError(f"no such file: {path}")
+    if not os.path.isfile(path):
+        raise DataFormatError(f"{path} is a pipe or a device: write what it gives to a file, and name that")
+
+
+def open_file(path: str | Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        DataFormatError: no such file, one that is locked or may not be read, or not (or not wholly) an HDF5 file.
+    """
+    require_regular(path)
+    try:
+        return h5py.File(path, "r")
+    except _DAMAGE as error:
+        raise DataFormatError(_why_closed(Path(path), error)) from error
+
+
+@contextmanager
+def damage_named(path: str | Path) -> Iterator[None]:
+    """Turns what HDF5 raises in a damaged file into a message with its path."""
+    try:
+        yield
+    except _DAMAGE as error:
+        number = getattr(error, "errno", None)
+        if number:
+            raise DataFormatError(f"cannot read {path}: {os.strerror(number)}") from error
+        reason = str(error).encode("ascii", "backslashreplace").decode()
+        raise DataFormatError(f"{path} is damaged: {reason:.300}. Copy or download it again.") from error
+
+
+def find_dataset(file: h5py.File, name: str | bytes, opened: ExitStack) -> Stored | None:
+    """The dataset of a name, through links of every kind.
+
+    Args:
+        file: where the name is looked for.
+        name: a path inside the file.
+        opened: closes the other files that a link leads to, once the dataset is no longer read.
+
+    Returns:
+        None where there is no such dataset, or one of no extent (null dataspace).
+
+    Raises:
+        DataFormatError: a file that the numbers lie in is missing, no regular file, or too short; links that lead in a
+            circle; a compression filter that is not installed.
+    """
+    item, files = _follow(file, name, opened)
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        return None
+    _require_filters(item)
+    others, num_bytes = _sources(item, 0)
+    return Stored(item, tuple(dict.fromkeys((*files, *others))), num_bytes)
+
+
+def dataset_shape(file: h5py.File, name: str) -> tuple[int, ...]:
+    """Shape of the dataset of a name; () where there is none or it has no extent.
+
+    Raises:
+        DataFormatError: as `find_dataset`.
+    """
+    with ExitStack() as opened:
+        found = find_dataset(file, name, opened)
+        return () if found is None else found.dataset.shape
+
+
+def source_files(path: str | Path) -> tuple[Path, ...]:
+    """Other files that datasets of an HDF5 file lie in, by name; none for files of another kind.
+
+    Raises:
+        DataFormatError: the file cannot be opened.
+    """
+    require_regular(path)
+    if not h5py.is_hdf5(path):
+        return ()
+    found: set[Path] = set()
+    with open_file(path) as file, damage_named(path):
+        for name in file:
+            try:
+                with ExitStack() as opened:
+                    item = find_dataset(file, name, opened)
+                    found |= set(item.files) if item else set()
+            except DataFormatError:
+                continue  # what cannot be read has no part in any result
+    return tuple(sorted(found))
+
+
+def _why_closed(path: Path, error: BaseException) -> str:
+    """Why a file cannot be opened, and what to do."""
+    text, number = str(error), getattr(error, "errno", None)
+    if "unable to lock file" in text and number not in _HELD:
+        return (
+            f"{path} lies in a file system without locks ({os.strerror(number or errno.ENOLCK)}): set the environment "
+            "variable HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    if "unable to lock file" in text or "already open" in text:
+        return (
+            f"{path} is open for writing elsewhere: wait until it is closed. If nobody writes it any more, copy it; "
+            "what was killed while it wrote leaves a mark that `h5clear -s` removes; and where a file system cannot "
+            "lock, set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    if number:
+        return f"cannot read {path}: {os.strerror(number)}"
+    reason = text.encode("ascii", "backslashreplace").decode()
+    return f"{path} is not a whole HDF5 file ({reason:.300}). Copy or download it again."
+
+
+def _follow(file: h5py.File, name: str | bytes, opened: ExitStack) -> tuple[h5py.HLObject | None, list[Path]]:
+    """What a path leads to, None if to nothing; and the files that it leads through."""
+    files: list[Path] = []
+    item, parts, links = file["/"], os.fsencode(name).split(b"/"), 0
+    while parts:
+        part = parts.pop(0)
+        if part in (b"", b"."):
+            continue
+        if not isinstance(item, h5py.Group) or not item.id.links.exists(part):
+            return None, files
+        kind = item.id.links.get_info(part).type
+        if kind == h5py.h5l.TYPE_HARD:
+            item = item[part]
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise DataFormatError(f"{file.filename}: the links from {os.fsdecode(name)!a:.40} lead in a circle")
+        target = item.id.links.get_val(part)
+        if kind == h5py.h5l.TYPE_EXTERNAL:
+            path = _located(os.fsdecode(target[0]), item.file, "HDF5_EXT_PREFIX")
+            item, target = opened.enter_context(open_file(path))["/"], target[1]
+            files.append(path)
+        elif target.startswith(b"/"):
+            item = item.file["/"]
+        parts = target.split(b"/") + parts
+    return item, files
+
+
+def _sources(item: h5py.Dataset, depth: int) -> tuple[list[Path], int]:
+    """Other files that a dataset's numbers lie in, and the bytes that they take."""
+    if item.external:
+        return _raw_sources(item)
+    if not item.is_virtual:
+        return [], item.id.get_storage_size()
+    if depth > _MOST_LINKS:
+        raise DataFormatError(f"{item.file.filename}: the virtual dataset {item.name!a:.40} lies in itself")
+    files: list[Path] = []
+    num_bytes, num_covered = 0, 0
+    known: dict[tuple[str, str], tuple[int, ...]] = {}  # shapes of the sources
+    for source in item.virtual_sources():
+        key = source.file_name, source.dset_name
+        if re.search(r"%\d*b", "".join(key)):
+            raise DataFormatError(
+                f"{item.file.filename}: virtual dataset {item.name!a:.40} must name its sources one by one. Received: "
+                f"the pattern {key!a:.100} (copy it: h5repack)"
+            )
+        if key not in known:
+            here, more, known[key] = _virtual_source(item, *key, depth)
+            files += here
+            num_bytes += more
+        num_covered += _num_covered(item, source, known[key])
+    if num_covered < math.prod(item.shape):
+        raise DataFormatError(
+            f"{item.file.filename}: the sources of virtual dataset {item.name!a:.40} must hold all of its "
+            f"{math.prod(item.shape)} numbers. Received: {num_covered}"
+        )
+    return files, num_bytes
+
+
+def _virtual_source(
+    item: h5py.Dataset, file_name: str, name: str, depth: int
+) -> tuple[list[Path], int, tuple[int, ...]]:
+    """Files, bytes and shape of one source of a virtual dataset."""
+    file_name, name = (text.replace("%%", "%") for text in (file_name, name))
+    with ExitStack() as opened:
+        if file_name == ".":
+            path, file = None, item.file
+        else:
+            path = _located(file_name, item.file, "HDF5_VDS_PREFIX")
+            file = opened.enter_context(open_file(path))
+        found, files = _follow(file, name, opened)
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
+            raise DataFormatError(
+                f"{path or item.file.filename} must hold the dataset {name!a:.40}, a part of {item.name!a:.40} of "
+                f"{item.file.filename}. Received: none"
+            )
+        _require_filters(found)
+        deeper, num_bytes = _sources(found, depth + 1)
+        return [*([path] if path else []), *files, *deeper], num_bytes, found.shape
+
+
+def _num_covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> int:
+    """How many numbers of a virtual dataset come from a source of this shape; HDF5 makes up what it lacks."""
+    try:
+        num_numbers = source.vspace.get_select_npoints()
+    except RuntimeError:  # a source that may grow: the dataset grows with it
+        return math.prod(item.shape)
+    space = source.src_space
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        fits = math.prod(shape) == num_numbers
+    else:
+        fits = all(last < size for last, size in zip(space.get_select_bounds()[1], shape, strict=True))
+    if not fits:
+        raise DataFormatError(
+            f"{source.file_name!a:.100}: {source.dset_name!a:.40} must hold what {item.name!a:.40} of "
+            f"{item.file.filename} takes from it. Received: shape {shape} (is it whole?)"
+        )
+    return num_numbers
+
+
+def _raw_sources(item: h5py.Dataset) -> tuple[list[Path], int]:
+    """Raw files of a dataset, and how many bytes of them are its own."""
+    prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", str(_folder(item.file)))
+    files, num_bytes, needed = [], 0, math.prod(item.shape) * item.dtype.itemsize
+    for name, start, size in item.external:
+        path = Path(prefix, os.fsdecode(name))
+        if not path.exists() and (_folder(item.file) / path.name).exists():
+            raise DataFormatError(
+                f"{path}, where numbers of {item.file.filename} lie, is looked for in the current directory. Received: "
+                "it lies beside the file; set the environment variable HDF5_EXTFILE_PREFIX='${ORIGIN}'"
+            )
+        _require_source(path, item.file)
+        files.append(path)
+        num_bytes += min(size, max(0, path.stat().st_size - start))
+    if num_bytes < needed:
+        raise DataFormatError(
+            f"the raw files of {item.file.filename} must hold {needed} bytes of {item.name!a:.40}. Received: "
+            f"{num_bytes} (are they whole?)"
+        )
+    return files, num_bytes
+
+
+def _located(name: str, owner: h5py.File, variable: str) -> Path:
+    """Where HDF5 finds another file that a file names, in the order in which it looks.
+
+    Source: the HDF5 library's documentation of H5Lcreate_external and H5Pset_virtual_prefix.
+    """
+    given, beside = Path(name), Path(owner.filename).parent
+    prefixes = [
+        text for text in os.environ.get(variable, "").replace("${ORIGIN}", str(_folder(owner))).split(":") if text
+    ]
+    relative = Path(given.name) if given.is_absolute() else given
+    folders = (*map(Path, prefixes), beside, Path(), _folder(owner))
+    places = [*([given] if given.is_absolute() else []), *(folder / relative for folder in folders)]
+    path = next((place for place in places if place.exists()), given)
+    _require_source(path, owner)
+    return path
+
+
+def _folder(file: h5py.File) -> Path:
+    return Path(file.filename).resolve().parent
+
+
+def _require_source(path: Path, owner: h5py.File) -> None:
+    try:
+        require_regular(path)
+    except DataFormatError as error:
+        raise DataFormatError(f"{owner.filename} holds numbers that lie in another file: {error}") from error
+
+
+def _require_filters(item: h5py.Dataset) -> None:
+    """Refuse a dataset whose compression cannot be undone here; hdf5plugin is used where it is installed."""
+    properties = item.id.get_create_plist()
+    for code, _, _, name in map(properties.get_filter, range(properties.get_nfilters())):
+        if h5py.h5z.filter_avail(code):
+            continue
+        try:
+            importlib.import_module("hdf5plugin")  # registers its filters
+        except ImportError:
+            remedy = "install it (pip install hdf5plugin); it is used by itself then"
+        else:
+            remedy = "hdf5plugin, which is installed, has none of this number"
+        if h5py.h5z.filter_avail(code):
+            continue
+        known = _FILTERS.get(code) or name.decode(errors="replace") or "unknown"
+        raise DataFormatError(
+            f"{item.file.filename}: {item.name!a:.40} is compressed by {known!a:.40} (HDF5 filter {code}), which needs "
+            f"hdf5plugin: {remedy}"
+        )

@@ -1,0 +1,157 @@
+"""Incident energies as labels: which of them are one energy, and which showers have an energy.
+
+Codes that train on the logarithm of the energy write its float32 power of ten back: 1024.0001 for 1024. Everywhere that
+labels are compared, those within `SAME_LABEL` of one another are one energy; exact ones are never changed.
+"""
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.units import GeV
+
+SAME_LABEL = 1e-5
+"""Labels that differ by no more than this part are one energy; the float32 logarithm of 4 TeV changes it by 1e-6."""
+TOLERANT_LABEL = 1e-3
+"""The same for `--tolerant`: what half precision leaves of an energy; known energies lie factors apart."""
+_MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
+_MATCHED_BINS = 50  # of continuous energies whose shares are made equal
+
+
+def discrete_energies(labels: np.ndarray) -> np.ndarray:
+    """The energies of labels `[n]`, sorted, if they are discrete; else none."""
+    found = np.unique(labels)
+    return found if len(found) <= min(_MAX_ENERGIES, len(labels) // 2) else found[:0]
+
+
+def snap(labels: np.ndarray, known: np.ndarray | None = None, tolerance: float = SAME_LABEL) -> np.ndarray:
+    """Labels of which those close to a known energy are this energy.
+
+    >>> snap(np.array([1023.9999, 1024.0001, 700.0]), np.array([1024.0, 1024.0])).tolist()
+    [1024.0, 1024.0, 700.0]
+
+    Args:
+        labels: `[n]`, MeV.
+        known: labels of another sample, `[m]`, MeV; None: those of this one, where they gather at a few energies.
+        tolerance: how close, as a part of the energy.
+
+    Returns:
+        `[n]`, MeV; the very same array where nothing is to be changed, as with continuous energies.
+    """
+    if not len(labels) or not np.isfinite(labels).all() or labels.min() <= 0:
+        return labels  # refused where showers are made of them
+    energies = _gathered(labels) if known is None else discrete_energies(known)
+    if not len(energies):
+        return labels
+    nearest = nearest_energy(labels, energies)
+    moved = (labels != nearest) & (np.abs(labels - nearest) <= tolerance * nearest)
+    return np.where(moved, nearest, labels) if moved.any() else labels
+
+
+def nearest_energy(labels: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """The nearest of sorted energies `[k]` for each label, `[n]`."""
+    above = np.searchsorted(energies, labels).clip(1, max(1, len(energies) - 1))
+    low, high = energies[above - 1], energies[np.minimum(above, len(energies) - 1)]
+    return np.where(np.abs(labels - low) <= np.abs(high - labels), low, high).astype(np.float64)
+
+
+def has_energy(labels: np.ndarray, energy: float) -> np.ndarray:
+    """Which labels are an energy, `[n]`: those that equal it, or where there are none those that are close to it."""
+    exact = labels == energy
+    return exact if exact.any() else np.abs(labels - energy) <= SAME_LABEL * energy
+
+
+def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> None:
+    """Refuse labels that are the reference's in GeV, by this name and not as other energies.
+
+    Args:
+        name: what the message calls the sample.
+        reference, labels: incident energies, MeV.
+
+    Raises:
+        DataFormatError: they are.
+    """
+    energies = discrete_energies(reference)
+    if len(energies):
+        as_given, as_mev = (snap(values, reference, TOLERANT_LABEL) for values in (labels, GeV * labels))
+        in_gev = bool(np.isin(as_mev, energies).all() and not np.isin(as_given, energies).any())
+    else:
+        in_gev = bool(0.5 * GeV < np.median(reference) / np.median(labels) < 2 * GeV)
+    if in_gev:
+        raise DataFormatError(
+            f"{name} must have incident energies in MeV. Received: {labels.min():g} to {labels.max():g}, the "
+            "reference's in GeV (multiply by 1000 what is in GeV, the deposited energies, too)"
+        )
+
+
+def within(labels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Which labels lie from one energy to another, both and what is close to them included, `[n]`."""
+    return (labels >= low * (1 - SAME_LABEL)) & (labels <= high * (1 + SAME_LABEL))
+
+
+def energy_places(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The number of each label's energy among the reference's, `[n]`, from the lowest one; -1 where it has none.
+
+    Of continuous energies, it is that of the bin, of up to 50 between quantiles of the reference.
+    """
+    edges = discrete_energies(reference)
+    if len(edges):
+        fits = np.isin(labels, edges)
+    else:
+        bins = min(_MATCHED_BINS, max(1, len(reference) // 20))
+        edges = np.quantile(reference, np.linspace(0, 1, bins + 1))
+        fits = (labels >= edges[0]) & (labels <= edges[-1])
+        edges = edges[:-1]
+    return np.where(fits, np.searchsorted(edges, labels, side="right") - 1, -1)
+
+
+def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """As many showers as possible whose incident energies have the reference's shares.
+
+    Args:
+        reference: its incident energies, `[m]`, MeV.
+        labels: those to choose from, `[n]`, MeV; at energies that the reference lacks, none is chosen.
+        seed: of the choice.
+
+    Returns:
+        rows, in order. Continuous energies have the shares of up to 50 bins between quantiles of the reference.
+
+    Raises:
+        DataFormatError: the reference has an energy that no shower has, or the labels are in GeV.
+    """
+    require_label_unit("the showers", reference, labels)
+    places, expected = energy_places(reference, labels), energy_places(reference, reference)
+    number = int(expected.max()) + 1
+    shares = np.bincount(expected, minlength=number) / len(reference)
+    counts = np.bincount(places[places >= 0], minlength=number)
+    if not counts[shares > 0].all():
+        lacking = reference[np.isin(expected, np.flatnonzero((shares > 0) & (counts == 0)))]
+        raise DataFormatError(
+            "--match-energies leaves showers out and cannot add any: showers are needed at the reference's "
+            f"{lacking.min():g} MeV. Received: none"
+        )
+    total = (counts[shares > 0] / shares[shares > 0]).min()
+    wanted = np.floor(total * shares + 1e-9).astype(int)
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(places == place))[:number] for place, number in enumerate(wanted)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _gathered(labels: np.ndarray) -> np.ndarray:
+    """The energies at which labels gather, none where they are exact or continuous.
+
+    An energy of whole MeV is taken where one is close, else the median label.
+    """
+    values = np.unique(labels)
+    starts = np.flatnonzero(np.diff(values) > SAME_LABEL * values[:-1]) + 1
+    groups = np.split(values, starts)
+    few = len(groups) < len(values) and len(groups) <= min(_MAX_ENERGIES, len(labels) // 2)
+    if not few or any(group[-1] - group[0] > 2 * SAME_LABEL * group[0] for group in groups):
+        return values[:0]
+    found = []
+    for group in groups:
+        inside = labels[(labels >= group[0]) & (labels <= group[-1])]
+        middle = float(np.sort(inside)[len(inside) // 2])
+        whole, reach = round(middle), SAME_LABEL * middle
+        sure = len(group) > 1 and min(reach, group[-1] - group[0]) < 0.5
+        found.append(whole if sure and abs(whole - middle) <= reach else middle)
+    return np.array(found, np.float64)

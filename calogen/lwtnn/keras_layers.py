@@ -1,0 +1,393 @@
+"""Keras layers, and operations on Keras' tensors, as nodes of an LWTNN graph.
+
+One small function for each kind. The exact class counts: a subclass may compute something else. A refusal says whose
+limit it is: lwtnn's, or this converter's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from calogen.backend import keras
+from calogen.errors import ExportError
+from calogen.layers import ShowerHeads, Swish
+from calogen.lwtnn.layers import Activation, Affine, Dense, Layer, Maxout, Normalization
+
+_NONE = np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Vertex:
+    """A graph's node before nodes and layers have numbers; `index` is an input's position."""
+
+    type: str
+    size: int
+    sources: tuple["Vertex", ...] = ()
+    layer: Layer | None = None
+    index: int = 0
+
+
+_Handler = Callable[[Any, list[Any]], Vertex]
+
+
+def vertex_of(operation: Any, operands: list[Any]) -> Vertex:
+    """What a layer or an operation makes of its operands.
+
+    Args:
+        operation: a layer of Keras or of calogen, or an operation of keras.ops.
+        operands: vertices; an operation may have a number or an array among them.
+
+    Raises:
+        ExportError: it is unknown, or lwtnn cannot express it.
+    """
+    kind = _kind(operation)
+    if kind not in _HANDLERS:
+        unknown = "this converter does not know it", f"build the model from {', '.join(_supported())}"
+        raise refusal(operation, *_LIMITS.get(type(operation).__name__, unknown))
+    handler = _HANDLERS[kind]
+    if not all(isinstance(item, Vertex) for item in operands) and (handler not in _ARITHMETIC or len(operands) > 2):
+        raise refusal(operation, "this converter does not know these operands", "give it tensors, or one array")
+    return handler(operation, operands)
+
+
+def named(operation: Any) -> str:
+    """Class and name of a layer or an operation."""
+    return f"{type(operation).__name__} {operation.name!r}"
+
+
+def refusal(operation: Any, reason: str, remedy: str) -> ExportError:
+    """The error that names what cannot be converted, why, and what helps."""
+    return ExportError(f"{named(operation)} cannot be converted: {reason}; {remedy}")
+
+
+def _kind(operation: Any) -> type | str:
+    """The class of a layer; that of an operation by its name, as it has no public one."""
+    kind = type(operation)
+    own = kind.__module__.startswith("keras.") and not isinstance(operation, keras.Layer)
+    return kind.__name__ if own else kind
+
+
+def _array(variable: Any) -> np.ndarray:
+    # a tensor first: NumPy 2 warns about Keras variables
+    return np.asarray(keras.ops.convert_to_tensor(variable), np.float64)
+
+
+def _feed(source: Vertex, layer: Layer) -> Vertex:
+    return Vertex("feed_forward", layer.output_size(source.size), (source,), layer)
+
+
+def _linear(vertex: Vertex) -> Dense | None:
+    layer = vertex.layer
+    return layer if isinstance(layer, Dense) and layer.weights.size and layer.activation == Activation() else None
+
+
+def _scaled(vertex: Vertex, scale: np.ndarray, shift: np.ndarray) -> Vertex:
+    """The vertex `scale * x + shift`: folded into a linear dense layer, else a normalization."""
+    if dense := _linear(vertex):
+        bias = dense.bias * scale + shift if dense.bias.size else shift
+        return replace(vertex, layer=replace(dense, weights=dense.weights * scale[:, None], bias=bias))
+    if (scale != 0.0).all():
+        return _feed(vertex, Normalization(scale, shift / scale))
+    return _feed(_feed(vertex, Normalization(scale, np.zeros_like(scale))), Normalization(np.ones_like(scale), shift))
+
+
+def _activated(vertex: Vertex, function: Any, owner: Any) -> Vertex:
+    """Vertex with an activation (function or layer) on its linear dense layer or a new one."""
+    activation = _activation(function, owner)
+    if activation.function == "hard_sigmoid":  # Keras 3 has x / 6 + 0.5, lwtnn 0.2 x + 0.5
+        vertex = _scaled(vertex, np.full(vertex.size, 5.0 / 6.0), np.zeros(vertex.size))
+    return _with(vertex, activation)
+
+
+def _with(vertex: Vertex, activation: Activation) -> Vertex:
+    if activation == Activation():
+        return vertex
+    if dense := _linear(vertex):
+        return replace(vertex, layer=replace(dense, activation=activation))
+    return _feed(vertex, Dense(_NONE, _NONE, activation))
+
+
+def _activation(function: Any, owner: Any) -> Activation:
+    """The activation of a function, or of an activation layer or operation of Keras itself."""
+    if type(function) is keras.layers.Activation:
+        return _activation(function.activation, owner)
+    kind = type(function).__name__ if type(function).__module__.startswith("keras.") else ""
+    if kind in _PARAMETRISED:
+        return _PARAMETRISED[kind](function, owner)
+    function = _OPERATIONS.get(kind, function)
+    if function in _FUNCTIONS:
+        return _FUNCTIONS[function]
+    known = ", ".join(f.__name__ for f in _FUNCTIONS)
+    name = getattr(function, "__name__", function)
+    raise refusal(owner, f"its activation is {name}, which lwtnn lacks", f"train with one of {known}")
+
+
+def _rectified(function: Any, owner: Any) -> Activation:
+    _require(owner, function, "max_value", (None,), "lwtnn's rectified has no upper limit")
+    _require(owner, function, "threshold", (0.0, None), "lwtnn's rectified begins at 0")
+    slope = float(function.negative_slope or 0.0)
+    return Activation("leakyrelu", slope) if slope else Activation("rectified")
+
+
+def _leaky(function: Any, owner: Any) -> Activation:
+    return Activation("leakyrelu", float(function.negative_slope))
+
+
+def _elu(function: Any, owner: Any) -> Activation:
+    return Activation("elu", float(function.alpha))
+
+
+def _softmax(function: Any, owner: Any) -> Activation:
+    _require(owner, function, "axis", (-1, 1), "lwtnn's softmax is that of one shower's vector")
+    return Activation("softmax")
+
+
+def _require(owner: Any, function: Any, parameter: str, allowed: tuple[Any, ...], reason: str) -> None:
+    """Refuse a parameter of an activation, by name and value."""
+    value = getattr(function, parameter)
+    if value not in allowed:
+        raise refusal(
+            owner,
+            f"{parameter}={value} of its activation {type(function).__name__}: {reason}",
+            f"train with {parameter}={allowed[0]}",
+        )
+
+
+_FUNCTIONS: dict[Any, Activation] = {
+    keras.activations.linear: Activation(),
+    keras.activations.relu: Activation("rectified"),
+    keras.activations.sigmoid: Activation("sigmoid"),
+    keras.activations.hard_sigmoid: Activation("hard_sigmoid"),
+    keras.activations.softmax: Activation("softmax"),
+    keras.activations.tanh: Activation("tanh"),
+    keras.activations.elu: Activation("elu", 1.0),
+    keras.activations.leaky_relu: Activation("leakyrelu", 0.2),
+    keras.activations.silu: Activation("swish", 1.0),
+}
+_OPERATIONS: dict[str, Any] = {
+    "Relu": keras.activations.relu,
+    "Sigmoid": keras.activations.sigmoid,
+    "HardSigmoid": keras.activations.hard_sigmoid,
+    "Tanh": keras.activations.tanh,
+    "Silu": keras.activations.silu,
+}
+"""Classes of keras.ops without parameters."""
+_PARAMETRISED: dict[str, Callable[[Any, Any], Activation]] = {
+    "ReLU": _rectified,  # the layer, and what keras.activations.relu does to a tensor
+    "LeakyReLU": _leaky,
+    "LeakyRelu": _leaky,
+    "ELU": _elu,
+    "Elu": _elu,
+    "Softmax": _softmax,
+}
+"""Classes of layers and of keras.ops."""
+
+
+def _dense(layer: Any, sources: list[Vertex]) -> Vertex:
+    weights, bias = _array(layer.kernel).T, _NONE if layer.bias is None else _array(layer.bias)
+    (source,) = sources
+    if isinstance(source.layer, Normalization):  # s (x + t), folded: W s x + (b + W s t)
+        weights, shift = weights * source.layer.weights, source.layer.bias
+        bias = weights @ shift + (bias if bias.size else 0.0)
+        (source,) = source.sources
+    return _activated(_feed(source, Dense(weights, bias)), layer.activation, layer)
+
+
+def _batch_normalization(layer: Any, sources: list[Vertex]) -> Vertex:
+    scale = 1.0 / np.sqrt(_array(layer.moving_variance) + layer.epsilon)
+    if layer.gamma is not None:
+        scale = scale * _array(layer.gamma)
+    shift = -_array(layer.moving_mean) * scale
+    return _scaled(sources[0], scale, shift if layer.beta is None else shift + _array(layer.beta))
+
+
+def _rescaling(layer: Any, sources: list[Vertex]) -> Vertex:
+    size = sources[0].size
+    return _scaled(sources[0], np.broadcast_to(layer.scale, size) * 1.0, np.broadcast_to(layer.offset, size) * 1.0)
+
+
+def _normalization(layer: Any, sources: list[Vertex]) -> Vertex:
+    """(x - mean) / spread, or x spread + mean; those of the data that it was adapted to."""
+    size = sources[0].size
+    mean, variance = (np.broadcast_to(_array(item).ravel(), size) for item in (layer.mean, layer.variance))
+    spread = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    return _scaled(sources[0], spread, mean) if layer.invert else _scaled(sources[0], 1.0 / spread, -mean / spread)
+
+
+def _joined(sources: list[Vertex]) -> Vertex:
+    return Vertex("concatenate", sum(source.size for source in sources), tuple(sources))
+
+
+def _concatenate(layer: Any, sources: list[Vertex]) -> Vertex:
+    if layer.axis not in (-1, 1):
+        raise refusal(layer, f"it joins along axis {layer.axis}", "join vectors along axis -1")
+    return _joined(sources)
+
+
+def _require_one_size(layer: Any, sources: list[Vertex]) -> None:
+    if len({source.size for source in sources}) != 1:
+        raise refusal(layer, "its tensors differ in size", "give it tensors of one size")
+
+
+def _add(layer: Any, sources: list[Vertex]) -> Vertex:
+    _require_one_size(layer, sources)
+    return Vertex("add", sources[0].size, tuple(sources))
+
+
+def _average(layer: Any, sources: list[Vertex]) -> Vertex:
+    vertex = _add(layer, sources)
+    return _scaled(vertex, np.full(vertex.size, 1.0 / len(sources)), np.zeros(vertex.size))
+
+
+def _plus(operation: Any, operands: list[Any]) -> Vertex:
+    vertices, numbers = _sorted(operands)
+    if not numbers:
+        return _add(operation, vertices)
+    (vertex,) = vertices
+    return _scaled(vertex, np.ones(vertex.size), _constant(operation, numbers[0], vertex.size))
+
+
+def _minus(operation: Any, operands: list[Any]) -> Vertex:
+    first, second = operands
+    return _plus(operation, [first, _negative(operation, [second]) if isinstance(second, Vertex) else -_array(second)])
+
+
+def _times(operation: Any, operands: list[Any]) -> Vertex:
+    """A factor for each element."""
+    vertices, numbers = _sorted(operands)
+    if not numbers:
+        raise refusal(operation, *_LIMITS["Multiply"])
+    (vertex,) = vertices
+    return _scaled(vertex, _constant(operation, numbers[0], vertex.size), np.zeros(vertex.size))
+
+
+def _divided(operation: Any, operands: list[Any]) -> Vertex:
+    first, second = operands
+    if isinstance(second, Vertex):
+        raise refusal(operation, "lwtnn has no quotient of tensors", "divide after the network")
+    with np.errstate(divide="ignore"):  # infinity is refused as a weight
+        return _times(operation, [first, 1.0 / _array(second)])
+
+
+def _negative(operation: Any, operands: list[Any]) -> Vertex:
+    return _times(operation, [operands[0], -1.0])
+
+
+def _sorted(operands: list[Any]) -> tuple[list[Vertex], list[Any]]:
+    """Vertices, and numbers or arrays."""
+    vertices = [item for item in operands if isinstance(item, Vertex)]
+    return vertices, [item for item in operands if not isinstance(item, Vertex)]
+
+
+def _constant(operation: Any, value: Any, size: int) -> np.ndarray:
+    """A number or an array, as one number for each element of a vector."""
+    array = _array(value)
+    try:
+        return np.broadcast_to(array, (1, size))[0] * 1.0
+    except ValueError:
+        reason = f"an operand has the shape {array.shape}, the tensor {size} elements"
+        raise refusal(operation, reason, "give a number, or one for each element") from None
+
+
+def _maximum(layer: Any, sources: list[Vertex]) -> Vertex:
+    """Maxout over a concatenation: each sublayer picks one of the tensors."""
+    _require_one_size(layer, sources)
+    picks = np.split(np.eye(len(sources) * sources[0].size), len(sources))
+    maxout = Maxout(tuple(Affine(pick, np.zeros(len(pick))) for pick in picks))
+    return _feed(_joined(sources), maxout)
+
+
+def _activation_layer(layer: Any, sources: list[Vertex]) -> Vertex:
+    return _activated(sources[0], layer, layer)
+
+
+def _swish(layer: Any, sources: list[Vertex]) -> Vertex:
+    """Trainable x sigmoid(b x); lwtnn has one b for all: with several it is swish(b x) / b."""
+    (vertex,), beta = sources, _array(layer.beta)
+    if beta.size == 1:
+        return _with(vertex, Activation("swish", float(beta.item())))
+    if (beta == 0.0).any():
+        reason = "one of its betas is 0, by which this converter divides: lwtnn has one for all"
+        raise refusal(layer, reason, "train one beta for all channels")
+    zero = np.zeros_like(beta)
+    return _scaled(_with(_scaled(vertex, beta, zero), Activation("swish", 1.0)), 1.0 / beta, zero)
+
+
+def _shower_heads(layer: Any, sources: list[Vertex]) -> Vertex:
+    """One dense layer for each head: lwtnn cannot slice, and runs what is before anew."""
+    (vertex,), sizes = sources, (*layer.layer_sizes, len(layer.layer_sizes), 1)
+    dense, source = _linear(vertex), vertex.sources
+    if dense is None:
+        dense, source = Dense(np.eye(vertex.size), _NONE), (vertex,)
+    weights = np.split(dense.matrix(source[0].size), np.cumsum(sizes)[:-1])
+    biases = np.split(dense.bias, np.cumsum(sizes)[:-1]) if dense.bias.size else [_NONE] * len(sizes)
+    activations = [Activation("softmax")] * (len(sizes) - 1) + [Activation("rectified")]
+    parts = zip(weights, biases, activations, strict=True)
+    return _joined([_feed(source[0], Dense(*part)) for part in parts])
+
+
+def _identity(layer: Any, sources: list[Vertex]) -> Vertex:
+    return sources[0]
+
+
+_HANDLERS: dict[type | str, _Handler] = {
+    keras.layers.Dense: _dense,
+    keras.layers.BatchNormalization: _batch_normalization,
+    keras.layers.Normalization: _normalization,
+    keras.layers.Rescaling: _rescaling,
+    keras.layers.Concatenate: _concatenate,
+    keras.layers.Add: _add,
+    keras.layers.Subtract: _minus,
+    keras.layers.Average: _average,
+    keras.layers.Maximum: _maximum,
+    keras.layers.Activation: _activation_layer,
+    keras.layers.ReLU: _activation_layer,
+    keras.layers.LeakyReLU: _activation_layer,
+    keras.layers.ELU: _activation_layer,
+    keras.layers.Softmax: _activation_layer,
+    Swish: _swish,
+    ShowerHeads: _shower_heads,
+    keras.layers.Dropout: _identity,
+    keras.layers.AlphaDropout: _identity,
+    keras.layers.GaussianDropout: _identity,
+    keras.layers.GaussianNoise: _identity,
+    keras.layers.ActivityRegularization: _identity,
+    keras.layers.Flatten: _identity,
+    keras.layers.Identity: _identity,
+    # operations: a + b, keras.ops.add(a, b) and so on
+    "Add": _plus,
+    "Subtract": _minus,
+    "Multiply": _times,
+    "Divide": _divided,
+    "TrueDivide": _divided,
+    "Negative": _negative,
+    "Maximum": _maximum,
+    "Concatenate": _concatenate,
+    **dict.fromkeys(("ReLU", "LeakyRelu", "Elu", "Softmax", *_OPERATIONS), _activation_layer),
+}
+
+_ARITHMETIC = (_plus, _minus, _times, _divided)
+"""What takes a number or an array beside a tensor."""
+
+_LIMITS = {
+    "Multiply": (
+        "lwtnn has no product of tensors",
+        "multiply after the network, or train one softmax head over all voxels instead of products of heads",
+    ),
+    "Lambda": ("this converter cannot read a function of Python", "move its computation out of the network"),
+    "Embedding": ("lwtnn has it for sequences only", "use a one-hot vector and a Dense layer"),
+    "LayerNormalization": (
+        "lwtnn computes no moments of a vector",
+        "use BatchNormalization, which is folded into the weights",
+    ),
+    "PReLU": ("lwtnn has one slope for a whole layer", "use LeakyReLU"),
+    "Reshape": ("this converter works on vectors", "leave it out"),
+    "GetItem": ("lwtnn takes no part of a vector", "train a Dense layer for each part"),
+}
+"""Reason and remedy, by the class's name."""
+
+
+def _supported() -> list[str]:
+    return [kind.__name__ for kind in _HANDLERS if isinstance(kind, type)]

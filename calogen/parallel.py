@@ -1,0 +1,179 @@
+"""Cores and memory of this job, and how many workers and threads may share them.
+
+A batch job, a container or `taskset` often grants a few cores of a large node, and the node's own numbers say nothing
+of that. Every pool, and every library with threads, asks here.
+"""
+
+import math
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from calogen.errors import ConfigError
+
+_ROOT = Path("/")  # of /proc and /sys
+_TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+_LINEAR_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_MEBIBYTE = 2**20  # Slurm's unit
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def num_cores() -> int:
+    """Number of cores that this job may use, at least 1.
+
+    `CALOGEN_CORES` in the environment decides. Without it the smallest of these counts: the cores that the process may
+    run on, the processor time granted by its control groups (containers, systemd, Kubernetes; a part of a core counts
+    as one), and what a batch system grants: `SLURM_CPUS_PER_TASK`, else `SLURM_CPUS_ON_NODE`, and `OMP_THREAD_LIMIT`,
+    which HTCondor sets.
+
+    Raises:
+        ConfigError: `CALOGEN_CORES` is no whole number above 0.
+    """
+    wanted = os.environ.get("CALOGEN_CORES")
+    if wanted is not None:
+        if not _number("CALOGEN_CORES"):
+            raise ConfigError(f"CALOGEN_CORES must be a whole number above 0. Received: {wanted!r}")
+        return _number("CALOGEN_CORES")
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    slurm = _number("SLURM_CPUS_PER_TASK") or _number("SLURM_CPUS_ON_NODE")
+    granted = [number for number in (slurm, _number("OMP_THREAD_LIMIT")) if number]
+    return max(1, min([allowed, *granted, *_quotas()]))
+
+
+def free_memory() -> int:
+    """Bytes that this job may still take, the smallest of what is free and what is granted.
+
+    Granted is the limit of its control groups, and what Slurm gave it: `SLURM_MEM_PER_NODE`, or `SLURM_MEM_PER_CPU` for
+    every core. What this process holds already is taken off.
+    """
+    per_cpu = _number("SLURM_MEM_PER_CPU") * (_number("SLURM_CPUS_ON_NODE") or num_cores())
+    limits = [size * _MEBIBYTE for size in (_number("SLURM_MEM_PER_NODE"), per_cpu) if size]
+    for group in _groups("memory"):
+        words = _words(group / "memory.max") or _words(group / "memory.limit_in_bytes")
+        limits += [int(word) for word in words if word != "max"]
+    resident = _words(_ROOT / "proc/self/statm")[1:2]  # pages
+    held = int(resident[0]) * os.sysconf("SC_PAGE_SIZE") if resident else 0
+    return max(0, min([_available(), *(limit - held for limit in limits)]))
+
+
+def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
+    """Number of workers, at least 1: no more than tasks, cores, and what memory holds.
+
+    Args:
+        num_tasks: how many tasks there are.
+        worker_bytes: memory that a worker needs beyond what is shared; 0 if it does not matter.
+    """
+    fitting = free_memory() // worker_bytes if worker_bytes else num_tasks
+    return max(1, min(num_tasks, num_cores(), fitting))
+
+
+def in_threads(function: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
+    """Results in the items' order, from threads that have one thread of linear algebra each.
+
+    Twice as many items as there are threads are taken at most before the first of their results is asked for.
+    """
+    waiting: deque[Future[Made]] = deque()
+    with blas_threads(1), ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) == 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def blas_threads(limit: int) -> Iterator[None]:
+    """Limits the threads of NumPy's and SciPy's linear algebra.
+
+    By itself it takes every core that the process may run on, for small matrices, too: beside other jobs its threads
+    spend ten times the processor time on waiting for one another.
+    """
+    with threadpool_limits(limit, user_api="blas"):
+        yield
+
+
+def limit_libraries() -> None:
+    """Gives TensorFlow the cores of this job and linear algebra one thread.
+
+    What the environment says of their threads stays. Both would take every core that the process may run on, whatever
+    time a control group or a batch system grants. TensorFlow must not have computed anything yet. Processes that this
+    one starts inherit the limits.
+    """
+    for name in _TENSORFLOW:
+        os.environ.setdefault(name, str(num_cores()))
+    if not any(name in os.environ for name in _LINEAR_ALGEBRA):
+        threadpool_limits(1, user_api="blas")  # of the libraries that are loaded already
+    for name in _LINEAR_ALGEBRA:
+        os.environ.setdefault(name, "1")
+
+
+def tensorflow_threads() -> int:
+    """Number of threads among which TensorFlow divides an operation."""
+    tensorflow = sys.modules.get("tensorflow")
+    chosen = tensorflow.config.threading.get_intra_op_parallelism_threads() if tensorflow else 0
+    return chosen or _number(_TENSORFLOW[0]) or num_cores()
+
+
+def _number(name: str) -> int:
+    """The environment's whole number of that name; 0 if it is none."""
+    text = os.environ.get(name, "").strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def _quotas() -> list[int]:
+    """Cores whose time the control groups grant, of each that limits it."""
+    found = []
+    for group in _groups("cpu"):
+        words = _words(group / "cpu.max")
+        words = words or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
+        if len(words) == 2 and words[0] not in ("max", "-1"):
+            found.append(math.ceil(int(words[0]) / int(words[1])))
+    return found
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of this process's control groups, of both versions, the root's first.
+
+    In a container the folder of its own group is the root's, and the path that the process reads does not exist.
+    """
+    for line in _lines(_ROOT / "proc/self/cgroup"):
+        _, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        folder = _ROOT / "sys/fs/cgroup" / (controller if names else "")
+        yield folder
+        for part in path.split("/"):
+            if part not in ("", ".."):
+                folder = folder / part
+                yield folder
+
+
+def _available() -> int:
+    """Bytes of memory that the machine can give without swapping."""
+    for line in _lines(_ROOT / "proc/meminfo"):
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _words(path: Path) -> list[str]:
+    return [word for line in _lines(path) for word in line.split()]
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a file of the system; none if it is not there."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

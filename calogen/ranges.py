@@ -1,0 +1,63 @@
+"""Incident energies and numbers of showers as texts of a command line."""
+
+import math
+
+from calogen.config import require
+from calogen.errors import ConfigError
+
+_MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
+
+
+def parse_energies(text: str) -> tuple[float, ...]:
+    """Energies in MeV from a list of values and ranges.
+
+    >>> parse_energies("1000:8000:x2,65536,1:2:+0.5")
+    (1000.0, 2000.0, 4000.0, 8000.0, 65536.0, 1.0, 1.5, 2.0)
+
+    Raises:
+        ConfigError: something else, an energy of 0 or less, or a range of more than 1000.
+    """
+    energies: list[float] = []
+    for part in text.split(","):
+        try:
+            energies.extend(_energy_range(*part.split(":")))
+        except (ValueError, TypeError, ArithmeticError):
+            raise ConfigError(
+                "energies must be values above 0 or rising ranges, in MeV: 4096,65536 or 1024:262144:x2 or "
+                f"1000:9000:+1000. Received: {part!r}"
+            ) from None
+    return tuple(energies)
+
+
+def parse_counts(text: str, energies: str) -> tuple[int, ...]:
+    """Showers at each energy: one number for all, or one for each value or range in the list.
+
+    >>> parse_counts("1000,600", "256:1024:x2,65536")
+    (1000, 1000, 1000, 600)
+
+    Raises:
+        ConfigError: something else, or a number below 1.
+    """
+    parts = energies.split(",")
+    try:
+        counts = [int(count) for count in text.split(",")]
+    except ValueError:
+        counts = []
+    require(
+        min(counts, default=0) >= 1 and len(counts) in (1, len(parts)),
+        f"showers must be one number above 0, or {len(parts)} of them as in --energies {energies}. Received: {text}",
+    )
+    counts *= len(parts) if len(counts) == 1 else 1
+    return tuple(count for count, part in zip(counts, parts, strict=True) for _ in parse_energies(part))
+
+
+def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list[float]:
+    start, end = float(first), float(last if last is not None else first)
+    kind, size = step[:1], float(step[1:])
+    if not 0 < start <= end < math.inf or kind not in ("x", "+") or not size > (kind == "x"):
+        raise ValueError(step)
+    steps = math.log(end / start) / math.log(size) if kind == "x" else (end - start) / size
+    if steps > _MAX_ENERGIES:
+        raise ValueError(step)
+    numbers = range(math.floor(steps + 1e-9) + 1)
+    return [start * size**number if kind == "x" else start + number * size for number in numbers]

@@ -1,0 +1,59 @@
+"""Mean depths of the energy inside each layer, by incident energy: what places hits along a particle's path.
+
+    calogen simulate --depths --energies 1024:65536:x2 --showers 100 --output depths.h5
+    python -m calogen.simulation.depths depths.h5 depths.json
+
+ATLAS's classes call such a number the layer's extrapolation weight: a hit lies at (1 - w) entrance + w exit of the
+straight line through the layer.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.files import write_json
+from calogen.showers import damage_named, open_file
+
+_ABOUT = ("detector", "particle", "physics", "seed", "note", "geant4_pybind", "commit")
+
+
+def read_depths(path: Path) -> dict[str, Any]:
+    """Mean depths by incident energy and layer, with how they were simulated.
+
+    Args:
+        path: an output of `calogen simulate --depths`.
+
+    Returns:
+        the file's attributes, and `rows`: one table for each energy and layer that got energy, with
+        `incident_energy` (MeV), `layer`, `mean` (0: the layer's face, 1: its end; weighted with the energy inside each
+        shower, then averaged over showers), its standard `error` (None for one shower), the `spread` between showers,
+        and the number of `showers`.
+
+    Raises:
+        DataFormatError: another file.
+    """
+    with open_file(path) as file, damage_named(path):
+        if not {"depths", "layer_ids"} <= {*file, *file.attrs}:
+            raise DataFormatError(f"{path} must be an output of calogen simulate --depths. Received: {sorted(file)}")
+        depths, energies = file["depths"][:], file["incident_energies"][:].reshape(-1)
+        layer_ids, attributes = file.attrs["layer_ids"], dict(file.attrs)
+    rows = []
+    for energy in np.unique(energies).tolist():
+        for layer_id, column in zip(layer_ids.tolist(), depths[energies == energy].T, strict=True):
+            values = column[np.isfinite(column)]
+            if len(values):
+                rows.append(_row(values) | {"incident_energy": energy, "layer": layer_id})
+    return {name: attributes[name] for name in _ABOUT if name in attributes} | {"rows": rows}
+
+
+def _row(values: np.ndarray) -> dict[str, Any]:
+    spread = float(values.std(ddof=1)) if len(values) > 1 else None
+    error = None if spread is None else spread / float(np.sqrt(len(values)))
+    return {"mean": float(values.mean()), "error": error, "spread": spread, "showers": len(values)}
+
+
+if __name__ == "__main__":
+    write_json(sys.argv[2], read_depths(Path(sys.argv[1])))
