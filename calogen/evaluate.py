@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
 from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import listed, output_directory, read_json, require_writable_file
+from calogen.files import listed, matching_files, output_directory, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, open_file
 from calogen.judging import Options, assess, read_reference, require_judgeable
 from calogen.judging_report import build_assessment_page, build_comparison_page
@@ -166,7 +165,7 @@ def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
     found: list[str] = []
     for text in texts:
         pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
-        matching = sorted(glob(text)) if pattern else [text]
+        matching = matching_files(text) if pattern else [text]
         require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
         found += matching
     return tuple(map(Path, dict.fromkeys(found)))

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, what killed processes left of them, and hashes."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -106,6 +107,11 @@ def require_writable_file(path: str | Path, size: float = 0) -> None:
 def listed(folder: str | Path, pattern: str = "*") -> list[Path]:
     """Files and folders that match, by name, without hidden and unfinished ones."""
     return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+
+
+def matching_files(pattern: str) -> list[str]:
+    """Paths that match a pattern as in a shell, by name; as there, `*` stands for no hidden files."""
+    return sorted(glob.glob(pattern))
 
 
 def sweep(folder: str | Path) -> None:
