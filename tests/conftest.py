@@ -9,9 +9,14 @@ os.environ.update(KERAS_BACKEND="tensorflow", KERAS_HOME=os.devnull)  # tests im
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
 from calogen.showers import Geometry, Showers
+
+# A busy machine is no fault.
+settings.register_profile("calogen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calogen")
 
 TINY_VOXELS = VoxelGeometry("tiny", (VoxelLayer(0, (0.0, 5.0, 10.0), 1), VoxelLayer(1, (0.0, 3.0, 9.0), 4)))
 """Two layers of 2 and 8 voxels."""

@@ -51,7 +51,8 @@ def test_labels_do_not_overlap(number, tmp_path):
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     heights = sorted((box.y0, box.y1) for box in boxes)
     assert len(heights) >= min(number, 40)
-    assert all(upper[0] >= lower[1] - 1 for lower, upper in pairwise(heights))
+    # A box is taller than its glyphs, and than Matplotlib 3.11's in 3.10.
+    assert all(upper[0] >= lower[1] - 0.15 * (lower[1] - lower[0]) for lower, upper in pairwise(heights))
 
 
 def pair(scale=1):
