@@ -4,7 +4,8 @@
     python -m calogen.simulation.depths depths.h5 depths.json
 
 ATLAS's classes call such a number the layer's extrapolation weight: a hit lies at (1 - w) entrance + w exit of the
-straight line through the layer.
+straight line through the layer. A deposit counts where its step begins: in the presampler, one gap of argon, that is
+nearer to the face than the energy is.
 """
 
 import sys
