@@ -110,7 +110,7 @@ def listed(folder: str | Path, pattern: str = "*") -> list[Path]:
 
 
 def matching_files(pattern: str) -> list[str]:
-    """Paths that match a pattern as in a shell, by name; as there, `*` stands for no hidden files."""
+    """Paths that match a pattern as in a shell, by name; `*` leaves out hidden ones."""
     return sorted(glob.glob(pattern))
 
 

@@ -1,4 +1,6 @@
-"""HDF5 files as others leave them: locked, compressed by plugins, with numbers that lie in other files.
+"""HDF5 files as others leave them.
+
+Locked, compressed by plugins, with numbers that lie in other files.
 
 A dataset may be reached by links, and its numbers may lie in the file itself, in other HDF5 files (external links,
 virtual datasets) or in raw files (external storage). All of these files are known before anything is read: they belong
@@ -129,7 +131,7 @@ def dataset_shape(file: h5py.File, name: str) -> tuple[int, ...]:
 
 
 def source_files(path: str | Path) -> tuple[Path, ...]:
-    """Other files that datasets of an HDF5 file lie in, by name; none for files of another kind.
+    """Other files that datasets of an HDF5 file lie in, by name.
 
     Raises:
         DataFormatError: the file cannot be opened.
@@ -251,7 +253,10 @@ def _virtual_source(
 
 
 def _num_covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> int:
-    """How many numbers of a virtual dataset come from a source of this shape; HDF5 makes up what it lacks."""
+    """How many numbers of a virtual dataset come from a source of this shape.
+
+    HDF5 makes up what it lacks.
+    """
     try:
         num_numbers = source.vspace.get_select_npoints()
     except RuntimeError:  # a source that may grow: the dataset grows with it
@@ -320,7 +325,9 @@ def _require_source(path: Path, owner: h5py.File) -> None:
 
 
 def _require_filters(item: h5py.Dataset) -> None:
-    """Refuse a dataset whose compression cannot be undone here; hdf5plugin is used where it is installed."""
+    """Refuse a dataset whose compression cannot be undone here.
+
+    hdf5plugin is used where it is installed."""
     properties = item.id.get_create_plist()
     for code, _, _, name in map(properties.get_filter, range(properties.get_nfilters())):
         if h5py.h5z.filter_avail(code):

@@ -247,7 +247,7 @@ def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Fig
 
 
 def _averages(pictures: Sequence[Pictures]) -> list[Average]:
-    """Those of several models together where they are of as many showers, by increasing energy."""
+    """Those of several models, together where they are of as many showers, by energy."""
     found: dict[tuple[float, float, int], Average] = {}
     for item in (average for each in pictures for average in each.averages):
         key = (item.low, item.high, item.number)

@@ -1,4 +1,4 @@
-"""Incident energies as labels: which of them are one energy, and which showers have an energy.
+"""Incident energies as labels: which are one energy, which showers have one.
 
 Codes that train on the logarithm of the energy write its float32 power of ten back: 1024.0001 for 1024. Everywhere that
 labels are compared, those within `SAME_LABEL` of one another are one energy; exact ones are never changed.
@@ -55,7 +55,7 @@ def nearest_energy(labels: np.ndarray, energies: np.ndarray) -> np.ndarray:
 
 
 def has_energy(labels: np.ndarray, energy: float) -> np.ndarray:
-    """Which labels are an energy, `[n]`: those that equal it, or where there are none those that are close to it."""
+    """Which labels are an energy, `[n]`: those that equal it, else those close to it."""
     exact = labels == energy
     return exact if exact.any() else np.abs(labels - energy) <= SAME_LABEL * energy
 
@@ -84,12 +84,12 @@ def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> 
 
 
 def within(labels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Which labels lie from one energy to another, both and what is close to them included, `[n]`."""
+    """Which labels lie from one energy to another, `[n]`, with what is close to both."""
     return (labels >= low * (1 - SAME_LABEL)) & (labels <= high * (1 + SAME_LABEL))
 
 
 def energy_places(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The number of each label's energy among the reference's, `[n]`, from the lowest one; -1 where it has none.
+    """The number of each label's energy among the reference's, `[n]`, or -1.
 
     Of continuous energies, it is that of the bin, of up to 50 between quantiles of the reference.
     """

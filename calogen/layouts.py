@@ -1,4 +1,4 @@
-"""What an HDF5 file must hold to be a file of showers, and which of its datasets are read."""
+"""What an HDF5 file of showers must hold, and which of its datasets are read."""
 
 import math
 from contextlib import ExitStack
@@ -64,7 +64,7 @@ def find_showers(
 
 
 def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dict[str, h5py.Dataset]:
-    """Datasets of numbers that hold something for each shower, by name; those that cannot be read are left out."""
+    """Readable datasets of numbers that hold something for each shower, by name."""
     found: dict[str, h5py.Dataset] = {}
     for name in file:
         if not isinstance(name, str) or name in ("incident_energies", "cells", "showers"):  # bytes that are no text
@@ -110,7 +110,7 @@ def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStac
 
 
 def _swells(found: Stored) -> bool:
-    """Whether a dataset, or one of its chunks, is larger than its bytes in the files can tell."""
+    """Whether a dataset, or a chunk, is larger than its bytes in the files can tell."""
     item = found.dataset
     largest = max(math.prod(item.shape), math.prod(item.chunks or ())) * item.dtype.itemsize
     return largest > max(_ALWAYS_BYTES, _MAX_COMPRESSION * found.num_bytes)

@@ -68,7 +68,10 @@ def collect(seed: int, data: Mapping[str, Path | Sequence[Path]]) -> dict[str, A
 
 
 def file_record(path: Path | Sequence[Path]) -> dict[str, Any]:
-    """A file's name and SHA-256, and those of the files that its datasets lie in; of several files by their names.
+    """A file's name and SHA-256, and those of the files that its datasets lie in.
+
+    Of several files by their names.
+
 
     Returns:
         `file`, `sha256`, and `sources` (name -> SHA-256) where there are any; of several files a table of these.

@@ -71,7 +71,7 @@ class Showers:
         )
 
     def at(self, incident_energy: float) -> "Showers":
-        """The showers of one incident energy, MeV: of this very label, else of labels within 1e-5 of it.
+        """The showers of one incident energy, MeV: this very label, else within 1e-5.
 
         Raises:
             DataFormatError: there is none.
@@ -175,7 +175,10 @@ class Negative:
 
 
 def count_negative(energies: np.ndarray, incident_energies: np.ndarray) -> Negative:
-    """How many energies `[n, v]` are negative, and how much that is of the incident energies `[n]`; both MeV."""
+    """How many energies `[n, v]` are negative, and their share of the incident `[n]`.
+
+    Both in MeV.
+    """
     lowest = np.fmin(energies, 0)
     if not lowest.any():
         return Negative()

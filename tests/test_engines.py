@@ -252,6 +252,7 @@ def test_points_of_another_size_are_refused(surplus: int) -> None:
 
 
 def test_threads_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)  # a command of another test may have set it
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
     assert [engines._threads(number) for number in (1, BLOCK)] == [1, 3]
     monkeypatch.setattr("tensorflow.config.threading.get_intra_op_parallelism_threads", lambda: 2)

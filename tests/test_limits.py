@@ -93,7 +93,7 @@ def test_more_showers_than_can_be_made_are_refused(
     monkeypatch.setattr(generation, "engine", lambda *_: pytest.fail("nothing may be computed"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**12, free=10**9))
     line = refused(cli.main, *f"generate run --energies 1024,2048 --output a.h5 --showers {number}".split())
-    assert re.search(r"cannot write a.h5: it needs at least .* GB more, 1 GB are free; free some space", line), line
+    assert re.search(r"cannot write a.h5: it needs at least .* MB more. Received: 1,000 MB of free space", line), line
 
 
 @pytest.mark.parametrize(

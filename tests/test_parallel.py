@@ -200,7 +200,7 @@ def test_threads_give_results_in_order_and_take_few_items_ahead() -> None:
 def test_distances_ask_for_one_thread_of_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several wait for one another beside other jobs: ten times the processor time."""
     seen: list[set[int]] = []
-    product, eigen = distances._squared_distances, np.linalg.eigh
+    product, eigen = distances.squared_distances, np.linalg.eigh
     monkeypatch.setattr(np.linalg, "eigh", lambda matrix: (seen.append(blas()), eigen(matrix))[1])
     reference, generated = np.random.default_rng(1).normal(size=(2, 100, 3))
     distances.frechet_physics_distance(reference, generated, num_sizes=3, num_batches=2)

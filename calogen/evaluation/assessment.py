@@ -179,7 +179,7 @@ def particle_of(geometry: VoxelGeometry) -> str:
 
 
 def _floor_here(item: Scored) -> Value:
-    """The separation power of a sample of Geant4 that has as many showers as the generated file.
+    """The separation power of as many showers of Geant4 as the generated file has.
 
     That is what fluctuations give (`Scored.expected`), or the second reference's, corrected for its number of showers.
 

@@ -1,4 +1,6 @@
-"""Showers that are copies: of one another, of the reference, of the showers that a model was trained on.
+"""Showers that are copies of others.
+
+Of one another, of the reference, or of the showers that a model was trained on.
 
 Equal showers are found by hashes, which stay in memory for files of any size. Whether a model remembers its training
 showers without copying them bit by bit is told by nearest neighbours.
@@ -26,7 +28,9 @@ _RESAMPLINGS = 50
 
 
 def hash_showers(energies: np.ndarray, min_energy: float) -> np.ndarray:
-    """Numbers that are equal for equal showers, `[n]`; 0 for empty ones. Each process has its own.
+    """Numbers that are equal for equal showers, `[n]`; 0 for empty ones.
+
+    Each process has its own.
 
     Args:
         energies: `[n, v]`, MeV; taken in single precision.
@@ -40,7 +44,9 @@ def hash_showers(energies: np.ndarray, min_energy: float) -> np.ndarray:
 
 
 def copy_warnings(hashes: Mapping[str, np.ndarray], originals: tuple[str, ...] = ("reference",)) -> list[str]:
-    """What a reader has to know of copies among showers; the worst begins with `ALARM` and comes first.
+    """What a reader has to know of copies among showers.
+
+    The worst begins with `ALARM` and comes first.
 
     Args:
         hashes: of all showers of each sample, by name (`hash_showers`).
@@ -79,7 +85,7 @@ def judge_copies(
     training: tuple[Showers, np.ndarray] | None,
     seed: int,
 ) -> tuple[list[str], dict[str, Value]]:
-    """What a reader has to know of copies and of what was changed in files, and the numbers of `Memory`.
+    """What a reader has to know of copies and changes, and the numbers of `Memory`.
 
     Args:
         samples: by name: `reference`, `generated` and, if there is one, `second reference`.
@@ -139,7 +145,7 @@ class Memory:
 
 
 def find_memory(training: Showers, reference: Showers, generated: Showers, min_energy: float, seed: int) -> Memory:
-    """Compare nearest neighbours of generated showers in the training file and in the reference.
+    """Compare generated showers' nearest neighbours in training file and reference.
 
     Neighbours are looked for at the same incident energy: of continuous ones, in up to 50 bins between quantiles of the
     reference. So the two files may have other shares of energies.
@@ -187,7 +193,7 @@ def find_memory(training: Showers, reference: Showers, generated: Showers, min_e
 
 
 def _chance(hubs: np.ndarray, num_training: int, num_reference: int) -> tuple[float, float]:
-    """Mean and variance of how many nearest neighbours are training showers, if those are a random choice.
+    """Mean and variance of the number of nearest neighbours that train, by chance.
 
     Args:
         hubs: of how many showers each pooled one is the nearest, those of none may be missing.

@@ -64,7 +64,9 @@ class Criterion:
         return abs(value - floor.value)
 
     def excess(self, value: float, floor: Value | None) -> float:
-        """What puts values of different numbers of showers in order: how much worse than Geant4 against itself.
+        """How much worse than Geant4 against itself a value is.
+
+        It puts values of different numbers of showers in order.
 
         Args:
             value: a model's.

@@ -255,7 +255,10 @@ def _score_spectra(spectra: Mapping[str, Spectrum], sizes: Mapping[str, int], se
 def _edges(
     feature: Feature, reference: np.ndarray, min_energy: float, energy: float, binning: str
 ) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """The bins, those of `challenge_separation_power`, and how few of these are filled (`Scored.coarse`)."""
+    """The bins, those of the challenge, and how few of these are filled.
+
+    The second are for `challenge_separation_power`, the number is `Scored.coarse`.
+    """
     own = logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges
     edges = own(reference, min_bins=FINE)
     if binning == OWN_BINNING or feature.quantity in SHAPES:

@@ -1,4 +1,7 @@
-"""What figures of judged showers need: averages at several energies, single showers, response, features."""
+"""What figures of judged showers need.
+
+Averages at several energies, single showers, response, features.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ _CURVE_BINS = 12  # of the response, where the incident energies are continuous
 
 @dataclass(frozen=True)
 class Average:
-    """Mean showers at one incident energy, or in a range of them, of as many showers of each sample.
+    """Mean showers at an incident energy or in a range, of as many of each sample.
 
     Args:
         low, high: of the incident energies, MeV; equal where it is one energy.
@@ -77,7 +80,9 @@ def take_pictures(geometry: VoxelGeometry, samples: Mapping[str, Sample], shower
 
 
 def average_showers(showers: Mapping[str, Showers]) -> Iterator[Average]:
-    """Mean showers at each incident energy, or in ranges that are equal in the logarithm where it is continuous.
+    """Mean showers at each incident energy, or in ranges of continuous ones.
+
+    The ranges are equal in the logarithm.
 
     In a range, the showers of each sample are taken evenly spread over its energies. Where one of the samples has no
     shower, there is no average.

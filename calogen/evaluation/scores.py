@@ -153,7 +153,7 @@ def dealt_spectra(reference: Spectrum, generated: Spectrum, sizes: tuple[int, in
 
 
 def _dealt(first: np.ndarray, counts: np.ndarray) -> Value:
-    """Mean and spread for counts `[k, b + 2]` that one sample got of those of both, `[b + 2]`."""
+    """Mean and spread for counts `[k, b + 2]` dealt out of those of both, `[b + 2]`."""
     found = triangular_discrimination(np.stack([first, counts - first], axis=1)[..., 1:-1])
     return Value(float(np.mean(found)), float(np.std(found)))
 
