@@ -8,6 +8,7 @@ cores (`parallel.num_cores`) are the default; a checkpoint tells how many there 
 """
 
 import json
+import math
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -153,6 +154,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
             with zipfile.ZipFile(opened) as whole:
                 if damaged := whole.testzip():  # before NumPy takes as much memory as a damaged header asks for
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+                _require_sizes(whole)
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as file:
                 about = json.loads(file["about"].tobytes().decode())
@@ -166,6 +168,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
         raise DataFormatError(f"{path} is damaged ({reason}): delete it to train from the start") from error
     return about, groups
+
+
+def _require_sizes(archive: zipfile.ZipFile) -> None:
+    """Refuse, with a `ValueError`, arrays whose headers ask for more or less than there is."""
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    for member in archive.infolist():
+        with archive.open(member) as content:
+            shape, _, dtype = headers[np.lib.format.read_magic(content)](content)
+            if content.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+                raise ValueError(f"{member.filename} must hold {list(shape)} of {dtype}")
 
 
 def _require_training(about: Any, groups: dict[str, Arrays]) -> None:

@@ -1,3 +1,4 @@
+import io
 import json
 import random
 import runpy
@@ -131,6 +132,21 @@ def test_an_unknown_or_wrong_compression_is_damage(state: TrainingState, tmp_pat
     write_state(path, state)
     path.write_bytes(_with_method(path.read_bytes(), method))
     with pytest.raises(DataFormatError, match=r"state.npz is damaged \(.*\): delete it to train from the start"):
+        read_state(path, "me")
+
+
+def test_a_header_that_asks_for_gigabytes_is_damage(state: TrainingState, tmp_path: Path) -> None:
+    """With a right checksum, as a damaged writer leaves it: NumPy would ask for the memory first."""
+    path = tmp_path / "state.npz"
+    write_state(path, state)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (5_000_000_000,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | {"weights/0000.npy": header.getvalue() + bytes(80)}).items():
+            archive.writestr(name, content)
+    with pytest.raises(DataFormatError, match=r"damaged \(ValueError: weights/0000.npy must hold \[5000000000\]"):
         read_state(path, "me")
 
 
