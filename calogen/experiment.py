@@ -22,8 +22,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from calogen.config import MAX_SEED
-from calogen.errors import CalogenError, ConfigError
-from calogen.files import require_writable_file, write_json
+from calogen.errors import CalogenError, ConfigError, TemporaryError
+from calogen.files import TEMPORARY, require_writable_file, write_json
 from calogen.locks import directory_lock
 from calogen.parallel import limit_libraries
 from calogen.process import Terminated, orderly, tell
@@ -251,7 +251,8 @@ def clean_exit(program: str) -> Iterator[None]:
             if (fault := _fault(error)) is None:
                 raise
             tell(f"{program}: error: {fault}")
-            sys.exit(2)
+            again = isinstance(error, OSError) and error.errno in TEMPORARY
+            sys.exit(TemporaryError.exit_code if again else CalogenError.exit_code)
 
 
 class _Options(argparse.Action):

@@ -36,7 +36,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "a symbolic link leads to itself: remove it",
 }
-_TEMPORARY = (errno.EIO, errno.ESTALE)  # a disk's or a network's: another try, on a cluster on another node, may help
+TEMPORARY = (errno.EIO, errno.ESTALE)  # a disk's or a network's: another try, on a cluster on another node, may help
 _NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)  # a file system's that cannot flush this
 _BLOCK = 4096  # bytes: a full disk takes empty files
 _FOREIGN_AGE = 86400.0  # seconds: another machine's unfinished file that nobody has touched for so long is given up
@@ -157,7 +157,7 @@ def read_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+        raise read_error(path, error) from error
     except UnicodeDecodeError as error:
         raise DataFormatError(f"{path} must be a text in UTF-8. Received: {error}") from error
 
@@ -184,7 +184,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+        raise read_error(path, error) from error
     except (ValueError, RecursionError) as error:
         raise DataFormatError(f"{path} is not a JSON file: {error}") from error
 
@@ -199,7 +199,7 @@ def sha256(path: str | Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataFormatError(f"cannot read {path}: {error.strerror}") from error
+        raise read_error(path, error) from error
 
 
 def require_directory(path: str | Path) -> None:
@@ -237,9 +237,15 @@ def output_directory(path: str | Path) -> Iterator[None]:
         raise
 
 
+def read_error(path: str | Path, error: OSError) -> CalogenError:
+    """The error of a file that cannot be read: another try may help after a disk's."""
+    kind = TemporaryError if error.errno in TEMPORARY else DataFormatError
+    return kind(f"cannot read {path}: {error.strerror or error}")
+
+
 def refusal(what: str, number: int | None) -> CalogenError:
     """The error of what cannot be done (`write <path>`), with the remedy."""
-    kind = TemporaryError if number in _TEMPORARY else CalogenError
+    kind = TemporaryError if number in TEMPORARY else CalogenError
     return kind(f"cannot {what}: {os.strerror(number or 0)}; {_REMEDIES.get(number or 0, _UNWRITABLE)}")
 
 
@@ -294,7 +300,7 @@ def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None)
     if machine != process.machine() or number is None:
         return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
     if int(number, 16) == os.getpid():
-        return entry.name not in {path.name for path in process.UNFINISHED}
+        return entry.name not in {path.name for path in tuple(process.UNFINISHED)}
     return not process.is_alive(int(number, 16))
 
 

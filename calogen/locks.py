@@ -37,14 +37,13 @@ def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool =
         TemporaryError: another process holds it, or this one does already.
         CalogenError: the directory cannot be written.
     """
-    lock = Path(path) / ".lock"
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise files.refusal(f"write in {path}", error.errno) from error
+    descriptor = _open(path)
     try:
         _acquire(descriptor, path, WAIT if wait is None else wait)
+        while not _is_in_place(descriptor, path):  # whoever held it has removed the directory meanwhile
+            os.close(descriptor)
+            descriptor = _open(path)
+            _acquire(descriptor, path, WAIT if wait is None else wait)
         try:
             _record(descriptor)
             if sweep:
@@ -56,6 +55,24 @@ def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool =
                 os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _open(path: str | Path) -> int:
+    lock = Path(path) / ".lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise files.refusal(f"write in {path}", error.errno) from error
+
+
+def _is_in_place(descriptor: int, path: str | Path) -> bool:
+    """Whether the file that was locked is still the directory's."""
+    try:
+        there = os.stat(Path(path) / ".lock")
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
 
 
 def _acquire(descriptor: int, path: str | Path, wait: float) -> None:
@@ -80,7 +97,8 @@ def _try(descriptor: int, path: str | Path) -> bool:
         return False
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
-            raise CalogenError(f"cannot lock {path}: {error.strerror}; choose another file system") from error
+            kind = TemporaryError if error.errno in files.TEMPORARY else CalogenError
+            raise kind(f"cannot lock {path}: {error.strerror}; choose another file system") from error
         holder = _holder(descriptor)
         if _runs(holder):
             return False

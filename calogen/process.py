@@ -195,7 +195,7 @@ def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
 
 def _remove_unfinished(number: int, _frame: FrameType | None) -> None:
     """End by the signal: an exception would be sent to the parent, which may be gone."""
-    for path in UNFINISHED:
+    for path in tuple(UNFINISHED):
         with suppress(OSError):
             path.unlink()
     signal.signal(number, signal.SIG_DFL)

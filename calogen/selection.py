@@ -232,8 +232,8 @@ def _measured(
     directory: Path, judge: Judge, paths: Mapping[int, Path], workers: int
 ) -> Iterator[Iterator[tuple[int, Table]]]:
     """Gives (iteration, table) as they come, from this process or several."""
+    run = load_run(directory) if paths else None  # also where workers load it: a damaged one is told here
     if workers < 2 or len(paths) < 2:
-        run = load_run(directory) if paths else None
         yield ((iteration, _measure(run, path, judge)) for iteration, path in paths.items() if run)
         return
     context = multiprocessing.get_context("spawn")

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -275,6 +276,19 @@ def test_json_refuses_what_it_cannot_hold(tmp_path: Path, value: object) -> None
     with pytest.raises(DataFormatError, match="must hold finite numbers"):
         write_json(tmp_path / "a.json", {"value": value})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [read_json, sha256])
+def test_a_disk_that_cannot_be_read_is_worth_another_try(
+    tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("builtins.open", fail)
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(TemporaryError, match="cannot read .*a.json: Input/output error"):
+        read(tmp_path / "a.json")
 
 
 def test_json_faults_are_named(tmp_path: Path) -> None:

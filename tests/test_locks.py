@@ -2,6 +2,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,6 +26,22 @@ from calogen.locks import directory_lock
 with directory_lock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
+"""
+
+_REMOVE = """
+import shutil, sys, time
+from pathlib import Path
+from calogen.locks import directory_lock
+path, log = map(Path, sys.argv[1:])
+def tell(text):
+    with log.open("a") as file:
+        file.write(f"{text}\\n")
+with directory_lock(path, 30):
+    tell("in")
+    tell((path / ".lock").exists())
+    time.sleep(0.3)
+    tell("out")
+    shutil.rmtree(path)
 """
 
 
@@ -174,13 +191,36 @@ def test_a_holder_that_cannot_be_seen_is_said_to_be(tmp_path: Path, monkeypatch:
     assert (tmp_path / ".lock").read_text() == ""
 
 
-def test_other_troubles_with_locks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "code"), [(errno.EIO, 75), (errno.ESTALE, 75), (errno.EINVAL, 2)])
+def test_other_troubles_with_locks_are_refused(
+    tmp_path: Path, number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    with pytest.raises(CalogenError, match="cannot lock .*: Input/output error; choose"), directory_lock(tmp_path):
+    with (
+        pytest.raises(CalogenError, match=f"cannot lock .*: {os.strerror(number)}; choose") as raised,
+        directory_lock(tmp_path),
+    ):
         pytest.fail("the block must not run")
+    assert raised.value.exit_code == code
+
+
+def test_who_waited_for_a_directory_that_is_gone_holds_a_new_one(tmp_path: Path) -> None:
+    """A production removes its folder of chunks with the lock in it; two who wait must not both go on."""
+    path, log = tmp_path / "parts", tmp_path / "log"
+    command = [sys.executable, "-c", _REMOVE, str(path), str(log)]
+    with directory_lock(path):
+        waiting = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        for each in waiting:
+            assert each.stderr is not None
+            assert "waiting up to 30 s" in each.stderr.readline()
+        shutil.rmtree(path)
+    for each in waiting:
+        each.communicate(timeout=60)
+    assert [each.returncode for each in waiting] == [0, 0]
+    assert log.read_text().split() == ["in", "True", "out"] * 2
 
 
 def test_the_holder_sweeps_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:

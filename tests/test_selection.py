@@ -290,6 +290,14 @@ def test_a_snapshot_of_another_run_is_named(copy: Path, scans: dict[str, Iterati
         select_iteration(copy, scans[ALL])
 
 
+def test_a_damaged_run_is_told_whatever_the_number_of_processes(copy: Path) -> None:
+    """It would look like a worker that died, which another try may help."""
+    (copy / "selection.json").unlink()
+    (copy / "config.json").write_text("{}")
+    with pytest.raises(DataFormatError, match=r"must hold config.json with model"):
+        scan_iterations(copy, JUDGE, workers=2)
+
+
 def test_processes_give_the_tables_of_one(copy: Path, scans: dict[str, IterationScan]) -> None:
     (copy / "selection.json").unlink()
     judge = replace(JUDGE, reference=replace(SHOWERS, conditions={"impact_eta": np.ones(120)}, attributes={"a": 1}))

@@ -7,12 +7,11 @@ TensorFlow divides sums among its threads, and another number of them rounds dif
 cores (`parallel.num_cores`) are the default; a checkpoint tells how many there were.
 """
 
+import errno
 import json
 import math
-import sys
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError
-from calogen.files import atomic_path
+from calogen.files import TEMPORARY, atomic_path, read_error
 from calogen.parallel import tensorflow_threads
+from calogen.process import tell
 from calogen.provenance import device
 
 Arrays = list[np.ndarray]
@@ -83,12 +83,10 @@ class TrainingState:
         if self.threads[-1:] == [threads]:
             return
         if self.threads and device() == "CPU":
-            with suppress(OSError, ValueError):  # nobody listens
-                print(
-                    f"this training goes on with {threads} threads, after {self.threads[-1]}: sums round differently, "
-                    f"so its weights will not be bit-identical (CALOGEN_CORES={self.threads[-1]} keeps the number)",
-                    file=sys.stderr,
-                )
+            tell(
+                f"this training goes on with {threads} threads, after {self.threads[-1]}: sums round differently, "
+                f"so its weights will not be bit-identical (CALOGEN_CORES={self.threads[-1]} keeps the number)"
+            )
         self.threads.append(threads)
 
     def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
@@ -165,6 +163,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
     except MemoryError:
         raise
     except Exception as error:  # zipfile and NumPy raise whatever their files' parsers and decoders do
+        if isinstance(error, OSError) and error.errno in (*TEMPORARY, errno.EACCES, errno.EPERM, errno.ENOENT):
+            raise read_error(path, error) from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
         raise DataFormatError(f"{path} is damaged ({reason}): delete it to train from the start") from error
     return about, groups
@@ -188,6 +188,11 @@ def _require_training(about: Any, groups: dict[str, Arrays]) -> None:
     )
     if not rows or not isinstance(about["identity"], str):
         raise TypeError("identity must be a text, history a list of tables of numbers")
+    if not all(math.isfinite(row.get("iteration", 0)) for row in history):
+        raise TypeError("iterations must be finite")
+    threads = about.get("threads", [])
+    if not isinstance(threads, list) or not all(type(number) is int and number > 0 for number in threads):
+        raise TypeError("threads must be a list of numbers above 0")
     best = about["best_epoch"]
     if type(best) is not int or not -1 <= best < len(history) or (best >= 0) != bool(groups["best"]):
         raise TypeError(f"best_epoch must be one of {len(history)} epochs, with its weights")

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iomanip>
 #include <random>
 #include <sstream>
 #include <string>
@@ -38,7 +39,7 @@ public:
             throw Error("cannot write " + path_.string() + ": a device, pipe or socket is there; name a file");
         }
         std::ostringstream name;
-        name << "." << target_.stem().string().substr(0, longest_stem) << "." << std::hex << std::random_device{}()
+        name << "." << target_.stem().string().substr(0, longest_stem) << "." << std::hex << std::setw(8) << std::setfill('0') << std::random_device{}()
              << ".partial" << target_.extension().string();
         temporary_ = target_.parent_path() / name.str();
         errno = 0;

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 import random
 import runpy
 import signal
@@ -135,6 +137,22 @@ def test_an_unknown_or_wrong_compression_is_damage(state: TrainingState, tmp_pat
         read_state(path, "me")
 
 
+@pytest.mark.parametrize(("number", "code"), [(errno.EIO, 75), (errno.ESTALE, 75), (errno.EACCES, 2)])
+def test_what_cannot_be_read_is_no_damage(
+    state: TrainingState, tmp_path: Path, number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk's trouble must not have days of training deleted."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    write_state(tmp_path / "state.npz", state)
+    monkeypatch.setattr(zipfile, "ZipFile", fail)
+    with pytest.raises(CalogenError, match=f"cannot read .*state.npz: {os.strerror(number)}$") as raised:
+        read_state(tmp_path / "state.npz", "me")
+    assert raised.value.exit_code == code
+
+
 def test_a_header_that_asks_for_gigabytes_is_damage(state: TrainingState, tmp_path: Path) -> None:
     """With a right checksum, as a damaged writer leaves it: NumPy would ask for the memory first."""
     path = tmp_path / "state.npz"
@@ -185,6 +203,12 @@ ABOUT = {"identity": "me", "history": [{"loss": 2.0}], "best_epoch": 0}
         {"history": [1]},
         {"history": [{"loss": "low"}]},
         {"history": [{"loss": None}]},
+        {"history": [{"iteration": float("nan")}]},
+        {"history": [{"iteration": float("inf")}]},
+        {"threads": None},
+        {"threads": "abc"},
+        {"threads": {}},
+        {"threads": [0]},
         {"best_epoch": 3},
         {"best_epoch": -2},
         {"best_epoch": 0.5},
