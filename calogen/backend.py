@@ -8,6 +8,7 @@ import os
 import sys
 
 from calogen.errors import ConfigError
+from calogen.parallel import limit_tensorflow
 
 _SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
@@ -32,6 +33,7 @@ if _received != _expected:
         "calogen.backend first, or set KERAS_BACKEND=tensorflow and mend keras.json"
     )
 
+limit_tensorflow()
 import tensorflow as tf  # noqa: E402 - it would import Keras with other settings
 
 __all__ = ["keras", "tf"]

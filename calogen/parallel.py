@@ -109,12 +109,17 @@ def limit_libraries() -> None:
     time a control group or a batch system grants. TensorFlow must not have computed anything yet. Processes that this
     one starts inherit the limits.
     """
-    for name in _TENSORFLOW:
-        os.environ.setdefault(name, str(num_cores()))
+    limit_tensorflow()
     if not any(name in os.environ for name in _LINEAR_ALGEBRA):
         threadpool_limits(1, user_api="blas")  # of the libraries that are loaded already
     for name in _LINEAR_ALGEBRA:
         os.environ.setdefault(name, "1")
+
+
+def limit_tensorflow() -> None:
+    """Gives TensorFlow the cores of this job, unless the environment says how many; `backend` calls it in time."""
+    for name in _TENSORFLOW:
+        os.environ.setdefault(name, str(num_cores()))
 
 
 def tensorflow_threads() -> int:

@@ -238,8 +238,8 @@ def _measured(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(paths)), context, _start_worker, (directory, judge)) as pool:
-        tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
         try:
+            tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
             yield ((tasks[task], task.result()) for task in as_completed(tasks))
         except BrokenProcessPool as error:
             raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error

@@ -99,7 +99,7 @@ class Request:
                 f"a production may have {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} "
                 "(fewer showers, or lower energies)"
             )
-        if not self.output.name or self.output.is_dir():
+        if not self.output.name:
             raise ConfigError(f"output must be a file to write. Received: {self.output or '.'}")
 
     @property
@@ -202,14 +202,17 @@ def request_of(path: Path) -> dict[str, Any]:
     Raises:
         DataFormatError: no output of `produce`.
     """
+    names = ("detector", "particle", "physics")
     with open_file(path) as file, damage_named(path):
         attributes = dict(file.attrs)
-    names = ("detector", "particle", "physics", "seed")
-    if any(name not in attributes for name in names):
-        raise DataFormatError(f"{path} must be a file of calogen simulate. Received: attributes {sorted(attributes)}")
-    bits = re.search(r"rounded to (\d+) mantissa bits", str(attributes.get("precision", "")))
-    found = {name: str(attributes[name]) for name in names[:3]} | {"seed": int(attributes["seed"])}
-    return found | {"mantissa_bits": int(bits[1]) if bits else None, "depths": bool(attributes.get("depths", False))}
+        if any(name not in attributes for name in (*names, "seed")):
+            raise DataFormatError(f"{path} must be a file of calogen simulate. Received: {sorted(attributes)}")
+        bits = re.search(r"rounded to (\d+) mantissa bits", str(attributes.get("precision", "")))
+        return {name: str(attributes[name]) for name in names} | {
+            "seed": int(attributes["seed"]),
+            "mantissa_bits": int(bits[1]) if bits else None,
+            "depths": bool(attributes.get("depths", False)),
+        }
 
 
 def _read_present(request: Request) -> dict[str, np.ndarray] | None:
@@ -223,7 +226,21 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
         if any(found[name] != wanted[name] for name in wanted):
             raise ConfigError(f"{path} must come from the same production to be extended: {wanted}. Received: {found}")
         present = {name: file[name][:] for name in _columns(request)}
-    return present | {"incident_energies": present["incident_energies"].reshape(-1)}
+        present |= {"incident_energies": present["incident_energies"].reshape(-1)}
+        _require_numbers(request, present)
+    return present
+
+
+def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> None:
+    """Refuse, with a `ValueError`, rows that are not the first numbers of their energies: their impact points tell."""
+    counts: Counter[float] = Counter()
+    columns = (present["incident_energies"].tolist(), present["impact_eta"].tolist(), present["impact_phi"].tolist())
+    for row, (energy, *point) in enumerate(zip(*columns, strict=True)):
+        if point != list(_aim(request, energy, counts[energy])[:2]):
+            raise ValueError(f"row {row} is not shower {counts[energy]} of {energy:g} MeV: rows are missing or moved")
+        counts[energy] += 1
+    if any(len(column) != sum(counts.values()) for column in present.values()):
+        raise ValueError(f"datasets have {sorted({len(column) for column in present.values()})} rows")
 
 
 def _columns(request: Request) -> dict[str, str]:
@@ -250,8 +267,8 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
         ProcessPoolExecutor(workers, context, _start_worker, (request.detector, request.physics)) as pool,
     ):
-        futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
         try:
+            futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
             for future in as_completed(futures):
                 future.result()
                 chunk = futures[future]
@@ -291,10 +308,7 @@ def _simulate_chunk(chunk: Chunk) -> None:
 
 def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dict[str, Any]:
     """One row of the output: the hits of one shower, reduced to cells and voxels."""
-    sequence = np.random.SeedSequence(request.seed, spawn_key=(round(energy * 1000), number))
-    random = np.random.default_rng(sequence)
-    eta, phi = random.uniform(*run.detector.eta_range), random.uniform(0, 2 * np.pi)
-    geant4_seed = int(random.integers(1, 2**31))  # 0 is refused
+    eta, phi, geant4_seed = _aim(request, energy, number)
     kinetic = float(kinetic_energy(np.array(energy), MASSES[request.particle]))
     start = time.process_time()
     hits = run.shower(request.particle, kinetic, eta, geant4_seed)
@@ -312,6 +326,14 @@ def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dic
         "cpu_seconds": seconds,
         **({"depths": mean_depths(hits, layer_ids)} if request.depths else {}),
     }
+
+
+def _aim(request: Request, energy: float, number: int) -> tuple[float, float, int]:
+    """Impact point (eta; phi, rad) and Geant4's seed of one shower."""
+    sequence = np.random.SeedSequence(request.seed, spawn_key=(round(energy * 1000), number))
+    random = np.random.default_rng(sequence)
+    eta, phi = random.uniform(*detector(request.detector).eta_range), random.uniform(0, 2 * np.pi)
+    return eta, phi, int(random.integers(1, 2**31))  # Geant4 refuses 0
 
 
 def _read_chunk(chunk: Chunk) -> dict[str, np.ndarray]:

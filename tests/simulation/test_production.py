@@ -161,6 +161,30 @@ def test_a_file_of_another_production_is_not_extended(
         produce(small(tmp_path, extend=produced, **changes))
 
 
+@pytest.mark.parametrize("damage", ["lacks a row", "moved rows", "seed", "short"])
+def test_damaged_files_are_not_extended(produced: Path, tmp_path: Path, damage: str) -> None:
+    """Told before anything is simulated."""
+    path = tmp_path / "own.h5"
+    shutil.copy(produced, path)
+    with h5py.File(path, "r+") as file:
+        if damage == "seed":
+            file.attrs["seed"] = "abc"
+        for name in list(file):
+            rows = file[name][:]
+            if damage == "lacks a row":
+                rows = np.delete(rows, 2, axis=0)
+            elif damage == "moved rows":
+                rows[[0, 1]] = rows[[1, 0]]
+            elif damage == "short" and name == "cells":
+                rows = rows[:7]
+            del file[name]
+            file[name] = rows
+    with pytest.raises(
+        DataFormatError, match=r"own\.h5 is damaged: .*(row [02] is not|invalid literal|\[7, 10\] rows)"
+    ):
+        produce(small(tmp_path, extend=path))
+
+
 def test_what_cannot_be_extended_is_named(tmp_path: Path) -> None:
     toy = Showers(PIONS_DATASET1, np.array([1000.0]), np.full((1, 533), 1.0))
     toy.write(tmp_path / "own.h5")
