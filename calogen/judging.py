@@ -14,10 +14,10 @@ import numpy as np
 
 from calogen.config import require
 from calogen.errors import DataFormatError, GeometryError
-from calogen.evaluation.assessment import LABEL, Assessment, particle_of
+from calogen.evaluation.assessment import LABEL, Assessment, of_too_few, particle_of
 from calogen.evaluation.challenge import ClassifierInput, classifier_inputs, high_level_inputs
 from calogen.evaluation.copies import judge_copies
-from calogen.evaluation.criteria import NEIGHBOURHOODS
+from calogen.evaluation.criteria import CLASSIFIERS, DISTANCES, NEIGHBOURHOODS
 from calogen.evaluation.distances import (
     MIN_SHOWERS,
     frechet_physics_distance,
@@ -261,19 +261,21 @@ def _assess(
 ) -> tuple[Assessment, Pictures]:
     """Assessment and pictures of generated showers."""
     geometry, options, first = reference.geometry, reference.options, reference.first
-    third = reference.second.sample if reference.second else None
+    loaded = {"reference": first, "generated": generated}
+    loaded |= {"second reference": reference.second} if reference.second else {}
+    samples = {name: item.sample for name, item in loaded.items()}
+    showers = {name: item.showers for name, item in loaded.items()}
+    third = samples.get("second reference")
     judgement = judge(first.sample, generated.sample, third, options.binning or default_binning(geometry), options.seed)
     floor, missing = reference.floor
     numbers, more = _numbers(first, generated, options)
-    samples = {"reference": first.sample, "generated": generated.sample} | (
-        {"second reference": third} if third else {}
-    )
-    known, memory = judge_copies(samples, first.showers, generated.showers, reference.training, options.seed)
+    known, memory = judge_copies(samples, showers, reference.training, options.seed)
     numbers |= memory
     warnings = [*known, *([reference.warning] if reference.warning else [])]
     warnings += [*_warnings(reference, generated), *sorted(missing | more)]
     particle = particle_of(geometry)
-    found = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance)
+    drawn = {name.replace(" ", "_"): len(item) for name, item in showers.items()}
+    found = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance, drawn)
     loaded = {"Geant4": first, label: generated}
     samples = {name: item.sample for name, item in loaded.items()}
     return found, take_pictures(geometry, samples, {name: item.showers for name, item in loaded.items()})
@@ -342,13 +344,34 @@ def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
             f"the second reference has {floor_size:,} showers, the generated file {sizes[1]:,}: its distances are too "
             "large for a floor, as those of fewer showers are"
         )
-    if min(sizes) < MIN_SHOWERS and first.particle:
-        found.append(
-            f"FPD and KPD of {min(sizes)} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more; nor are "
-            "neighbourhoods without a second reference. Separation powers are ranked by what they have more than two "
-            "samples of Geant4 of these numbers of showers would have"
-        )
     taken = min(len(item.showers) for item in (first, second))
+    if first.particle:
+        found += _unranked(reference, generated, min(sizes), taken)
     if taken < min(sizes):
         found.append(f"classifiers and neighbourhoods took {taken:,} of the showers, drawn at random")
     return found
+
+
+def _unranked(reference: Reference, generated: _Loaded, whole: int, taken: int) -> list[str]:
+    """Which numbers are of too few showers for a place."""
+    loaded = {"reference": reference.first, "generated": generated}
+    loaded |= {"second_reference": reference.second} if reference.second else {}
+    sizes, drawn = (
+        {name: len(item.sample.features) for name, item in loaded.items()},
+        {name: len(item.showers) for name, item in loaded.items()},
+    )
+    unranked = of_too_few(sizes, drawn)
+    texts = [f"FPD and KPD of {whole:,}"] if unranked & set(DISTANCES) else []
+    texts += [f"AUCs of {taken:,}"] if unranked & set(CLASSIFIERS) and reference.options.repetitions else []
+    texts += (
+        [f"neighbourhoods of {taken:,} without a second reference of as many"] if unranked & set(NEIGHBOURHOODS) else []
+    )
+    if not texts:
+        return []
+    rest = f"; nor are {' and '.join(texts[1:])}" if texts[1:] else ""
+    separation = (
+        ". Separation powers are ranked by what they have more than two samples of Geant4 of these numbers of showers "
+        "would have"
+    )
+    text = f"{texts[0]} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more{rest}"
+    return [text + (separation if whole < MIN_SHOWERS else "")]

@@ -117,9 +117,54 @@ def test_foreign_references_are_warned_of(tmp_path: Path) -> None:
 
 def test_a_second_reference_of_fewer_showers_is_warned_of(files: list[Path], tmp_path: Path) -> None:
     few = write(tmp_path / "few.h5", make_showers(TINY_VOXELS, 300, 3))
-    found, _ = assess(files[0], files[1], TINY_VOXELS, "GAN", few)
+    generated = write(tmp_path / "generated.h5", make_showers(TINY_VOXELS, 400, 4))
+    found, _ = assess(files[0], generated, TINY_VOXELS, "GAN", few)
     assert "second reference has 300 showers, the generated file 400" in found.warnings[0]
-    assert assess(files[0], files[1], TINY_VOXELS, "GAN", files[2])[0].warnings == ()
+    assert assess(files[0], generated, TINY_VOXELS, "GAN", files[2])[0].warnings == ()
+
+
+def test_numbers_of_few_drawn_showers_are_not_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn counts, not the files: 200 showers are enough here, 100 are not."""
+    for module in ("calogen.judging", "calogen.evaluation.assessment"):
+        monkeypatch.setattr(f"{module}.MIN_SHOWERS", 200)
+    paths = [write(tmp_path / f"{seed}.h5", make_showers(PHOTONS_DATASET1, 200, seed)) for seed in (1, 2, 3)]
+    score = classifier.ClassifierScore(Value(0.7, 0.1), Value(0.1, 0.1), (0.7,), (0.1,), (1,), 100)
+    monkeypatch.setattr(classifier, "classify", lambda *_, **__: score)
+    near, auc = {"precision", "recall", "density", "coverage"}, {"auc_low", "auc_high"}
+    for drawn, second, ranked, said in (
+        (None, None, near | auc, ""),
+        (
+            100,
+            None,
+            set(),
+            "AUCs of 100 showers are not ranked: the challenge takes 200 or more; nor are neighbourhoods",
+        ),
+        (100, paths[2], near, "AUCs of 100 showers are not ranked: the challenge takes 200 or more"),
+    ):
+        options = Options(repetitions=1, max_showers=drawn)
+        found, _ = assess(paths[0], paths[1], PHOTONS_DATASET1, "GAN", second, options)
+        read = Assessment.from_json(found.to_json())
+        assert read.drawn == found.drawn
+        assert set(read.drawn) == set(read.judgement.num_showers)
+        assert set(read.drawn.values()) == {drawn or 200}
+        names = {place.ranking.metric for place in read.placements()}
+        assert names & (near | auc) == ranked
+        assert "fpd" in names, "of all showers of the files"
+        texts = [text for text in found.warnings if "not ranked" in text]
+        assert len(texts) == (drawn is not None)
+        assert said in "".join(texts)
+        assert ("without a second reference" in "".join(texts)) == (drawn is not None and second is None)
+        assert not any("Separation powers are ranked by" in text for text in texts), "the files are large enough"
+
+
+def test_no_word_of_neighbourhoods_where_they_are_ranked(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{seed}.h5", make_showers(PHOTONS_DATASET1, 100, seed)) for seed in (1, 2, 3)]
+    for second, said in ((None, True), (paths[2], False)):
+        found, _ = assess(paths[0], paths[1], PHOTONS_DATASET1, "GAN", second, QUICK)
+        (text,) = (text for text in found.warnings if "FPD and KPD of 100 showers are not ranked" in text)
+        assert ("neighbourhoods of 100 without a second reference" in text) == said
+        assert ("coverage" in {place.ranking.metric for place in found.placements()}) != said
+        assert "Separation powers are ranked by what they have more than two samples" in text
 
 
 @pytest.mark.parametrize("label", ["Geant4", "", "$x$", "a\tb"])

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.challenge import BINNINGS, Feature
-from calogen.evaluation.criteria import GEOMETRIES, NEIGHBOURHOODS, SEPARATION_POWER, criteria
+from calogen.evaluation.criteria import (
+    CLASSIFIERS,
+    DISTANCES,
+    GEOMETRIES,
+    NEIGHBOURHOODS,
+    SEPARATION_POWER,
+    criteria,
+)
 from calogen.evaluation.distances import MIN_SHOWERS
 from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored, score_row
@@ -48,6 +55,8 @@ class Assessment:
         floor: the same of the second reference.
         warnings: what a reader has to know before the numbers.
         provenance: seed, commit, versions, device, files and their hashes.
+        drawn: how many showers of each sample classifiers and neighbourhoods saw, as `judgement.num_showers`; empty:
+            all of them.
     """
 
     label: str
@@ -58,6 +67,7 @@ class Assessment:
     floor: Numbers
     warnings: tuple[str, ...]
     provenance: Mapping[str, Any]
+    drawn: Mapping[str, int] = field(default_factory=dict)
 
     def worst(self, number: int = 5, metric: str = "separation_power") -> list[Scored]:
         """The features with the largest values of a metric, worst first."""
@@ -69,8 +79,8 @@ class Assessment:
         """Places among the challenge's submissions.
 
         None with other voxels or another threshold than its own; none of separation powers in other bins than its own;
-        none of FPD and KPD with fewer showers than it takes, nor of neighbourhoods (their shares depend on the number)
-        without a floor of as many.
+        none of other numbers of too few showers (`of_too_few`): of those that they saw, which are less than the files'
+        where some were drawn.
 
         The floor of separation powers is what Geant4 of the generated file's size would have. That of the other numbers
         is the second reference, where it has no fewer showers than the generated file: the fewer, the larger its
@@ -78,17 +88,17 @@ class Assessment:
         """
         if not self.particle:
             return []
-        known, judgement, sizes = set(criteria(self.particle)), self.judgement, self.judgement.num_showers
+        judgement, sizes = self.judgement, self.judgement.num_showers
         if judgement.min_energy != BINNINGS[f"1-{self.particle}s"].min_energy:
             return []
-        second = sizes.get("second_reference", 0)
-        floor = dict(self.floor) if second >= sizes["generated"] else {}
-        compared = min(sizes["reference"], sizes["generated"], MIN_SHOWERS)
-        if compared < MIN_SHOWERS:
-            known -= {"fpd", "kpd"}
-        if min(sizes["reference"], second, MIN_SHOWERS) != compared:
-            floor = {name: value for name, value in floor.items() if name not in NEIGHBOURHOODS}
-            known -= set(NEIGHBOURHOODS) if compared < MIN_SHOWERS else set()
+        drawn = {**sizes, **self.drawn}
+        known = set(criteria(self.particle)) - of_too_few(sizes, drawn)
+        floor: dict[str, Value] = {}
+        for names, seen in ((DISTANCES, sizes), (CLASSIFIERS, drawn)):
+            if seen.get("second_reference", 0) >= seen["generated"]:
+                floor |= {name: value for name, value in self.floor.items() if name in names}
+        if _compared(drawn, "second_reference") == _compared(drawn):
+            floor |= {name: value for name, value in self.floor.items() if name in NEIGHBOURHOODS}
         if judgement.binning != f"1-{self.particle}s":
             known = {name for name in known if not name.startswith(SEPARATION_POWER)}
         scored = [item for item in judgement.scored if item.incident_energy == ALL_ENERGIES]
@@ -129,6 +139,7 @@ class Assessment:
                 "scored": [_scored_to_json(item) for item in judgement.scored],
                 "layer_correlations": {name: json_matrix(matrix) for name, matrix in judgement.correlations.items()},
             },
+            "drawn": dict(self.drawn),
         }
 
     @classmethod
@@ -153,7 +164,10 @@ class Assessment:
             numbers, floor = (_values(value[name]) for name in ("numbers", "floor"))
             warnings, provenance = tuple(map(str, value["warnings"])), dict(value["provenance"])
             _require_whole(label, judgement, provenance)
-            return cls(label, geometry, particle, judgement, numbers, floor, warnings, provenance)
+            drawn = {
+                str(name): _count(number) for name, number in value.get("drawn", {}).items()
+            }  # evaluations of old have none
+            return cls(label, geometry, particle, judgement, numbers, floor, warnings, provenance, drawn)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataFormatError(f"an evaluation must hold what to_json writes. Received: {error!r:.200}") from error
 
@@ -171,6 +185,28 @@ def read_assessment(directory: str | Path) -> Assessment:
         return Assessment.from_json(read_json(path))
     except DataFormatError as error:
         raise DataFormatError(f"{path}: {error}") from error
+
+
+def of_too_few(sizes: Mapping[str, int], drawn: Mapping[str, int]) -> frozenset[str]:
+    """Single numbers of too few showers for a place among the challenge's, which takes 10,000 or more.
+
+    AUCs of fewer showers are smaller, FPD and KPD larger. Neighbourhoods, whose shares depend on the number, can be
+    held against a floor of as many.
+
+    Args:
+        sizes: showers of `reference`, `generated` and, if there is one, `second_reference`.
+        drawn: how many of them classifiers and neighbourhoods saw.
+    """
+    found: set[str] = set(DISTANCES) if _compared(sizes) < MIN_SHOWERS else set()
+    if _compared(drawn) < MIN_SHOWERS:
+        found |= set(CLASSIFIERS)
+        found |= set(NEIGHBOURHOODS) if _compared(drawn, "second_reference") != _compared(drawn) else set()
+    return frozenset(found)
+
+
+def _compared(sizes: Mapping[str, int], sample: str = "generated") -> int:
+    """How many showers of each sample neighbourhoods compare."""
+    return min(sizes["reference"], sizes.get(sample, 0), MIN_SHOWERS)
 
 
 def particle_of(geometry: VoxelGeometry) -> str:

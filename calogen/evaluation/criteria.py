@@ -17,6 +17,7 @@ GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType({"photon": PHOTONS_DA
 """The challenge's dataset 1, by particle."""
 
 SEPARATION_POWER = "separation_power_"
+CLASSIFIERS, DISTANCES = ("auc_low", "auc_high"), ("fpd", "kpd")
 NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 _PER_LAYER = {  # quantity -> (title, whether only layers with bins in alpha have it)
     "layer_energy": ("energy", False),

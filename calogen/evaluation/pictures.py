@@ -14,12 +14,11 @@ from calogen.evaluation.comparison import ResponseCurve, curve_of
 from calogen.evaluation.correlations import joined
 from calogen.evaluation.judgement import Sample
 from calogen.geometry import VoxelGeometry
-from calogen.labels import within
+from calogen.labels import discrete_energies, within
 from calogen.showers import Showers
 
 MOST_ENERGIES = 6
 """Incident energies, or ranges of them, at which showers are averaged: of more, so many are taken, evenly spread."""
-_MOST_DISCRETE = 50  # with more incident energies than that, they count as continuous
 _CURVE_BINS = 12  # of the response, where the incident energies are continuous
 
 
@@ -75,7 +74,8 @@ def take_pictures(geometry: VoxelGeometry, samples: Mapping[str, Sample], shower
     middle = float(np.sort(energies)[len(energies) // 2])
     nearest = {name: np.abs(np.log(item.incident_energies / middle)).argmin() for name, item in showers.items()}
     single = {name: item.energies[nearest[name]] for name, item in showers.items()}
-    curves = {name: _curve(item) for name, item in features.items()}
+    discrete = bool(len(discrete_energies(next(iter(features.values())).incident_energies)))
+    curves = {name: _curve(item, discrete) for name, item in features.items()}
     return Pictures(geometry, tuple(average_showers(showers)), middle, single, curves, together)
 
 
@@ -103,9 +103,9 @@ def average_showers(showers: Mapping[str, Showers]) -> Iterator[Average]:
 
 def _ranges(energies: np.ndarray) -> list[tuple[float, float]]:
     """First and last incident energy, MeV, of what is averaged."""
-    found = np.unique(energies)
-    if len(found) > min(_MOST_DISCRETE, max(1, len(energies) // 2)):
-        edges = np.geomspace(found[0], found[-1], MOST_ENERGIES + 1).tolist()
+    found = discrete_energies(energies) if len(energies) > 1 else energies
+    if not len(found):
+        edges = np.geomspace(energies.min(), energies.max(), MOST_ENERGIES + 1).tolist()
         return list(pairwise(edges))
     chosen = found[_spread(np.arange(len(found)), min(len(found), MOST_ENERGIES))]
     return [(energy, energy) for energy in chosen.tolist()]
@@ -122,10 +122,10 @@ def _spread(items: np.ndarray, number: int) -> np.ndarray:
     return items[np.linspace(0, len(items) - 1, number).round().astype(np.intp)]
 
 
-def _curve(features: Features) -> ResponseCurve:
+def _curve(features: Features, discrete: bool) -> ResponseCurve:
     """Response by incident energy; continuous energies in equal steps of the logarithm."""
     energies = features.incident_energies
-    if len(np.unique(energies)) > _MOST_DISCRETE:
+    if not discrete:
         edges = np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _CURVE_BINS + 1)
         centres = np.sqrt(edges[1:] * edges[:-1])
         energies = centres[np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, _CURVE_BINS - 1)]

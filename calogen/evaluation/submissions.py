@@ -234,50 +234,16 @@ def placement_table(placements: Iterable[Placement]) -> PlainTable:
     return PlainTable(("metric", "ours", "places", "best submission", *geant4, "remark"), tuple(rows))
 
 
-def ranking_table(ranking: Ranking, ours: Value | None = None, name: str = "this model") -> PlainTable:
-    """The whole ranking of one metric: Geant4 first, without a place, ours among the rest.
-
-    Args:
-        ranking: of the published ones.
-        ours: the model's value.
-        name: what the table calls it.
-
-    Raises:
-        DataFormatError: as `Ranking.place`.
-    """
-    placement = None if ours is None else ranking.place(ours)
-    alike = () if placement is None else placement.alike
-    remark = f"cannot be told apart from {name}"
-    entries = [(entry, value, remark if entry in alike else "") for entry, value in ranking.published]
-    if placement is not None:
-        entries.insert(placement.position - 1, (name, placement.ours, ""))
-    criterion = ranking.criterion
-    badness = [criterion.badness(value.value, ranking.floor) for _, value, _ in entries]
-    rows = [] if ranking.floor is None else [("-", "Geant4 against itself", criterion.text(ranking.floor), "")]
-    for own, (entry, value, remark) in zip(badness, entries, strict=True):
-        rows.append((str(1 + sum(other < own for other in badness)), entry, criterion.text(value), remark))
-    return PlainTable(("place", "model", criterion.title, "remark"), tuple(rows))
-
-
 def notes(placements: Iterable[Placement]) -> list[str]:
     """What a reader of these places has to know, each once."""
     return list(dict.fromkeys(item.ranking.criterion.note for item in placements if item.ranking.criterion.note))
-
-
-def is_challenge_file(path: str | Path, particle: str) -> bool:
-    """Whether a file is one of the challenge's own for this particle, by its md5.
-
-    Raises:
-        DataFormatError: another particle, or the file cannot be read.
-    """
-    return _challenge_name(path, particle) is not None
 
 
 def reference_warning(path: str | Path, particle: str) -> str:
     """Why places do not hold with this reference file; empty where it is the challenge's.
 
     Raises:
-        DataFormatError: as `is_challenge_file`.
+        DataFormatError: another particle, or the file cannot be read.
     """
     found, reference = _challenge_name(path, particle), f"dataset_1_{particle}s_2.hdf5"
     if found == reference:

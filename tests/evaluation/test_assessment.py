@@ -66,16 +66,17 @@ def test_places_only_with_the_challenges_voxels_and_enough_showers(monkeypatch: 
     assert make_assessment().placements() == []
     found = make_assessment(PHOTONS_DATASET1)
     names = {item.ranking.metric for item in found.placements()}
-    assert {"auc_low", "separation_power_response", "separation_power_mean", "separation_power_width_r_12"} <= names
-    assert not {"fpd", "kpd"} & names, "200 showers"
+    assert {"separation_power_response", "separation_power_mean", "separation_power_width_r_12"} <= names
+    assert not {"fpd", "kpd", "auc_low"} & names, "200 showers"
     monkeypatch.setattr("calogen.evaluation.assessment.MIN_SHOWERS", 200)
     names = {item.ranking.metric for item in found.placements()}
-    assert "fpd" in names
+    assert {"fpd", "auc_low"} <= names
     assert "kpd" not in names, "not a number"
 
 
-def test_a_second_reference_of_fewer_showers_is_no_floor_of_single_numbers() -> None:
+def test_a_second_reference_of_fewer_showers_is_no_floor_of_single_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The distance of fewer showers is larger: any model would beat it."""
+    monkeypatch.setattr("calogen.evaluation.assessment.MIN_SHOWERS", 200)
     found = replace(make_assessment(PHOTONS_DATASET1), floor={"auc_low": Value(0.5, 0.01)})
     fewer = {**found.judgement.num_showers, "second_reference": 199}
     for item, known in ((found, True), (replace(found, judgement=replace(found.judgement, num_showers=fewer)), False)):
@@ -173,10 +174,22 @@ def test_labels_that_figures_cannot_show_are_refused(label: str) -> None:
         Assessment.from_json(make_assessment(number=50).to_json() | {"label": label})
 
 
-def test_other_bins_and_thresholds_have_no_place() -> None:
+def test_what_was_drawn_is_kept_and_evaluations_of_old_have_all() -> None:
+    found = replace(make_assessment(number=50), drawn={"reference": 40, "generated": 30})
+    value = json.loads(json.dumps(found.to_json()))
+    assert Assessment.from_json(value).drawn == {"reference": 40, "generated": 30}
+    for damaged in ([1], {"reference": -1}, {"reference": "many"}):
+        with pytest.raises(DataFormatError, match="to_json"):
+            Assessment.from_json(value | {"drawn": damaged})
+    del value["drawn"]
+    assert Assessment.from_json(value).drawn == {}
+
+
+def test_other_bins_and_thresholds_have_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calogen.evaluation.assessment.MIN_SHOWERS", 200)
     found = make_assessment(PHOTONS_DATASET1)
     own_bins = replace(found, judgement=replace(found.judgement, binning="reference"))
-    assert {item.ranking.metric for item in own_bins.placements()} == {"auc_low"}
+    assert {item.ranking.metric for item in own_bins.placements()} == {"auc_low", "fpd"}
     assert replace(found, judgement=replace(found.judgement, min_energy=100.0)).placements() == []
 
 

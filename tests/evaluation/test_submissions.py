@@ -11,7 +11,6 @@ from calogen.evaluation.submissions import (
     notes,
     placement_table,
     rank,
-    ranking_table,
     read_submissions,
 )
 
@@ -302,28 +301,3 @@ def test_table_of_places():
     )
     assert more[0].ranking.metric == "separation_power_layer_energy"  # their mean, which nobody gave
     assert [note.partition(":")[0] for note in notes([*places, *more, *places])] == ["times", "separation powers"]
-
-
-def test_table_of_one_ranking():
-    ranking = read_submissions("pion").ranking("fpd")
-    header, rows = ranking_table(ranking, Value(0.0255, 0.0003), "mine")
-    assert header == ("place", "model", "FPD x 1000", "remark")
-    assert rows[0] == ("-", "Geant4 against itself", "0.511 ± 0.073", "")
-    assert [row[:2] for row in rows[1:6]] == [
-        *(
-            ("1", "CaloDiffusion"),
-            ("2", "CaloGraph"),
-            ("3", "mine"),
-            ("4", "CaloFlow teacher"),
-            ("5", "CaloFlow student"),
-        )
-    ]
-    assert {row[1] for row in rows if row[3] == "cannot be told apart from mine"} == {
-        *("CaloFlow teacher", "CaloFlow student")
-    }
-    assert len(rows) == 14
-    assert [row[1] for row in ranking_table(ranking).rows[1:]] == [name for name, _ in ranking.published]
-    same = ranking_table(read_submissions("photon").ranking("num_parameters_training"), Value(4894732, 0.0)).rows
-    assert [row[:2] for row in same[7:10]] == [
-        *(("8", "this model"), ("8", "CaloScore distilled"), ("8", "CaloScore single-shot"))
-    ]
