@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand
 
 from calogen.config import MAX_SEED, require, sources
 from calogen.errors import ConfigError
@@ -139,20 +140,41 @@ def generate(
     typer.echo(output)
 
 
-@app.command()
+class _SeveralValues(TyperCommand):
+    """A command of options only, of which those that may be repeated also take several values, as of a shell's `*`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat an option before each of its values."""
+        repeatable = {name for item in self.params if getattr(item, "multiple", False) for name in item.opts}
+        given: list[str] = []
+        option, has_value = "", False
+        for text in args:
+            if option and not has_value:  # an option's first value may begin with a dash
+                has_value = True
+            elif text.startswith("-"):
+                name, mark, _ = text.partition("=")
+                option, has_value = name if name in repeatable else "", bool(mark)
+            elif option:
+                given.append(option)
+            given.append(text)
+        return super().parse_args(ctx, given)
+
+
+@app.command(cls=_SeveralValues)
 def evaluate(
     reference: Annotated[
-        list[str], typer.Option(help="Geant4's showers: the CaloChallenge's format or ATLAS cells; 'A*.h5': as one.")
+        list[str],
+        typer.Option(help="Geant4's showers, one file or several: CaloChallenge's format or ATLAS cells."),
     ],
     generated: Annotated[
         list[str], typer.Option(help="Generated showers; LABEL=FILE names the model. Several: side by side.")
     ],
     output: Annotated[Path, typer.Option(help="Directory for the report.")],
     second_reference: Annotated[
-        list[str] | None, typer.Option(help="Other Geant4 showers: the floor of each number.")
+        list[str] | None, typer.Option(help="Other Geant4 showers, one file or several: the floor of numbers.")
     ] = None,
     training: Annotated[
-        list[str] | None, typer.Option(help="Showers that the models were trained on: do they remember them?")
+        list[str] | None, typer.Option(help="Showers, one file or several, that the models were trained on.")
     ] = None,
     geometry: Annotated[Path | None, typer.Option(help="Binning file (XML); data set 1 needs none.")] = None,
     binning: Annotated[
@@ -162,8 +184,9 @@ def evaluate(
         float | None, typer.Option(help="Voxels below are empty, MeV; by default the binning's.")
     ] = None,
     classifiers: Annotated[
-        int, typer.Option(min=0, help="Trainings of each of three classifiers; 10 in the CaloChallenge, 0: none.")
-    ] = 3,
+        int | None,
+        typer.Option(min=0, help="Trainings of each of three classifiers: 3 by default, 10 in the CaloChallenge."),
+    ] = None,
     max_showers: Annotated[
         int | None,
         typer.Option(
@@ -185,21 +208,36 @@ def evaluate(
     metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
     ATLAS cells: the observables of the VAE's paper, all labels on one page.
 
+    --reference, --generated, --second-reference and --training take one file, several (a.h5 b.h5, part*.h5) or a
+    quoted pattern ('part*.h5'). Several are read as one sample; of --generated each is a model of its own, but those
+    of LABEL='part*.h5' are one.
+
     Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on
     121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
     the same command goes on with the next training.
     """
-    from calogen.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, holds_cells
+    from calogen.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, hold_cells
     from calogen.judging import Options
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
-    if all(holds_cells(paths[0]) for paths in files.values()):
-        voxels_only = (second, learned, geometry, binning, min_energy, match_energies)
-        require(not any(voxels_only), "cells take --reference, --generated and --tolerant only. Received: more")
+    if hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned]):
+        voxels_only = {
+            "--second-reference": second,
+            "--training": learned,
+            "--geometry": geometry,
+            "--binning": binning,
+            "--min-energy": min_energy,
+            "--classifiers": classifiers is not None,
+            "--max-showers": max_showers,
+            "--match-energies": match_energies,
+        }
+        more = ", ".join(name for name, value in voxels_only.items() if value)
+        require(not more, f"cells take --reference, --generated, --tolerant and --seed only. Received: {more}, too")
         typer.echo(evaluate_cells(first, files, output, seed, tolerant))
         return
-    options = Options(binning=binning, min_energy=min_energy, repetitions=classifiers, max_showers=max_showers)
+    repetitions = Options().repetitions if classifiers is None else classifiers
+    options = Options(binning=binning, min_energy=min_energy, repetitions=repetitions, max_showers=max_showers)
     options = replace(options, seed=seed, tolerant=tolerant, match_energies=match_energies)
     typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from calogen.config import require
 from calogen.datasets import read_vae_window, voxel_geometry
@@ -16,29 +18,35 @@ from calogen.evaluation.comparison import compare
 from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.files import listed, matching_files, output_directory, read_json, require_writable_file
-from calogen.hdf5 import damage_named, dataset_shape, open_file
+from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.judging import Options, assess, read_reference, require_judgeable
 from calogen.judging_report import build_assessment_page, build_comparison_page
-from calogen.labels import SAME_LABEL, TOLERANT_LABEL, require_label_unit, snap
+from calogen.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
 from calogen.page import Page, build_markdown
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.report import Results, write_page, write_report
 from calogen.results_files import build_results_page
 from calogen.shower_files import Files, paths_of
-from calogen.showers import Showers, concatenate
+from calogen.showers import Negative, Showers, concatenate
 
 _MAX_NOTE = 10_000  # letters
 
 
-def holds_cells(path: Path) -> bool:
-    """Whether a file holds cells and no voxels.
+def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Whether showers are judged by their cells: all generated files hold cells and no voxels.
 
     Raises:
-        DataFormatError: no whole HDF5 file.
+        DataFormatError: no whole HDF5 file, or files of which some hold cells only and others voxels only.
     """
-    with open_file(path) as file, damage_named(path):
-        return bool(dataset_shape(file, "cells")) and not dataset_shape(file, "showers")
+    kinds = {path: _kinds(path) for path in (*others, *generated)}
+    cells, voxels = ([path for path, found in kinds.items() if found == {kind}] for kind in ("cells", "voxels"))
+    if cells and voxels:
+        names = (", ".join(map(str, paths[:5])) + (", ..." if paths[5:] else "") for paths in (cells, voxels))
+        raise DataFormatError(
+            "all files must hold cells, or all of them voxels. Received: cells in {}; voxels in {}".format(*names)
+        )
+    return all(kinds[path] == {"cells"} for path in generated)
 
 
 def evaluate_voxels(
@@ -106,10 +114,10 @@ def evaluate_cells(
     require_writable_file(output / "report.html")
     given = {"reference": reference, **files}
     provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
-    expected, notes = _read_cells(reference, tolerant)
+    expected, notes = _read_cells("reference", reference, tolerant)
     samples: dict[str, Showers] = {}
     for label, path in files.items():
-        samples[label], more = _read_cells(path, tolerant, expected)
+        samples[label], more = _read_cells(label, path, tolerant, expected)
         notes += more
     hashes = {name: hash_showers(item.energies, 0.0) for name, item in ({"reference": expected} | samples).items()}
     notes = [*copy_warnings(hashes), *notes]
@@ -208,20 +216,36 @@ def plain_text(text: str) -> str:
     return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
 
 
-def _read_cells(files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
+def _kinds(path: Path) -> set[str]:
+    """What a file holds of cells and voxels."""
+    with open_file(path) as file, damage_named(path):
+        return {kind for kind, name in (("cells", "cells"), ("voxels", "showers")) if dataset_shape(file, name)}
+
+
+def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
     """Showers with the reference's incident energies, and what was changed."""
     paths = paths_of(files)
-    showers = concatenate([read_vae_window(path, tolerant) for path in paths])
-    notes = [f"{paths[0]}: set to 0 were {showers.attributes['clipped']}"] if "clipped" in showers.attributes else []
-    labels = snap(showers.incident_energies)
+    parts = [read_vae_window(path, tolerant) for path in paths]
+    given = np.concatenate([_given_labels(path) for path in paths])
+    found = (part.attributes.get("clipped") for part in parts)
+    clipped = sum((item for item in found if isinstance(item, Negative)), Negative())
+    showers = concatenate(parts)
+    labels, whose = snap(showers.incident_energies), "one another"
     if reference is not None:
-        require_label_unit(str(paths[0]), reference.incident_energies, labels)
-        labels = snap(labels, reference.incident_energies, TOLERANT_LABEL if tolerant else SAME_LABEL)
-    moved = int((labels != showers.incident_energies).sum())
-    notes += (
-        [f"{paths[0]}: {moved:,} incident energies were close to the reference's and count as equal"] if moved else []
-    )
+        known, whose = reference.incident_energies, "the reference's"
+        labels = snap(labels, known, TOLERANT_LABEL if tolerant else SAME_LABEL)
+        require_known(name, known, labels, np.unique(known))
+    moved = int((labels != given).sum())
+    notes = [f"{name}: set to 0 were {clipped}"] if clipped else []
+    notes += [f"{name}: {moved:,} incident energies were close to {whose} and count as equal"] if moved else []
     return replace(showers, incident_energies=labels), notes
+
+
+def _given_labels(path: Path) -> np.ndarray:
+    """Incident energies as a file has them, `[n]`."""
+    with open_file(path) as file, damage_named(path), ExitStack() as opened:
+        found = find_dataset(file, "incident_energies", opened)
+        return np.empty(0) if found is None else found.dataset[:].reshape(-1)
 
 
 def _shown(page: Page, where: Path) -> str:

@@ -52,7 +52,7 @@ class Arguments:
         results: directory to publish the results JSON in; None: it stays with the report.
         train_data, test_data: the user's own files; None: the bundled showers.
         all_showers: train on all bundled showers instead of the first edition's.
-        tolerant: whether slightly negative energies in them are set to 0.
+        tolerant: whether slightly negative energies in them are set to 0, and incident energies rounded by up to 0.1 %.
         options: values of the experiment's own options, by name.
     """
 
@@ -167,7 +167,11 @@ def parse_arguments(
         action="store_true",
         help="train on all bundled showers, not only the first edition's 1,000 of each energy",
     )
-    parser.add_argument("--tolerant", action="store_true", help="set slightly negative energies in your showers to 0")
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="in your showers, set slightly negative energies to 0 and round incident energies that are 0.1 %% off",
+    )
     parser.add_argument(
         "--options",
         action=_Options,

@@ -125,7 +125,7 @@ def sweep(folder: str | Path) -> None:
 
 
 def require_space(path: str | Path, num_bytes: float) -> None:
-    """Fail now, not after hours of work, where a file to come does not fit on its disk.
+    """Fail now, not after hours of work, where a file to come does not fit on its disk, that of a link's target.
 
     Args:
         path: of the file.
@@ -134,7 +134,7 @@ def require_space(path: str | Path, num_bytes: float) -> None:
     Raises:
         CalogenError: less is free.
     """
-    disk = shutil.disk_usage(next(filter(os.path.isdir, Path(path).absolute().parents)))
+    disk = shutil.disk_usage(next(filter(os.path.isdir, Path(os.path.realpath(path)).parents)))
     if disk.total and num_bytes > disk.free:  # some network file systems tell no total
         raise CalogenError(
             f"cannot write {path}: it needs at least {num_bytes / 1e6:,.0f} MB more. Received: "

@@ -28,13 +28,13 @@ from calogen.folding import fold
 from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
 from calogen.labels import within
 from calogen.latent import BLOCK_SHOWERS, Latent, block_seed
+from calogen.layouts import MAX_DEFLATE
 from calogen.preprocessing import Chain
 from calogen.progress import progress
 from calogen.showers import Geometry, Showers, write_blocks
 from calogen.training.callbacks import save_network
 
 _MAX_SIZE = 10**7  # of a shower: it would take 80 MB
-_MAX_COMPRESSION = 200  # of showers in a file: no more is read
 _GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
     "CellGrid": (CellGrid, CellLayer),
     "VoxelGeometry": (VoxelGeometry, VoxelLayer),
@@ -189,7 +189,7 @@ def write_generated(
     loaded = [load_run(directory) for directory in runs]
     total = num_showers * len(incident_energies)
     blocks = generate_blocks(loaded, np.asarray(incident_energies), seed, copies=num_showers)
-    require_space(path, 4 * total * loaded[0].geometry.size // _MAX_COMPRESSION)
+    require_space(path, 4 * total * loaded[0].geometry.size // MAX_DEFLATE)
 
     def counted() -> Iterator[Showers]:
         for block in blocks:

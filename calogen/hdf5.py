@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from calogen.errors import DataFormatError
 
 # What h5py raises in damaged files; reading a field that is not there, or numbers that fit nowhere, is among it.
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 _MOST_LINKS = 16  # that lead to one dataset, as in HDF5
+_MOST_ROWS, _MOST_KINDS = 2**26, 32  # of virtual datasets: which numbers have a source is known for each row
+_Box = tuple[tuple[int, int, int, int], ...]  # start, stride, count and block along each axis
 _FILTERS = {
     307: "bzip2",
     32000: "LZF",
@@ -208,7 +211,8 @@ def _sources(item: h5py.Dataset, depth: int) -> tuple[list[Path], int]:
     if depth > _MOST_LINKS:
         raise DataFormatError(f"{item.file.filename}: the virtual dataset {item.name!a:.40} lies in itself")
     files: list[Path] = []
-    num_bytes, num_covered = 0, 0
+    num_bytes = 0
+    boxes: list[_Box] = []
     known: dict[tuple[str, str], tuple[int, ...]] = {}  # shapes of the sources
     for source in item.virtual_sources():
         key = source.file_name, source.dset_name
@@ -221,11 +225,12 @@ def _sources(item: h5py.Dataset, depth: int) -> tuple[list[Path], int]:
             here, more, known[key] = _virtual_source(item, *key, depth)
             files += here
             num_bytes += more
-        num_covered += _num_covered(item, source, known[key])
-    if num_covered < math.prod(item.shape):
+        boxes.append(_covered(item, source, known[key]))
+    num_missing = _num_missing(item, boxes)
+    if num_missing:
         raise DataFormatError(
             f"{item.file.filename}: the sources of virtual dataset {item.name!a:.40} must hold all of its "
-            f"{math.prod(item.shape)} numbers. Received: {num_covered}"
+            f"{math.prod(item.shape)} numbers. Received: {math.prod(item.shape) - num_missing}"
         )
     return files, num_bytes
 
@@ -252,15 +257,16 @@ def _virtual_source(
         return [*([path] if path else []), *files, *deeper], num_bytes, found.shape
 
 
-def _num_covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> int:
-    """How many numbers of a virtual dataset come from a source of this shape.
+def _covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> _Box:
+    """Which numbers of a virtual dataset come from a source of this shape.
 
     HDF5 makes up what it lacks.
     """
+    whole = tuple((0, 1, size, 1) for size in item.shape)
     try:
         num_numbers = source.vspace.get_select_npoints()
     except RuntimeError:  # a source that may grow: the dataset grows with it
-        return math.prod(item.shape)
+        return whole
     space = source.src_space
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         fits = math.prod(shape) == num_numbers
@@ -271,7 +277,44 @@ def _num_covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> int
             f"{source.file_name!a:.100}: {source.dset_name!a:.40} must hold what {item.name!a:.40} of "
             f"{item.file.filename} takes from it. Received: shape {shape} (is it whole?)"
         )
-    return num_numbers
+    if source.vspace.get_select_type() == h5py.h5s.SEL_ALL:
+        return whole
+    if source.vspace.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not source.vspace.is_regular_hyperslab():
+        raise _too_intricate(item)
+    return tuple(zip(*source.vspace.get_regular_hyperslab(), strict=True))
+
+
+def _num_missing(item: h5py.Dataset, boxes: list[_Box]) -> int:
+    """How many numbers of a virtual dataset no box holds; boxes may overlap."""
+    num_rows, row_shape = (item.shape or (1,))[0], item.shape[1:]
+    kinds = list(dict.fromkeys(box[1:] for box in boxes))  # which part of a row
+    if max(num_rows, math.prod(row_shape)) > _MOST_ROWS or len(kinds) > _MOST_KINDS:
+        raise _too_intricate(item)
+    held = np.zeros(num_rows, np.uint32)  # of each row, a bit for each kind of part
+    for box in boxes:
+        held[_places(box[0], num_rows)] |= np.uint32(1 << kinds.index(box[1:]))
+    missing = 0
+    for bits, count in zip(*(found.tolist() for found in np.unique(held, return_counts=True)), strict=True):
+        row = np.zeros(row_shape, bool)
+        for number, kind in enumerate(kinds):
+            if bits >> number & 1:
+                row[np.ix_(*map(_places, kind, row_shape))] = True
+        missing += count * int(row.size - row.sum())
+    return missing
+
+
+def _places(axis: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """Indices below a size of a regular selection: its start, stride, count and block."""
+    start, stride, count, block = axis
+    places = start + stride * np.arange(min(count, size))[:, None] + np.arange(min(block, size))
+    return places[places < size]
+
+
+def _too_intricate(item: h5py.Dataset) -> DataFormatError:
+    return DataFormatError(
+        f"{item.file.filename}: the sources of virtual dataset {item.name!a:.40} must be regular parts of it, of at "
+        f"most {_MOST_KINDS} kinds and {_MOST_ROWS:,} rows. Received: others (copy it: h5repack)"
+    )
 
 
 def _raw_sources(item: h5py.Dataset) -> tuple[list[Path], int]:

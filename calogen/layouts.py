@@ -13,6 +13,8 @@ from calogen.hdf5 import Stored, find_dataset
 Geometry = CellGrid | VoxelGeometry
 _ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file
 _MAX_COMPRESSION = 200  # of larger ones: voxels shrink to a tenth or so, but 10 kB of a harmful file may hold 10 GB
+MAX_DEFLATE = 1100
+"""What no file of gzip's holds more of than its size: showers without energy come close."""
 
 
 def dataset_name(geometry: Geometry) -> str:
@@ -21,7 +23,7 @@ def dataset_name(geometry: Geometry) -> str:
 
 
 def find_showers(
-    file: h5py.File, path: str | Path, geometry: Geometry, opened: ExitStack
+    file: h5py.File, path: str | Path, geometry: Geometry, opened: ExitStack, whole: bool = True
 ) -> tuple[h5py.Dataset, h5py.Dataset]:
     """The datasets of incident energies and showers, checked.
 
@@ -29,6 +31,7 @@ def find_showers(
         file, path: the file.
         geometry: of its showers.
         opened: closes the other files that they lie in.
+        whole: whether all energies are to be read at once: they must not be too many for the file's size then.
 
     Returns:
         incident energies, n of them; cells or voxels `[n, v]`.
@@ -39,7 +42,8 @@ def find_showers(
         GeometryError: another number of cells or voxels than the geometry has.
     """
     name = dataset_name(geometry)
-    labels, energies = (_find_numbers(file, path, needed, opened) for needed in ("incident_energies", name))
+    labels = _find_numbers(file, path, "incident_energies", opened)
+    energies = _find_numbers(file, path, name, opened, whole)
     if energies.ndim == 2 and not len(energies) and energies.shape[1] == geometry.size:
         raise DataFormatError(
             f"{path} holds no showers: {name} must have shape [n, {geometry.size}], n above 0. "
@@ -89,10 +93,24 @@ def missing_dataset(file: h5py.File, path: str | Path, needed: str) -> DataForma
     meant = [name for name, shape in shapes.items() if shape and (math.prod(shape[1:]) > 1) == voxels]
     hint = f"; rename {meant[0]!a:.40} if it is meant (h5py: file.move)" if len(meant) == 1 else ""
     shown = ", ".join(sorted(f"{name!a:.40}" for name in list(file)[:20]))
-    return DataFormatError(f"{path} must hold the dataset '{needed}'. Received: [{shown}]{hint}")
+    received = _what_is_there(file, needed) or f"[{shown}]{hint}"
+    return DataFormatError(f"{path} must hold the dataset '{needed}'. Received: {received}")
 
 
-def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStack) -> h5py.Dataset:
+def _what_is_there(file: h5py.File, name: str) -> str:
+    """What has the name of a dataset and is none; empty where nothing has."""
+    link = file.get(name, getlink=True) if file.id.links.exists(name.encode()) else None
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        return f"a link to {link.path!a:.100}, where no dataset with numbers is"
+    if link is None:
+        return ""
+    item = file[name]
+    if isinstance(item, h5py.Dataset):
+        return "one without extent (null dataspace)" if item.shape is None else f"one of shape {item.shape}"
+    return f"a {type(item).__name__.lower()} of this name"
+
+
+def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStack, whole: bool = True) -> h5py.Dataset:
     found = find_dataset(file, name, opened)
     if found is None:
         raise missing_dataset(file, path, name)
@@ -101,16 +119,19 @@ def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStac
         raise DataFormatError(
             f"{path}: {name} must be an array of numbers. Received: shape {item.shape}, {item.dtype!s:.100}"
         )
-    if _swells(found):
+    if _swells(found, whole):
         raise DataFormatError(
-            f"{path}: {name} must not unpack to more than {_MAX_COMPRESSION} times its size in the file. "
+            f"{path}: {name} must not unpack to more than {_MAX_COMPRESSION if whole else MAX_DEFLATE} times its size "
+            f"in the file, nor a chunk to more than {_MAX_COMPRESSION} times. "
             f"Received: {found.num_bytes} bytes for shape {item.shape}, chunks {item.chunks}"
         )
     return item
 
 
-def _swells(found: Stored) -> bool:
+def _swells(found: Stored, whole: bool = True) -> bool:
     """Whether a dataset, or a chunk, is larger than its bytes in the files can tell."""
     item = found.dataset
-    largest = max(math.prod(item.shape), math.prod(item.chunks or ())) * item.dtype.itemsize
-    return largest > max(_ALWAYS_BYTES, _MAX_COMPRESSION * found.num_bytes)
+    limits = (item.shape, _MAX_COMPRESSION if whole else MAX_DEFLATE), (item.chunks or (), _MAX_COMPRESSION)
+    return any(
+        math.prod(shape) * item.dtype.itemsize > max(_ALWAYS_BYTES, most * found.num_bytes) for shape, most in limits
+    )

@@ -81,7 +81,7 @@ class ShowerFile:
         """Labels and energies of a file."""
         file = opened.enter_context(open_file(path))
         with damage_named(path):
-            labels, energies = find_showers(file, path, self.geometry, opened)
+            labels, energies = find_showers(file, path, self.geometry, opened, whole=False)
             return labels[:].reshape(-1), energies
 
     def _blocks(self, max_bytes: int) -> Iterator[slice]:
@@ -125,14 +125,9 @@ class ShowerFile:
             found.append(
                 f"{moved.sum():,} incident energies were off {known} by up to {largest:.1g} of them and count as equal"
             )
-        clipped = [item for item in self._clipped.values() if item]
+        clipped = sum(self._clipped.values(), Negative())
         if clipped:
-            total = Negative(
-                sum(item.voxels for item in clipped),
-                sum(item.showers for item in clipped),
-                max(item.share for item in clipped),
-            )
-            found.append(f"set to 0 were {total}")
+            found.append(f"set to 0 were {clipped}")
         return found
 
     def read(self, rows: slice) -> Showers:
@@ -154,7 +149,9 @@ class ShowerFile:
         try:
             return Showers(self.geometry, labels, energies)
         except CalogenError as error:
-            raise type(error)(f"{path}, showers {first} to {end - 1}: {error}") from error
+            part_only = "negative" in str(error) and len(labels) < len(self)
+            more = f" (of {len(labels):,} of {len(self):,} showers; the others are not counted)" if part_only else ""
+            raise type(error)(f"{path}, showers {first} to {end - 1}: {error}{more}") from error
 
 
 def paths_of(files: Files) -> tuple[Path, ...]:

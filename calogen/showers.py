@@ -114,8 +114,8 @@ class Showers:
         Args:
             path, geometry: the file.
             rows: which; None: all.
-            tolerant: whether to set slightly negative energies to 0 (`clip_negative`); the attribute `clipped` says how
-                many those were.
+            tolerant: whether to set slightly negative energies to 0 (`clip_negative`); the attribute `clipped`, a
+                `Negative`, says how many those were.
 
         Raises:
             DataFormatError: missing, truncated or foreign file; missing dataset; NaN or negative energies; energies
@@ -133,7 +133,7 @@ class Showers:
             incident_energies = snap(incident_energies)
         if tolerant:
             energies, clipped = clip_negative(energies, incident_energies)
-            attributes |= {"clipped": str(clipped)} if clipped else {}
+            attributes |= {"clipped": clipped} if clipped else {}
         try:
             showers = cls(geometry, incident_energies, energies, extra, attributes)
             require_mev(showers.incident_energies, showers.response)
@@ -166,6 +166,9 @@ class Negative:
 
     def __bool__(self) -> bool:
         return self.voxels > 0
+
+    def __add__(self, other: "Negative") -> "Negative":
+        return Negative(self.voxels + other.voxels, self.showers + other.showers, max(self.share, other.share))
 
     def __str__(self) -> str:
         return (
@@ -213,7 +216,7 @@ def write_file(
 
     `incident_energies` becomes `[n, 1]`, energies (`cells`, `showers`) float32; a file may hold both kinds of energies.
     """
-    attributes = dict(attributes)
+    attributes = _plain(attributes)
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         attributes["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
@@ -235,7 +238,7 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) 
 
     def tables() -> Iterator[dict[str, np.ndarray]]:
         for block in blocks:
-            attributes.update(block.attributes)
+            attributes.update(_plain(block.attributes))
             yield _columns(block.datasets)
 
     write_hdf5(path, tables(), num_showers, attributes, level=4)
@@ -282,6 +285,11 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
             f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
             "deposited (multiply by 1000 what is in GeV)"
         )
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as a file holds them."""
+    return {name: str(value) if isinstance(value, Negative) else value for name, value in attributes.items()}
 
 
 def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:

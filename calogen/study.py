@@ -33,7 +33,7 @@ from calogen.files import read_json
 from calogen.fitting import can_train, fit_wgan, select_training, was_trained_on
 from calogen.generation import generate, load_run
 from calogen.geometry import VoxelGeometry
-from calogen.labels import snap, within
+from calogen.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.locks import directory_lock
 from calogen.provenance import stream_seed
 from calogen.selection import Judge, scan_iterations, select_iteration
@@ -132,7 +132,9 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
             train = train[first_edition(f"{particle}s_train", train.incident_energies)]
     if "test" in files:
         held_out = Showers.read(files["test"], geometry, tolerant=arguments.tolerant)
-        held_out = replace(held_out, incident_energies=snap(held_out.incident_energies, train.incident_energies))
+        given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
+        held_out = replace(held_out, incident_energies=snap(given, train.incident_energies, tolerance))
+        note += moved_note(files["test"].name, given, held_out.incident_energies)
         filled = train.energies.any(axis=1)
         common = np.isin(held_out.incident_energies, np.unique(train.incident_energies[filled]))
         if not common.any():

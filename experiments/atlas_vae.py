@@ -46,7 +46,7 @@ from calogen.experiment import Arguments, Run, execute, open_run, publish
 from calogen.files import read_json
 from calogen.fitting import fit_vae, validation_split
 from calogen.generation import TrainedRun, generate
-from calogen.labels import snap
+from calogen.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
@@ -116,7 +116,12 @@ def main(arguments: Arguments) -> None:
         if not arguments.all_showers:
             train = train[first_edition("photons_train", train.incident_energies)]
     known = np.repeat((*TRAINED, *COMPARED), 2)
-    train, test = (replace(part, incident_energies=snap(part.incident_energies, known)) for part in (train, test))
+    tolerance, given = TOLERANT_LABEL if arguments.tolerant else SAME_LABEL, (train, test)
+    train, test = (
+        replace(part, incident_energies=snap(part.incident_energies, known, tolerance)) for part in (train, test)
+    )
+    for path, before, after in zip(files.values(), given, (train, test), strict=True):
+        note += moved_note(path.name, before.incident_energies, after.incident_energies)
     clipped = [part.attributes["clipped"] for part in (train, test) if "clipped" in part.attributes]
     note += "".join(f"; set to 0 were {text}" for text in clipped)
     require_energies(files["train"], train, TRAINED)

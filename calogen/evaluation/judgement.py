@@ -23,7 +23,7 @@ from calogen.evaluation.scores import (
     ks_statistic,
 )
 from calogen.evaluation.shapes import SHAPES
-from calogen.labels import TOLERANT_LABEL, discrete_energies, require_label_unit, snap
+from calogen.labels import discrete_energies, require_known
 from calogen.parallel import in_threads, num_workers
 from calogen.progress import progress
 
@@ -299,16 +299,7 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
     Raises:
         DataFormatError: others, or others in their shares.
     """
-    require_label_unit(name, first, second)
-    energies = discrete_energies(first)
-    if len(energies) and not np.isin(second, energies).all():
-        others = np.setdiff1d(second, energies)
-        close = (snap(others, first, TOLERANT_LABEL) != others).all()
-        remedy = "; --tolerant takes those within 0.1 % of the reference's" if close else ""
-        raise DataFormatError(
-            f"{name} must have the reference's {len(energies)} incident energies. "
-            f"Received: {len(others)} others, as {float(others[0])!r} MeV{remedy}"
-        )
+    require_known(name, first, second, discrete_energies(first))
     sizes = (len(first), len(second))
     distance = ks_statistic(first, second)
     if min(sizes) < 2 or distance > _SAME_ENERGIES * np.sqrt(1 / sizes[0] + 1 / sizes[1]):
