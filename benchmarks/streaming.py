@@ -1,4 +1,4 @@
-"""Files of 1e4 to 1e6 showers, or as many as asked for: seconds for each shower and memory of `calogen generate`.
+"""Time and memory of `calogen generate` for files of 1e4 to 1e6 showers, or others.
 
     python benchmarks/streaming.py
     python benchmarks/streaming.py --showers 10000 10000000 --run runs/fastcalogan/laptop-seed1/photons

@@ -141,7 +141,9 @@ def generate(
 
 
 class _SeveralValues(TyperCommand):
-    """A command of options only, of which those that may be repeated also take several values, as of a shell's `*`."""
+    """A command of options only, whose repeated ones also take several values.
+
+    As a shell's `*` gives them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat an option before each of its values."""

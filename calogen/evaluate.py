@@ -34,7 +34,7 @@ _MAX_NOTE = 10_000  # letters
 
 
 def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Whether showers are judged by their cells: all generated files hold cells and no voxels.
+    """Whether showers are judged by cells: all generated files hold no voxels.
 
     Raises:
         DataFormatError: no whole HDF5 file, or files of which some hold cells only and others voxels only.

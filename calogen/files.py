@@ -125,7 +125,9 @@ def sweep(folder: str | Path) -> None:
 
 
 def require_space(path: str | Path, num_bytes: float) -> None:
-    """Fail now, not after hours of work, where a file to come does not fit on its disk, that of a link's target.
+    """Fail now, not after hours of work, where a file to come does not fit on its disk.
+
+    Of a link it is the target's disk.
 
     Args:
         path: of the file.

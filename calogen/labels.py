@@ -42,7 +42,7 @@ def snap(labels: np.ndarray, known: np.ndarray | None = None, tolerance: float =
         return labels  # refused where showers are made of them
     energies = _gathered(labels) if known is None else discrete_energies(known)
     many = known is not None and not len(energies)
-    if many:
+    if known is not None and many:
         energies = np.unique(known)
         tolerance = min(tolerance, (np.diff(energies) / energies[1:]).min(initial=np.inf) / 2)
         energies = energies[: len(energies) if tolerance >= SAME_LABEL else 0]
@@ -76,7 +76,7 @@ def has_energy(labels: np.ndarray, energy: float) -> np.ndarray:
 
 
 def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> None:
-    """Refuse labels most of which are the reference's in GeV, by this name and not as other energies.
+    """Refuse labels that are mostly the reference's in GeV, not as other energies.
 
     Args:
         name: what the message calls the sample.

@@ -117,7 +117,7 @@ def limit_libraries() -> None:
 
 
 def limit_tensorflow() -> None:
-    """Gives TensorFlow the cores of this job, unless the environment says how many; `backend` calls it in time."""
+    """Gives TensorFlow the cores of this job, unless the environment says how many."""
     for name in _TENSORFLOW:
         os.environ.setdefault(name, str(num_cores()))
 

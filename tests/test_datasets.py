@@ -18,17 +18,14 @@ TRAINED = [2.0**power for power in range(8, 19)]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(
-        DataFormatError, match="photons_train, photons_train_high, photons_test, pions_train, pions_test"
-    ):
+    with pytest.raises(DataFormatError, match="photons_train, photons_test, pions_train, pions_test"):
         bundled("electrons")
 
 
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("photons_train", dict(zip(TRAINED, [3000] * 8 + [1500, 800, 400], strict=True))),
-        ("photons_train_high", {2.0**19: 60, 2.0**20: 30}),
+        ("photons_train", dict(zip(TRAINED, [3000] * 8 + [600, 300, 150], strict=True))),
         (
             "photons_test",
             dict(zip(TRAINED, [250] * 9 + [200, 150], strict=True)) | {24576.0: 250, 2.0**19: 60, 2.0**20: 30},

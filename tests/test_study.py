@@ -90,8 +90,7 @@ def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: Voxel
     assert whole.note == HONEST_NOTE
     assert dict(whole.files) == {name: bundled(f"{particle}s_{name}") for name in ("train", "test")}
     few = study.read_data(replace(given, preset="smoke"), particle, geometry)
-    assert whole.held_out is not None
-    assert few.held_out is not None
+    assert whole.held_out is not None and few.held_out is not None  # noqa: PT018
     assert len(whole.train) > len(few.train)
     np.testing.assert_array_equal(few.train.energies, whole.train.energies[::8])
     np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
@@ -99,8 +98,7 @@ def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: Voxel
     assert set(few.train.incident_energies) == trained == set(few.held_out.incident_energies)
     more = study.read_data(replace(given, all_showers=True), particle, geometry)
     assert more.note == f"{HONEST_NOTE}; all bundled showers"
-    assert whole.train.counts[256.0] == 1000
-    assert more.train.counts[256.0] == 3000
+    assert (whole.train.counts[256.0], more.train.counts[256.0]) == (1000, 3000)
     np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
 
 

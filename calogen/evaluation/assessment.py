@@ -188,7 +188,7 @@ def read_assessment(directory: str | Path) -> Assessment:
 
 
 def of_too_few(sizes: Mapping[str, int], drawn: Mapping[str, int]) -> frozenset[str]:
-    """Single numbers of too few showers for a place among the challenge's, which takes 10,000 or more.
+    """Single numbers of too few showers for a place: the challenge takes 10,000.
 
     AUCs of fewer showers are smaller, FPD and KPD larger. Neighbourhoods, whose shares depend on the number, can be
     held against a floor of as many.

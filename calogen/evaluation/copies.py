@@ -86,7 +86,7 @@ def copy_warnings(
 
 
 def near_copies(given: Showers, original: Showers, min_energy: float, seed: int) -> float:
-    """Share of showers that are those of an original but for small changes, as rounding or other units make them.
+    """Share of showers that are an original's, but for small changes.
 
     That is the share of them for which a shower of the original is ten times as close as for the original's own showers
     in the median, beyond the share of these. Of both, up to 500 are looked up among all others of the original. It is 0
@@ -173,7 +173,7 @@ def _near_copy_warnings(
     min_energy: float,
     seed: int,
 ) -> list[str]:
-    """Alarms of copies that were changed a little; those that are equal are found by their hashes."""
+    """Alarms of copies that were changed a little; hashes find the equal ones."""
     found = []
     for name in showers:
         for other in _originals_of(name, originals, showers):
@@ -332,7 +332,10 @@ def _chance(hubs: np.ndarray, num_training: int, num_reference: int) -> tuple[fl
 
 
 def _nearest(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest point, and which one that is, `[n]` each; 0 where it is less than rounding errors."""
+    """Distance to the nearest point, and which one that is, `[n]` each.
+
+    0 where it is less than rounding errors.
+    """
     found = [(squares.min(axis=1), squares.argmin(axis=1)) for _, squares in squared_distances(queries, points)]
     squares, places = (np.concatenate(parts) for parts in zip(*found, strict=True))
     unit = _ROUNDING * (1 + np.max(np.sum(queries**2, axis=1)))

@@ -232,7 +232,10 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
 
 
 def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> None:
-    """Refuse, with a `ValueError`, rows that are not the first numbers of their energies: their impact points tell."""
+    """Refuse, with a `ValueError`, rows that are not an energy's first numbers.
+
+    Their impact points tell.
+    """
     counts: Counter[float] = Counter()
     columns = (present["incident_energies"].tolist(), present["impact_eta"].tolist(), present["impact_phi"].tolist())
     for row, (energy, *point) in enumerate(zip(*columns, strict=True)):
