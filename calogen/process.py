@@ -147,7 +147,11 @@ def machine() -> str:
         namespace = os.readlink("/proc/self/ns/pid")  # containers may share a host's name
     except OSError:
         namespace = ""
-    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+    try:  # so may machines, and every machine's first namespace is called the same
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace} {boot}".encode()).hexdigest()[:8]
 
 
 def start_of(number: int) -> str | None:

@@ -47,6 +47,8 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
             f"Athena's class of GANs takes a network with exactly one output. Received: {len(outputs)} outputs of "
             f"{model.name!r} (join them with keras.layers.Concatenate)"
         )
+    for tensor in inputs:
+        _require_single_precision(tensor._keras_history.operation, tensor)
     names = _graph_names(model, input_names)
     by_name = {tensor.name: tensor for tensor in inputs}
     vertices = [Vertex("input", _width(by_name[name], "an input"), index=i) for i, name in enumerate(names)]
@@ -89,14 +91,14 @@ def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
         _require_single_precision(operation, tensor)
         _width(tensor, named(operation))
         call = operation._inbound_nodes[node_index]
+        if call.arguments.kwargs.get("training"):
+            raise refusal(operation, "it is called with training=True", "call it without")
         if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
             sources = [_walk(source, known) for source in call.input_tensors]
             inner = {_key(source): vertex for source, vertex in zip(operation.inputs, sources, strict=True)}
             known[key] = _walk(operation.outputs[tensor_index], inner)
         elif isinstance(operation, keras.Layer):
             sources = [_walk(source, known) for source in call.input_tensors]
-            if call.arguments.kwargs.get("training"):
-                raise refusal(operation, "it is called with training=True", "call it without")
             known[key] = vertex_of(operation, sources)
         else:  # numbers and arrays are among its operands
             given = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))

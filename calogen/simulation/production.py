@@ -191,7 +191,12 @@ def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np
     columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
     order = np.argsort(columns["incident_energies"], kind="stable")
     datasets = {name: values[order] for name, values in columns.items()}
-    write_file(request.output, datasets, _attributes(request, geometry), request.mantissa_bits)
+    about = _attributes(request, geometry)
+    if request.extend is not None and present:
+        with open_file(request.extend) as file:
+            made = file.attrs.get("made_by", f"{len(present['cells'])} showers by {file.attrs.get('commit')}")
+        about["made_by"] = f"{made}; {len(order) - len(present['cells'])} by {about['commit']}"
+    write_file(request.output, datasets, about, request.mantissa_bits)
 
 
 def request_of(path: Path) -> dict[str, Any]:

@@ -265,6 +265,16 @@ def test_half_precision_is_refused_and_the_remedy_helps(policy: str) -> None:
     assert 1e-5 < largest_difference(half, convert(single)) < 0.1
 
 
+def test_inputs_in_half_precision_and_nested_trainings_are_refused() -> None:
+    half = keras.Input((2,), dtype="float16", name="half")
+    with pytest.raises(ExportError, match="InputLayer 'half'.*rounds to float16"):
+        convert(keras.Model(half, layers.Dense(1)(half)))
+    inner = keras.Sequential([keras.Input((2,)), layers.BatchNormalization()], name="inner")
+    x = keras.Input((2,))
+    with pytest.raises(ExportError, match="Sequential 'inner'.*training=True"):
+        convert(keras.Model(x, inner(x, training=True)))
+
+
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize`:UserWarning")
 def test_quantised_weights_are_refused() -> None:
     """Their kernels are whole numbers beside a scale."""

@@ -147,6 +147,9 @@ def test_an_extended_file_is_what_one_production_gives(produced: Path, tmp_path:
     assert contents(longer.output)["incident_energies"].ravel().tolist() == [256.0] * 8 + [512.0] * 2 + [1024.0] * 4
     produce(small(tmp_path, output=tmp_path / "at_once.h5", energies=(256.0, 512.0, 1024.0), showers=(8, 2, 4)))
     assert_same(longer.output, tmp_path / "at_once.h5")
+    with h5py.File(longer.output) as file:
+        assert file.attrs["made_by"].startswith("10 showers by ")
+        assert "; 4 by " in file.attrs["made_by"]
     shutil.copy(produced, tmp_path / "a.h5")
     produce(small(tmp_path, output=tmp_path / "a.h5", extend=tmp_path / "a.h5", showers=(6, 5)))
     np.testing.assert_array_equal(contents(tmp_path / "a.h5")["cells"][:10], contents(produced)["cells"])
