@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A reference; distances, pictures and errors by resampling are left out."""
     REFERENCE.write(tmp_path / "reference.h5")
     monkeypatch.setattr(judging, "_numbers", lambda *_: ({}, frozenset()))
-    monkeypatch.setattr(judging, "_pictures", lambda *_: None)
+    monkeypatch.setattr(judging, "take_pictures", lambda *_: None)
     return tmp_path
 
 
