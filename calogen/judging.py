@@ -353,25 +353,31 @@ def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
 
 
 def _unranked(reference: Reference, generated: _Loaded, whole: int, taken: int) -> list[str]:
-    """Which numbers are of too few showers for a place."""
+    """Which numbers are of too few showers for a place.
+
+    Args:
+        reference, generated: what is compared.
+        whole: showers of the smaller one.
+        taken: the same of those that classifiers and neighbourhoods see.
+    """
     loaded = {"reference": reference.first, "generated": generated}
     loaded |= {"second_reference": reference.second} if reference.second else {}
-    sizes, drawn = (
-        {name: len(item.sample.features) for name, item in loaded.items()},
-        {name: len(item.showers) for name, item in loaded.items()},
-    )
-    unranked = of_too_few(sizes, drawn)
-    texts = [f"FPD and KPD of {whole:,}"] if unranked & set(DISTANCES) else []
-    texts += [f"AUCs of {taken:,}"] if unranked & set(CLASSIFIERS) and reference.options.repetitions else []
-    texts += (
-        [f"neighbourhoods of {taken:,} without a second reference of as many"] if unranked & set(NEIGHBOURHOODS) else []
-    )
-    if not texts:
+    drawn = {name: len(item.showers) for name, item in loaded.items()}
+    unranked = of_too_few({name: len(item.energies) for name, item in loaded.items()}, drawn)
+    unranked -= set() if reference.options.repetitions else set(CLASSIFIERS)
+    texts = {
+        DISTANCES: f"FPD and KPD of {whole:,}",
+        CLASSIFIERS: f"AUCs of {taken:,}",
+        NEIGHBOURHOODS: f"neighbourhoods of {taken:,} without a second reference of as many",
+    }
+    first, *others = [text for names, text in texts.items() if unranked & set(names)] or [""]
+    if not first:
         return []
-    rest = f"; nor are {' and '.join(texts[1:])}" if texts[1:] else ""
-    separation = (
-        ". Separation powers are ranked by what they have more than two samples of Geant4 of these numbers of showers "
-        "would have"
-    )
-    text = f"{texts[0]} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more{rest}"
-    return [text + (separation if whole < MIN_SHOWERS else "")]
+    text = f"{first} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more"
+    text += f"; nor are {' and '.join(others)}" if others else ""
+    if whole < MIN_SHOWERS:
+        text += (
+            ". Separation powers are ranked by what they have more than two samples of Geant4 of these numbers of "
+            "showers would have"
+        )
+    return [text]

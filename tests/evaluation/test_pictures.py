@@ -9,6 +9,7 @@ from conftest import TINY_VOXELS, make_showers
 from calogen.evaluation.pictures import MOST_ENERGIES, average_showers, take_pictures
 from calogen.evaluation.streaming import sample_of
 from calogen.judging_report import draw_pictures
+from calogen.labels import discrete_energies
 from calogen.showers import Showers
 
 
@@ -87,3 +88,17 @@ def test_models_of_as_many_showers_share_a_figure_and_captions_say_how_many() ->
     labels = {axes.get_title("left").partition(", ")[2] for axes in drawn[title].axes}
     assert {"Geant4", "GAN", "VAE"} <= labels
     assert "flow" not in labels
+
+
+@pytest.mark.parametrize(("energies", "each"), [(9, 2), (40, 1), (40, 3), (60, 3)])
+def test_pictures_and_labels_agree_on_what_is_discrete(energies: int, each: int) -> None:
+    """40 showers of 40 energies were continuous for averages and discrete for the response."""
+    reference = continuous(energies, 1)[np.arange(energies * each) % energies]
+    reference = replace(reference, energies=50 * reference.energies)  # half of the incident energy
+    discrete = len(discrete_energies(reference.incident_energies)) > 0
+    showers = {"Geant4": reference, "GAN": reference[:energies]}  # the reference decides for both
+    first = sample_of(reference)
+    samples = {"Geant4": first, "GAN": sample_of(showers["GAN"], reference=first)}
+    pictures = take_pictures(TINY_VOXELS, samples, showers)
+    assert {len(curve.energies) == energies for curve in pictures.curves.values()} == {discrete}
+    assert all((item.low == item.high) == discrete for item in pictures.averages)
