@@ -12,7 +12,7 @@ Your own files hold `incident_energies` [n, 1] and `cells`, [n, 276] or (with im
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 

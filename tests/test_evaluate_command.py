@@ -39,7 +39,12 @@ def calogen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calogen:
 
 def test_options_take_several_files(calogen: Calogen, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("calogen.evaluate.evaluate_voxels", lambda *arguments: asked.append(arguments) or "page")
+
+    def fake(*arguments: Any) -> str:
+        asked.append(arguments)
+        return "page"
+
+    monkeypatch.setattr("calogen.evaluate.evaluate_voxels", fake)
     several = ["part0.h5", "part1.h5"]
     two = tuple(map(Path, several))
     options = ["--tolerant", "--second-reference", *several, "--training", *several, "--seed", "7", "--classifiers=0"]
@@ -77,11 +82,8 @@ def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.Captur
 
 def test_cells_and_voxels_are_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
     make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
-    for reference, *generated in (
-        ["part0.h5", "cells.h5"],
-        ["cells.h5", "part0.h5"],
-        ["part0.h5", "part0.h5", "cells.h5"],
-    ):
+    voxels, both = "part0.h5", ["part0.h5", "cells.h5"]
+    for reference, *generated in (both, reversed(both), [voxels, *both]):
         assert calogen("--reference", reference, "--generated", *generated) == 2
         assert "Received: cells in cells.h5; voxels in part0.h5" in capsys.readouterr().err
 
@@ -102,15 +104,13 @@ def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: 
     both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
     first, second = both[::2], both[1::2]
     reference = cells("reference.h5", first)
-    noise = np.resize([1, 1 + 3e-7], 30)
-    generated = cells("a.h5", second[:30], 2), cells("b.h5", second[30:60], 3, noise), cells("c.h5", second[60:])
+    noise = np.resize([1, 1 + 3e-7], 10)
+    generated = cells("a.h5", second[:10], 2), cells("b.h5", second[10:20], 3, noise), cells("c.h5", second[20:])
     page = evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", 1, tolerant=True).read_text()
     assert "VAE: set to 0 were 5 negative energies in 5 showers" in page
-    assert "VAE: 15 incident energies were close to the reference" in page
+    assert "VAE: 5 incident energies were close to the reference" in page
     foreign = cells("d.h5", second, noise=np.resize([1, 1 + 4e-4], len(second)))
-    message = (
-        rf"VAE must have the reference's 1 incident energies. Received: {len(second) // 2} showers at 1 .*--tolerant"
-    )
+    message = rf"VAE must have the reference's 1 inc.* Received: {len(second) // 2} showers at 1 others.*--tolerant"
     with pytest.raises(DataFormatError, match=message):
         evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1)
     evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1, tolerant=True)

@@ -254,7 +254,12 @@ def test_what_cannot_fit_on_the_disk_is_refused_before_the_work(tmp_path: Path) 
 def test_the_disk_is_that_of_a_links_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
+
+    def fake(path: Path) -> object:
+        asked.append(path)
+        return usage
+
+    monkeypatch.setattr(shutil, "disk_usage", fake)
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
     (tmp_path / "here" / "a.h5").symlink_to(tmp_path / "there" / "a.h5")

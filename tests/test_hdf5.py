@@ -276,11 +276,8 @@ def test_overlapping_sources_hide_no_gap(selections: tuple[tuple[slice, slice], 
 
 def test_sources_may_overlap_and_interleave() -> None:
     halves = (slice(0, 12), slice(0, 5)), (slice(0, 12), slice(5, 10))
-    for selections in (
-        halves,
-        ((slice(0, 12, 2), ALL), (slice(1, 12, 2), ALL)),
-        ((slice(0, 9), ALL), (slice(2, 12), ALL)),
-    ):
+    interleaved, overlapping = (slice(0, 12, 2), slice(1, 12, 2)), (slice(0, 9), slice(2, 12))
+    for selections in (halves, *(((first, ALL), (second, ALL)) for first, second in (interleaved, overlapping))):
         path = build(Path("a.h5"), parts(*selections))
         np.testing.assert_array_equal(Showers.read(path, TINY_VOXELS).energies, SHOWERS.energies)
 

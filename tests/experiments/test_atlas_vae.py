@@ -128,7 +128,8 @@ def test_energies_of_half_precision_need_the_flag_and_are_noted(tmp_path: Path) 
     test = sample(tuple(energies), 3, 2)
     sample(TRAINED, 2, 1).write(files["train"])
     replace(test, incident_energies=test.incident_energies * (1 + 4e-4)).write(files["test"])
-    arguments = Arguments("smoke", (1,), tmp_path, train_data=files["train"], test_data=files["test"])
+    given = {"train_data": files["train"], "test_data": files["test"]}
+    arguments = Arguments(preset="smoke", seeds=(1,), runs=tmp_path, **given)
     with pytest.raises(DataFormatError, match="b.h5 must hold showers at"):
         script.read_data(arguments, files)
     _, found, note = script.read_data(replace(arguments, tolerant=True), files)
