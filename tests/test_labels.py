@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calogen.errors import DataFormatError
+from calogen.evaluation.judgement import require_energies
 from calogen.labels import (
     discrete_energies,
     energy_places,
@@ -152,3 +153,11 @@ def test_foreign_energies_are_counted_and_have_a_remedy() -> None:
         require_known("GAN", EXACT, np.append(EXACT[4:], [257.0] * 4), ENERGIES)
     with pytest.raises(DataFormatError, match="Received: 60 showers at 15 others.*--tolerant takes those"):
         require_known("GAN", EXACT, EXACT * 1.0004, ENERGIES)
+
+
+def test_shares_of_many_energies_survive_a_logarithm() -> None:
+    known = np.repeat(np.round(np.geomspace(1e3, 4e6, 60), 2), 2000)
+    noisy = through_log10(known)
+    with pytest.raises(DataFormatError, match="cumulative shares differ"):
+        require_energies("GAN", known, noisy)
+    require_energies("GAN", known, snap(noisy, known))
