@@ -40,20 +40,16 @@ def snap(labels: np.ndarray, known: np.ndarray | None = None, tolerance: float =
     """
     if not len(labels) or not np.isfinite(labels).all() or labels.min() <= 0:
         return labels  # refused where showers are made of them
-    energies = _gathered(labels) if known is None else discrete_energies(known)
-    many = known is not None and not len(energies)
-    if known is not None and many:
-        energies = np.unique(known)
+    energies, share = _gathered(labels) if known is None else discrete_energies(known), 0.0
+    if known is not None and not len(energies):
+        energies, share = np.unique(known), 0.5  # continuous labels meet some energies by chance
         tolerance = min(tolerance, (np.diff(energies) / energies[1:]).min(initial=np.inf) / 2)
-        energies = energies[: len(energies) if tolerance >= SAME_LABEL else 0]
-    if not len(energies):
+    if not len(energies) or tolerance < SAME_LABEL:
         return labels
     nearest = nearest_energy(labels, energies)
     close = np.abs(labels - nearest) <= tolerance * nearest
     moved = close & (labels != nearest)
-    if not moved.any() or (many and close.mean() <= 0.5):  # continuous labels meet an energy by chance
-        return labels
-    return np.where(moved, nearest, labels)
+    return np.where(moved, nearest, labels) if moved.any() and close.mean() > share else labels
 
 
 def moved_note(name: str, given: np.ndarray, labels: np.ndarray) -> str:

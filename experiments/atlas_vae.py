@@ -12,7 +12,7 @@ Your own files hold `incident_energies` [n, 1] and `cells`, [n, 276] or (with im
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,24 +109,7 @@ def main(arguments: Arguments) -> None:
         "test": arguments.test_data or bundled("photons_test"),
     }
     recorded = provenance.collect(arguments.seeds[0], files)
-    note = ", ".join(path.name for path in files.values())
-    train, test = (read_vae_window(path, arguments.tolerant) for path in files.values())
-    if arguments.train_data is None:
-        note = training_note(arguments.all_showers)
-        if not arguments.all_showers:
-            train = train[first_edition("photons_train", train.incident_energies)]
-    known = np.repeat((*TRAINED, *COMPARED), 2)
-    tolerance, given = TOLERANT_LABEL if arguments.tolerant else SAME_LABEL, (train, test)
-    train, test = (
-        replace(part, incident_energies=snap(part.incident_energies, known, tolerance)) for part in (train, test)
-    )
-    for path, before, after in zip(files.values(), given, (train, test), strict=True):
-        note += moved_note(path.name, before.incident_energies, after.incident_energies)
-    clipped = [part.attributes["clipped"] for part in (train, test) if "clipped" in part.attributes]
-    note += "".join(f"; set to 0 were {text}" for text in clipped)
-    require_energies(files["train"], train, TRAINED)
-    require_energies(files["test"], test, (*TRAINED, *COMPARED))
-    train, test = train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]]
+    train, test, note = read_data(arguments, files)
     require_times(test)
     evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
@@ -161,6 +144,30 @@ def main(arguments: Arguments) -> None:
     )
     publish(arguments, results, figures[0], README_FIGURE)
     print(f"decoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
+
+
+def read_data(arguments: Arguments, files: Mapping[str, Path]) -> tuple[Showers, Showers, str]:
+    """Showers to train and to test with, at the paper's energies, and where they come from.
+
+    Raises:
+        DataFormatError, GeometryError: as `read_vae_window`; an energy without showers.
+    """
+    note = ", ".join(path.name for path in files.values())
+    given = [read_vae_window(path, arguments.tolerant) for path in files.values()]
+    if arguments.train_data is None:
+        note = training_note(arguments.all_showers)
+        if not arguments.all_showers:
+            given[0] = given[0][first_edition("photons_train", given[0].incident_energies)]
+    known, tolerance = np.repeat((*TRAINED, *COMPARED), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
+    found = []
+    for path, part in zip(files.values(), given, strict=True):
+        found.append(replace(part, incident_energies=snap(part.incident_energies, known, tolerance)))
+        note += f"; set to 0 were {part.attributes['clipped']}" if "clipped" in part.attributes else ""
+        note += moved_note(path.name, part.incident_energies, found[-1].incident_energies)
+    train, test = found
+    require_energies(files["train"], train, TRAINED)
+    require_energies(files["test"], test, (*TRAINED, *COMPARED))
+    return train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]], note
 
 
 def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:

@@ -252,6 +252,22 @@ def test_what_cannot_fit_on_the_disk_is_refused_before_the_work(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_disk_is_that_of_a_links_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    usage = shutil.disk_usage(tmp_path)
+
+    def fake(path: Path) -> object:
+        asked.append(path)
+        return usage
+
+    monkeypatch.setattr(shutil, "disk_usage", fake)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here" / "a.h5").symlink_to(tmp_path / "there" / "a.h5")
+    require_space(tmp_path / "here" / "a.h5", 1000)
+    assert asked == [(tmp_path / "there").resolve()]
+
+
 def test_troubles_with_other_files_are_not_relabelled(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), atomic_path(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/input.h5")

@@ -201,8 +201,22 @@ BROKEN: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "mirrors": (mirror, "lies in itself"),
     "source of another format": (other_text, "other.h5 is not a whole HDF5 file"),
     "circle": (lambda file: file.__setitem__("showers", h5py.SoftLink("/showers")), "links from 'showers' lead in a"),
-    "null": (lambda file: file.__setitem__("showers", h5py.Empty("f4")), "must hold the dataset 'showers'"),
-    "nowhere": (lambda file: file.__setitem__("showers", h5py.SoftLink("/x/y")), "must hold the dataset 'showers'"),
+    "null": (
+        lambda file: file.__setitem__("showers", h5py.Empty("f4")),
+        r"must hold the dataset 'showers'. Received: one without extent \(null dataspace\)",
+    ),
+    "nowhere": (
+        lambda file: file.__setitem__("showers", h5py.SoftLink("/x/y")),
+        "must hold the dataset 'showers'. Received: a link to '/x/y', where no dataset with numbers is",
+    ),
+    "group": (
+        lambda file: file.create_group("showers"),
+        "must hold the dataset 'showers'. Received: a group of this name",
+    ),
+    "type": (
+        lambda file: file.__setitem__("showers", np.dtype("f4")),
+        "must hold the dataset 'showers'. Received: a datatype of this name",
+    ),
 }
 
 
@@ -226,6 +240,46 @@ def test_a_gap_between_sources_is_refused() -> None:
     path = build(Path("a.h5"), lambda file: virtual(file, ("half.h5", "showers"), rows=6))
     with pytest.raises(DataFormatError, match="must hold all of its 120 numbers. Received: 60"):
         Showers.read(path, TINY_VOXELS)
+
+
+def parts(*selections: tuple[slice, slice]) -> Callable[[h5py.File], None]:
+    """A virtual dataset of parts of another file, at the same places."""
+
+    def fill(file: h5py.File) -> None:
+        with h5py.File("other.h5", "w") as other:
+            other["showers"] = SHOWERS.energies
+        layout, source = h5py.VirtualLayout(SHAPE, "f4"), h5py.VirtualSource("other.h5", "showers", SHAPE)
+        for selection in selections:
+            layout[selection] = source[selection]
+        file.create_virtual_dataset("showers", layout)
+
+    return fill
+
+
+ALL = slice(0, SHAPE[1])
+
+
+@pytest.mark.parametrize(
+    ("selections", "number"),
+    [
+        (((slice(0, 6), ALL), (slice(2, 8), ALL)), 80),
+        (((slice(0, 12), slice(0, 6)), (slice(0, 12), slice(2, 8))), 96),
+        (((slice(0, 12, 2), ALL), (slice(0, 12, 3), ALL), (slice(0, 12, 4), ALL)), 80),
+        (((slice(0, 12), slice(0, 9)), (slice(3, 12), slice(1, 10)), (slice(0, 1), ALL)), 118),
+    ],
+)
+def test_overlapping_sources_hide_no_gap(selections: tuple[tuple[slice, slice], ...], number: int) -> None:
+    path = build(Path("a.h5"), parts(*selections))
+    with pytest.raises(DataFormatError, match=f"must hold all of its 120 numbers. Received: {number}"):
+        Showers.read(path, TINY_VOXELS)
+
+
+def test_sources_may_overlap_and_interleave() -> None:
+    halves = (slice(0, 12), slice(0, 5)), (slice(0, 12), slice(5, 10))
+    interleaved, overlapping = (slice(0, 12, 2), slice(1, 12, 2)), (slice(0, 9), slice(2, 12))
+    for selections in (halves, *(((first, ALL), (second, ALL)) for first, second in (interleaved, overlapping))):
+        path = build(Path("a.h5"), parts(*selections))
+        np.testing.assert_array_equal(Showers.read(path, TINY_VOXELS).energies, SHOWERS.energies)
 
 
 def test_datasets_without_extent_have_no_shape() -> None:

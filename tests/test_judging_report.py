@@ -212,5 +212,9 @@ def test_a_second_reference_stands_beside_each_number(tmp_path: Path) -> None:
 def test_cells_are_told_from_voxels(tmp_path: Path) -> None:
     make_showers(ATLAS_VAE_WINDOW, 10).write(tmp_path / "cells.h5")
     make_showers(TINY_VOXELS, 10).write(tmp_path / "voxels.h5")
-    assert hold_cells([tmp_path / "cells.h5"], [])
-    assert not hold_cells([tmp_path / "voxels.h5"], [])
+    cells, voxels = tmp_path / "cells.h5", tmp_path / "voxels.h5"
+    assert hold_cells([cells], [cells])
+    assert not hold_cells([voxels], [voxels])
+    for generated, others in (([cells], [voxels]), ([voxels], [cells]), ([cells, voxels], [])):
+        with pytest.raises(DataFormatError, match=r"Received: cells in .*/cells.h5; voxels in .*/voxels.h5"):
+            hold_cells(generated, others)

@@ -1,5 +1,6 @@
 """Files read block by block: several as one, roughly in the format, some rows of them."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,37 @@ def test_slightly_negative_energies_are_counted_and_set_to_0(tmp_path: Path) -> 
         assert file.notes == [
             "set to 0 were 3 negative energies in 2 showers, together up to 0.09 % of a shower's incident energy"
         ]
+
+
+def test_a_refusal_says_that_later_blocks_are_not_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", slightly_negative(9e-4), SHOWERS.incident_energies)
+    with ShowerFile(path, TINY_VOXELS, BLOCK) as file:
+        number = file.rows[0].stop
+        assert 5 < number < 50
+        message = (
+            rf"showers 0 to {number - 1}: .*Received: 2 negative .*\(of {number} of 60 showers; the others are not"
+        )
+        with pytest.raises(DataFormatError, match=message):
+            read_all(file)
+
+
+def test_showers_without_energy_are_no_bomb(tmp_path: Path) -> None:
+    """Those of a network that hardly trained shrink to a thousandth."""
+    number = 2**28 // (8 * TINY_VOXELS.size) + 1000
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((2**19, TINY_VOXELS.size))
+    plist.set_deflate(9)
+    chunk = zlib.compress(bytes(8 * 2**19 * TINY_VOXELS.size), 9)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("incident_energies", (number, 1), "f4", data=np.full((number, 1), 1024.0), chunks=True)
+        space = h5py.h5s.create_simple((number, TINY_VOXELS.size))
+        energies = h5py.h5d.create(file.id, b"showers", h5py.h5t.IEEE_F64LE, space, plist)
+        for start in range(0, number, 2**19):
+            energies.write_direct_chunk((start, 0), chunk)
+    with ShowerFile(tmp_path / "a.h5", TINY_VOXELS) as read:
+        assert not read.read(read.rows[-1]).energies.any()
+    with pytest.raises(DataFormatError, match="more than 200 times its size"):
+        Showers.read(tmp_path / "a.h5", TINY_VOXELS)
 
 
 def test_more_than_slightly_negative_energies_are_refused(tmp_path: Path) -> None:

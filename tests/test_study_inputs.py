@@ -61,5 +61,12 @@ def test_slightly_negative_energies_need_the_flag_and_are_noted(tmp_path: Path) 
     data = read(tmp_path, train, test, tolerant=True)
     assert data.note.startswith("a.h5, b.h5; a.h5: set to 0 were 1 negative energies in 1 showers")
     assert data.train.energies.min() == 0
+    halved = write(tmp_path / "c.h5", TEST, 1 + 4e-4)
+    with pytest.raises(DataFormatError, match="c.h5 must hold showers at momenta of"):
+        read(tmp_path, write(tmp_path / "a.h5", TRAIN), halved)
+    data = read(tmp_path, tmp_path / "a.h5", halved, tolerant=True)
+    assert data.note == f"a.h5, c.h5; c.h5: {len(TEST)} incident energies were close to known ones and count as equal"
+    assert data.held_out is not None
+    np.testing.assert_array_equal(data.held_out.incident_energies, TEST.incident_energies)
     assert parse_arguments("", ["--tolerant"]).tolerant
     assert not parse_arguments("", []).tolerant

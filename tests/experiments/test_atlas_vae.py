@@ -16,7 +16,9 @@ from conftest import make_showers
 from toy_runs import EXPERIMENTS, load
 
 from calogen.claims.atlas_vae import COMPARED, TRAINED
+from calogen.errors import DataFormatError
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS
+from calogen.experiment import Arguments
 from calogen.generation import TrainedRun
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
 from calogen.showers import Showers
@@ -118,6 +120,21 @@ def test_a_fault_of_the_data_is_one_line_and_exit_code_2_before_the_training(
         script.execute(script.main, "")
     assert capsys.readouterr().err == f"atlas_vae: error: {error.format(tmp_path / name)}\n"
     assert not (tmp_path / "runs").exists()
+
+
+def test_energies_of_half_precision_need_the_flag_and_are_noted(tmp_path: Path) -> None:
+    script, energies = load("atlas_vae"), sorted({*TRAINED, *COMPARED})
+    files = {"train": tmp_path / "a.h5", "test": tmp_path / "b.h5"}
+    test = sample(tuple(energies), 3, 2)
+    sample(TRAINED, 2, 1).write(files["train"])
+    replace(test, incident_energies=test.incident_energies * (1 + 4e-4)).write(files["test"])
+    given = {"train_data": files["train"], "test_data": files["test"]}
+    arguments = Arguments(preset="smoke", seeds=(1,), runs=tmp_path, **given)
+    with pytest.raises(DataFormatError, match="b.h5 must hold showers at"):
+        script.read_data(arguments, files)
+    _, found, note = script.read_data(replace(arguments, tolerant=True), files)
+    assert np.isin(found.incident_energies, energies).all()
+    assert note == f"a.h5, b.h5; b.h5: {len(test)} incident energies were close to known ones and count as equal"
 
 
 def test_one_file_is_not_enough(
