@@ -229,7 +229,7 @@ def evaluate(
             "--training": learned,
             "--geometry": geometry,
             "--binning": binning,
-            "--min-energy": min_energy,
+            "--min-energy": min_energy is not None,
             "--classifiers": classifiers is not None,
             "--max-showers": max_showers,
             "--match-energies": match_energies,

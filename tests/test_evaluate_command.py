@@ -74,9 +74,10 @@ def test_help_says_so(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
     make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
-    more = ["--match-energies", "--classifiers", "0", "--max-showers", "9", "--training", "cells.h5"]
+    few = ["--match-energies", "--classifiers", "0", "--min-energy", "0"]
+    more = [*few, "--max-showers", "9", "--training", "cells.h5"]
     assert calogen("--reference", "cells.h5", "--generated", "cells.h5", *more) == 2
-    named = "Received: --training, --classifiers, --max-showers, --match-energies, too"
+    named = "Received: --training, --min-energy, --classifiers, --max-showers, --match-energies, too"
     assert named in capsys.readouterr().err
 
 

@@ -244,7 +244,7 @@ def test_refuses_other_incident_energies():
         with pytest.raises(DataFormatError, match="second_reference must have"):
             judge(first, first, sample)
     doubled = replace(reference, incident_energies=reference.incident_energies * 2)
-    with pytest.raises(DataFormatError, match="9 incident energies. Received: 1 others, as 524288"):
+    with pytest.raises(DataFormatError, match="9 incident energies. Received: 32 showers at 1 others, as 524288"):
         judge(first, sample_of(doubled, reference=first))
 
 
