@@ -72,7 +72,6 @@ def file_record(path: Path | Sequence[Path]) -> dict[str, Any]:
 
     Of several files by their names.
 
-
     Returns:
         `file`, `sha256`, and `sources` (name -> SHA-256) where there are any; of several files a table of these.
 
