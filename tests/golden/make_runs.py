@@ -1,0 +1,103 @@
+"""Makes the small trained runs in tests/golden/runs, with the code that stands here.
+
+They were made before the rooms of the house were rebuilt and hold what users have on their disks: every file of a run,
+and beside it the checkpoint of a training that was interrupted half-way. tests/test_golden_runs.py loads them, generates
+with them and goes on with the training. They are not made anew when the code changes: that is their purpose.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import TINY_VOXELS, make_grid, make_showers
+from toy_gan import CONFIG as CALOSHOWERGAN
+from toy_gan import toy_showers
+
+from calogen import fitting
+from calogen.generation import generate
+from calogen.models.atlas_vae import AtlasVaeConfig
+from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.showers import Showers
+from calogen.training import vae, wgan_gp
+
+RUNS = Path(__file__).parent / "runs"
+MOMENTA = {"lowest_momentum": 2.0**10, "highest_momentum": 2.0**12, "latent_dim": 3}
+FASTCALOGAN = FastCaloGanConfig(
+    **MOMENTA, generator_units=(8,), critic_units=(8,), critic_steps=2, batch_size=16, iterations=4, seed=5
+)
+VAE = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2, epochs=4, batch_size=50, seed=5)
+CELLS = make_showers(make_grid((2, 1), (3, 2), (2, 2)), 200)
+VOXELS = toy_showers(40)
+MODELS: dict[str, tuple[str, Any, Showers]] = {
+    "atlas_vae": ("atlas_vae", VAE, CELLS),
+    "fastcalogan": ("fastcalogan", FASTCALOGAN, VOXELS),
+    "caloshowergan": ("caloshowergan", CALOSHOWERGAN, VOXELS),
+    "caloshowergan_bfloat16": ("caloshowergan", replace(CALOSHOWERGAN, spectral_normalization="reparametrised"), VOXELS),
+}
+
+
+class Interrupted(Exception):
+    """Ends a training as a killed process would."""
+
+
+def fit(name: str, directory: Path) -> Any:
+    """Trains the model of one golden run."""
+    model, config, showers = MODELS[name]
+    if model == "atlas_vae":
+        return fitting.fit_vae(model, config, showers.geometry, showers, directory, snapshots={2})
+    return fitting.fit_wgan(model, config, showers.geometry, showers, directory, bfloat16=name.endswith("bfloat16"))
+
+
+def after(number: int, write: Callable[..., None]) -> Callable[..., None]:
+    """Gives a function that writes a checkpoint and ends the training with the one of this number."""
+
+    def written(path: Path, state: Any) -> None:
+        write(path, state)
+        if state.epoch == number:
+            raise Interrupted
+
+    return written
+
+
+def main() -> None:
+    """Writes each run, the showers it was trained on, those it generates, and the half-way checkpoint."""
+    at_once = {"seconds": 0.0}
+    for name, (_, _, showers) in MODELS.items():
+        directory = RUNS / name
+        shutil.rmtree(directory, ignore_errors=True)
+        half = RUNS / "half"
+        with (
+            mock.patch.object(vae, "write_state", after(2, vae.write_state)),
+            mock.patch.object(wgan_gp, "write_state", after(2, wgan_gp.write_state)),
+            mock.patch.object(fitting, "Checkpoint", lambda **fields: vae.Checkpoint(**{**fields, **at_once})),
+        ):
+            try:
+                fit(name, half)
+            except Interrupted:
+                pass
+        run = fit(name, directory)
+        shutil.copy(half / "checkpoint.npz", directory / "half.npz")
+        shutil.rmtree(half)
+        shutil.rmtree(directory / "tensorboard")
+        for number in (1, 3):
+            (directory / "snapshots" / f"iteration-{number:07d}.keras").unlink(missing_ok=True)
+        energies = np.array([1024.0, 2048.0, 4096.0, 3000.0])
+        np.savez(
+            directory / "showers.npz",
+            incident_energies=showers.incident_energies,
+            energies=showers.energies,
+            asked=energies,
+            generated=generate(run, energies, seed=3).energies,
+        )
+        print(name, sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()))
+
+
+if __name__ == "__main__":
+    main()

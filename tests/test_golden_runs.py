@@ -1,0 +1,89 @@
+"""Runs and checkpoints of an earlier calogen: users have such folders, and they stay of use."""
+
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calogen.fitting import fit_vae, fit_wgan
+from calogen.generation import TrainedRun, generate, load_network, load_run
+from calogen.showers import Showers
+
+RUNS = Path(__file__).parent / "golden" / "runs"
+NAMES = ("atlas_vae", "fastcalogan", "caloshowergan", "caloshowergan_bfloat16")
+ROUNDING = {"rtol": 1e-4, "atol": 1e-6}
+"""Another processor, or another number of threads, divides sums otherwise."""
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    with np.load(RUNS / name / "showers.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def identity(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive, archive.open("about.npy") as file:
+        about = json.loads(np.lib.format.read_array(file, allow_pickle=False).tobytes())
+    return json.loads(about["identity"])
+
+
+def fit(name: str, directory: Path) -> TrainedRun:
+    run, known = load_run(RUNS / name), arrays(name)
+    showers = Showers(run.geometry, known["incident_energies"], known["energies"])
+    if run.model == "atlas_vae":
+        return fit_vae(run.model, run.config, run.geometry, showers, directory)
+    bfloat16 = name.endswith("bfloat16")
+    return fit_wgan(run.model, run.config, run.geometry, showers, directory, bfloat16=bfloat16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_old_run_generates_the_same_showers(name: str) -> None:
+    known = arrays(name)
+    generated = generate(load_run(RUNS / name), known["asked"], seed=3)
+    np.testing.assert_allclose(generated.energies, known["generated"], **ROUNDING)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_finished_old_training_is_not_trained_again(name: str, tmp_path: Path) -> None:
+    """Its identity is the same to the byte: another one would be refused."""
+    shutil.copytree(RUNS / name, tmp_path / name)
+    checkpoint = tmp_path / name / "checkpoint.npz"
+    before = checkpoint.read_bytes()
+    run = fit(name, tmp_path / name)
+    assert checkpoint.read_bytes() == before
+    assert run.history == load_run(RUNS / name).history, "with the very durations"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_old_training_goes_on(name: str, tmp_path: Path) -> None:
+    expected = load_run(RUNS / name)
+    shutil.copy(RUNS / name / "half.npz", tmp_path / "checkpoint.npz")
+    run = fit(name, tmp_path)
+    assert len(run.history) == len(expected.history)
+    assert run.history[0]["seconds"] != expected.history[0]["seconds"], "the first half is of the interrupted training"
+    for network, model in expected.networks.items():
+        for ours, theirs in zip(run.networks[network].get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_identity_says_bfloat16_where_it_was_a_choice(name: str) -> None:
+    about = identity(RUNS / name / "half.npz")
+    keys = {"model", "config", "showers", "geometry"} | ({"bfloat16"} if name != "atlas_vae" else set())
+    assert set(about) == keys
+    assert about.get("bfloat16", False) == name.endswith("bfloat16")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_old_snapshots_can_be_chosen(name: str) -> None:
+    run, known = load_run(RUNS / name), arrays(name)
+    path = next((RUNS / name / "snapshots").glob("*2.keras"))
+    generating = next(key for key, network in run.networks.items() if network is run.generator)
+    earlier = replace(run, networks={**run.networks, generating: load_network(path)})
+    showers = generate(earlier, known["asked"], seed=3)
+    assert showers.energies.shape == known["generated"].shape
+    assert not np.array_equal(showers.energies, known["generated"])
