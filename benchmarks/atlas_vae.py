@@ -22,6 +22,7 @@ from calogen.backend import tf
 from calogen.files import write_json
 from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
+from calogen.moments import moments
 from calogen.parallel import blas_threads, num_cores
 from calogen.pipeline import permutation, resident
 from calogen.preprocessing import Chain
@@ -100,7 +101,7 @@ def compiled_epochs(showers: Showers, chain: Chain) -> Callable[[int], object]:
 
 def make_trainer(showers: Showers, chain: Chain) -> Vae:
     """A fresh trainer with its optimizer built."""
-    trainer = build_trainer(CONFIG, build(CONFIG, GEOMETRY), chain.forward(showers))
+    trainer = build_trainer(CONFIG, build(CONFIG, GEOMETRY), moments(chain.forward(showers)))
     trainer.optimizer.build([*trainer.encoder.trainable_variables, *trainer.decoder.trainable_variables])
     return trainer
 

@@ -16,6 +16,7 @@ from calogen.errors import DataFormatError
 from calogen.files import write_json
 from calogen.generation import TrainedRun, geometry_to_json, model_module, save_run
 from calogen.labels import within
+from calogen.moments import moments
 from calogen.pipeline import resident, split
 from calogen.provenance import seed_streams, stream_seed
 from calogen.showers import Geometry, Showers
@@ -48,7 +49,7 @@ def fit_vae(
     chain = module.build_transform(config, geometry).fit(training)
     networks = module.build(config, geometry)
     on_device = resident(training, chain)
-    trainer = module.build_trainer(config, networks, on_device.shower.numpy())
+    trainer = module.build_trainer(config, networks, moments(on_device.shower.numpy()))
     checkpoint = Checkpoint(path=directory / "checkpoint.npz", identity=_identity(model, config, geometry, showers))
     missing = config.epochs - read_state(checkpoint.path, checkpoint.identity).epoch
     schedule = Schedule(
@@ -100,7 +101,7 @@ def fit_wgan(
         with _dtype_policy("mixed_bfloat16"):
             trained = networks | {"critic": module.build(config, geometry)["critic"]}
     on_device = resident(training, chain)
-    trainer = module.build_trainer(config, trained, on_device.shower.numpy())
+    trainer = module.build_trainer(config, trained, moments(on_device.shower.numpy()))
     identity = _identity(model, config, geometry, training, bfloat16=bfloat16)
     plan = Plan(
         iterations=config.iterations,

@@ -37,11 +37,11 @@ def weighted_mse(target: tf.Tensor, prediction: tf.Tensor, weights: tf.Tensor) -
     return tf.reduce_mean(weights * tf.square(target - prediction), axis=-1)
 
 
-def inverse_spread(features: np.ndarray, floor: float) -> tuple[np.ndarray, int]:
+def inverse_spread(spread: np.ndarray, floor: float) -> tuple[np.ndarray, int]:
     """Weights 1 / standard deviation of each feature over all showers.
 
     Args:
-        features: `[n, f]`.
+        spread: standard deviations `[f]`.
         floor: smallest standard deviation that counts; without it an always empty cell has an infinite weight.
 
     Returns:
@@ -54,7 +54,6 @@ def inverse_spread(features: np.ndarray, floor: float) -> tuple[np.ndarray, int]
     """
     if not floor > 0:
         raise ConfigError(f"the floor of the standard deviation must be above 0. Received: {floor}")
-    spread = features.std(axis=0, dtype=np.float64)
     return (1.0 / np.maximum(spread, floor)).astype(np.float32), int((spread < floor).sum())
 
 

@@ -13,6 +13,7 @@ from calogen.evaluation.chi2 import IterationScan, NetworkTest
 from calogen.fitting import fit_wgan
 from calogen.generation import TrainedRun
 from calogen.models.caloshowergan import CaloShowerGanConfig
+from calogen.moments import moments
 from calogen.showers import Showers
 
 CONFIG = CaloShowerGanConfig(
@@ -52,7 +53,7 @@ def distances_at_start(model: ModuleType, config: Any, showers: Showers) -> dict
     features, distances = transform.forward(showers), {}
     for start in ("data", "zero"):
         networks = model.build(config, showers.geometry)
-        model.build_trainer(replace(config, output_start=start), networks, features)
+        model.build_trainer(replace(config, output_start=start), networks, moments(features))
         latent = model.build_latent(config).draw(len(showers), seed=1)
         inputs = {"latent": latent, "condition": transform.condition(showers.incident_energies)}
         found = networks["generator"](inputs, training=True).numpy()

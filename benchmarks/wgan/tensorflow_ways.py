@@ -11,6 +11,7 @@ from serve import serve
 from calogen.backend import keras, tf
 from calogen.losses import critic_loss, gradient_penalty, interpolate
 from calogen.models.caloshowergan import CONFIGS, build, build_curriculum, build_latent, build_trainer
+from calogen.moments import moments
 from calogen.pipeline import Resident
 from calogen.training.critic import taped_gradient
 from calogen.training.wgan_gp import compile_iterations, draw
@@ -51,7 +52,7 @@ def ours_bfloat16(showers: np.ndarray, conditions: np.ndarray, batch_size: int) 
 
 def compiled(networks: dict[str, keras.Model], showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
     """One compiled iteration."""
-    trainer = build_trainer(CONFIG, networks, showers)
+    trainer = build_trainer(CONFIG, networks, moments(showers))
     data = Resident(tf.constant(showers), tf.constant(conditions))
     run = compile_iterations(trainer, data, build_curriculum(CONFIG, conditions[:, 0]), batch_size)
     return lambda: run(1)

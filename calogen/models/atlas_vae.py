@@ -17,6 +17,7 @@ from calogen.geometry import CellGrid
 from calogen.latent import Latent
 from calogen.layers import Initializers
 from calogen.losses import inverse_spread
+from calogen.moments import Moments
 from calogen.preprocessing import AbsoluteEnergies, Chain, LayerFractions, Step
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.vae import Vae
@@ -136,21 +137,21 @@ def build(config: AtlasVaeConfig, geometry: CellGrid) -> dict[str, keras.Model]:
     return {"encoder": build_encoder(config, geometry), "decoder": build_decoder(config, geometry)}
 
 
-def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], features: np.ndarray) -> Vae:
+def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], moments: Moments) -> Vae:
     """Gives the compiled model that trains the networks.
 
     Args:
         config: loss and optimizer.
         networks: from `build`; the decoder's output bias is set here.
-        features: of all training showers, `[n, f]`.
+        moments: of the features of all training showers, `f` of them.
     """
     decoder = networks["decoder"]
     if config.output_bias == "mean":
-        mean = np.clip(features.mean(axis=0, dtype=np.float64), 1e-6, 1 - 1e-6)
+        mean = np.clip(moments.mean, 1e-6, 1 - 1e-6)
         decoder.get_layer("shower").bias.assign(np.log(mean / (1 - mean)))
-    weights = np.ones(features.shape[1], np.float32)
+    weights = np.ones(len(moments), np.float32)
     if config.feature_weights == "inverse_spread":
-        weights, _ = inverse_spread(features, config.spread_floor)
+        weights, _ = inverse_spread(moments.spread, config.spread_floor)
     seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
     trainer = Vae(networks["encoder"], decoder, weights, config.kl_weight, seed)
     trainer.compile(keras.optimizers.get({"class_name": config.optimizer, "config": {}}))

@@ -21,6 +21,7 @@ from calogen.encodings import LinearEnergy, LogEnergy
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
 from calogen.layers import Initializers, ShowerHeads, SpectralDense, start_output
+from calogen.moments import Moments
 from calogen.preprocessing import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
@@ -175,10 +176,10 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
-def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
+def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
-        _start_at_data(config, networks["generator"], features)
+        _start_at_data(config, networks["generator"], moments)
     settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1, "beta_2": config.beta_2}
     optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
     weight, batch = config.gradient_penalty_weight, config.batch_statistics == "batch"
@@ -230,9 +231,9 @@ def _num_features(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> int:
     return geometry.size + (len(geometry.layers) + 1 if config.normalisation == "layers" else 0)
 
 
-def _start_at_data(config: CaloShowerGanConfig, generator: keras.Model, features: np.ndarray) -> None:
+def _start_at_data(config: CaloShowerGanConfig, generator: keras.Model, moments: Moments) -> None:
     """Lets the generator begin near the features' mean and spread."""
-    mean, spread = features.mean(axis=0), features.std(axis=0)
+    mean, spread = moments.mean.copy(), moments.spread.copy()
     if config.normalisation == "layers":  # all but the total are the exponentials of a softmax
         mean[:-1], spread[:-1] = np.log(np.maximum(mean[:-1], 1e-9)), 1.0
     elif config.generator_activation == "swish":  # half its argument near 0

@@ -21,6 +21,7 @@ from calogen.encodings import Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.latent import Latent
 from calogen.layers import Initializers, start_output
+from calogen.moments import Moments
 from calogen.preprocessing import Chain, KineticFractions
 from calogen.provenance import seed_streams, stream_seed
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
@@ -164,11 +165,11 @@ def build(config: FastCaloGanConfig, geometry: VoxelGeometry) -> dict[str, keras
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
-def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], features: np.ndarray) -> WganGp:
+def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         factor = 2 if config.generator_activation == "swish" else 1  # near 0 a swish is half its argument
-        start_output(networks["generator"], factor * features.mean(axis=0), factor * features.std(axis=0))
+        start_output(networks["generator"], factor * moments.mean, factor * moments.spread)
     optimizer, of_critic = (
         keras.optimizers.Adam(learning_rate=config.learning_rate, beta_1=config.beta_1) for _ in range(2)
     )
@@ -177,11 +178,7 @@ def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], f
         optimizer=of_critic,
         gradient_penalty_weight=config.gradient_penalty_weight,
     )
-    generator = Generator(
-        network=networks["generator"],
-        optimizer=optimizer,
-        latent=build_latent(config),
-    )
+    generator = Generator(network=networks["generator"], optimizer=optimizer, latent=build_latent(config))
     seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
     return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=seed)
 

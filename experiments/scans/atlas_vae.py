@@ -27,6 +27,7 @@ from calogen.fitting import fit_vae, validation_split
 from calogen.generation import TrainedRun, generate
 from calogen.losses import inverse_spread
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
+from calogen.moments import moments
 from calogen.selection import validation_distance
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
@@ -139,7 +140,7 @@ def measure(run: TrainedRun, showers: Showers) -> tuple[str, ...]:
     best = min(run.history, key=lambda row: row["val_loss"])
     floor = "-"
     if config.feature_weights == "inverse_spread":
-        floor = str(inverse_spread(run.transform.forward(training), config.spread_floor)[1])
+        floor = str(inverse_spread(moments(run.transform.forward(training)).spread, config.spread_floor)[1])
     return (
         f"{distance.value:.4f} ± {distance.error:.4f}",
         str(1 + run.history.index(best)),

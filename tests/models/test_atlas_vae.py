@@ -5,6 +5,7 @@ import pytest
 
 from calogen.errors import ConfigError
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_trainer, build_transform
+from calogen.moments import moments
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
 
@@ -43,11 +44,11 @@ def test_the_untrained_decoder_starts_at_the_mean_shower(tiny_showers: Showers) 
     transform = build_transform(config, tiny_showers.geometry).fit(tiny_showers)
     features = transform.forward(tiny_showers)
     networks = build(config, tiny_showers.geometry)
-    build_trainer(config, networks, features)
+    build_trainer(config, networks, moments(features))
     last = networks["decoder"].get_layer("shower")
     np.testing.assert_allclose(1 / (1 + np.exp(-last.bias.numpy())), features.mean(axis=0), rtol=1e-4)
     zero = build(replace(config, output_bias="zero"), tiny_showers.geometry)
-    build_trainer(replace(config, output_bias="zero"), zero, features)
+    build_trainer(replace(config, output_bias="zero"), zero, moments(features))
     assert not np.any(zero["decoder"].get_layer("shower").bias.numpy())
 
 

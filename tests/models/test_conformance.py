@@ -17,6 +17,7 @@ from calogen import models
 from calogen.config import Paper, config_from_json, config_to_json, sources
 from calogen.generation import TrainedRun, generate
 from calogen.geometry import CellGrid, VoxelGeometry
+from calogen.moments import moments
 from calogen.pipeline import dataset
 from calogen.showers import Geometry
 
@@ -84,7 +85,7 @@ def test_one_step_changes_every_trainable_variable(module: ModuleType, tiny: tup
     showers = make_showers(geometry, 64)
     transform = module.build_transform(config, geometry).fit(showers)
     networks = module.build(config, geometry)
-    trainer = module.build_trainer(config, networks, transform.forward(showers))
+    trainer = module.build_trainer(config, networks, moments(transform.forward(showers)))
     constant = {id(critic.layers[-1].bias) for critic in getattr(trainer, "critic_networks", ())}
     variables = [variable for network in networks.values() for variable in network.trainable_variables]
     before = [variable.numpy() for variable in variables]

@@ -10,6 +10,7 @@ import keras
 
 from calogen import pipeline
 from calogen.models import atlas_vae
+from calogen.moments import moments
 from calogen.training.callbacks import ScalarLog, Snapshots
 from calogen.training.vae import Checkpoint, Schedule, train
 
@@ -23,7 +24,7 @@ def main(directory: Path, epochs: int) -> None:
     training, validation = pipeline.split(make_showers(grid, 400), 0.2, seed=1)
     chain = atlas_vae.build_transform(config, grid).fit(training)
     networks = atlas_vae.build(config, grid)
-    trainer = atlas_vae.build_trainer(config, networks, chain.forward(training))
+    trainer = atlas_vae.build_trainer(config, networks, moments(chain.forward(training)))
     train(
         trainer,
         pipeline.resident(training, chain),

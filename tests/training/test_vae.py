@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from calogen.errors import CalogenError, ConfigError
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_trainer, build_transform
+from calogen.moments import moments
 from calogen.pipeline import dataset, resident
 from calogen.preprocessing import Chain
 from calogen.showers import Showers
@@ -21,7 +22,7 @@ def chain(tiny_showers: Showers) -> Chain:
 
 
 def make_trainer(showers: Showers, chain: Chain, config: AtlasVaeConfig = SMALL) -> Vae:
-    return build_trainer(config, build(config, showers.geometry), chain.forward(showers))
+    return build_trainer(config, build(config, showers.geometry), moments(chain.forward(showers)))
 
 
 def weights_of(trainer: Vae) -> np.ndarray:

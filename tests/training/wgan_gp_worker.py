@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from calogen.models import caloshowergan
+from calogen.moments import moments
 from calogen.pipeline import resident
 from calogen.training.callbacks import ScalarLog
 from calogen.training.wgan_gp import Curriculum, Plan, train
@@ -26,7 +27,9 @@ def main(directory: Path, iterations: int) -> None:
     showers = make_showers(TINY_VOXELS, 100)
     chain = caloshowergan.build_transform(config, TINY_VOXELS).fit(showers)
     data = resident(showers, chain)
-    trainer = caloshowergan.build_trainer(config, caloshowergan.build(config, TINY_VOXELS), data.shower.numpy())
+    trainer = caloshowergan.build_trainer(
+        config, caloshowergan.build(config, TINY_VOXELS), moments(data.shower.numpy())
+    )
     order = np.random.default_rng(1).permutation(len(showers))
     curriculum = Curriculum(order=order, starts=(0, iterations // 2), counts=(50, 100))
     plan = Plan(iterations=iterations, batch_size=16, interval=4, directory=directory, identity="worker")

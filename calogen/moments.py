@@ -1,0 +1,58 @@
+"""Mean and spread of features: all that builders need to know of the training showers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+
+ROWS_PER_BLOCK = 4096
+"""Showers that are summed at once; with the same blocks resident and streamed features have the same moments."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of every feature.
+
+    Args:
+        mean, spread: `[f]`, float64.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+
+def moments(features: np.ndarray) -> Moments:
+    """Moments of features `[n, f]`, in blocks of `ROWS_PER_BLOCK`."""
+    return moments_of_blocks(features[row : row + ROWS_PER_BLOCK] for row in range(0, len(features), ROWS_PER_BLOCK))
+
+
+def moments_of_blocks(blocks: Iterable[np.ndarray]) -> Moments:
+    """Moments of features that come block by block, `[b, f]` each, in float64.
+
+    Each block's own mean is taken off before its squares are summed, so nothing cancels.
+
+    Raises:
+        DataFormatError: there is no block.
+
+    Source: Chan, Golub, LeVeque, Algorithms for computing the sample variance (1983), equation (2.1).
+    """
+    number, mean, squares = 0, np.zeros(0), np.zeros(0)
+    for block in blocks:
+        values = block.astype(np.float64)
+        own = values.mean(axis=0)
+        deviations = np.square(values - own).sum(axis=0)
+        if not number:
+            number, mean, squares = len(values), own, deviations
+            continue
+        total, step = number + len(values), own - mean
+        mean = mean + step * (len(values) / total)
+        squares = squares + deviations + np.square(step) * (number * len(values) / total)
+        number = total
+    if not number:
+        raise DataFormatError("moments need features of one shower at least. Received: none")
+    return Moments(mean, np.sqrt(squares / number))
