@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from conftest import TINY_VOXELS
 from damage import damage_bytes, damaged_json
-from test_report import RESULTS
 from toy_gan import CONFIG, toy_showers
+from toy_results import RESULTS
 
 from calogen.generation import TrainedRun, save_run
 from calogen.models import caloshowergan

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from conftest import make_showers
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from toy_commands import exit_of_main, run
 
 from calogen import cli
 from calogen.config import Paper, assumed, paper
@@ -21,21 +20,6 @@ from calogen.evaluation import published
 from calogen.geometry import ATLAS_BARREL_STORED
 from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW
-
-
-def run(*arguments: str) -> str:
-    """What a command prints; its exceptions are raised."""
-    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def exit_of_main(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> int:
-    """The exit code of `calogen` with these arguments."""
-    monkeypatch.setattr(sys, "argv", ["calogen", *arguments])
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main()
-    return int(exit_info.value.code or 0)
 
 
 @dataclass(frozen=True, kw_only=True)

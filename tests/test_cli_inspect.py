@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import exit_of_main, run
+from toy_commands import exit_of_main, run
 
 from calogen.errors import ConfigError, DataFormatError, ExportError
 from calogen.lwtnn.describe import boxes, describe, format_description

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
-from test_generation import make_gan
+from toy_gan import make_gan
 
 from calogen.errors import DataFormatError
 from calogen.generation import TrainedRun, load_run, save_run

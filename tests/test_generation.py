@@ -2,11 +2,11 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS
+from toy_gan import RANGES, make_gan
 
 from calogen import engines
 from calogen.engines import LiteRTEngine, TensorflowEngine
@@ -158,21 +158,6 @@ def test_geometries_survive_json(tiny_grid: CellGrid) -> None:
     for value in ({}, {"kind": "Sphere", "name": "x", "layers": []}, {"kind": "CellGrid", "name": "x", "layers": [{}]}):
         with pytest.raises(DataFormatError):
             geometry_from_json(value)
-
-
-RANGES = ((256.0, 4096.0), (4096.0, 262_144.0), (262_144.0, 4_194_304.0))
-
-
-def make_gan(low: float, high: float, response: float, **fields: Any) -> TrainedRun:
-    """A GAN whose voxels have all the same share of the incident energy."""
-    config = fastcalogan.FastCaloGanConfig(
-        lowest_momentum=low, highest_momentum=high, latent_dim=2, generator_units=(4,), critic_units=(4,), **fields
-    )
-    networks = fastcalogan.build(config, TINY_VOXELS)
-    for variable in networks["generator"].trainable_variables[2:]:
-        variable.assign(np.full(variable.shape, response if variable.name == "bias" else 0.0))
-    transform = fastcalogan.build_transform(config, TINY_VOXELS)
-    return TrainedRun("fastcalogan", config, TINY_VOXELS, networks, transform, [])
 
 
 @pytest.fixture

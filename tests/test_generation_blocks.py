@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS
-from test_generation import RANGES, make_gan
+from toy_gan import RANGES, make_gan
 
 from calogen import generation, latent
 from calogen.errors import CalogenError, DataFormatError

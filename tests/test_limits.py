@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
-from test_generation import make_gan
+from toy_gan import make_gan
 from toy_runs import load
 
 from calogen import cli, generation

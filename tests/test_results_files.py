@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from damage import damaged_json
-from test_report import RESULTS
+from toy_results import RESULTS
 
 from calogen import evaluate
 from calogen.cli import report

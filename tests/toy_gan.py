@@ -12,6 +12,7 @@ from conftest import TINY_VOXELS, make_showers
 from calogen.evaluation.chi2 import IterationScan, NetworkTest
 from calogen.fitting import fit_wgan
 from calogen.generation import TrainedRun
+from calogen.models import fastcalogan
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.moments import moments
 from calogen.showers import Showers
@@ -65,3 +66,18 @@ def network_test(scans: Mapping[str, IterationScan], name: str = "toy", **fields
     """A test made by hand."""
     values: dict[str, Any] = {"chi2": {}, "floor": {}, "num_showers": {}}
     return NetworkTest(name=name, scans=scans, **(values | fields))
+
+
+RANGES = ((256.0, 4096.0), (4096.0, 262_144.0), (262_144.0, 4_194_304.0))
+
+
+def make_gan(low: float, high: float, response: float, **fields: Any) -> TrainedRun:
+    """A GAN whose voxels have all the same share of the incident energy."""
+    config = fastcalogan.FastCaloGanConfig(
+        lowest_momentum=low, highest_momentum=high, latent_dim=2, generator_units=(4,), critic_units=(4,), **fields
+    )
+    networks = fastcalogan.build(config, TINY_VOXELS)
+    for variable in networks["generator"].trainable_variables[2:]:
+        variable.assign(np.full(variable.shape, response if variable.name == "bias" else 0.0))
+    transform = fastcalogan.build_transform(config, TINY_VOXELS)
+    return TrainedRun("fastcalogan", config, TINY_VOXELS, networks, transform, [])
