@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import tf
+from calogen.features.batches import permutation, resident
+from calogen.features.moments import moments
+from calogen.features.transforms import Chain
 from calogen.files import write_json
-from calogen.generation import TrainedRun, compile_one_shower, generate, seconds_per_call
+from calogen.generation.generate import TrainedRun, compile_one_shower, generate, seconds_per_call
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
-from calogen.moments import moments
 from calogen.parallel import blas_threads, num_cores
-from calogen.pipeline import permutation, resident
-from calogen.preprocessing import Chain
-from calogen.showers import Showers
+from calogen.showers.sample import Showers
 from calogen.training.vae import Vae, compile_epoch
 
 CONFIG, GEOMETRY = CONFIGS["paper"]

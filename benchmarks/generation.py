@@ -34,8 +34,8 @@ import numpy as np
 
 from calogen.errors import CalogenError
 from calogen.files import write_json
-from calogen.folding import fold
-from calogen.generation import TrainedRun, save_run
+from calogen.generation.folding import fold
+from calogen.generation.generate import TrainedRun, save_run
 from calogen.models.caloshowergan import CONFIGS, build_generator, build_transform
 from calogen.provenance import cpu_model
 

@@ -22,12 +22,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from calogen.athena import interface as athena
+from calogen.athena.closure import closure
+from calogen.athena.interface import V2, Generator, Slot
 from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.files import write_json
-from calogen.lwtnn import athena
-from calogen.lwtnn.athena import V2, Generator, Slot
-from calogen.lwtnn.closure import closure
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, Node, Output, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise

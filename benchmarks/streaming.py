@@ -15,17 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from calogen.experiment import clean_exit
 from calogen.files import require_space
-from calogen.generation import TrainedRun, save_run
-from calogen.geometry import PHOTONS_DATASET1
+from calogen.generation.generate import TrainedRun, save_run
 from calogen.models.fastcalogan import FastCaloGanConfig, build, build_transform
+from calogen.reproduction.experiment import clean_exit
+from calogen.showers.geometry import PHOTONS_DATASET1
 
 _ENERGY = 65536.0  # MeV
 _WRITE = """
 import resource, sys, time
 from pathlib import Path
-from calogen.generation import load_run, write_generated
+from calogen.generation.generate import load_run, write_generated
 path, run, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 load_run(run)
 start, loaded = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

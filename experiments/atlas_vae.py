@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.athena.export import RunSet, export_set
 from calogen.claims.atlas_vae import (
     ABSOLUTE,
     COMPARED,
@@ -34,30 +35,29 @@ from calogen.claims.atlas_vae import (
     quantities,
 )
 from calogen.config import require, sources
-from calogen.costs import measure_costs, require_times
-from calogen.datasets import bundled, first_edition, read_vae_window, training_note
-from calogen.deployment import RunSet, export_set
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
-from calogen.evaluation.metrics import Value
-from calogen.evaluation.observables import shower_depth
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.experiment import Arguments, Run, execute, open_run, publish
 from calogen.files import read_json
-from calogen.fitting import fit_vae, validation_split
-from calogen.generation import TrainedRun, generate
-from calogen.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
+from calogen.generation.generate import TrainedRun, generate
+from calogen.metrics.distributions import Value
 from calogen.models.atlas_vae import CONFIGS, PAPER
+from calogen.observables.cells import shower_depth
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.training import draw_losses
 from calogen.progress import progress
 from calogen.provenance import stream_seed
-from calogen.report import Results
-from calogen.selection import epoch_distances, validation_distance
-from calogen.showers import Showers
+from calogen.reports.reproduction import Results
+from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
+from calogen.reproduction.selection import epoch_distances, validation_distance
+from calogen.reproduction.timing import measure_costs, require_times
+from calogen.showers.bundled import bundled, first_edition, read_vae_window, training_note
+from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
+from calogen.training.fit import fit_vae, validation_split
 from calogen.units import GeV
-from calogen.windows import ATLAS_VAE_WINDOW
 
 NAME = "atlas_vae"
 # With the bundled showers, a tenth of the paper's, the validation loss is smallest near epoch 150.

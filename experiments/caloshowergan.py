@@ -23,10 +23,7 @@ from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, LABELS, SINGLE, THREE, judge_claims
 from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
-from calogen.evaluation.chi2 import RULES, total
 from calogen.evaluation.comparison import energy_text
-from calogen.evaluation.metrics import Value
-from calogen.evaluation.observables import layer_energy
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,
@@ -34,14 +31,17 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_4,
     CALOSHOWERGAN_TABLE_5,
 )
-from calogen.experiment import Arguments, execute, publish
-from calogen.geometry import PHOTONS_DATASET1
+from calogen.metrics.chi2 import RULES, total
+from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator
-from calogen.report import Claim, Quantity
-from calogen.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
-from calogen.study_assessment import add_assessments
-from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter
-from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
+from calogen.observables.cells import layer_energy
+from calogen.reports.reproduction import Claim, Quantity
+from calogen.reproduction.assessment import add_assessments
+from calogen.reproduction.experiment import Arguments, execute, publish
+from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter
+from calogen.reproduction.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
+from calogen.reproduction.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
+from calogen.showers.geometry import PHOTONS_DATASET1
 
 NAME = "caloshowergan"
 PAPERS_CHI2 = {label: CALOSHOWERGAN_TABLE_4[label.split()[0]] for label in LABELS} | {

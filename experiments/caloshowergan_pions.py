@@ -22,9 +22,7 @@ from calogen import provenance
 from calogen.claims.caloshowergan import PION, judge_claims
 from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
-from calogen.evaluation.chi2 import RULES
 from calogen.evaluation.comparison import energy_text
-from calogen.evaluation.metrics import Value
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,
@@ -32,15 +30,25 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_5,
     CALOSHOWERGAN_TABLE_6,
 )
-from calogen.evaluation.voxels import voxel_width
-from calogen.experiment import Arguments, execute, publish
-from calogen.geometry import PIONS_DATASET1
+from calogen.metrics.chi2 import RULES
+from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
-from calogen.report import Quantity, Table
-from calogen.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
-from calogen.study_assessment import add_assessments
-from calogen.study_networks import Network, Pictures, generation_time, json_size, seed_scatter
-from calogen.study_report import CUT_REMARK, Account, Published, build_results, draw_study, size_table, time_table
+from calogen.observables.voxels import voxel_width
+from calogen.reports.reproduction import Quantity, Table
+from calogen.reproduction.assessment import add_assessments
+from calogen.reproduction.experiment import Arguments, execute, publish
+from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter
+from calogen.reproduction.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
+from calogen.reproduction.study_report import (
+    CUT_REMARK,
+    Account,
+    Published,
+    build_results,
+    draw_study,
+    size_table,
+    time_table,
+)
+from calogen.showers.geometry import PIONS_DATASET1
 
 NAME, MODEL = "caloshowergan_pions", "caloshowergan"
 SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV

@@ -18,16 +18,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
-from calogen.datasets import voxel_geometry
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS, CALOSHOWERGAN_OBSERVABLES
-from calogen.experiment import Arguments, execute, publish
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.models.fastcalogan import CONFIGS, PAPER
-from calogen.report import Results
-from calogen.study import GAN_OPTIONS, Configs, Data, Study, read_data, run_study
-from calogen.study_assessment import add_assessments
-from calogen.study_networks import json_size
-from calogen.study_report import CUT_REMARK, Account, build_results, draw_study, join_results, size_table
+from calogen.reports.reproduction import Results
+from calogen.reproduction.assessment import add_assessments
+from calogen.reproduction.experiment import Arguments, execute, publish
+from calogen.reproduction.networks import json_size
+from calogen.reproduction.study import GAN_OPTIONS, Configs, Data, Study, read_data, run_study
+from calogen.reproduction.study_report import CUT_REMARK, Account, build_results, draw_study, join_results, size_table
+from calogen.showers.bundled import voxel_geometry
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 
 NAME = "fastcalogan"
 GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calogen.errors import CalogenError
-from calogen.experiment import clean_exit
+from calogen.reproduction.experiment import clean_exit
 
 EXAMPLES = """examples:
   python export/export_lwtnn.py                                       every run below runs/
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
     with clean_exit("export_lwtnn"):
-        from calogen.deployment import export_set, find_sets  # seconds: --help does without
+        from calogen.athena.export import export_set, find_sets  # seconds: --help does without
         from calogen.files import require_writable_file
 
         require_writable_file(given.output / "manifest.json")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calogen.errors import CalogenError, ExportError
-from calogen.experiment import clean_exit
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
+from calogen.reproduction.experiment import clean_exit
 
 if TYPE_CHECKING:
     from calogen.backend import keras
@@ -312,8 +312,8 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
     except MissingConverterError as error:
         print(error)
         return
-    from calogen.deployment import find_sets  # seconds: --help does without
-    from calogen.generation import load_run
+    from calogen.athena.export import find_sets  # seconds: --help does without
+    from calogen.generation.generate import load_run
     from calogen.lwtnn.convert import convert
 
     failed = []

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from calogen.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
-from calogen.showers import Geometry, Showers
+from calogen.showers.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
+from calogen.showers.sample import Geometry, Showers
 
 # A busy machine is no fault.
 settings.register_profile("calogen", deadline=None, suppress_health_check=[HealthCheck.too_slow])

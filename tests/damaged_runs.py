@@ -17,7 +17,7 @@ from damage import damage_bytes, damaged_json
 from toy_gan import CONFIG, toy_showers
 from toy_results import RESULTS
 
-from calogen.generation import TrainedRun, save_run
+from calogen.generation.generate import TrainedRun, save_run
 from calogen.models import caloshowergan
 from calogen.training.state import TrainingState, write_state
 

@@ -51,7 +51,7 @@ def test_environment_and_home_change_no_numbers(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize("settings", [{"floatx": "bfloat16"}, []])
 def test_a_home_that_keras_does_not_read_is_one_line(settings: object, tmp_path: Path) -> None:
     code = "import sys; sys.argv[1:] = ['generate', 'run', '--energies', '1024', '--output', 'x.h5']; "
-    found = python(code + "from calogen.cli import main; main()", tmp_path, settings)
+    found = python(code + "from calogen.cli.main import main; main()", tmp_path, settings)
     (line,) = found.stderr.splitlines()
     assert line.startswith("calogen: error: Keras must be importable. Received: ")
     assert "keras.json" in line
@@ -66,10 +66,10 @@ def test_keras_that_was_imported_before_is_not_changed_but_refused(name: str, va
 import sys, types
 config = types.SimpleNamespace(**{{name: lambda value=value: value for name, value in {settings!r}.items()}})
 sys.modules["keras"] = types.SimpleNamespace(config=config)
-import calogen.evaluation.metrics, calogen.showers
+import calogen.metrics.distributions, calogen.showers.sample
 from calogen.errors import ConfigError
 try:
-    import calogen.generation
+    import calogen.generation.generate
 except ConfigError as error:
     print(error)
 """

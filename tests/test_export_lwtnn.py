@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 from conftest import make_grid, make_showers
 
-from calogen import deployment
-from calogen.generation import TrainedRun, save_run
-from calogen.lwtnn.closure import Agreement
+from calogen.athena import export as deployment
+from calogen.athena.closure import Agreement
+from calogen.generation.generate import TrainedRun, save_run
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 
 SCRIPT = Path(__file__).parents[1] / "export" / "export_lwtnn.py"

@@ -14,12 +14,12 @@ from keras import KerasTensor, layers
 from toy_gan import CONFIG
 
 from calogen.errors import ExportError
-from calogen.generation import TrainedRun, save_run
-from calogen.layers import ShowerHeads, Swish
+from calogen.generation.generate import TrainedRun, save_run
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
+from calogen.training.layers import ShowerHeads, Swish
 
 tf_keras = pytest.importorskip("tf_keras", reason="needs tf_keras: pip install 'calogen[official]'")
 

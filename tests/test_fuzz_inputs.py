@@ -22,22 +22,22 @@ from damaged_showers import bomb, damaged_showers
 from fuzzing import Input, outcomes, watched
 
 from calogen.config import config_from_json, config_to_json
-from calogen.encodings import Constant, LogEnergy
 from calogen.errors import CalogenError
 from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.judgement import judge
-from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import read_submissions
+from calogen.features.conditions import Constant, LogEnergy
+from calogen.features.transforms import Chain, LayerFractions, Noise
 from calogen.files import read_json
-from calogen.generation import geometry_from_json, geometry_to_json, load_run, model_module
-from calogen.geometry import VoxelGeometry
-from calogen.judging_report import build_comparison_page
-from calogen.page import build_markdown
-from calogen.preprocessing import Chain, LayerFractions, Noise
-from calogen.shower_files import ShowerFile
-from calogen.showers import Showers
-from calogen.windows import ATLAS_VAE_WINDOW
+from calogen.generation.generate import geometry_from_json, geometry_to_json, load_run, model_module
+from calogen.metrics.distributions import Value
+from calogen.reports.evaluation import build_comparison_page
+from calogen.reports.page import build_markdown
+from calogen.showers.files import ShowerFile
+from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 DATA = Path(__file__).parents[1] / "calogen" / "data"
 MODELS = ("atlas_vae", "caloshowergan", "fastcalogan")

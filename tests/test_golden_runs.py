@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calogen.fitting import fit_vae, fit_wgan
-from calogen.generation import TrainedRun, generate, load_network, load_run
-from calogen.showers import Showers
+from calogen.generation.generate import TrainedRun, generate, load_network, load_run
+from calogen.showers.sample import Showers
+from calogen.training.fit import fit_vae, fit_wgan
 
 RUNS = Path(__file__).parent / "golden" / "runs"
 NAMES = ("atlas_vae", "fastcalogan", "caloshowergan", "caloshowergan_bfloat16")

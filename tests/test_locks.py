@@ -17,8 +17,8 @@ import pytest
 
 from calogen import process
 from calogen.errors import CalogenError, TemporaryError
-from calogen.experiment import clean_exit
 from calogen.locks import directory_lock
+from calogen.reproduction.experiment import clean_exit
 
 _HOLD = """
 import sys

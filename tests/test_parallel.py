@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_info
 
 from calogen import parallel
 from calogen.errors import ConfigError
-from calogen.evaluation import distances, streaming
+from calogen.evaluation import streaming
+from calogen.metrics import distances
 from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers
 
 ROOT = Path(__file__).parents[1]

@@ -9,10 +9,10 @@ from toy_gan import network_test
 
 from calogen.claims.caloshowergan import KINETIC, PION
 from calogen.claims.evidence import Evidence
-from calogen.evaluation.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
 from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison
-from calogen.evaluation.histograms import Histogram
-from calogen.evaluation.metrics import Floor, Value
+from calogen.metrics.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.metrics.distributions import Floor, Value
+from calogen.metrics.histograms import Histogram
 
 LOW, MEDIUM, HIGH = (8, 12), (12, 16), (16, 18)
 Numbers = float | Mapping[float, float]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from conftest import TINY_VOXELS, make_showers
 
-from calogen.evaluation.chi2 import IterationScan, NetworkTest
-from calogen.fitting import fit_wgan
-from calogen.generation import TrainedRun
+from calogen.features.moments import moments
+from calogen.generation.generate import TrainedRun
+from calogen.metrics.chi2 import IterationScan, NetworkTest
 from calogen.models import fastcalogan
 from calogen.models.caloshowergan import CaloShowerGanConfig
-from calogen.moments import moments
-from calogen.showers import Showers
+from calogen.showers.sample import Showers
+from calogen.training.fit import fit_wgan
 
 CONFIG = CaloShowerGanConfig(
     lowest_momentum=2.0**10,

@@ -18,8 +18,8 @@ import pytest
 from conftest import make_showers
 from toy_gan import GAN_VALUES
 
-from calogen.geometry import VoxelGeometry
-from calogen.showers import Showers
+from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.sample import Showers
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -35,7 +35,7 @@ def showers_of(geometry: VoxelGeometry, momenta: Sequence[float], counts: Sequen
 
 _START = """
 import runpy, sys
-from calogen import study_networks
+from calogen.reproduction import networks as study_networks
 study_networks.generation_time.__defaults__ = (1, 3)  # a hundred batches of 10,000 pions take minutes
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -10,13 +10,13 @@ import numpy as np
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG, network_test, toy_showers
 
-from calogen.evaluation.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
 from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together
 from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES
-from calogen.generation import TrainedRun
+from calogen.generation.generate import TrainedRun
+from calogen.metrics.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
 from calogen.models.fastcalogan import FastCaloGanConfig
-from calogen.study import Data, Outcome
-from calogen.study_networks import Network, Pictures
+from calogen.reproduction.networks import Network, Pictures
+from calogen.reproduction.study import Data, Outcome
 
 
 def scan(momenta: list[float], chi2: list[float], ndf: int) -> IterationScan:

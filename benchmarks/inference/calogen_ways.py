@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from serve import check, serve, settings
 
-from calogen import engines
 from calogen.backend import keras, tf
-from calogen.folding import fold
-from calogen.generation import TrainedRun, compile_one_shower, load_run
+from calogen.generation import engines
+from calogen.generation.folding import fold
+from calogen.generation.generate import TrainedRun, compile_one_shower, load_run
 
 GIVEN = settings()
 MOMENTUM = 65536.0  # MeV

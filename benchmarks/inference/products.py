@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from serve import draw_inputs, median_seconds, read_layers, serve, settings
 
 from calogen.backend import tf
-from calogen.engines import BLOCK
+from calogen.generation.engines import BLOCK
 
 GIVEN = settings()
 READING = -1  # in place of a number of showers

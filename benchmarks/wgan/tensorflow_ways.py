@@ -9,11 +9,11 @@ import numpy as np
 from serve import serve
 
 from calogen.backend import keras, tf
-from calogen.losses import critic_loss, gradient_penalty, interpolate
+from calogen.features.batches import Resident
+from calogen.features.moments import moments
 from calogen.models.caloshowergan import CONFIGS, build, build_curriculum, build_latent, build_trainer
-from calogen.moments import moments
-from calogen.pipeline import Resident
 from calogen.training.critic import taped_gradient
+from calogen.training.losses import critic_loss, gradient_penalty, interpolate
 from calogen.training.wgan_gp import compile_iterations, draw
 
 PAPER_CONFIG, GEOMETRY = CONFIGS["photon-kinetic"]

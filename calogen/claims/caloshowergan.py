@@ -13,9 +13,9 @@ import numpy as np
 from calogen.claims.caloshowergan_words import PHOTON_OURS, PHOTON_WORDS, PION_OURS, PION_WORDS
 from calogen.claims.evidence import Evidence, Found, NotDecidedError, Rule, percent, share_of, untrained, value_of
 from calogen.claims.rules import combined, difference, independent, mean, rank_correlation, significance, texts
-from calogen.evaluation.chi2 import ALL, SHAPES, total
-from calogen.evaluation.metrics import Value
-from calogen.report import Claim, judge
+from calogen.metrics.chi2 import ALL, SHAPES, total
+from calogen.metrics.distributions import Value
+from calogen.reports.reproduction import Claim, judge
 from calogen.units import GeV
 
 SINGLE, TWO, THREE = ("photon",), ("photon-low", "photon-upper"), ("photon-low", "photon-medium", "photon-high")

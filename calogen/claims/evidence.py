@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calogen.evaluation.chi2 import ALL, Chi2, NetworkTest, total
 from calogen.evaluation.comparison import Comparison, Measurement
-from calogen.evaluation.histograms import Histogram
-from calogen.evaluation.metrics import Value
+from calogen.metrics.chi2 import ALL, Chi2, NetworkTest, total
+from calogen.metrics.distributions import Value
+from calogen.metrics.histograms import Histogram
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from calogen.evaluation.metrics import Value
+from calogen.metrics.distributions import Value
 
 
 def texts(values: Mapping[str, Value]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.challenge import BINNINGS, Feature
 from calogen.evaluation.criteria import (
     CLASSIFIERS,
     DISTANCES,
@@ -23,14 +22,15 @@ from calogen.evaluation.criteria import (
     SEPARATION_POWER,
     criteria,
 )
-from calogen.evaluation.distances import MIN_SHOWERS
-from calogen.evaluation.histograms import Histogram
 from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored, score_row
-from calogen.evaluation.metrics import Value, json_matrix, json_number
-from calogen.evaluation.scores import METRICS
 from calogen.evaluation.submissions import Placement, rank
 from calogen.files import read_json, write_json
-from calogen.geometry import VoxelGeometry
+from calogen.metrics.distances import MIN_SHOWERS
+from calogen.metrics.distributions import Value, json_matrix, json_number
+from calogen.metrics.histograms import Histogram
+from calogen.metrics.scores import METRICS
+from calogen.observables.challenge import BINNINGS, Feature
+from calogen.showers.geometry import VoxelGeometry
 
 FILE_NAME = "evaluation.json"
 LABEL = re.compile(r"(?!Geant4$)[^$\x00-\x1f\x7f]+")

@@ -1,6 +1,7 @@
 """Generated showers against a reference at one energy: histograms, profiles, metrics.
 
-All are plain data: `calogen.plots` turns them into figures, `calogen.report` into tables; neither computes anything.
+All are plain data: `calogen.plots` turns them into figures, `calogen.reports.reproduction` into tables; neither
+computes anything.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.histograms import Histogram, Profile, joined_edges, logarithmic_edges, reference_edges
-from calogen.evaluation.metrics import METRICS, Floor, Value, floor, standard_deviation
-from calogen.evaluation.observables import AXES, Axis, average_cells, average_profile, response
-from calogen.geometry import CellGrid
-from calogen.showers import Showers
+from calogen.metrics.distributions import METRICS, Floor, Value, floor, standard_deviation
+from calogen.metrics.histograms import Histogram, Profile, joined_edges, logarithmic_edges, reference_edges
+from calogen.observables.cells import AXES, Axis, average_cells, average_profile, response
+from calogen.showers.geometry import CellGrid
+from calogen.showers.sample import Showers
 from calogen.units import GeV
 
 ALL_ENERGIES = 0.0

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.distances import log_voxels, squared_distances
 from calogen.evaluation.judgement import Sample
-from calogen.evaluation.metrics import Value
-from calogen.labels import energy_places, match_shares
-from calogen.showers import Showers
+from calogen.metrics.distances import log_voxels, squared_distances
+from calogen.metrics.distributions import Value
+from calogen.showers.labels import energy_places, match_shares
+from calogen.showers.sample import Showers
 
 ALARM = "ATTENTION: "
 """How a warning begins that makes all numbers meaningless."""

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.metrics import Value
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.metrics.distributions import Value
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType({"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1})
 """The challenge's dataset 1, by particle."""

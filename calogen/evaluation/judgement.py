@@ -1,6 +1,6 @@
 """The judgement of showers: every metric of every feature, its error, and the floor.
 
-The metrics are those of `calogen.evaluation.scores`. The floor is the second reference in place of the generated
+The metrics are those of `calogen.metrics.scores`. The floor is the second reference in place of the generated
 showers: Geant4 against Geant4, at its own number of showers.
 """
 
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.challenge import BINNINGS, Feature, Features, layer_correlation
-from calogen.evaluation.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
-from calogen.evaluation.metrics import Value, json_number
-from calogen.evaluation.scores import (
+from calogen.metrics.distributions import Value, json_number
+from calogen.metrics.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
+from calogen.metrics.scores import (
     Spectrum,
     compare_spectra,
     compare_values,
@@ -22,10 +21,11 @@ from calogen.evaluation.scores import (
     dealt_values,
     ks_statistic,
 )
-from calogen.evaluation.shapes import SHAPES
-from calogen.labels import discrete_energies, require_known
+from calogen.observables.challenge import BINNINGS, Feature, Features, layer_correlation
+from calogen.observables.shapes import SHAPES
 from calogen.parallel import in_threads, num_workers
 from calogen.progress import progress
+from calogen.showers.labels import discrete_energies, require_known
 
 OWN_BINNING = "reference"
 """Name of calogen's own bins, between quantiles of the reference."""
@@ -48,7 +48,7 @@ class Sample:
         features: of all showers.
         spectrum: of their voxels, in bins that the reference chose.
         min_energy: voxels below are empty, MeV.
-        shapes: of all showers (`calogen.evaluation.shapes`), NaN where undefined; None: not computed.
+        shapes: of all showers (`calogen.observables.shapes`), NaN where undefined; None: not computed.
         hashes: of all showers (`copies.hash_showers`); None: not computed.
         notes: what was changed or left out as the file was read, a sentence each.
     """

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from calogen.evaluation.challenge import Features
 from calogen.evaluation.comparison import ResponseCurve, curve_of
-from calogen.evaluation.correlations import joined
 from calogen.evaluation.judgement import Sample
-from calogen.geometry import VoxelGeometry
-from calogen.labels import discrete_energies, within
-from calogen.showers import Showers
+from calogen.metrics.correlations import joined
+from calogen.observables.challenge import Features
+from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.labels import discrete_energies, within
+from calogen.showers.sample import Showers
 
 MOST_ENERGIES = 6
 """Incident energies, or ranges of them, at which showers are averaged: of more, so many are taken, evenly spread."""

@@ -7,9 +7,10 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from calogen.evaluation import observables, voxels
 from calogen.evaluation.comparison import ALL_ENERGIES, Observable
 from calogen.files import read_json
+from calogen.observables import cells as observables
+from calogen.observables import voxels
 from calogen.units import GeV
 
 

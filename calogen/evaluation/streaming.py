@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calogen.errors import CalogenError, GeometryError
-from calogen.evaluation.challenge import Feature, Features, compute_features, list_features
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
-from calogen.evaluation.scores import Spectrum, spectrum_cells
-from calogen.evaluation.shapes import compute_shapes, list_shapes
-from calogen.geometry import VoxelGeometry
-from calogen.labels import snap
+from calogen.metrics.scores import Spectrum, spectrum_cells
+from calogen.observables.challenge import Feature, Features, compute_features, list_features
+from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress
-from calogen.shower_files import EXACT, Files, Reading, ShowerFile
-from calogen.showers import Showers, require_mev
+from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.labels import snap
+from calogen.showers.sample import Showers, require_mev
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from calogen.download import DATASETS
 from calogen.errors import DataFormatError
 from calogen.evaluation.criteria import SEPARATION_POWER, Criterion, criteria, layers_of, require_known, with_means
-from calogen.evaluation.metrics import Value
 from calogen.files import read_json
+from calogen.metrics.distributions import Value
+from calogen.showers.download import DATASETS
 
 _THRESHOLD = 2.0  # standard errors
 _MOST_NAMES = 4  # of submissions in a remark

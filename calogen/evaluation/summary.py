@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from calogen.evaluation.metrics import standard_deviation
-from calogen.showers import Showers
+from calogen.metrics.distributions import standard_deviation
+from calogen.showers.sample import Showers
 
 
 def energy_table(showers: Showers) -> list[dict[str, Any]]:

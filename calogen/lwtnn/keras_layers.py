@@ -12,8 +12,8 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.errors import ExportError
-from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.layers import Activation, Affine, Dense, Layer, Maxout, Normalization
+from calogen.training.layers import ShowerHeads, Swish
 
 _NONE = np.empty(0)
 

@@ -12,16 +12,16 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Paper, assumed, paper, require
-from calogen.encodings import Encoding, LinearEnergy, LogEnergy
-from calogen.geometry import CellGrid
-from calogen.latent import Latent
-from calogen.layers import Initializers
-from calogen.losses import inverse_spread
-from calogen.moments import Moments
-from calogen.preprocessing import AbsoluteEnergies, Chain, LayerFractions, Step
+from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
+from calogen.features.moments import Moments
+from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
 from calogen.provenance import seed_streams, stream_seed
+from calogen.showers.geometry import CellGrid
+from calogen.showers.windows import ATLAS_VAE_WINDOW
+from calogen.training.latent import Latent
+from calogen.training.layers import Initializers
+from calogen.training.losses import inverse_spread
 from calogen.training.vae import Vae
-from calogen.windows import ATLAS_VAE_WINDOW
 
 PAPER = Paper(
     title="Deep generative models for fast photon shower simulation in ATLAS",

@@ -17,13 +17,13 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
-from calogen.encodings import LinearEnergy, LogEnergy
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.latent import Latent
-from calogen.layers import Initializers, ShowerHeads, SpectralDense, start_output
-from calogen.moments import Moments
-from calogen.preprocessing import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
+from calogen.features.conditions import LinearEnergy, LogEnergy
+from calogen.features.moments import Moments
+from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
 from calogen.provenance import seed_streams, stream_seed
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.training.latent import Latent
+from calogen.training.layers import Initializers, ShowerHeads, SpectralDense, start_output
 from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
 from calogen.units import MASSES
 

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from calogen.evaluation.challenge import Feature
-from calogen.evaluation.correlations import Correlations, PairHistograms
+from calogen.metrics.correlations import Correlations, PairHistograms
+from calogen.observables.challenge import Feature
 from calogen.plots.judgement import feature_title
 from calogen.plots.style import short, style
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calogen.evaluation.comparison import ObservableComparison, ResponseCurve, energy_text
-from calogen.evaluation.histograms import Histogram
-from calogen.evaluation.metrics import Value
+from calogen.metrics.distributions import Value
+from calogen.metrics.histograms import Histogram
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, sample_styles, short, style
 from calogen.units import GeV
 

@@ -10,8 +10,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from calogen.geometry import VoxelGeometry, VoxelLayer
 from calogen.plots.style import short, style
+from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 
 MOST_LAYERS = 8
 """Discs beside one another; of more layers so many are drawn, evenly spread."""

@@ -9,8 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.evaluation.comparison import AverageShower
-from calogen.evaluation.histograms import Profile
-from calogen.evaluation.observables import AXES
+from calogen.metrics.histograms import Profile
+from calogen.observables.cells import AXES
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
 from calogen.units import GeV
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.files import write_json
-from calogen.showers import damage_named, open_file
+from calogen.showers.sample import damage_named, open_file
 
 _ABOUT = ("detector", "particle", "physics", "seed", "note", "geant4_pybind", "commit")
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import ConfigError
+from calogen.showers.hits import Hits
 from calogen.simulation.detectors import Detector, Section
 from calogen.simulation.physics import build_physics, load_geant4
-from calogen.voxelisation import Hits
 
 PARTICLES = {"photon": "gamma", "electron": "e-", "positron": "e+", "pion": "pi+", "pion-minus": "pi-"}
 RANGE_CUT = 0.7  # mm, Geant4's default

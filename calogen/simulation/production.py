@@ -27,18 +27,18 @@ from calogen import provenance
 from calogen.config import require_seed
 from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
 from calogen.files import atomic_path, read_json, require_writable_file, write_json
-from calogen.geometry import VoxelGeometry
-from calogen.hdf5 import damage_named, open_file
 from calogen.locks import directory_lock
 from calogen.parallel import num_workers
 from calogen.process import prepare_worker
 from calogen.progress import progress
-from calogen.showers import write_file
+from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.hdf5 import damage_named, open_file
+from calogen.showers.hits import cell_energies, mean_depths, voxelise
+from calogen.showers.sample import write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
 from calogen.units import MASSES, kinetic_energy
-from calogen.voxelisation import cell_energies, mean_depths, voxelise
 
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
 _CHUNK_ENERGY = 1.5e6  # MeV

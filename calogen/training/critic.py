@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from calogen.backend import keras, tf
-from calogen.layers import SpectralDense
-from calogen.losses import interpolate
+from calogen.training.layers import SpectralDense
+from calogen.training.losses import interpolate
 
 _SLOPES = {keras.activations.relu: 0.0, keras.activations.leaky_relu: 0.2}
 

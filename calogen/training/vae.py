@@ -11,8 +11,8 @@ import numpy as np
 from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
-from calogen.losses import kl_divergence, weighted_mse
-from calogen.pipeline import Batch, Resident, permutation
+from calogen.features.batches import Batch, Resident, permutation
+from calogen.training.losses import kl_divergence, weighted_mse
 from calogen.training.state import TrainingState, assign, read_state, write_state
 
 _TERMS = ("loss", "reconstruction", "kl")

@@ -14,12 +14,12 @@ import numpy as np
 from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
-from calogen.latent import Latent
-from calogen.losses import critic_loss, gradient_penalty
-from calogen.pipeline import Batch, Resident
+from calogen.features.batches import Batch, Resident
 from calogen.progress import progress
 from calogen.training.callbacks import save_network
 from calogen.training.critic import PenaltyGradient
+from calogen.training.latent import Latent
+from calogen.training.losses import critic_loss, gradient_penalty
 from calogen.training.state import TrainingState, read_state, write_state
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")

@@ -20,17 +20,17 @@ import numpy as np
 
 from calogen.claims.atlas_vae import JUDGES, LOW, TRAINED
 from calogen.config import MAX_SEED
-from calogen.datasets import HONEST_NOTE, bundled, first_edition, read_vae_window
-from calogen.experiment import clean_exit, whole_number
+from calogen.features.moments import moments
 from calogen.files import write_text
-from calogen.fitting import fit_vae, validation_split
-from calogen.generation import TrainedRun, generate
-from calogen.losses import inverse_spread
+from calogen.generation.generate import TrainedRun, generate
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
-from calogen.moments import moments
-from calogen.selection import validation_distance
-from calogen.showers import Showers
-from calogen.windows import ATLAS_VAE_WINDOW
+from calogen.reproduction.experiment import clean_exit, whole_number
+from calogen.reproduction.selection import validation_distance
+from calogen.showers.bundled import HONEST_NOTE, bundled, first_edition, read_vae_window
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
+from calogen.training.fit import fit_vae, validation_split
+from calogen.training.losses import inverse_spread
 
 # Where the scan started; what it chose is the default of AtlasVaeConfig.
 START: dict[str, Any] = {"batch_size": 100, "learning_rate": 1e-3, "kl_weight": 1e-4, "spread_floor": 1e-4}

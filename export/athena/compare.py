@@ -16,9 +16,9 @@ import numpy as np
 
 from calogen import files
 from calogen.errors import DataFormatError, ExportError
-from calogen.experiment import clean_exit
 from calogen.lwtnn.graph import Graph, read_graph
 from calogen.lwtnn.runtime import evaluate
+from calogen.reproduction.experiment import clean_exit
 from calogen.units import kinetic_energy
 
 V1, V2 = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2"

@@ -13,7 +13,7 @@ from calogen.claims.rules import (
     significance,
     texts,
 )
-from calogen.evaluation.metrics import Value
+from calogen.metrics.distributions import Value
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ import calogen
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, particle_of, read_assessment
 from calogen.evaluation.judgement import judge
-from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import Placement
 from calogen.files import read_json
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.shower_files import ShowerFile
-from calogen.showers import Showers, concatenate
+from calogen.metrics.distributions import Value
+from calogen.showers.files import ShowerFile
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.sample import Showers, concatenate
 
 NUMBERS = {"auc_low": Value(0.9, 0.01), "fpd": Value(0.0204, math.nan), "kpd": Value(math.nan, math.nan)}
 

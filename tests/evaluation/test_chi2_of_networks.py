@@ -1,9 +1,9 @@
-"""Tables of iterations, and the test of the one that is chosen: both of calogen.evaluation.chi2."""
+"""Tables of iterations, and the test of the one that is chosen: both of calogen.metrics.chi2."""
 
 import numpy as np
 import pytest
 
-from calogen.evaluation.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.metrics.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
 
 ITERATIONS = np.array([100, 200, 300])
 

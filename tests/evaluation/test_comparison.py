@@ -15,12 +15,12 @@ from calogen.evaluation.comparison import (
     compare_together,
     response_curve,
 )
-from calogen.evaluation.metrics import METRICS, Floor, Value
-from calogen.evaluation.observables import response, shower_depth
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES, CALOSHOWERGAN_OBSERVABLES
-from calogen.geometry import PHOTONS_DATASET1
-from calogen.showers import Showers, concatenate
-from calogen.windows import ATLAS_VAE_WINDOW
+from calogen.metrics.distributions import METRICS, Floor, Value
+from calogen.observables.cells import response, shower_depth
+from calogen.showers.geometry import PHOTONS_DATASET1
+from calogen.showers.sample import Showers, concatenate
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 PAIR = (Observable("response", response, "response"), Observable("shower_depth", shower_depth, "depth", "m", 1e3))
 

@@ -9,9 +9,9 @@ from conftest import TINY_VOXELS, make_showers
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.copies import ALARM, copy_warnings, find_memory, hash_showers, judge_copies, near_copies
-from calogen.evaluation.metrics import Value
 from calogen.evaluation.streaming import sample_of
-from calogen.showers import Showers, concatenate
+from calogen.metrics.distributions import Value
+from calogen.showers.sample import Showers, concatenate
 
 
 def hashes(showers: Showers) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.criteria import Criterion, criteria, with_means
-from calogen.evaluation.metrics import Value
+from calogen.metrics.distributions import Value
 
 
 @pytest.mark.parametrize(

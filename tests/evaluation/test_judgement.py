@@ -7,13 +7,13 @@ import pytest
 from conftest import make_showers
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.challenge import BINNINGS, compute_features, layer_correlation
-from calogen.evaluation.histograms import Histogram, num_bins_filled, reference_edges
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
-from calogen.evaluation.scores import METRICS, compare_values
-from calogen.evaluation.shapes import SHAPES, compute_shapes, list_shapes
 from calogen.evaluation.streaming import sample_of
-from calogen.geometry import VoxelGeometry, VoxelLayer
+from calogen.metrics.histograms import Histogram, num_bins_filled, reference_edges
+from calogen.metrics.scores import METRICS, compare_values
+from calogen.observables.challenge import BINNINGS, compute_features, layer_correlation
+from calogen.observables.shapes import SHAPES, compute_shapes, list_shapes
+from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 
 EDGES = (0.0, 20.0, 50.0, 90.0)
 SAME = VoxelGeometry("same", tuple(VoxelLayer(number, EDGES, 4) for number in (0, 1, 2)))

@@ -8,9 +8,9 @@ from conftest import TINY_VOXELS, make_showers
 
 from calogen.evaluation.pictures import MOST_ENERGIES, average_showers, take_pictures
 from calogen.evaluation.streaming import sample_of
-from calogen.judging_report import draw_pictures
-from calogen.labels import discrete_energies
-from calogen.showers import Showers
+from calogen.reports.evaluation import draw_pictures
+from calogen.showers.labels import discrete_energies
+from calogen.showers.sample import Showers
 
 
 def continuous(number: int, seed: int) -> Showers:

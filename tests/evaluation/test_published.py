@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from conftest import make_showers
 
-from calogen.evaluation import voxels
 from calogen.evaluation.comparison import ALL_ENERGIES
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
@@ -12,7 +11,8 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_5,
     CALOSHOWERGAN_TABLE_6,
 )
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.observables import voxels
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 
 
 @pytest.mark.parametrize(("particle", "geometry"), [("photon", PHOTONS_DATASET1), ("pion", PIONS_DATASET1)])

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from reference import challenge as slow
 
 from calogen.errors import CalogenError, DataFormatError, GeometryError
-from calogen.evaluation import scores, streaming
-from calogen.evaluation.challenge import BINNINGS, compute_features
-from calogen.evaluation.shapes import compute_shapes, list_shapes
+from calogen.evaluation import streaming
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.shower_files import ShowerFile
-from calogen.showers import Showers
-from calogen.windows import ATLAS_VAE_WINDOW
+from calogen.metrics import scores
+from calogen.observables.challenge import BINNINGS, compute_features
+from calogen.observables.shapes import compute_shapes, list_shapes
+from calogen.showers.files import ShowerFile
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 
 def write(path, showers, dtype="f8", **options):

@@ -6,13 +6,13 @@ import pytest
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.criteria import criteria
-from calogen.evaluation.metrics import Value
 from calogen.evaluation.submissions import (
     notes,
     placement_table,
     rank,
     read_submissions,
 )
+from calogen.metrics.distributions import Value
 
 
 def _numbers(particle, name):

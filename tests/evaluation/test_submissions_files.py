@@ -5,11 +5,11 @@ from importlib import resources
 
 import pytest
 
-from calogen.download import DATASETS
 from calogen.errors import CalogenError, DataFormatError
 from calogen.evaluation.criteria import criteria
-from calogen.evaluation.metrics import Value
 from calogen.evaluation.submissions import read_submissions, reference_warning
+from calogen.metrics.distributions import Value
+from calogen.showers.download import DATASETS
 
 PARTICLES = ("photon", "pion")
 NUM_SUBMISSIONS = {"photon": 15, "pion": 12}

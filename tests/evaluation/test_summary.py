@@ -3,8 +3,8 @@ import pytest
 from conftest import make_grid, make_showers
 
 from calogen.evaluation.summary import energy_table, format_energy_table
-from calogen.geometry import PHOTONS_DATASET1
-from calogen.showers import Showers
+from calogen.showers.geometry import PHOTONS_DATASET1
+from calogen.showers.sample import Showers
 
 GRID = make_grid((1, 1), (1, 2))
 

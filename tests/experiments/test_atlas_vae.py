@@ -18,11 +18,11 @@ from toy_runs import EXPERIMENTS, load
 from calogen.claims.atlas_vae import COMPARED, TRAINED
 from calogen.errors import DataFormatError
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS
-from calogen.experiment import Arguments
-from calogen.generation import TrainedRun
+from calogen.generation.generate import TrainedRun
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
-from calogen.showers import Showers
-from calogen.windows import ATLAS_VAE_WINDOW
+from calogen.reproduction.experiment import Arguments
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 
 def sample(energies: tuple[float, ...], count: int, seed: int) -> Showers:

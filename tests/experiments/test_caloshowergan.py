@@ -15,12 +15,12 @@ from calogen.claims.caloshowergan_words import PHOTON_WORDS
 from calogen.evaluation.assessment import read_assessment
 from calogen.evaluation.comparison import ALL_ENERGIES
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS
-from calogen.experiment import Arguments
-from calogen.generation import generate
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.generation.generate import generate
 from calogen.models.caloshowergan import CONFIGS
-from calogen.study import Data
-from calogen.study_report import CUT_REMARK
+from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.study import Data
+from calogen.reproduction.study_report import CUT_REMARK
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "caloshowergan"
 MOMENTA = (1024.0, 4096.0, 2.0**18)  # every range of the three GANs has showers: 2, 2 and 1 of the momenta

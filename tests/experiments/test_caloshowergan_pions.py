@@ -10,14 +10,14 @@ from toy_gan import GAN_VALUES, network_test
 from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 
 from calogen.claims.caloshowergan_words import PION_WORDS
-from calogen.evaluation import voxels
-from calogen.evaluation.chi2 import ALL, IterationScan
 from calogen.evaluation.published import CALOSHOWERGAN_TABLE_4
-from calogen.experiment import Arguments
-from calogen.generation import generate
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.generation.generate import generate
+from calogen.metrics.chi2 import ALL, IterationScan
 from calogen.models.caloshowergan import CONFIGS
-from calogen.study_networks import Pictures
+from calogen.observables import voxels
+from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.networks import Pictures
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "caloshowergan_pions"
 MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one

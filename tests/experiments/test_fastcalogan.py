@@ -14,13 +14,13 @@ from toy_gan import GAN_VALUES
 from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 from typer.testing import CliRunner
 
-from calogen import generation
-from calogen.cli import app
-from calogen.experiment import Arguments
-from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.cli.main import app
+from calogen.generation import generate as generation
 from calogen.models.fastcalogan import CONFIGS
-from calogen.showers import Showers
-from calogen.study import Data, other_test, read_data
+from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.study import Data, other_test, read_data
+from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.sample import Showers
 
 SCRIPT = "fastcalogan"
 MOMENTA = (1024.0, 4096.0, 8192.0)  # version 2 has a GAN up to 4 GeV and one from there on
@@ -90,7 +90,7 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
         loaded.append(path)
         return generation.load_network(path)
 
-    monkeypatch.setattr("calogen.selection.load_network", load_network)
+    monkeypatch.setattr("calogen.reproduction.selection.load_network", load_network)
     script = load(SCRIPT)
     script.execute(script.main, "", script.GAN_OPTIONS)
     assert len(loaded) == 1, "only what was selected: nothing is judged again"

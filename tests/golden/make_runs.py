@@ -21,11 +21,11 @@ from conftest import make_grid, make_showers
 from toy_gan import CONFIG as CALOSHOWERGAN
 from toy_gan import toy_showers
 
-from calogen import fitting
-from calogen.generation import generate
+from calogen.generation.generate import generate
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
-from calogen.showers import Showers
+from calogen.showers.sample import Showers
+from calogen.training import fit as fitting
 from calogen.training import vae, wgan_gp
 
 RUNS = Path(__file__).parent / "runs"

@@ -10,11 +10,11 @@ from golden.make_lwtnn_graph import build_model
 from keras import KerasTensor, layers, ops
 
 from calogen.errors import ExportError
-from calogen.layers import ShowerHeads, Swish
 from calogen.lwtnn.convert import convert, largest_difference
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.layers import Dense
 from calogen.lwtnn.runtime import evaluate
+from calogen.training.layers import ShowerHeads, Swish
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"
 

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from calogen.errors import ExportError
-from calogen.layers import ShowerHeads
 from calogen.lwtnn import heads
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise
 from calogen.lwtnn.runtime import compile_forward, evaluate
+from calogen.training.layers import ShowerHeads
 
 DATASET1 = {"photon": (8, 160, 190, 5, 5), "pion": (8, 100, 100, 5, 150, 160, 10)}
 

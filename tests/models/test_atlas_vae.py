@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from calogen.errors import ConfigError
+from calogen.features.moments import moments
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_trainer, build_transform
-from calogen.moments import moments
-from calogen.showers import Showers
-from calogen.windows import ATLAS_VAE_WINDOW
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 
 def test_parameters_are_those_of_figure_3() -> None:

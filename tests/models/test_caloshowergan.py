@@ -10,9 +10,8 @@ from reference import preprocessing as slow
 from toy_gan import distances_at_start
 
 from calogen.errors import ConfigError
-from calogen.generation import TrainedRun, generate
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.layers import ShowerHeads, SpectralDense
+from calogen.features.moments import moments
+from calogen.generation.generate import TrainedRun, generate
 from calogen.models import caloshowergan
 from calogen.models.caloshowergan import (
     CONFIGS,
@@ -26,9 +25,10 @@ from calogen.models.caloshowergan import (
     build_trainer,
     build_transform,
 )
-from calogen.moments import moments
-from calogen.showers import Showers
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.sample import Showers
 from calogen.training.critic import dense_chain
+from calogen.training.layers import ShowerHeads, SpectralDense
 from calogen.units import MASSES
 
 TINY: dict[str, Any] = {"latent_dim": 3, "generator_units": (8,), "critic_units": (8, 6), "critic_steps": 2}

@@ -15,11 +15,11 @@ from conftest import TINY_VOXELS, make_grid, make_showers
 
 from calogen import models
 from calogen.config import Paper, config_from_json, config_to_json, sources
-from calogen.generation import TrainedRun, generate
-from calogen.geometry import CellGrid, VoxelGeometry
-from calogen.moments import moments
-from calogen.pipeline import dataset
-from calogen.showers import Geometry
+from calogen.features.batches import dataset
+from calogen.features.moments import moments
+from calogen.generation.generate import TrainedRun, generate
+from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.sample import Geometry
 
 NAMES = [found.name for found in pkgutil.iter_modules(models.__path__)]
 TINY: dict[type, Geometry] = {

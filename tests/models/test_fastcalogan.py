@@ -10,7 +10,7 @@ from reference import preprocessing as slow
 from toy_gan import distances_at_start
 
 from calogen.errors import ConfigError
-from calogen.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.features.moments import moments
 from calogen.models import fastcalogan
 from calogen.models.fastcalogan import (
     CONFIGS,
@@ -23,7 +23,7 @@ from calogen.models.fastcalogan import (
     build_trainer,
     build_transform,
 )
-from calogen.moments import moments
+from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.training.critic import dense_chain
 from calogen.units import MASSES
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from calogen.evaluation.correlations import Correlations, PairHistograms, difference
+from calogen.metrics.correlations import Correlations, PairHistograms, difference
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.style import write_figure
 

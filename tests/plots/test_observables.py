@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from calogen.evaluation.comparison import Observable, ObservableComparison, ResponseCurve
-from calogen.evaluation.histograms import Histogram
-from calogen.evaluation.metrics import Value
+from calogen.metrics.distributions import Value
+from calogen.metrics.histograms import Histogram
 from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_response
 from calogen.plots.style import write_figure
 

@@ -4,8 +4,8 @@ from conftest import TINY_VOXELS, make_showers
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from calogen.geometry import VoxelGeometry, VoxelLayer
 from calogen.plots.polar import MOST_LAYERS, draw_disc, draw_showers
+from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 
 LAYER = VoxelLayer(1, (0.0, 1.0, 4.0), 4)
 

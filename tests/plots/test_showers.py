@@ -2,7 +2,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen.evaluation.comparison import AverageShower
-from calogen.evaluation.histograms import Profile
+from calogen.metrics.histograms import Profile
 from calogen.plots.showers import draw_average_cells, draw_average_shower, draw_profile
 
 EDGES = np.array([-1.5, -0.5, 0.5, 1.5])

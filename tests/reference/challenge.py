@@ -1,4 +1,4 @@
-"""Slow twins of calogen.evaluation.challenge and what judges with it: one shower, one voxel at a time.
+"""Slow twins of calogen.observables.challenge and what judges with it: one shower, one voxel at a time.
 
 The features are summed exactly (`Fraction`), with the challenge's 1e-16 MeV in every denominator: <x^2> - <x>^2 loses
 narrow showers in double precision. Everything else is plain arithmetic.

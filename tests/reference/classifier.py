@@ -1,4 +1,4 @@
-"""Slow twins of what calogen.evaluation.classifier computes of scores."""
+"""Slow twins of what calogen.metrics.classifier computes of scores."""
 
 
 def area_under_curve(labels, scores):

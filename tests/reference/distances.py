@@ -1,4 +1,4 @@
-"""Slow twins of calogen.evaluation.distances: pair by pair, and with the matrix square root as it is written."""
+"""Slow twins of calogen.metrics.distances: pair by pair, and with the matrix square root as it is written."""
 
 import numpy as np
 from scipy.linalg import sqrtm

@@ -1,4 +1,4 @@
-"""Slow twins of calogen.evaluation.metrics, written from the definitions."""
+"""Slow twins of calogen.metrics.distributions, written from the definitions."""
 
 
 def separation_power(reference, generated):

@@ -1,4 +1,4 @@
-"""Slow twins of calogen.evaluation.observables: one shower at a time, cell by cell, written from the definitions."""
+"""Slow twins of calogen.observables.cells: one shower at a time, cell by cell, written from the definitions."""
 
 import math
 

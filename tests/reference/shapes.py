@@ -1,4 +1,4 @@
-"""Slow twin of calogen.evaluation.shapes: one shower, one voxel at a time, summed exactly (`Fraction`)."""
+"""Slow twin of calogen.observables.shapes: one shower, one voxel at a time, summed exactly (`Fraction`)."""
 
 import math
 from fractions import Fraction

@@ -1,9 +1,9 @@
-"""Slow twins of calogen.voxelisation: one hit and one bin at a time, straight from the definitions."""
+"""Slow twins of calogen.showers.hits: one hit and one bin at a time, straight from the definitions."""
 
 import math
 
-from calogen.geometry import CellGrid, VoxelGeometry
-from calogen.voxelisation import Hits
+from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.hits import Hits
 
 
 def voxels(hits: Hits, geometry: VoxelGeometry, radii: dict[int, float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Slow twins of calogen.evaluation.voxels: one shower at a time, voxel by voxel, from the CaloChallenge's definitions.
+"""Slow twins of calogen.observables.voxels: one shower at a time, voxel by voxel, from the CaloChallenge's definitions.
 
 Sums are exact (`Fraction`), because <x^2> - <x>^2 loses narrow showers in double precision; without the 1e-16 MeV that
 the challenge adds to denominators.

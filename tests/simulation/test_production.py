@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from calogen.datasets import bundled
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.summary import energy_table, format_energy_table
 from calogen.files import write_json
-from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
-from calogen.showers import Showers
+from calogen.showers.bundled import bundled
+from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.sample import Showers
 from calogen.simulation import production
 from calogen.simulation.depths import read_depths
 from calogen.simulation.production import Chunk, Request, produce, request_of
@@ -123,7 +123,7 @@ def test_a_terminated_production_ends_in_order_and_goes_on(
 ) -> None:
     """At once, not after the chunks that are being simulated; workers end, too, and leave nothing unfinished."""
     command = ["simulate", "--energies", "65536,256", "--showers", "400,6", "--workers", "2", "--output"]
-    start = [sys.executable, "-c", "from calogen.cli import main; main()", *command, "showers.h5"]
+    start = [sys.executable, "-c", "from calogen.cli.main import main; main()", *command, "showers.h5"]
     parts, options = tmp_path / "showers.h5.parts", {"cwd": tmp_path, "start_new_session": True}
     with subprocess.Popen(start, stderr=subprocess.PIPE, text=True, **options) as running:  # type: ignore[call-overload]
         while not (parts / "256MeV-000000-000006.npz").exists():

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from calogen.latent import Latent
-from calogen.layers import SpectralDense
+from calogen.training.latent import Latent
+from calogen.training.layers import SpectralDense
 from calogen.training.wgan_gp import Critic, Generator, WganGp
 
 STEPS, ROWS = 2, 8  # critic steps, showers per step and replica

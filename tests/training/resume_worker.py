@@ -8,9 +8,9 @@ from pathlib import Path
 
 import keras
 
-from calogen import pipeline
+from calogen.features import batches as pipeline
+from calogen.features.moments import moments
 from calogen.models import atlas_vae
-from calogen.moments import moments
 from calogen.training.callbacks import ScalarLog, Snapshots
 from calogen.training.vae import Checkpoint, Schedule, train
 

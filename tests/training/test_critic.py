@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from reference import gradient_penalty as slow
 
-from calogen.layers import SpectralDense
-from calogen.losses import gradient_penalty
 from calogen.training.critic import dense_chain, taped_gradient
+from calogen.training.layers import SpectralDense
+from calogen.training.losses import gradient_penalty
 
 Dense, Relu, Leaky = keras.layers.Dense, keras.layers.ReLU, keras.layers.LeakyReLU
 SHOWER_DIM, CONDITION_DIM = 5, 2

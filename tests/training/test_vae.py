@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 from calogen.errors import CalogenError, ConfigError
+from calogen.features.batches import dataset, resident
+from calogen.features.moments import moments
+from calogen.features.transforms import Chain
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_trainer, build_transform
-from calogen.moments import moments
-from calogen.pipeline import dataset, resident
-from calogen.preprocessing import Chain
-from calogen.showers import Showers
+from calogen.showers.sample import Showers
 from calogen.training.vae import Checkpoint, Schedule, Vae, train
 
 SMALL = AtlasVaeConfig(encoder_units=(24, 12), decoder_units=(12, 24), latent_dim=2, kl_weight=1e-2)

@@ -22,10 +22,10 @@ from training.toy_wgan import (
     weights_of,
 )
 
-from calogen.latent import Latent
+from calogen.features.moments import moments
 from calogen.models import caloshowergan, fastcalogan
-from calogen.moments import moments
 from calogen.training.critic import taped_gradient
+from calogen.training.latent import Latent
 from calogen.training.wgan_gp import (
     TERMS,
     Critic,

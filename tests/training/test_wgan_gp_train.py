@@ -26,11 +26,11 @@ from training.toy_wgan import (
 )
 
 from calogen.errors import CalogenError, ConfigError
-from calogen.generation import load_network
-from calogen.latent import Latent
+from calogen.features.batches import Resident, dataset
+from calogen.generation.generate import load_network
 from calogen.models import fastcalogan
 from calogen.parallel import tensorflow_threads
-from calogen.pipeline import Resident, dataset
+from calogen.training.latent import Latent
 from calogen.training.state import TrainingState, read_state
 from calogen.training.wgan_gp import (
     TERMS,

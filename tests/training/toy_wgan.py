@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from conftest import TINY_VOXELS, make_showers
 
-from calogen.latent import Latent
+from calogen.features.batches import Batch, Resident, resident
 from calogen.models import caloshowergan, fastcalogan
-from calogen.pipeline import Batch, Resident, resident
+from calogen.training.latent import Latent
 from calogen.training.wgan_gp import (
     Critic,
     Generator,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from calogen.features.batches import resident
+from calogen.features.moments import moments
 from calogen.models import caloshowergan
-from calogen.moments import moments
-from calogen.pipeline import resident
 from calogen.training.callbacks import ScalarLog
 from calogen.training.wgan_gp import Curriculum, Plan, train
 

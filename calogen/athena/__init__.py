@@ -1,0 +1,1 @@
+"""Athena: trained runs as files for ATLAS's production code."""

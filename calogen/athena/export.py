@@ -1,0 +1,340 @@
+"""From trained runs to files that an experiment's software loads.
+
+Which runs belong together, what is written, how well it agrees with Keras.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calogen import files, provenance
+from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
+from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_scale, in_float64, keras_energies
+from calogen.athena.interface import V2, Generator
+from calogen.athena.radial import MOMENTUM, file_name, write_radial
+from calogen.errors import DataFormatError, ExportError
+from calogen.generation.generate import TrainedRun, generate, load_run, model_module, route
+from calogen.lwtnn.convert import convert
+from calogen.lwtnn.graph import Graph, format_graph, parse_graph
+from calogen.lwtnn.runtime import evaluate
+from calogen.reproduction.selection import shape_quantities
+from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.sample import Showers
+
+_SOURCES = ("config.json", "transform.json")
+_SHOWERS = 500  # per momentum, for distributions
+_NUM_SHOWERS = 1000  # for deviations
+_SAME_NOISE = (
+    f"From the same noise, {_NUM_SHOWERS} showers at random energies: the largest deviation from Keras in float64, of\n"
+    "the shower's energy (or of a hundredth of the incident one, if that is more)"
+)
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """Trained runs that are exported together.
+
+    Args:
+        name: folder below the output: <paper>/<run>, and the network's or the set's name where a run has several.
+        directories: of the runs.
+    """
+
+    name: str
+    directories: tuple[Path, ...]
+
+
+def find_sets(path: Path) -> list[RunSet]:
+    """Finds trained runs in a folder, and which of them share the momenta between them.
+
+    Several networks in one folder, as studies leave them, go together where the model's `SPLITS` say so; each network
+    that is no part of a complete split goes alone.
+
+    Raises:
+        ExportError: there is none.
+    """
+    found: list[RunSet] = []
+    networks: dict[Path, dict[str, Path]] = {}
+    for run in _runs(path.resolve()):
+        if run.name == "selected":
+            networks.setdefault(run.parents[1], {})[run.parent.name] = run
+        else:
+            found.append(RunSet("/".join(run.parts[-2:]), (run,)))
+    for folder, here in networks.items():
+        splits = getattr(model_module(_model_name(next(iter(here.values())))), "SPLITS", {})
+        for name, members in _together(sorted(here), splits).items():
+            directories = tuple(here[member] for member in members)
+            found.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
+    if not found:
+        raise ExportError(
+            f"{path} must hold a trained run. Received: none: train one first, as by make reproduce-<paper>"
+        )
+    return sorted(found, key=lambda item: item.name)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came of an export.
+
+    Args:
+        line: where it lies and how far from Keras it is.
+        agrees: whether distributions of showers agree with Keras, too.
+    """
+
+    line: str
+    agrees: bool
+
+
+def export_set(item: RunSet, output: Path, eta: int = 20) -> Exported:
+    """Writes the files of one set, checked against Keras.
+
+    Args:
+        item: the runs.
+        output: folder to write to, below it `item.name`.
+        eta: 100 times the lower edge of the slice in pseudorapidity.
+
+    Raises:
+        ExportError: a network cannot be expressed or does not agree with Keras; nothing is written.
+    """
+    runs, directory = [load_run(path) for path in item.directories], output / item.name
+    if isinstance(runs[0].geometry, VoxelGeometry):
+        bundle = build_bundle([as_generator(*pair) for pair in zip(runs, item.directories, strict=True)], eta)
+        agreed = _distributions(bundle, runs)
+        about = {**_origin(item, runs), "distributions": agreed.to_json()}
+        if radial := _write_radial(bundle, directory):
+            about["radial"] = radial
+        page = _closure_page(bundle, agreed)
+        worst, kind = max(item["closure"]["float64"] for item in bundle.manifest["networks"]), bundle.interface
+        bundle.write(directory, about)
+    else:
+        kind, text = "decoder", format_graph(convert(runs[0].generator, ["latent", "condition"]))
+        graph = parse_graph(text)
+        worst, agreed = decoder_closure(graph, runs[0]), _decoder_distributions(graph, runs[0])
+        if not worst <= TOLERANCE:
+            raise ExportError(
+                f"{item.name} must agree with Keras in float64 to {TOLERANCE:g} of the shower's energy. "
+                f"Received: {worst:.2e}"
+            )
+        about = {**_description(graph, runs[0]), **_origin(item, runs)}
+        about |= {"closure": {"float64": worst}, "distributions": agreed.to_json()}
+        files.write_text(directory / "decoder.json", text)
+        about["sha256"] = {"decoder.json": files.sha256(directory / "decoder.json")}
+        files.write_json(directory / "manifest.json", about)
+        page = f"# Closure: decoder\n\n{_SAME_NOISE}: {worst:.1e}.\n\n{_agreement_text(agreed)}"
+    files.write_text(directory / "closure.md", page)
+    verdict = f"largest deviation {worst:.1e} of the shower's energy, distributions "
+    return Exported(f"{directory} ({kind}): {verdict}{'agree' if agreed.agrees else 'DIFFER'}", agreed.agrees)
+
+
+def as_generator(run: TrainedRun, directory: Path) -> Generator:
+    """Gives what the conversion needs of a trained run of voxels.
+
+    Raises:
+        ExportError: it generates no voxels.
+    """
+    if run.momentum_range is None or not isinstance(run.geometry, VoxelGeometry):
+        raise ExportError(
+            f"{run.model} must generate voxels of a range of momenta to be exported for Athena's GAN classes"
+        )
+    return Generator(
+        model=run.generator,
+        transform=run.transform,
+        latent=run.latent,
+        geometry=run.geometry,
+        particle=run.config.particle,
+        momentum_range=run.momentum_range,
+        trained_range=_training(directory).get("incident_energies"),
+    )
+
+
+def _runs(path: Path) -> Iterator[Path]:
+    """Trained runs in a folder, not those inside another one, nor scans."""
+    if (path / "selected" / "config.json").is_file():
+        path = path / "selected"
+    if all((path / name).is_file() for name in _SOURCES):
+        yield path
+        return
+    for folder in files.listed(path):
+        if folder.is_dir() and folder.name not in ("scans", "snapshots"):
+            yield from _runs(folder)
+
+
+def _together(names: list[str], splits: Mapping[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Sets by name: splits that are complete, with any ending, and what is in no split."""
+    found: dict[str, tuple[str, ...]] = {}
+    for count, split in splits.items():
+        for ending in {name.removeprefix(split[0]) for name in names if name.startswith(split[0])}:
+            members = tuple(part + ending for part in split)
+            if count > 1 and set(members) <= set(names):
+                found[f"{splits[1][0]}{ending}-{count}-gans"] = members
+    together = {name for members in found.values() for name in members}
+    return found | {name: (name,) for name in names if name not in together}
+
+
+def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
+    """Showers of the files and of Keras, each with noise of its own, at powers of four."""
+    ranges = [item.generator.momentum_range for item in bundle.networks]
+    low, high = min(lowest for lowest, _ in ranges), max(highest for _, highest in ranges)
+    momenta = np.repeat([p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high], _SHOWERS)
+    energies = np.zeros((len(momenta), runs[0].geometry.size), np.float32)
+    chosen = route(runs, momenta)
+    for position, run in enumerate(runs):
+        rows = chosen == position
+        latent = run.latent.draw(int(rows.sum()), seed=1 + position)
+        energies[rows] = keras_energies(run.generator, run.transform, latent, momenta[rows])
+    showers = Showers(runs[0].geometry, momenta, energies)
+    return agreement(showers, bundle.generate(momenta, seed=1001), _quantities(runs[0]))
+
+
+def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
+    """Writes the class's histograms of radii, of the network's showers, if uproot is there."""
+    if bundle.interface != V2 or find_spec("uproot") is None:
+        return None
+    top = bundle.networks[-1].generator
+    known = top.trained_range is not None
+    momentum = min(MOMENTUM, (top.trained_range or top.momentum_range)[1])
+    name = file_name(bundle.manifest["pid"], bundle.manifest["eta"][0])
+    write_radial(directory / name, bundle.generate(np.full(_SHOWERS, momentum), seed=1))
+    return {"file": name, "momentum": momentum, "within_training": known or None}
+
+
+def _model_name(directory: Path) -> str:
+    """The model of a run, without its networks."""
+    about = files.read_json(directory / "config.json")
+    if not isinstance(about, dict) or not isinstance(about.get("model"), str):
+        raise DataFormatError(f"{directory}/config.json must name a model. Received: {about!r:.100}")
+    return about["model"]
+
+
+def _name(quantity: Callable[[Showers], np.ndarray]) -> str:
+    if isinstance(quantity, partial):
+        return " ".join([quantity.func.__name__, *(f"{key} {value}" for key, value in quantity.keywords.items())])
+    return quantity.__name__
+
+
+def _training(directory: Path) -> dict[str, Any]:
+    """Where a run comes from; of a selected iteration, where its training does."""
+    found = [folder / "provenance.json" for folder in (directory, directory.parent)]
+    return next((files.read_json(path) for path in found if path.is_file()), {})
+
+
+def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
+    """Paper, sources with their hashes, how they were trained, and what exported them."""
+    collected = provenance.collect(0, {})
+    sources = [
+        {
+            "run": "/".join(path.parts[-3:]),
+            "sha256": {file.name: files.sha256(file) for file in files.listed(path, "*.keras")}
+            | {name: files.sha256(path / name) for name in _SOURCES},
+            "training": _training(path),
+        }
+        for path in item.directories
+    ]
+    exported = {name: collected[name] for name in ("commit", "dirty", "versions")}
+    return {"paper": asdict(model_module(runs[0].model).PAPER), "sources": sources, "exported": exported}
+
+
+def decoder_closure(graph: Graph, run: TrainedRun, num_showers: int = _NUM_SHOWERS, seed: int = 0) -> float:
+    """Largest deviation of a cell from Keras in float64, in units as of `Closure`.
+
+    Args:
+        graph: the decoder's conversion.
+        run: the trained run.
+        num_showers, seed: of random energies and noise.
+    """
+    low, high = _energy_range(run)
+    energies = low * (high / low) ** np.random.default_rng(seed).random(num_showers)
+    latent = run.latent.draw(num_showers, seed).astype(np.float64)
+    found = _decoded(graph, run, latent, energies)
+    expected = keras_energies(in_float64(run.generator), run.transform, latent, energies)
+    return float((np.abs(found - expected) / deviation_scale(expected, energies[:, None])).max())
+
+
+def _decoder_distributions(graph: Graph, run: TrainedRun) -> Agreement:
+    low, high = _energy_range(run)
+    energies = np.repeat([energy for energy in 2.0 ** np.arange(8, 23, 2) if low <= energy <= high], _SHOWERS)
+    latent = run.latent.draw(len(energies), seed=1001).astype(np.float64)
+    found = Showers(run.geometry, energies, _decoded(graph, run, latent, energies).astype(np.float32))
+    return agreement(generate(run, energies, seed=1), found, _quantities(run))
+
+
+def _decoded(graph: Graph, run: TrainedRun, latent: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Energies `[n, v]`, MeV, of a decoder's graph."""
+    condition = np.concatenate([encoding.forward(energies, {}) for encoding in run.transform.encodings], axis=1)
+    return run.transform.energies(evaluate(graph, {"latent": latent, "condition": condition}), energies)
+
+
+def _energy_range(run: TrainedRun) -> tuple[float, float]:
+    """Lowest and highest energy, MeV, of the training."""
+    encoding = run.transform.encodings[0]
+    highest = float(getattr(encoding, "highest", 2.0**18))
+    return float(getattr(encoding, "lowest", highest / 2**10)), highest
+
+
+def _quantities(run: TrainedRun) -> dict[str, Callable[[Showers], np.ndarray]]:
+    return {_name(quantity): quantity for quantity in shape_quantities(run.geometry)}
+
+
+def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
+    """What someone who evaluates a decoder must know of its inputs and outputs."""
+    labels, chain = graph.output().labels, run.transform
+    return {
+        "network": "decoder.json",
+        "lwtnn": ">=2.14" if any(node.type == "add" for node in graph.nodes) else ">=2.13",
+        "latent": asdict(run.latent),
+        "inputs": [
+            {"name": given.name, "variables": [variable.name for variable in given.variables]} for given in graph.inputs
+        ],
+        "condition": [_first_line(encoding) for encoding in chain.encodings],
+        "output": {
+            "name": next(iter(graph.outputs)),
+            "size": len(labels),
+            "labels": [labels[0], "...", labels[-1]],
+            "order": "the features of the transform, whose steps are undone from the last to the first",
+            "features": [_first_line(step) for step in chain.steps],
+        },
+        "transform": chain.to_json(),
+    }
+
+
+def _first_line(part: object) -> str:
+    """The class and its docstring's first line: what the numbers mean, said in one place."""
+    return f"{type(part).__name__}: {(type(part).__doc__ or '').splitlines()[0]}"
+
+
+def _closure_page(bundle: Bundle, agreed: Agreement) -> str:
+    rows = [
+        f"| `{network['file']}` | {_span(network['above'], network['up_to'])} | {_span(*network['made_for'])} | "
+        f"{_span(*network['trained']) if network['trained'] else 'not recorded'} | {_deviations(network['closure'])} |"
+        for network in bundle.manifest["networks"]
+    ]
+    return f"""# Closure: {bundle.interface}
+
+From the same noise, {_NUM_SHOWERS} showers per network at random momenta: the largest deviation of a voxel from Keras,
+of the shower's energy, or of a hundredth of the kinetic energy if that is more (allowed: {TOLERANCE:g} from the model
+in float64, {ONNX_TOLERANCE:g} for ONNX, which is float32).
+
+| file | used for, MeV | made for, MeV | trained on, MeV | from Keras in float64 | in float32 | ONNX from Keras |
+|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+{_agreement_text(agreed)}"""
+
+
+def _agreement_text(agreed: Agreement) -> str:
+    return f"""From independent noise, {_SHOWERS} showers per momentum: {agreed.num_tests} Kolmogorov-Smirnov tests, the
+smallest p-value {agreed.smallest:.2g} ({agreed.where}), {100 * agreed.below:.0f} % below 0.05.
+The distributions {"agree" if agreed.agrees else "DIFFER"}; exact copies fail this test at most about once in 1000.
+"""
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.10g} to {high:.10g}"
+
+
+def _deviations(closure: Mapping[str, float]) -> str:
+    return " | ".join(f"{closure[name]:.1e}" if name in closure else "-" for name in ("float64", "float32", "onnx"))

@@ -1,0 +1,73 @@
+"""How steep showers are inside a radial bin, as Athena's GAN class reads it from ROOT.
+
+`TFCSGANEtaSlice` fits an exponential to a histogram of energy against distance from the track, once for each radial bin
+of a layer, and places hits accordingly. Voxels say how much energy a radial bin holds; what is inside follows the
+logarithmic slope between its neighbours.
+
+Source: `TFCSGANEtaSlice::CalculateMeanPointFromDistributionOfR` of FastCaloSim; the slopes are ours.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from calogen.files import atomic_path
+from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.sample import Showers
+
+MOMENTUM = 2.0**20
+"""Of the showers that the class's file is named after, MeV."""
+_PARTS = 10  # histogram bins in each radial bin
+
+
+def file_name(pid: int, eta: int) -> str:
+    """Gives the path below the folder of networks; `eta` is 100 times the slice's edge."""
+    return f"rootFiles/pid{pid}_E{MOMENTUM:.0f}_eta_{eta}_{eta + 5}.root"
+
+
+def radial_histogram(energies: np.ndarray, layer: VoxelLayer) -> tuple[np.ndarray, np.ndarray]:
+    """Gives energy against distance from the track: bins' contents, MeV, and edges, mm.
+
+    Args:
+        energies: mean energy of the layer's radial bins, `[num_r]`, MeV.
+        layer: the layer.
+    """
+    edges = np.asarray(layer.r_edges)
+    inside = np.linspace(0, 1, _PARTS + 1)
+    fine = edges[:-1, None] + np.diff(edges)[:, None] * inside
+    centres = (fine[:, 1:] + fine[:, :-1]) / 2
+    shapes = np.exp(_slopes(energies, edges)[:, None] * (centres - centres.mean(axis=1, keepdims=True)))
+    contents = energies[:, None] * shapes / shapes.sum(axis=1, keepdims=True)
+    return contents.ravel(), np.append(fine[:, :-1].ravel(), edges[-1])
+
+
+def write_radial(path: Path, showers: Showers) -> None:
+    """Writes a histogram `r<layer>w` for each layer, from the showers' mean; needs uproot.
+
+    Args:
+        path: the ROOT file.
+        showers: of voxels.
+    """
+    uproot, geometry = import_module("uproot"), showers.geometry
+    if not isinstance(geometry, VoxelGeometry):
+        raise TypeError("write_radial needs showers of voxels")
+    mean = showers.energies.mean(axis=0, dtype=np.float64)
+    with atomic_path(path) as temporary, uproot.recreate(temporary) as file:
+        for layer, part in zip(geometry.layers, geometry.slices, strict=True):
+            rings = mean[part].reshape(layer.num_alpha, layer.num_r).sum(axis=0)
+            file[f"r{layer.id}w"] = radial_histogram(rings, layer)
+
+
+def _slopes(energies: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """d ln(dE/dr) / dr in each radial bin, 1/mm; 0 where a neighbour is empty."""
+    density, centres = energies / np.diff(edges), (edges[1:] + edges[:-1]) / 2
+    before, after = (
+        np.maximum(np.arange(len(centres)) - 1, 0),
+        np.minimum(np.arange(len(centres)) + 1, len(centres) - 1),
+    )
+    known = (density[before] > 0) & (density[after] > 0) & (before < after)
+    slopes = np.zeros_like(centres)
+    ratio = density[after[known]] / density[before[known]]
+    slopes[known] = np.log(ratio) / (centres[after[known]] - centres[before[known]])
+    return slopes

@@ -1,0 +1,1 @@
+"""Features: what networks see of showers, and batches of them."""

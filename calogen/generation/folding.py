@@ -1,0 +1,120 @@
+"""A trained generator and its transform, folded into what a shower needs."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from calogen.backend import keras
+from calogen.errors import ExportError
+from calogen.features.transforms import Chain, LayerFractions
+from calogen.lwtnn.convert import convert
+from calogen.lwtnn.graph import Activation, Dense, Graph
+from calogen.training.layers import ShowerHeads
+from calogen.units import kinetic_energy
+
+ACTIVATIONS = ("linear", "rectified", "tanh", "sigmoid", "swish")
+"""Those that can be folded, by lwtnn's names."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedGenerator:
+    """Dense layers on a point of the latent space and the condition; heads, transform.
+
+    The factor that a trainable swish, x sigmoid(b x), has inside stands in the kernels: with y = b x the activation is
+    y sigmoid(y), b times the same.
+
+    Args:
+        kernels: `[inputs, units]` of each layer, float32.
+        biases: `[units]` of each layer, float32.
+        activations: of each layer, among `ACTIVATIONS`.
+        heads: what takes the fractions of `ShowerHeads` back, if the generator ends in them: both are computed at once.
+        rest: the transform without `heads`.
+    """
+
+    kernels: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    activations: tuple[str, ...]
+    heads: LayerFractions | None
+    rest: Chain
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Number of voxels of each layer with a head of its own; without heads none."""
+        return self.heads.layer_sizes if self.heads else ()
+
+    def energy_scales(self, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives what 1 as the heads' total stands for, MeV, `[n, 1]`; without heads ones."""
+        if self.heads is None:
+            return np.ones((len(incident_energies), 1), np.float32)
+        scales = kinetic_energy(incident_energies, self.heads.mass) / self.heads.response_scale
+        return scales.astype(np.float32)[:, None]
+
+    def finish(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives energies `[n, v]`, MeV, for what layers and heads give."""
+        return self.rest.energies(values, incident_energies) if self.rest.steps or not self.heads else values
+
+
+def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
+    """Gives the chain of dense layers that a generator is.
+
+    Args:
+        generator: with the inputs `latent` and `condition`.
+        transform: fitted.
+
+    Raises:
+        ExportError: it is no such chain, an activation is not among `ACTIVATIONS`, a weight is not finite, or the
+            transform does not take back the fractions of the generator's heads.
+    """
+    heads, rest = None, transform
+    (output,) = generator.outputs
+    last, node_index, _ = output._keras_history
+    if isinstance(last, ShowerHeads):
+        heads, rest = _undone(last, transform)
+        generator = keras.Model(generator.input, last._inbound_nodes[node_index].input_tensors[0])
+    layers, scale = _chain(convert(generator, ["latent", "condition"])), 1.0
+    kernels, biases = [], []
+    for layer in layers:
+        factor = _factor(layer.activation)
+        bias = layer.bias if layer.bias.size else np.zeros(len(layer.weights))
+        kernels.append((layer.weights.T * (factor / scale)).astype(np.float32))
+        biases.append((bias * factor).astype(np.float32))
+        scale = factor
+    if scale != 1.0:
+        raise ExportError(f"the last layer's swish must have the factor 1 in its sigmoid. Received: {scale}")
+    activations = tuple(layer.activation.function for layer in layers)
+    return FoldedGenerator(tuple(kernels), tuple(biases), activations, heads, rest)
+
+
+def _undone(heads: ShowerHeads, transform: Chain) -> tuple[LayerFractions, Chain]:
+    """The step that takes the heads' fractions back, and the transform without it."""
+    for step in transform.steps[-1:]:
+        if isinstance(step, LayerFractions) and step.layer_sizes == heads.layer_sizes:
+            return step, replace(transform, steps=transform.steps[:-1])
+    raise ExportError(f"the transform must end in LayerFractions of {heads.layer_sizes}. Received: {transform.steps}")
+
+
+def _chain(graph: Graph) -> list[Dense]:
+    """The layers from the inputs to the output."""
+    layers: list[Dense] = []
+    node = graph.nodes[graph.output().node_index]
+    while node.type == "feed_forward":
+        layer = graph.layer(node)
+        if not isinstance(layer, Dense) or not layer.weights.size:
+            raise ExportError(f"only dense layers can be folded. Received: {type(layer).__name__} {layer}")
+        layers.insert(0, layer)
+        node = graph.nodes[node.sources[0]]
+    inputs = [graph.nodes[source] for source in node.sources]
+    if node.type != "concatenate" or [(one.type, one.sources) for one in inputs] != [("input", (0,)), ("input", (1,))]:
+        raise ExportError(f"the chain must begin with latent and condition joined. Received: {node}")
+    return layers
+
+
+def _factor(activation: Activation) -> float:
+    """The factor inside an activation."""
+    if activation.function not in ACTIVATIONS:
+        raise ExportError(f"activations must be among {', '.join(ACTIVATIONS)}. Received: {activation.function}")
+    if activation.function != "swish":
+        return 1.0
+    if not activation.alpha:
+        raise ExportError("a swish needs a factor in its sigmoid that is not 0. Received: 0")
+    return activation.alpha

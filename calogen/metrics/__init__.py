@@ -1,0 +1,1 @@
+"""Metrics: arrays as numbers with their errors."""

@@ -1,0 +1,331 @@
+"""The chi2/NDF of total energies by which ATLAS's GANs are chosen.
+
+Both published rules are here by name (`RULES`). Other quantities than the total energy can be tested alike.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.observables.cells import total_energy
+from calogen.showers.sample import Showers
+
+_PAPERS_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}  # 10,000 up to 262 GeV
+
+ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
+"""Names of the reference: all showers, those that trained, those that did not."""
+SHAPES = "shapes"
+"""Name of the figure of merit that adds layers and shapes to the total energy."""
+
+_NUM_EDGES = 30
+_ROUNDS = 200
+Quantity = Callable[[Showers], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Chi2:
+    """A chi2 and its number of degrees of freedom.
+
+    Args:
+        value, ndf: the two.
+        variance: of the value, under resampling of both samples (larger than that of new samples, by up to 2).
+    """
+
+    value: float
+    ndf: int
+    variance: float = 0.0
+
+    @property
+    def per_ndf(self) -> float:
+        """chi2/NDF; NaN without degrees of freedom."""
+        return self.value / self.ndf if self.ndf else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error of chi2/NDF; NaN without degrees of freedom."""
+        return float(np.sqrt(self.variance)) / self.ndf if self.ndf else float("nan")
+
+    def at_statistics(self, num_showers: float, other: float = 10_000) -> "Chi2":
+        """The chi2 that `other` showers per sample would give: its excess over NDF is scaled.
+
+        >>> Chi2(56.0, 28).at_statistics(250).per_ndf
+        41.0
+        """
+        factor = other / num_showers
+        return replace(self, value=self.ndf + (self.value - self.ndf) * factor, variance=self.variance * factor**2)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a paper bins the values of one momentum.
+
+    Args:
+        edges: (reference `[n]`, incident energy, both MeV) -> increasing edges.
+        clip: whether what lies outside the edges counts in the outermost bins; if not, it does not count.
+    """
+
+    edges: Callable[[np.ndarray, float], np.ndarray]
+    clip: bool
+
+
+def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndarray:
+    """CaloShowerGAN's bin edges of one momentum's total energies, `[30]`.
+
+    They lie around the median.
+
+    Each side reaches to the nearest of: the distance of the maximum, twice that of the 5 % or 95 % quantile, ten times
+    that of the 84 % quantile.
+
+    Args:
+        reference: total energies `[n]`, MeV.
+        incident_energy: not looked at.
+
+    Raises:
+        DataFormatError: the median is also the 5 % or 95 % quantile or the maximum.
+
+    Source: public evaluation code of arXiv:2309.06515.
+    """
+    low, median, one_sigma, high = np.quantile(reference, (0.05, 0.5, 0.84, 0.95))
+    most = min(reference.max() - median, 10 * (one_sigma - median))
+    down, up = min(most, 2 * (median - low)), min(most, 2 * (high - median))
+    if not (down > 0 and up > 0):
+        raise DataFormatError(
+            f"the energies must spread around their median. Received: {low:g}, {median:g}, {high:g} MeV at 5, 50, 95 %"
+        )
+    return np.linspace(median - down, median + up, _NUM_EDGES)
+
+
+def mode_edges(reference: np.ndarray, incident_energy: float, below: float, above: float) -> np.ndarray:
+    """FastCaloGAN's bin edges of one momentum's total energies, `[31]`, around their mode.
+
+    The mode is the centre of the fullest of 100 bins from 0 to twice the incident energy; the RMS is that of the
+    energies in these bins.
+
+    Args:
+        reference: total energies `[n]`, MeV.
+        incident_energy: MeV.
+        below, above: how many RMS the edges reach; 0 is the lowest edge.
+
+    Raises:
+        DataFormatError: fewer than two different energies.
+
+    Source: public selection code of FastCaloGAN (doi:10.5281/zenodo.5589623).
+    """
+    counts, bins = np.histogram(reference, 100, (0.0, 2 * incident_energy))
+    inside = reference[(reference >= 0) & (reference < 2 * incident_energy)]
+    mode, spread = (bins[:-1] + bins[1:])[counts.argmax()] / 2, inside.std() if len(inside) else 0.0
+    if not spread > 0:
+        raise DataFormatError(f"a histogram needs energies that differ. Received: {np.unique(reference)[:3]} MeV")
+    return np.linspace(max(0.0, mode - below * spread), mode + above * spread, 31)
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "caloshowergan": Rule(energy_edges, clip=True),
+        "fastcalogan-photons": Rule(partial(mode_edges, below=3.0, above=3.0), clip=False),
+        "fastcalogan-hadrons": Rule(partial(mode_edges, below=4.0, above=3.5), clip=False),
+    }
+)
+"""The published rules."""
+
+
+def energy_chi2(
+    reference: np.ndarray,
+    generated: np.ndarray,
+    edges: np.ndarray | None = None,
+    clip: bool = True,
+    rounds: int = _ROUNDS,
+) -> Chi2:
+    """Two-sample chi2 of one momentum's total energies.
+
+    chi2 = sum (n g_i - m r_i)^2 / (n^2 g_i + m^2 r_i) for counts r (sum n) and g (sum m), NDF = filled bins - 1: the
+    weighted-weighted chi2 of two histograms scaled to one.
+
+    Args:
+        reference, generated: total energies, MeV; the published values have as many of one as of the other.
+        edges: of the bins; those of `energy_edges` by default.
+        clip: whether what lies outside the edges counts in the outermost bins.
+        rounds: of resampling for the variance, most of the time it takes; 0: the variance stays 0.
+
+    Returns:
+        if no generated energy counts, the chi2 of disjoint samples.
+
+    Source: public evaluation code of arXiv:2309.06515; NDF without bins that are empty in both: section 5.1.
+    """
+    edges = energy_edges(reference) if edges is None else edges
+    counts = np.stack([_counts(sample, edges, clip) for sample in (reference, generated)]).astype(np.float64)
+    ndf = int(counts.any(axis=0).sum()) - 1
+    if not counts.sum(axis=1).all():
+        return Chi2(float(len(reference) + len(generated)), ndf)
+    value, rng = float(_chi2(counts)), np.random.default_rng(0)
+    if not rounds:
+        return Chi2(value, ndf)
+    drawn = np.stack([rng.multinomial(int(row.sum()), row / row.sum(), rounds) for row in counts], axis=1)
+    return Chi2(value, ndf, float(np.var(_chi2(drawn.astype(np.float64)))))
+
+
+def chi2_by_momentum(
+    reference: Showers,
+    generated: Showers,
+    rule: Rule,
+    quantities: Sequence[Quantity] = (total_energy,),
+    rounds: int = _ROUNDS,
+) -> dict[float, Chi2]:
+    """Chi2 of each incident energy, summed over quantities.
+
+    A quantity whose reference values do not spread around their median at a momentum (a layer that most showers do not
+    reach) is left out there.
+
+    Args:
+        reference, generated: showers of the same incident energies.
+        rule: one of `RULES`.
+        quantities: showers -> `[n]`; NaN where a shower has none.
+        rounds: as for `energy_chi2`.
+    """
+    found: dict[float, Chi2] = {}
+    for energy in np.unique(reference.incident_energies).tolist():
+        samples, parts = (reference.at(energy), generated.at(energy)), []
+        for quantity in quantities:
+            expected, received = (values[np.isfinite(values)] for values in map(quantity, samples))
+            try:
+                edges = rule.edges(expected, energy)
+            except (DataFormatError, IndexError) as error:
+                if quantity is total_energy:
+                    raise DataFormatError(f"at {energy:.10g} MeV {error}") from error
+                continue
+            parts.append(energy_chi2(expected, received, edges, rule.clip, rounds))
+        found[energy] = total(parts)
+    return found
+
+
+def total(parts: Iterable[Chi2]) -> Chi2:
+    """Sum over momenta, as in the paper's tables: those that two GANs share count twice."""
+    found = list(parts)
+    return Chi2(*(sum(getattr(part, name) for part in found) for name in ("value", "ndf", "variance")))
+
+
+@dataclass(frozen=True)
+class IterationScan:
+    """chi2 and NDF of a training's saved iterations.
+
+    Args:
+        iterations: `[k]`, increasing.
+        momenta: `[m]`, MeV, increasing.
+        chi2, ndf: `[k, m]`.
+    """
+
+    iterations: np.ndarray
+    momenta: np.ndarray
+    chi2: np.ndarray
+    ndf: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """chi2/NDF over all momenta, `[k]`."""
+        return self.chi2.sum(axis=1) / np.maximum(self.ndf.sum(axis=1), 1)
+
+    @property
+    def best(self) -> int:
+        """Position of the iteration with the smallest `total`."""
+        return int(np.argmin(self.total))
+
+    @property
+    def best_by_momentum(self) -> np.ndarray:
+        """Positions of the iterations that are the best ones for each momentum, `[m]`."""
+        return np.argmin(self.chi2 / np.maximum(self.ndf, 1), axis=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTest:
+    """A training's chosen iteration, tested.
+
+    Args:
+        name: of the network.
+        scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
+            `SHAPES`.
+        chi2: of the chosen iteration by momentum in MeV, all showers as reference.
+        floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
+        num_showers: reference showers by momentum.
+        num_held_out: those of them that are held out.
+        chosen_by: `ALL` or `SHAPES`.
+    """
+
+    name: str
+    scans: Mapping[str, IterationScan]
+    chi2: Mapping[float, Chi2]
+    floor: Mapping[float, Chi2]
+    num_showers: Mapping[float, int]
+    num_held_out: Mapping[float, int] = field(default_factory=dict)
+    chosen_by: str = ALL
+
+    @property
+    def iteration(self) -> int:
+        """The chosen iteration."""
+        scan = self.scans[self.chosen_by]
+        return int(scan.iterations[scan.best])
+
+    @property
+    def at_papers_statistics(self) -> dict[float, Chi2]:
+        """`chi2` as the CaloChallenge's numbers of showers would give it.
+
+        They are 10,000 up to 262 GeV.
+        """
+        return {momentum: _scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
+
+    @property
+    def held_out(self) -> Chi2 | None:
+        """Of the held-out showers, at the iteration that the training showers choose."""
+        return self.held_out_within(None)
+
+    @property
+    def held_out_at_papers_statistics(self) -> Chi2 | None:
+        """`held_out` as the CaloChallenge's numbers of showers would give it."""
+        if HELD_OUT not in self.scans:
+            return None
+        scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
+        parts = zip(scan.momenta.tolist(), scan.chi2[chosen].tolist(), scan.ndf[chosen].tolist(), strict=True)
+        return total(_scaled(_noncentral(value, ndf), momentum, self.num_held_out) for momentum, value, ndf in parts)
+
+    def held_out_within(self, iterations: int | None) -> Chi2 | None:
+        """`held_out` of a training that ends after so many iterations; None: the whole one."""
+        if HELD_OUT not in self.scans:
+            return None
+        return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)
+
+    def within(self, iterations: int) -> Chi2:
+        """chi2 of all momenta, had the training ended after so many iterations."""
+        return _best_within(self.scans[self.chosen_by], self.scans[ALL], iterations)
+
+
+def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
+    """chi2 where the judge's is least; its variance is the noncentral 2 NDF + 4 excess.
+
+    The first saved iteration if none is allowed.
+    """
+    allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
+    chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
+    return _noncentral(float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum()))
+
+
+def _noncentral(value: float, ndf: int) -> Chi2:
+    return Chi2(value, ndf, 2 * ndf + 4 * max(value - ndf, 0.0))
+
+
+def _scaled(part: Chi2, momentum: float, num_showers: Mapping[float, int]) -> Chi2:
+    return part.at_statistics(num_showers[momentum], _PAPERS_SHOWERS.get(momentum, 10_000))
+
+
+def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:
+    return np.histogram(np.clip(values, edges[0], edges[-1]) if clip else values, edges)[0]
+
+
+def _chi2(counts: np.ndarray) -> np.ndarray:
+    """Gives the chi2 of pairs of histograms, `[..., 2, b]` -> `[...]`."""
+    expected, received = counts[..., 0, :], counts[..., 1, :]
+    n, m = expected.sum(axis=-1, keepdims=True), received.sum(axis=-1, keepdims=True)
+    width = n**2 * received + m**2 * expected
+    return np.divide((n * received - m * expected) ** 2, width, out=np.zeros_like(width), where=width > 0).sum(axis=-1)

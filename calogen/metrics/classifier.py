@@ -1,0 +1,340 @@
+"""The CaloChallenge's classifier: how well a network tells two samples apart.
+
+The one module of `calogen.evaluation` that needs Keras.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import expit
+from scipy.stats import rankdata
+
+from calogen import provenance
+from calogen.backend import keras, tf
+from calogen.config import require, require_above_zero
+from calogen.errors import CalogenError, ConfigError, DataFormatError
+from calogen.files import read_json, write_json
+from calogen.metrics.distances import checked_pair
+from calogen.metrics.distributions import Value
+from calogen.progress import Progress, progress
+
+MIN_SHOWERS = 20
+"""With fewer showers in a class there is nothing to train, test and validate with."""
+
+_SMALLEST = 1e-6  # calibrated score, and its distance from 1
+_BLOCK = 10_000  # showers whose scores are computed at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """How the classifier is built and trained: the challenge's choices.
+
+    Args:
+        hidden_units: of the hidden layers (`DNN` in evaluate.py).
+        slope: of LeakyReLU below 0 (PyTorch's default).
+        learning_rate: of Adam (`--cls_lr`).
+        batch_size: showers of both classes per step (`--cls_batch_size`); an incomplete last batch is left out.
+        epochs: at most (`--cls_n_epochs`).
+        shares: relative sizes of the parts for training, test and validation: the challenge's numbers per class.
+        bfloat16: whether the hidden layers' matrix products are in bfloat16 (ours).
+
+    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a); arXiv:2410.21611.
+    """
+
+    hidden_units: tuple[int, ...] = (2048, 2048, 2048)
+    slope: float = 0.01
+    learning_rate: float = 2e-4
+    batch_size: int = 1000
+    epochs: int = 50
+    shares: tuple[int, int, int] = (80_000, 20_000, 21_000)
+    bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "learning_rate", "batch_size", "epochs")
+        for name in ("hidden_units", "shares"):
+            values = getattr(self, name)
+            require(min(values, default=0) > 0, f"{name} must be above 0. Received: {values}")
+
+
+CHALLENGE = ClassifierConfig()
+"""The challenge's own, for photons."""
+
+BY_PARTICLE: Mapping[str, ClassifierConfig] = MappingProxyType(
+    {"photon": CHALLENGE, "pion": replace(CHALLENGE, shares=(80_000, 20_000, 20_800))}
+)
+"""The challenge's own for data set 1, which has 200 pions less."""
+
+
+@dataclass(frozen=True)
+class ClassifierScore:
+    """What the classifiers found on showers that they were not trained with.
+
+    Args:
+        auc: area under the ROC curve: 0.5 if nothing tells the classes apart, 1 if all does. Mean and standard
+            deviation over the repetitions; one repetition has error NaN.
+        jsd: Jensen-Shannon divergence, (ln 2 - binary cross-entropy) / ln 2: from 0 to 1, but for fluctuations.
+        aucs, jsds: of each repetition.
+        best_epochs: counted from 1, of each repetition.
+        num_showers: of each class, all parts together.
+    """
+
+    auc: Value
+    jsd: Value
+    aucs: tuple[float, ...]
+    jsds: tuple[float, ...]
+    best_epochs: tuple[int, ...]
+    num_showers: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; an error that is not defined becomes None."""
+        found = asdict(self)
+        for name in ("auc", "jsd"):
+            if not np.isfinite(found[name]["error"]):
+                found[name]["error"] = None
+        return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Inputs `[n, f]` and labels `[n]`: 1 for the reference, 0 for generated showers."""
+
+    inputs: tf.Tensor
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def classify(
+    reference: np.ndarray,
+    generated: np.ndarray,
+    *,
+    repetitions: int = 3,
+    config: ClassifierConfig = CHALLENGE,
+    seed: int = 1,
+    trainings: Path | None = None,
+) -> ClassifierScore:
+    """Train classifiers and measure how well they tell the two samples apart.
+
+    Each repetition draws the parts and the weights anew. The epoch with the highest accuracy on the test part is kept
+    (training ends where that is 1), isotonic regression on the test part calibrates its scores, and the validation part
+    gives the numbers.
+
+    Args:
+        reference, generated: `[n, f]` and `[m, f]`, as from `challenge.classifier_inputs`; of the larger sample, each
+            repetition draws as many showers as the smaller one has.
+        repetitions: how many classifiers; the published numbers are of ten.
+        config: the network and its training.
+        seed: of everything.
+        trainings: JSON file that keeps the result of each training of these samples, configuration and seed by this
+            code, so that an interrupted call goes on with the next one; None: nothing is kept.
+
+    Raises:
+        ConfigError: no repetition, or a part without showers.
+        DataFormatError: different columns, fewer than 20 showers, or numbers that are not finite.
+        CalogenError: the loss does not stay finite, or the file of trainings is damaged.
+
+    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a). Ours: single instead of double precision.
+    """
+    require(repetitions >= 1, f"repetitions must be at least 1. Received: {repetitions}")
+    pair = checked_pair(reference, generated, MIN_SHOWERS, np.float32)
+    key = _key(*pair, config, seed)
+    kept = _read_trainings(trainings)
+    done = kept.setdefault(key, [])
+    with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
+        shown.advance(min(len(done), repetitions) * config.epochs)
+        for repetition in range(len(done), repetitions):
+            rng = np.random.default_rng((seed, repetition))
+            training, test, validation = _split(*pair, config.shares, rng)
+            network = build_classifier(pair[0].shape[1], config, rng)
+            best_epoch = _train(network, training, test, config, rng, shown)
+            done.append((*_measure(network, test, validation), best_epoch))
+            if trainings is not None:
+                write_json(trainings, kept)
+    aucs, jsds, best_epochs = zip(*done[:repetitions], strict=True)
+    return ClassifierScore(_mean(aucs), _mean(jsds), aucs, jsds, best_epochs, min(len(sample) for sample in pair))
+
+
+def build_classifier(num_inputs: int, config: ClassifierConfig, rng: np.random.Generator) -> keras.Model:
+    """The network, `[b, f]` -> logit `[b, 1]`.
+
+    Weights and biases are uniform within 1 / sqrt(inputs of the layer), as PyTorch draws them.
+    """
+    policy = "mixed_bfloat16" if config.bfloat16 else "float32"
+    sizes = (num_inputs, *config.hidden_units)
+
+    def dense(inputs: int, units: int, dtype: str) -> keras.layers.Layer:
+        seeds, limit = rng.integers(2**31, size=2).tolist(), inputs**-0.5
+        weights, biases = (keras.initializers.RandomUniform(-limit, limit, seed) for seed in seeds)
+        return keras.layers.Dense(units, kernel_initializer=weights, bias_initializer=biases, dtype=dtype)
+
+    layers = [keras.Input((num_inputs,), dtype="float32")]
+    for inputs, units in pairwise(sizes):
+        layers += [dense(inputs, units, policy), keras.layers.LeakyReLU(config.slope, dtype=policy)]
+    return keras.Sequential([*layers, dense(sizes[-1], 1, "float32")])
+
+
+def area_under_curve(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Probability that a shower of label 1 has a higher score than one of label 0.
+
+    Equal scores count half.
+
+    >>> area_under_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.5, 0.5, 0.9]))
+    0.875
+    """
+    positive = labels == 1
+    ones, zeros = np.count_nonzero(positive), np.count_nonzero(~positive)
+    return float((rankdata(scores)[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def calibrate(scores: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Isotonic regression of labels on scores, evaluated at other scores.
+
+    Equal scores share one value, between scores the value is linear, beyond the outermost ones constant.
+
+    Args:
+        scores, labels: `[n]`, of the showers that calibrate.
+        others: `[m]`, the scores to be calibrated.
+
+    Returns:
+        `[m]`, from 1e-6 to 1 - 1e-6.
+
+    Source: evaluate.py of the CaloChallenge; sklearn.isotonic.IsotonicRegression.
+    """
+    places, inverse, numbers = np.unique(scores, return_inverse=True, return_counts=True)
+    fitted = isotonic_regression(np.bincount(inverse, labels) / numbers, weights=numbers).x
+    return np.interp(others, places, fitted.clip(_SMALLEST, 1 - _SMALLEST))
+
+
+def _split(
+    reference: np.ndarray, generated: np.ndarray, shares: tuple[int, int, int], rng: np.random.Generator
+) -> list[_Part]:
+    """Parts for training, test and validation, each with as many showers of either class."""
+    number = min(len(reference), len(generated))
+    ends = np.cumsum(shares) * number // sum(shares)
+    if np.diff(ends, prepend=0).min() < 1:
+        raise ConfigError(f"shares must leave showers in every part. Received: {shares} for {number} showers")
+    drawn = [sample[rng.permutation(len(sample))[:number]] for sample in (reference, generated)]
+    return [
+        _Part(
+            tf.constant(np.concatenate([sample[start:end] for sample in drawn])),
+            np.repeat(np.array([1, 0], np.float32), end - start),
+        )
+        for start, end in pairwise((0, *ends))
+    ]
+
+
+def _train(
+    network: keras.Model,
+    training: _Part,
+    test: _Part,
+    config: ClassifierConfig,
+    rng: np.random.Generator,
+    shown: Progress,
+) -> int:
+    """Train, leave the network with the best epoch's weights, and return which it was."""
+    run_epoch = _compile_epoch(network, training, config)
+    best_epoch, best_accuracy, weights = 0, -1.0, []
+    for epoch in range(1, config.epochs + 1):
+        loss = run_epoch(rng.permutation(len(training)))
+        if not np.isfinite(loss):
+            raise CalogenError(
+                f"the classifier's loss must stay finite. Received: {loss} in epoch {epoch} "
+                "(a smaller learning_rate may help)"
+            )
+        accuracy = _accuracy(network, test)
+        if accuracy > best_accuracy:
+            best_epoch, best_accuracy, weights = epoch, accuracy, network.get_weights()
+        shown.note(f"loss {loss:.3g}")
+        shown.advance()
+        if accuracy == 1:
+            shown.advance(config.epochs - epoch)
+            break
+    network.set_weights(weights)
+    return best_epoch
+
+
+def _compile_epoch(network: keras.Model, data: _Part, config: ClassifierConfig) -> Callable[[np.ndarray], float]:
+    """Compile an epoch: the order of the showers `[n]` -> the steps' mean loss."""
+    optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)  # PyTorch's default
+    variables = network.trainable_variables
+    optimizer.build(variables)
+    labels = tf.constant(data.labels[:, None])
+    batch_size = min(config.batch_size, len(data))
+    num_steps = len(data) // batch_size
+
+    def step(number: tf.Tensor, total: tf.Tensor, order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        rows = tf.slice(order, [number * batch_size], [batch_size])
+        with tf.GradientTape() as tape:
+            logits = network(tf.gather(data.inputs, rows), training=True)
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.gather(labels, rows), logits))
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return number + 1, total + loss, order
+
+    @tf.function(autograph=False)
+    def epoch(order: tf.Tensor) -> tf.Tensor:
+        start = (tf.constant(0), tf.constant(0.0), order)
+        return tf.while_loop(lambda number, *_: number < num_steps, step, start)[1] / num_steps
+
+    return lambda order: float(epoch(tf.constant(order, tf.int32)))
+
+
+def _measure(network: keras.Model, test: _Part, validation: _Part) -> tuple[float, float]:
+    """AUC and JSD of the calibrated scores of the validation part."""
+    scores, others = (expit(_logits(network, part)) for part in (test, validation))
+    calibrated = calibrate(scores, test.labels, others)
+    entropy = -np.mean(np.log(np.where(validation.labels == 1, calibrated, 1 - calibrated)))
+    return area_under_curve(validation.labels, calibrated), float(1 - entropy / np.log(2))
+
+
+def _accuracy(network: keras.Model, part: _Part) -> float:
+    return float(np.mean((_logits(network, part) > 0) == part.labels))
+
+
+def _logits(network: keras.Model, part: _Part) -> np.ndarray:
+    """Logits of all showers of a part, `[n]`, float64."""
+    blocks = (part.inputs[start : start + _BLOCK] for start in range(0, len(part), _BLOCK))
+    return np.concatenate([network(block, training=False).numpy()[:, 0] for block in blocks]).astype(np.float64)
+
+
+def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig, seed: int) -> str:
+    """What a training's result depends on."""
+    about = provenance.collect(seed, {})
+    code = {name: about[name] for name in ("commit", "dirty", "versions")}
+    digest = hashlib.sha256(f"{code} {config} {seed} {reference.shape} {generated.shape}".encode())
+    for sample in (reference, generated):
+        digest.update(sample.tobytes())
+    return digest.hexdigest()
+
+
+def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int]]]:
+    """Area, divergence and best epoch of each training, by what it depends on."""
+    if path is None or not path.exists():
+        return {}
+    try:
+        return {
+            key: [(_finite(auc), _finite(jsd), int(epoch)) for auc, jsd, epoch in found]
+            for key, found in read_json(path).items()
+        }
+    except (DataFormatError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise CalogenError(
+            f"{path} must hold the results of classifiers' trainings; delete it to train them anew. "
+            f"Received: {error!r:.200}"
+        ) from error
+
+
+def _finite(number: Any) -> float:
+    if not np.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return float(number)
+
+
+def _mean(values: tuple[float, ...]) -> Value:
+    return Value(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan)

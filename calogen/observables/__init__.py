@@ -1,0 +1,1 @@
+"""Observables: showers as named arrays."""

@@ -1,0 +1,254 @@
+"""Shower observables: one number per shower, from the cells of a `CellGrid` alone.
+
+A shower for which an observable is not defined (no energy where it is measured) gets NaN; histograms and metrics count
+these showers apart. Cells outside the window count 0. Positions are measured from the centre of each layer's window,
+that is from the layer's impact cell; only differences of positions and sizes enter the shapes.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from calogen.errors import GeometryError
+from calogen.metrics.histograms import Profile
+from calogen.showers.geometry import CellGrid, CellLayer
+from calogen.showers.sample import Showers
+
+Axis = Literal["eta", "phi"]
+AXES: tuple[Axis, ...] = ("eta", "phi")
+
+FRONT, MIDDLE = 1, 2
+_NUM_STRIPS = 20
+_MIN_COSINE = np.cos(np.deg2rad(20.0))
+_MIN_EIGENVALUE = 1e-6
+
+
+def total_energy(showers: Showers) -> np.ndarray:
+    """Energy of all cells, `[n]`, MeV."""
+    return showers.energies.sum(axis=1, dtype=np.float64)
+
+
+def response(showers: Showers) -> np.ndarray:
+    """Total deposited energy / incident energy, `[n]`."""
+    return showers.response
+
+
+def layer_energy(showers: Showers, layer_id: int) -> np.ndarray:
+    """Energy of one layer, `[n]`, MeV.
+
+    Source: Fig. 5 of arXiv:2210.06204.
+    """
+    return showers.layer_energies[:, showers.geometry.position(layer_id)]
+
+
+def energy_fraction(showers: Showers, layer_id: int) -> np.ndarray:
+    """Share of one layer in the total energy, `[n]`."""
+    return _ratio(layer_energy(showers, layer_id), total_energy(showers))
+
+
+def shower_depth(showers: Showers) -> np.ndarray:
+    """Energy-weighted mean depth of layer centres, `[n]`, mm from the calorimeter's front.
+
+    Source: section "Shower Generation" of arXiv:2210.06204, d = sum E_i d_i / E.
+    """
+    depths = np.array([layer.depth for layer in _grid(showers).layers])
+    return _ratio(showers.layer_energies @ depths, total_energy(showers))
+
+
+def second_lambda_moment(showers: Showers) -> np.ndarray:
+    """Second moment of the energy along the shower axis, `[n]`, mm^2.
+
+    The axis is the eigenvector of the E^2-weighted covariance of the cells' centres that is nearest to the direction
+    from the origin to the shower's centre, or this direction itself where the two differ by more than 20 degrees, where
+    the covariance has no three dimensions, or with fewer than three cells.
+
+    Source: ATLAS, EPJC 77 (2017) 490, arXiv:1603.02934, section 4.1; the eigenvector's choice and the fall-backs as in
+        ATLAS's cluster moments. Ours: cells at (radius, eta x radius, phi x radius) as if all windows had one axis.
+    """
+    cells = _cell_centres(_grid(showers))
+    energies = showers.energies.astype(np.float64)
+    moment = np.full(len(energies), np.nan)
+    filled = energies.any(axis=1)
+    energies = energies[filled] / energies[filled].sum(axis=1, keepdims=True)
+    centre = energies @ cells
+    direction = centre / np.linalg.norm(centre, axis=1, keepdims=True)
+    distances = cells - centre[:, None, :]
+    squares = energies**2 / np.sum(energies**2, axis=1, keepdims=True)
+    covariance = (squares[:, :, None] * distances).transpose(0, 2, 1) @ distances
+    axis = _shower_axis(covariance, direction, np.count_nonzero(energies, axis=1))
+    moment[filled] = np.sum(energies * (distances @ axis[:, :, None])[:, :, 0] ** 2, axis=1)
+    return moment
+
+
+def r_eta(showers: Showers) -> np.ndarray:
+    """E(3x7) / E(7x7) around the middle layer's hottest cell (eta x phi), `[n]`.
+
+    Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1.
+    """
+    cells = _around_hottest(showers)
+    return _ratio(cells[:, 2:5].sum(axis=(1, 2)), cells.sum(axis=(1, 2)))
+
+
+def r_phi(showers: Showers) -> np.ndarray:
+    """E(3x3) / E(3x7) around the middle layer's hottest cell (eta x phi), `[n]`.
+
+    Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1.
+    """
+    cells = _around_hottest(showers)[:, 2:5]
+    return _ratio(cells[:, :, 2:5].sum(axis=(1, 2)), cells.sum(axis=(1, 2)))
+
+
+def w_eta2(showers: Showers) -> np.ndarray:
+    """Width in eta of 3x5 cells (eta x phi) around the middle layer's hottest cell, `[n]`.
+
+    Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1; without its correction for the position in the cell.
+    """
+    rows = _around_hottest(showers)[:, 2:5, 1:6].sum(axis=2)
+    return _width(rows, np.array([-1.0, 0.0, 1.0]) * _layer(showers, MIDDLE).eta_size)
+
+
+def w_s_tot(showers: Showers) -> np.ndarray:
+    """Width in strips of the front layer around its strip with most energy, `[n]`, strips.
+
+    20 strips (0.0625 in eta) around the middle layer's hottest cell, two rows in phi summed first: the central row and
+    its neighbour with more energy. A centre in the middle of a strip has 10 strips below it and 9 above.
+
+    Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1; ours: which second row, and that the middle of the
+        front window lies above the middle of the middle window (in the VAE's window it may differ by four strips).
+    """
+    front, middle = _layer(showers, FRONT), _layer(showers, MIDDLE)
+    if front.num_phi < 3:
+        raise GeometryError(f"w_s_tot needs 3 rows in phi in the front layer. Received: {front.num_phi}")
+    hottest, _ = _hottest(showers)
+    centre = (front.num_eta - 1) / 2 + (hottest - (middle.num_eta - 1) / 2) * (middle.eta_size / front.eta_size)
+    start = np.clip(np.ceil(centre - _NUM_STRIPS / 2 - 1e-6).astype(int), -_NUM_STRIPS, front.num_eta)
+    padded = np.pad(_block(showers, FRONT), ((0, 0), (_NUM_STRIPS, _NUM_STRIPS), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _NUM_STRIPS, axis=1)
+    row = front.num_phi // 2
+    rows = windows[np.arange(len(showers)), start + _NUM_STRIPS, row - 1 : row + 2]
+    below, above = rows[:, 0], rows[:, 2]
+    strips = rows[:, 1] + np.where((below.sum(axis=1) >= above.sum(axis=1))[:, None], below, above)
+    squares = (np.arange(_NUM_STRIPS) - strips.argmax(axis=1)[:, None]) ** 2
+    return np.sqrt(_ratio((strips * squares).sum(axis=1), strips.sum(axis=1)))
+
+
+def centroid(showers: Showers, layer_id: int, axis: Axis, impact: np.ndarray | float = 0.0) -> np.ndarray:
+    """Energy-weighted mean position in a layer, `[n]`, eta or rad.
+
+    Args:
+        showers: showers of a cell grid.
+        layer_id: the layer.
+        axis: `eta` or `phi`.
+        impact: `[n]`, the impact point, measured from the window's centre like the positions.
+
+    Source: "Delta eta / Delta phi mean" of the 2018 note (ATL-SOFT-PUB-2018-001), Figs. 13, 14.
+    """
+    energies, positions = _along(showers, layer_id, axis)
+    return _ratio(energies @ positions, energies.sum(axis=1)) - impact
+
+
+def width(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
+    """Energy-weighted standard deviation of the position in a layer, `[n]`, eta or rad.
+
+    Source: "Delta eta / Delta phi width" of the 2018 note (ATL-SOFT-PUB-2018-001), Figs. 13, 14.
+    """
+    return _width(*_along(showers, layer_id, axis))
+
+
+def average_profile(showers: Showers, layer_id: int, axis: Axis) -> Profile:
+    """Average energy of a layer's cells along eta or phi, summed over the other axis, MeV.
+
+    Source: ours; Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001) around the impact point.
+    """
+    energies, positions = _along(showers, layer_id, axis)
+    half = (positions[1] - positions[0]) / 2 if len(positions) > 1 else 0.5
+    edges = np.append(positions - half, positions[-1] + half)
+    error = energies.std(axis=0, ddof=1) / np.sqrt(len(energies)) if len(energies) > 1 else np.zeros(len(positions))
+    return Profile(edges, energies.mean(axis=0), error)
+
+
+def average_cells(showers: Showers, layer_id: int) -> np.ndarray:
+    """Average energy of each cell of a layer, `[num_eta, num_phi]`, MeV."""
+    return _block(showers, layer_id).mean(axis=0)
+
+
+def _shower_axis(covariance: np.ndarray, direction: np.ndarray, num_cells: np.ndarray) -> np.ndarray:
+    """Axis of each shower, `[n, 3]`, from covariance `[n, 3, 3]` and direction `[n, 3]`.
+
+    See `second_lambda_moment`.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    cosines = np.abs(np.einsum("nji,nj->ni", vectors, direction))
+    rows, nearest = np.arange(len(direction)), cosines.argmax(axis=1)
+    trusted = (cosines[rows, nearest] > _MIN_COSINE) & (values.min(axis=1) > _MIN_EIGENVALUE) & (num_cells > 2)
+    return np.where(trusted[:, None], vectors[rows, :, nearest], direction)
+
+
+def _grid(showers: Showers) -> CellGrid:
+    if not isinstance(showers.geometry, CellGrid):
+        raise GeometryError(f"this observable needs cells of a CellGrid. Received: geometry {showers.geometry.name}")
+    return showers.geometry
+
+
+def _layer(showers: Showers, layer_id: int) -> CellLayer:
+    grid = _grid(showers)
+    return grid.layers[grid.position(layer_id)]
+
+
+def _block(showers: Showers, layer_id: int) -> np.ndarray:
+    """Cells of one layer, `[n, num_eta, num_phi]`, MeV, in float64."""
+    grid = _grid(showers)
+    return grid.blocks(showers.energies)[grid.position(layer_id)].astype(np.float64)
+
+
+def _along(showers: Showers, layer_id: int, axis: Axis) -> tuple[np.ndarray, np.ndarray]:
+    """Energies summed over the other axis, `[n, k]`, MeV, and the cells' centres, `[k]`."""
+    layer = _layer(showers, layer_id)
+    count, size = (layer.num_eta, layer.eta_size) if axis == "eta" else (layer.num_phi, layer.phi_size)
+    return _block(showers, layer_id).sum(axis=2 if axis == "eta" else 1), _centres(count) * size
+
+
+def _centres(count: int) -> np.ndarray:
+    return np.arange(count) - (count - 1) / 2
+
+
+def _cell_centres(grid: CellGrid) -> np.ndarray:
+    """Cell centres, `[v, 3]`, mm: distance from the beam line, eta x radius, phi x radius."""
+    blocks = [
+        np.stack(
+            np.broadcast_arrays(
+                layer.radius,
+                _centres(layer.num_eta)[:, None] * layer.eta_size * layer.radius,
+                _centres(layer.num_phi)[None, :] * layer.phi_size * layer.radius,
+            ),
+            axis=-1,
+        ).reshape(-1, 3)
+        for layer in grid.layers
+    ]
+    return np.concatenate(blocks)
+
+
+def _hottest(showers: Showers) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (eta, phi) of the middle layer's hottest cell, `[n]` each."""
+    layer = _layer(showers, MIDDLE)
+    eta, phi = np.divmod(_block(showers, MIDDLE).reshape(len(showers), -1).argmax(axis=1), layer.num_phi)
+    return eta, phi
+
+
+def _around_hottest(showers: Showers) -> np.ndarray:
+    """7 x 7 cells around the middle layer's hottest cell, `[n, 7, 7]`, MeV; 0 outside."""
+    padded = np.pad(_block(showers, MIDDLE), ((0, 0), (3, 3), (3, 3)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))
+    return windows[np.arange(len(showers)), *_hottest(showers)]
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient, NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
+
+
+def _width(energies: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Energy-weighted standard deviation of the positions, `[n]`."""
+    total = energies.sum(axis=1)
+    mean = _ratio(energies @ positions, total)
+    return np.sqrt(_ratio((energies * (positions - mean[:, None]) ** 2).sum(axis=1), total))

@@ -1,0 +1,376 @@
+"""The CaloChallenge's definitions by name: features, bins, separation power, inputs.
+
+Energies below `min_energy` are no energies: such voxels count as empty. Without energy in a layer, centre and width are
+0 here, because 1e-16 MeV is added to the energy that divides; `calogen.observables.voxels` says NaN (undefined) there
+and adds nothing. Both are kept: these numbers compare with the challenge's, those do not mix up "empty" and "central".
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+
+from calogen.errors import ConfigError, DataFormatError, GeometryError
+from calogen.metrics.distributions import Value
+from calogen.metrics.histograms import Histogram
+from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.sample import Showers
+
+_EPS = 1e-16  # MeV, added to every energy that divides
+_LOG_EPS = 1e-8  # MeV, added to every energy whose logarithm is taken
+_NARROW = 1e-4  # of <x^2>: below it, <x^2> - <x>^2 has lost digits that matter to 1e-10
+_BLOCK_VALUES = 2**16  # that are worked on at a time: in the processor's cache, and too few for threads of the BLAS
+_ROUNDS = 100
+_SHAPES = ("centroid_eta", "centroid_phi", "width_eta", "width_phi")
+_RADIAL = ("centroid_r", "width_r")
+
+ClassifierInput = Literal["low", "low-normed", "high"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number per shower.
+
+    Args:
+        quantity: `total_energy`, `response`, `layer_energy`, `centroid_` or `width_` and `eta`, `phi`, `r`, `sparsity`.
+        layer_id: the layer, or None for the whole shower.
+    """
+
+    quantity: str
+    layer_id: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Quantity and layer.
+
+        >>> Feature("width_eta", 2).name, Feature("response").name
+        ('width_eta_2', 'response')
+        """
+        return self.quantity if self.layer_id is None else f"{self.quantity}_{self.layer_id}"
+
+
+@dataclass(frozen=True)
+class Features:
+    """The challenge's high-level features of some showers.
+
+    Args:
+        features: what the columns are.
+        values: `[n, f]`, float64: MeV, mm, pure numbers.
+        incident_energies: `[n]`, MeV.
+    """
+
+    features: tuple[Feature, ...]
+    values: np.ndarray
+    incident_energies: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(feature.name for feature in self.features)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One feature by its name, `[n]`.
+
+        Raises:
+            DataFormatError: there is no such feature.
+        """
+        if name not in self.names:
+            raise DataFormatError(f"the features are {', '.join(self.names)}. Received: {name}")
+        return self.values[:, self.names.index(name)]
+
+    def of(self, quantity: str) -> np.ndarray:
+        """All layers' columns of a quantity, `[n, k]`."""
+        return self.values[:, [feature.quantity == quantity for feature in self.features]]
+
+
+def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
+    """The features of a geometry's showers.
+
+    Centres and widths in eta and phi exist for layers with several alpha bins only.
+    """
+    every = [layer.id for layer in geometry.layers]
+    angular = [layer.id for layer in geometry.layers if layer.num_alpha > 1]
+    layers = {"layer_energy": every} | dict.fromkeys(_SHAPES, angular)
+    layers |= dict.fromkeys((*_RADIAL, "sparsity"), every)
+    rest = tuple(Feature(quantity, number) for quantity, numbers in layers.items() for number in numbers)
+    return (Feature("total_energy"), Feature("response"), *rest)
+
+
+def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
+    """All features of all showers at once.
+
+    One matrix product per layer gives its energy and its first and second moments. Where <x^2> - <x>^2 would lose
+    digits (one voxel holds nearly all energy), the squared deviations themselves are summed.
+
+    Args:
+        showers: showers of a voxel geometry.
+        min_energy: voxels below are empty, MeV: 1 for data set 1, `BINNINGS["2"].min_energy` for 2 and 3.
+
+    Raises:
+        GeometryError: the showers have no voxels, or alpha bins that do not begin at -pi.
+
+    Source: HighLevelFeatures.py of the CaloChallenge (arXiv:2410.21611).
+    """
+    geometry = _geometry(showers)
+    features = list_features(geometry)
+    values = np.empty((len(showers), len(features)))
+    columns = {feature: number for number, feature in enumerate(features)}
+    for rows, energies, filled in blocks(showers.energies, min_energy):
+        _fill(values[rows], columns, geometry, energies, filled)
+    values[:, 1] = values[:, 0] / showers.incident_energies
+    return Features(features, values, np.asarray(showers.incident_energies, np.float64))
+
+
+def layer_correlation(features: Features) -> np.ndarray:
+    """Pearson correlation of the layers' energies, `[l, l]`.
+
+    NaN where a layer's energy is the same in all showers.
+
+    Source: arXiv:2410.21611; its files hold the rows in reverse.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.atleast_2d(np.corrcoef(features.of("layer_energy"), rowvar=False))
+
+
+@dataclass(frozen=True)
+class Binning:
+    """How the challenge bins the features of one of its data sets.
+
+    Args:
+        min_energy: below which its voxels are empty, MeV.
+        reach: of the centres and widths in eta and phi, mm.
+        radii: where the axes of the centre and of the width in r end, mm.
+        tile_layers: layers with wider bins.
+        fine_response: incident energy from which the response has narrower bins, MeV.
+    """
+
+    min_energy: float
+    reach: float = 100.0
+    radii: tuple[float, float] = (500.0, 500.0)
+    tile_layers: tuple[int, ...] = ()
+    fine_response: float = np.inf
+
+    def edges(self, feature: Feature, maximum: float, min_energy: float, incident_energy: float = 0.0) -> np.ndarray:
+        """Bin edges of a feature, `[b + 1]`.
+
+        Args:
+            feature: which.
+            maximum: of the reference's values: the end of logarithmic axes.
+            min_energy: their start, MeV.
+            incident_energy: of all the showers, MeV, or 0 where several are together.
+
+        Raises:
+            ConfigError: no such feature.
+
+        Source: evaluate_plotting_helper.py of the CaloChallenge; ours: `total_energy` (binned as layers are), the
+            response at one energy of data sets 2 and 3, and what to do if no energy is above `min_energy`.
+        """
+        quantity, tile = feature.quantity, feature.layer_id in self.tile_layers
+        if quantity in ("layer_energy", "total_energy"):
+            return energy_edges(min_energy, maximum, 40)
+        if quantity == "response":
+            fine = (0.9, 1.1) if incident_energy >= self.fine_response else (0.4, 1.4)
+            return np.linspace(*fine, 21) if incident_energy else np.linspace(0.5, 1.5, 101)
+        if quantity == "sparsity":
+            return np.linspace(0.0, 1.0, 21)
+        if quantity in _RADIAL:
+            return np.linspace(0.0, 1500.0 if tile else self.radii[_RADIAL.index(quantity)], 101)
+        if quantity in _SHAPES:  # the challenge has no centres and widths in eta of layer 14
+            centre, width = (500.0, 400.0) if tile else (self.reach, self.reach)
+            return np.linspace(-centre, centre, 101) if quantity in _SHAPES[:2] else np.linspace(0.0, width, 101)
+        raise ConfigError(f"the challenge bins total_energy, response, layer_energy ... Received: {quantity}")
+
+
+BINNINGS: Mapping[str, Binning] = MappingProxyType(
+    {
+        "1-photons": Binning(1.0, tile_layers=(12, 13, 14), fine_response=2.0**12),
+        "1-pions": Binning(1.0, tile_layers=(12, 13, 14)),
+        **dict.fromkeys(("2", "3"), Binning(0.5e-3 / 0.033, reach=30.0, radii=(42.0, 20.0))),
+    }
+)
+"""By the challenge's names of its data sets."""
+
+
+def energy_edges(min_energy: float, maximum: float, num_edges: int) -> np.ndarray:
+    """Edges equidistant in the logarithm, `[num_edges]`, MeV.
+
+    40 edges for layers, 50 for the spectrum of voxels. The outermost ones are exact: in the challenge's script rounding
+    decides whether the largest energy lies inside.
+
+    Args:
+        min_energy: the first edge.
+        maximum: of the reference: the last edge; where it is not above the first one, ten times that.
+        num_edges: how many.
+    """
+    if not min_energy > 0:
+        raise ConfigError(f"min_energy must be above 0 MeV for bins of energy. Received: {min_energy:g}")
+    last = maximum if maximum > min_energy * (1 + 1e-6) else 10 * min_energy
+    edges = np.logspace(np.log10(min_energy), np.log10(last), num_edges)
+    edges[[0, -1]] = min_energy, last
+    return edges
+
+
+def triangular_discrimination(counts: np.ndarray) -> np.ndarray:
+    """Separation power of pairs of histograms, `[..., 2, b]` -> `[...]`.
+
+    1/2 sum (p - q)^2 / (p + q + 1e-16); NaN if one of the two is empty.
+    """
+    with np.errstate(invalid="ignore"):
+        p, q = np.moveaxis(counts / counts.sum(axis=-1, keepdims=True), -2, 0)
+    return 0.5 * ((p - q) ** 2 / (p + q + _EPS)).sum(axis=-1)
+
+
+def challenge_separation_power(reference: Histogram, generated: Histogram, seed: int = 0) -> Value:
+    """Separation power of the showers inside the axis, as the challenge computes it.
+
+    What lies outside the edges is dropped before either histogram is normalised: showers that all miss the axis do not
+    show. `metrics.separation_power` counts them. The error is the spread under multinomial resampling of both.
+
+    Source: evaluate_plotting_helper.py of the CaloChallenge.
+    """
+    if not np.array_equal(reference.edges, generated.edges):
+        raise DataFormatError("the two histograms must have the same edges")
+    counts, rng = np.stack([reference.counts, generated.counts]), np.random.default_rng(seed)
+    if not counts[:, 1:-1].sum(axis=1).all():
+        return Value(np.nan, np.nan)
+    drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _ROUNDS) for row in counts], axis=1)
+    value, spread = (triangular_discrimination(item[..., 1:-1]) for item in (counts, drawn))
+    return Value(float(value), float(np.std(spread)))
+
+
+def classifier_inputs(
+    showers: Showers, kind: ClassifierInput, min_energy: float = 1.0, small_voxels: bool = True
+) -> np.ndarray:
+    """What the challenge's classifiers see of each shower, `[n, f]`, float64, without label.
+
+    Args:
+        showers: showers of a voxel geometry.
+        kind: `low`: log10 of the incident energy, voxels / incident energy. `low-normed`: the same logarithm, voxels /
+            their layer's energy, log10 of the layers' energies. `high`: log10 of the incident and the layers' energies,
+            centres and widths in eta and phi / 100 mm, log10 of the total energy, sparsities, centres and widths in r /
+            100 mm.
+        min_energy: voxels below are empty, MeV.
+        small_voxels: whether the voxels of `low-normed` keep their energies below `min_energy`, as the challenge has
+            it: its layers' energies are sums of voxels above, so that a layer with small voxels alone divides them by
+            1e-16 MeV. Otherwise they are empty there, too.
+
+    Raises:
+        ConfigError: no such kind.
+
+    Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a); ours: `small_voxels=False`.
+    """
+    geometry = _geometry(showers)
+    if kind not in get_args(ClassifierInput):
+        raise ConfigError(f"kind must be one of {', '.join(get_args(ClassifierInput))}. Received: {kind}")
+    if kind == "high":
+        return high_level_inputs(compute_features(showers, min_energy))
+    layers = len(geometry.layers) if kind == "low-normed" else 0
+    found = np.empty((len(showers), 1 + geometry.size + layers))
+    found[:, 0] = np.log10(np.asarray(showers.incident_energies, np.float64))
+    for rows, energies, _ in blocks(showers.energies, min_energy):
+        if kind == "low":
+            found[rows, 1:] = energies / showers.incident_energies[rows, None]
+        else:
+            sums = geometry.layer_energies(energies)
+            divided = showers.energies[rows].astype(np.float64) if small_voxels else energies
+            found[rows, 1:-layers] = divided / (sums + _EPS)[:, geometry.layer_of]
+            found[rows, -layers:] = np.log10(sums + _LOG_EPS)
+    return found
+
+
+def high_level_inputs(features: Features) -> np.ndarray:
+    """The `classifier_inputs` of kind `high` from features alone, `[n, f]`."""
+    parts = [np.log10(features.incident_energies)[:, None], np.log10(features.of("layer_energy") + _LOG_EPS)]
+    parts += [features.of(quantity) / 100 for quantity in _SHAPES]
+    parts += [np.log10(features.of("total_energy") + _LOG_EPS), features.of("sparsity")]
+    return np.hstack([*parts, features.of("centroid_r") / 100, features.of("width_r") / 100])
+
+
+def blocks(energies: np.ndarray, min_energy: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Rows, their energies in float64 with small ones set to 0, and which are above 0."""
+    step = max(1, _BLOCK_VALUES // energies.shape[1])
+    for start in range(0, len(energies), step):
+        rows = slice(start, start + step)
+        block = energies[rows].astype(np.float64)
+        filled = block >= min_energy if min_energy > 0 else block > 0
+        block *= filled
+        yield rows, block, filled
+
+
+def _fill(
+    values: np.ndarray,
+    columns: Mapping[Feature, int],
+    geometry: VoxelGeometry,
+    energies: np.ndarray,
+    filled: np.ndarray,
+) -> None:
+    """Write the features of a block, `[n, f]`, but for the response."""
+    starts = [part.start for part in geometry.slices]
+    numbers = np.add.reduceat(filled.view(np.uint8), starts, axis=1, dtype=np.uint32)
+    total = np.zeros(len(energies))
+    for layer, part, matrix, count in zip(
+        geometry.layers, geometry.slices, _matrices(geometry), numbers.T, strict=True
+    ):
+        energy, means, widths = _moments(energies[:, part], matrix)
+        total += energy
+        values[:, columns[Feature("layer_energy", layer.id)]] = energy
+        values[:, columns[Feature("sparsity", layer.id)]] = 1 - count / layer.size
+        for axis, mean, width in zip(("r", "eta", "phi"), means.T, widths.T, strict=False):
+            values[:, columns[Feature(f"centroid_{axis}", layer.id)]] = mean
+            values[:, columns[Feature(f"width_{axis}", layer.id)]] = width
+    values[:, columns[Feature("total_energy")]] = total
+
+
+def _moments(energies: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energy `[n]`, means and widths `[n, k]` of a layer.
+
+    With S the energy, e = 1e-16 and m = sum x E / (S + e), the challenge's sum x^2 E / (S + e) - m^2 is exactly
+    (sum (x - m)^2 E + m^2 e) / (S + e).
+    """
+    moments, axes = energies @ matrix, matrix.shape[1] // 2
+    divisor = moments[:, :1] + _EPS
+    mean, square = moments[:, 1 : axes + 1] / divisor, moments[:, axes + 1 :] / divisor
+    variance = square - mean**2
+    rows, chosen = np.nonzero(variance < _NARROW * square)
+    if len(rows):
+        centre = mean[rows, chosen]
+        deviations = matrix[:, 1 : axes + 1].T[chosen] - centre[:, None]
+        deviations *= deviations
+        deviations *= energies[rows]
+        variance[rows, chosen] = (deviations.sum(axis=1) + _EPS * centre**2) / divisor[rows, 0]
+    return moments[:, 0], mean, np.sqrt(variance)
+
+
+@cache
+def _matrices(geometry: VoxelGeometry) -> tuple[np.ndarray, ...]:
+    """For each layer 1, positions and their squares, `[k, 3]` (r) or `[k, 7]` (r, eta, phi)."""
+    places = [_positions(layer) for layer in geometry.layers]
+    return tuple(np.vstack([np.ones_like(place[:1]), place, place**2]).T.copy() for place in places)
+
+
+def _positions(layer: VoxelLayer) -> np.ndarray:
+    """Middle of each voxel in r; with several alpha bins also in eta and phi, `[a, k]`, mm."""
+    edges = np.array(layer.r_edges)
+    radii = np.tile((edges[:-1] + edges[1:]) / 2, layer.num_alpha)
+    if layer.num_alpha == 1:
+        return radii[None]
+    alpha_edges = np.linspace(-np.pi, np.pi, layer.num_alpha + 1)
+    alpha = np.repeat((alpha_edges[:-1] + alpha_edges[1:]) / 2, layer.num_r)
+    return np.stack([radii, radii * np.cos(alpha), radii * np.sin(alpha)])
+
+
+def _geometry(showers: Showers) -> VoxelGeometry:
+    if not isinstance(showers.geometry, VoxelGeometry):
+        raise GeometryError(f"the challenge's features need voxels. Received: geometry {showers.geometry.name}")
+    if ("symmetriseAlpha", "true") in showers.geometry.attributes:
+        raise GeometryError(
+            "the challenge's features need alpha bins from -pi to pi. "
+            f"Received: {showers.geometry.name} with symmetriseAlpha, from 0 to pi"
+        )
+    return showers.geometry

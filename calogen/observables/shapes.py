@@ -1,0 +1,137 @@
+"""Shapes of voxel showers beyond the CaloChallenge's: along the flight, across, hits.
+
+Of the shapes in ATLAS's and ILD's papers, these can be told from voxels around a track:
+
+  energy_fraction      share of a layer in the total energy
+  first_third ...      shares of the first, second, last third of the layers (six layers or more, divisible by three)
+  longitudinal_centre  energy-weighted mean place of the layers: "centre of gravity", "shower depth"
+  longitudinal_width   energy-weighted standard deviation of the same
+  lateral_moment       energy-weighted mean r^2, mm^2: "second lateral moment"
+  num_hits             voxels above the threshold; by layer, the challenge's sparsity tells
+  maximum_fraction     share of the voxel with most energy
+  inner_fraction       share of the innermost ring in a layer's energy
+  containment_radius   radius that holds 90 % of a layer's energy, mm; within a ring the energy counts as flat in r
+
+Not so: R_eta, R_phi, w_eta2, w_s,tot (windows of cells in eta and phi); the second lambda moment and the angle by PCA
+(they need positions in three dimensions: there are no depths, and layers with one alpha bin have no eta and phi), in
+whose place stands the spread along the track; the alignment to cells. Hits by layer, centres and widths in a layer are
+in `challenge` and `voxels` already.
+
+Without energy, in the shower or in the layer, a shape is undefined: NaN, as in `voxels`.
+"""
+
+import numpy as np
+
+from calogen.errors import GeometryError
+from calogen.observables.challenge import Feature, Features, blocks
+from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.sample import Showers
+
+THIRDS = ("first_third", "second_third", "last_third")
+LONGITUDINAL = ("longitudinal_centre", "longitudinal_width")
+LATERAL = ("lateral_moment", "num_hits", "maximum_fraction")
+BY_LAYER = ("energy_fraction", "inner_fraction", "containment_radius")
+SHAPES = frozenset((*THIRDS, *LONGITUDINAL, *LATERAL, *BY_LAYER))
+"""All quantities of this module."""
+
+_CONTAINED = 0.9
+
+
+def list_shapes(geometry: VoxelGeometry) -> tuple[Feature, ...]:
+    """The shapes of a geometry's showers.
+
+    What is along the flight needs several layers; what is by rings, layers with several of them.
+    """
+    rings = [layer.id for layer in geometry.layers if layer.num_r > 1]
+    several = list(geometry.layer_ids) if len(geometry.layers) > 1 else []
+    whole = (*(LONGITUDINAL if several else ()), *LATERAL, *(THIRDS if _has_thirds(geometry) else ()))
+    by_layer = zip(BY_LAYER, (several, rings, rings), strict=True)
+    return (*map(Feature, whole), *(Feature(quantity, number) for quantity, numbers in by_layer for number in numbers))
+
+
+def compute_shapes(showers: Showers, min_energy: float = 1.0, depths: tuple[float, ...] | None = None) -> Features:
+    """All shapes of all showers, block by block.
+
+    Args:
+        showers: showers of a voxel geometry.
+        min_energy: voxels below are empty, MeV.
+        depths: of the layers' centres, mm; None: a layer's place is its number, 0 for the first one.
+
+    Returns:
+        float64; NaN where a shape is undefined.
+
+    Raises:
+        GeometryError: the showers have no voxels, or `depths` is not one finite number for each layer.
+
+    Source: energy fractions, depth: "Shower Generation" and Fig. 5 of arXiv:2210.06204. Centre of gravity by layer
+        number, number of hits, radial profile, thirds: Figs. 6, 7, 9 of arXiv:2005.05334. Second lateral moment: ATLAS,
+        EPJC 77 (2017) 490, arXiv:1603.02934, section 4.1. Ours: the particle's track in place of the shower's axis,
+        shares of the innermost ring and of the voxel with most energy, 90 % by layer.
+    """
+    geometry = showers.geometry
+    if not isinstance(geometry, VoxelGeometry):
+        raise GeometryError(f"these shapes need voxels. Received: geometry {geometry.name}")
+    places = np.arange(len(geometry.layers)) if depths is None else np.array(depths, np.float64)
+    if places.shape != (len(geometry.layers),) or not np.isfinite(places).all():
+        raise GeometryError(f"depths must be {len(geometry.layers)} finite numbers, mm. Received: {depths}")
+    features = list_shapes(geometry)
+    values = np.empty((len(showers), len(features)))
+    for rows, energies, filled in blocks(showers.energies, min_energy):
+        found = _along_and_across(geometry, energies, places)
+        found[Feature("num_hits")] = np.count_nonzero(filled, axis=1)
+        for column, feature in enumerate(features):
+            values[rows, column] = found[feature]
+    return Features(features, values, np.asarray(showers.incident_energies, np.float64))
+
+
+def _along_and_across(geometry: VoxelGeometry, energies: np.ndarray, places: np.ndarray) -> dict[Feature, np.ndarray]:
+    """All shapes `[n]` of energies `[n, v]`, listed or not, but the number of hits."""
+    parts = [_rings(layer, energies[:, part]) for layer, part in zip(geometry.layers, geometry.slices, strict=True)]
+    layers = np.stack([rings.sum(axis=1) for rings in parts], axis=1)
+    total = _or_nan(layers.sum(axis=1))
+    centre = layers @ places / total
+    squares = sum(rings @ _middles(layer) ** 2 for layer, rings in zip(geometry.layers, parts, strict=True))
+    found = {
+        Feature("longitudinal_centre"): centre,
+        Feature("longitudinal_width"): np.sqrt((layers * (places - centre[:, None]) ** 2).sum(axis=1) / total),
+        Feature("lateral_moment"): squares / total,
+        Feature("maximum_fraction"): energies.max(axis=1) / total,
+    }
+    if _has_thirds(geometry):
+        thirds = layers.reshape(len(layers), 3, -1).sum(axis=2) / total[:, None]
+        found |= dict(zip(map(Feature, THIRDS), thirds.T, strict=True))
+    for layer, rings, energy in zip(geometry.layers, parts, layers.T, strict=True):
+        found[Feature("energy_fraction", layer.id)] = energy / total
+        found[Feature("inner_fraction", layer.id)] = rings[:, 0] / _or_nan(energy)
+        found[Feature("containment_radius", layer.id)] = _containment_radius(rings, np.array(layer.r_edges))
+    return found
+
+
+def _containment_radius(rings: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Radius `[n]` that holds 90 % of rings `[n, k]` between edges `[k + 1]`, mm."""
+    sums, every = np.cumsum(rings, axis=1), np.arange(len(rings))
+    needed = _CONTAINED * _or_nan(sums[:, -1])
+    last = np.count_nonzero(sums < needed[:, None], axis=1)
+    energy = rings[every, last]
+    missing = (sums[every, last] - needed) / energy
+    return edges[last + 1] - missing * np.diff(edges)[last]
+
+
+def _rings(layer: VoxelLayer, energies: np.ndarray) -> np.ndarray:
+    """Energies of a layer's voxels `[n, k]` summed over alpha, `[n, num_r]`."""
+    return energies.reshape(len(energies), layer.num_alpha, layer.num_r).sum(axis=1)
+
+
+def _middles(layer: VoxelLayer) -> np.ndarray:
+    """Middle radius of each ring, `[num_r]`, mm."""
+    edges = np.array(layer.r_edges)
+    return (edges[1:] + edges[:-1]) / 2
+
+
+def _or_nan(energies: np.ndarray) -> np.ndarray:
+    """Energies above 0, NaN elsewhere: what they divide is undefined."""
+    return np.where(energies > 0, energies, np.nan)
+
+
+def _has_thirds(geometry: VoxelGeometry) -> bool:
+    return len(geometry.layers) > 3 and len(geometry.layers) % 3 == 0

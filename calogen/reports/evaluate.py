@@ -1,0 +1,285 @@
+"""The commands `calogen evaluate` and `calogen report A B`: from files to pages."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from calogen.config import require
+from calogen.errors import DataFormatError
+from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
+from calogen.evaluation.comparison import compare
+from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
+from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
+from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
+from calogen.files import listed, matching_files, output_directory, read_json, require_writable_file
+from calogen.plots.observables import draw_observables
+from calogen.provenance import collect
+from calogen.reports.evaluation import build_assessment_page, build_comparison_page
+from calogen.reports.page import Page, build_markdown
+from calogen.reports.reproduction import Results, write_page, write_report
+from calogen.reproduction.results import build_results_page
+from calogen.showers.bundled import read_vae_window, voxel_geometry
+from calogen.showers.files import Files, paths_of
+from calogen.showers.hdf5 import damage_named, dataset_shape, find_dataset, open_file
+from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
+from calogen.showers.sample import Negative, Showers, concatenate
+
+_MAX_NOTE = 10_000  # letters
+
+
+def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Whether showers are judged by cells: all generated files hold no voxels.
+
+    Raises:
+        DataFormatError: no whole HDF5 file, or files of which some hold cells only and others voxels only.
+    """
+    kinds = {path: _kinds(path) for path in (*others, *generated)}
+    cells, voxels = ([path for path, found in kinds.items() if found == {kind}] for kind in ("cells", "voxels"))
+    if cells and voxels:
+        names = (", ".join(map(str, paths[:5])) + (", ..." if paths[5:] else "") for paths in (cells, voxels))
+        raise DataFormatError(
+            "all files must hold cells, or all of them voxels. Received: cells in {}; voxels in {}".format(*names)
+        )
+    return all(kinds[path] == {"cells"} for path in generated)
+
+
+def evaluate_voxels(
+    reference: Files,
+    files: Mapping[str, Files],
+    output: Path,
+    second_reference: Files | None = None,
+    binning_file: Path | None = None,
+    options: Options | None = None,
+    training: Files | None = None,
+) -> str:
+    """Judge files of voxel showers, each in a directory of its label, and compare them.
+
+    Args:
+        reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
+        files: generated showers by label.
+        output: directory; that of the only label itself, where there is one.
+        second_reference: other showers of Geant4.
+        binning_file: the geometry (XML); None: the challenge's data set 1.
+        options: how to judge.
+        training: showers that the models were trained on.
+
+    Returns:
+        What a terminal shows: the page without figures, and where it is.
+
+    Raises:
+        CalogenError: as `assess`.
+    """
+    one = paths_of(reference)[0]
+    geometry, note, found = voxel_geometry(one, binning_file), origin(one), []
+    with output_directory(output):
+        options = replace(options or Options(), trainings=output / "classifiers.json")
+        prepared = read_reference(reference, geometry, second_reference, options, training)
+        for label, path in files.items():  # what cannot be judged is found before hours of training, not after
+            require_judgeable(prepared, path, label)
+        for label, path in files.items():
+            assessment, pictures = assess(prepared, path, label)
+            assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
+            directory = output / label if len(files) > 1 else output
+            assessment.write(directory)
+            page = build_assessment_page(assessment, pictures, note)
+            where = write_page(directory, page)
+            found.append(assessment)
+        if len(found) > 1:
+            page = build_comparison_page(found, note)
+            where = write_page(output, page)
+    return _shown(page, where)
+
+
+def evaluate_cells(
+    reference: Files, files: Mapping[str, Files], output: Path, seed: int, tolerant: bool = False
+) -> Path:
+    """Judge files of ATLAS cells by the observables of the VAE's paper; gives the page.
+
+    Args:
+        reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
+        files: generated showers by label.
+        output: directory.
+        seed: of everything random.
+        tolerant: as for `Reading`.
+
+    Raises:
+        CalogenError: a file that is missing, damaged or foreign, or energies without reference.
+    """
+    require_writable_file(output / "report.html")
+    given = {"reference": reference, **files}
+    provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
+    expected, notes = _read_cells("reference", reference, tolerant)
+    samples: dict[str, Showers] = {}
+    for label, path in files.items():
+        samples[label], more = _read_cells(label, path, tolerant, expected)
+        notes += more
+    hashes = {name: hash_showers(item.energies, 0.0) for name, item in ({"reference": expected} | samples).items()}
+    notes = [*copy_warnings(hashes), *notes]
+    alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
+    energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
+    found = []
+    for energy in energies:
+        at_energy = {label: showers.at(energy) for label, showers in samples.items()}
+        found.append(compare(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
+    results = Results(
+        name="observables",
+        title=f"{alarms}{', '.join(samples)} against {', '.join(path.name for path in paths_of(reference))}",
+        paper="Observables of arXiv:2210.06204",
+        claims=(),
+        quantities=(),
+        provenance=provenance,
+        measurements=tuple(row for comparison in found for row in comparison.measurements),
+        remarks=tuple(notes),
+    )
+    figures = {f"{item.incident_energy:g} MeV": draw_observables([*item.observables.values()]) for item in found}
+    return write_report(output, results, figures)
+
+
+def compare_directories(directories: Sequence[Path], output: Path) -> str:
+    """Put evaluations or results side by side; gives what a terminal shows.
+
+    Args:
+        directories: of evaluations or of runs, whose `report/` holds either; all that a directory holds is compared.
+        output: directory for the page.
+
+    Raises:
+        DataFormatError: a directory without either, or evaluations that cannot be compared.
+    """
+    require_writable_file(output / "report.html")
+    evaluations = {directory: _evaluations(directory) for directory in directories}
+    if any(evaluations.values()):
+        bare = [str(directory) for directory, found in evaluations.items() if not found]
+        if bare:
+            raise DataFormatError(f"evaluations compare with evaluations. Received: {', '.join(bare)} without any")
+        found = _labelled_apart(evaluations)
+        page = build_comparison_page(found, plain_text(str(found[0].provenance.get("note", ""))))
+    else:
+        page = build_results_page({str(directory): _results(directory) for directory in directories})
+    return _shown(page, write_page(output, page))
+
+
+def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Files by their paths or by patterns such as `part*.h5`, each once.
+
+    Raises:
+        ConfigError: a pattern that no file matches.
+    """
+    found: list[str] = []
+    for text in texts:
+        pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
+        matching = matching_files(text) if pattern else [text]
+        require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
+        found += matching
+    return tuple(map(Path, dict.fromkeys(found)))
+
+
+def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Files by label, from `LABEL=FILE` or `FILE`, whose name is the label then.
+
+    `LABEL=PATTERN` are files of one model, those of a bare `PATTERN` are models of their own.
+
+    Raises:
+        ConfigError: a label that is missing, given twice or no name for a directory; no file or none that matches.
+    """
+    parts = [text.partition("=") for text in texts]
+    pairs = [(label, (path,)) for label, mark, path in parts if mark]
+    pairs += [(path.stem, (str(path),)) for bare, mark, _ in parts if not mark for path in find_files([bare])]
+    known = {label for label, (path,) in pairs if label and Path(path).name}
+    require(
+        len(known) == len(pairs) and all(Path(label).name == label != ".." for label in known),
+        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {list(texts)}",
+    )
+    return {label: find_files(files) for label, files in pairs}
+
+
+def origin(path: Path) -> str:
+    """How a file's showers were made, as the file says; empty if it does not.
+
+    Raises:
+        DataFormatError: no whole HDF5 file.
+    """
+    with open_file(path) as file, damage_named(path):
+        known = h5py.h5a.exists(file.id, b"note") and h5py.h5a.open(file.id, b"note").get_storage_size() < _MAX_NOTE
+        note = file.attrs["note"] if known else ""
+    text = note.decode(errors="replace") if isinstance(note, bytes) else note
+    return plain_text(text) if isinstance(text, str) else ""
+
+
+def plain_text(text: str) -> str:
+    """A text for small print: printable, short, and no mathematics to matplotlib."""
+    return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
+
+
+def _kinds(path: Path) -> set[str]:
+    """What a file holds of cells and voxels."""
+    with open_file(path) as file, damage_named(path):
+        return {kind for kind, name in (("cells", "cells"), ("voxels", "showers")) if dataset_shape(file, name)}
+
+
+def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
+    """Showers with the reference's incident energies, and what was changed."""
+    paths = paths_of(files)
+    parts = [read_vae_window(path, tolerant) for path in paths]
+    given = np.concatenate([_given_labels(path) for path in paths])
+    found = (part.attributes.get("clipped") for part in parts)
+    clipped = sum((item for item in found if isinstance(item, Negative)), Negative())
+    showers = concatenate(parts)
+    labels, whose = snap(showers.incident_energies), "one another"
+    if reference is not None:
+        known, whose = reference.incident_energies, "the reference's"
+        labels = snap(labels, known, TOLERANT_LABEL if tolerant else SAME_LABEL)
+        require_known(name, known, labels, np.unique(known))
+    moved = int((labels != given).sum())
+    notes = [f"{name}: set to 0 were {clipped}"] if clipped else []
+    notes += [f"{name}: {moved:,} incident energies were close to {whose} and count as equal"] if moved else []
+    return replace(showers, incident_energies=labels), notes
+
+
+def _given_labels(path: Path) -> np.ndarray:
+    """Incident energies as a file has them, `[n]`."""
+    with open_file(path) as file, damage_named(path), ExitStack() as opened:
+        found = find_dataset(file, "incident_energies", opened)
+        return np.empty(0) if found is None else found.dataset[:].reshape(-1)
+
+
+def _shown(page: Page, where: Path) -> str:
+    """What a terminal shows: the page's words and tables, and where it lies."""
+    sections = tuple(item for item in page.sections if item.title != "Provenance")
+    return f"{build_markdown(replace(page, sections=sections))}\n{where}"
+
+
+def _evaluations(directory: Path) -> list[Assessment]:
+    """All of a directory and its folders, of its `report/`, or of its `report/evaluations/`."""
+    studies = listed(directory / "report" / "evaluations")
+    places = [directory, *listed(directory), *studies]
+    return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
+
+
+def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[Assessment]:
+    """All of them; where labels are equal, their directories tell them apart."""
+    labels = Counter(item.label for found in evaluations.values() for item in found)
+    short = len({directory.name for directory in evaluations}) == len(evaluations)
+    names = {directory: directory.name if short else str(directory) for directory in evaluations}
+    return [
+        replace(item, label=f"{names[directory]}: {item.label}") if labels[item.label] > 1 else item
+        for directory, found in evaluations.items()
+        for item in found
+    ]
+
+
+def _results(directory: Path) -> dict[str, Any]:
+    """The results of a reproduction."""
+    for path in sorted((*listed(directory, "*.json"), *listed(directory / "report", "*.json"))):
+        content = read_json(path)
+        if isinstance(content, dict) and {"claims", "quantities", "title"} <= set(content):
+            return content
+    raise DataFormatError(
+        f"{directory} must hold {FILE_NAME} (of calogen evaluate) or results of a reproduction, or its report/ must. "
+        "Received: neither"
+    )

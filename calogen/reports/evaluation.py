@@ -1,0 +1,383 @@
+"""The report of judged showers: one model against Geant4, or several models side by side."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from calogen.errors import DataFormatError
+from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.copies import ALARM
+from calogen.evaluation.judgement import ALL_ENERGIES, OWN_BINNING, Scored
+from calogen.evaluation.pictures import Average, Pictures
+from calogen.evaluation.submissions import Placement, notes, placement_table
+from calogen.metrics.correlations import Correlations, correlate, difference, pair_histograms
+from calogen.metrics.distributions import Value
+from calogen.metrics.scores import METRICS
+from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
+from calogen.plots.judgement import draw_scored, feature_title
+from calogen.plots.observables import draw_response
+from calogen.plots.polar import draw_showers
+from calogen.reports.page import (
+    Block,
+    Cell,
+    DataTable,
+    FigureBlock,
+    Gallery,
+    Items,
+    Page,
+    Section,
+    Text,
+    Tone,
+    Verdict,
+    number_text,
+)
+from calogen.reports.reproduction import flat_rows
+from calogen.units import GeV
+
+_METRIC_TITLES = {
+    "ks": "KS",
+    "wasserstein": "Wasserstein [deviations]",
+    "chi2_per_ndf": "χ²/NDF",
+    "separation_power": "1000 S",
+    "challenge_separation_power": "1000 S, inside the axis",
+}
+_SCALE = dict.fromkeys(("separation_power", "challenge_separation_power", "fpd", "kpd"), 1000)  # of what is shown
+_NUMBER_TITLES = {
+    "auc_low": "AUC, voxels",
+    "auc_low-normed": "AUC, voxels / layer energy",
+    "auc_high": "AUC, features",
+    "jsd_low": "JSD, voxels",
+    "jsd_low-normed": "JSD, voxels / layer energy",
+    "jsd_high": "JSD, features",
+    "remembered": "Remembered of the training file (0: nothing)",
+    "training_distance": "Distance from the training file / the reference's",
+    "fpd": "1000 FPD",
+    "kpd": "1000 KPD",
+}
+_GOOD_AUC, _BAD_AUC = 0.6, 0.9  # ours: what the verdict's mark takes for good and bad
+_LAYER = re.compile(r"_\d+$")  # of a metric that is one layer's
+_MOST_CORRELATED = 16
+_CORRELATED = ("incident_energy", "total_energy", "longitudinal_centre", "longitudinal_width", "lateral_moment")
+_EXPLAINED = (
+    "KS: largest difference of the cumulative distributions. Wasserstein: area between them, in standard deviations of "
+    "Geant4. χ²/NDF: in bins joined to five expected showers. S: separation power, 0 for equal and 1 for disjoint "
+    "histograms, with all showers or (as the CaloChallenge has it) with those inside the axis. Errors by resampling; "
+    "where a second Geant4 file was given, small print has its numbers: the floor. The verdict's mark (calogen's "
+    f"choice): good with an AUC of voxels below {_GOOD_AUC} or like the floor's, bad above {_BAD_AUC}."
+)
+
+_RANKED = (
+    "places: of the excess over Geant4 against itself, ours over that of as many showers (Geant4 here, if known), the "
+    "published over the challenge's; from the best to the worst that two standard errors allow. Geant4's own "
+    "separation power at these numbers of showers comes from shuffling the showers of both files, corrected by the "
+    "second reference where there is one"
+)
+_COARSE = (
+    "Where the challenge's axis has Geant4 in fewer than 20 bins (small print), the figure, χ²/NDF and S are in "
+    "calogen's own bins between quantiles of Geant4; S inside the axis stays the challenge's."
+)
+_NORMED = {
+    True: (
+        "AUC and JSD of voxels / layer energy: as the challenge has it, voxels below the threshold keep their energy, "
+        "layers are sums of those above (a layer of small voxels alone divides them by 1e-16 MeV)."
+    ),
+    False: (
+        "AUC and JSD of voxels / layer energy: voxels below the threshold are empty, which is calogen's way, not the "
+        "challenge's."
+    ),
+}
+
+
+def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str = "") -> Page:
+    """The report of one model.
+
+    Args:
+        assessment: what was found.
+        pictures: of the showers.
+        note: small print of the figures, e.g. which simulation.
+    """
+    one, drawn = [assessment], draw_pictures([pictures], note)
+    sections = (
+        Section("Warnings", (Items(assessment.warnings),) if assessment.warnings else ()),
+        Section("Rank", tuple(_ranks(one))),
+        Section("Showers, energies, correlations", (Gallery("", tuple(FigureBlock(*item) for item in drawn.items())),)),
+        Section("Distributions", (Gallery("", tuple(_distributions(one, note))),)),
+        Section("Numbers", (_single_numbers(one), Text(_EXPLAINED), *_remarks(assessment), _all_metrics(assessment))),
+        Section("Provenance", (_provenance(one),)),
+    )
+    subtitle = f"{_showers(assessment)}, {assessment.geometry}. {note}".strip()
+    return Page(f"{assessment.label} against Geant4", subtitle, _verdict(one), sections)
+
+
+def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> Page:
+    """The report of several models side by side.
+
+    Raises:
+        DataFormatError: fewer than two models, equal labels, or not the same geometry, reference and bins.
+    """
+    labels = [item.label for item in assessments]
+    if len(set(labels)) < max(2, len(labels)):
+        raise DataFormatError(f"two or more models with labels of their own can be compared. Received: {labels}")
+    for item in assessments[1:]:
+        _require_same(assessments[0], item)
+    warnings = tuple(dict.fromkeys(f"{item.label}: {text}" for item in assessments for text in item.warnings))
+    sections = (
+        Section("Warnings", (Items(warnings),) if warnings else ()),
+        Section("Rank", tuple(_ranks(assessments))),
+        Section("Distributions", (Gallery("", tuple(_distributions(assessments, note))),)),
+        Section("Numbers", (_single_numbers(assessments), *_remarks(assessments[0]), _compared_metrics(assessments))),
+        Section("Provenance", (_provenance(assessments),)),
+    )
+    subtitle = f"{_showers(assessments[0])}, {assessments[0].geometry}. {note}".strip()
+    return Page(", ".join(labels), subtitle, _verdict(assessments), sections)
+
+
+def _verdict(assessments: Sequence[Assessment]) -> Verdict:
+    """What a classifier says of the best model; without one, the mean separation power."""
+    known = [item for item in assessments if "auc_low" in item.numbers and np.isfinite(_auc(item))]
+    best = min(known or assessments, key=_auc if known else _mean_separation)
+    several = f"Of {len(assessments)} models, " if len(assessments) > 1 else ""
+    if known:
+        text = f"{several}{'a' if several else 'A'} classifier of voxels tells {best.label} from Geant4 with AUC "
+        headline, tone = f"{text}{_number(best, 'auc_low')} (0.5: it cannot, 1: always)", _tone(best)
+    else:
+        value = 1000 * _mean_separation(best)
+        headline = f"{several}{best.label}'s separation power is {value:.3g}/1000 in the mean over all distributions"
+        tone = ""
+    facts = []
+    for item in assessments:
+        before = f"{item.label}, " if several else ""
+        facts += [(before + title, text) for title, text in _facts(item)]
+    alarms = [f"{item.label}: {text}" for item in assessments for text in item.warnings if text.startswith(ALARM)]
+    if alarms:
+        headline, tone = alarms[0], "bad"
+    return Verdict(headline, tone, tuple(facts), _worst(assessments))
+
+
+def _auc(item: Assessment) -> float:
+    return item.numbers["auc_low"].value
+
+
+def _mean_separation(item: Assessment) -> float:
+    values = [one.measured["separation_power"].value for one in _over_all(item)]
+    return float(np.nanmean(values))
+
+
+def _tone(item: Assessment) -> Tone:
+    ours, floor = item.numbers["auc_low"], item.floor.get("auc_low")
+    like_geant4 = floor is not None and abs(ours.value - floor.value) <= 2 * np.hypot(ours.error, floor.error)
+    if like_geant4 or ours.value < _GOOD_AUC:
+        return "good"
+    return "bad" if ours.value > _BAD_AUC else "unsure"
+
+
+def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
+    for name in ("auc_high", "fpd", "kpd"):
+        if name in item.numbers:
+            yield _NUMBER_TITLES[name], _number(item, name)
+    yield "1000 S, mean over all distributions", number_text(1000 * _mean_separation(item))
+    places = item.placements()
+    if places:
+        best, worst = (sorted(ends)[len(places) // 2] for ends in zip(*(place.places for place in places), strict=True))
+        known = [place.against_floor for place in places if place.against_floor]
+        text = f"{best} to {worst} of {len(places[0].ranking.published) + 1} in the median of {len(places)} metrics"
+        text += f"; as good as Geant4 itself in {len(known) - known.count('worse')} of {len(known)}"
+        yield "places among the CaloChallenge's submissions", text
+
+
+def _worst(assessments: Sequence[Assessment]) -> DataTable:
+    rows: list[tuple[str | Cell, ...]] = []
+    for item in assessments:
+        for scored in item.worst():
+            name = feature_title(scored.feature)
+            rows.append((*([item.label] if len(assessments) > 1 else []), name, _cell(scored, "separation_power")))
+    header = ("distribution", "1000 S")
+    return DataTable("The worst", ("model", *header) if len(assessments) > 1 else header, tuple(rows))
+
+
+def _ranks(assessments: Sequence[Assessment]) -> Iterable[Block]:
+    for item in assessments:
+        places = item.placements()
+        by_layer = [place for place in places if _LAYER.search(place.ranking.metric)]
+        if places:
+            yield DataTable(f"{item.label} among the CaloChallenge's submissions", *placement_table(overall(places)))
+            yield DataTable(f"{item.label}, layer by layer", *placement_table(by_layer))
+            yield Items((_RANKED, *notes(places)))
+
+
+def overall(places: Iterable[Placement]) -> list[Placement]:
+    """Those that are not of a single layer."""
+    return [place for place in places if not _LAYER.search(place.ranking.metric)]
+
+
+def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Figure]:
+    """Figures by caption: showers in the layers, response and resolution, correlations.
+
+    The latter as in "Getting High", arXiv:2005.05334, of some observables.
+
+    Args:
+        pictures: of one or more models against the same reference.
+        note: small print at the bottom.
+    """
+    first, at = pictures[0], f"at {pictures[0].energy / GeV:.3g} GeV"
+    single, curves, features = (
+        {label: found for item in pictures for label, found in getattr(item, name).items()}
+        for name in ("single", "curves", "features")
+    )
+    reference, *labels = features
+    drawn = {
+        **{_averaged(item): draw_showers(first.geometry, item.showers, note) for item in _averages(pictures)},
+        f"One shower {at}": draw_showers(first.geometry, single, note),
+        "Response and resolution": draw_response(curves.pop(reference), curves, note),
+        "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(features), note),
+    }
+    layers = [feature.name for feature in features[reference].features if feature.quantity == "layer_energy"]
+    known = ("incident_energy", *features[reference].names)
+    names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
+    expected = _relabelled(correlate(features[reference], names))
+    for label in labels:
+        found = _relabelled(correlate(features[label], names))
+        matrices = draw_correlation_matrices(expected, found, difference(expected, found), note)
+        drawn[f"Correlations (Getting High, Fig. 9), {label}"] = matrices
+    return drawn
+
+
+def _averages(pictures: Sequence[Pictures]) -> list[Average]:
+    """Those of several models, together where they are of as many showers, by energy."""
+    found: dict[tuple[float, float, int], Average] = {}
+    for item in (average for each in pictures for average in each.averages):
+        key = (item.low, item.high, item.number)
+        known = found.get(key, item)
+        found[key] = replace(item, showers={**known.showers, **item.showers})
+    return [found[key] for key in sorted(found)]
+
+
+def _averaged(item: Average) -> str:
+    """What the figure of averages is called."""
+    number = f"{item.number:,} shower{'s' if item.number > 1 else ''} each"
+    ends = dict.fromkeys(energy_text(energy) for energy in (item.low, item.high))
+    return f"Average of {number}, {' to '.join(ends)}"
+
+
+def _distributions(assessments: Sequence[Assessment], note: str) -> Iterable[FigureBlock]:
+    """A figure for each quantity; the response also at each energy."""
+    panels: dict[str, list[Mapping[str, Scored]]] = {}
+    for scored in assessments[0].judgement.scored:
+        feature, energy = scored.feature, scored.incident_energy
+        models = {item.label: item.judgement.find(feature.name, energy) for item in assessments}
+        by_energy = f"{feature.quantity}, by incident energy"
+        whole = "whole shower" if feature.layer_id is None else feature.quantity
+        panels.setdefault(whole if energy == ALL_ENERGIES else by_energy, []).append(models)
+    for title, shown in panels.items():
+        drawn = title.replace("_", " ")
+        yield FigureBlock(f"Distributions: {drawn}", draw_scored(shown, note))
+
+
+def _relabelled(found: Correlations) -> Correlations:
+    return replace(found, names=tuple(name.replace("_", " ") for name in found.names))
+
+
+def _remarks(assessment: Assessment) -> Iterable[Text]:
+    """In which bins and of which inputs its numbers are."""
+    if any(item.coarse is not None for item in assessment.judgement.scored):
+        yield Text(_COARSE)
+    if "auc_low-normed" in assessment.numbers:
+        yield Text(_NORMED[assessment.judgement.binning != OWN_BINNING])
+
+
+def _single_numbers(assessments: Sequence[Assessment]) -> DataTable:
+    names = list(dict.fromkeys(name for item in assessments for name in item.numbers))
+    rows: list[tuple[str | Cell, ...]] = [
+        (_NUMBER_TITLES.get(name, name), *(Cell(_number(item, name), note=_floor(item, name)) for item in assessments))
+        for name in names
+    ]
+    return DataTable("Classifiers, distances, neighbourhoods", ("number", *(i.label for i in assessments)), tuple(rows))
+
+
+def _all_metrics(assessment: Assessment) -> DataTable:
+    rows = []
+    for item in _over_all(assessment):
+        share = item.undefined["generated"]
+        said = [f"undefined in {share:.2g} of the showers (Geant4 {item.undefined['reference']:.2g})"] if share else []
+        said += [f"the challenge's axis: {item.coarse} bins"] if item.coarse is not None else []
+        name = Cell(feature_title(item.feature), note="; ".join(said))
+        rows.append((name, *(_cell(item, metric) for metric in METRICS)))
+    return DataTable("Every distribution", ("distribution", *(_METRIC_TITLES[m] for m in METRICS)), tuple(rows))
+
+
+def _compared_metrics(assessments: Sequence[Assessment]) -> DataTable:
+    rows: list[tuple[str | Cell, ...]] = []
+    for scored in _over_all(assessments[0]):
+        found = [item.judgement.find(scored.feature.name) for item in assessments]
+        rows.append((feature_title(scored.feature), *(_cell(item, "separation_power") for item in found)))
+    labels = (f"{item.label}, 1000 S" for item in assessments)
+    return DataTable("Separation power of every distribution", ("distribution", *labels), tuple(rows))
+
+
+def _over_all(assessment: Assessment) -> list[Scored]:
+    return [item for item in assessment.judgement.scored if item.incident_energy == ALL_ENERGIES]
+
+
+def _cell(item: Scored, metric: str) -> Cell:
+    scale, value = _SCALE.get(metric, 1), item.measured[metric]
+    note = f"Geant4 {_text(item.floor[metric], scale)}" if item.floor else ""
+    return Cell(_text(value, scale), value.value if np.isfinite(value.value) else None, note=note)
+
+
+def _number(item: Assessment, name: str) -> str:
+    return _text(item.numbers[name], _SCALE.get(name, 1)) if name in item.numbers else "-"
+
+
+def _floor(item: Assessment, name: str) -> str:
+    return f"Geant4 {_text(item.floor[name], _SCALE.get(name, 1))}" if name in item.floor else ""
+
+
+def _text(value: Value, scale: float) -> str:
+    error = f" ± {number_text(scale * value.error, 2)}" if np.isfinite(value.error) else ""
+    return number_text(scale * value.value) + error
+
+
+def _provenance(assessments: Sequence[Assessment]) -> DataTable:
+    columns = [dict(flat_rows(item.provenance)) for item in assessments]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
+    return DataTable("What was judged, how and where", ("", *(item.label for item in assessments)), tuple(rows), False)
+
+
+def _showers(assessment: Assessment) -> str:
+    numbers = assessment.judgement.num_showers
+    return f"{numbers['generated']:,} generated showers against {numbers['reference']:,} of Geant4"
+
+
+def _require_same(first: Assessment, second: Assessment) -> None:
+    """Refuse assessments whose numbers cannot stand side by side."""
+    for what, ours, theirs in (
+        ("geometry", first.geometry, second.geometry),
+        ("bins", first.judgement.binning, second.judgement.binning),
+        ("threshold", first.judgement.min_energy, second.judgement.min_energy),
+        ("reference file", *(_reference_hash(item) for item in (first, second))),
+    ):
+        if ours != theirs:
+            raise DataFormatError(
+                f"{second.label} must be judged with the {what} of {first.label}. Received: {theirs}, not {ours}"
+            )
+    for scored in first.judgement.scored:
+        same = second.judgement.find(scored.feature.name, scored.incident_energy)
+        if not np.array_equal(scored.histograms["reference"].edges, same.histograms["reference"].edges):
+            raise DataFormatError(
+                f"{second.label} must be judged in the bins of {first.label}. Received: others of "
+                f"{scored.feature.name}, as another version of calogen has them; evaluate both anew"
+            )
+
+
+def _reference_hash(item: Assessment) -> str:
+    """Hashes of the reference, of all of its files and of those that their numbers lie in."""
+    reference = item.provenance.get("data", {}).get("reference", {})
+    if not isinstance(reference, Mapping):
+        return str(reference)
+    hashes = [text for name, text in flat_rows(reference) if not re.search(r"(^|: )file$", name)]
+    return ", ".join(hashes)

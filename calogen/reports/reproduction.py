@@ -1,0 +1,352 @@
+"""The report of a reproduction: a page, the same as text, and JSON."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from matplotlib.figure import Figure
+
+from calogen.config import Source
+from calogen.errors import DataFormatError
+from calogen.evaluation.comparison import Measurement, energy_text
+from calogen.files import write_json, write_text
+from calogen.metrics.distributions import METRICS, Value
+from calogen.reports.page import (
+    Block,
+    Cell,
+    DataTable,
+    FigureBlock,
+    Gallery,
+    Items,
+    Page,
+    Section,
+    Text,
+    Tone,
+    build_html,
+    build_markdown,
+    number_text,
+)
+from calogen.reports.page import Verdict as PageVerdict
+
+Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
+
+TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
+_FACTS = {
+    "preset": "",
+    "seeds": "",
+    "device": "",
+    "wall_time": " s",
+    "training_time": " s",
+}  # of the provenance, with their units
+_RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; so many of each sample
+_FLOOR_TEXT = (
+    "Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give (95 % "
+    "limit in brackets). Marked: beyond that limit, as 1 in 20 is by chance."
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and what became of it.
+
+    Args:
+        claim: what the paper claims, in one line.
+        source: section or figure.
+        paper: the paper's words or figure.
+        ours: our figure, in words.
+        verdict: see `judge`.
+    """
+
+    claim: str
+    source: str
+    paper: str
+    ours: str
+    verdict: Verdict
+
+    def __post_init__(self) -> None:
+        if self.verdict not in get_args(Verdict):
+            raise DataFormatError(f"verdict must be one of {get_args(Verdict)}. Received: {self.verdict!r}")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of the paper beside ours.
+
+    Args:
+        name, unit: what it is.
+        paper: the paper's number, or text such as "about 5"; None where the paper gives none.
+        ours: our number.
+        uncertainty: statistical uncertainty of `ours`.
+        spread: standard deviation over training seeds.
+        data: which showers `ours` comes from.
+        headline: whether README shows it.
+    """
+
+    name: str
+    unit: str
+    paper: float | str | None
+    ours: float | None
+    uncertainty: float | None = None
+    spread: float | None = None
+    data: str = ""
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report.
+
+    Args:
+        header: titles of the columns.
+        rows: texts.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a reproduction says in words and numbers.
+
+    Args:
+        name: e.g. `atlas_vae`; also the file's name.
+        title: of the report.
+        paper: citation.
+        claims, quantities: see there.
+        provenance: seed, commit, versions, device, wall time, data and their hashes.
+        measurements: the metrics, for the report and `metrics.json`.
+        tables: further ones, by caption.
+        deviations: sources of the configuration's values; the report lists those that the paper does not state.
+        remarks: further deviations, one sentence each (simulation, missing noise ...).
+    """
+
+    name: str
+    title: str
+    paper: str
+    claims: tuple[Claim, ...]
+    quantities: tuple[Quantity, ...]
+    provenance: Mapping[str, Any]
+    measurements: tuple[Measurement, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    deviations: tuple[Source, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `experiments/results/<name>.json` holds: all but the measurements."""
+        values = asdict(self)
+        values.pop("measurements")
+        return values
+
+
+def judge(evidence: Value, threshold: float = 2.0) -> Verdict:
+    """Verdict on a claim from a number that is positive where the claim holds.
+
+    `reproduced` where it is above 0 by at least `threshold` standard errors, `not reproduced` where it is below 0 by as
+    much, else (also without a value) `undecided at this statistics`.
+
+    Example:
+        >>> judge(Value(0.03, 0.01)), judge(Value(-0.03, 0.01)), judge(Value(0.01, 0.01))
+        ('reproduced', 'not reproduced', 'undecided at this statistics')
+    """
+    margin = threshold * evidence.error
+    if evidence.value > 0 and evidence.value >= margin:
+        return "reproduced"
+    if evidence.value < 0 and evidence.value <= -margin:
+        return "not reproduced"
+    return "undecided at this statistics"
+
+
+def write_report(directory: str | Path, results: Results, figures: Mapping[str, Figure]) -> Path:
+    """Write `report.html`, `report.md`, `<name>.json` and `metrics.json`.
+
+    Args:
+        directory: made if need be.
+        results: what to say.
+        figures: caption -> figure, in order; they are put into the page.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DataFormatError: figures too large for one page.
+    """
+    directory = Path(directory)
+    page = build_page(results, figures)
+    write_json(directory / f"{results.name}.json", results.to_json())
+    write_json(directory / "metrics.json", [row.to_json() for row in results.measurements])
+    return write_page(directory, page)
+
+
+def write_page(directory: Path, page: Page) -> Path:
+    """Write `report.html` and `report.md`; gives the path of the former.
+
+    Raises:
+        DataFormatError: figures too large for one page.
+    """
+    html = build_html(page)
+    write_text(directory / "report.md", build_markdown(page))
+    write_text(directory / "report.html", html)
+    return directory / "report.html"
+
+
+def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
+    """The report: the verdict, then claims, quantities, tables, figures, metrics, deviations."""
+    assumed = [source for source in results.deviations if source.kind == "assumed"]
+    reasons = tuple((item.name, str(item.value), item.source) for item in assumed)
+    sections: dict[str, tuple[Block, ...]] = {
+        "Claims": _claims_table(results.claims),
+        "Quantities": _quantities_table(results.quantities),
+        "Tables": tuple(DataTable(caption, item.header, item.rows) for caption, item in results.tables.items()),
+        "Figures": (Gallery("", tuple(FigureBlock(*item) for item in figures.items())),) if figures else (),
+        "Metrics": _metrics_tables(results.measurements),
+        "Deviations and choices": (
+            *((Items(results.remarks),) if results.remarks else ()),
+            *_table("Values that the paper does not state", ("value", "ours", "reason"), reasons),
+        ),
+        "Provenance": _table("What was run, where and on what", ("item", "value"), flat_rows(results.provenance)),
+    }
+    verdict = _judge_all(results)
+    return Page(results.title, results.paper, verdict, tuple(Section(*item) for item in sections.items()))
+
+
+def _judge_all(results: Results) -> PageVerdict:
+    """How many claims hold; without claims, how many metrics are those of Geant4."""
+    counts = Counter(claim.verdict for claim in results.claims)
+    rows = results.measurements
+    beyond = sum(not row.within_floor for row in rows)
+    metrics = f"{beyond} of {len(rows)} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
+    tone: Tone = ""
+    if counts:
+        others = [f"{number} {verdict}" for verdict, number in counts.items() if verdict != "reproduced"]
+        headline = "; ".join([f"{counts['reproduced']} of {counts.total()} claims reproduced", *sorted(others)])
+        tone = "bad" if counts["not reproduced"] else "unsure" if others else "good"
+    elif rows:
+        headline, tone = metrics, "good" if beyond <= len(rows) / 20 else "bad"
+    else:
+        headline = "Nothing was judged: figures and tables only"
+    about = {name: value for name, value in results.provenance.items() if name in _FACTS}
+    facts = [(name.replace("_", " "), _listed(value) + _FACTS[name]) for name, value in about.items()]
+    facts += [("metrics beyond Geant4's floor", f"{beyond} of {len(rows)}")] if rows else []
+    return PageVerdict(headline, tone, tuple(facts), _worst_observables(rows))
+
+
+def _worst_observables(rows: Sequence[Measurement]) -> DataTable | None:
+    """The observables of each sample that are furthest beyond the floor."""
+    metric = METRICS[_RANKED_BY]
+    beyond = [row for row in rows if row.metric == _RANKED_BY and not row.within_floor]
+    beyond.sort(key=lambda row: metric.excess(row.measured.value) / max(row.floor.limit, 1e-12), reverse=True)
+    worst: list[Measurement] = []
+    for sample in dict.fromkeys(row.sample for row in rows):
+        at_worst: dict[str, Measurement] = {}  # the energy where an observable is worst
+        for row in beyond:
+            if row.sample == sample:
+                at_worst.setdefault(row.observable, row)
+        worst += [*at_worst.values()][:_NUM_WORST]
+    header = ("observable", "sample", "energy", metric.title, "Geant4's limit")
+    lines = tuple(
+        (
+            row.observable,
+            row.sample,
+            Cell(energy_text(row.incident_energy), row.incident_energy),
+            Cell(_with_error(row.measured), row.measured.value),
+            number_text(row.floor.limit),
+        )
+        for row in worst
+    )
+    return DataTable("Furthest from Geant4", header, lines) if lines else None
+
+
+def _claims_table(claims: Iterable[Claim]) -> tuple[DataTable, ...]:
+    rows = tuple(
+        (item.claim, Cell(item.verdict, tone=TONES.get(item.verdict, "unsure")), item.ours, _cited(item))
+        for item in claims
+    )
+    return _table("Claims of the paper, and what became of them", ("claim", "verdict", "ours", "the paper"), rows)
+
+
+def _cited(item: Claim) -> Cell:
+    return Cell(f"“{item.paper}”", note=item.source)
+
+
+def _quantities_table(quantities: Iterable[Quantity]) -> tuple[DataTable, ...]:
+    rows = tuple(
+        (
+            title_with_unit(asdict(item)),
+            Cell(value_text(item.paper), item.paper),
+            Cell(ours_text(item), item.ours),
+            item.data,
+        )
+        for item in quantities
+    )
+    return _table("Numbers of the paper beside ours", ("quantity", "paper", "ours", "data"), rows)
+
+
+def _metrics_tables(rows: Sequence[Measurement]) -> tuple[Block, ...]:
+    """A table per energy and sample: observables down, metrics across, each above its floor."""
+    blocks: list[Block] = [Text(_FLOOR_TEXT)] if rows else []
+    for energy, sample in dict.fromkeys((row.incident_energy, row.sample) for row in rows):
+        chosen = [row for row in rows if (row.incident_energy, row.sample) == (energy, sample)]
+        metrics = list(dict.fromkeys(row.metric for row in chosen))
+        lines = []
+        for name in dict.fromkeys(row.observable for row in chosen):
+            cells = {row.metric: row for row in chosen if row.observable == name}
+            counts = next(iter(cells.values()))
+            undefined = f", {counts.undefined} undefined" if counts.undefined else ""
+            title = Cell(name, name, note=f"{counts.num_reference} against {counts.num_generated}{undefined}")
+            lines.append((title, *(_metric_cell(cells[key]) if key in cells else Cell("-") for key in metrics)))
+        titles = [METRICS[metric].title for metric in metrics]
+        blocks.append(DataTable(f"{sample}, {energy_text(energy)}", ("observable", *titles), tuple(lines)))
+    return tuple(blocks)
+
+
+def _metric_cell(row: Measurement) -> Cell:
+    metric = METRICS[row.metric]
+    limit = f"±{row.floor.limit:.2g}" if metric.two_sided else f"{metric.ideal + row.floor.limit:.2g}"
+    note = f"{row.floor.mean:.3g} ({limit})"
+    return Cell(_with_error(row.measured), row.measured.value, "" if row.within_floor else "bad", note)
+
+
+def _with_error(value: Value) -> str:
+    return f"{value.value:.3g} ± {value.error:.1g}"
+
+
+def _table(caption: str, header: tuple[str, ...], rows: Iterable[tuple[str | Cell, ...]]) -> tuple[DataTable, ...]:
+    """One table, or none if it has no rows."""
+    lines = tuple(rows)
+    return (DataTable(caption, header, lines),) if lines else ()
+
+
+def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and texts of nested values, e.g. of a provenance.
+
+    >>> flat_rows({"seed": 1, "data": {"test": "a.h5"}})
+    [('seed', '1'), ('data: test', 'a.h5')]
+    """
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        label = f"{prefix}{name}"
+        rows += flat_rows(value, f"{label}: ") if isinstance(value, Mapping) else [(label, _listed(value))]
+    return rows
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def ours_text(item: Quantity) -> str:
+    text = value_text(item.ours)
+    text += f" ± {item.uncertainty:.2g}" if item.uncertainty is not None else ""
+    return text + (f" (seeds ± {item.spread:.2g})" if item.spread is not None else "")
+
+
+def value_text(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def title_with_unit(item: Mapping[str, Any]) -> str:
+    return f"{item['name']} [{item['unit']}]" if item["unit"] else str(item["name"])

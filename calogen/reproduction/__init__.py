@@ -1,0 +1,1 @@
+"""Reproduction: a paper's networks trained, chosen, compared."""

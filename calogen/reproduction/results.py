@@ -1,0 +1,163 @@
+"""Files of results as tables: in README, and side by side.
+
+`calogen report --readme README.md` writes the tables between the README's markers from the committed results; with
+`--check` it only says whether they are stale. `calogen report A B` compares results that lie in two places.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from calogen.errors import DataFormatError
+from calogen.files import listed, read_json, read_text, write_text
+from calogen.reports.page import Cell, DataTable, Page, Section, Tone, Verdict
+from calogen.reports.reproduction import TONES, Quantity, ours_text, title_with_unit, value_text
+
+_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading foreign results may raise
+README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """README's Markdown for one results file: claims with verdicts, then headline quantities."""
+    lines = [f"**{results['title']}**: {results['paper']}"]
+    claims = _claims(results)
+    if claims:
+        lines += ["", "| claim of the paper | ours | verdict |", "|---|---|---|"]
+        lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in claims]
+    shown = [item for item in _quantities(results) if item.headline]
+    if shown:
+        lines += ["", "| quantity | paper | ours | data |", "|---|---|---|---|"]
+        lines += [
+            _markdown_row((title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data))
+            for item in shown
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def read_table(path: Path) -> str:
+    """The `results_table` of a file.
+
+    Raises:
+        DataFormatError: another file.
+    """
+    try:
+        return results_table(read_json(path))
+    except _DAMAGE as error:
+        raise DataFormatError(
+            f"{path} must hold the title, paper, claims and quantities of a reproduction. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
+
+
+def read_tables(directory: str | Path) -> list[str]:
+    """The `results_table` of every file in a directory; their names give the order.
+
+    Raises:
+        DataFormatError: there is none, or a file of something else.
+    """
+    paths = listed(directory, "*.json")
+    if not paths:
+        raise DataFormatError(f"{directory} must hold the results of reproductions (.json). Received: none")
+    return [read_table(path) for path in paths]
+
+
+def update_readme(readme: str | Path, results_dir: str | Path, check: bool = False) -> bool:
+    """Write the tables of all results files between the README's markers.
+
+    Args:
+        readme: the file with the lines `README_BEGIN` and `README_END`.
+        results_dir: folder of results files; their names give the order.
+        check: change nothing.
+
+    Returns:
+        Whether the table was up to date.
+
+    Raises:
+        DataFormatError: no README, no markers, or a results file without what the table needs.
+    """
+    text = read_text(readme)
+    begin, end = text.find(README_BEGIN), text.find(README_END)
+    if begin < 0 or end < begin:
+        raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
+    sections = read_tables(results_dir)
+    fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
+    if fresh != text and not check:
+        write_text(readme, fresh)
+    return fresh == text
+
+
+def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
+    """Several results side by side: claims with verdicts, then quantities.
+
+    Args:
+        found: contents of results files by label.
+
+    Raises:
+        DataFormatError: a file without what the tables need.
+    """
+    try:
+        claims = {label: {item["claim"]: item for item in _claims(one)} for label, one in found.items()}
+        quantities = {
+            label: {title_with_unit(asdict(item)): item for item in _quantities(one)} for label, one in found.items()
+        }
+        verdicts = DataTable("Verdicts", ("claim", *found), tuple(_claim_rows(claims)))
+    except _DAMAGE as error:
+        raise DataFormatError(f"results must hold claims and quantities. Received: {error!r:.200}") from error
+    rows: tuple[tuple[str | Cell, ...], ...] = tuple(
+        (name, *(_ours_cell(ours.get(name)) for ours in quantities.values()))
+        for name in dict.fromkeys(name for ours in quantities.values() for name in ours)
+    )
+    counts = [
+        f"{label}: {sum(item['verdict'] == 'reproduced' for item in one.values())} of {len(one)} claims reproduced"
+        for label, one in claims.items()
+    ]
+    sections = (Section("Claims", (verdicts,)), Section("Quantities", (DataTable("Ours", ("quantity", *found), rows),)))
+    return Page(" and ".join(found), "", Verdict("; ".join(counts)), sections)
+
+
+def _claims(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The claims, of texts; for others one of `_DAMAGE`."""
+    for item in results["claims"]:
+        _require_type(item, str, "claim", "ours", "verdict")
+    return results["claims"]
+
+
+def _quantities(results: Mapping[str, Any]) -> list[Quantity]:
+    """The quantities, of texts and finite numbers; for others one of `_DAMAGE`."""
+    for item in results["quantities"]:
+        _require_type(item, str, "name", "unit", "data")
+        _require_type(item, float | int | str | None, "paper")
+        _require_type(item, float | int | None, "ours", "uncertainty", "spread")
+        _require_type(item, bool, "headline")
+        for value in item.values():
+            if isinstance(value, int | float) and not math.isfinite(value):
+                raise ArithmeticError(f"{value} is not finite")
+    return [Quantity(**item) for item in results["quantities"]]
+
+
+def _require_type(item: Mapping[str, Any], kind: Any, *names: str) -> None:
+    wrong = [name for name in names if not isinstance(item[name], kind)]
+    if wrong:
+        raise TypeError(f"{wrong[0]} is {item[wrong[0]]!r:.50}")
+
+
+def _claim_rows(claims: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str | Cell, ...]]:
+    for claim in dict.fromkeys(claim for one in claims.values() for claim in one):
+        yield claim, *(_verdict_cell(one.get(claim)) for one in claims.values())
+
+
+def _verdict_cell(item: Mapping[str, Any] | None) -> Cell:
+    if item is None:
+        return Cell("-")
+    tone: Tone = TONES.get(item["verdict"], "unsure")
+    return Cell(item["verdict"], tone=tone, note=item["ours"])
+
+
+def _ours_cell(item: Quantity | None) -> Cell:
+    return Cell("-") if item is None else Cell(ours_text(item), item.ours, note=item.data)
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -1,0 +1,100 @@
+"""What generation costs: time per shower beside Geant4's on the same machine, and memory."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from calogen.claims.atlas_vae import Costs
+from calogen.errors import CalogenError, ConfigError
+from calogen.generation.generate import TrainedRun, compile_one_shower, generate, seconds_per_call
+from calogen.showers.bundled import read_showers
+from calogen.showers.sample import Showers
+from calogen.simulation.physics import require_geant4
+from calogen.simulation.production import Request, produce
+
+TIMED = {8192.0: 30, 262144.0: 3}
+"""Incident energies at which papers compare speeds, MeV, and the showers that are simulated for it."""
+
+_ADDED_MEMORY = """
+import sys
+import numpy as np
+from calogen.lwtnn.graph import read_graph
+from calogen.lwtnn.runtime import compile_forward
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+before = resident()
+graph = read_graph(sys.argv[1])
+compile_forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
+print(resident() - before)
+"""
+
+
+def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool) -> Costs:
+    """Time and memory of a trained run.
+
+    Args:
+        run: the trained run.
+        decoder: its LWTNN JSON.
+        test: its `cpu_seconds` are Geant4's times where nothing is simulated.
+        simulate: time Geant4 now, in the same run; without Geant4 the times of `test` serve.
+    """
+    one_shower, energies = compile_one_shower(run), np.full(10_000, 65536.0)
+    geant4, origin = geant4_seconds(test, simulate)
+    return Costs(
+        geant4_seconds=geant4,
+        one_by_one_seconds=seconds_per_call(lambda: one_shower(65536.0)),
+        batch_seconds=seconds_per_call(lambda: generate(run, energies, 1), repeats=5) / len(energies),
+        json_bytes=decoder.stat().st_size,
+        weight_bytes=4 * run.generator.count_params(),
+        added_bytes=added_memory(decoder),
+        origin=origin,
+    )
+
+
+def require_times(test: Showers) -> None:
+    """Refuse, before hours of training, a test file without times where Geant4 is missing.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    try:
+        require_geant4("em-datafree")
+    except ConfigError as error:
+        known = set(test.incident_energies.tolist())
+        if "cpu_seconds" not in test.conditions or not set(TIMED) <= known:
+            raise ConfigError(
+                f"the comparison of speeds needs Geant4, or a test file with cpu_seconds at {sorted(TIMED)} MeV. "
+                f"Received: neither ({error})"
+            ) from error
+
+
+def geant4_seconds(test: Showers, simulate: bool) -> tuple[dict[float, float], str]:
+    """Geant4's CPU seconds per shower at the energies of `TIMED`, and where they come from."""
+    origin = "Geant4's times are those of the test file"
+    if simulate:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder) / "timing.h5"
+                produce(Request(output=output, energies=tuple(TIMED), showers=tuple(TIMED.values()), seed=3))
+                test, origin = read_showers(output), "Geant4 timed in the same run"
+        except ConfigError as error:
+            print(f"no Geant4 here ({error}): its times are those of the test file", file=sys.stderr)
+    return {energy: float(test.at(energy).conditions["cpu_seconds"].mean()) for energy in TIMED}, origin
+
+
+def added_memory(decoder: Path) -> int:
+    """Resident memory that loading the JSON and generating one shower adds, in bytes.
+
+    Raises:
+        CalogenError: the operating system does not tell (Linux does).
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _ADDED_MEMORY, str(decoder)], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise CalogenError(f"the memory of generation was not measured: {done.stderr.strip().splitlines()[-1]}")
+    return 1024 * int(done.stdout)

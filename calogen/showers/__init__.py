@@ -1,0 +1,1 @@
+"""Showers: geometries, samples, files in every public layout."""

@@ -1,0 +1,121 @@
+"""The bundled Geant4 samples: what runs on a laptop without any download."""
+
+from pathlib import Path
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.hdf5 import damage_named, dataset_shape, open_file
+from calogen.showers.layouts import Geometry, dataset_name, missing_dataset
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW, select_window
+
+GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
+BUNDLED = ("photons_train", "photons_test", "pions_train", "pions_test")
+HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
+"""What has to stand wherever numbers from the bundled showers appear."""
+
+_DATA = Path(__file__).parents[1] / "data"
+_FIRST = 1000
+_FIRST_ABOVE = {
+    "photons_train": {65536.0: 600, 131072.0: 300, 262144.0: 150},
+    "pions_train": {65536.0: 500},
+}
+"""Showers of each energy, MeV, in the first edition of the training files, where they are not `_FIRST`."""
+
+
+def bundled(name: str) -> Path:
+    """Path of a bundled file.
+
+    Raises:
+        DataFormatError: there is none of this name.
+    """
+    if name not in BUNDLED:
+        raise DataFormatError(f"bundled samples are {', '.join(BUNDLED)}. Received: {name}")
+    return _DATA / f"{name}.h5"
+
+
+def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
+    """Which showers of a bundled training file its first edition had, `[n]` bool.
+
+    The files were enlarged by `calogen simulate --extend`, which puts new showers behind the old ones of each energy;
+    experiments train on the first edition unless they are told to take all showers.
+
+    Args:
+        name: one of `BUNDLED`.
+        incident_energies: `[n]`, MeV, of the whole file.
+    """
+    chosen = np.zeros(len(incident_energies), bool)
+    for energy in np.unique(incident_energies).tolist():
+        number = _FIRST_ABOVE.get(name, {}).get(energy, _FIRST)
+        chosen[np.flatnonzero(incident_energies == energy)[:number]] = True
+    return chosen
+
+
+def training_note(all_showers: bool) -> str:
+    """What has to stand wherever numbers of networks trained on the bundled showers appear."""
+    return f"{HONEST_NOTE}; all bundled showers" if all_showers else HONEST_NOTE
+
+
+def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
+    """Showers of whichever known geometry the file holds.
+
+    Args:
+        path: the file.
+        tolerant: as for `Showers.read`.
+
+    Raises:
+        DataFormatError, GeometryError: as `Showers.read`; no known geometry fits.
+    """
+    with open_file(path) as file, damage_named(path):
+        found = {name: dataset_shape(file, name) for name in ("cells", "showers")}
+        shapes = {name: shape for name, shape in found.items() if shape}
+        if not shapes:
+            raise missing_dataset(file, path, "showers")
+    for geometry in GEOMETRIES:
+        if shapes.get(dataset_name(geometry), ())[1:] == (geometry.size,):
+            return Showers.read(path, geometry, tolerant=tolerant)
+    known = ", ".join(f"{geometry.name} ({dataset_name(geometry)} [n, {geometry.size}])" for geometry in GEOMETRIES)
+    raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes}")
+
+
+def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
+    """The geometry of a file's voxels.
+
+    Args:
+        path: the file.
+        xml: its binning file; None: one of the known geometries, told by the number of voxels.
+
+    Raises:
+        DataFormatError: no whole HDF5 file, or voxels of no known geometry.
+    """
+    if xml is not None:
+        return VoxelGeometry.read_xml(xml)
+    with open_file(path) as file, damage_named(path):
+        shape = dataset_shape(file, "showers")
+        if not shape:
+            raise missing_dataset(file, path, "showers")
+    known = [geometry for geometry in GEOMETRIES if isinstance(geometry, VoxelGeometry)]
+    for geometry in known:
+        if shape[1:] == (geometry.size,):
+            return geometry
+    names = ", ".join(f"{geometry.size} ({geometry.name})" for geometry in known)
+    raise DataFormatError(
+        f"{path} must hold the dataset 'showers' [n, v] with v among {names}; for other voxels give their binning file "
+        f"(XML). Received: {list(shape)}"
+    )
+
+
+def read_vae_window(path: str | Path, tolerant: bool = False) -> Showers:
+    """The 276 cells of the ATLAS VAE from a file of stored cells (297) or the window itself.
+
+    Args:
+        path: the file.
+        tolerant: as for `Showers.read`.
+
+    Raises:
+        DataFormatError, GeometryError: as `Showers.read` and `select_window`.
+    """
+    showers = read_showers(path, tolerant)
+    return showers if showers.geometry == ATLAS_VAE_WINDOW else select_window(showers, ATLAS_VAE_WINDOW)

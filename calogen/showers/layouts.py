@@ -1,0 +1,137 @@
+"""What an HDF5 file of showers must hold, and which of its datasets are read."""
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+
+import h5py
+
+from calogen.errors import DataFormatError, GeometryError
+from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.hdf5 import Stored, find_dataset
+
+Geometry = CellGrid | VoxelGeometry
+_ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file
+_MAX_COMPRESSION = 200  # of larger ones: voxels shrink to a tenth or so, but 10 kB of a harmful file may hold 10 GB
+MAX_DEFLATE = 1100
+"""What no file of gzip's holds more of than its size: showers without energy come close."""
+
+
+def dataset_name(geometry: Geometry) -> str:
+    """`cells` for a cell grid, `showers` for voxels (the CaloChallenge's name)."""
+    return "cells" if isinstance(geometry, CellGrid) else "showers"
+
+
+def find_showers(
+    file: h5py.File, path: str | Path, geometry: Geometry, opened: ExitStack, whole: bool = True
+) -> tuple[h5py.Dataset, h5py.Dataset]:
+    """The datasets of incident energies and showers, checked.
+
+    Args:
+        file, path: the file.
+        geometry: of its showers.
+        opened: closes the other files that they lie in.
+        whole: whether all energies are to be read at once: they must not be too many for the file's size then.
+
+    Returns:
+        incident energies, n of them; cells or voxels `[n, v]`.
+
+    Raises:
+        DataFormatError: a dataset that is missing or holds no numbers, no showers, lengths that differ; a file that
+            numbers lie in is missing; a compression filter that is not installed.
+        GeometryError: another number of cells or voxels than the geometry has.
+    """
+    name = dataset_name(geometry)
+    labels = _find_numbers(file, path, "incident_energies", opened)
+    energies = _find_numbers(file, path, name, opened, whole)
+    if energies.ndim == 2 and not len(energies) and energies.shape[1] == geometry.size:
+        raise DataFormatError(
+            f"{path} holds no showers: {name} must have shape [n, {geometry.size}], n above 0. "
+            f"Received: {list(energies.shape)}"
+        )
+    if len(labels) != len(energies):
+        raise DataFormatError(
+            f"{path}: incident_energies and {name} must have the same length. "
+            f"Received: {len(labels)} and {len(energies)}"
+        )
+    if math.prod(labels.shape) != len(labels):
+        raise DataFormatError(
+            f"{path}: incident_energies must hold one energy per shower. "
+            f"Received: {math.prod(labels.shape)} for {len(labels)} showers"
+        )
+    if energies.ndim != 2 or energies.shape[1] != geometry.size:
+        raise GeometryError(
+            f"{path}: showers of geometry {geometry.name} must have shape [n, {geometry.size}], n above 0. "
+            f"Received: {list(energies.shape)} (is this another geometry's file?)"
+        )
+    return labels, energies
+
+
+def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dict[str, h5py.Dataset]:
+    """Readable datasets of numbers that hold something for each shower, by name."""
+    found: dict[str, h5py.Dataset] = {}
+    for name in file:
+        if not isinstance(name, str) or name in ("incident_energies", "cells", "showers"):  # bytes that are no text
+            continue
+        try:
+            item = find_dataset(file, name, opened)
+        except DataFormatError:
+            continue
+        if item is not None and not _swells(item):
+            numbers = item.dataset.dtype.kind in "fiub" and item.dataset.shape[:1] == (num_showers,)
+            found |= {name: item.dataset} if numbers else {}
+    return found
+
+
+def missing_dataset(file: h5py.File, path: str | Path, needed: str) -> DataFormatError:
+    """What to say of a file without a dataset, and which of those that it holds may be meant."""
+    names = [name for name in list(file)[:20] if isinstance(name, str)]
+    known = "incident_energies", "cells", "showers"
+    links = {name: file.get(name, getclass=True, getlink=True) for name in names if name not in known}
+    shapes = {name: getattr(file[name], "shape", None) for name, link in links.items() if link is h5py.HardLink}
+    voxels = needed != "incident_energies"
+    meant = [name for name, shape in shapes.items() if shape and (math.prod(shape[1:]) > 1) == voxels]
+    hint = f"; rename {meant[0]!a:.40} if it is meant (h5py: file.move)" if len(meant) == 1 else ""
+    shown = ", ".join(sorted(f"{name!a:.40}" for name in list(file)[:20]))
+    received = _what_is_there(file, needed) or f"[{shown}]{hint}"
+    return DataFormatError(f"{path} must hold the dataset '{needed}'. Received: {received}")
+
+
+def _what_is_there(file: h5py.File, name: str) -> str:
+    """What has the name of a dataset and is none; empty where nothing has."""
+    link = file.get(name, getlink=True) if file.id.links.exists(name.encode()) else None
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        return f"a link to {link.path!a:.100}, where no dataset with numbers is"
+    if link is None:
+        return ""
+    item = file[name]
+    if isinstance(item, h5py.Dataset):
+        return "one without extent (null dataspace)" if item.shape is None else f"one of shape {item.shape}"
+    return f"a {type(item).__name__.lower()} of this name"
+
+
+def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStack, whole: bool = True) -> h5py.Dataset:
+    found = find_dataset(file, name, opened)
+    if found is None:
+        raise missing_dataset(file, path, name)
+    item = found.dataset
+    if item.ndim < 1 or item.dtype.kind not in "fiu":
+        raise DataFormatError(
+            f"{path}: {name} must be an array of numbers. Received: shape {item.shape}, {item.dtype!s:.100}"
+        )
+    if _swells(found, whole):
+        raise DataFormatError(
+            f"{path}: {name} must not unpack to more than {_MAX_COMPRESSION if whole else MAX_DEFLATE} times its size "
+            f"in the file, nor a chunk to more than {_MAX_COMPRESSION} times. "
+            f"Received: {found.num_bytes} bytes for shape {item.shape}, chunks {item.chunks}"
+        )
+    return item
+
+
+def _swells(found: Stored, whole: bool = True) -> bool:
+    """Whether a dataset, or a chunk, is larger than its bytes in the files can tell."""
+    item = found.dataset
+    limits = (item.shape, _MAX_COMPRESSION if whole else MAX_DEFLATE), (item.chunks or (), _MAX_COMPRESSION)
+    return any(
+        math.prod(shape) * item.dtype.itemsize > max(_ALWAYS_BYTES, most * found.num_bytes) for shape, most in limits
+    )

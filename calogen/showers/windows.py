@@ -1,0 +1,100 @@
+"""Stored cells and the papers' cell windows around the impact cell.
+
+The simulation stores 297 cells around each shower (`geometry.ATLAS_BARREL_STORED`). The VAE's window keeps 57 of the 64
+strips in the front layer, centred on the strip that was hit; the other layers are the same.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.showers.geometry import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.sample import Showers
+
+ATLAS_VAE_WINDOW = CellGrid(
+    "atlas_vae_window",
+    tuple(
+        replace(layer, num_eta=57, eta_anchor=0.0) if layer.name == "front" else layer
+        for layer in ATLAS_BARREL_STORED.layers
+    ),
+)
+"""7x3 + 57x3 + 7x7 + 5x7 = 276 cells (eta x phi), each layer centred on its own impact cell.
+
+Source: ATLAS 2022 (arXiv:2210.06204), "Monte Carlo Samples and Preprocessing", the second approach.
+"""
+
+_NUM_ETA = {"front": 56, "back": 4}
+ATLAS_GAN_WINDOW = CellGrid(
+    "atlas_gan_window",
+    tuple(
+        replace(layer, num_eta=_NUM_ETA.get(layer.name, layer.num_eta), eta_anchor=0.025)
+        for layer in ATLAS_BARREL_STORED.layers
+    ),
+)
+"""7x3 + 56x3 + 7x7 + 4x7 = 266 cells (eta x phi), centred in eta on the middle layer's impact cell.
+
+Source: ATLAS 2022 (arXiv:2210.06204), "Monte Carlo Samples and Preprocessing", the first approach; its four alignments
+in eta and phi are where that cell's centre lies in the coarser layers' cells.
+"""
+WINDOWS = {"vae": ATLAS_VAE_WINDOW, "gan": ATLAS_GAN_WINDOW}
+
+
+def select_window(showers: Showers, window: CellGrid) -> Showers:
+    """The cells of a window out of a larger grid.
+
+    Args:
+        showers: of a larger grid with the same layers, with the conditions `impact_eta` and `impact_phi`.
+        window: the cells to keep.
+
+    Returns:
+        the same showers in the geometry `window`.
+
+    Raises:
+        DataFormatError: the impact point is missing, or the window is not inside the grid for some shower.
+    """
+    columns, within = _columns(showers, window, showers.geometry)
+    if not within.all():
+        raise DataFormatError(
+            f"{window.name} must lie inside {showers.geometry.name}. Received: an impact point whose window does not "
+            "(are impact_eta and impact_phi those of these showers?)"
+        )
+    return replace(showers, geometry=window, energies=np.take_along_axis(showers.energies, columns, axis=1))
+
+
+def restore_window(showers: Showers, grid: CellGrid = ATLAS_BARREL_STORED) -> Showers:
+    """The inverse of `select_window`: cells of `grid` outside the window are zero.
+
+    Raises:
+        DataFormatError: as `select_window`.
+    """
+    columns, within = _columns(showers, showers.geometry, grid)
+    if not within.all():
+        raise DataFormatError(
+            f"{showers.geometry.name} must lie inside {grid.name}. Received: a shower where it does not"
+        )
+    energies = np.zeros((len(showers), grid.size), showers.energies.dtype)
+    np.put_along_axis(energies, columns, showers.energies, axis=1)
+    return replace(showers, geometry=grid, energies=energies)
+
+
+def _columns(showers: Showers, window: object, grid: object) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of `grid` for the cells of `window`, `[n, c]`, and which are inside, `[n, c]`."""
+    if not isinstance(grid, CellGrid) or not isinstance(window, CellGrid) or grid.layer_ids != window.layer_ids:
+        names = " and ".join(getattr(geometry, "name", "nothing") for geometry in (window, grid))
+        raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")
+    if not {"impact_eta", "impact_phi"} <= set(showers.conditions):
+        raise DataFormatError(
+            f"a window needs the datasets impact_eta and impact_phi. Received: {sorted(showers.conditions)}"
+        )
+    eta, phi = showers.conditions["impact_eta"], showers.conditions["impact_phi"]
+    columns, within = [], []
+    for inner, outer, start in zip(window.layers, grid.layers, (part.start for part in grid.slices), strict=True):
+        eta_inner, phi_inner = inner.first_cell(eta, phi)
+        eta_outer, phi_outer = outer.first_cell(eta, phi)
+        at_eta = (eta_inner - eta_outer)[:, None, None] + np.arange(inner.num_eta)[:, None]
+        at_phi = (phi_inner - phi_outer)[:, None, None] + np.arange(inner.num_phi)
+        inside = (at_eta >= 0) & (at_eta < outer.num_eta) & (at_phi >= 0) & (at_phi < outer.num_phi)
+        columns.append((start + at_eta * outer.num_phi + at_phi).reshape(len(eta), -1))
+        within.append(inside.reshape(len(eta), -1))
+    return np.concatenate(columns, axis=1), np.concatenate(within, axis=1)

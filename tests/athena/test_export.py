@@ -1,0 +1,186 @@
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import make_grid, make_showers
+from toy_gan import CONFIG, toy_showers, train
+
+from calogen.athena import export as deployment
+from calogen.athena.closure import Agreement
+from calogen.athena.export import export_set, find_sets
+from calogen.athena.interface import V2
+from calogen.errors import DataFormatError, ExportError
+from calogen.generation.generate import TrainedRun, load_run, save_run
+from calogen.lwtnn.convert import convert
+from calogen.lwtnn.graph import read_graph
+from calogen.metrics.chi2 import ALL
+from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.reproduction.selection import Judge, scan_iterations, select_iteration
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/caloshowergan/smoke-seed1 with two networks that share the momenta, and a third one."""
+    folder = tmp_path_factory.mktemp("all") / "runs"
+    momenta = (1024.0, 4096.0, 16384.0)
+    for name, low, high in (
+        ("photon-low", 2.0**10, 2.0**12),
+        ("photon-upper", 2.0**12, 2.0**14),
+        ("photon", 2.0**10, 2.0**14),
+    ):
+        directory = folder / "caloshowergan" / "smoke-seed1" / name
+        showers = toy_showers(30, momenta=momenta)
+        train(directory, showers, replace(CONFIG, lowest_momentum=low, highest_momentum=high))
+        here = showers[(showers.incident_energies >= low) & (showers.incident_energies <= high)]
+        select_iteration(directory, scan_iterations(directory, Judge(reference=here))[ALL])
+    return folder
+
+
+def _write_decoder(directory: Path) -> None:
+    grid = make_grid((2, 1), (3, 2))
+    showers = make_showers(grid, 50)
+    config = AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,))
+    transform = build_transform(config, grid).fit(showers)
+    save_run(directory, TrainedRun("atlas_vae", config, grid, build(config, grid), transform, []))
+
+
+def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
+    found = {item.name: [path.parent.name for path in item.directories] for item in find_sets(runs)}
+    assert found == {
+        "caloshowergan/smoke-seed1/photon": ["photon"],
+        "caloshowergan/smoke-seed1/photon-2-gans": ["photon-low", "photon-upper"],
+    }
+    assert [item.name for item in find_sets(runs / "caloshowergan" / "smoke-seed1")] == sorted(found)
+    (alone,) = find_sets(runs / "caloshowergan" / "smoke-seed1" / "photon")
+    assert alone.name == "caloshowergan/smoke-seed1/photon"
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"model": 5}', '{"model": "os"}', "{"])
+def test_a_damaged_configuration_is_named(runs: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(runs / "caloshowergan", tmp_path / "runs")
+    for name in ("photon", "photon-low", "photon-upper"):
+        (tmp_path / "runs" / "smoke-seed1" / name / "selected" / "config.json").write_text(text)
+    with pytest.raises(DataFormatError, match=r"config.json must name a model|model must be one of|is not a JSON file"):
+        find_sets(tmp_path / "runs")
+
+
+def test_variants_go_together_too_and_others_alone() -> None:
+    splits = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
+    names = ["photon", "photon-kinetic", "photon-low", "photon-low-kinetic", "photon-upper", "photon-upper-kinetic"]
+    assert deployment._together([*names, "photon-high"], splits) == {
+        "photon-high": ("photon-high",),
+        "photon-2-gans": ("photon-low", "photon-upper"),
+        "photon-kinetic-2-gans": ("photon-low-kinetic", "photon-upper-kinetic"),
+        "photon": ("photon",),
+        "photon-kinetic": ("photon-kinetic",),
+    }
+    assert deployment._together(["pion", "photon"], {}) == {"pion": ("pion",), "photon": ("photon",)}
+
+
+def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
+    item = find_sets(runs)[1]
+    done = export_set(item, tmp_path, eta=80)
+    folder = tmp_path / item.name
+    assert done.line.startswith(f"{folder} ({V2}): largest deviation ")
+    assert done.line.endswith("distributions agree")
+    assert done.agrees
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [network["file"] for network in manifest["networks"]] == [
+        "neural_net_22_eta_80_85_UltraLow12.json",
+        "neural_net_22_eta_80_85_High12.json",
+    ]
+    assert [network["trained"] for network in manifest["networks"]] == [[1024.0, 4096.0], [4096.0, 16384.0]]
+    assert manifest["paper"]["arxiv"] == "2309.06515"
+    first = manifest["sources"][0]
+    assert first["run"] == "smoke-seed1/photon-low/selected"
+    digest = hashlib.sha256((item.directories[0] / "generator.keras").read_bytes()).hexdigest()
+    assert first["sha256"]["generator.keras"] == digest
+    assert first["training"]["showers"] > 0
+    assert manifest["exported"]["versions"]["keras"]
+    assert manifest["distributions"]["agrees"] is True
+    assert manifest["radial"] == {
+        "file": "rootFiles/pid22_E1048576_eta_80_85.root",
+        "momentum": 16384.0,
+        "within_training": True,
+    }
+    assert (folder / manifest["radial"]["file"]).stat().st_size > 1000
+    page = (folder / "closure.md").read_text()
+    assert "| `neural_net_22_eta_80_85_High12.json` | 4096 to 4194304 | 4096 to 16384 | 4096 to 16384 |" in page
+    assert f"{manifest['distributions']['num_tests']} Kolmogorov-Smirnov tests" in page
+
+
+def test_what_a_killed_writer_left_is_no_source(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "atlas_vae" / "smoke-seed1"
+    _write_decoder(run)
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / ".smoke-seed2")
+    (run / ".decoder.0123456789abcdef01234567.partial.keras").write_bytes(b"half")
+    (item,) = find_sets(tmp_path / "runs")
+    (source,) = deployment._origin(item, [load_run(run)])["sources"]
+    assert sorted(source["sha256"]) == ["config.json", "decoder.keras", "encoder.keras", "transform.json"]
+
+
+def test_writing_again_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:
+    item = find_sets(runs)[0]
+    written = []
+    for _ in range(2):
+        export_set(item, tmp_path)
+        files = [path for path in (tmp_path / item.name).iterdir() if path.is_file()]
+        written.append({path.name: path.read_bytes() for path in files})
+    assert written[0] == written[1]
+
+
+def test_distributions_that_differ_are_said(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = find_sets(runs)[0]
+    monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
+    done = export_set(item, tmp_path)
+    assert done.line.endswith("distributions DIFFER")
+    assert not done.agrees
+    assert "The distributions DIFFER" in (tmp_path / item.name / "closure.md").read_text()
+
+
+def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> None:
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1" / "absolute")  # part of another run
+    _write_decoder(tmp_path / "runs" / "scans" / "atlas_vae" / "base-seed1")
+    (item,) = find_sets(tmp_path / "runs")
+    assert item.name == "atlas_vae/smoke-seed1"
+    done = export_set(item, tmp_path / "out")
+    folder = tmp_path / "out" / item.name
+    assert done.line.startswith(f"{folder} (decoder): largest deviation ")
+    assert done.agrees
+    assert sorted(path.name for path in folder.iterdir()) == ["closure.md", "decoder.json", "manifest.json"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["closure"]["float64"] < 1e-8
+    assert manifest["distributions"]["num_tests"] >= 10
+    assert "The distributions agree" in (folder / "closure.md").read_text()
+    assert manifest["output"]["size"] == len(read_graph(folder / "decoder.json").output().labels) == 8 + 2 + 1
+    assert manifest["latent"]["distribution"] == "normal"
+    assert manifest["condition"][0].startswith("LogEnergy: ")
+    assert manifest["output"]["features"][0].startswith("LayerFractions: ")
+    assert manifest["transform"] == json.loads((item.directories[0] / "transform.json").read_text())
+
+
+def test_a_decoder_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
+    monkeypatch.setattr(deployment, "TOLERANCE", 1e-16)
+    with pytest.raises(ExportError, match="must agree with Keras in float64 to 1e-16"):
+        export_set(find_sets(tmp_path)[0], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_decoder_does_not_close(tmp_path: Path) -> None:
+    _write_decoder(tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    graph = convert(run.generator, ["latent", "condition"])
+    assert deployment.decoder_closure(graph, run) < 1e-8
+    run.generator.weights[0].assign(run.generator.weights[0].numpy() * 1.001)
+    assert deployment.decoder_closure(graph, run) > 1e-6
+
+
+def test_where_there_is_no_run_is_a_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ExportError, match="must hold a trained run. Received: none: train one first"):
+            find_sets(path)

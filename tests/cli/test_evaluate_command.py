@@ -1,0 +1,117 @@
+"""The command line of `calogen evaluate`: several files after an option, and what cells take."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from matplotlib.figure import Figure
+
+from calogen.cli import main as cli
+from calogen.errors import DataFormatError
+from calogen.evaluation import published
+from calogen.reports.evaluate import evaluate_cells
+from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_VAE_WINDOW
+
+Calogen = Callable[..., int]
+
+
+@pytest.fixture
+def calogen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calogen:
+    """What `calogen evaluate` with these arguments exits with, in a folder of four files of voxels."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        make_showers(TINY_VOXELS, 20, number).write(f"part{number}.h5")
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["calogen", "evaluate", "--output", "out", *arguments])
+        with pytest.raises(SystemExit) as found:
+            cli.main()
+        return int(found.value.code or 0)
+
+    return run
+
+
+def test_options_take_several_files(calogen: Calogen, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fake(*arguments: Any) -> str:
+        asked.append(arguments)
+        return "page"
+
+    monkeypatch.setattr("calogen.reports.evaluate.evaluate_voxels", fake)
+    several = ["part0.h5", "part1.h5"]
+    two = tuple(map(Path, several))
+    options = ["--tolerant", "--second-reference", *several, "--training", *several, "--seed", "7", "--classifiers=0"]
+    assert calogen("--reference", *several, "--generated", "A=part2.h5", "part3.h5", *options) == 0
+    (reference, generated, _, second, _, settings, training) = asked.pop()
+    assert (reference, second, training) == (two, two, two)
+    assert generated == {"A": (Path("part2.h5"),), "part3": (Path("part3.h5"),)}
+    assert (settings.tolerant, settings.seed, settings.repetitions) == (True, 7, 0)
+    assert calogen("--reference=part0.h5", "part1.h5", "--reference", "part2.h5", "--generated", "part3.h5") == 0
+    assert asked[0][0] == (*two, Path("part2.h5"))
+    assert asked[0][5].repetitions == 3
+
+
+def test_options_of_one_value_take_one(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
+    files = "--reference", "part0.h5", "--generated", "part1.h5"
+    for more in (["--seed", "1", "2"], ["--tolerant", "part2.h5"], ["--geometry", "a.xml", "b.xml"]):
+        assert calogen(*files, *more) == 2
+        assert "unexpected extra argument" in capsys.readouterr().err
+    assert calogen("--reference", "--generated", "part1.h5") == 2
+
+
+def test_help_says_so(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calogen("--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "take one file, several (a.h5 b.h5, part*.h5) or a quoted pattern ('part*.h5')" in shown
+
+
+def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
+    make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
+    few = ["--match-energies", "--classifiers", "0", "--min-energy", "0"]
+    more = [*few, "--max-showers", "9", "--training", "cells.h5"]
+    assert calogen("--reference", "cells.h5", "--generated", "cells.h5", *more) == 2
+    named = "Received: --training, --min-energy, --classifiers, --max-showers, --match-energies, too"
+    assert named in capsys.readouterr().err
+
+
+def test_cells_and_voxels_are_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
+    make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
+    voxels, both = "part0.h5", ["part0.h5", "cells.h5"]
+    for reference, *generated in (both, reversed(both), [voxels, *both]):
+        assert calogen("--reference", reference, "--generated", *generated) == 2
+        assert "Received: cells in cells.h5; voxels in part0.h5" in capsys.readouterr().err
+
+
+def cells(path: str, showers: Showers, negative: int = 0, noise: Any = 1.0) -> Path:
+    """A file of cells, some of them slightly negative, with noisy labels."""
+    energies = showers.energies.astype(float)
+    energies[:negative, 5] = -1.0
+    with h5py.File(path, "w") as file:
+        file["incident_energies"], file["cells"] = (showers.incident_energies * noise)[:, None], energies
+    return Path(path)
+
+
+def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("calogen.reports.evaluate.ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
+    both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
+    first, second = both[::2], both[1::2]
+    reference = cells("reference.h5", first)
+    noise = np.resize([1, 1 + 3e-7], 10)
+    generated = cells("a.h5", second[:10], 2), cells("b.h5", second[10:20], 3, noise), cells("c.h5", second[20:])
+    page = evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", 1, tolerant=True).read_text()
+    assert "VAE: set to 0 were 5 negative energies in 5 showers" in page
+    assert "VAE: 5 incident energies were close to the reference" in page
+    foreign = cells("d.h5", second, noise=np.resize([1, 1 + 4e-4], len(second)))
+    message = rf"VAE must have the reference's 1 inc.* Received: {len(second) // 2} showers at 1 others.*--tolerant"
+    with pytest.raises(DataFormatError, match=message):
+        evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1)
+    evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1, tolerant=True)

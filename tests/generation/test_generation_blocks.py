@@ -1,0 +1,166 @@
+"""Showers generated block by block: the noise of each, files of any size."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS
+from toy_gan import RANGES, make_gan
+
+from calogen.errors import CalogenError, DataFormatError
+from calogen.generation import generate as generation
+from calogen.generation.generate import (
+    TrainedRun,
+    compile_one_shower,
+    generate,
+    generate_blocks,
+    route,
+    save_run,
+    write_generated,
+)
+from calogen.training import latent
+from calogen.training.latent import BLOCK_SHOWERS, block_seed
+
+MOMENTA = 2.0 ** np.arange(8, 23)
+
+
+@pytest.fixture
+def gans() -> list[TrainedRun]:
+    """Three GANs that share the momenta; every shower depends on its noise."""
+    found = []
+    for low, high in RANGES:
+        gan, rng = make_gan(low, high, 1.0), np.random.default_rng(int(low))
+        for variable in gan.networks["generator"].trainable_variables:
+            variable.assign(rng.uniform(0.0, 1.0, variable.shape))
+        found.append(gan)
+    return found
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Blocks of seven showers."""
+    monkeypatch.setattr(generation, "BLOCK_SHOWERS", 7)
+    return 7
+
+
+def slow_twin(runs: list[TrainedRun], momenta: np.ndarray, seed: int, size: int) -> np.ndarray:
+    """Energies by Keras and the transform, shower after shower."""
+    chosen, energies = route(runs, momenta), []
+    noise: dict[tuple[int, int], np.random.Generator] = {}
+    for number, (momentum, position) in enumerate(zip(momenta, chosen.tolist(), strict=True)):
+        run, block = runs[position], number // size
+        stream = np.random.SeedSequence(seed + position)
+        if block:
+            stream = stream.spawn(block + 1)[block]
+        rng = noise.setdefault((position, block), np.random.default_rng(stream))
+        given = {"latent": run.latent.draw(1, rng), "condition": run.transform.condition(np.array([momentum]))}
+        features = run.generator(given).numpy()
+        energies.append(run.transform.energies(features, np.array([momentum]))[0])
+    return np.array(energies)
+
+
+@pytest.mark.parametrize("size", [7, BLOCK_SHOWERS])
+@pytest.mark.parametrize("which", [slice(1, 2), slice(None)])
+def test_each_block_has_its_own_noise(
+    gans: list[TrainedRun], which: slice, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "BLOCK_SHOWERS", size)
+    momenta = np.random.default_rng(1).permutation(np.repeat(MOMENTA, 3))
+    runs = gans[which]
+    momenta = momenta[(momenta > 4096) & (momenta <= 262_144)] if len(runs) == 1 else momenta
+    found = generate(runs, momenta, seed=5, batch_size=4)
+    np.testing.assert_allclose(found.energies, slow_twin(runs, momenta, 5, size), rtol=1e-5)
+    np.testing.assert_array_equal(found.incident_energies, momenta)
+    assert found.attributes == {"model": "fastcalogan", "seed": 5}
+
+
+def test_the_first_block_has_the_stream_of_the_seed() -> None:
+    expected = np.random.default_rng(3).standard_normal(10)
+    np.testing.assert_array_equal(np.random.default_rng(block_seed(3, 0)).standard_normal(10), expected)
+    words = {int(block_seed(seed, block).generate_state(1)[0]) for seed in range(30) for block in range(30)}
+    assert len(words) == 900, "a chance of 1e-4 for another seed"
+
+
+def test_a_shower_does_not_depend_on_those_that_follow(gans: list[TrainedRun], small_blocks: int) -> None:
+    momenta = np.repeat(MOMENTA, 3)
+    whole, part = generate(gans, momenta, seed=2), generate(gans, momenta[:20], seed=2)
+    np.testing.assert_allclose(whole.energies[:20], part.energies, rtol=1e-5)
+    equal = generate(gans[1], np.full(3 * small_blocks, 8192.0), seed=2).energies
+    assert len(np.unique(equal, axis=0)) == 3 * small_blocks, "no block repeats another one's noise"
+
+
+def test_blocks_come_one_by_one(gans: list[TrainedRun], small_blocks: int) -> None:
+    conditions = {"eta": np.arange(10.0)}
+    blocks = list(generate_blocks(gans, MOMENTA[:10], 4, conditions, copies=3))
+    assert [len(block) for block in blocks] == [7, 7, 7, 7, 2]
+    at_once = generate(gans, np.repeat(MOMENTA[:10], 3), 4, {"eta": np.repeat(conditions["eta"], 3)})
+    for name in ("energies", "incident_energies"):
+        np.testing.assert_array_equal(np.concatenate([getattr(b, name) for b in blocks]), getattr(at_once, name))
+    np.testing.assert_array_equal(np.concatenate([b.conditions["eta"] for b in blocks]), at_once.conditions["eta"])
+
+
+def test_what_cannot_be_generated_is_refused_at_once(gans: list[TrainedRun]) -> None:
+    with pytest.raises(DataFormatError, match="incident energies must be within"):
+        generate_blocks(gans, np.array([1000.0, 1.0]))
+
+
+def test_one_shower_after_the_other_changes_the_block(
+    gans: list[TrainedRun], small_blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_shower = compile_one_shower(gans[1], seed=6)
+    found = np.stack([one_shower(8192.0) for _ in range(20)])
+    np.testing.assert_allclose(found, generate(gans[1], np.full(20, 8192.0), seed=6).energies, rtol=1e-5)
+
+
+def test_files_of_one_block_and_of_several(
+    gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / str(position) for position in range(2)]
+    for path, run in zip(folders, gans[:2], strict=True):
+        save_run(path, run)
+    momenta = MOMENTA[:11]
+    for size in (BLOCK_SHOWERS, 7):
+        monkeypatch.setattr(generation, "BLOCK_SHOWERS", size)
+        write_generated(tmp_path / "a.h5", folders, [*momenta], 3, 9)
+        at_once = generate(gans[:2], np.repeat(momenta, 3), 9)
+        with h5py.File(tmp_path / "a.h5") as file:
+            np.testing.assert_array_equal(file["showers"], at_once.energies)
+            np.testing.assert_array_equal(file["incident_energies"][:, 0], at_once.incident_energies)
+            assert (file["showers"].shape, file["showers"].dtype) == ((33, TINY_VOXELS.size), np.float32)
+            assert dict(file.attrs) == {"model": "fastcalogan", "seed": 9}
+
+
+def test_more_showers_than_the_disk_holds_are_refused_before_any_is_made(
+    gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "load_run", lambda path: gans[1])
+    monkeypatch.setattr(generation, "engine", lambda *_: pytest.fail("nothing may be computed"))
+    with pytest.raises(CalogenError, match=r"cannot write .*a\.h5: it needs at least .* MB more"):
+        write_generated(tmp_path / "a.h5", [tmp_path], [8192.0], 10**17, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_latent_space_knows_the_size_of_a_block() -> None:
+    assert generation.BLOCK_SHOWERS == latent.BLOCK_SHOWERS == 65_536, "files of another version have this size"
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from calogen.generation.generate import write_generated
+write_generated(Path(sys.argv[1]), [Path(sys.argv[2])], [8192.0], int(sys.argv[3]), 1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_showers(gans: list[TrainedRun], tmp_path: Path) -> None:
+    peaks = []
+    save_run(tmp_path / "gan", gans[1])
+    for number in (200_000, 1_000_000):
+        command = [sys.executable, "-c", _MEASURE, str(tmp_path / "a.h5"), str(tmp_path / "gan"), str(number)]
+        peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert peaks[1] < peaks[0] + 20, "MiB; 800,000 showers of ten voxels and their labels have 37"

@@ -1,0 +1,166 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from toy_results import RESULTS, ROW
+
+from calogen.errors import DataFormatError
+from calogen.evaluation.comparison import Measurement
+from calogen.metrics.distributions import Value
+from calogen.reports.page import Cell, DataTable, Verdict, build_html
+from calogen.reports.reproduction import (
+    Claim,
+    Table,
+    build_page,
+    judge,
+    write_report,
+)
+from calogen.reproduction.results import results_table
+
+
+def figure():
+    drawn = Figure(figsize=(1, 1))
+    drawn.subplots().plot([0, 1])
+    return drawn
+
+
+def test_page_opens_with_the_verdict_and_needs_nothing_else():
+    page = build_html(build_page(RESULTS, {"Fig. 5 & more": figure()}))
+    names = ("Claims", "Quantities", "Figures", "Metrics", "Dev", "Prov")
+    places = [page.index(f"<h2>{name}") for name in names]
+    assert places == sorted(places)
+    assert "1 of 2 claims reproduced; 1 not reproduced" in page[: places[0]]
+    assert "depth grows" in page[: places[1]]
+    assert 'src="data:image/png;base64,' in page
+    assert "http:" not in page
+
+
+def test_page_escapes_and_lists_only_assumed_values():
+    page = build_html(build_page(RESULTS, {}))
+    assert "Toy VAE &lt;1&gt;" in page
+    assert "the trend &amp; all" in page
+    assert "<h2>Figures" not in page
+    assert "batch_size" in page
+    assert "latent_dim" not in page
+    assert "no noise &amp; no cross-talk" in page
+    assert "data: train.h5" in page
+
+
+def test_metrics_beyond_the_floor_are_marked():
+    (section,) = [item for item in build_page(RESULTS, {}).sections if item.title == "Metrics"]
+    table = section.blocks[1]
+    assert isinstance(table, DataTable)
+    assert table.caption == "VAE, 4.1 GeV"
+    assert table.rows == (
+        (
+            Cell("r_eta", "r_eta", note="250 against 1000, 3 undefined"),
+            Cell("0.3 ± 0.02", 0.3, "bad", "0.05 (0.09)"),
+            Cell("1.01 ± 0.01", 1.01, "", "1 (±0.04)"),
+        ),
+    )
+
+
+def verdict_of(*verdicts: str, measurements: tuple[Measurement, ...] = ()) -> Verdict:
+    """The page's verdict on claims with these verdicts, and on metrics."""
+    claims = tuple(Claim("a", "b", "c", "d", verdict) for verdict in verdicts)
+    return build_page(replace(RESULTS, claims=claims, measurements=measurements), {}).verdict
+
+
+def test_verdict_counts_the_claims() -> None:
+    good, bad, open_ = "reproduced", "not reproduced", "undecided at this statistics"
+    assert (verdict_of(good, good).headline, verdict_of(good).tone) == ("2 of 2 claims reproduced", "good")
+    assert verdict_of(good, open_).tone == "unsure"
+    mixed = verdict_of(open_, bad, good, open_)
+    expected = "1 of 4 claims reproduced; 1 not reproduced; 2 undecided at this statistics"
+    assert (mixed.headline, mixed.tone) == (expected, "bad")
+
+
+def test_verdict_without_claims_is_that_of_the_metrics() -> None:
+    bad = verdict_of(measurements=RESULTS.measurements)
+    assert (bad.headline.partition(" metrics")[0], bad.tone) == ("1 of 2", "bad")
+    assert bad.facts == (("metrics beyond Geant4's floor", "1 of 2"),)
+    assert verdict_of(measurements=RESULTS.measurements[1:]).tone == "good"
+    assert verdict_of() == Verdict("Nothing was judged: figures and tables only")
+
+
+def test_verdict_names_the_worst_observables_of_each_sample() -> None:
+    row = replace(ROW, metric="separation_power")
+    values = {"a": 0.2, "b": 0.5, "c": 0.4, "d": 0.3, "e": 0.01}
+    rows = [replace(row, observable=name, measured=Value(value, 0.01)) for name, value in values.items()]
+    rows += [replace(row, observable="a", measured=Value(0.6, 0.01), incident_energy=8192.0)]
+    rows += [replace(row, sample="GAN")]
+    worst = verdict_of(measurements=tuple(rows)).worst
+    assert worst is not None
+    found = [(line[0], line[1], line[2].text) for line in worst.rows if isinstance(line[2], Cell)]
+    of_vae = [("a", "VAE", "8.19 GeV"), ("b", "VAE", "4.1 GeV"), ("c", "VAE", "4.1 GeV")]
+    assert found == [*of_vae, ("r_eta", "GAN", "4.1 GeV")]
+
+
+def test_facts_of_the_verdict_come_from_the_provenance() -> None:
+    provenance = {"preset": "smoke", "seeds": [1, 2], "wall_time": 12.5, "commit": "abc"}
+    facts = build_page(replace(RESULTS, provenance=provenance, measurements=()), {}).verdict.facts
+    assert facts == (("preset", "smoke"), ("seeds", "1, 2"), ("wall time", "12.5 s"))
+
+
+def test_written_files(tmp_path):
+    path = write_report(tmp_path / "report", RESULTS, {"a": figure()})
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    assert "- (figure: a)" in path.with_name("report.md").read_text()
+    values = json.loads((tmp_path / "report" / "toy.json").read_text())
+    assert values["claims"][1]["verdict"] == "not reproduced"
+    assert {"claim", "source", "paper", "ours", "verdict"} == set(values["claims"][0])
+    assert {"name", "unit", "paper", "ours", "uncertainty"} <= set(values["quantities"][0])
+    assert values["provenance"] == RESULTS.provenance
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics[0]["floor"] == {"mean": 0.05, "error": 0.02, "limit": 0.09}
+
+
+def test_unknown_verdict_is_refused():
+    with pytest.raises(DataFormatError, match="verdict must be one of"):
+        Claim("a", "b", "c", "d", "maybe")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "verdict"),
+    [
+        (0.3, 0.1, "reproduced"),
+        (-0.3, 0.1, "not reproduced"),
+        (0.1, 0.1, "undecided at this statistics"),
+        (-0.1, 0.1, "undecided at this statistics"),
+        (1.0, 0.0, "reproduced"),
+        (np.nan, np.nan, "undecided at this statistics"),
+    ],
+)
+def test_judge(value, error, verdict):
+    assert judge(Value(value, error)) == verdict
+
+
+def test_tables_stand_between_quantities_and_figures() -> None:
+    tables = {
+        "Table 2 & more": Table(("name", "value <b>"), (("a|b", "<1>"), ("c", "2"))),
+        "Table 3": Table(("x",), (("y",),)),
+    }
+    page = build_page(replace(RESULTS, tables=tables), {"a": figure()})
+    titles = [section.title for section in page.sections if section.blocks]
+    assert titles[:4] == ["Claims", "Quantities", "Tables", "Figures"]
+    expected = tuple(DataTable(caption, table.header, table.rows) for caption, table in tables.items())
+    assert page.sections[2].blocks == expected
+    assert "<h2>Tables" not in build_html(build_page(RESULTS, {}))
+
+
+def test_tables_are_in_the_json(tmp_path: Path) -> None:
+    write_report(tmp_path, replace(RESULTS, tables={"Table 2": Table(("name", "value"), (("a", "1"),))}), {})
+    values = json.loads((tmp_path / "toy.json").read_text())
+    assert values["tables"] == {"Table 2": {"header": ["name", "value"], "rows": [["a", "1"]]}}
+
+
+def test_a_claim_may_be_inconsistent_in_the_paper() -> None:
+    claims = (Claim("6.2 MB", "section 5.7", "6.2 MB", "3.5 MB", "inconsistent in the paper"),)
+    results = replace(RESULTS, claims=claims)
+    (table,) = build_page(results, {}).sections[0].blocks
+    assert isinstance(table, DataTable)
+    assert table.rows[0][1] == Cell("inconsistent in the paper", tone="unsure")
+    assert "| 6.2 MB | 3.5 MB | inconsistent in the paper |" in results_table(results.to_json())

@@ -1,0 +1,161 @@
+"""Results files as tables: README's, and several side by side."""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from damage import damaged_json
+from toy_results import RESULTS
+
+from calogen.cli.main import report
+from calogen.errors import DataFormatError
+from calogen.reports import evaluate
+from calogen.reports.evaluate import compare_directories
+from calogen.reports.page import build_markdown
+from calogen.reports.reproduction import Claim, write_report
+from calogen.reproduction.results import (
+    README_BEGIN,
+    README_END,
+    build_results_page,
+    read_table,
+    results_table,
+    update_readme,
+)
+
+
+def test_table_of_the_readme():
+    table = results_table(RESULTS.to_json())
+    assert "| depth grows | slope 1.02 +- 0.03 | reproduced |" in table
+    assert "| too low \\| at 4 GeV | ratio 1.1 | not reproduced |" in table
+    assert "| front share [%] | 17.2 | 16.91 ± 0.05 (seeds ± 0.2) | Geant4, simplified stack |" in table
+    assert "| parameters | 275,973 | 275,973 |  |" in table
+    assert "memory" not in table
+
+
+def test_a_table_without_claims_begins_with_the_quantities() -> None:
+    table = results_table(replace(RESULTS, claims=()).to_json())
+    assert "claim of the paper" not in table
+    assert table.splitlines()[2] == "| quantity | paper | ours | data |"
+
+
+def test_readme_is_updated_once_and_checked(tmp_path):
+    write_report(tmp_path / "results", RESULTS, {})
+    (tmp_path / "results" / "metrics.json").unlink()
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# calogen\n\n{README_BEGIN}\nold\n{README_END}\n\nThe end.\n")
+    assert not update_readme(readme, tmp_path / "results", check=True)
+    assert "old" in readme.read_text()
+    assert not update_readme(readme, tmp_path / "results")
+    text = readme.read_text()
+    assert text.startswith("# calogen\n")
+    assert text.endswith(f"{README_END}\n\nThe end.\n")
+    assert "depth grows" in text
+    assert "old" not in text
+    assert update_readme(readme, tmp_path / "results", check=True)
+    assert update_readme(readme, tmp_path / "results")
+    assert readme.read_text() == text
+
+
+ORPHAN = ".toy.0123456789abcdef01234567.partial.json"
+
+
+def test_what_is_being_written_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A killed process leaves half of a file, or a whole one just before it gets its name."""
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    for folder in (whole, half):
+        write_report(folder, RESULTS, {})
+        (folder / "metrics.json").unlink()
+        (folder / "report.md").unlink()
+        text = (folder / "toy.json").read_text()
+        (folder / ORPHAN).write_text(text if folder == whole else text[:100])
+        readme = tmp_path / "README.md"
+        readme.write_text(f"{README_BEGIN}\n{README_END}\n")
+        update_readme(readme, folder)
+        assert readme.read_text().count("| claim of the paper") == 1
+        report([folder])
+        assert capsys.readouterr().out.count("| claim of the paper") == 1
+    assert "slope 1.02" in compare_directories([whole, half], tmp_path / "page")
+
+
+def test_what_is_hidden_is_no_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "read_assessment", lambda place: place)
+    for name in ("GAN", ".GAN.0123456789abcdef01234567.partial"):
+        for place in (tmp_path / name, tmp_path / "report" / "evaluations" / name):
+            place.mkdir(parents=True)
+            (place / evaluate.FILE_NAME).touch()
+    assert evaluate._evaluations(tmp_path) == [tmp_path / "GAN", tmp_path / "report" / "evaluations" / "GAN"]
+
+
+def test_faults_are_named(tmp_path):
+    readme = tmp_path / "README.md"
+    with pytest.raises(DataFormatError, match="cannot read"):
+        update_readme(readme, tmp_path)
+    readme.write_text("no markers")
+    with pytest.raises(DataFormatError, match="Received: not both"):
+        update_readme(readme, tmp_path)
+    readme.write_text(f"{README_BEGIN}\n{README_END}\n")
+    (tmp_path / "bad.json").write_text('{"title": "x"}')
+    with pytest.raises(DataFormatError, match=r"bad\.json must hold.*paper"):
+        update_readme(readme, tmp_path)
+
+
+def test_a_readme_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataFormatError, match=r"README.md must be a text in UTF-8. Received: .*can't decode byte 0xff"):
+        update_readme(tmp_path / "README.md", tmp_path)
+
+
+def test_a_directory_without_results_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"{README_BEGIN}\nold\n{README_END}\n")
+    with pytest.raises(DataFormatError, match="must hold the results of reproductions .*Received: none"):
+        update_readme(tmp_path / "README.md", tmp_path / "nowhere")
+    assert "old" in (tmp_path / "README.md").read_text()
+
+
+def test_damaged_results_are_read_or_refused(tmp_path: Path) -> None:
+    chance, path, found = Random(3), tmp_path / "a" / "a.json", Counter[str]()
+    path.parent.mkdir()
+    for _ in range(300):
+        path.write_bytes(damaged_json(RESULTS.to_json(), chance))
+        for read in (read_table, lambda path: compare_directories([path.parent], tmp_path / "page")):
+            with suppress(DataFormatError):
+                read(path)
+                found[read.__name__] += 1
+    assert all(50 < number < 250 for number in found.values()), found
+
+
+def test_results_stand_side_by_side(tmp_path: Path) -> None:
+    other = replace(
+        RESULTS,
+        claims=(
+            replace(RESULTS.claims[0], verdict="not reproduced", ours="slope 0.2"),
+            Claim("new", "", "", "x", "reproduced"),
+        ),
+        quantities=(replace(RESULTS.quantities[0], ours=12.5),),
+    )
+    write_report(tmp_path / "a", RESULTS, {})
+    write_report(tmp_path / "run" / "report", other, {})
+    text = compare_directories([tmp_path / "a", tmp_path / "run"], tmp_path / "page")
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    }
+    assert ["reproduced" in cell for cell in rows["depth grows"]] == [True, True]
+    assert "not reproduced" in rows["depth grows"][1]
+    assert rows["new"][0] == "-"
+    assert [cell.split(" ")[0] for cell in rows["front share [%]"]] == ["16.91", "12.5"]
+    assert rows["memory [MB]"][1] == "-"
+    assert "a: 1 of 2 claims reproduced" in text
+    with pytest.raises(DataFormatError, match="Received: neither"):
+        compare_directories([tmp_path / "a", tmp_path], tmp_path / "page")
+
+
+def test_damaged_results_are_refused() -> None:
+    damaged = RESULTS.to_json()
+    del damaged["quantities"][0]["paper"]
+    with pytest.raises(DataFormatError, match="results must hold claims and quantities"):
+        build_markdown(build_results_page({"a": damaged}))

@@ -1,0 +1,370 @@
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from toy_gan import toy_showers, train
+
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluation.comparison import Observable
+from calogen.generation.generate import TrainedRun, generate, load_network, load_run
+from calogen.metrics.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, IterationScan, chi2_by_momentum
+from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.observables.cells import layer_energy, response, total_energy
+from calogen.observables.voxels import voxel_centroid, voxel_width
+from calogen.reproduction import selection
+from calogen.reproduction.selection import (
+    Judge,
+    epoch_distances,
+    physics_distance,
+    scan_iterations,
+    select_iteration,
+    shape_quantities,
+    validation_distance,
+)
+from calogen.showers.geometry import PIONS_DATASET1
+from calogen.showers.sample import Showers
+from calogen.training.callbacks import save_network
+
+RESPONSE = Observable("response", response, "response")
+NEVER = Observable("never", lambda showers: np.full(len(showers), np.nan), "never defined")
+LARGE = Observable("large", lambda showers: np.where(response(showers) > 2, response(showers), np.nan), "above 2")
+
+
+def scaled(showers: Showers, factor: float) -> Showers:
+    return replace(showers, energies=showers.energies * np.float32(factor))
+
+
+@pytest.fixture
+def run(tiny_showers: Showers) -> TrainedRun:
+    config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2)
+    chain = build_transform(config, tiny_showers.geometry).fit(tiny_showers)
+    networks = build(config, tiny_showers.geometry)
+    return TrainedRun("atlas_vae", config, tiny_showers.geometry, networks, chain, [])
+
+
+def test_equal_samples_have_no_distance_and_disjoint_ones_have_1(tiny_showers: Showers) -> None:
+    assert physics_distance(tiny_showers, tiny_showers, [RESPONSE]).value == 0
+    assert physics_distance(tiny_showers, scaled(tiny_showers, 50.0), [RESPONSE]).value == 1
+
+
+def test_the_mean_runs_over_energies_and_observables(tiny_showers: Showers) -> None:
+    chosen = tiny_showers[np.isin(tiny_showers.incident_energies, (1024.0, 2048.0))]
+    one_wrong = replace(chosen, energies=chosen.energies * (1 + 49 * (chosen.incident_energies == 1024.0))[:, None])
+    half = physics_distance(chosen, one_wrong, [RESPONSE])
+    assert half.value == 0.5
+    constant = Observable("constant", lambda showers: np.ones(len(showers)), "constant")
+    quarter = physics_distance(chosen, one_wrong, [RESPONSE, constant])
+    assert (quarter.value, quarter.error) == pytest.approx((0.25, half.error / 2))
+
+
+def test_what_only_the_generated_showers_lack_counts_as_disjoint(tiny_showers: Showers) -> None:
+    many = scaled(tiny_showers, 50.0)
+    assert physics_distance(many, tiny_showers, [LARGE]).value == 1
+    assert physics_distance(many, many, [LARGE, NEVER]).value == 0, "what Geant4 lacks is left out"
+    assert np.isnan(physics_distance(many, many, [NEVER]).value)
+
+
+def test_validation_distance_is_repeatable(run: TrainedRun, tiny_showers: Showers) -> None:
+    first, again, other = (validation_distance(run, tiny_showers, [RESPONSE], seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert 0 < first.value <= 1
+    assert 0 < first.error < 0.1
+
+
+def test_epochs_are_judged_by_their_own_decoders(run: TrainedRun, tiny_showers: Showers, tmp_path: Path) -> None:
+    save_network(run.networks["decoder"], tmp_path / "epoch-0003.keras")
+    bias = run.networks["decoder"].get_layer("shower").bias
+    bias.assign(np.append(np.zeros(bias.shape[0] - 1), -9.0))  # the last feature is the response: nearly nothing
+    save_network(run.networks["decoder"], tmp_path / "epoch-0010.keras")
+    found = epoch_distances(run, tmp_path, tiny_showers, [RESPONSE], seed=1)
+    assert list(found) == [3, 10]
+    assert found[10] == validation_distance(run, tiny_showers, [RESPONSE], 1)
+    assert found[10].value == 1
+    assert found[3].value < 1
+
+
+SHOWERS = toy_showers(40)
+ROWS = np.arange(len(SHOWERS)) < 80
+PARTS = {TRAIN: ROWS, HELD_OUT: ~ROWS}
+JUDGE = Judge(reference=SHOWERS, parts=PARTS, shapes=True, seed=3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trained")
+    train(directory, SHOWERS)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def scans(trained: Path) -> dict[str, IterationScan]:
+    return scan_iterations(trained, JUDGE)
+
+
+@pytest.fixture
+def copy(trained: Path, scans: dict[str, IterationScan], tmp_path: Path) -> Path:
+    """A copy of the run with the tables of `scans`."""
+    shutil.copytree(trained, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def generated(run: TrainedRun, directory: Path, iteration: int, seed: int = JUDGE.seed) -> np.ndarray:
+    network = load_network(directory / "snapshots" / f"iteration-{iteration:07d}.keras")
+    return generate(replace(run, networks={"generator": network}), SHOWERS.incident_energies, seed).energies
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is generated from now on: an entry for each iteration."""
+    calls, original = [], selection.generate
+
+    def counting(*arguments: Any, once: bool) -> Any:
+        calls.append(len(arguments[1]))
+        return original(*arguments, once=once)
+
+    monkeypatch.setattr(selection, "generate", counting)
+    return calls
+
+
+def same(first: dict[str, IterationScan], second: dict[str, IterationScan]) -> bool:
+    assert first.keys() == second.keys()
+    fields = ("iterations", "momenta", "chi2", "ndf")
+    return all(
+        np.array_equal(getattr(first[name], key), getattr(second[name], key)) for name in first for key in fields
+    )
+
+
+def test_tables_are_those_of_a_direct_computation(trained: Path, scans: dict[str, IterationScan]) -> None:
+    run, rule = load_run(trained), RULES["caloshowergan"]
+    assert list(scans) == [ALL, TRAIN, HELD_OUT, SHAPES]
+    for position, iteration in enumerate((1, 2, 3, 4)):
+        ours = replace(SHOWERS, energies=generated(run, trained, iteration))
+        expected = {
+            ALL: chi2_by_momentum(SHOWERS, ours, rule),
+            TRAIN: chi2_by_momentum(SHOWERS[ROWS], ours[ROWS], rule),
+            HELD_OUT: chi2_by_momentum(SHOWERS[~ROWS], ours[~ROWS], rule),
+            SHAPES: chi2_by_momentum(SHOWERS, ours, rule, shape_quantities(TINY_VOXELS)),
+        }
+        for name, scan in scans.items():
+            assert scan.iterations.tolist() == [1, 2, 3, 4]
+            assert scan.momenta.tolist() == list(expected[name]) == [1024.0, 2048.0, 4096.0]
+            assert scan.chi2[position].tolist() == [part.value for part in expected[name].values()]
+            assert scan.ndf[position].tolist() == [part.ndf for part in expected[name].values()]
+    assert len(np.unique(scans[ALL].total)) == 4, "every iteration has its own network"
+
+
+@pytest.mark.parametrize("rule", ["fastcalogan-photons", "fastcalogan-hadrons"])
+def test_the_other_rule_gives_its_own_tables(copy: Path, rule: str) -> None:
+    scans, run = scan_iterations(copy, Judge(reference=SHOWERS, rule=rule, seed=3)), load_run(copy)
+    assert list(scans) == [ALL]
+    expected = chi2_by_momentum(SHOWERS, replace(SHOWERS, energies=generated(run, copy, 2)), RULES[rule])
+    assert scans[ALL].chi2[1].tolist() == [part.value for part in expected.values()]
+
+
+def test_what_was_measured_is_not_measured_again(
+    copy: Path, scans: dict[str, IterationScan], measured: list[int]
+) -> None:
+    for path in copy.glob("snapshots/*"):
+        path.write_bytes(b"nothing")
+    assert same(scan_iterations(copy, JUDGE), scans)
+    assert measured == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 4},
+        {"shapes": False},
+        {"parts": {TRAIN: ~ROWS, HELD_OUT: ROWS}},
+        {"parts": {TRAIN: ROWS, "rest": ~ROWS}},
+        {"reference": replace(SHOWERS, energies=SHOWERS.energies * np.float32(1.01))},
+        {"reference": replace(SHOWERS, incident_energies=SHOWERS.incident_energies[::-1])},
+        {"rule": "fastcalogan-photons", "shapes": False},
+    ],
+    ids="+".join,
+)
+def test_another_judge_measures_anew(copy: Path, measured: list[int], change: dict[str, Any]) -> None:
+    judge = replace(JUDGE, **change)
+    first = scan_iterations(copy, judge)
+    assert measured == [120] * 4
+    assert same(scan_iterations(copy, judge), first)
+    assert measured == [120] * 4, "and keeps what it measured"
+
+
+def test_another_training_is_measured_anew(copy: Path, measured: list[int]) -> None:
+    history = json.loads((copy / "history.json").read_text())
+    history[0]["seconds"] += 1
+    (copy / "history.json").write_text(json.dumps(history))
+    scan_iterations(copy, JUDGE)
+    assert measured == [120] * 4
+
+
+def test_only_what_is_missing_is_measured(copy: Path, scans: dict[str, IterationScan], measured: list[int]) -> None:
+    record = json.loads((copy / "selection.json").read_text())
+    del record["iterations"]["2"], record["iterations"]["3"]
+    (copy / "selection.json").write_text(json.dumps(record))
+    assert same(scan_iterations(copy, JUDGE), scans)
+    assert measured == [120] * 2
+    assert list(json.loads((copy / "selection.json").read_text())["iterations"]) == ["1", "4", "2", "3"]
+
+
+def test_an_interrupted_scan_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for iteration in range(5, 61):
+        (copy / "snapshots" / f"iteration-{iteration:07d}.keras").touch()
+    showers, network = toy_showers(40, seed=8), load_network(copy / "generator.keras")
+    calls: list[int] = []
+
+    def interrupted(*_: Any, once: bool) -> Any:
+        calls.append(len(calls))
+        if len(calls) == 55:
+            raise KeyboardInterrupt
+        return replace(SHOWERS, energies=showers.energies)
+
+    monkeypatch.setattr(selection, "_RECORD_SECONDS", -1.0)
+    monkeypatch.setattr(selection, "generate", interrupted)
+    monkeypatch.setattr(selection, "load_network", lambda _: network)
+    judge = Judge(reference=SHOWERS)
+    with pytest.raises(KeyboardInterrupt):
+        scan_iterations(copy, judge)
+    scans = scan_iterations(copy, judge)
+    assert len(calls) == 55 + 6, "the 54 that were measured are kept"
+    assert scans[ALL].iterations.tolist() == list(range(1, 61))
+
+
+def test_a_long_scan_takes_the_cores_of_the_job(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of the node: 61 processes of 0.6 GB were started for a job of 4 cores."""
+    known, received = json.loads((copy / "selection.json").read_text())["iterations"], []
+
+    @contextmanager
+    def measured(directory: Path, judge: Judge, paths: dict[int, Path], workers: int) -> Iterator[Iterator[Any]]:
+        received.append(workers)
+        yield ((iteration, known[str(iteration)]) for iteration in paths)
+
+    monkeypatch.setattr(selection, "_measured", measured)
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(128)), raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    for showers_per_worker in (1, 10**9):
+        monkeypatch.setattr(selection, "_SHOWERS_PER_WORKER", showers_per_worker)
+        (copy / "selection.json").unlink()
+        scan_iterations(copy, JUDGE)
+    monkeypatch.setattr(selection, "_SHOWERS_PER_WORKER", 1)
+    monkeypatch.setattr("calogen.parallel.free_memory", lambda: 1_300_000_000)
+    (copy / "selection.json").unlink()
+    scan_iterations(copy, JUDGE)
+    assert received == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: [],
+        lambda record: {"iterations": record["iterations"]},
+        lambda record: record | {"iterations": []},
+        lambda record: record | {"iterations": {"1": {}}},
+        lambda record: record | {"iterations": {"1": [1]}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], ["x"], [1.0]]}}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], [1.0]]}}},
+        lambda record: record | {"iterations": record["iterations"] | {"2": {ALL: [[1.0], [1.0], [1.0]]}}},
+    ],
+)
+def test_a_damaged_record_is_named(copy: Path, measured: list[int], damage: Callable[[Any], Any]) -> None:
+    path = copy / "selection.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(DataFormatError, match=r"selection.json must hold .*: delete it to judge them anew"):
+        scan_iterations(copy, JUDGE)
+    assert not measured
+
+
+def test_a_snapshot_of_another_run_is_named(copy: Path, scans: dict[str, IterationScan]) -> None:
+    best = copy / "snapshots" / f"iteration-{int(scans[ALL].iterations[scans[ALL].best]):07d}.keras"
+    shutil.copy(copy / "critic.keras", best)
+    with pytest.raises(DataFormatError, match=r"keras must have the inputs and outputs of its run's network.*copied"):
+        select_iteration(copy, scans[ALL])
+
+
+def test_a_damaged_run_is_told_whatever_the_number_of_processes(copy: Path) -> None:
+    """It would look like a worker that died, which another try may help."""
+    (copy / "selection.json").unlink()
+    (copy / "config.json").write_text("{}")
+    with pytest.raises(DataFormatError, match=r"must hold config.json with model"):
+        scan_iterations(copy, JUDGE, workers=2)
+
+
+def test_processes_give_the_tables_of_one(copy: Path, scans: dict[str, IterationScan]) -> None:
+    (copy / "selection.json").unlink()
+    judge = replace(JUDGE, reference=replace(SHOWERS, conditions={"impact_eta": np.ones(120)}, attributes={"a": 1}))
+    found = scan_iterations(copy, judge, workers=2)
+    for name, scan in found.items():
+        assert scan.iterations.tolist() == [1, 2, 3, 4]
+        np.testing.assert_array_equal(scan.ndf, scans[name].ndf)
+        np.testing.assert_allclose(scan.chi2, scans[name].chi2, rtol=1e-6)
+
+
+def test_a_scan_needs_snapshots(tmp_path: Path, copy: Path) -> None:
+    with pytest.raises(DataFormatError, match="must hold snapshots/iteration-<number>.keras. Received: none: train"):
+        scan_iterations(tmp_path / "none", JUDGE)
+    (copy / "selection.json").unlink()
+    (copy / "config.json").unlink()
+    with pytest.raises(DataFormatError, match="must hold a trained run"):
+        scan_iterations(copy, JUDGE)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Judge(reference=SHOWERS, rule="ours"), "rule must be one of caloshowergan, .*Received: 'ours'"),
+        (lambda: replace(JUDGE, rule="fastcalogan-photons"), "shapes need the rule caloshowergan. Received: 'fastcalo"),
+    ],
+)
+def test_judges_that_cannot_judge_are_refused(make: Callable[[], Judge], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_shapes_are_energies_centres_and_widths() -> None:
+    showers = make_showers(TINY_VOXELS, 20)
+    expected = [total_energy(showers), *(layer_energy(showers, layer_id=layer) for layer in (0, 1))]
+    turned = 1  # layer 0 has one bin in alpha: its centre is 0
+    expected += [f(showers, turned, axis) for f in (voxel_centroid, voxel_width) for axis in ("eta", "phi")]
+    found = [quantity(showers) for quantity in shape_quantities(TINY_VOXELS)]
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(shape_quantities(PIONS_DATASET1)) == 1 + 7 + 4 * 4
+
+
+def test_cells_have_no_centres(tiny_grid: Any) -> None:
+    assert len(shape_quantities(tiny_grid)) == 1 + 3
+
+
+def test_the_best_iteration_is_saved_as_a_run(copy: Path, scans: dict[str, IterationScan]) -> None:
+    best = int(np.argmin([chi2.sum() / ndf.sum() for chi2, ndf in zip(scans[ALL].chi2, scans[ALL].ndf, strict=True)]))
+    chosen = select_iteration(copy, scans[ALL])
+    expected = generated(load_run(copy), copy, best + 1)
+    for run in (chosen, load_run(copy / "selected"), copy / "selected"):
+        ours = generate(run, SHOWERS.incident_energies, JUDGE.seed)
+        np.testing.assert_array_equal(ours.energies, expected)
+    saved = load_run(copy / "selected")
+    assert list(saved.networks) == ["generator"]
+    assert (saved.config, saved.transform, saved.history) == (chosen.config, chosen.transform, chosen.history)
+    about = json.loads((copy / "selected" / "selection.json").read_text())
+    assert about == {"iteration": best + 1, "chi2_per_ndf": scans[ALL].total[best]}
+
+
+def test_the_scan_decides_which_iteration_is_selected(copy: Path, scans: dict[str, IterationScan]) -> None:
+    chi2 = np.ones_like(scans[ALL].chi2)
+    chi2[1] = 0.5
+    chosen = select_iteration(copy, replace(scans[ALL], chi2=chi2))
+    ours = generate(chosen, SHOWERS.incident_energies, JUDGE.seed)
+    np.testing.assert_array_equal(ours.energies, generated(load_run(copy), copy, 2))
+    missing = replace(scans[ALL], iterations=np.array([7, 8, 9, 10]))
+    with pytest.raises(DataFormatError, match="iteration-0000007.keras must be a Keras model file"):
+        select_iteration(copy, replace(missing, chi2=np.arange(12.0).reshape(4, 3)))

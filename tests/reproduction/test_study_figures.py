@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from toy_study import DATA, MOMENTA, scan, toy_outcome
+
+from calogen.metrics.chi2 import HELD_OUT, SHAPES, TRAIN
+from calogen.reproduction.networks import Network
+from calogen.reproduction.study import Outcome
+from calogen.reproduction.study_report import draw_study
+
+TITLES = {
+    "statistics": "Fig. 1",
+    "network": "Fig. 2",
+    "total": "Fig. 3",
+    "iterations": "Fig. 7",
+    "energy": "Fig. 9",
+    "centroid": "Fig. 11",
+    "width": "Fig. 12",
+    "voxels": "Fig. 16",
+}
+BY_MOMENTUM = {"widths by momentum": "Fig. 15", "voxels by momentum": "Fig. 17"}
+TOTAL = "Fig. 3 (chi2/NDF; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return toy_outcome()
+
+
+@pytest.fixture(scope="module")
+def figures(outcome: Outcome) -> dict[str, Figure]:
+    """Of one GAN and of two."""
+    return draw_study(outcome, DATA, ("single",), ("low", "upper"), TITLES | BY_MOMENTUM)
+
+
+def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outcome) -> None:
+    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[4:]
+    assert list(figures) == ["Fig. 1", "Fig. 2, single", TOTAL, *networks, *rest, "Fig. 15", "Fig. 17"]
+    for caption, figure in figures.items():
+        if caption == "Fig. 2, single":
+            continue
+        assert "toy showers" in {text.get_text() for text in figure.texts}, caption
+    alone = draw_study(outcome, DATA, ("single",), ("single",), TITLES)
+    once = "Fig. 3 (chi2/NDF; 1 GAN: 3.0)"
+    assert list(alone) == ["Fig. 1", "Fig. 2, single", once, "Fig. 7, single", *rest]
+    (first, *_) = alone[once].axes[0].texts
+    assert first.get_text() == "chi2/NDF\n1 GAN: 3.0", "once, if there is one GAN only"
+
+
+def titles(figure: Figure) -> list[str]:
+    found = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
+    return [text for text in found if text]
+
+
+def test_panels_of_single_momenta_are_those_of_the_papers_figure(figures: dict[str, Figure], outcome: Outcome) -> None:
+    widths, voxels = titles(figures["Fig. 15"]), titles(figures["Fig. 17"])
+    assert ["1.02 GeV" in text for text in widths] == [True]
+    assert ["2.05 GeV" in voxels[0], "4.1 GeV" in voxels[1], len(voxels)] == [True, True, 2]
+    bare = replace(outcome.pictures, by_momentum={1024.0: outcome.pictures.by_momentum[1024.0]})
+    found = draw_study(replace(outcome, pictures=bare), DATA, ("single",), ("single",), TITLES | BY_MOMENTUM)
+    assert "Fig. 15" in found
+    assert "Fig. 17" not in found, "no panel, no figure"
+
+
+def labels(figure: Figure) -> list[str]:
+    return [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
+
+
+def test_panels_of_all_momenta(figures: dict[str, Figure]) -> None:
+    assert labels(figures["Fig. 9"]) == ["Energy in layer 0 [GeV]", "Energy in layer 1 [GeV]"]
+    assert labels(figures["Fig. 11"]) == [rf"Centre in $\{axis}$ in layer 1 [mm]" for axis in ("eta", "phi")]
+    assert labels(figures["Fig. 12"]) == [rf"Width in $\{axis}$ in layer 1 [mm]" for axis in ("eta", "phi")]
+    assert labels(figures["Fig. 16"]) == ["Voxel energy [MeV]"]
+
+
+def test_panels_of_the_total_energy_hold_chi2_per_ndf(figures: dict[str, Figure]) -> None:
+    """Of one GAN and of two; a momentum that two share shows the lower one's."""
+    found = [text.get_text() for ax in figures[TOTAL].axes for text in ax.texts]
+    assert found == [f"chi2/NDF\n1 GAN: 3.0\n2 GANs: {value}" for value in ("2.0", "2.0", "1.5")]
+
+
+def test_statistics_count_the_showers_of_both_samples(figures: dict[str, Figure]) -> None:
+    (ax,) = figures["Fig. 1"].axes
+    assert [[bar.get_height() for bar in container] for container in ax.containers] == [[60, 60, 60], [20, 20, 20]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [TRAIN, HELD_OUT]
+
+
+def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None:
+    line = figures["Fig. 7, single"].axes[3].lines[0]
+    np.testing.assert_allclose(line.get_xdata(), [1000, 2000])
+    np.testing.assert_allclose(line.get_ydata(), [9.0, 3.0])
+    marks = figures["Fig. 7, single"].axes[3].lines[1:]
+    assert [line.get_xdata().tolist() for line in marks] == [[2000]]
+
+
+def test_the_iteration_that_another_merit_chose_is_marked(outcome: Outcome) -> None:
+    network = outcome.networks["single"]
+    scans = {**network.test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
+    other = Network(network.run, replace(network.test, scans=scans, chosen_by=SHAPES))
+    found = draw_study(replace(outcome, networks={"single": other}), DATA, ("single",), ("single",), TITLES)
+    marks = found["Fig. 7, single"].axes[3].lines[1:]
+    assert [line.get_xdata().tolist() for line in marks] == [[1000]]

@@ -1,0 +1,151 @@
+"""HDF5 files written block by block: their content, their memory, full disks."""
+
+import re
+import resource
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+
+from calogen.errors import CalogenError
+from calogen.showers.hdf5_writing import write_hdf5
+from calogen.showers.sample import Showers, write_blocks
+
+
+def noise(num_blocks: int, rows: int = 1000) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks that do not compress, 80 kB each."""
+    for number in range(num_blocks):
+        yield {"values": np.random.default_rng(number).random((rows, 10))}
+
+
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """Files that may not grow beyond a size: the nearest thing to a full disk without one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "calogen-test", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_blocks_follow_one_another(tmp_path: Path) -> None:
+    blocks = [{"a": np.arange(6.0).reshape(3, 2) + 10 * k, "b": np.array([k, k, k])} for k in range(3)]
+    blocks.append({"a": np.full((1, 2), 9.0), "b": np.array([9])})
+    write_hdf5(tmp_path / "a.h5", blocks, 10, {"seed": 3})
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["a"], np.concatenate([block["a"] for block in blocks]))
+        assert file["b"][:].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 9]
+        assert dict(file.attrs) == {"seed": 3}
+        assert (file["a"].compression, file["a"].compression_opts, file["a"].shuffle) == ("gzip", 9, True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
+
+
+def test_a_file_of_blocks_holds_what_a_file_at_once_holds(tmp_path: Path) -> None:
+    showers = make_showers(TINY_VOXELS, 100)
+    showers = Showers(TINY_VOXELS, showers.incident_energies, showers.energies, {"eta": np.arange(100)}, {"seed": 5})
+    showers.write(tmp_path / "whole.h5")
+    write_blocks(tmp_path / "blocks.h5", (showers[start : start + 32] for start in range(0, 100, 32)), 100)
+    write_blocks(tmp_path / "block.h5", iter([showers]), 100)
+    for name in ("block", "blocks", "whole"):
+        found = Showers.read(tmp_path / f"{name}.h5", TINY_VOXELS)
+        np.testing.assert_array_equal(found.energies, showers.energies)
+        np.testing.assert_array_equal(found.incident_energies, showers.incident_energies)
+        np.testing.assert_array_equal(found.conditions["eta"], np.arange(100))
+        assert found.attributes == {"seed": 5}
+
+
+def test_two_blocks_are_in_memory_at_most(tmp_path: Path) -> None:
+    showers, made = make_showers(TINY_VOXELS, 50), []
+
+    def blocks() -> Iterator[Showers]:
+        for _ in range(6):
+            energies = showers.energies.copy()
+            made.append(weakref.ref(energies))
+            assert sum(one() is not None for one in made) <= 2
+            yield Showers(TINY_VOXELS, showers.incident_energies, energies)
+
+    write_blocks(tmp_path / "a.h5", blocks(), 300)
+    assert len(made) == 6
+
+
+def test_a_failed_block_keeps_the_old_file(tmp_path: Path) -> None:
+    def broken() -> Iterator[dict[str, np.ndarray]]:
+        yield from noise(1)
+        raise ValueError("no luck")
+
+    write_hdf5(tmp_path / "a.h5", noise(1), 1000, {})
+    before = (tmp_path / "a.h5").read_bytes()
+    with pytest.raises(ValueError, match="no luck"):
+        write_hdf5(tmp_path / "a.h5", broken(), 2000, {})
+    assert (tmp_path / "a.h5").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 96, 800, 2048, 5000, *range(10_000, 220_000, 15_000)])
+def test_a_disk_may_be_full_at_any_byte(tmp_path: Path, num_bytes: int) -> None:
+    made: list[int] = []
+
+    def blocks() -> Iterator[dict[str, np.ndarray]]:
+        for number, block in enumerate(noise(3)):
+            made.append(number)
+            yield block
+
+    with (
+        largest_file(num_bytes),
+        pytest.raises(CalogenError, match=r"cannot write .*data\.h5: File too large; raise the limit"),
+    ):
+        write_hdf5(tmp_path / "data.h5", blocks(), 3000, {"seed": 1})
+    assert list(tmp_path.iterdir()) == []
+    assert len(made) <= 1 + num_bytes // 70_000, "nothing more is made once the disk is full"
+
+
+_WRITE = """
+import sys
+from test_hdf5_writing import noise
+from calogen.reproduction.experiment import clean_exit
+from calogen.showers.hdf5_writing import write_hdf5
+with clean_exit("calogen"):
+    num_blocks, rows = map(int, sys.argv[2:])
+    write_hdf5(sys.argv[1], noise(num_blocks, rows), num_blocks * rows, {})
+"""
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "message"),
+    [
+        (1, "No space left on device; free some space"),
+        (20, r"at least [\d,]+ MB more\. Received: [\d,]+ MB of free space"),
+    ],
+)
+def test_a_full_disk_ends_the_process_in_one_line(small_disk: Path, num_blocks: int, message: str) -> None:
+    """Of 1.6 MB in one block some are written; of 20 blocks no more than can fit with the rest are made."""
+    command = [sys.executable, "-c", _WRITE, str(small_disk / "data.h5"), str(num_blocks), str(20_000 // num_blocks)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert re.match(rf"calogen: error: cannot write {small_disk}/data\.h5: .*{message}", line), line
+    assert list(small_disk.iterdir()) == []

@@ -1,0 +1,272 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_grid, make_showers
+from toy_gan import CONFIG as TOY_GAN
+
+from calogen import files
+from calogen.errors import CalogenError, DataFormatError
+from calogen.generation.generate import TrainedRun, generate, load_network, load_run
+from calogen.lwtnn.convert import convert, largest_difference
+from calogen.models.atlas_vae import AtlasVaeConfig
+from calogen.models.caloshowergan import CaloShowerGanConfig
+from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.parallel import tensorflow_threads
+from calogen.showers.sample import Showers
+from calogen.training import wgan_gp
+from calogen.training.fit import fit_vae, fit_wgan, select_training, validation_split
+from calogen.training.state import TrainingState
+
+CONFIG = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2, epochs=3, batch_size=50, seed=5)
+SHOWERS = make_showers(make_grid((2, 1), (3, 2), (2, 2)), 200)
+
+
+def fit(directory: Path, showers: Showers = SHOWERS, config: AtlasVaeConfig = CONFIG) -> TrainedRun:
+    return fit_vae("atlas_vae", config, showers.geometry, showers, directory, snapshots={2})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedRun]:
+    directory = tmp_path_factory.mktemp("fitting")
+    return directory, fit(directory)
+
+
+def weights(run: TrainedRun) -> list[bytes]:
+    return [array.tobytes() for name in sorted(run.networks) for array in run.networks[name].get_weights()]
+
+
+def losses(run: TrainedRun) -> list[float]:
+    return [row["val_loss"] for row in run.history]
+
+
+def test_a_fit_is_repeatable(trained: tuple[Path, TrainedRun], tmp_path: Path) -> None:
+    _, run = trained
+    again = fit(tmp_path)
+    assert weights(again) == weights(run)
+    assert losses(again) == losses(run)
+    assert len(run.history) == 3
+
+
+def test_what_was_trained_is_not_trained_again(trained: tuple[Path, TrainedRun]) -> None:
+    directory, run = trained
+    logs = sorted((directory / "tensorboard").iterdir())
+    again = fit(directory)
+    assert again.history == run.history, "with the very durations"
+    assert weights(again) == weights(run)
+    assert sorted((directory / "tensorboard").iterdir()) == logs
+
+
+def test_the_run_can_be_loaded(trained: tuple[Path, TrainedRun]) -> None:
+    directory, run = trained
+    loaded = load_run(directory)
+    assert (loaded.config, loaded.geometry, loaded.history) == (run.config, run.geometry, run.history)
+    assert weights(loaded) == weights(run)
+    energies = np.array([1024.0, 65536.0])
+    np.testing.assert_array_equal(generate(loaded, energies).energies, generate(run, energies).energies)
+    assert [path.name for path in (directory / "snapshots").iterdir()] == ["epoch-0002.keras"]
+
+
+@pytest.mark.parametrize(
+    ("showers", "config"),
+    [
+        (SHOWERS[1:], CONFIG),
+        (replace(SHOWERS, incident_energies=SHOWERS.incident_energies[::-1]), CONFIG),
+        (SHOWERS, replace(CONFIG, seed=6)),
+        (SHOWERS, replace(CONFIG, epochs=4)),
+    ],
+)
+def test_another_training_in_the_same_directory_is_refused(
+    trained: tuple[Path, TrainedRun], showers: Showers, config: AtlasVaeConfig
+) -> None:
+    directory, run = trained
+    with pytest.raises(CalogenError, match=r"another training.s, it differs in (config|showers|seed|epochs)"):
+        fit(directory, showers, config)
+    assert load_run(directory).config == run.config
+
+
+def test_the_split_is_the_same_for_every_caller_and_leaves_nothing_out() -> None:
+    training, validation = validation_split(SHOWERS, CONFIG)
+    assert len(validation) == 20
+    rows = np.concatenate([training.energies, validation.energies])
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(SHOWERS.energies, axis=0))
+    np.testing.assert_array_equal(validation.energies, validation_split(SHOWERS, CONFIG)[1].energies)
+    other = validation_split(SHOWERS, replace(CONFIG, seed=6))[1]
+    assert not np.array_equal(validation.energies, other.energies)
+
+
+WGAN = replace(TOY_GAN, highest_momentum=2.0**14, spectral_normalization="reparametrised", iterations=63)
+VOXELS = make_showers(TINY_VOXELS, 300)
+EMPTY = np.arange(0, 300, 30)
+VOXELS.energies[EMPTY] = 0.0
+MOMENTA = 2.0 ** np.arange(10, 15)
+
+
+def fit_gan(
+    directory: Path, showers: Showers = VOXELS, config: CaloShowerGanConfig = WGAN, *, bfloat16: bool = False
+) -> TrainedRun:
+    return fit_wgan("caloshowergan", config, showers.geometry, showers, directory, bfloat16=bfloat16)
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedRun]:
+    directory = tmp_path_factory.mktemp("gan")
+    return directory, fit_gan(directory)
+
+
+SHORT = replace(WGAN, iterations=4)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A training with four checkpoints."""
+    return fit_gan(tmp_path_factory.mktemp("short"), config=SHORT)
+
+
+def without_seconds(run: TrainedRun) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.history]
+
+
+def test_showers_outside_the_range_or_without_energy_do_not_train(gan: tuple[Path, TrainedRun]) -> None:
+    training, num_empty = select_training(VOXELS, WGAN)
+    inside = (VOXELS.incident_energies >= 1024) & (VOXELS.incident_energies <= 16384)
+    kept = [row for row in range(300) if inside[row] and row not in EMPTY]
+    np.testing.assert_array_equal(training.energies, VOXELS.energies[kept])
+    assert {1024.0, 16384.0} <= set(training.incident_energies.tolist()), "the limits are within"
+    assert num_empty == sum(inside[row] for row in EMPTY) > 0
+    about = files.read_json(gan[0] / "provenance.json")
+    assert (about["showers"], about["showers_without_energy"]) == (len(kept), num_empty)
+    assert about["training_seconds"] > 0
+    assert about["threads"] == [tensorflow_threads()]
+
+
+def test_a_range_without_showers_is_refused_by_name() -> None:
+    high = replace(WGAN, lowest_momentum=2.0**20, highest_momentum=2.0**22)
+    with pytest.raises(DataFormatError, match="at 1048576..4194304 MeV. Received: showers at 1024, 2048"):
+        select_training(VOXELS, high)
+    with pytest.raises(DataFormatError, match="training needs showers with energy"):
+        select_training(VOXELS[EMPTY], WGAN)
+
+
+def test_a_gan_keeps_its_generator_on_the_way(gan: tuple[Path, TrainedRun]) -> None:
+    directory, run = gan
+    reached = range(3, 64, 3)  # an interval of a thirtieth, rounded up
+    assert [row["iteration"] for row in run.history] == [*reached]
+    names = sorted(path.name for path in (directory / "snapshots").iterdir())
+    assert names == [f"iteration-{iteration:07d}.keras" for iteration in reached]
+    early, last = (load_network(directory / "snapshots" / names[number]) for number in (3, -1))
+    for ours, theirs in zip(last.get_weights(), run.generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    showers = generate(replace(run, networks={"generator": early}), MOMENTA, seed=1)
+    assert np.isfinite(showers.energies).all()
+    assert (showers.energies != generate(run, MOMENTA, seed=1).energies).any()
+
+
+def test_a_gan_can_be_loaded(gan: tuple[Path, TrainedRun]) -> None:
+    directory, run = gan
+    loaded = load_run(directory)
+    assert (loaded.config, loaded.geometry, loaded.history) == (run.config, run.geometry, run.history)
+    assert loaded.transform == run.transform
+    assert weights(loaded) == weights(run)
+    assert list(loaded.networks) == ["critic", "generator"]
+    np.testing.assert_array_equal(generate(directory, MOMENTA).energies, generate(run, MOMENTA).energies)
+    assert loaded.momentum_range == (1024.0, 16384.0)
+
+
+def test_a_finished_gan_is_not_trained_again(gan: tuple[Path, TrainedRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, run = gan
+    logs, about = sorted((directory / "tensorboard").iterdir()), (directory / "provenance.json").read_bytes()
+    monkeypatch.setattr(wgan_gp, "write_state", None)  # no checkpoint is written
+    again = fit_gan(directory)
+    assert again.history == run.history, "with the very durations"
+    assert weights(again) == weights(run)
+    assert sorted((directory / "tensorboard").iterdir()) == logs
+    assert (directory / "provenance.json").read_bytes() == about
+
+
+def test_an_interrupted_gan_goes_on_to_the_same_weights(
+    short: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write_state = [], wgan_gp.write_state
+
+    def interrupt(path: Path, state: TrainingState) -> None:
+        write_state(path, state)
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(wgan_gp, "write_state", interrupt)
+        fit_gan(tmp_path, config=SHORT)
+    assert not (tmp_path / "config.json").exists()
+    assert len(list((tmp_path / "snapshots").iterdir())) == 2
+    again = fit_gan(tmp_path, config=SHORT)
+    assert weights(again) == weights(short)
+    assert without_seconds(again) == without_seconds(short)
+
+
+@pytest.mark.parametrize(
+    ("showers", "config", "bfloat16", "name"),
+    [
+        (VOXELS[1:250], WGAN, False, "showers"),
+        (VOXELS, replace(WGAN, seed=6), False, "seed"),
+        (VOXELS, replace(WGAN, gradient_penalty_weight=10.0), False, "gradient_penalty_weight"),
+        (VOXELS, WGAN, True, "bfloat16"),
+    ],
+)
+def test_another_gan_in_the_same_directory_is_refused(
+    gan: tuple[Path, TrainedRun], showers: Showers, config: CaloShowerGanConfig, bfloat16: bool, name: str
+) -> None:
+    directory, run = gan
+    with pytest.raises(CalogenError, match=rf"another training.s, it differs in {name} \("):
+        fit_gan(directory, showers, config, bfloat16=bfloat16)
+    assert load_run(directory).config == run.config
+
+
+def test_showers_that_do_not_train_do_not_count_as_another_training(gan: tuple[Path, TrainedRun]) -> None:
+    directory, run = gan
+    inside = VOXELS[VOXELS.incident_energies <= 2.0**14]
+    assert fit_gan(directory, inside).history == run.history
+
+
+def test_half_precision_trains_to_finite_networks_in_float32(short: TrainedRun, tmp_path: Path) -> None:
+    half = fit_gan(tmp_path, config=SHORT, bfloat16=True)
+    assert keras.config.dtype_policy().name == "float32"
+    for name, network in half.networks.items():
+        other = short.networks[name]
+        for ours, theirs in zip(network.variables, other.variables, strict=True):
+            assert ours.dtype == "float32"
+            assert np.isfinite(ours.numpy()).all()
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=0.05)
+        assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    assert largest_difference(half.generator, convert(half.generator)) < 1e-5
+    assert weights(half) != weights(short)
+    assert weights(load_run(tmp_path)) == weights(half)
+    assert [row["iteration"] for row in half.history] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_stages_of_a_curriculum_train(tmp_path: Path) -> None:
+    config = FastCaloGanConfig(
+        generator_units=(8,), critic_units=(8,), latent_dim=2, critic_steps=1, batch_size=8, iterations=3
+    )
+    run = fit_wgan("fastcalogan", config, TINY_VOXELS, VOXELS, tmp_path)
+    assert np.isfinite([[row[name] for name in wgan_gp.TERMS] for row in run.history]).all()
+    assert len(run.history) == 3
+
+
+def test_a_provenance_that_was_lost_is_written_again(
+    trained: tuple[Path, TrainedRun], gan: tuple[Path, TrainedRun], tmp_path: Path
+) -> None:
+    """As after a training that was killed between its last checkpoint and its end."""
+    for (directory, run), again, more in ((trained, fit, set()), (gan, fit_gan, {"showers", "showers_without_energy"})):
+        copy = tmp_path / directory.name
+        shutil.copytree(directory, copy)
+        before = files.read_json(copy / "provenance.json")
+        (copy / "provenance.json").unlink()
+        assert weights(again(copy)) == weights(run)
+        after = files.read_json(copy / "provenance.json")
+        assert after.keys() == before.keys() >= more
+        assert after["training_seconds"] == before["training_seconds"] > 0
