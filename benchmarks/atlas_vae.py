@@ -19,15 +19,19 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import tf
-from calogen.features.batches import permutation, resident
+from calogen.features.batches import resident
 from calogen.features.moments import moments
 from calogen.features.transforms import Chain
 from calogen.files import write_json
-from calogen.generation.generate import TrainedRun, compile_one_shower, generate, seconds_per_call
+from calogen.generation.generate import compile_one_shower, generate, seconds_per_call
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
 from calogen.parallel import blas_threads, num_cores
 from calogen.showers.sample import Showers
-from calogen.training.vae import Vae, compile_epoch
+from calogen.training.run import assemble_run
+from calogen.training.train import compile_calls
+from calogen.training.trainer import Epochs
+from calogen.training.vae import Vae
 
 CONFIG, GEOMETRY = CONFIGS["paper"]
 BATCH_SIZE = 100  # of the plain fit
@@ -94,21 +98,20 @@ def plain_fit(showers: Showers, chain: Chain) -> Callable[[int], object]:
 
 
 def compiled_epochs(showers: Showers, chain: Chain) -> Callable[[int], object]:
-    """Epochs as `training.vae.train` runs them."""
-    run_epoch = compile_epoch(make_trainer(showers, chain), resident(showers, chain), BATCH_SIZE)
-    return lambda epochs: [run_epoch(permutation(len(showers), 1, epoch)) for epoch in range(epochs)]
+    """Epochs as `training.train` runs them."""
+    run = compile_calls(make_trainer(showers, chain), resident(showers, chain))
+    schedule = Epochs(epochs=1, batch_size=BATCH_SIZE, seed=1)
+    return lambda epochs: [run(rows) for epoch in range(epochs) for _, rows in schedule.calls(epoch, len(showers), 1)]
 
 
 def make_trainer(showers: Showers, chain: Chain) -> Vae:
     """A fresh trainer with its optimizer built."""
-    trainer = build_trainer(CONFIG, build(CONFIG, GEOMETRY), moments(chain.forward(showers)))
-    trainer.optimizer.build([*trainer.encoder.trainable_variables, *trainer.decoder.trainable_variables])
-    return trainer
+    return build_trainer(CONFIG, build(CONFIG, GEOMETRY), moments(chain.forward(showers)))
 
 
 def generation_figures(chain: Chain) -> dict[str, float]:
     """Time of one shower by `model.predict` and the fast path; throughput of 10,000 at once."""
-    run = TrainedRun("atlas_vae", CONFIG, GEOMETRY, build(CONFIG, GEOMETRY), chain, [])
+    run = assemble_run(atlas_vae, CONFIG, GEOMETRY, build(CONFIG, GEOMETRY), chain)
     energy, latent = np.array([65536.0]), run.latent.draw(1, 0)
     one_shower, decoder = compile_one_shower(run), run.networks["decoder"]
 

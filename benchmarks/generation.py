@@ -35,9 +35,10 @@ import numpy as np
 from calogen.errors import CalogenError
 from calogen.files import write_json
 from calogen.generation.folding import fold
-from calogen.generation.generate import TrainedRun, save_run
+from calogen.models import caloshowergan
 from calogen.models.caloshowergan import CONFIGS, build_generator, build_transform
 from calogen.provenance import cpu_model
+from calogen.training.run import assemble_run, save_run
 
 NETWORKS, SHOWERS = ("photon", "pion"), (1, 10, 100, 1000, 10_000)
 WHOLE, READING = 0, -1  # in place of a number of showers: one from its noise to MeV; reading the weights
@@ -138,7 +139,7 @@ def write_network(folder: Path, name: str) -> float:
     generator, transform = build_generator(config, geometry), build_transform(config, geometry)
     dense = generator.layers[-2]
     dense.bias.assign(np.arange(dense.units) == dense.units - 1)  # a total above 0: most showers have energy
-    run = TrainedRun("caloshowergan", config, geometry, {"generator": generator}, transform, [])
+    run = assemble_run(caloshowergan, config, geometry, {"generator": generator}, transform)
     save_run(folder / name, run)
     folded = fold(generator, transform)
     arrays: dict[str, np.ndarray] = {"activations": np.array(folded.activations)}

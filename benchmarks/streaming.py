@@ -16,16 +16,18 @@ import tempfile
 from pathlib import Path
 
 from calogen.files import require_space
-from calogen.generation.generate import TrainedRun, save_run
+from calogen.models import fastcalogan
 from calogen.models.fastcalogan import FastCaloGanConfig, build, build_transform
 from calogen.reproduction.experiment import clean_exit
 from calogen.showers.geometry import PHOTONS_DATASET1
+from calogen.training.run import assemble_run, save_run
 
 _ENERGY = 65536.0  # MeV
 _WRITE = """
 import resource, sys, time
 from pathlib import Path
-from calogen.generation.generate import load_run, write_generated
+from calogen.generation.generate import write_generated
+from calogen.generation.load import load_run
 path, run, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 load_run(run)
 start, loaded = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -54,7 +56,7 @@ def random_run(directory: Path) -> Path:
     config = FastCaloGanConfig()
     networks = build(config, PHOTONS_DATASET1)
     transform = build_transform(config, PHOTONS_DATASET1)
-    save_run(directory, TrainedRun("fastcalogan", config, PHOTONS_DATASET1, networks, transform, []))
+    save_run(directory, assemble_run(fastcalogan, config, PHOTONS_DATASET1, networks, transform))
     return directory
 
 

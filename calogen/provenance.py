@@ -14,7 +14,7 @@ import numpy as np
 
 from calogen.config import require_seed
 from calogen.files import sha256
-from calogen.showers.hdf5 import source_files
+from calogen.hdf5 import source_files
 
 _LIBRARIES = ("calogen", "numpy", "h5py", "keras", "tensorflow")
 # What decides a result; results and notes may differ from the commit without making it dirty.

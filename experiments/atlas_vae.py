@@ -34,13 +34,15 @@ from calogen.claims.atlas_vae import (
     judge_claims,
     quantities,
 )
+from calogen.claims.judge import Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.files import read_json
-from calogen.generation.generate import TrainedRun, generate
+from calogen.generation.generate import generate
 from calogen.metrics.distributions import Value
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, PAPER
 from calogen.observables.cells import shower_depth
 from calogen.plots.observables import draw_observables, draw_response
@@ -48,7 +50,6 @@ from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.training import draw_losses
 from calogen.progress import progress
 from calogen.provenance import stream_seed
-from calogen.reports.reproduction import Results
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
 from calogen.reproduction.selection import epoch_distances, validation_distance
 from calogen.reproduction.timing import measure_costs, require_times
@@ -56,7 +57,8 @@ from calogen.showers.bundled import bundled, first_edition, read_vae_window, tra
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
-from calogen.training.fit import fit_vae, validation_split
+from calogen.training.fit import fit, validation_split
+from calogen.training.run import TrainedRun
 from calogen.units import GeV
 
 NAME = "atlas_vae"
@@ -190,8 +192,8 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
         replace(item, epochs=epochs, seed=run.seed, batch_size=50 if run.preset == "smoke" else item.batch_size)
         for item in chosen
     )
-    vae = fit_vae(NAME, config, ATLAS_VAE_WINDOW, train, run.directory, snapshots)
-    absolute = fit_vae(NAME, ablation, ATLAS_VAE_WINDOW, train, run.directory / "absolute")
+    vae = fit(atlas_vae, config, ATLAS_VAE_WINDOW, train, run.directory, snapshots=snapshots)
+    absolute = fit(atlas_vae, ablation, ATLAS_VAE_WINDOW, train, run.directory / "absolute")
     seeds = {
         name: stream_seed(stream)
         for name, stream in provenance.seed_streams(run.seed, "generate", "bootstrap", "validate").items()

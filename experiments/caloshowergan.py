@@ -23,6 +23,7 @@ from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, LABELS, SINGLE, THREE, judge_claims
 from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
+from calogen.claims.judge import Claim, Quantity
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
@@ -35,7 +36,6 @@ from calogen.metrics.chi2 import RULES, total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator
 from calogen.observables.cells import layer_energy
-from calogen.reports.reproduction import Claim, Quantity
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter

@@ -22,6 +22,7 @@ from calogen import provenance
 from calogen.claims.caloshowergan import PION, judge_claims
 from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
+from calogen.claims.judge import Quantity, Table
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
@@ -34,7 +35,6 @@ from calogen.metrics.chi2 import RULES
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
 from calogen.observables.voxels import voxel_width
-from calogen.reports.reproduction import Quantity, Table
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter

@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.claims.judge import Results
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS, CALOSHOWERGAN_OBSERVABLES
 from calogen.models.fastcalogan import CONFIGS, PAPER
-from calogen.reports.reproduction import Results
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import json_size

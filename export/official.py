@@ -313,7 +313,7 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
         print(error)
         return
     from calogen.athena.export import find_sets  # seconds: --help does without
-    from calogen.generation.generate import load_run
+    from calogen.generation.load import load_run
     from calogen.lwtnn.convert import convert
 
     failed = []

@@ -37,7 +37,8 @@ try:
     from calogen.generation.generate import generate
     from calogen.generation.load import load_run
 except ImportError:  # before the rooms
-    from calogen.generation.generate import generate, load_run
+    from calogen.generation.generate import generate
+    from calogen.generation.load import load_run
 run = load_run(Path(sys.argv[1]))
 low, high = run.momentum_range or (2.0**10, 2.0**18)
 print("showers", hashlib.sha256(generate(run, np.geomspace(low, high, 300), seed=3).energies.tobytes()).hexdigest(), 0)

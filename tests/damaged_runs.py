@@ -17,8 +17,8 @@ from damage import damage_bytes, damaged_json
 from toy_gan import CONFIG, toy_showers
 from toy_results import RESULTS
 
-from calogen.generation.generate import TrainedRun, save_run
 from calogen.models import caloshowergan
+from calogen.training.run import assemble_run, save_run
 from calogen.training.state import TrainingState, write_state
 
 IDENTITY = json.dumps({"model": "toy", "config": {"seed": 1}, "data": "0"})
@@ -50,7 +50,7 @@ def run_files() -> Mapping[str, bytes]:
     showers = toy_showers(4)
     networks = caloshowergan.build(CONFIG, TINY_VOXELS)
     chain = caloshowergan.build_transform(CONFIG, TINY_VOXELS).fit(showers)
-    run = TrainedRun("caloshowergan", CONFIG, TINY_VOXELS, networks, chain, [{"iteration": 4, "loss": 0.5}])
+    run = assemble_run(caloshowergan, CONFIG, TINY_VOXELS, networks, chain, [{"iteration": 4, "loss": 0.5}])
     with TemporaryDirectory() as folder:
         save_run(Path(folder), run)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}

@@ -10,8 +10,9 @@ from conftest import make_grid, make_showers
 
 from calogen.athena import export as deployment
 from calogen.athena.closure import Agreement
-from calogen.generation.generate import TrainedRun, save_run
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.training.run import assemble_run, save_run
 
 SCRIPT = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
 
@@ -32,9 +33,8 @@ def runs(tmp_path: Path) -> Path:
     grid = make_grid((2, 1), (3, 2))
     showers = make_showers(grid, 50)
     config = AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,))
-    run = TrainedRun(
-        "atlas_vae", config, grid, build(config, grid), build_transform(config, grid).fit(showers), [{"loss": 1.0}]
-    )
+    transform = build_transform(config, grid).fit(showers)
+    run = assemble_run(atlas_vae, config, grid, build(config, grid), transform, [{"loss": 1.0}])
     for seed in (1, 2):
         save_run(tmp_path / "runs" / "atlas_vae" / f"smoke-seed{seed}", run)
     return tmp_path / "runs"

@@ -14,12 +14,12 @@ from keras import KerasTensor, layers
 from toy_gan import CONFIG
 
 from calogen.errors import ExportError
-from calogen.generation.generate import TrainedRun, save_run
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.training.layers import ShowerHeads, Swish
+from calogen.training.run import assemble_run, save_run
 
 tf_keras = pytest.importorskip("tf_keras", reason="needs tf_keras: pip install 'calogen[official]'")
 
@@ -245,7 +245,7 @@ def test_missing_tf_keras_is_named(script: ModuleType, monkeypatch: pytest.Monke
 def _write_run(directory: Path) -> Path:
     networks = caloshowergan.build(CONFIG, TINY_VOXELS)
     transform = caloshowergan.build_transform(CONFIG, TINY_VOXELS)
-    save_run(directory, TrainedRun("caloshowergan", CONFIG, TINY_VOXELS, networks, transform, []))
+    save_run(directory, assemble_run(caloshowergan, CONFIG, TINY_VOXELS, networks, transform))
     return directory
 
 

@@ -30,12 +30,13 @@ from calogen.evaluation.submissions import read_submissions
 from calogen.features.conditions import Constant, LogEnergy
 from calogen.features.transforms import Chain, LayerFractions, Noise
 from calogen.files import read_json
-from calogen.generation.generate import geometry_from_json, geometry_to_json, load_run, model_module
+from calogen.generation.load import load_run, model_module
 from calogen.metrics.distributions import Value
 from calogen.reports.evaluation import build_comparison_page
 from calogen.reports.page import build_markdown
 from calogen.showers.files import ShowerFile
 from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.geometry_json import geometry_from_json, geometry_to_json
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 

@@ -20,9 +20,10 @@ from damaged_runs import (
 from fuzzing import Input, outcomes, watched
 
 from calogen.files import read_json
-from calogen.generation.generate import generate, load_network, load_run
+from calogen.generation.generate import generate
+from calogen.generation.load import load_network, load_run
 from calogen.reports.page import build_html, build_markdown
-from calogen.reproduction.results import build_results_page, read_table
+from calogen.reports.results import build_results_page, read_table
 from calogen.training.state import assign, read_identity, read_state
 
 

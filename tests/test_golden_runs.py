@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calogen.generation.generate import TrainedRun, generate, load_network, load_run
+from calogen.generation.generate import generate
+from calogen.generation.load import load_network, load_run, model_module
 from calogen.showers.sample import Showers
-from calogen.training.fit import fit_vae, fit_wgan
+from calogen.training.fit import fit as train
+from calogen.training.run import TrainedRun
 
 RUNS = Path(__file__).parent / "golden" / "runs"
 NAMES = ("atlas_vae", "fastcalogan", "caloshowergan", "caloshowergan_bfloat16")
@@ -34,10 +36,8 @@ def identity(path: Path) -> dict[str, Any]:
 def fit(name: str, directory: Path) -> TrainedRun:
     run, known = load_run(RUNS / name), arrays(name)
     showers = Showers(run.geometry, known["incident_energies"], known["energies"])
-    if run.model == "atlas_vae":
-        return fit_vae(run.model, run.config, run.geometry, showers, directory)
-    bfloat16 = name.endswith("bfloat16")
-    return fit_wgan(run.model, run.config, run.geometry, showers, directory, bfloat16=bfloat16)
+    module, bfloat16 = model_module(run.model), name.endswith("bfloat16")
+    return train(module, run.config, run.geometry, showers, directory, bfloat16=bfloat16)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,8 @@ from toy_gan import network_test
 from calogen.claims.caloshowergan import KINETIC, PION
 from calogen.claims.evidence import Evidence
 from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison
-from calogen.metrics.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
+from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
 

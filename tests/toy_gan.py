@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from conftest import TINY_VOXELS, make_showers
 
+from calogen.evaluation.iterations import IterationScan, NetworkTest
 from calogen.features.moments import moments
-from calogen.generation.generate import TrainedRun
-from calogen.metrics.chi2 import IterationScan, NetworkTest
-from calogen.models import fastcalogan
+from calogen.models import caloshowergan, fastcalogan
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.showers.sample import Showers
-from calogen.training.fit import fit_wgan
+from calogen.training.fit import fit
+from calogen.training.run import TrainedRun, assemble_run
 
 CONFIG = CaloShowerGanConfig(
     lowest_momentum=2.0**10,
@@ -45,7 +45,7 @@ def toy_showers(per_momentum: int, seed: int = 1, momenta: tuple[float, ...] = (
 
 def train(directory: Path, showers: Showers, config: CaloShowerGanConfig = CONFIG) -> TrainedRun:
     """The trained run, in its directory."""
-    return fit_wgan("caloshowergan", config, showers.geometry, showers, directory)
+    return fit(caloshowergan, config, showers.geometry, showers, directory)
 
 
 def distances_at_start(model: ModuleType, config: Any, showers: Showers) -> dict[str, float]:
@@ -80,4 +80,4 @@ def make_gan(low: float, high: float, response: float, **fields: Any) -> Trained
     for variable in networks["generator"].trainable_variables[2:]:
         variable.assign(np.full(variable.shape, response if variable.name == "bias" else 0.0))
     transform = fastcalogan.build_transform(config, TINY_VOXELS)
-    return TrainedRun("fastcalogan", config, TINY_VOXELS, networks, transform, [])
+    return assemble_run(fastcalogan, config, TINY_VOXELS, networks, transform)

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from calogen.claims.judge import Claim, Quantity, Results
 from calogen.config import Source
 from calogen.evaluation.comparison import Measurement
 from calogen.metrics.distributions import Floor, Value
-from calogen.reports.reproduction import Claim, Quantity, Results
 
 ROW = Measurement(4096.0, "r_eta", "VAE", "ks", Value(0.3, 0.02), Floor(0.05, 0.02, 0.09), 250, 1000, 3)
 RESULTS = Results(

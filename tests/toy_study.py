@@ -11,12 +11,13 @@ from conftest import TINY_VOXELS
 from toy_gan import CONFIG, network_test, toy_showers
 
 from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, IterationScan, NetworkTest
 from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES
-from calogen.generation.generate import TrainedRun
-from calogen.metrics.chi2 import ALL, HELD_OUT, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.metrics.chi2 import Chi2
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.reproduction.networks import Network, Pictures
 from calogen.reproduction.study import Data, Outcome
+from calogen.training.run import TrainedRun
 
 
 def scan(momenta: list[float], chi2: list[float], ndf: int) -> IterationScan:

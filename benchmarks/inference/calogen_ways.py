@@ -10,7 +10,9 @@ from serve import check, serve, settings
 from calogen.backend import keras, tf
 from calogen.generation import engines
 from calogen.generation.folding import fold
-from calogen.generation.generate import TrainedRun, compile_one_shower, load_run
+from calogen.generation.generate import compile_one_shower
+from calogen.generation.load import load_run
+from calogen.training.run import TrainedRun
 
 GIVEN = settings()
 MOMENTUM = 65536.0  # MeV

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,11 @@ from serve import serve
 from calogen.backend import keras, tf
 from calogen.features.batches import Resident
 from calogen.features.moments import moments
-from calogen.models.caloshowergan import CONFIGS, build, build_curriculum, build_latent, build_trainer
+from calogen.models.caloshowergan import CONFIGS, build, build_latent, build_schedule, build_trainer
 from calogen.training.critic import taped_gradient
 from calogen.training.losses import critic_loss, gradient_penalty, interpolate
-from calogen.training.wgan_gp import compile_iterations, draw
+from calogen.training.train import compile_calls
+from calogen.training.wgan_gp import draw
 
 PAPER_CONFIG, GEOMETRY = CONFIGS["photon-kinetic"]
 CONFIG = replace(PAPER_CONFIG, spectral_normalization="none")
@@ -43,7 +45,7 @@ def ours_spectral(showers: np.ndarray, conditions: np.ndarray, batch_size: int) 
 
 
 def ours_bfloat16(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
-    """The same as `ours` with the critic's products in bfloat16, as in `fit_wgan`."""
+    """The same as `ours` with the critic's products in bfloat16, as `fit` has it."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     critic = build(CONFIG, GEOMETRY)["critic"]
     keras.config.set_dtype_policy("float32")
@@ -54,8 +56,9 @@ def compiled(networks: dict[str, keras.Model], showers: np.ndarray, conditions: 
     """One compiled iteration."""
     trainer = build_trainer(CONFIG, networks, moments(showers))
     data = Resident(tf.constant(showers), tf.constant(conditions))
-    run = compile_iterations(trainer, data, build_curriculum(CONFIG, conditions[:, 0]), batch_size)
-    return lambda: run(1)
+    schedule = replace(build_schedule(CONFIG, conditions[:, 0]), batch_size=batch_size)
+    run, iterations = compile_calls(trainer, data), count()
+    return lambda: run(schedule.rows(next(iterations), 1, CONFIG.critic_steps))
 
 
 def plain(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:

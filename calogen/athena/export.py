@@ -18,13 +18,15 @@ from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_sc
 from calogen.athena.interface import V2, Generator
 from calogen.athena.radial import MOMENTUM, file_name, write_radial
 from calogen.errors import DataFormatError, ExportError
-from calogen.generation.generate import TrainedRun, generate, load_run, model_module, route
+from calogen.generation.generate import generate, route
+from calogen.generation.load import load_run, model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
-from calogen.reproduction.selection import shape_quantities
+from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.sample import Showers
+from calogen.training.run import TrainedRun
 
 _SOURCES = ("config.json", "transform.json")
 _SHOWERS = 500  # per momentum, for distributions

@@ -12,10 +12,11 @@ import numpy as np
 
 from calogen.claims.caloshowergan_words import PHOTON_OURS, PHOTON_WORDS, PION_OURS, PION_WORDS
 from calogen.claims.evidence import Evidence, Found, NotDecidedError, Rule, percent, share_of, untrained, value_of
+from calogen.claims.judge import Claim, judge
 from calogen.claims.rules import combined, difference, independent, mean, rank_correlation, significance, texts
-from calogen.metrics.chi2 import ALL, SHAPES, total
+from calogen.evaluation.iterations import ALL, SHAPES
+from calogen.metrics.chi2 import total
 from calogen.metrics.distributions import Value
-from calogen.reports.reproduction import Claim, judge
 from calogen.units import GeV
 
 SINGLE, TWO, THREE = ("photon",), ("photon-low", "photon-upper"), ("photon-low", "photon-medium", "photon-high")

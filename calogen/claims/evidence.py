@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calogen.evaluation.comparison import Comparison, Measurement
-from calogen.metrics.chi2 import ALL, Chi2, NetworkTest, total
+from calogen.evaluation.iterations import ALL, NetworkTest
+from calogen.metrics.chi2 import Chi2, total
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
 

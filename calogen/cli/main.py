@@ -259,7 +259,7 @@ def report(
     on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
     from calogen.files import read_text
-    from calogen.reproduction.results import read_tables, update_readme
+    from calogen.reports.results import read_tables, update_readme
 
     results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:

@@ -27,9 +27,10 @@ from calogen.evaluation.submissions import Placement, rank
 from calogen.files import read_json, write_json
 from calogen.metrics.distances import MIN_SHOWERS
 from calogen.metrics.distributions import Value, json_matrix, json_number
+from calogen.metrics.features import Feature
 from calogen.metrics.histograms import Histogram
 from calogen.metrics.scores import METRICS
-from calogen.observables.challenge import BINNINGS, Feature
+from calogen.observables.challenge import BINNINGS
 from calogen.showers.geometry import VoxelGeometry
 
 FILE_NAME = "evaluation.json"

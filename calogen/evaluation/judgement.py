@@ -12,6 +12,7 @@ import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.metrics.distributions import Value, json_number
+from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.metrics.scores import (
     Spectrum,
@@ -21,7 +22,7 @@ from calogen.metrics.scores import (
     dealt_values,
     ks_statistic,
 )
-from calogen.observables.challenge import BINNINGS, Feature, Features, layer_correlation
+from calogen.observables.challenge import BINNINGS, layer_correlation
 from calogen.observables.shapes import SHAPES
 from calogen.parallel import in_threads, num_workers
 from calogen.progress import progress

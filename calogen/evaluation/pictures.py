@@ -12,7 +12,7 @@ import numpy as np
 from calogen.evaluation.comparison import ResponseCurve, curve_of
 from calogen.evaluation.judgement import Sample
 from calogen.metrics.correlations import joined
-from calogen.observables.challenge import Features
+from calogen.metrics.features import Features
 from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.labels import discrete_energies, within
 from calogen.showers.sample import Showers

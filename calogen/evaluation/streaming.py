@@ -17,8 +17,9 @@ import numpy as np
 from calogen.errors import CalogenError, GeometryError
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
+from calogen.metrics.features import Feature, Features
 from calogen.metrics.scores import Spectrum, spectrum_cells
-from calogen.observables.challenge import Feature, Features, compute_features, list_features
+from calogen.observables.challenge import compute_features, list_features
 from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress

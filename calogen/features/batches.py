@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from calogen.backend import tf
 from calogen.errors import ConfigError
 from calogen.features.transforms import Chain
-from calogen.showers.hdf5 import damage_named, dataset_shape, open_file
+from calogen.hdf5 import damage_named, dataset_shape, open_file
 from calogen.showers.layouts import Geometry
 from calogen.showers.sample import Showers, concatenate
 
 Batch = dict[str, tf.Tensor]
+BLOCK_ROWS = 65_536
+"""Showers of a sample that are looked at together where all of them are."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,22 @@ class ShowerFile:
         return self.select(Showers.read(self.path, self.geometry, slice(start, start + self.rows_per_block)))
 
 
+class Features(Protocol):
+    """Features of a sample, wherever they are: what compiled calls gather batches from."""
+
+    def __len__(self) -> int:
+        """Number of showers."""
+
+    def chunks(self, rows: np.ndarray) -> Iterator[Any]:
+        """Gives what compiled calls take for the steps of rows `[s, k, b]`, some steps at a time."""
+
+    def batch_of(self, chunk: Any, step: tf.Tensor, number: tf.Tensor) -> Batch:
+        """Gives one of the batches of a step in a chunk."""
+
+    def blocks(self) -> Iterator[Batch]:
+        """Gives all showers in their order, `BLOCK_ROWS` at a time."""
+
+
 @dataclass(frozen=True)
 class Resident:
     """All features of a sample as tensors on the device.
@@ -74,6 +93,20 @@ class Resident:
     def batch(self, rows: tf.Tensor) -> Batch:
         """Gives the showers of some rows `[b]`."""
         return {"shower": tf.gather(self.shower, rows), "condition": tf.gather(self.condition, rows)}
+
+    def chunks(self, rows: np.ndarray) -> Iterator[tf.Tensor]:
+        """Gives the rows themselves: the calls gather."""
+        yield tf.constant(rows)
+
+    def batch_of(self, chunk: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Batch:
+        """Gives the showers of one of a step's batches."""
+        return self.batch(chunk[step, number])
+
+    def blocks(self) -> Iterator[Batch]:
+        """Gives all showers, `BLOCK_ROWS` at a time."""
+        for first in range(0, len(self), BLOCK_ROWS):
+            part = slice(first, first + BLOCK_ROWS)
+            yield {"shower": self.shower[part], "condition": self.condition[part]}
 
 
 def split(showers: Showers, validation_fraction: float, seed: int) -> tuple[Showers, Showers]:

@@ -1,83 +1,25 @@
-"""From a trained run and incident energies to showers in MeV, and a trained run's files.
+"""From a trained run and incident energies to showers in MeV."""
 
-A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
-`history.json`. The network with an input named `latent` generates.
-"""
-
-import pkgutil
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, partial
-from importlib import import_module
+from functools import partial
 from itertools import chain, count, repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from calogen import models
-from calogen.backend import keras
-from calogen.config import config_from_json, config_to_json, plain_from_json, require_seed
-from calogen.errors import CalogenError, DataFormatError
-from calogen.features.transforms import Chain
-from calogen.files import read_json, require_space, write_json
-from calogen.generation.consistency import require_consistent
+from calogen.config import require_seed
+from calogen.errors import DataFormatError
+from calogen.files import require_space
 from calogen.generation.engines import Block, engine, to_litert
 from calogen.generation.folding import fold
+from calogen.generation.load import load_run
 from calogen.progress import progress
-from calogen.showers.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
 from calogen.showers.labels import within
 from calogen.showers.layouts import MAX_DEFLATE
-from calogen.showers.sample import Geometry, Showers, write_blocks
-from calogen.training.callbacks import save_network
-from calogen.training.latent import BLOCK_SHOWERS, Latent, block_seed
-
-_MAX_SIZE = 10**7  # of a shower: it would take 80 MB
-_GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
-    "CellGrid": (CellGrid, CellLayer),
-    "VoxelGeometry": (VoxelGeometry, VoxelLayer),
-}
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """Everything needed to generate showers, and how it was trained.
-
-    Args:
-        model: name of the module in `calogen.models`.
-        config: that module's configuration.
-        geometry: of the showers.
-        networks: by name.
-        transform: fitted.
-        history: one table of numbers per epoch.
-    """
-
-    model: str
-    config: Any
-    geometry: Geometry
-    networks: Mapping[str, keras.Model]
-    transform: Chain
-    history: list[dict[str, float]]
-
-    @property
-    def generator(self) -> keras.Model:
-        """The network that generates."""
-        found = [net for net in self.networks.values() if any(tensor.name == "latent" for tensor in net.inputs)]
-        if len(found) != 1:
-            raise CalogenError(f"one network must have an input named 'latent'. Received: {len(found)} such networks")
-        return found[0]
-
-    @property
-    def latent(self) -> Latent:
-        """Where the latent space is drawn from."""
-        return model_module(self.model).build_latent(self.config)
-
-    @property
-    def momentum_range(self) -> tuple[float, float] | None:
-        """Lowest and highest momentum, MeV, that the model is made for; None: any."""
-        return getattr(self.config, "momentum_range", None)
+from calogen.showers.sample import Showers, write_blocks
+from calogen.training.latent import BLOCK_SHOWERS, block_seed
+from calogen.training.run import TrainedRun
 
 
 def generate(
@@ -267,106 +209,3 @@ def seconds_per_call(call: Callable[[], object], repeats: int = 200) -> float:
         call()
         durations.append(time.perf_counter() - start)
     return float(np.median(durations))
-
-
-def save_run(directory: Path, run: TrainedRun) -> None:
-    """Writes a trained run; `config.json` comes last and marks it as whole."""
-    for name, network in run.networks.items():
-        save_network(network, directory / f"{name}.keras")
-    write_json(directory / "transform.json", run.transform.to_json())
-    write_json(directory / "history.json", run.history)
-    description = {
-        "model": run.model,
-        "config": config_to_json(run.config),
-        "geometry": geometry_to_json(run.geometry),
-        "networks": sorted(run.networks),
-    }
-    write_json(directory / "config.json", description)
-
-
-def load_run(directory: Path) -> TrainedRun:
-    """Reads a trained run.
-
-    Raises:
-        DataFormatError: there is none, one of its files is damaged, or they do not fit one another.
-    """
-    if not (directory / "config.json").is_file():
-        raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
-    about, history = read_json(directory / "config.json"), read_json(directory / "history.json")
-    try:
-        model, names, config, geometry = (about[key] for key in ("model", "networks", "config", "geometry"))
-        plain = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in names)
-        listed = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
-        if not plain or not isinstance(model, str) or not listed:
-            raise TypeError(f"model {model!r:.100}, networks {names!r:.100}, history {history!r:.100}")
-    except (KeyError, TypeError) as error:
-        raise DataFormatError(
-            f"{directory} must hold config.json with model, networks (by name), config and geometry, and history.json "
-            f"with a table for each epoch. Received: {error!s:.300}"
-        ) from error
-    module = model_module(model)
-    run = TrainedRun(
-        model,
-        config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config),
-        geometry_from_json(geometry),
-        transform=Chain.from_json(read_json(directory / "transform.json")),
-        history=history,
-        networks={name: load_network(directory / f"{name}.keras") for name in names},
-    )
-    require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
-    return run
-
-
-def load_network(path: Path) -> keras.Model:
-    """Reads a `.keras` file; nothing in it is executed.
-
-    Raises:
-        DataFormatError: missing or damaged.
-    """
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its files' parsers and its layers do
-        reason = f"{(str(error).splitlines() or [repr(error)])[0]:.300}"
-        raise DataFormatError(f"{path} must be a Keras model file. Received: {reason}") from error
-
-
-@cache
-def model_module(name: str) -> Any:
-    """Gives the module of a model.
-
-    Raises:
-        DataFormatError: `calogen.models` has no such module.
-    """
-    known = [found.name for found in pkgutil.iter_modules(models.__path__)]
-    if name not in known:
-        raise DataFormatError(f"model must be one of {', '.join(known)}. Received: {name!r}")
-    return import_module(f"calogen.models.{name}")
-
-
-def geometry_to_json(geometry: Geometry) -> dict[str, Any]:
-    """Plain tables and lists; `geometry_from_json` gives the same geometry back."""
-    layers = [asdict(layer) for layer in geometry.layers]
-    return {"kind": type(geometry).__name__, "name": geometry.name, "layers": layers}
-
-
-def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
-    """Gives the geometry that `geometry_to_json` described.
-
-    Raises:
-        DataFormatError: an unknown kind, or layers that do not fit it.
-    """
-    try:
-        kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
-        geometry_class, layer_class = _GEOMETRIES[kind]
-        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))
-    except (KeyError, TypeError, CalogenError) as error:
-        raise DataFormatError(
-            f"a geometry needs kind (CellGrid or VoxelGeometry), name and layers. Received: {error!r:.300}"
-        ) from error
-    sizes = [layer.size for layer in geometry.layers]
-    if len(set(geometry.layer_ids)) < max(len(sizes), 1) or min(sizes) < 1 or sum(sizes) > _MAX_SIZE:
-        raise DataFormatError(
-            f"a geometry needs layers, each once, of 1 to {_MAX_SIZE} cells or voxels in all. "
-            f"Received: {geometry.layer_ids!s:.200} with {sizes!s:.200}"
-        )
-    return geometry

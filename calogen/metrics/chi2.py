@@ -3,27 +3,17 @@
 Both published rules are here by name (`RULES`). Other quantities than the total energy can be tested alike.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.observables.cells import total_energy
-from calogen.showers.sample import Showers
-
-_PAPERS_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}  # 10,000 up to 262 GeV
-
-ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
-"""Names of the reference: all showers, those that trained, those that did not."""
-SHAPES = "shapes"
-"""Name of the figure of merit that adds layers and shapes to the total energy."""
 
 _NUM_EDGES = 30
-_ROUNDS = 200
-Quantity = Callable[[Showers], np.ndarray]
+ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -138,7 +128,7 @@ def energy_chi2(
     generated: np.ndarray,
     edges: np.ndarray | None = None,
     clip: bool = True,
-    rounds: int = _ROUNDS,
+    rounds: int = ROUNDS,
 ) -> Chi2:
     """Two-sample chi2 of one momentum's total energies.
 
@@ -168,155 +158,10 @@ def energy_chi2(
     return Chi2(value, ndf, float(np.var(_chi2(drawn.astype(np.float64)))))
 
 
-def chi2_by_momentum(
-    reference: Showers,
-    generated: Showers,
-    rule: Rule,
-    quantities: Sequence[Quantity] = (total_energy,),
-    rounds: int = _ROUNDS,
-) -> dict[float, Chi2]:
-    """Chi2 of each incident energy, summed over quantities.
-
-    A quantity whose reference values do not spread around their median at a momentum (a layer that most showers do not
-    reach) is left out there.
-
-    Args:
-        reference, generated: showers of the same incident energies.
-        rule: one of `RULES`.
-        quantities: showers -> `[n]`; NaN where a shower has none.
-        rounds: as for `energy_chi2`.
-    """
-    found: dict[float, Chi2] = {}
-    for energy in np.unique(reference.incident_energies).tolist():
-        samples, parts = (reference.at(energy), generated.at(energy)), []
-        for quantity in quantities:
-            expected, received = (values[np.isfinite(values)] for values in map(quantity, samples))
-            try:
-                edges = rule.edges(expected, energy)
-            except (DataFormatError, IndexError) as error:
-                if quantity is total_energy:
-                    raise DataFormatError(f"at {energy:.10g} MeV {error}") from error
-                continue
-            parts.append(energy_chi2(expected, received, edges, rule.clip, rounds))
-        found[energy] = total(parts)
-    return found
-
-
 def total(parts: Iterable[Chi2]) -> Chi2:
     """Sum over momenta, as in the paper's tables: those that two GANs share count twice."""
     found = list(parts)
     return Chi2(*(sum(getattr(part, name) for part in found) for name in ("value", "ndf", "variance")))
-
-
-@dataclass(frozen=True)
-class IterationScan:
-    """chi2 and NDF of a training's saved iterations.
-
-    Args:
-        iterations: `[k]`, increasing.
-        momenta: `[m]`, MeV, increasing.
-        chi2, ndf: `[k, m]`.
-    """
-
-    iterations: np.ndarray
-    momenta: np.ndarray
-    chi2: np.ndarray
-    ndf: np.ndarray
-
-    @property
-    def total(self) -> np.ndarray:
-        """chi2/NDF over all momenta, `[k]`."""
-        return self.chi2.sum(axis=1) / np.maximum(self.ndf.sum(axis=1), 1)
-
-    @property
-    def best(self) -> int:
-        """Position of the iteration with the smallest `total`."""
-        return int(np.argmin(self.total))
-
-    @property
-    def best_by_momentum(self) -> np.ndarray:
-        """Positions of the iterations that are the best ones for each momentum, `[m]`."""
-        return np.argmin(self.chi2 / np.maximum(self.ndf, 1), axis=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkTest:
-    """A training's chosen iteration, tested.
-
-    Args:
-        name: of the network.
-        scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
-            `SHAPES`.
-        chi2: of the chosen iteration by momentum in MeV, all showers as reference.
-        floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
-        num_showers: reference showers by momentum.
-        num_held_out: those of them that are held out.
-        chosen_by: `ALL` or `SHAPES`.
-    """
-
-    name: str
-    scans: Mapping[str, IterationScan]
-    chi2: Mapping[float, Chi2]
-    floor: Mapping[float, Chi2]
-    num_showers: Mapping[float, int]
-    num_held_out: Mapping[float, int] = field(default_factory=dict)
-    chosen_by: str = ALL
-
-    @property
-    def iteration(self) -> int:
-        """The chosen iteration."""
-        scan = self.scans[self.chosen_by]
-        return int(scan.iterations[scan.best])
-
-    @property
-    def at_papers_statistics(self) -> dict[float, Chi2]:
-        """`chi2` as the CaloChallenge's numbers of showers would give it.
-
-        They are 10,000 up to 262 GeV.
-        """
-        return {momentum: _scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
-
-    @property
-    def held_out(self) -> Chi2 | None:
-        """Of the held-out showers, at the iteration that the training showers choose."""
-        return self.held_out_within(None)
-
-    @property
-    def held_out_at_papers_statistics(self) -> Chi2 | None:
-        """`held_out` as the CaloChallenge's numbers of showers would give it."""
-        if HELD_OUT not in self.scans:
-            return None
-        scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
-        parts = zip(scan.momenta.tolist(), scan.chi2[chosen].tolist(), scan.ndf[chosen].tolist(), strict=True)
-        return total(_scaled(_noncentral(value, ndf), momentum, self.num_held_out) for momentum, value, ndf in parts)
-
-    def held_out_within(self, iterations: int | None) -> Chi2 | None:
-        """`held_out` of a training that ends after so many iterations; None: the whole one."""
-        if HELD_OUT not in self.scans:
-            return None
-        return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)
-
-    def within(self, iterations: int) -> Chi2:
-        """chi2 of all momenta, had the training ended after so many iterations."""
-        return _best_within(self.scans[self.chosen_by], self.scans[ALL], iterations)
-
-
-def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
-    """chi2 where the judge's is least; its variance is the noncentral 2 NDF + 4 excess.
-
-    The first saved iteration if none is allowed.
-    """
-    allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
-    chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))
-    return _noncentral(float(scan.chi2[chosen].sum()), int(scan.ndf[chosen].sum()))
-
-
-def _noncentral(value: float, ndf: int) -> Chi2:
-    return Chi2(value, ndf, 2 * ndf + 4 * max(value - ndf, 0.0))
-
-
-def _scaled(part: Chi2, momentum: float, num_showers: Mapping[float, int]) -> Chi2:
-    return part.at_statistics(num_showers[momentum], _PAPERS_SHOWERS.get(momentum, 10_000))
 
 
 def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:

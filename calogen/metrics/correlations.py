@@ -12,8 +12,8 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import json_matrix
+from calogen.metrics.features import Features
 from calogen.metrics.histograms import logarithmic_edges, reference_edges
-from calogen.observables.challenge import Features
 
 INCIDENT_ENERGY = "incident_energy"
 """Name of the incident energies, beside those of the features."""

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.metrics.histograms import Histogram
+from calogen.metrics.histograms import Histogram, triangular_discrimination
+
+_CHALLENGE_ROUNDS = 100
 
 _ROUNDS = 100
 _FLOOR_ROUNDS = 200
@@ -278,3 +280,21 @@ def json_number(number: float) -> float | None:
 def json_matrix(matrix: np.ndarray) -> list[list[float | None]]:
     """The same for every number of a matrix, `[n, m]`."""
     return [[json_number(number) for number in row] for row in matrix.tolist()]
+
+
+def challenge_separation_power(reference: Histogram, generated: Histogram, seed: int = 0) -> Value:
+    """Separation power of the showers inside the axis, as the challenge computes it.
+
+    What lies outside the edges is dropped before either histogram is normalised: showers that all miss the axis do not
+    show. `separation_power` counts them. The error is the spread under multinomial resampling of both.
+
+    Source: evaluate_plotting_helper.py of the CaloChallenge.
+    """
+    if not np.array_equal(reference.edges, generated.edges):
+        raise DataFormatError("the two histograms must have the same edges")
+    counts, rng = np.stack([reference.counts, generated.counts]), np.random.default_rng(seed)
+    if not counts[:, 1:-1].sum(axis=1).all():
+        return Value(np.nan, np.nan)
+    drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _CHALLENGE_ROUNDS) for row in counts], axis=1)
+    value, spread = (triangular_discrimination(item[..., 1:-1]) for item in (counts, drawn))
+    return Value(float(value), float(np.std(spread)))

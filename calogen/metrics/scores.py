@@ -19,8 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 from calogen.metrics.distributions import Value
-from calogen.metrics.histograms import Histogram, joined_edges
-from calogen.observables.challenge import energy_edges, triangular_discrimination
+from calogen.metrics.histograms import Histogram, energy_edges, joined_edges, triangular_discrimination
 
 METRICS = ("ks", "wasserstein", "chi2_per_ndf", "separation_power", "challenge_separation_power")
 _ROUNDS = 100

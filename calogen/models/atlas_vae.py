@@ -21,6 +21,7 @@ from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers
 from calogen.training.losses import inverse_spread
+from calogen.training.trainer import Epochs
 from calogen.training.vae import Vae
 
 PAPER = Paper(
@@ -137,6 +138,9 @@ def build(config: AtlasVaeConfig, geometry: CellGrid) -> dict[str, keras.Model]:
     return {"encoder": build_encoder(config, geometry), "decoder": build_decoder(config, geometry)}
 
 
+GENERATES = ("decoder",)
+
+
 def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], moments: Moments) -> Vae:
     """Gives the compiled model that trains the networks.
 
@@ -153,10 +157,15 @@ def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], mome
     if config.feature_weights == "inverse_spread":
         weights, _ = inverse_spread(moments.spread, config.spread_floor)
     seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
-    trainer = Vae(networks["encoder"], decoder, weights, config.kl_weight, seed)
-    trainer.compile(keras.optimizers.get({"class_name": config.optimizer, "config": {}}))
-    trainer.optimizer.learning_rate = config.learning_rate
-    return trainer
+    optimizer = keras.optimizers.get({"class_name": config.optimizer, "config": {}})
+    optimizer.learning_rate = config.learning_rate
+    return Vae(networks["encoder"], decoder, weights, config.kl_weight, seed, optimizer)
+
+
+def build_schedule(config: AtlasVaeConfig, incident_energies: np.ndarray) -> Epochs:
+    """Gives the epochs, each over all training showers."""
+    seed = stream_seed(seed_streams(config.seed, "order")["order"])
+    return Epochs(epochs=config.epochs, batch_size=config.batch_size, seed=seed, keep=config.keep)
 
 
 CONFIGS: dict[str, tuple[AtlasVaeConfig, CellGrid]] = {

@@ -24,7 +24,8 @@ from calogen.provenance import seed_streams, stream_seed
 from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, ShowerHeads, SpectralDense, start_output
-from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
+from calogen.training.trainer import Curriculum, Draws
+from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import MASSES
 
 PAPER = Paper(
@@ -176,6 +177,9 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
+GENERATES, CRITICS = ("generator",), ("critic",)
+
+
 def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
@@ -187,8 +191,15 @@ def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model],
     generator = Generator(
         network=networks["generator"], optimizer=optimizer, latent=build_latent(config), batch_statistics=batch
     )
-    seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
-    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=seed)
+    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=_noise_seed(config))
+
+
+def build_schedule(config: CaloShowerGanConfig, incident_energies: np.ndarray) -> Draws:
+    """Gives the iterations, with the order of training."""
+    curriculum = build_curriculum(config, incident_energies)
+    return Draws(
+        iterations=config.iterations, batch_size=config.batch_size, seed=_noise_seed(config), curriculum=curriculum
+    )
 
 
 def build_curriculum(config: CaloShowerGanConfig, incident_energies: np.ndarray) -> Curriculum:
@@ -247,3 +258,7 @@ def _critic_dense(config: CaloShowerGanConfig, units: int, initializers: Initial
         return SpectralDense(units, kernel_initializer=initializer)
     dense = keras.layers.Dense(units, kernel_initializer=initializer)
     return keras.layers.SpectralNormalization(dense) if config.spectral_normalization == "projected" else dense
+
+
+def _noise_seed(config: CaloShowerGanConfig) -> int:
+    return stream_seed(seed_streams(config.seed, "noise")["noise"])

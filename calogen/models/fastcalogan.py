@@ -24,7 +24,8 @@ from calogen.provenance import seed_streams, stream_seed
 from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, start_output
-from calogen.training.wgan_gp import Critic, Curriculum, Generator, WganGp
+from calogen.training.trainer import Curriculum, Draws
+from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import MASSES
 
 PAPER = Paper(
@@ -165,6 +166,9 @@ def build(config: FastCaloGanConfig, geometry: VoxelGeometry) -> dict[str, keras
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
+GENERATES, CRITICS = ("generator",), ("critic",)
+
+
 def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
@@ -179,8 +183,15 @@ def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], m
         gradient_penalty_weight=config.gradient_penalty_weight,
     )
     generator = Generator(network=networks["generator"], optimizer=optimizer, latent=build_latent(config))
-    seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
-    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=seed)
+    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=_noise_seed(config))
+
+
+def build_schedule(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Draws:
+    """Gives the iterations, with the order of training."""
+    curriculum = build_curriculum(config, incident_energies)
+    return Draws(
+        iterations=config.iterations, batch_size=config.batch_size, seed=_noise_seed(config), curriculum=curriculum
+    )
 
 
 def build_curriculum(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Curriculum:
@@ -245,3 +256,7 @@ CONFIGS: dict[str, tuple[FastCaloGanConfig, VoxelGeometry]] = {
 
 def _condition_dim(config: FastCaloGanConfig) -> int:
     return 2 if config.condition == "log" else 1
+
+
+def _noise_seed(config: FastCaloGanConfig) -> int:
+    return stream_seed(seed_streams(config.seed, "noise")["noise"])

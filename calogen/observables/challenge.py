@@ -7,15 +7,15 @@ and adds nothing. Both are kept: these numbers compare with the challenge's, tho
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
 
-from calogen.errors import ConfigError, DataFormatError, GeometryError
-from calogen.metrics.distributions import Value
-from calogen.metrics.histograms import Histogram
+from calogen.errors import ConfigError, GeometryError
+from calogen.metrics.features import Feature, Features
+from calogen.metrics.histograms import energy_edges
 from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
 
@@ -23,70 +23,10 @@ _EPS = 1e-16  # MeV, added to every energy that divides
 _LOG_EPS = 1e-8  # MeV, added to every energy whose logarithm is taken
 _NARROW = 1e-4  # of <x^2>: below it, <x^2> - <x>^2 has lost digits that matter to 1e-10
 _BLOCK_VALUES = 2**16  # that are worked on at a time: in the processor's cache, and too few for threads of the BLAS
-_ROUNDS = 100
 _SHAPES = ("centroid_eta", "centroid_phi", "width_eta", "width_phi")
 _RADIAL = ("centroid_r", "width_r")
 
 ClassifierInput = Literal["low", "low-normed", "high"]
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One number per shower.
-
-    Args:
-        quantity: `total_energy`, `response`, `layer_energy`, `centroid_` or `width_` and `eta`, `phi`, `r`, `sparsity`.
-        layer_id: the layer, or None for the whole shower.
-    """
-
-    quantity: str
-    layer_id: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Quantity and layer.
-
-        >>> Feature("width_eta", 2).name, Feature("response").name
-        ('width_eta_2', 'response')
-        """
-        return self.quantity if self.layer_id is None else f"{self.quantity}_{self.layer_id}"
-
-
-@dataclass(frozen=True)
-class Features:
-    """The challenge's high-level features of some showers.
-
-    Args:
-        features: what the columns are.
-        values: `[n, f]`, float64: MeV, mm, pure numbers.
-        incident_energies: `[n]`, MeV.
-    """
-
-    features: tuple[Feature, ...]
-    values: np.ndarray
-    incident_energies: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The columns' names."""
-        return tuple(feature.name for feature in self.features)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """One feature by its name, `[n]`.
-
-        Raises:
-            DataFormatError: there is no such feature.
-        """
-        if name not in self.names:
-            raise DataFormatError(f"the features are {', '.join(self.names)}. Received: {name}")
-        return self.values[:, self.names.index(name)]
-
-    def of(self, quantity: str) -> np.ndarray:
-        """All layers' columns of a quantity, `[n, k]`."""
-        return self.values[:, [feature.quantity == quantity for feature in self.features]]
 
 
 def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
@@ -195,53 +135,6 @@ BINNINGS: Mapping[str, Binning] = MappingProxyType(
     }
 )
 """By the challenge's names of its data sets."""
-
-
-def energy_edges(min_energy: float, maximum: float, num_edges: int) -> np.ndarray:
-    """Edges equidistant in the logarithm, `[num_edges]`, MeV.
-
-    40 edges for layers, 50 for the spectrum of voxels. The outermost ones are exact: in the challenge's script rounding
-    decides whether the largest energy lies inside.
-
-    Args:
-        min_energy: the first edge.
-        maximum: of the reference: the last edge; where it is not above the first one, ten times that.
-        num_edges: how many.
-    """
-    if not min_energy > 0:
-        raise ConfigError(f"min_energy must be above 0 MeV for bins of energy. Received: {min_energy:g}")
-    last = maximum if maximum > min_energy * (1 + 1e-6) else 10 * min_energy
-    edges = np.logspace(np.log10(min_energy), np.log10(last), num_edges)
-    edges[[0, -1]] = min_energy, last
-    return edges
-
-
-def triangular_discrimination(counts: np.ndarray) -> np.ndarray:
-    """Separation power of pairs of histograms, `[..., 2, b]` -> `[...]`.
-
-    1/2 sum (p - q)^2 / (p + q + 1e-16); NaN if one of the two is empty.
-    """
-    with np.errstate(invalid="ignore"):
-        p, q = np.moveaxis(counts / counts.sum(axis=-1, keepdims=True), -2, 0)
-    return 0.5 * ((p - q) ** 2 / (p + q + _EPS)).sum(axis=-1)
-
-
-def challenge_separation_power(reference: Histogram, generated: Histogram, seed: int = 0) -> Value:
-    """Separation power of the showers inside the axis, as the challenge computes it.
-
-    What lies outside the edges is dropped before either histogram is normalised: showers that all miss the axis do not
-    show. `metrics.separation_power` counts them. The error is the spread under multinomial resampling of both.
-
-    Source: evaluate_plotting_helper.py of the CaloChallenge.
-    """
-    if not np.array_equal(reference.edges, generated.edges):
-        raise DataFormatError("the two histograms must have the same edges")
-    counts, rng = np.stack([reference.counts, generated.counts]), np.random.default_rng(seed)
-    if not counts[:, 1:-1].sum(axis=1).all():
-        return Value(np.nan, np.nan)
-    drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _ROUNDS) for row in counts], axis=1)
-    value, spread = (triangular_discrimination(item[..., 1:-1]) for item in (counts, drawn))
-    return Value(float(value), float(np.std(spread)))
 
 
 def classifier_inputs(

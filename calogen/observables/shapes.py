@@ -23,7 +23,8 @@ Without energy, in the shower or in the layer, a shape is undefined: NaN, as in 
 import numpy as np
 
 from calogen.errors import GeometryError
-from calogen.observables.challenge import Feature, Features, blocks
+from calogen.metrics.features import Feature, Features
+from calogen.observables.challenge import blocks
 from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
 

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.metrics.correlations import Correlations, PairHistograms
-from calogen.observables.challenge import Feature
+from calogen.metrics.features import Feature
 from calogen.plots.judgement import feature_title
 from calogen.plots.style import short, style
 

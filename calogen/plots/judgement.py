@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.judgement import ALL_ENERGIES, Scored
-from calogen.observables.challenge import Feature
+from calogen.metrics.features import Feature
 from calogen.plots.observables import draw_comparison, set_height
 from calogen.plots.style import add_legend, build_figure, style
 

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from calogen.claims.judge import Results
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
@@ -18,15 +19,15 @@ from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.files import listed, matching_files, output_directory, read_json, require_writable_file
+from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.reports.evaluation import build_assessment_page, build_comparison_page
 from calogen.reports.page import Page, build_markdown
-from calogen.reports.reproduction import Results, write_page, write_report
-from calogen.reproduction.results import build_results_page
+from calogen.reports.reproduction import write_page, write_report
+from calogen.reports.results import build_results_page
 from calogen.showers.bundled import read_vae_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
-from calogen.showers.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
 from calogen.showers.sample import Negative, Showers, concatenate
 

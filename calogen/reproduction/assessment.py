@@ -7,11 +7,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from calogen.claims.judge import Results, Table
 from calogen.evaluation.judging import Options, assess_showers, reference_of
 from calogen.evaluation.submissions import placement_table
 from calogen.plots.training import draw_losses
 from calogen.reports.evaluation import draw_pictures, overall
-from calogen.reports.reproduction import Results, Table
 from calogen.reproduction.study import Outcome
 from calogen.showers.sample import Showers
 

@@ -31,7 +31,7 @@ from calogen.process import Terminated, orderly, tell
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from calogen.reports.reproduction import Results
+    from calogen.claims.judge import Results
 
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
 PRESETS = ("smoke", "laptop", "paper")
@@ -219,7 +219,7 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
     """
     from calogen.plots.style import write_figure  # matplotlib: every command imports this module
     from calogen.reports.reproduction import write_report
-    from calogen.reproduction.results import results_table
+    from calogen.reports.results import results_table
 
     page = write_report(arguments.report_directory(results.name), results, figures)
     path = page.with_name(f"{results.name}.json")

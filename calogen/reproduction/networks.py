@@ -10,16 +10,19 @@ import numpy as np
 from calogen import provenance
 from calogen.backend import keras
 from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
-from calogen.generation.generate import TrainedRun, generate, model_module
+from calogen.evaluation.iterations import NetworkTest, chi2_by_momentum
+from calogen.generation.generate import generate
+from calogen.generation.load import model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph
-from calogen.metrics.chi2 import NetworkTest, Rule, chi2_by_momentum, total
+from calogen.metrics.chi2 import Rule, total
 from calogen.metrics.distributions import Value
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 from calogen.training.layers import ShowerHeads
+from calogen.training.run import TrainedRun
 
 THRESHOLD = 1.0
 """Voxels with less are zero in figures and their metrics, in Geant4's showers and ours, MeV (CaloChallenge)."""

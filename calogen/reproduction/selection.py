@@ -12,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,17 +22,18 @@ from threadpoolctl import threadpool_limits
 from calogen.backend import keras, tf
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.comparison import Observable
+from calogen.evaluation.iterations import ALL, SHAPES, IterationScan, chi2_by_momentum
 from calogen.files import listed, read_json, sha256, write_json
-from calogen.generation.generate import TrainedRun, generate, load_network, load_run, save_run
-from calogen.metrics.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
+from calogen.generation.generate import generate
+from calogen.generation.load import load_network, load_run
+from calogen.metrics.chi2 import RULES, Chi2
 from calogen.metrics.distributions import Value, ks_distance
-from calogen.observables.cells import layer_energy, total_energy
-from calogen.observables.voxels import voxel_centroid, voxel_width
+from calogen.observables.shape_quantities import shape_quantities
 from calogen.parallel import num_workers
 from calogen.process import prepare_worker
 from calogen.progress import progress
-from calogen.showers.geometry import VoxelGeometry
-from calogen.showers.sample import Geometry, Showers
+from calogen.showers.sample import Showers
+from calogen.training.run import TrainedRun, save_run
 
 _SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
 _WORKER_BYTES = 600_000_000  # TensorFlow, the networks, the showers of an iteration
@@ -207,21 +207,6 @@ def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True)
         about = {"iteration": iteration, "chi2_per_ndf": float(scan.total[scan.best])}
         write_json(directory / "selected" / "selection.json", about)
     return chosen
-
-
-def shape_quantities(geometry: Geometry) -> tuple[Quantity, ...]:
-    """Total energy, layer energies and, of voxels, centres and widths."""
-    found: list[Quantity] = [total_energy]
-    found += [partial(layer_energy, layer_id=layer.id) for layer in geometry.layers]
-    if isinstance(geometry, VoxelGeometry):
-        turned = [layer.id for layer in geometry.layers if layer.num_alpha > 1]
-        found += [
-            partial(function, layer_id=layer_id, axis=axis)
-            for function in (voxel_centroid, voxel_width)
-            for layer_id in turned
-            for axis in ("eta", "phi")
-        ]
-    return tuple(found)
 
 
 Table = dict[str, list[list[float]]]  # part -> momenta, chi2, ndf

@@ -15,21 +15,12 @@ from calogen import provenance
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Observable
+from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.files import read_json
-from calogen.generation.generate import generate, load_run
+from calogen.generation.generate import generate
+from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
-from calogen.metrics.chi2 import (
-    ALL,
-    HELD_OUT,
-    RULES,
-    SHAPES,
-    TRAIN,
-    Chi2,
-    NetworkTest,
-    Rule,
-    chi2_by_momentum,
-    total,
-)
+from calogen.metrics.chi2 import RULES, Chi2, Rule, total
 from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Network, Pictures, compare_networks
@@ -38,7 +29,7 @@ from calogen.showers.bundled import bundled, first_edition, training_note
 from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
-from calogen.training.fit import can_train, fit_wgan, select_training, was_trained_on
+from calogen.training.fit import can_train, fit, select_training, was_trained_on
 
 # Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
@@ -176,7 +167,7 @@ def reproduce(paper: str, configs: Configs, data: Data, run: Run, options: Mappi
         directory = run.directory / name
         run.log("network", name=name)
         with directory_lock(directory):
-            fit_wgan(paper, here, geometry, data.train, directory, bfloat16=options["bfloat16"])
+            fit(model_module(paper), here, geometry, data.train, directory, bfloat16=options["bfloat16"])
             networks[name] = judge_network(name, here, data, directory, options)
         test = networks[name].test
         run.log("judged", name=name, iteration=test.iteration, chi2_per_ndf=total(test.chi2.values()).per_ndf)

@@ -10,17 +10,18 @@ from matplotlib.figure import Figure
 
 from calogen import provenance
 from calogen.claims.evidence import untrained
+from calogen.claims.judge import Claim, Quantity, Results, Table
 from calogen.claims.rules import texts
 from calogen.config import Source, sources
 from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.lwtnn.describe import boxes
-from calogen.metrics.chi2 import ALL, Chi2, NetworkTest, total
+from calogen.metrics.chi2 import Chi2, total
 from calogen.metrics.distributions import Value
 from calogen.plots.networks import draw_network
 from calogen.plots.observables import draw_observables
 from calogen.plots.training import draw_iterations, draw_statistics
-from calogen.reports.reproduction import Claim, Quantity, Results, Table
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.networks import Network, dense_graph, trainable_parameters
 from calogen.reproduction.study import Data, Outcome

@@ -9,11 +9,12 @@ import numpy as np
 
 from calogen.claims.atlas_vae import Costs
 from calogen.errors import CalogenError, ConfigError
-from calogen.generation.generate import TrainedRun, compile_one_shower, generate, seconds_per_call
+from calogen.generation.generate import compile_one_shower, generate, seconds_per_call
 from calogen.showers.bundled import read_showers
 from calogen.showers.sample import Showers
 from calogen.simulation.physics import require_geant4
 from calogen.simulation.production import Request, produce
+from calogen.training.run import TrainedRun
 
 TIMED = {8192.0: 30, 262144.0: 3}
 """Incident energies at which papers compare speeds, MeV, and the showers that are simulated for it."""

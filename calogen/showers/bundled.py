@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.hdf5 import damage_named, dataset_shape, open_file
 from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.showers.hdf5 import damage_named, dataset_shape, open_file
 from calogen.showers.layouts import Geometry, dataset_name, missing_dataset
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW, select_window

@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 
 from calogen.errors import DataFormatError, GeometryError
+from calogen.hdf5 import Stored, find_dataset
 from calogen.showers.geometry import CellGrid, VoxelGeometry
-from calogen.showers.hdf5 import Stored, find_dataset
 
 Geometry = CellGrid | VoxelGeometry
 _ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file

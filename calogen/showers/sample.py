@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError
-from calogen.showers.hdf5 import damage_named, open_file
-from calogen.showers.hdf5_writing import write_hdf5
+from calogen.hdf5 import damage_named, open_file
+from calogen.hdf5_writing import write_hdf5
 from calogen.showers.labels import has_energy, snap
 from calogen.showers.layouts import Geometry, dataset_name, find_conditions, find_showers
 

@@ -27,12 +27,12 @@ from calogen import provenance
 from calogen.config import require_seed
 from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
 from calogen.files import atomic_path, read_json, require_writable_file, write_json
+from calogen.hdf5 import damage_named, open_file
 from calogen.locks import directory_lock
 from calogen.parallel import num_workers
 from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers.geometry import VoxelGeometry
-from calogen.showers.hdf5 import damage_named, open_file
 from calogen.showers.hits import cell_energies, mean_depths, voxelise
 from calogen.showers.sample import write_file
 from calogen.simulation.detectors import DETECTORS, Detector, detector

@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,121 +17,98 @@ from calogen.errors import DataFormatError
 from calogen.features.batches import resident, split
 from calogen.features.moments import moments
 from calogen.files import write_json
-from calogen.generation.generate import TrainedRun, geometry_to_json, model_module, save_run
 from calogen.provenance import seed_streams, stream_seed
+from calogen.showers.geometry_json import geometry_to_json
 from calogen.showers.labels import within
 from calogen.showers.sample import Geometry, Showers
-from calogen.training import wgan_gp
-from calogen.training.callbacks import ProgressReport, ScalarLog, Snapshots
-from calogen.training.state import TrainingState, read_identity, read_state
-from calogen.training.vae import Checkpoint, Schedule, train
-from calogen.training.wgan_gp import Plan
+from calogen.training.callbacks import ScalarLog
+from calogen.training.run import TrainedRun, assemble_run, save_run
+from calogen.training.state import TrainingState, read_identity
+from calogen.training.train import Keeper, reached, train
+
+_SECONDS = 20.0  # between two checkpoints of short epochs
 
 
-def fit_vae(
-    model: str, config: Any, geometry: Geometry, showers: Showers, directory: Path, snapshots: Collection[int] = ()
+def fit(
+    module: ModuleType,
+    config: Any,
+    geometry: Geometry,
+    showers: Showers,
+    directory: Path,
+    *,
+    snapshots: Collection[int] = (),
+    bfloat16: bool = False,
 ) -> TrainedRun:
-    """Train a variational autoencoder, from its last checkpoint if there is one.
+    """Trains a model, from its last checkpoint if there is one.
+
+    Of showers with a momentum range those in it train that have energy. Where the configuration has a
+    `validation_fraction`, a part of them validates. Epochs write a checkpoint every 20 seconds, iterations one every
+    1000 of them (or every thirtieth of a shorter training), each with what generates as
+    `snapshots/iteration-<number>.keras`, to choose from later.
 
     Args:
-        model: name of a module in `calogen.models` with `build_transform`, `build` and `build_trainer`.
+        module: of `calogen.models`, with `build_transform`, `build`, `build_trainer` and `build_schedule`.
         config: that module's configuration.
         geometry: of the showers.
-        showers: training showers; a part of them, `config.validation_fraction`, validates.
+        showers: what trains.
         directory: of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
             `provenance.json` the code, versions, device and threads of the training.
-        snapshots: numbers of finished epochs after which the decoder is saved as `snapshots/epoch-<number>.keras`.
-
-    Raises:
-        CalogenError: the directory holds another configuration or was trained on other showers; the loss is not finite.
-    """
-    module = model_module(model)
-    training, validation = validation_split(showers, config)
-    chain = module.build_transform(config, geometry).fit(training)
-    networks = module.build(config, geometry)
-    on_device = resident(training, chain)
-    trainer = module.build_trainer(config, networks, moments(on_device.shower.numpy()))
-    checkpoint = Checkpoint(path=directory / "checkpoint.npz", identity=_identity(model, config, geometry, showers))
-    missing = config.epochs - read_state(checkpoint.path, checkpoint.identity).epoch
-    schedule = Schedule(
-        epochs=config.epochs, batch_size=config.batch_size, seed=_seed(config.seed, "order"), keep=config.keep
-    )
-    callbacks: list[keras.callbacks.Callback] = []
-    if missing > 0:
-        callbacks = [
-            ProgressReport(missing),
-            ScalarLog(directory / "tensorboard"),
-            Snapshots(networks["decoder"], directory / "snapshots", snapshots),
-        ]
-    about = provenance.collect(config.seed, {})
-    state = train(trainer, on_device, resident(validation, chain), schedule, checkpoint, callbacks)
-    run = TrainedRun(model, config, geometry, networks, chain, state.history)
-    if missing > 0 or not (directory / "provenance.json").exists():
-        _write_provenance(directory, about, state)
-    save_run(directory, run)
-    return run
-
-
-def fit_wgan(
-    model: str, config: Any, geometry: Geometry, showers: Showers, directory: Path, *, bfloat16: bool = False
-) -> TrainedRun:
-    """Trains a generator against its critic, from the last checkpoint if there is one.
-
-    A checkpoint is written every 1000 iterations, or every thirtieth of a shorter training; with it the generator,
-    as `snapshots/iteration-<number>.keras`, to choose from later.
-
-    Args:
-        model: name of a module in `calogen.models` with `build_transform`, `build`, `build_trainer` and
-            `build_curriculum`.
-        config: that module's configuration.
-        geometry: of the showers.
-        showers: those within the configuration's momentum range train; the ones without any energy do not.
-        directory: of the run, as for `fit_vae`.
-        bfloat16: whether the critic's matrix products are in bfloat16; its variables are float32 in either case.
+        snapshots: numbers of finished epochs after which what generates is saved as `snapshots/epoch-<number>.keras`.
+        bfloat16: whether the critics' matrix products are in bfloat16; their variables are float32 in either case.
 
     Raises:
         DataFormatError: no showers in the momentum range.
         CalogenError: the directory holds another training, or a loss is not finite.
     """
-    module = model_module(model)
-    training, num_empty = select_training(showers, config)
+    chosen, num_empty = select_training(showers, config)
+    training, validation = chosen, None
+    if hasattr(config, "validation_fraction"):
+        training, validation = validation_split(chosen, config)
     chain = module.build_transform(config, geometry).fit(training)
     networks = module.build(config, geometry)
-    trained = networks
-    if bfloat16:
-        with _dtype_policy("mixed_bfloat16"):
-            trained = networks | {"critic": module.build(config, geometry)["critic"]}
-    on_device = resident(training, chain)
-    trainer = module.build_trainer(config, trained, moments(on_device.shower.numpy()))
-    identity = _identity(model, config, geometry, training, bfloat16=bfloat16)
-    plan = Plan(
-        iterations=config.iterations,
-        batch_size=config.batch_size,
-        interval=min(1000, -(-config.iterations // 30)),
+    critics = getattr(module, "CRITICS", ())
+    trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
+    features = resident(training, chain)
+    trainer = module.build_trainer(config, trained, moments(features.shower.numpy()))
+    schedule = module.build_schedule(config, training.incident_energies)
+    precision = {"bfloat16": bfloat16} if critics else {}
+    keeper = Keeper(
         directory=directory,
-        identity=identity,
+        identity=_identity(module, config, geometry, chosen, **precision),
+        seconds=_SECONDS if schedule.unit == "epoch" else 0.0,
+        networks={name: networks[name] for name in module.GENERATES},
+        snapshots=snapshots if schedule.unit == "epoch" else None,
     )
-    finished = plan.iterations == read_state(plan.checkpoint, identity).reached
+    finished = reached(schedule, keeper.read()) == schedule.length
     about = provenance.collect(config.seed, {})
-    callbacks = [] if finished else [ScalarLog(directory / "tensorboard")]
-    curriculum = module.build_curriculum(config, training.incident_energies)
-    state = wgan_gp.train(trainer, on_device, curriculum, plan, callbacks)
-    networks["critic"].set_weights(trained["critic"].get_weights())
-    run = TrainedRun(model, config, geometry, networks, chain, state.history)
+    log = [] if finished else [ScalarLog(directory / "tensorboard")]
+    judged = None if validation is None else resident(validation, chain)
+    state = train(trainer, features, judged, schedule, keeper, log)
+    for name in critics if bfloat16 else ():
+        networks[name].set_weights(trained[name].get_weights())
+    run = assemble_run(module, config, geometry, networks, chain, state.history)
     if not finished or not (directory / "provenance.json").exists():
-        energies = training.incident_energies
-        span = {"incident_energies": [float(energies.min()), float(energies.max())]}
-        _write_provenance(directory, about, state, showers=len(training), showers_without_energy=num_empty, **span)
+        _write_provenance(directory, about, state, training, num_empty)
     save_run(directory, run)
     return run
+
+
+def _in_bfloat16(module: ModuleType, config: Any, geometry: Geometry, names: Collection[str]) -> dict[str, keras.Model]:
+    with _dtype_policy("mixed_bfloat16"):
+        networks = module.build(config, geometry)
+    return {name: networks[name] for name in names}
 
 
 def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
     """Gives the showers of the momentum range that have energy, and how many have none.
 
+    All showers, where the configuration has no momentum range.
+
     Raises:
         DataFormatError: there is none.
     """
+    if not hasattr(config, "momentum_range"):
+        return showers, 0
     low, high = config.momentum_range
     inside = _inside(showers, config)
     filled = showers.energies.any(axis=1)
@@ -156,17 +134,23 @@ def was_trained_on(directory: Path, showers: Showers, config: Any) -> bool:
 
 def validation_split(showers: Showers, config: Any) -> tuple[Showers, Showers]:
     """Training and validation showers of a configuration: the same for every caller."""
-    return split(showers, config.validation_fraction, _seed(config.seed, "split"))
+    seed = stream_seed(seed_streams(config.seed, "split")["split"])
+    return split(showers, config.validation_fraction, seed)
 
 
-def _seed(seed: int, name: str) -> int:
-    return stream_seed(seed_streams(seed, name)[name])
-
-
-def _write_provenance(directory: Path, about: dict[str, Any], state: TrainingState, **more: Any) -> None:
-    seconds = round(sum(row["seconds"] for row in state.history), 1)
-    training = {"device": provenance.device(), "threads": state.threads, "training_seconds": seconds}
-    write_json(directory / "provenance.json", about | training | more)
+def _write_provenance(
+    directory: Path, about: dict[str, Any], state: TrainingState, training: Showers, num_empty: int
+) -> None:
+    energies = training.incident_energies
+    more = {
+        "device": provenance.device(),
+        "threads": state.threads,
+        "training_seconds": round(sum(row["seconds"] for row in state.history), 1),
+        "showers": len(training),
+        "showers_without_energy": num_empty,
+        "incident_energies": [float(energies.min()), float(energies.max())],
+    }
+    write_json(directory / "provenance.json", about | more)
 
 
 @contextmanager
@@ -179,9 +163,9 @@ def _dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _identity(model: str, config: Any, geometry: Geometry, showers: Showers, **more: Any) -> str:
+def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: Showers, **more: Any) -> str:
     """What decides every weight, as text."""
-    parts = {"model": model, "config": config_to_json(config), "showers": _digest(showers)}
+    parts = {"model": module.__name__.rpartition(".")[2], "config": config_to_json(config), "showers": _digest(showers)}
     grid = hashlib.sha256(json.dumps(geometry_to_json(geometry)).encode()).hexdigest()[:16]
     return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)
 

@@ -1,30 +1,22 @@
-"""Training of Wasserstein GANs with gradient penalty, by `fit` or by compiled iterations.
+"""Training of Wasserstein GANs with gradient penalty, by Keras' `fit` or by compiled iterations.
 
 An iteration is `critic_steps` steps of every critic and one of the generator. Rows, latent space and interpolation are
 functions of (seed, iteration), so weights and optimizers are a training's whole state.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 
 from calogen.backend import keras, tf
 from calogen.config import require
-from calogen.errors import CalogenError
-from calogen.features.batches import Batch, Resident
-from calogen.progress import progress
-from calogen.training.callbacks import save_network
+from calogen.features.batches import Batch
 from calogen.training.critic import PenaltyGradient
 from calogen.training.latent import Latent
 from calogen.training.losses import critic_loss, gradient_penalty
-from calogen.training.state import TrainingState, read_state, write_state
+from calogen.training.trainer import BatchOf, fold
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
 _REPLICA = 7_919  # added to the seed: replicas have a noise of their own
-_ITERATIONS_PER_CALL = 10
 _View = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -77,6 +69,9 @@ class WganGp(keras.Model):
         by_hand: whether a critic that is a chain of dense layers gets its input gradient without back-propagation.
     """
 
+    term_names = TERMS
+    jit = False
+
     def __init__(
         self,
         generator: Generator,
@@ -91,7 +86,7 @@ class WganGp(keras.Model):
         require(len(critics) >= 1, "a WGAN needs at least one critic. Received: none")
         self.generator = generator.network
         self.critic_networks = [critic.network for critic in critics]
-        self.critic_steps = critic_steps
+        self.critic_steps = self.batches_per_step = critic_steps
         self._critics, self._seed = tuple(critics), seed
         self._latent, self._batch_statistics = generator.latent, generator.batch_statistics
         self._gradients = [PenaltyGradient(critic.network, by_hand=by_hand) for critic in critics]
@@ -134,6 +129,10 @@ class WganGp(keras.Model):
             self._means[name].update_state(value)
         return {name: mean.result() for name, mean in self._means.items()}
 
+    def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
+        """Takes one iteration and gives the means of the losses before each step."""
+        return self.iterate(batch, self.iteration_seed())
+
     def iterate(self, batch: Callable[[tf.Tensor], Batch], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes all steps of one iteration and gives the means of the losses before each step.
 
@@ -143,7 +142,7 @@ class WganGp(keras.Model):
         """
 
         def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return step + 1, sums + tf.stack(self.critic_step(batch(step), _fold(seed, step)))
+            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold(seed, step)))
 
         sums = tf.zeros(2)
         if tf.distribute.has_strategy():  # replicas cannot add their gradients inside a loop of the graph
@@ -152,14 +151,14 @@ class WganGp(keras.Model):
         else:
             _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
         condition = batch(tf.constant(self.critic_steps - 1))["condition"]
-        losses = *tf.unstack(sums / self.critic_steps), self.generator_step(condition, _fold(seed, self.critic_steps))
+        losses = *tf.unstack(sums / self.critic_steps), self.generator_step(condition, fold(seed, self.critic_steps))
         return dict(zip(TERMS, losses, strict=True))
 
     def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes one step of every critic and gives the sums of their losses and penalties."""
         condition = real["condition"]
-        fake = self._generate(condition, _fold(seed, 0))
-        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), _fold(seed, 1))
+        fake = self._generate(condition, fold(seed, 0))
+        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold(seed, 1))
         losses, penalties = [], []
         for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
             seen = critic.view(real["shower"]), critic.view(fake)
@@ -206,180 +205,9 @@ class WganGp(keras.Model):
         return tf.stack([self._seed + offset, tf.cast(self.optimizer.iterations, tf.int32)])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curriculum:
-    """Which showers are drawn from when.
-
-    Args:
-        order: rows of the training showers `[n]`.
-        starts: iterations at which a stage begins; the first is 0.
-        counts: how many of the ordered showers each stage draws from.
-    """
-
-    order: np.ndarray
-    starts: tuple[int, ...] = (0,)
-    counts: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        counts = self.counts or (len(self.order),)
-        object.__setattr__(self, "counts", counts)
-        rising = all(a <= b for a, b in zip(self.starts, self.starts[1:], strict=False))
-        if (
-            len(self.starts) != len(counts)
-            or self.starts[0] != 0
-            or not rising
-            or not 0 < min(counts) <= max(counts) <= len(self.order)
-        ):
-            raise CalogenError(f"a curriculum needs starts that rise from 0 and as many counts. Received: {self}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long to train, and what to keep on the way.
-
-    Args:
-        iterations: in all.
-        batch_size: showers per critic step.
-        interval: iterations between two checkpoints.
-        directory: of `checkpoint.npz` and of the generators `snapshots/iteration-<number>.keras`.
-        identity: text that says what is trained on what; another identity's checkpoint is refused.
-    """
-
-    iterations: int
-    batch_size: int
-    interval: int
-    directory: Path
-    identity: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "interval"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1. Received: {getattr(self, name)}")
-
-    @property
-    def checkpoint(self) -> Path:
-        """File with the training's whole state."""
-        return self.directory / "checkpoint.npz"
-
-    def snapshot(self, iteration: int) -> Path:
-        """File with the generator after an iteration."""
-        return self.directory / "snapshots" / f"iteration-{iteration:07d}.keras"
-
-
-def train(
-    model: WganGp,
-    data: Resident,
-    curriculum: Curriculum,
-    plan: Plan,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> TrainingState:
-    """Trains with whole iterations in one compiled call, from the checkpoint if there is one.
-
-    Args:
-        model: as built.
-        data: features of the training showers.
-        curriculum: which of them are drawn from when.
-        plan: iterations, checkpoints.
-        callbacks: hear of checkpoints as ends of epochs.
-
-    Returns:
-        the history, one row per checkpoint: `iteration`, means of `TERMS` since the one before, `seconds`.
-
-    Raises:
-        CalogenError: the checkpoint is another training's, or a loss or a weight is not finite.
-    """
-    state = read_state(plan.checkpoint, plan.identity)
-    if state.epoch:
-        state.restore(model)
-    run = compile_iterations(model, data, curriculum, plan.batch_size)
-    done = state.reached
-    heard = keras.callbacks.CallbackList(list(callbacks), model=model, add_history=False)
-    heard.on_train_begin()
-    if done < plan.iterations:
-        state.record_threads()
-    try:
-        with progress("training", plan.iterations - done, "iterations") as bar:
-            while done < plan.iterations:
-                start, target = time.monotonic(), min(plan.iterations, done + plan.interval)
-                sums, since = np.zeros(len(TERMS)), target - done
-                while done < target:
-                    count = min(_ITERATIONS_PER_CALL, target - done)
-                    found = run(count)
-                    _require_finite(dict(zip(TERMS, found.tolist(), strict=True)), done + count, plan, state)
-                    done, sums = done + count, sums + count * found
-                    bar.note(", ".join(f"{n.replace('_', ' ')} {v:.3g}" for n, v in zip(TERMS, found, strict=True)))
-                    bar.advance(count)
-                _require_finite(_weights_not_finite(model), done, plan, state)
-                logs = {"iteration": float(done)} | dict(zip(TERMS, (sums / since).tolist(), strict=True))
-                state.history.append(logs | {"seconds": time.monotonic() - start})
-                state.capture(model)
-                save_network(model.generator, plan.snapshot(done))
-                write_state(plan.checkpoint, state)
-                heard.on_epoch_end(done, logs)
-    finally:
-        heard.on_train_end()
-    return state
-
-
-def compile_iterations(
-    model: WganGp, data: Resident, curriculum: Curriculum, batch_size: int
-) -> Callable[[int], np.ndarray]:
-    """Makes one program of whole iterations over resident data.
-
-    Returns:
-        a function that takes a number of iterations and gives the means of `TERMS` over them.
-    """
-    with tf.init_scope():
-        order = tf.constant(curriculum.order, tf.int32)
-        starts, counts = tf.constant(curriculum.starts), tf.constant(curriculum.counts)
-
-    @tf.function(autograph=False)
-    def iterations(count: tf.Tensor) -> tf.Tensor:
-        def body(index: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            seed = model.iteration_seed()
-            stage = tf.reduce_sum(tf.cast(starts <= seed[1], tf.int32)) - 1
-
-            def batch(step: tf.Tensor) -> Batch:
-                row_seed = _fold(seed, model.critic_steps + 1 + step)
-                rows = tf.random.stateless_uniform((batch_size,), row_seed, 0, counts[stage], tf.int32)
-                return data.batch(tf.gather(order, rows))
-
-            terms = model.iterate(batch, seed)
-            return index + 1, sums + tf.stack([terms[name] for name in TERMS])
-
-        start = (tf.constant(0), tf.zeros(len(TERMS)))
-        return tf.while_loop(lambda index, _: index < count, body, start)[1] / tf.cast(count, tf.float32)
-
-    return lambda count: iterations(tf.constant(count)).numpy().astype(np.float64)
-
-
 def draw(latent: Latent, num_showers: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Gives points of the latent space, `[b, z]`: a function of the seed `[2]`."""
     shape = (num_showers, latent.dim)
     if latent.distribution == "normal":
         return latent.mean + latent.spread * tf.random.stateless_normal(shape, seed)
     return latent.mean + latent.spread * tf.random.stateless_uniform(shape, seed, -1.0, 1.0)
-
-
-def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    return tf.random.experimental.stateless_fold_in(seed, number)
-
-
-def _weights_not_finite(model: WganGp) -> dict[str, float]:
-    """Largest absolute values, by path.
-
-    The losses may be finite nevertheless: a compiled ReLU makes zeros of NaN.
-    """
-    largest = [(variable.path, float(np.abs(variable.numpy()).max())) for variable in model.variables_of_networks]
-    return {path: value for path, value in largest if not np.isfinite(value)}
-
-
-def _require_finite(values: Mapping[str, float], iteration: int, plan: Plan, state: TrainingState) -> None:
-    bad = {name: value for name, value in values.items() if not np.isfinite(value)}
-    if not bad:
-        return
-    last = state.reached
-    kept = f"{plan.snapshot(last)} holds the generator of iteration {last}" if last else "no checkpoint was written yet"
-    raise CalogenError(
-        f"losses and weights must stay finite. Received: {bad} at iteration {iteration}; {kept} "
-        "(a smaller learning rate may help)"
-    )

@@ -22,15 +22,17 @@ from calogen.claims.atlas_vae import JUDGES, LOW, TRAINED
 from calogen.config import MAX_SEED
 from calogen.features.moments import moments
 from calogen.files import write_text
-from calogen.generation.generate import TrainedRun, generate
+from calogen.generation.generate import generate
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
 from calogen.reproduction.experiment import clean_exit, whole_number
 from calogen.reproduction.selection import validation_distance
 from calogen.showers.bundled import HONEST_NOTE, bundled, first_edition, read_vae_window
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
-from calogen.training.fit import fit_vae, validation_split
+from calogen.training.fit import fit, validation_split
 from calogen.training.losses import inverse_spread
+from calogen.training.run import TrainedRun
 
 # Where the scan started; what it chose is the default of AtlasVaeConfig.
 START: dict[str, Any] = {"batch_size": 100, "learning_rate": 1e-3, "kl_weight": 1e-4, "spread_floor": 1e-4}
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in seeds:
                 config = replace(AtlasVaeConfig(epochs=epochs, seed=seed), **{**START, **changes})
                 directory = given.runs / f"{name.replace(',', '').replace(' ', '-')}-{epochs}-seed{seed}"
-                runs.append(fit_vae("atlas_vae", config, ATLAS_VAE_WINDOW, showers, directory))
+                runs.append(fit(atlas_vae, config, ATLAS_VAE_WINDOW, showers, directory))
             rows.append((name, *(measure_seeds(runs, showers) if given.final else measure(runs[0], showers))))
             print(" | ".join(rows[-1]), flush=True)
         if not given.only:

@@ -13,12 +13,14 @@ from calogen.athena.closure import Agreement
 from calogen.athena.export import export_set, find_sets
 from calogen.athena.interface import V2
 from calogen.errors import DataFormatError, ExportError
-from calogen.generation.generate import TrainedRun, load_run, save_run
+from calogen.evaluation.iterations import ALL
+from calogen.generation.load import load_run
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import read_graph
-from calogen.metrics.chi2 import ALL
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.reproduction.selection import Judge, scan_iterations, select_iteration
+from calogen.training.run import assemble_run, save_run
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def _write_decoder(directory: Path) -> None:
     showers = make_showers(grid, 50)
     config = AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,))
     transform = build_transform(config, grid).fit(showers)
-    save_run(directory, TrainedRun("atlas_vae", config, grid, build(config, grid), transform, []))
+    save_run(directory, assemble_run(atlas_vae, config, grid, build(config, grid), transform))
 
 
 def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:

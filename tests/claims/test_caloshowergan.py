@@ -34,9 +34,9 @@ from toy_claims import (
 from calogen.claims.caloshowergan import KINETIC, LABELS, PHOTON_RULES, PION_RULES, THREE, judge_claims
 from calogen.claims.caloshowergan_words import PHOTON_OURS, PHOTON_WORDS, PION_OURS, PION_WORDS
 from calogen.claims.evidence import Evidence, late_scatter
-from calogen.metrics.chi2 import ALL, SHAPES
+from calogen.claims.judge import Claim
+from calogen.evaluation.iterations import ALL, SHAPES
 from calogen.metrics.distributions import Value
-from calogen.reports.reproduction import Claim
 
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided at this statistics"
 COMMANDS = {"missing": "make ablate-caloshowergan", "ablation": "make PRESET=paper ablate-caloshowergan",

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from calogen.metrics.chi2 import ALL, HELD_OUT, SHAPES, TRAIN, Chi2, IterationScan, NetworkTest
+from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
+from calogen.metrics.chi2 import Chi2
 
 ITERATIONS = np.array([100, 200, 300])
 

@@ -18,11 +18,12 @@ from toy_runs import EXPERIMENTS, load
 from calogen.claims.atlas_vae import COMPARED, TRAINED
 from calogen.errors import DataFormatError
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS
-from calogen.generation.generate import TrainedRun
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
 from calogen.reproduction.experiment import Arguments
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
+from calogen.training.run import assemble_run
 
 
 def sample(energies: tuple[float, ...], count: int, seed: int) -> Showers:
@@ -164,7 +165,7 @@ def test_a_row_of_the_scan(scan: ModuleType, inputs: str) -> None:
     showers = sample(TRAINED, 20, 3)
     chain = build_transform(config, ATLAS_VAE_WINDOW).fit(showers)
     history = [{"val_loss": loss, "val_reconstruction": loss / 2, "val_kl": 0.25} for loss in (3.0, 1.0, 2.0)]
-    run = TrainedRun("atlas_vae", config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history)
+    run = assemble_run(atlas_vae, config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history)
     row = dict(zip(scan.HEADER[1:], scan.measure(run, showers), strict=True))
     assert 0.3 < float(row["mean KS"].split(" ± ")[0]) <= 1, "untrained"
     assert (row["best epoch"], row["reconstruction"], row["KL"]) == ("2", "0.5", "0.25")
@@ -184,7 +185,7 @@ def test_a_row_of_the_finalists(scan: ModuleType) -> None:
         config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), validation_fraction=0.2, seed=seed)
         chain = build_transform(config, ATLAS_VAE_WINDOW).fit(showers)
         history = [{"val_loss": float(epoch != best)} for epoch in range(3)]
-        runs.append(TrainedRun("atlas_vae", config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history))
+        runs.append(assemble_run(atlas_vae, config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history))
     row = [tuple(map(float, cell.split(" ± "))) for cell in scan.measure_seeds(runs, showers)]
     assert len(row) == len(scan.FINAL_HEADER) - 1
     assert row[2] == (2.0, 1.0)  # epochs 1 and 3, a scatter of 1.41 shown without decimals

@@ -10,9 +10,9 @@ from toy_gan import GAN_VALUES, network_test
 from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 
 from calogen.claims.caloshowergan_words import PION_WORDS
+from calogen.evaluation.iterations import ALL, IterationScan
 from calogen.evaluation.published import CALOSHOWERGAN_TABLE_4
 from calogen.generation.generate import generate
-from calogen.metrics.chi2 import ALL, IterationScan
 from calogen.models.caloshowergan import CONFIGS
 from calogen.observables import voxels
 from calogen.reproduction.experiment import Arguments

@@ -83,7 +83,7 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
     files = ["--train-data", str(smoke.folder / "train.h5"), "--test-data", str(smoke.folder / "test.h5")]
     places = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "published")]
     monkeypatch.setattr("sys.argv", ["fastcalogan.py", "--smoke", *places, *files])
-    monkeypatch.setattr("calogen.training.wgan_gp.write_state", None)  # no checkpoint is written
+    monkeypatch.setattr("calogen.training.train.write_state", None)  # no checkpoint is written
     loaded: list[Path] = []
 
     def load_network(path: Path) -> Any:

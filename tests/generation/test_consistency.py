@@ -12,8 +12,9 @@ from conftest import TINY_VOXELS, make_grid, make_showers
 from toy_gan import make_gan
 
 from calogen.errors import DataFormatError
-from calogen.generation.generate import TrainedRun, load_run, save_run
+from calogen.generation.load import load_run
 from calogen.models import atlas_vae
+from calogen.training.run import TrainedRun, assemble_run, save_run
 
 GRID = make_grid((2, 1), (3, 2), (2, 2))
 
@@ -22,7 +23,7 @@ def vae(**fields: Any) -> TrainedRun:
     """An untrained VAE of twelve cells."""
     config = atlas_vae.AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,), **fields)
     transform = atlas_vae.build_transform(config, GRID).fit(make_showers(GRID, 20))
-    return TrainedRun("atlas_vae", config, GRID, atlas_vae.build(config, GRID), transform, [])
+    return assemble_run(atlas_vae, config, GRID, atlas_vae.build(config, GRID), transform)
 
 
 RUNS: dict[str, Callable[[], TrainedRun]] = {

@@ -19,9 +19,10 @@ from calogen.features.transforms import Chain, Mask
 from calogen.generation import engines
 from calogen.generation.engines import BLOCK, Engine, KerasEngine, LiteRTEngine, TensorflowEngine
 from calogen.generation.folding import FoldedGenerator, fold
-from calogen.generation.generate import TrainedRun, compile_one_shower, generate
+from calogen.generation.generate import compile_one_shower, generate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.training.run import TrainedRun, assemble_run
 
 TINY: dict[type, Any] = {CellGrid: make_grid((2, 1), (3, 2), (2, 2)), VoxelGeometry: TINY_VOXELS}
 CONFIGS = {
@@ -41,9 +42,7 @@ KINDS = (LiteRTEngine, TensorflowEngine)
 def make_run(module: ModuleType, config: Any, geometry: Any, spread: float = 0.3) -> TrainedRun:
     """A run as if trained: statistics and biases that are not those of the start, totals above 0."""
     transform = module.build_transform(config, geometry).fit(make_showers(geometry, 64))
-    run = TrainedRun(
-        module.__name__.rpartition(".")[2], config, geometry, module.build(config, geometry), transform, []
-    )
+    run = assemble_run(module, config, geometry, module.build(config, geometry), transform)
     rng = np.random.default_rng(1)
     for variable in run.generator.weights:
         if variable.name in ("gamma", "moving_variance"):

@@ -11,22 +11,15 @@ from toy_gan import RANGES, make_gan
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import engines
 from calogen.generation.engines import LiteRTEngine, TensorflowEngine
-from calogen.generation.generate import (
-    TrainedRun,
-    compile_one_shower,
-    generate,
-    geometry_from_json,
-    geometry_to_json,
-    load_run,
-    route,
-    save_run,
-    seconds_per_call,
-)
-from calogen.models import fastcalogan
+from calogen.generation.generate import compile_one_shower, generate, route, seconds_per_call
+from calogen.generation.load import load_run
+from calogen.models import atlas_vae, fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.showers.geometry import PHOTONS_DATASET1, CellGrid, VoxelLayer
+from calogen.showers.geometry_json import geometry_from_json, geometry_to_json
 from calogen.showers.sample import Showers
 from calogen.training.latent import Latent
+from calogen.training.run import TrainedRun, assemble_run, save_run
 
 ENERGIES = 2.0 ** np.arange(10, 19)
 
@@ -36,7 +29,7 @@ def run(tiny_showers: Showers) -> TrainedRun:
     config = AtlasVaeConfig(encoder_units=(24, 12), decoder_units=(12, 24), renormalise=True, response_scale=0.5)
     transform = build_transform(config, tiny_showers.geometry).fit(tiny_showers)
     networks = build(config, tiny_showers.geometry)
-    return TrainedRun("atlas_vae", config, tiny_showers.geometry, networks, transform, [{"loss": 1.0}])
+    return assemble_run(atlas_vae, config, tiny_showers.geometry, networks, transform, [{"loss": 1.0}])
 
 
 def test_a_run_survives_its_folder(run: TrainedRun, tmp_path: Path) -> None:
@@ -148,8 +141,8 @@ def test_an_unknown_model_is_refused(run: TrainedRun, tmp_path: Path) -> None:
 
 
 def test_one_network_must_generate(run: TrainedRun) -> None:
-    with pytest.raises(CalogenError, match="one network must have an input named 'latent'"):
-        _ = TrainedRun("atlas_vae", None, run.geometry, {}, run.transform, []).generator
+    with pytest.raises(CalogenError, match=r"atlas_vae generates with \('decoder',\). Received: \[\]"):
+        _ = assemble_run(atlas_vae, run.config, run.geometry, {}, run.transform).generator
 
 
 def test_geometries_survive_json(tiny_grid: CellGrid) -> None:

@@ -12,17 +12,10 @@ from toy_gan import RANGES, make_gan
 
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import generate as generation
-from calogen.generation.generate import (
-    TrainedRun,
-    compile_one_shower,
-    generate,
-    generate_blocks,
-    route,
-    save_run,
-    write_generated,
-)
+from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route, write_generated
 from calogen.training import latent
 from calogen.training.latent import BLOCK_SHOWERS, block_seed
+from calogen.training.run import TrainedRun, save_run
 
 MOMENTA = 2.0 ** np.arange(8, 23)
 

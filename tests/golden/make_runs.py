@@ -22,11 +22,12 @@ from toy_gan import CONFIG as CALOSHOWERGAN
 from toy_gan import toy_showers
 
 from calogen.generation.generate import generate
+from calogen.generation.load import model_module
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.showers.sample import Showers
-from calogen.training import fit as fitting
-from calogen.training import vae, wgan_gp
+from calogen.training.fit import fit as trained
+from calogen.training.state import write_state
 
 RUNS = Path(__file__).parent / "runs"
 MOMENTA = {"lowest_momentum": 2.0**10, "highest_momentum": 2.0**12, "latent_dim": 3}
@@ -56,9 +57,8 @@ class InterruptedTrainingError(Exception):
 def fit(name: str, directory: Path) -> Any:
     """Trains the model of one golden run."""
     model, config, showers = MODELS[name]
-    if model == "atlas_vae":
-        return fitting.fit_vae(model, config, showers.geometry, showers, directory, snapshots={2})
-    return fitting.fit_wgan(model, config, showers.geometry, showers, directory, bfloat16=name.endswith("bfloat16"))
+    bfloat16 = name.endswith("bfloat16")
+    return trained(model_module(model), config, showers.geometry, showers, directory, snapshots={2}, bfloat16=bfloat16)
 
 
 def after(number: int, write: Callable[..., None]) -> Callable[..., None]:
@@ -74,15 +74,13 @@ def after(number: int, write: Callable[..., None]) -> Callable[..., None]:
 
 def main() -> None:
     """Writes each run, the showers it was trained on, those it generates, and the half-way checkpoint."""
-    at_once = {"seconds": 0.0}
     for name, (_, _, showers) in MODELS.items():
         directory = RUNS / name
         shutil.rmtree(directory, ignore_errors=True)
         half = RUNS / "half"
         with (
-            mock.patch.object(vae, "write_state", after(2, vae.write_state)),
-            mock.patch.object(wgan_gp, "write_state", after(2, wgan_gp.write_state)),
-            mock.patch.object(fitting, "Checkpoint", lambda **fields: vae.Checkpoint(**{**fields, **at_once})),
+            mock.patch("calogen.training.train.write_state", after(2, write_state)),
+            mock.patch("calogen.training.fit._SECONDS", 0.0),
             suppress(InterruptedTrainingError),
         ):
             fit(name, half)

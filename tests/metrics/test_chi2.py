@@ -7,15 +7,8 @@ from conftest import TINY_VOXELS, make_showers
 from scipy import stats
 
 from calogen.errors import DataFormatError
-from calogen.metrics.chi2 import (
-    RULES,
-    Chi2,
-    chi2_by_momentum,
-    energy_chi2,
-    energy_edges,
-    mode_edges,
-    total,
-)
+from calogen.evaluation.iterations import chi2_by_momentum
+from calogen.metrics.chi2 import RULES, Chi2, energy_chi2, energy_edges, mode_edges, total
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.showers.sample import Showers
 

@@ -19,8 +19,9 @@ from calogen.metrics.correlations import (
     joined,
     pair_histograms,
 )
+from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, logarithmic_edges, reference_edges
-from calogen.observables.challenge import Feature, Features, compute_features, layer_correlation
+from calogen.observables.challenge import compute_features, layer_correlation
 from calogen.observables.shapes import compute_shapes
 from calogen.showers.geometry import PHOTONS_DATASET1
 

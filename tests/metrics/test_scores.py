@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from calogen.metrics import distributions as metrics
 from calogen.metrics import scores
+from calogen.metrics.distributions import challenge_separation_power
 from calogen.metrics.histograms import Histogram, joined_edges
 from calogen.metrics.scores import (
     METRICS,
@@ -16,7 +17,6 @@ from calogen.metrics.scores import (
     dealt_spectra,
     dealt_values,
 )
-from calogen.observables.challenge import challenge_separation_power
 
 EDGES = np.linspace(-2.0, 2.0, 21)
 

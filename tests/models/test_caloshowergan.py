@@ -11,7 +11,7 @@ from toy_gan import distances_at_start
 
 from calogen.errors import ConfigError
 from calogen.features.moments import moments
-from calogen.generation.generate import TrainedRun, generate
+from calogen.generation.generate import generate
 from calogen.models import caloshowergan
 from calogen.models.caloshowergan import (
     CONFIGS,
@@ -29,6 +29,7 @@ from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers.sample import Showers
 from calogen.training.critic import dense_chain
 from calogen.training.layers import ShowerHeads, SpectralDense
+from calogen.training.run import assemble_run
 from calogen.units import MASSES
 
 TINY: dict[str, Any] = {"latent_dim": 3, "generator_units": (8,), "critic_units": (8, 6), "critic_steps": 2}
@@ -218,7 +219,7 @@ def test_the_generator_gives_features_like_those_of_showers() -> None:
 def test_a_swish_below_zero_gives_no_negative_energies() -> None:
     config = replace(PHOTON, normalisation="kinetic")
     transform, networks = build_transform(config, TINY_VOXELS), build(config, TINY_VOXELS)
-    run = TrainedRun("caloshowergan", config, TINY_VOXELS, networks, transform, [])
+    run = assemble_run(caloshowergan, config, TINY_VOXELS, networks, transform)
     momenta = np.geomspace(2.0**8, 2.0**22, 200)
     inputs = {"latent": run.latent.draw(200, seed=0), "condition": transform.condition(momenta)}
     assert float(tf.reduce_min(networks["generator"](inputs))) < -0.01

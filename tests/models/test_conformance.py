@@ -17,9 +17,10 @@ from calogen import models
 from calogen.config import Paper, config_from_json, config_to_json, sources
 from calogen.features.batches import dataset
 from calogen.features.moments import moments
-from calogen.generation.generate import TrainedRun, generate
+from calogen.generation.generate import generate
 from calogen.showers.geometry import CellGrid, VoxelGeometry
 from calogen.showers.sample import Geometry
+from calogen.training.run import TrainedRun, assemble_run
 
 NAMES = [found.name for found in pkgutil.iter_modules(models.__path__)]
 TINY: dict[type, Geometry] = {
@@ -43,8 +44,7 @@ def tiny(module: ModuleType) -> tuple[Any, Geometry]:
 def make_run(module: ModuleType, config: Any, geometry: Geometry) -> TrainedRun:
     """An untrained run."""
     transform = module.build_transform(config, geometry).fit(make_showers(geometry, 64))
-    name = module.__name__.rpartition(".")[2]
-    return TrainedRun(name, config, geometry, module.build(config, geometry), transform, [])
+    return assemble_run(module, config, geometry, module.build(config, geometry), transform)
 
 
 def test_the_file_has_its_parts(module: ModuleType) -> None:

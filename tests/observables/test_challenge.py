@@ -11,9 +11,11 @@ from reference import challenge as slow
 from calogen.errors import ConfigError, DataFormatError, GeometryError
 from calogen.metrics import distributions as metrics
 from calogen.metrics import scores
-from calogen.metrics.histograms import Histogram
+from calogen.metrics.distributions import challenge_separation_power
+from calogen.metrics.features import Feature, Features
+from calogen.metrics.histograms import Histogram, energy_edges
 from calogen.observables import challenge, voxels
-from calogen.observables.challenge import BINNINGS, Feature, Features
+from calogen.observables.challenge import BINNINGS
 from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -221,12 +223,12 @@ def test_bins_of_energies_reach_from_the_threshold_to_the_references_maximum():
     assert len(edges) == 40
     assert edges[[0, -1]].tolist() == [1.0, 54321.0]
     np.testing.assert_allclose(edges, np.logspace(0, np.log10(54321.0), 40), rtol=1e-14)
-    spectrum = challenge.energy_edges(BINNINGS["2"].min_energy, 700.0, 50)
+    spectrum = energy_edges(BINNINGS["2"].min_energy, 700.0, 50)
     np.testing.assert_allclose(spectrum, np.logspace(np.log10(0.0151515151515), np.log10(700), 50), rtol=1e-10)
     for nothing in (0.0, 1.0):
-        assert challenge.energy_edges(1.0, nothing, 40)[-1] == 10.0
+        assert energy_edges(1.0, nothing, 40)[-1] == 10.0
     with pytest.raises(ConfigError, match="above 0"):
-        challenge.energy_edges(0.0, 10.0, 40)
+        energy_edges(0.0, 10.0, 40)
     with pytest.raises(ConfigError, match="Received: depth"):
         BINNINGS["2"].edges(Feature("depth"), 1.0, 1.0)
 
@@ -237,8 +239,8 @@ def histograms(first, second, edges):
 
 def test_separation_power_of_equal_and_of_disjoint_histograms():
     edges = np.arange(4.0)
-    assert challenge.challenge_separation_power(*histograms([0, 0, 1], [0, 0, 1], edges)).value == 0
-    assert challenge.challenge_separation_power(*histograms([0, 0, 1], [2, 2, 2], edges)).value == pytest.approx(1)
+    assert challenge_separation_power(*histograms([0, 0, 1], [0, 0, 1], edges)).value == 0
+    assert challenge_separation_power(*histograms([0, 0, 1], [2, 2, 2], edges)).value == pytest.approx(1)
 
 
 def test_separation_power_agrees_with_the_slow_twin():
@@ -246,7 +248,7 @@ def test_separation_power_agrees_with_the_slow_twin():
     edges = np.linspace(0.4, 1.4, 21)
     for shift in (0.0, 0.1, 0.6):
         first, second = rng.normal(0.9, 0.2, 300), rng.normal(0.9 + shift, 0.3, 200)
-        found = challenge.challenge_separation_power(*histograms(first, second, edges))
+        found = challenge_separation_power(*histograms(first, second, edges))
         assert found.value == pytest.approx(slow.separation_power(first, second, edges), rel=1e-10)
         assert found.error > 0
 
@@ -254,17 +256,17 @@ def test_separation_power_agrees_with_the_slow_twin():
 def test_separation_power_drops_what_lies_outside_and_ours_does_not():
     """Half of the generated showers miss the axis: 1/2 sum (p - q)^2 / (p + q) = 1/2 (1/4 / 3/2 + 1/2) = 1/3."""
     pair = histograms([0.5] * 8, [0.5] * 4 + [9.0] * 4, np.array([0.0, 1.0, 2.0]))
-    assert challenge.challenge_separation_power(*pair).value == 0
+    assert challenge_separation_power(*pair).value == 0
     assert metrics.separation_power(*pair).value == pytest.approx(1 / 3)
     outside = histograms([0.5] * 8, [9.0] * 8, np.array([0.0, 1.0, 2.0]))
-    assert math.isnan(challenge.challenge_separation_power(*outside).value)
+    assert math.isnan(challenge_separation_power(*outside).value)
 
 
 def test_separation_power_needs_common_edges():
     first = histograms([0.5], [0.5], np.arange(3.0))[0]
     second = histograms([0.5], [0.5], np.arange(4.0))[0]
     with pytest.raises(DataFormatError, match="same edges"):
-        challenge.challenge_separation_power(first, second)
+        challenge_separation_power(first, second)
 
 
 @pytest.mark.parametrize("small_voxels", [True, False])

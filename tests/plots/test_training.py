@@ -2,7 +2,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from calogen.metrics.chi2 import IterationScan
+from calogen.evaluation.iterations import IterationScan
 from calogen.plots.style import write_figure
 from calogen.plots.training import CHOSEN_COLOUR, OWN_BEST_COLOUR, draw_chi2, draw_iterations, draw_statistics
 

@@ -7,18 +7,13 @@ import pytest
 from matplotlib.figure import Figure
 from toy_results import RESULTS, ROW
 
+from calogen.claims.judge import Claim, Table, judge
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Measurement
 from calogen.metrics.distributions import Value
 from calogen.reports.page import Cell, DataTable, Verdict, build_html
-from calogen.reports.reproduction import (
-    Claim,
-    Table,
-    build_page,
-    judge,
-    write_report,
-)
-from calogen.reproduction.results import results_table
+from calogen.reports.reproduction import build_page, write_report
+from calogen.reports.results import results_table
 
 
 def figure():

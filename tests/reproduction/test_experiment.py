@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from calogen.claims.judge import Claim, Quantity, Results
 from calogen.errors import CalogenError, ConfigError, TemporaryError
 from calogen.process import Terminated
-from calogen.reports.reproduction import Claim, Quantity, Results
 from calogen.reproduction.experiment import (
     EXIT_CODES,
     PRESETS,

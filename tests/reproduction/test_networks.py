@@ -12,10 +12,11 @@ from conftest import TINY_VOXELS
 from toy_gan import CONFIG, network_test, toy_showers, train
 
 from calogen.evaluation.comparison import Observable
+from calogen.evaluation.iterations import chi2_by_momentum
 from calogen.generation.generate import generate
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph
-from calogen.metrics.chi2 import RULES, chi2_by_momentum, total
+from calogen.metrics.chi2 import RULES, total
 from calogen.metrics.distributions import Value
 from calogen.models import caloshowergan
 from calogen.observables.cells import layer_energy, total_energy

@@ -13,10 +13,14 @@ from toy_gan import toy_showers, train
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.comparison import Observable
-from calogen.generation.generate import TrainedRun, generate, load_network, load_run
-from calogen.metrics.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, IterationScan, chi2_by_momentum
+from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, chi2_by_momentum
+from calogen.generation.generate import generate
+from calogen.generation.load import load_network, load_run
+from calogen.metrics.chi2 import RULES
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.observables.cells import layer_energy, response, total_energy
+from calogen.observables.shape_quantities import shape_quantities
 from calogen.observables.voxels import voxel_centroid, voxel_width
 from calogen.reproduction import selection
 from calogen.reproduction.selection import (
@@ -25,12 +29,12 @@ from calogen.reproduction.selection import (
     physics_distance,
     scan_iterations,
     select_iteration,
-    shape_quantities,
     validation_distance,
 )
 from calogen.showers.geometry import PIONS_DATASET1
 from calogen.showers.sample import Showers
 from calogen.training.callbacks import save_network
+from calogen.training.run import TrainedRun, assemble_run
 
 RESPONSE = Observable("response", response, "response")
 NEVER = Observable("never", lambda showers: np.full(len(showers), np.nan), "never defined")
@@ -46,7 +50,7 @@ def run(tiny_showers: Showers) -> TrainedRun:
     config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2)
     chain = build_transform(config, tiny_showers.geometry).fit(tiny_showers)
     networks = build(config, tiny_showers.geometry)
-    return TrainedRun("atlas_vae", config, tiny_showers.geometry, networks, chain, [])
+    return assemble_run(atlas_vae, config, tiny_showers.geometry, networks, chain)
 
 
 def test_equal_samples_have_no_distance_and_disjoint_ones_have_1(tiny_showers: Showers) -> None:

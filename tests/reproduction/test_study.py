@@ -9,10 +9,12 @@ from toy_gan import CONFIG, GAN_VALUES, toy_showers
 
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.comparison import Observable
+from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.files import read_json
-from calogen.generation.generate import TrainedRun, generate, load_run
+from calogen.generation.generate import generate
+from calogen.generation.load import load_run
 from calogen.locks import directory_lock
-from calogen.metrics.chi2 import ALL, HELD_OUT, RULES, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
+from calogen.metrics.chi2 import RULES
 from calogen.models import caloshowergan, fastcalogan
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.provenance import seed_streams, stream_seed
@@ -23,6 +25,7 @@ from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.showers.bundled import HONEST_NOTE, bundled
 from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.sample import Showers, concatenate
+from calogen.training.run import TrainedRun
 
 LARGE = replace(CONFIG, iterations=400_000)  # four of them with the preset smoke
 UPPER = replace(LARGE, lowest_momentum=2.0**12, highest_momentum=2.0**14)
@@ -193,7 +196,7 @@ def test_a_study_trains_judges_and_compares(outcome: Outcome, folder: Path, data
 def test_a_second_launch_trains_nothing(
     outcome: Outcome, folder: Path, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calogen.training.wgan_gp.write_state", None)
+    monkeypatch.setattr("calogen.training.train.write_state", None)
     (again,) = run_study(TOY, arguments(folder), data)
     ours, theirs = (item.pictures.generated["two GANs"].energies for item in (again, outcome))
     np.testing.assert_array_equal(ours, theirs)

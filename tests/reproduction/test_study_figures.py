@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from toy_study import DATA, MOMENTA, scan, toy_outcome
 
-from calogen.metrics.chi2 import HELD_OUT, SHAPES, TRAIN
+from calogen.evaluation.iterations import HELD_OUT, SHAPES, TRAIN
 from calogen.reproduction.networks import Network
 from calogen.reproduction.study import Outcome
 from calogen.reproduction.study_report import draw_study

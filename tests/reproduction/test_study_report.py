@@ -7,13 +7,13 @@ import pytest
 from toy_gan import CONFIG, GAN_VALUES
 from toy_study import made, network_of, scan, toy_outcome
 
+from calogen.claims.judge import Claim, Quantity, Results, Table
 from calogen.config import Source
 from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.iterations import ALL
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
-from calogen.metrics.chi2 import ALL
 from calogen.metrics.distributions import Value
 from calogen.models.fastcalogan import FastCaloGanConfig
-from calogen.reports.reproduction import Claim, Quantity, Results, Table
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Outcome
 from calogen.reproduction.study_report import (

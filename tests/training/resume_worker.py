@@ -6,13 +6,12 @@ Usage: python resume_worker.py DIRECTORY EPOCHS
 import sys
 from pathlib import Path
 
-import keras
-
 from calogen.features import batches as pipeline
 from calogen.features.moments import moments
 from calogen.models import atlas_vae
-from calogen.training.callbacks import ScalarLog, Snapshots
-from calogen.training.vae import Checkpoint, Schedule, train
+from calogen.training.callbacks import ScalarLog
+from calogen.training.train import Keeper, train
+from calogen.training.trainer import Epochs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import make_grid, make_showers
@@ -29,14 +28,15 @@ def main(directory: Path, epochs: int) -> None:
         trainer,
         pipeline.resident(training, chain),
         pipeline.resident(validation, chain),
-        Schedule(epochs=epochs, batch_size=32, seed=5, keep="last"),
-        Checkpoint(path=directory / "state.npz", identity="worker", seconds=0.0),
-        callbacks(directory, networks["decoder"], epochs),
+        Epochs(epochs=epochs, batch_size=32, seed=5, keep="last"),
+        Keeper(
+            directory=directory,
+            identity="worker",
+            networks={"decoder": networks["decoder"]},
+            snapshots=(epochs // 2, epochs),
+        ),
+        [ScalarLog(directory / "tensorboard")],
     )
-
-
-def callbacks(directory: Path, decoder: keras.Model, epochs: int) -> list[keras.callbacks.Callback]:
-    return [ScalarLog(directory / "tensorboard"), Snapshots(decoder, directory / "snapshots", (epochs // 2, epochs))]
 
 
 if __name__ == "__main__":

@@ -10,23 +10,27 @@ from toy_gan import CONFIG as TOY_GAN
 
 from calogen import files
 from calogen.errors import CalogenError, DataFormatError
-from calogen.generation.generate import TrainedRun, generate, load_network, load_run
+from calogen.generation.generate import generate
+from calogen.generation.load import load_network, load_run
 from calogen.lwtnn.convert import convert, largest_difference
+from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.parallel import tensorflow_threads
 from calogen.showers.sample import Showers
 from calogen.training import wgan_gp
-from calogen.training.fit import fit_vae, fit_wgan, select_training, validation_split
-from calogen.training.state import TrainingState
+from calogen.training.fit import fit as train
+from calogen.training.fit import select_training, validation_split
+from calogen.training.run import TrainedRun
+from calogen.training.state import TrainingState, write_state
 
 CONFIG = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2, epochs=3, batch_size=50, seed=5)
 SHOWERS = make_showers(make_grid((2, 1), (3, 2), (2, 2)), 200)
 
 
 def fit(directory: Path, showers: Showers = SHOWERS, config: AtlasVaeConfig = CONFIG) -> TrainedRun:
-    return fit_vae("atlas_vae", config, showers.geometry, showers, directory, snapshots={2})
+    return train(atlas_vae, config, showers.geometry, showers, directory, snapshots={2})
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,7 @@ MOMENTA = 2.0 ** np.arange(10, 15)
 def fit_gan(
     directory: Path, showers: Showers = VOXELS, config: CaloShowerGanConfig = WGAN, *, bfloat16: bool = False
 ) -> TrainedRun:
-    return fit_wgan("caloshowergan", config, showers.geometry, showers, directory, bfloat16=bfloat16)
+    return train(caloshowergan, config, showers.geometry, showers, directory, bfloat16=bfloat16)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +183,7 @@ def test_a_gan_can_be_loaded(gan: tuple[Path, TrainedRun]) -> None:
 def test_a_finished_gan_is_not_trained_again(gan: tuple[Path, TrainedRun], monkeypatch: pytest.MonkeyPatch) -> None:
     directory, run = gan
     logs, about = sorted((directory / "tensorboard").iterdir()), (directory / "provenance.json").read_bytes()
-    monkeypatch.setattr(wgan_gp, "write_state", None)  # no checkpoint is written
+    monkeypatch.setattr("calogen.training.train.write_state", None)  # no checkpoint is written
     again = fit_gan(directory)
     assert again.history == run.history, "with the very durations"
     assert weights(again) == weights(run)
@@ -190,7 +194,7 @@ def test_a_finished_gan_is_not_trained_again(gan: tuple[Path, TrainedRun], monke
 def test_an_interrupted_gan_goes_on_to_the_same_weights(
     short: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written, write_state = [], wgan_gp.write_state
+    written = []
 
     def interrupt(path: Path, state: TrainingState) -> None:
         write_state(path, state)
@@ -199,7 +203,7 @@ def test_an_interrupted_gan_goes_on_to_the_same_weights(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(wgan_gp, "write_state", interrupt)
+        patch.setattr("calogen.training.train.write_state", interrupt)
         fit_gan(tmp_path, config=SHORT)
     assert not (tmp_path / "config.json").exists()
     assert len(list((tmp_path / "snapshots").iterdir())) == 2
@@ -252,7 +256,7 @@ def test_stages_of_a_curriculum_train(tmp_path: Path) -> None:
     config = FastCaloGanConfig(
         generator_units=(8,), critic_units=(8,), latent_dim=2, critic_steps=1, batch_size=8, iterations=3
     )
-    run = fit_wgan("fastcalogan", config, TINY_VOXELS, VOXELS, tmp_path)
+    run = train(fastcalogan, config, TINY_VOXELS, VOXELS, tmp_path)
     assert np.isfinite([[row[name] for name in wgan_gp.TERMS] for row in run.history]).all()
     assert len(run.history) == 3
 

@@ -252,13 +252,13 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> 
     runpy.run_path(str(WORKER))["main"](tmp_path / "whole", epochs)
     for kill in range(kills):
         worker = train(tmp_path / "killed", epochs)
-        wait_for_epochs(tmp_path / "killed" / "state.npz", 1 + kill * epochs // (kills + 1), worker)
+        wait_for_epochs(tmp_path / "killed" / "checkpoint.npz", 1 + kill * epochs // (kills + 1), worker)
         time.sleep(moments.uniform(0.0, 0.05))
         worker.send_signal(signal.SIGKILL)
         assert worker.wait() == -signal.SIGKILL
-        assert read_state(tmp_path / "killed" / "state.npz", "worker").epoch < epochs
+        assert read_state(tmp_path / "killed" / "checkpoint.npz", "worker").epoch < epochs
     assert train(tmp_path / "killed", epochs).wait() == 0
-    whole, killed = (read_state(tmp_path / name / "state.npz", "worker") for name in ("whole", "killed"))
+    whole, killed = (read_state(tmp_path / name / "checkpoint.npz", "worker") for name in ("whole", "killed"))
     assert whole.epoch == killed.epoch == epochs
     assert whole.threads == [tensorflow_threads()]
     assert_equal(killed, whole)

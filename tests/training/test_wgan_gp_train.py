@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -16,6 +16,7 @@ from training.toy_wgan import (
     BATCH_SIZE,
     CHAIN,
     HERE,
+    SEED,
     SHOWERS,
     SMALL,
     adam,
@@ -27,20 +28,14 @@ from training.toy_wgan import (
 
 from calogen.errors import CalogenError, ConfigError
 from calogen.features.batches import Resident, dataset
-from calogen.generation.generate import load_network
+from calogen.generation.load import load_network
 from calogen.models import fastcalogan
 from calogen.parallel import tensorflow_threads
 from calogen.training.latent import Latent
 from calogen.training.state import TrainingState, read_state
-from calogen.training.wgan_gp import (
-    TERMS,
-    Curriculum,
-    Generator,
-    Plan,
-    WganGp,
-    compile_iterations,
-    train,
-)
+from calogen.training.train import Keeper, compile_calls, train
+from calogen.training.trainer import Curriculum, Draws
+from calogen.training.wgan_gp import TERMS, Generator, WganGp
 
 
 def rows_of(seed: tf.Tensor, step: int, curriculum: Curriculum, critic_steps: int = 2) -> np.ndarray:
@@ -66,17 +61,36 @@ class Heard(keras.callbacks.Callback):
         self.ended += 1
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A training of the toy WGAN: schedule and keeper."""
+
+    schedule: Draws
+    keeper: Keeper
+
+    @property
+    def checkpoint(self) -> Path:
+        assert self.keeper.checkpoint is not None
+        return self.keeper.checkpoint
+
+    def snapshot(self, iteration: int) -> Path:
+        return self.keeper.snapshot("iteration", iteration, "generator")
+
+
+def plan_of(trainer: WganGp, directory: Path, curriculum: Curriculum, identity: str = "", **schedule: int) -> Plan:
+    keeper = Keeper(directory=directory, identity=identity, networks={"generator": trainer.generator})
+    return Plan(Draws(**{"batch_size": BATCH_SIZE, "seed": SEED, "curriculum": curriculum} | schedule), keeper)
+
+
 CURRICULUM = Curriculum(order=np.random.default_rng(1).permutation(len(SHOWERS))[:40])
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[WganGp, Plan, TrainingState, Heard]:
     """A training of 12 iterations with a checkpoint after every five."""
-    plan = Plan(
-        iterations=12, batch_size=BATCH_SIZE, interval=5, directory=tmp_path_factory.mktemp("trained"), identity="me"
-    )
     trainer, heard = make_trainer(), Heard()
-    return trainer, plan, train(trainer, data_of(), CURRICULUM, plan, [heard]), heard
+    plan = plan_of(trainer, tmp_path_factory.mktemp("trained"), CURRICULUM, "me", iterations=12, interval=5)
+    return trainer, plan, train(trainer, data_of(), None, plan.schedule, plan.keeper, [heard]), heard
 
 
 def test_compiled_iterations_take_the_steps_of_single_ones(
@@ -98,7 +112,7 @@ def test_checkpoints_come_with_the_generator_and_are_heard_of(
 ) -> None:
     trainer, plan, state, heard = trained
     names = [f"iteration-00000{number}.keras" for number in ("05", "10", "12")]
-    assert sorted(path.name for path in (plan.directory / "snapshots").iterdir()) == names
+    assert sorted(path.name for path in (plan.checkpoint.parent / "snapshots").iterdir()) == names
     assert plan.snapshot(12).name == names[-1]
     assert [row["iteration"] for row in state.history] == [5.0, 10.0, 12.0]
     assert state.reached == 12
@@ -117,7 +131,7 @@ def test_a_finished_training_only_restores_its_weights(trained: tuple[WganGp, Pl
     trainer, plan, state, _ = trained
     stamp = plan.checkpoint.stat().st_mtime_ns
     again, heard = make_trainer(), Heard()
-    assert train(again, data_of(), CURRICULUM, plan, [heard]).history == state.history
+    assert train(again, data_of(), None, plan.schedule, plan.keeper, [heard]).history == state.history
     np.testing.assert_array_equal(weights_of(again), weights_of(trainer))
     for ours, theirs in zip(again.variables_of_optimizers, trainer.variables_of_optimizers, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
@@ -130,7 +144,7 @@ def test_another_trainings_checkpoint_is_refused(trained: tuple[WganGp, Plan, Tr
     trainer = make_trainer()
     before = weights_of(trainer)
     with pytest.raises(CalogenError, match="another training's"):
-        train(trainer, data_of(), CURRICULUM, replace(plan, identity="you"))
+        train(trainer, data_of(), None, plan.schedule, replace(plan.keeper, identity="you"))
     np.testing.assert_array_equal(weights_of(trainer), before)
 
 
@@ -170,20 +184,19 @@ STAGES = {"starts": (0, 3, 5), "counts": (20, 40, 60)}
 @pytest.mark.parametrize(("first_forbidden", "starts"), [(20, 3), (40, 5)])
 def test_a_stage_draws_its_showers_from_its_start_on(first_forbidden: int, starts: int) -> None:
     curriculum = Curriculum(order=np.random.default_rng(2).permutation(60), **STAGES)
-    run = compile_iterations(
-        make_trainer(), without(curriculum.order[first_forbidden:]), curriculum, batch_size=2 * BATCH_SIZE
-    )
-    assert np.isfinite(run(starts)).all()
+    run = compile_calls(make_trainer(), without(curriculum.order[first_forbidden:]))
+    schedule = Draws(iterations=starts + 1, batch_size=2 * BATCH_SIZE, seed=SEED, curriculum=curriculum)
+    assert np.isfinite(run(schedule.rows(0, starts, 2))).all()
     # half or a third of the showers allowed now: 32 draws miss them with probability 2^-32 or 2e-6
-    assert np.isnan(run(1)).any()
+    assert np.isnan(run(schedule.rows(starts, 1, 2))).any()
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path: Path) -> None:
     curriculum = Curriculum(order=np.arange(60), starts=(0, 25), counts=(20, 60))
-    plan = Plan(iterations=60, batch_size=2 * BATCH_SIZE, interval=10, directory=tmp_path)
-    heard = Heard()
+    trainer, heard = make_trainer(), Heard()
+    plan = plan_of(trainer, tmp_path, curriculum, iterations=60, batch_size=2 * BATCH_SIZE, interval=10)
     with pytest.raises(CalogenError, match="must stay finite") as error:
-        train(make_trainer(), without(curriculum.order[20:]), curriculum, plan, [heard])
+        train(trainer, without(curriculum.order[20:]), None, plan.schedule, plan.keeper, [heard])
     assert f"{plan.snapshot(20)} holds the generator of iteration 20" in str(error.value)
     assert "at iteration 30" in str(error.value)
     assert heard.ended == 1
@@ -204,19 +217,21 @@ class Spoil(keras.callbacks.Callback):
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
     """A compiled ReLU makes zeros of NaN on some processors; on the others the losses tell before the weights do."""
-    plan = Plan(iterations=10, batch_size=BATCH_SIZE, interval=2, directory=tmp_path)
+    trainer = make_trainer()
+    plan = plan_of(trainer, tmp_path, CURRICULUM, iterations=10, interval=2)
     message = r"must stay finite. Received: \{'(dense|critic_loss).*: nan.* at iteration 4"
     with pytest.raises(CalogenError, match=message) as error:
-        train(make_trainer(), data_of(), CURRICULUM, plan, [Spoil()])
+        train(trainer, data_of(), None, plan.schedule, plan.keeper, [Spoil()])
     assert f"{plan.snapshot(2)} holds" in str(error.value)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["iteration-0000002.keras"]
     assert all(np.isfinite(array).all() for array in read_state(plan.checkpoint, "").weights)
 
 
 def test_without_a_checkpoint_the_message_says_so(tmp_path: Path) -> None:
-    plan = Plan(iterations=2, batch_size=4, interval=2, directory=tmp_path)
+    trainer = make_trainer()
+    plan = plan_of(trainer, tmp_path, Curriculum(order=np.arange(60)), iterations=2, batch_size=4, interval=2)
     with pytest.raises(CalogenError, match="no checkpoint was written yet"):
-        train(make_trainer(), without(np.arange(60)), Curriculum(order=np.arange(60)), plan)
+        train(trainer, without(np.arange(60)), None, plan.schedule, plan.keeper)
     assert not plan.checkpoint.exists()
 
 
@@ -270,7 +285,7 @@ def test_two_replicas_train_as_one_with_the_showers_of_both(tmp_path: Path) -> N
         assert (found["seeds"][0] != found["seeds"][1]).any(), "each has noise of its own"
 
 
-def test_nonsense_is_refused(tmp_path: Path) -> None:
+def test_nonsense_is_refused() -> None:
     with pytest.raises(ConfigError, match="critic_steps must be at least 1. Received: 0"):
         make_trainer(critic_steps=0)
     generator = Generator(
@@ -280,7 +295,7 @@ def test_nonsense_is_refused(tmp_path: Path) -> None:
         WganGp(generator, [], critic_steps=1, seed=1)
     for name in ("iterations", "batch_size", "interval"):
         with pytest.raises(ConfigError, match=f"{name} must be at least 1"):
-            Plan(**{"iterations": 1, "batch_size": 1, "interval": 1, "directory": tmp_path} | {name: 0})
+            Draws(**{"iterations": 1, "batch_size": 1, "seed": 1, "curriculum": CURRICULUM, "interval": 1} | {name: 0})
     for starts, counts in (
         ((0, 5), (10,)),
         ((1,), (10,)),

@@ -14,7 +14,8 @@ from calogen.features.batches import resident
 from calogen.features.moments import moments
 from calogen.models import caloshowergan
 from calogen.training.callbacks import ScalarLog
-from calogen.training.wgan_gp import Curriculum, Plan, train
+from calogen.training.train import Keeper, train
+from calogen.training.trainer import Curriculum, Draws
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import TINY_VOXELS, make_showers
@@ -27,13 +28,14 @@ def main(directory: Path, iterations: int) -> None:
     showers = make_showers(TINY_VOXELS, 100)
     chain = caloshowergan.build_transform(config, TINY_VOXELS).fit(showers)
     data = resident(showers, chain)
-    trainer = caloshowergan.build_trainer(
-        config, caloshowergan.build(config, TINY_VOXELS), moments(data.shower.numpy())
-    )
+    networks = caloshowergan.build(config, TINY_VOXELS)
+    trainer = caloshowergan.build_trainer(config, networks, moments(data.shower.numpy()))
     order = np.random.default_rng(1).permutation(len(showers))
     curriculum = Curriculum(order=order, starts=(0, iterations // 2), counts=(50, 100))
-    plan = Plan(iterations=iterations, batch_size=16, interval=4, directory=directory, identity="worker")
-    train(trainer, data, curriculum, plan, [ScalarLog(directory / "tensorboard")])
+    seed = trainer.iteration_seed().numpy()[0]
+    schedule = Draws(iterations=iterations, batch_size=16, seed=int(seed), curriculum=curriculum, interval=4)
+    keeper = Keeper(directory=directory, identity="worker", networks={"generator": networks["generator"]})
+    train(trainer, data, None, schedule, keeper, [ScalarLog(directory / "tensorboard")])
 
 
 if __name__ == "__main__":

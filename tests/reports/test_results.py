@@ -10,13 +10,14 @@ import pytest
 from damage import damaged_json
 from toy_results import RESULTS
 
+from calogen.claims.judge import Claim
 from calogen.cli.main import report
 from calogen.errors import DataFormatError
 from calogen.reports import evaluate
 from calogen.reports.evaluate import compare_directories
 from calogen.reports.page import build_markdown
-from calogen.reports.reproduction import Claim, write_report
-from calogen.reproduction.results import (
+from calogen.reports.reproduction import write_report
+from calogen.reports.results import (
     README_BEGIN,
     README_END,
     build_results_page,

@@ -15,7 +15,7 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 
 from calogen.errors import CalogenError
-from calogen.showers.hdf5_writing import write_hdf5
+from calogen.hdf5_writing import write_hdf5
 from calogen.showers.sample import Showers, write_blocks
 
 
@@ -127,7 +127,7 @@ _WRITE = """
 import sys
 from test_hdf5_writing import noise
 from calogen.reproduction.experiment import clean_exit
-from calogen.showers.hdf5_writing import write_hdf5
+from calogen.hdf5_writing import write_hdf5
 with clean_exit("calogen"):
     num_blocks, rows = map(int, sys.argv[2:])
     write_hdf5(sys.argv[1], noise(num_blocks, rows), num_blocks * rows, {})
@@ -144,7 +144,7 @@ with clean_exit("calogen"):
 def test_a_full_disk_ends_the_process_in_one_line(small_disk: Path, num_blocks: int, message: str) -> None:
     """Of 1.6 MB in one block some are written; of 20 blocks no more than can fit with the rest are made."""
     command = [sys.executable, "-c", _WRITE, str(small_disk / "data.h5"), str(num_blocks), str(20_000 // num_blocks)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert re.match(rf"calogen: error: cannot write {small_disk}/data\.h5: .*{message}", line), line

@@ -10,10 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
 from calogen.files import listed, read_json, read_text, write_text
 from calogen.reports.page import Cell, DataTable, Page, Section, Tone, Verdict
-from calogen.reports.reproduction import TONES, Quantity, ours_text, title_with_unit, value_text
+from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading foreign results may raise
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"

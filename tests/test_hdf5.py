@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 
+from calogen import hdf5
 from calogen.errors import DataFormatError
 from calogen.files import sha256
+from calogen.hdf5 import dataset_shape, find_dataset, open_file, source_files
 from calogen.provenance import file_record
-from calogen.showers import hdf5
 from calogen.showers.bundled import read_showers, voxel_geometry
 from calogen.showers.files import ShowerFile
-from calogen.showers.hdf5 import dataset_shape, find_dataset, open_file, source_files
 from calogen.showers.sample import Showers
 
 SHOWERS = make_showers(TINY_VOXELS, 12)

@@ -1,0 +1,77 @@
+"""A trained run's files, read: nothing in them is executed."""
+
+import pkgutil
+import re
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from calogen import models
+from calogen.backend import keras
+from calogen.config import config_from_json
+from calogen.errors import DataFormatError
+from calogen.features.transforms import Chain
+from calogen.files import read_json
+from calogen.generation.consistency import require_consistent
+from calogen.showers.geometry_json import geometry_from_json
+from calogen.training.run import TrainedRun, assemble_run
+
+
+def load_run(directory: Path) -> TrainedRun:
+    """Reads a trained run.
+
+    Raises:
+        DataFormatError: there is none, one of its files is damaged, or they do not fit one another.
+    """
+    if not (directory / "config.json").is_file():
+        raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
+    about, history = read_json(directory / "config.json"), read_json(directory / "history.json")
+    try:
+        model, names, config, geometry = (about[key] for key in ("model", "networks", "config", "geometry"))
+        plain = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in names)
+        listed = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
+        if not plain or not isinstance(model, str) or not listed:
+            raise TypeError(f"model {model!r:.100}, networks {names!r:.100}, history {history!r:.100}")
+    except (KeyError, TypeError) as error:
+        raise DataFormatError(
+            f"{directory} must hold config.json with model, networks (by name), config and geometry, and history.json "
+            f"with a table for each epoch. Received: {error!s:.300}"
+        ) from error
+    module = model_module(model)
+    run = assemble_run(
+        module,
+        config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config),
+        geometry_from_json(geometry),
+        {name: load_network(directory / f"{name}.keras") for name in names},
+        Chain.from_json(read_json(directory / "transform.json")),
+        history,
+    )
+    require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
+    return run
+
+
+def load_network(path: Path) -> keras.Model:
+    """Reads a `.keras` file; nothing in it is executed.
+
+    Raises:
+        DataFormatError: missing or damaged.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its files' parsers and its layers do
+        reason = f"{(str(error).splitlines() or [repr(error)])[0]:.300}"
+        raise DataFormatError(f"{path} must be a Keras model file. Received: {reason}") from error
+
+
+@cache
+def model_module(name: str) -> Any:
+    """Gives the module of a model.
+
+    Raises:
+        DataFormatError: `calogen.models` has no such module.
+    """
+    known = [found.name for found in pkgutil.iter_modules(models.__path__)]
+    if name not in known:
+        raise DataFormatError(f"model must be one of {', '.join(known)}. Received: {name!r}")
+    return import_module(f"calogen.models.{name}")

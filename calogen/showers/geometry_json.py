@@ -1,0 +1,45 @@
+"""Geometries as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from calogen.config import plain_from_json
+from calogen.errors import CalogenError, DataFormatError
+from calogen.showers.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
+from calogen.showers.layouts import Geometry
+
+_MAX_SIZE = 10**7  # of a shower: it would take 80 MB
+_GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
+    "CellGrid": (CellGrid, CellLayer),
+    "VoxelGeometry": (VoxelGeometry, VoxelLayer),
+}
+
+
+def geometry_to_json(geometry: Geometry) -> dict[str, Any]:
+    """Plain tables and lists; `geometry_from_json` gives the same geometry back."""
+    layers = [asdict(layer) for layer in geometry.layers]
+    return {"kind": type(geometry).__name__, "name": geometry.name, "layers": layers}
+
+
+def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
+    """Gives the geometry that `geometry_to_json` described.
+
+    Raises:
+        DataFormatError: an unknown kind, or layers that do not fit it.
+    """
+    try:
+        kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
+        geometry_class, layer_class = _GEOMETRIES[kind]
+        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))
+    except (KeyError, TypeError, CalogenError) as error:
+        raise DataFormatError(
+            f"a geometry needs kind (CellGrid or VoxelGeometry), name and layers. Received: {error!r:.300}"
+        ) from error
+    sizes = [layer.size for layer in geometry.layers]
+    if len(set(geometry.layer_ids)) < max(len(sizes), 1) or min(sizes) < 1 or sum(sizes) > _MAX_SIZE:
+        raise DataFormatError(
+            f"a geometry needs layers, each once, of 1 to {_MAX_SIZE} cells or voxels in all. "
+            f"Received: {geometry.layer_ids!s:.200} with {sizes!s:.200}"
+        )
+    return geometry

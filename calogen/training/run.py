@@ -1,0 +1,114 @@
+"""A trained run: its networks and all that generating needs, in memory and as files.
+
+A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
+`history.json`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from calogen.backend import keras
+from calogen.config import config_to_json
+from calogen.errors import CalogenError
+from calogen.features.transforms import Chain
+from calogen.files import write_json
+from calogen.showers.geometry_json import geometry_to_json
+from calogen.showers.layouts import Geometry
+from calogen.training.callbacks import save_network
+from calogen.training.latent import Latent
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """Everything needed to generate showers, and how it was trained.
+
+    Args:
+        model: name of the module in `calogen.models`.
+        config: that module's configuration.
+        geometry: of the showers.
+        networks: by name.
+        transform: fitted.
+        history: one table of numbers per epoch.
+        latent: where the latent space is drawn from.
+        generates: names of the networks that make a shower of a point of the latent space, one after another.
+    """
+
+    model: str
+    config: Any
+    geometry: Geometry
+    networks: Mapping[str, keras.Model]
+    transform: Chain
+    history: list[dict[str, float]]
+    latent: Latent
+    generates: tuple[str, ...]
+
+    @cached_property
+    def generator(self) -> keras.Model:
+        """The network that generates; of several the chain of them."""
+        missing = [name for name in self.generates if name not in self.networks]
+        if missing or not self.generates:
+            raise CalogenError(f"{self.model} generates with {self.generates}. Received: {sorted(self.networks)}")
+        return chain_of([self.networks[name] for name in self.generates])
+
+    @property
+    def momentum_range(self) -> tuple[float, float] | None:
+        """Lowest and highest momentum, MeV, that the model is made for; None: any."""
+        return getattr(self.config, "momentum_range", None)
+
+
+def assemble_run(
+    module: ModuleType,
+    config: Any,
+    geometry: Geometry,
+    networks: Mapping[str, keras.Model],
+    transform: Chain,
+    history: list[dict[str, float]] | None = None,
+) -> TrainedRun:
+    """Gives the run of a model's networks; the module says what generates.
+
+    Args:
+        module: of `calogen.models`.
+        config, geometry, networks, transform, history: of the run.
+    """
+    name = module.__name__.rpartition(".")[2]
+    latent = module.build_latent(config)
+    return TrainedRun(name, config, geometry, networks, transform, history or [], latent, module.GENERATES)
+
+
+def chain_of(networks: Sequence[keras.Model]) -> keras.Model:
+    """One network out of several: the first has the input `latent`, each other gets `shower` from the one before.
+
+    All may have further inputs, which are shared by name, as the condition is.
+    """
+    first, *rest = networks
+    if not rest:
+        return first
+    inputs = {tensor.name: keras.Input(tuple(tensor.shape[1:]), name=tensor.name) for tensor in first.inputs}
+    shower = first(inputs)
+    for network in rest:
+        inputs |= {
+            tensor.name: keras.Input(tuple(tensor.shape[1:]), name=tensor.name)
+            for tensor in network.inputs
+            if tensor.name not in (*inputs, "shower")
+        }
+        shower = network({tensor.name: (inputs | {"shower": shower})[tensor.name] for tensor in network.inputs})
+    return keras.Model(inputs, shower, name="_then_".join(network.name for network in networks))
+
+
+def save_run(directory: Path, run: TrainedRun) -> None:
+    """Writes a trained run; `config.json` comes last and marks it as whole."""
+    for name, network in run.networks.items():
+        save_network(network, directory / f"{name}.keras")
+    write_json(directory / "transform.json", run.transform.to_json())
+    write_json(directory / "history.json", run.history)
+    description = {
+        "model": run.model,
+        "config": config_to_json(run.config),
+        "geometry": geometry_to_json(run.geometry),
+        "networks": sorted(run.networks),
+    }
+    write_json(directory / "config.json", description)

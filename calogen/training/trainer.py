@@ -1,0 +1,202 @@
+"""What a training needs to know of a model: the protocol of what is trained, and its schedules."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from calogen.backend import tf
+from calogen.config import require
+from calogen.errors import CalogenError
+from calogen.features.batches import Batch, permutation
+
+ITERATIONS_PER_CALL = 10
+BatchOf = Callable[[tf.Tensor], Batch]
+
+
+class Trainer(Protocol):
+    """Networks with their losses and optimizers, as `training.train` trains them.
+
+    Attributes:
+        term_names: of what `step` gives.
+        batches_per_step: batches that one step takes, e.g. one for each step of the critics.
+        jit: whether whole calls are compiled by XLA.
+    """
+
+    term_names: tuple[str, ...]
+    batches_per_step: int
+    jit: bool
+
+    @property
+    def variables_of_networks(self) -> list[Any]:
+        """Variables of all networks, in the order of the checkpoint."""
+
+    @property
+    def variables_of_optimizers(self) -> list[Any]:
+        """Variables of all optimizers, built, in the order of the checkpoint."""
+
+    def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
+        """Takes one step and gives its terms, scalars; `batch(number)` is one of `batches_per_step` batches."""
+
+
+class ValidatedTrainer(Trainer, Protocol):
+    """A trainer whose terms can be computed without a step, on validation showers."""
+
+    def validate(self, batch: Batch, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Gives the terms of validation showers; `number` counts the blocks that they come in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Passes over all training showers, each in an order of its own.
+
+    Args:
+        epochs: how many.
+        batch_size: showers per batch; an incomplete last batch of an epoch is left out.
+        seed: of the orders.
+        keep: weights the networks have in the end: those of the smallest (validation) loss, or the last.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    keep: str = "best"
+
+    unit = "epoch"
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, f"epochs must be at least 1. Received: {self.epochs}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1. Received: {self.batch_size}")
+        require(self.keep in ("best", "last"), f"keep must be 'best' or 'last'. Received: {self.keep!r}")
+
+    @property
+    def length(self) -> int:
+        """Number of epochs."""
+        return self.epochs
+
+    def require_showers(self, num_showers: int, batches_per_step: int) -> None:
+        """Refuse training showers that fill not one step."""
+        largest = num_showers // batches_per_step
+        require(
+            self.batch_size <= largest,
+            f"batch_size must be at most {largest}, the number of showers. Received: {self.batch_size}",
+        )
+
+    def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Gives epochs that are done and rows `[s, k, b]` of each compiled call of the next round."""
+        per_step = batches_per_step * self.batch_size
+        rows = permutation(num_showers, self.seed, done)[: num_showers // per_step * per_step]
+        yield done + 1, rows.reshape(-1, batches_per_step, self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """Which showers are drawn from when.
+
+    Args:
+        order: rows of the training showers `[n]`.
+        starts: iterations at which a stage begins; the first is 0.
+        counts: how many of the ordered showers each stage draws from.
+    """
+
+    order: np.ndarray
+    starts: tuple[int, ...] = (0,)
+    counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = self.counts or (len(self.order),)
+        object.__setattr__(self, "counts", counts)
+        rising = all(a <= b for a, b in zip(self.starts, self.starts[1:], strict=False))
+        if (
+            len(self.starts) != len(counts)
+            or self.starts[0] != 0
+            or not rising
+            or not 0 < min(counts) <= max(counts) <= len(self.order)
+        ):
+            raise CalogenError(f"a curriculum needs starts that rise from 0 and as many counts. Received: {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """Iterations whose showers are drawn with replacement.
+
+    Args:
+        iterations: how many.
+        batch_size: showers per batch.
+        seed: of the draws: rows are a function of it and of the iteration.
+        curriculum: which showers are drawn from when.
+        interval: iterations between two checkpoints; by default 1000, or a thirtieth of a shorter training.
+    """
+
+    iterations: int
+    batch_size: int
+    seed: int
+    curriculum: Curriculum
+    interval: int | None = None
+
+    unit, keep = "iteration", "last"
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch_size", "interval"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} must be at least 1. Received: {value}")
+
+    @property
+    def length(self) -> int:
+        """Number of iterations."""
+        return self.iterations
+
+    def require_showers(self, num_showers: int, batches_per_step: int) -> None:
+        """Refuse a curriculum of other showers."""
+        order = self.curriculum.order
+        require(
+            0 <= order.min() <= order.max() < num_showers,
+            f"a curriculum's order must hold rows of {num_showers} showers. Received: {order.min()} to {order.max()}",
+        )
+
+    def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Gives iterations that are done and rows `[s, k, b]` of each compiled call of the next round."""
+        target = min(self.iterations, done + (self.interval or min(1000, -(-self.iterations // 30))))
+        while done < target:
+            count = min(ITERATIONS_PER_CALL, target - done)
+            yield done + count, self.rows(done, count, batches_per_step)
+            done += count
+
+    def rows(self, first: int, count: int, batches_per_step: int) -> np.ndarray:
+        """Rows of the training showers in some iterations, `[count, k, b]`."""
+        places = _places(
+            tf.constant(self.seed),
+            tf.range(first, first + count),
+            tf.constant(self.curriculum.starts),
+            tf.constant(self.curriculum.counts),
+            (batches_per_step, self.batch_size),
+        )
+        return self.curriculum.order.astype(np.int32)[places.numpy()]
+
+
+@tf.function(autograph=False)
+def _places(
+    seed: tf.Tensor, iterations: tf.Tensor, starts: tf.Tensor, counts: tf.Tensor, shape: tuple[int, int]
+) -> tf.Tensor:
+    """Gives places in a curriculum's order, `[s, k, b]`: a function of (seed, iteration, batch)."""
+    num_batches, batch_size = shape
+
+    def of_iteration(iteration: tf.Tensor) -> tf.Tensor:
+        stage = tf.reduce_sum(tf.cast(starts <= iteration, tf.int32)) - 1
+        own = tf.stack([seed, iteration])
+        drawn = [
+            tf.random.stateless_uniform((batch_size,), fold(own, num_batches + 1 + number), 0, counts[stage], tf.int32)
+            for number in range(num_batches)
+        ]
+        return tf.stack(drawn)
+
+    return tf.map_fn(of_iteration, iterations, fn_output_signature=tf.int32)
+
+
+def fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+    """Gives another seed `[2]`, a function of a seed and a number."""
+    return tf.random.experimental.stateless_fold_in(seed, number)
+
+
+Schedule = Epochs | Draws
