@@ -138,9 +138,8 @@ def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, mom
         latent: points of the latent space.
         momenta: `[n]`, MeV, or energies where the transform takes those.
     """
-    condition = np.concatenate([encoding.forward(momenta, {}) for encoding in transform.encodings], axis=1)
     with keras.device("cpu"):  # GPUs may round products to ten bits
-        given = {"latent": latent, "condition": condition.astype(latent.dtype)}
+        given = {"latent": latent, "condition": transform.columns(momenta).astype(latent.dtype)}
         features = keras.ops.convert_to_numpy(model(given, training=False))
     return transform.energies(np.maximum(features, 0.0), momenta)
 

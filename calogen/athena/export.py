@@ -266,8 +266,9 @@ def _decoder_distributions(graph: Graph, run: TrainedRun) -> Agreement:
 
 def _decoded(graph: Graph, run: TrainedRun, latent: np.ndarray, energies: np.ndarray) -> np.ndarray:
     """Energies `[n, v]`, MeV, of a decoder's graph."""
-    condition = np.concatenate([encoding.forward(energies, {}) for encoding in run.transform.encodings], axis=1)
-    return run.transform.energies(evaluate(graph, {"latent": latent, "condition": condition}), energies)
+    return run.transform.energies(
+        evaluate(graph, {"latent": latent, "condition": run.transform.columns(energies)}), energies
+    )
 
 
 def _energy_range(run: TrainedRun) -> tuple[float, float]:

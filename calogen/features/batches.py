@@ -133,7 +133,7 @@ def permutation(num_showers: int, seed: int, epoch: int) -> np.ndarray:
 def resident(showers: Showers, chain: Chain) -> Resident:
     """Transforms all showers once and keeps them on the device."""
     with tf.init_scope():
-        condition = chain.condition(showers.incident_energies, showers.conditions)
+        condition = chain.condition(showers.given)
         return Resident(tf.constant(chain.forward(showers)), tf.constant(condition))
 
 
@@ -168,7 +168,7 @@ def dataset(
     def batches() -> Iterator[Batch]:
         for epoch in islice(count(), epochs):
             for showers in _epoch(source, batch_size, (seed, epoch) if shuffle else None):
-                condition = chain.condition(showers.incident_energies, showers.conditions)
+                condition = chain.condition(showers.given)
                 yield {"shower": chain.forward(showers), "condition": condition}
 
     first = next(source.pools(None)) if isinstance(source, ShowerFile) else source

@@ -1,6 +1,5 @@
 """Encodings: what is known of showers as columns of a network's condition."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -8,20 +7,27 @@ from typing import Self
 import numpy as np
 
 from calogen.errors import ConfigError
+from calogen.showers.conditions import Conditions
 from calogen.units import kinetic_energy
 
 
 class Encoding:
-    """A map from what is known about a shower to `dim` columns of the condition."""
+    """A map from what is given of a shower to `dim` columns of a network's condition.
+
+    Attributes:
+        dim: number of columns.
+        needs: names of the conditions that it looks at, besides the incident energy.
+    """
 
     dim = 1
+    needs: tuple[str, ...] = ()
 
-    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
+    def fit(self, given: Conditions) -> Self:
         """Gives the encoding with its constants taken from training showers."""
         return self
 
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Gives `[n, dim]` for incident energies `[n]`, MeV, and other conditions `[n]` by name."""
+    def forward(self, given: Conditions) -> np.ndarray:
+        """Gives `[n, dim]`, float64."""
         raise NotImplementedError
 
 
@@ -40,18 +46,18 @@ class LogEnergy(Encoding):
     highest: float = 0.0
     mass: float = 0.0
 
-    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
+    def fit(self, given: Conditions) -> Self:
         """Takes the range from the training showers; a single energy gets a range of a factor e."""
         if self.highest > 0:
             return self
-        lowest, highest = float(incident_energies.min()), float(incident_energies.max())
+        lowest, highest = float(given.incident_energies.min()), float(given.incident_energies.max())
         return replace(self, lowest=lowest, highest=highest if highest > lowest else lowest * float(np.e))
 
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+    def forward(self, given: Conditions) -> np.ndarray:
         """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
         _require_fitted(self, self.highest)
         lowest, highest = self._limits
-        return ((self._log(incident_energies) - lowest) / (highest - lowest))[:, None]
+        return ((self._log(given.incident_energies) - lowest) / (highest - lowest))[:, None]
 
     @cached_property
     def _limits(self) -> tuple[float, float]:
@@ -71,16 +77,16 @@ class LinearEnergy(Encoding):
 
     highest: float = 0.0
 
-    def fit(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> Self:
+    def fit(self, given: Conditions) -> Self:
         """Takes the highest energy of the training showers."""
         if self.highest > 0:
             return self
-        return replace(self, highest=float(incident_energies.max()))
+        return replace(self, highest=float(given.incident_energies.max()))
 
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+    def forward(self, given: Conditions) -> np.ndarray:
         """Gives `[n, 1]`."""
         _require_fitted(self, self.highest)
-        return incident_energies[:, None] / self.highest
+        return given.incident_energies[:, None] / self.highest
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ class Constant(Encoding):
 
     value: float = 0.0
 
-    def forward(self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray]) -> np.ndarray:
+    def forward(self, given: Conditions) -> np.ndarray:
         """Gives `[n, 1]`."""
-        return np.full((len(incident_energies), 1), self.value)
+        return np.full((len(given), 1), self.value)
 
 
 def _require_fitted(encoding: Encoding, constant: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from calogen.config import plain_from_json
 from calogen.errors import ConfigError, DataFormatError
 from calogen.features.conditions import Constant, Encoding, LinearEnergy, LogEnergy
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Geometry, Showers
 from calogen.units import kinetic_energy
 
@@ -232,7 +233,7 @@ class Chain:
         for step in self.steps:
             steps.append(step.fit(values, showers.incident_energies))
             values = steps[-1].forward(values, showers.incident_energies)
-        encodings = tuple(item.fit(showers.incident_energies, showers.conditions) for item in self.encodings)
+        encodings = tuple(item.fit(showers.given) for item in self.encodings)
         return Chain(tuple(steps), encodings)
 
     def forward(self, showers: Showers) -> np.ndarray:
@@ -242,13 +243,20 @@ class Chain:
             values = step.forward(values, showers.incident_energies)
         return values.astype(np.float32)
 
-    def condition(
-        self, incident_energies: np.ndarray, conditions: Mapping[str, np.ndarray] | None = None
-    ) -> np.ndarray:
-        """Gives the condition `[n, c]`, float32, for incident energies `[n]`, MeV."""
-        incident_energies = incident_energies.astype(np.float64)
-        columns = [encoding.forward(incident_energies, conditions or {}) for encoding in self.encodings]
-        return np.concatenate([*columns, np.empty((len(incident_energies), 0))], axis=1).astype(np.float32)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the conditions that the encodings look at, besides the incident energy."""
+        return tuple(dict.fromkeys(name for encoding in self.encodings for name in encoding.needs))
+
+    def columns(self, given: Conditions | np.ndarray) -> np.ndarray:
+        """Gives the condition `[n, c]` in float64; see `condition`."""
+        given = Conditions.of(given)
+        columns = [encoding.forward(given) for encoding in self.encodings]
+        return np.concatenate([*columns, np.empty((len(given), 0))], axis=1)
+
+    def condition(self, given: Conditions | np.ndarray) -> np.ndarray:
+        """Gives the condition `[n, c]`, float32, for what is given: incident energies `[n]`, MeV, and others."""
+        return self.columns(given).astype(np.float32)
 
     def energies(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives energies `[n, v]`, MeV, for features `[n, f]` and incident energies `[n]`, MeV."""

@@ -11,6 +11,7 @@ from calogen.backend import keras
 from calogen.errors import CalogenError, DataFormatError
 from calogen.features.conditions import Encoding
 from calogen.features.transforms import Chain
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Geometry, Showers
 
 
@@ -64,7 +65,7 @@ def _require_transform(untrained: Chain, transform: Chain) -> None:
 def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
     """An encoding fitted to the range of another one."""
     limits = [getattr(fitted, name, 1.0) for name in ("lowest", "highest")]
-    return untrained.fit(np.array(limits), {})
+    return untrained.fit(Conditions(np.array(limits)))
 
 
 def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """From a trained run and incident energies to showers in MeV."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, count, repeat
 from pathlib import Path
@@ -15,6 +15,7 @@ from calogen.generation.engines import Block, engine, to_litert
 from calogen.generation.folding import fold
 from calogen.generation.load import load_run
 from calogen.progress import progress
+from calogen.showers.conditions import Conditions
 from calogen.showers.labels import within
 from calogen.showers.layouts import MAX_DEFLATE
 from calogen.showers.sample import Showers, write_blocks
@@ -24,37 +25,54 @@ from calogen.training.run import TrainedRun
 
 def generate(
     run: TrainedRun | Path | Sequence[TrainedRun | Path],
-    incident_energies: np.ndarray,
+    given: Conditions | np.ndarray,
     seed: int = 0,
-    conditions: Mapping[str, np.ndarray] | None = None,
     batch_size: int = 10_000,
     once: bool = False,
 ) -> Showers:
-    """Generates one shower for each incident energy, all in memory at once.
+    """Generates one shower for each that is given, all in memory at once.
 
     Args:
-        run, incident_energies, seed, conditions, batch_size, once: as for `generate_blocks`.
+        run, given, seed, batch_size, once: as for `generate_blocks`.
 
     Raises:
         DataFormatError: as `generate_blocks`.
     """
-    blocks = generate_blocks(run, incident_energies, seed, conditions, batch_size, once)
+    given = Conditions.of(given)
+    blocks = generate_blocks(run, given, seed, batch_size, once)
     first, start = next(blocks), 0
-    if len(first) == len(incident_energies):
+    if len(first) == len(given):
         return first
-    energies = np.empty((len(incident_energies), first.geometry.size), np.float32)
+    energies = np.empty((len(given), first.geometry.size), np.float32)
     for block in chain((first,), blocks):
         energies[start : start + len(block)] = block.energies
         start += len(block)
-    incident_energies = np.asarray(incident_energies, np.float64)
-    return Showers(first.geometry, incident_energies, energies, conditions or {}, first.attributes)
+    return Showers(first.geometry, given.incident_energies, energies, given.others, first.attributes)
+
+
+def generate_like(
+    run: TrainedRun | Sequence[TrainedRun], reference: Showers, seed: int = 0, *, once: bool = False, copies: int = 1
+) -> Showers:
+    """Generates showers at the conditions of a reference's: what can be compared with it.
+
+    Args:
+        run: a trained run; or several that share the momenta between them.
+        reference: Geant4's showers, with the conditions that the model knows.
+        seed, once: as for `generate_blocks`.
+        copies: showers for each of the reference, one after another.
+
+    Raises:
+        DataFormatError: as `generate_blocks`; a condition that the model knows and the reference lacks.
+    """
+    runs = [run] if isinstance(run, TrainedRun) else run
+    needs = tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
+    return generate(runs, reference.given.only(needs)[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
 
 
 def generate_blocks(
     run: TrainedRun | Path | Sequence[TrainedRun | Path],
-    incident_energies: np.ndarray,
+    given: Conditions | np.ndarray,
     seed: int = 0,
-    conditions: Mapping[str, np.ndarray] | None = None,
     batch_size: int = 10_000,
     once: bool = False,
     copies: int = 1,
@@ -66,13 +84,12 @@ def generate_blocks(
 
     Args:
         run: a trained run, or its folder; or several that share the momenta between them (see `route`).
-        incident_energies: `[n]`, MeV.
+        given: what the model knows of the showers: incident energies `[n]`, MeV, alone or with other conditions.
         seed: of the latent space; the same seed gives the same showers, whatever the batch size: float32 rounds
             differently then, by less than 1e-5 of a shower's energy.
-        conditions: what the model knows besides the energy, `[n]` each, by name.
         batch_size: showers per call of an engine: it decides which one computes, and bounds the memory.
         once: spare half a second of preparation, for networks of which nothing more is wanted; rounds differently.
-        copies: showers of each incident energy, one after another.
+        copies: showers of each that is given, one after another.
 
     Raises:
         ConfigError: a seed below 0 or above `MAX_SEED`, at once.
@@ -80,35 +97,29 @@ def generate_blocks(
             once.
     """
     require_seed(seed)
-    given = [run] if isinstance(run, TrainedRun | Path) else run
-    runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in given]
-    incident_energies = np.asarray(incident_energies, np.float64)
-    if incident_energies.ndim != 1 or not len(incident_energies) or not (incident_energies > 0).all():
-        raise DataFormatError(
-            "incident_energies must be a vector of energies above 0 MeV. "
-            f"Received: shape {list(incident_energies.shape)}, {incident_energies.ravel()[:3]} ..."
-        )
-    chosen, total = route(runs, incident_energies), len(incident_energies) * copies
+    sources = [run] if isinstance(run, TrainedRun | Path) else run
+    runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in sources]
+    given = Conditions.of(given)
+    chosen, total = route(runs, given.incident_energies), len(given) * copies
     batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
     def block(number: int) -> Showers:
         start = number * BLOCK_SHOWERS
         source = np.arange(start, min(start + BLOCK_SHOWERS, total)) // copies  # each shower's place in what was given
-        labels, which = incident_energies[source], chosen[source]
-        known = {name: values[source] for name, values in (conditions or {}).items()}
+        known, which = given[source], chosen[source]
+        labels = known.incident_energies
         energies = np.empty((len(source), runs[0].geometry.size), np.float32)
         for position in np.unique(which).tolist():
             item, rows = runs[position], np.flatnonzero(which == position)
             latent = item.latent.draw(len(rows), block_seed(seed + position, number))
             compute = engine(item.generator, item.transform, batches[position], once)
-            here = {name: values[rows] for name, values in known.items()}
-            condition = item.transform.condition(labels[rows], here)
+            condition = item.transform.condition(known[rows])
             for first in range(0, len(rows), batch_size):
                 batch = slice(first, first + batch_size)
                 made = np.empty((len(rows[batch]), energies.shape[1]), np.float32)
                 compute(latent[batch], condition[batch], labels[rows[batch]], made)
                 energies[rows[batch]] = made
-        return Showers(runs[0].geometry, labels, energies, known, {"model": runs[0].model, "seed": seed})
+        return Showers(runs[0].geometry, labels, energies, known.others, {"model": runs[0].model, "seed": seed})
 
     return map(block, range(-(-total // BLOCK_SHOWERS)))
 
@@ -178,9 +189,9 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
         seed: of the noise.
 
     Returns:
-        `one_shower(incident_energy, latent=None)`: of an incident energy, MeV, and a point of the latent space `[z]`
-        energies `[v]`, MeV. Without a point it draws the noise itself; call after call then gives, to rounding, shower
-        after shower of `generate` with the same seed.
+        `one_shower(incident_energy, latent=None, **others)`: of an incident energy, MeV, a point of the latent space
+        `[z]` and the other conditions by name energies `[v]`, MeV. Without a point it draws the noise itself; call
+        after call then gives, to rounding, shower after shower of `generate` with the same seed.
 
     Raises:
         ExportError: the network is not one that can be folded (`folding`).
@@ -188,12 +199,15 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
     folded, latent_space = fold(run.generator, run.transform), run.latent
     compute = Block(to_litert(folded), 1)
     streams = map(partial(block_seed, seed), count())
+    energy = np.ones(1)  # making conditions takes as long as a small network
+    alone = Conditions(energy)
     noise = chain.from_iterable(repeat(np.random.default_rng(stream), BLOCK_SHOWERS) for stream in streams)
 
-    def one_shower(incident_energy: float, latent: np.ndarray | None = None) -> np.ndarray:
-        energy = np.array([incident_energy])
+    def one_shower(incident_energy: float, latent: np.ndarray | None = None, **others: float) -> np.ndarray:
+        energy[0] = incident_energy
+        known = Conditions(energy, {name: np.array([value]) for name, value in others.items()}) if others else alone
         points = latent_space.draw(1, next(noise)) if latent is None else latent
-        columns = [encoding.forward(energy, {}) for encoding in run.transform.encodings]  # `condition` takes 3 us more
+        columns = [encoding.forward(known) for encoding in run.transform.encodings]  # `condition` takes 3 us more
         condition = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0]
 

@@ -11,7 +11,7 @@ from calogen import provenance
 from calogen.backend import keras
 from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
 from calogen.evaluation.iterations import NetworkTest, chi2_by_momentum
-from calogen.generation.generate import generate
+from calogen.generation.generate import generate, generate_like
 from calogen.generation.load import model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph
@@ -42,7 +42,7 @@ def seed_scatter(network: Network, reference: Showers, rule: Rule, num_seeds: in
     reference = reference[within(reference.incident_energies, low, high)]
     found = []
     for seed in range(1, num_seeds + 1):
-        generated = generate(network.run, reference.incident_energies, seed)
+        generated = generate_like(network.run, reference, seed)
         found.append(total(chi2_by_momentum(reference, generated, rule, rounds=0).values()).per_ndf)
     return float(np.std(found, ddof=1))
 
@@ -123,7 +123,7 @@ def compare_networks(
     streams = provenance.seed_streams(seed, "generate", "bootstrap")
     draw, errors = (stream_seed(streams[name]) for name in ("generate", "bootstrap"))
     whole = {
-        label: generate([network.run for network in networks], reference.incident_energies, draw)
+        label: generate_like([network.run for network in networks], reference, draw)
         for label, networks in samples.items()
     }
     expected, generated = _cut(reference), {label: _cut(showers) for label, showers in whole.items()}

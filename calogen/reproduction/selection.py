@@ -24,7 +24,7 @@ from calogen.errors import ConfigError, DataFormatError, TemporaryError
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, SHAPES, IterationScan, chi2_by_momentum
 from calogen.files import listed, read_json, sha256, write_json
-from calogen.generation.generate import generate
+from calogen.generation.generate import generate_like
 from calogen.generation.load import load_network, load_run
 from calogen.metrics.chi2 import RULES, Chi2
 from calogen.metrics.distributions import Value, ks_distance
@@ -68,7 +68,7 @@ def validation_distance(
     run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
 ) -> Value:
     """`physics_distance` of a trained run: `copies` generated showers per validation shower."""
-    generated = generate(run, np.repeat(validation.incident_energies, copies), seed)
+    generated = generate_like(run, validation, seed, copies=copies)
     return physics_distance(validation, generated, observables)
 
 
@@ -257,7 +257,7 @@ def _measure_in_worker(path: Path) -> Table:
 def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
     reference = judge.reference
     chosen = replace(run, networks={_generator_name(run): _load_snapshot(path, run.generator)})
-    generated = generate(chosen, reference.incident_energies, judge.seed, once=True)
+    generated = generate_like(chosen, reference, judge.seed, once=True)
     rule, table = RULES[judge.rule], {}
     for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
         table[name] = _columns(chi2_by_momentum(reference[rows], generated[rows], rule, rounds=0))

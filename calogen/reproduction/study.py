@@ -17,7 +17,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.files import read_json
-from calogen.generation.generate import generate
+from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES, Chi2, Rule, total
@@ -278,7 +278,7 @@ def judge_network(
     chosen_by = {"energy": ALL, "shapes": SHAPES}[options["merit"]]
     scans = scan_iterations(directory, judge)
     chosen = select_iteration(directory, scans[chosen_by], save=save)
-    generated = generate(chosen, reference.incident_energies, judge.seed)
+    generated = generate_like(chosen, reference, judge.seed)
     test = NetworkTest(
         name=name,
         scans=scans,

@@ -16,6 +16,7 @@ import numpy as np
 from calogen.errors import CalogenError, DataFormatError
 from calogen.hdf5 import damage_named, open_file
 from calogen.hdf5_writing import write_hdf5
+from calogen.showers.conditions import Conditions
 from calogen.showers.labels import has_energy, snap
 from calogen.showers.layouts import Geometry, dataset_name, find_conditions, find_showers
 
@@ -81,6 +82,11 @@ class Showers:
             known = ", ".join(f"{energy:g}" for energy in np.unique(self.incident_energies)[:30])
             raise DataFormatError(f"no shower has incident energy {incident_energy:g} MeV. Present: {known}")
         return self[found]
+
+    @property
+    def given(self) -> Conditions:
+        """What was given of them before they were made: what a model generates such showers from."""
+        return Conditions(self.incident_energies, self.conditions)
 
     @property
     def counts(self) -> dict[float, int]:

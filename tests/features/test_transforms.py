@@ -10,6 +10,7 @@ from reference import preprocessing as slow
 from calogen.errors import ConfigError, DataFormatError
 from calogen.features.conditions import Constant, LinearEnergy, LogEnergy
 from calogen.features.transforms import AbsoluteEnergies, Chain, KineticFractions, LayerFractions, Mask, Noise
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
 from calogen.units import MASSES
 
@@ -130,39 +131,43 @@ def test_steps_with_an_energy_need_one_above_zero(kind: type, energy: float) -> 
 
 def test_encodings_span_the_training_energies() -> None:
     energies = np.array([1024.0, 16384.0, 262144.0])
-    np.testing.assert_allclose(LogEnergy().fit(energies, {}).forward(energies, {})[:, 0], [0.0, 0.5, 1.0])
-    np.testing.assert_allclose(LinearEnergy().fit(energies, {}).forward(energies, {})[:, 0], [1 / 256, 1 / 16, 1.0])
-    one = LogEnergy().fit(energies[:1], {})
-    np.testing.assert_allclose(one.forward(energies[:1], {}), [[0.0]])
+    np.testing.assert_allclose(
+        LogEnergy().fit(Conditions(energies)).forward(Conditions(energies))[:, 0], [0.0, 0.5, 1.0]
+    )
+    np.testing.assert_allclose(
+        LinearEnergy().fit(Conditions(energies)).forward(Conditions(energies))[:, 0], [1 / 256, 1 / 16, 1.0]
+    )
+    one = LogEnergy().fit(Conditions(energies[:1]))
+    np.testing.assert_allclose(one.forward(Conditions(energies[:1])), [[0.0]])
 
 
 @pytest.mark.parametrize("mass", [0.0, PION])
 def test_given_limits_stay_and_are_labelled_0_and_1(mass: float) -> None:
     low, high = 2.0**8, 2.0**22
     seen = np.array([2.0**10, 2.0**15])
-    encoding = LogEnergy(low, high, mass).fit(seen, {})
+    encoding = LogEnergy(low, high, mass).fit(Conditions(seen))
     assert encoding == LogEnergy(low, high, mass)
-    np.testing.assert_allclose(encoding.forward(np.array([low, high]), {}), [[0.0], [1.0]], atol=1e-15)
+    np.testing.assert_allclose(encoding.forward(Conditions(np.array([low, high]))), [[0.0], [1.0]], atol=1e-15)
     expected = [[slow.log_energy(momentum, low, high, mass)] for momentum in seen.tolist()]
-    np.testing.assert_allclose(encoding.forward(seen, {}), expected, rtol=1e-12)
+    np.testing.assert_allclose(encoding.forward(Conditions(seen)), expected, rtol=1e-12)
 
 
 def test_a_mass_alone_leaves_the_limits_to_the_showers() -> None:
     momenta = np.array([256.0, 512.0, 4096.0])
-    encoding = LogEnergy(mass=PION).fit(momenta, {})
+    encoding = LogEnergy(mass=PION).fit(Conditions(momenta))
     assert encoding == LogEnergy(256.0, 4096.0, PION)
     expected = slow.log_energy(512.0, 256.0, 4096.0, PION)
     assert 0 < expected < np.log(2) / np.log(16) + 0.1
-    np.testing.assert_allclose(encoding.forward(momenta, {})[:, 0], [0.0, expected, 1.0], atol=1e-12)
+    np.testing.assert_allclose(encoding.forward(Conditions(momenta))[:, 0], [0.0, expected, 1.0], atol=1e-12)
 
 
 def test_a_given_highest_energy_stays() -> None:
-    encoding = LinearEnergy(2.0**22).fit(np.array([256.0]), {})
-    np.testing.assert_array_equal(encoding.forward(np.array([256.0, 2.0**22]), {}), [[2.0**-14], [1.0]])
+    encoding = LinearEnergy(2.0**22).fit(Conditions(np.array([256.0])))
+    np.testing.assert_array_equal(encoding.forward(Conditions(np.array([256.0, 2.0**22]))), [[2.0**-14], [1.0]])
 
 
 def test_a_constant_is_one_column_without_fitting() -> None:
-    np.testing.assert_array_equal(Constant(0.25).forward(np.ones(3), {}), np.full((3, 1), 0.25))
+    np.testing.assert_array_equal(Constant(0.25).forward(Conditions(np.ones(3))), np.full((3, 1), 0.25))
     chain = Chain((KineticFractions(),), (LinearEnergy(4.0), Constant()))
     assert chain.condition_dim == 2
     np.testing.assert_array_equal(chain.condition(np.array([1.0, 4.0])), [[0.25, 0.0], [1.0, 0.0]])
@@ -171,7 +176,7 @@ def test_a_constant_is_one_column_without_fitting() -> None:
 def test_an_encoding_must_be_fitted() -> None:
     for encoding in (LogEnergy(), LinearEnergy()):
         with pytest.raises(ConfigError, match="must be fitted"):
-            encoding.forward(np.ones(2), {})
+            encoding.forward(Conditions(np.ones(2)))
 
 
 @pytest.mark.parametrize(("sizes", "scale"), [((), 1.0), ((0, 2), 1.0), ((2,), 0.0), ((2,), float("nan"))])

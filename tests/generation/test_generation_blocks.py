@@ -13,6 +13,7 @@ from toy_gan import RANGES, make_gan
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import generate as generation
 from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route, write_generated
+from calogen.showers.conditions import Conditions
 from calogen.training import latent
 from calogen.training.latent import BLOCK_SHOWERS, block_seed
 from calogen.training.run import TrainedRun, save_run
@@ -86,10 +87,10 @@ def test_a_shower_does_not_depend_on_those_that_follow(gans: list[TrainedRun], s
 
 
 def test_blocks_come_one_by_one(gans: list[TrainedRun], small_blocks: int) -> None:
-    conditions = {"eta": np.arange(10.0)}
-    blocks = list(generate_blocks(gans, MOMENTA[:10], 4, conditions, copies=3))
+    given = Conditions(MOMENTA[:10], {"eta": np.arange(10.0)})
+    blocks = list(generate_blocks(gans, given, 4, copies=3))
     assert [len(block) for block in blocks] == [7, 7, 7, 7, 2]
-    at_once = generate(gans, np.repeat(MOMENTA[:10], 3), 4, {"eta": np.repeat(conditions["eta"], 3)})
+    at_once = generate(gans, given[np.repeat(np.arange(10), 3)], 4)
     for name in ("energies", "incident_energies"):
         np.testing.assert_array_equal(np.concatenate([getattr(b, name) for b in blocks]), getattr(at_once, name))
     np.testing.assert_array_equal(np.concatenate([b.conditions["eta"] for b in blocks]), at_once.conditions["eta"])

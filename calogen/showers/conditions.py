@@ -1,0 +1,69 @@
+"""What is given of showers before they are made: incident energies, and whatever else a file says of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a model may know of the showers that it generates.
+
+    Args:
+        incident_energies: `[n]`, MeV, above 0.
+        others: further arrays of one entry for each shower, by name: impact position, alignment, angle.
+
+    Raises:
+        DataFormatError: incident energies that are no vector of numbers above 0; arrays of another length.
+    """
+
+    incident_energies: np.ndarray
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        energies = np.asarray(self.incident_energies, np.float64)
+        if energies.ndim != 1 or not len(energies) or not (energies > 0).all():
+            raise DataFormatError(
+                "incident_energies must be a vector of energies above 0 MeV. "
+                f"Received: shape {list(energies.shape)}, {energies.ravel()[:3]} ..."
+            )
+        lengths = {name: len(values) for name, values in self.others.items() if len(values) != len(energies)}
+        if lengths:
+            raise DataFormatError(f"conditions must have {len(energies)} entries, one per shower. Received: {lengths}")
+        object.__setattr__(self, "incident_energies", energies)
+        object.__setattr__(self, "others", MappingProxyType(dict(self.others)))
+
+    @classmethod
+    def of(cls, given: "Conditions | np.ndarray | Sequence[float]") -> "Conditions":
+        """Gives conditions, of incident energies alone where these are given."""
+        return given if isinstance(given, Conditions) else cls(np.asarray(given))
+
+    def __len__(self) -> int:
+        return len(self.incident_energies)
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Those of some showers: a slice, a boolean mask or an index array."""
+        others = {name: values[rows] for name, values in self.others.items()}
+        return type(self)(self.incident_energies[rows], others)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets worker processes have them: a mapping proxy cannot be pickled."""
+        return type(self), (self.incident_energies, dict(self.others))
+
+    def only(self, names: Sequence[str]) -> Self:
+        """Those of these names, and the incident energies.
+
+        Raises:
+            DataFormatError: one of them is missing.
+        """
+        missing = [name for name in names if name not in self.others]
+        if missing:
+            raise DataFormatError(
+                f"the model needs the conditions {', '.join(names)} of each shower. Received: {sorted(self.others)}"
+            )
+        return type(self)(self.incident_energies, {name: self.others[name] for name in names})
