@@ -37,7 +37,7 @@ import numpy as np
 from calogen.evaluation.streaming import judge_files
 from calogen.files import write_json
 from calogen.provenance import cpu_model
-from calogen.showers.geometry import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
+from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
 
 LARGE = VoxelGeometry("dataset3_size", tuple(VoxelLayer(i, tuple(np.linspace(0, 83.7, 19)), 50) for i in range(45)))
 NUM_CHALLENGE = 121_000

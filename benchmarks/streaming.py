@@ -19,7 +19,7 @@ from calogen.files import require_space
 from calogen.models import fastcalogan
 from calogen.models.fastcalogan import FastCaloGanConfig, build, build_transform
 from calogen.reproduction.experiment import clean_exit
-from calogen.showers.geometry import PHOTONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.run import assemble_run, save_run
 
 _ENERGY = 65536.0  # MeV

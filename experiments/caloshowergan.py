@@ -41,7 +41,7 @@ from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter
 from calogen.reproduction.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
 from calogen.reproduction.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
-from calogen.showers.geometry import PHOTONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1
 
 NAME = "caloshowergan"
 PAPERS_CHI2 = {label: CALOSHOWERGAN_TABLE_4[label.split()[0]] for label in LABELS} | {

@@ -48,7 +48,7 @@ from calogen.reproduction.study_report import (
     size_table,
     time_table,
 )
-from calogen.showers.geometry import PIONS_DATASET1
+from calogen.showers.voxels import PIONS_DATASET1
 
 NAME, MODEL = "caloshowergan_pions", "caloshowergan"
 SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV

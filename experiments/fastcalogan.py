@@ -27,7 +27,7 @@ from calogen.reproduction.networks import json_size
 from calogen.reproduction.study import GAN_OPTIONS, Configs, Data, Study, read_data, run_study
 from calogen.reproduction.study_report import CUT_REMARK, Account, build_results, draw_study, join_results, size_table
 from calogen.showers.bundled import voxel_geometry
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
 NAME = "fastcalogan"
 GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}

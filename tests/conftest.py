@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from calogen.showers.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
-from calogen.showers.sample import Geometry, Showers
+from calogen.showers.cells import CellGrid, CellLayer
+from calogen.showers.geometry import Geometry
+from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 # A busy machine is no fault.
 settings.register_profile("calogen", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -35,9 +35,9 @@ from calogen.metrics.distributions import Value
 from calogen.reports.evaluation import build_comparison_page
 from calogen.reports.page import build_markdown
 from calogen.showers.files import ShowerFile
-from calogen.showers.geometry import VoxelGeometry
-from calogen.showers.geometry_json import geometry_from_json, geometry_to_json
+from calogen.showers.kinds import geometry_from_json
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 DATA = Path(__file__).parents[1] / "calogen" / "data"
@@ -103,7 +103,7 @@ def documents() -> dict[str, Any]:
         {
             "model": model,
             "config": config_to_json(config),
-            "geometry": geometry_to_json(geometries[model]),
+            "geometry": geometries[model].to_json(),
             "networks": ["net"],
         }
         for model in MODELS
@@ -169,7 +169,7 @@ def read_xml(folder: Path) -> None:
     """A geometry that can be used and written again."""
     geometry = VoxelGeometry.read_xml(folder / "binning.xml")
     assert geometry.slices[-1].stop == len(geometry.layer_of) == geometry.size
-    assert geometry_from_json(json.loads(json.dumps(geometry_to_json(geometry)))) == geometry
+    assert geometry_from_json(json.loads(json.dumps(geometry.to_json()))) == geometry
 
 
 def read_chain(folder: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 from conftest import make_showers
 from toy_gan import GAN_VALUES
 
-from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 

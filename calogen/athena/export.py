@@ -17,15 +17,15 @@ from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
 from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_scale, in_float64, keras_energies
 from calogen.athena.interface import V2, Generator
 from calogen.athena.radial import MOMENTUM, file_name, write_radial
-from calogen.errors import DataFormatError, ExportError
+from calogen.errors import DataFormatError, ExportError, GeometryError
 from calogen.generation.generate import generate, route
 from calogen.generation.load import load_run, model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.observables.shape_quantities import shape_quantities
-from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry, require_voxels
 from calogen.training.run import TrainedRun
 
 _SOURCES = ("config.json", "transform.json")
@@ -103,7 +103,7 @@ def export_set(item: RunSet, output: Path, eta: int = 20) -> Exported:
         ExportError: a network cannot be expressed or does not agree with Keras; nothing is written.
     """
     runs, directory = [load_run(path) for path in item.directories], output / item.name
-    if isinstance(runs[0].geometry, VoxelGeometry):
+    if runs[0].geometry.kind == "VoxelGeometry":
         bundle = build_bundle([as_generator(*pair) for pair in zip(runs, item.directories, strict=True)], eta)
         agreed = _distributions(bundle, runs)
         about = {**_origin(item, runs), "distributions": agreed.to_json()}
@@ -138,19 +138,25 @@ def as_generator(run: TrainedRun, directory: Path) -> Generator:
     Raises:
         ExportError: it generates no voxels.
     """
-    if run.momentum_range is None or not isinstance(run.geometry, VoxelGeometry):
-        raise ExportError(
-            f"{run.model} must generate voxels of a range of momenta to be exported for Athena's GAN classes"
-        )
+    text = f"{run.model} must generate voxels of a range of momenta to be exported for Athena's GAN classes"
+    if run.momentum_range is None:
+        raise ExportError(text)
     return Generator(
         model=run.generator,
         transform=run.transform,
         latent=run.latent,
-        geometry=run.geometry,
+        geometry=_voxels(run, text),
         particle=run.config.particle,
         momentum_range=run.momentum_range,
         trained_range=_training(directory).get("incident_energies"),
     )
+
+
+def _voxels(run: TrainedRun, text: str) -> VoxelGeometry:
+    try:
+        return require_voxels(run.geometry, text)
+    except GeometryError as error:
+        raise ExportError(str(error)) from error
 
 
 def _runs(path: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
 from calogen.lwtnn.heads import denormalise
 from calogen.lwtnn.layers import Activation, Dense
-from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.voxels import VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import ShowerHeads
 from calogen.units import MASSES, kinetic_energy

@@ -31,7 +31,7 @@ from calogen.metrics.features import Feature
 from calogen.metrics.histograms import Histogram
 from calogen.metrics.scores import METRICS
 from calogen.observables.challenge import BINNINGS
-from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.geometry import Geometry
 
 FILE_NAME = "evaluation.json"
 LABEL = re.compile(r"(?!Geant4$)[^$\x00-\x1f\x7f]+")
@@ -210,7 +210,7 @@ def _compared(sizes: Mapping[str, int], sample: str = "generated") -> int:
     return min(sizes["reference"], sizes.get(sample, 0), MIN_SHOWERS)
 
 
-def particle_of(geometry: VoxelGeometry) -> str:
+def particle_of(geometry: Geometry) -> str:
     """The particle of the challenge's data set 1 with these voxels; empty if there is none."""
     return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
 

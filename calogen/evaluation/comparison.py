@@ -15,7 +15,6 @@ from calogen.errors import DataFormatError
 from calogen.metrics.distributions import METRICS, Floor, Value, floor, standard_deviation
 from calogen.metrics.histograms import Histogram, Profile, joined_edges, logarithmic_edges, reference_edges
 from calogen.observables.cells import AXES, Axis, average_cells, average_profile, response
-from calogen.showers.geometry import CellGrid
 from calogen.showers.sample import Showers
 from calogen.units import GeV
 
@@ -292,7 +291,7 @@ def _compare_observable(
 
 def _average_showers(samples: Mapping[str, Showers], energy: float) -> tuple[AverageShower, ...]:
     grid = next(iter(samples.values())).geometry
-    if not isinstance(grid, CellGrid):
+    if grid.kind != "CellGrid":
         return ()
     return tuple(
         AverageShower(

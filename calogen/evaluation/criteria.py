@@ -11,7 +11,7 @@ from typing import Literal
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import Value
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType({"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1})
 """The challenge's dataset 1, by particle."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calogen.config import require
-from calogen.errors import DataFormatError, GeometryError
+from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import LABEL, Assessment, of_too_few, particle_of
 from calogen.evaluation.copies import judge_copies
 from calogen.evaluation.criteria import CLASSIFIERS, DISTANCES, NEIGHBOURHOODS
@@ -39,8 +39,9 @@ from calogen.metrics.distributions import Value
 from calogen.observables.challenge import ClassifierInput, classifier_inputs, high_level_inputs
 from calogen.provenance import collect, file_record
 from calogen.showers.files import Files, Reading, ShowerFile, paths_of, read_some
-from calogen.showers.geometry import VoxelGeometry
+from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry, require_voxels
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
 """What the classifiers see."""
@@ -92,16 +93,14 @@ class _Loaded:
 
     @property
     def particle(self) -> str:
-        geometry = self.showers.geometry
-        return particle_of(geometry) if isinstance(geometry, VoxelGeometry) else ""
+        return particle_of(self.showers.geometry)
 
     @property
     def binning(self) -> str:
-        geometry = self.showers.geometry
-        return default_binning(geometry) if isinstance(geometry, VoxelGeometry) else OWN_BINNING
+        return default_binning(self.showers.geometry)
 
 
-def default_binning(geometry: VoxelGeometry) -> str:
+def default_binning(geometry: Geometry) -> str:
     """The challenge's bins for its own geometries, else those of the reference."""
     particle = particle_of(geometry)
     if particle:
@@ -212,9 +211,7 @@ def reference_of(showers: Showers, options: Options) -> Reference:
     Raises:
         GeometryError: they have no voxels.
     """
-    geometry = showers.geometry
-    if not isinstance(geometry, VoxelGeometry):
-        raise GeometryError(f"showers to judge must have voxels. Received: geometry {geometry.name}")
+    geometry = require_voxels(showers.geometry, "showers to judge must have voxels")
     first = _Loaded(sample_of(showers, _threshold(geometry, options)), showers)
     warning = "the reference is not the CaloChallenge's file: the places are for orientation only"
     warning = warning if particle_of(geometry) else ""

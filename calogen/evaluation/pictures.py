@@ -13,9 +13,9 @@ from calogen.evaluation.comparison import ResponseCurve, curve_of
 from calogen.evaluation.judgement import Sample
 from calogen.metrics.correlations import joined
 from calogen.metrics.features import Features
-from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.labels import discrete_energies, within
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry
 
 MOST_ENERGIES = 6
 """Incident energies, or ranges of them, at which showers are averaged: of more, so many are taken, evenly spread."""

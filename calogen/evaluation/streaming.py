@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calogen.errors import CalogenError, GeometryError
+from calogen.errors import CalogenError
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
 from calogen.metrics.features import Feature, Features
@@ -24,9 +24,9 @@ from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
-from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.labels import snap
 from calogen.showers.sample import Showers, require_mev
+from calogen.showers.voxels import VoxelGeometry, require_voxels
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
@@ -172,9 +172,7 @@ def sample_of(
     showers: Showers, min_energy: float = 1.0, reference: Sample | None = None, shapes: bool = True
 ) -> Sample:
     """What `read_sample` gives, for showers in memory."""
-    if not isinstance(showers.geometry, VoxelGeometry):
-        raise GeometryError(f"the challenge's features need voxels. Received: geometry {showers.geometry.name}")
-    geometry = showers.geometry
+    geometry = require_voxels(showers.geometry, "the challenge's features need voxels")
     if reference is not None:
         labels = snap(showers.incident_energies, reference.features.incident_energies)
         showers = replace(showers, incident_energies=labels)

@@ -17,7 +17,7 @@ from calogen.backend import tf
 from calogen.errors import ConfigError
 from calogen.features.transforms import Chain
 from calogen.hdf5 import damage_named, dataset_shape, open_file
-from calogen.showers.layouts import Geometry
+from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers, concatenate
 
 Batch = dict[str, tf.Tensor]

@@ -14,7 +14,8 @@ from calogen.config import plain_from_json
 from calogen.errors import ConfigError, DataFormatError
 from calogen.features.conditions import Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.showers.conditions import Conditions
-from calogen.showers.sample import Geometry, Showers
+from calogen.showers.geometry import Geometry
+from calogen.showers.sample import Showers
 from calogen.units import kinetic_energy
 
 

@@ -12,7 +12,8 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.features.conditions import Encoding
 from calogen.features.transforms import Chain
 from calogen.showers.conditions import Conditions
-from calogen.showers.sample import Geometry, Showers
+from calogen.showers.geometry import Geometry
+from calogen.showers.sample import Showers
 
 
 def require_consistent(

@@ -14,7 +14,7 @@ from calogen.errors import DataFormatError
 from calogen.features.transforms import Chain
 from calogen.files import read_json
 from calogen.generation.consistency import require_consistent
-from calogen.showers.geometry_json import geometry_from_json
+from calogen.showers.kinds import geometry_from_json
 from calogen.training.run import TrainedRun, assemble_run
 
 

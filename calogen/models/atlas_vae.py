@@ -16,7 +16,7 @@ from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
 from calogen.provenance import seed_streams, stream_seed
-from calogen.showers.geometry import CellGrid
+from calogen.showers.cells import CellGrid
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers

@@ -21,7 +21,7 @@ from calogen.features.conditions import Constant, Encoding, LinearEnergy, LogEne
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions
 from calogen.provenance import seed_streams, stream_seed
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, start_output
 from calogen.training.trainer import Curriculum, Draws

@@ -11,7 +11,7 @@ import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.metrics.histograms import Profile
-from calogen.showers.geometry import CellGrid, CellLayer
+from calogen.showers.cells import CellGrid, CellLayer, require_cells
 from calogen.showers.sample import Showers
 
 Axis = Literal["eta", "phi"]
@@ -185,9 +185,7 @@ def _shower_axis(covariance: np.ndarray, direction: np.ndarray, num_cells: np.nd
 
 
 def _grid(showers: Showers) -> CellGrid:
-    if not isinstance(showers.geometry, CellGrid):
-        raise GeometryError(f"this observable needs cells of a CellGrid. Received: geometry {showers.geometry.name}")
-    return showers.geometry
+    return require_cells(showers.geometry, "this observable needs cells of a CellGrid")
 
 
 def _layer(showers: Showers, layer_id: int) -> CellLayer:

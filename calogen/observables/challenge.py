@@ -16,8 +16,8 @@ import numpy as np
 from calogen.errors import ConfigError, GeometryError
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import energy_edges
-from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer, require_voxels
 
 _EPS = 1e-16  # MeV, added to every energy that divides
 _LOG_EPS = 1e-8  # MeV, added to every energy whose logarithm is taken
@@ -259,11 +259,10 @@ def _positions(layer: VoxelLayer) -> np.ndarray:
 
 
 def _geometry(showers: Showers) -> VoxelGeometry:
-    if not isinstance(showers.geometry, VoxelGeometry):
-        raise GeometryError(f"the challenge's features need voxels. Received: geometry {showers.geometry.name}")
-    if ("symmetriseAlpha", "true") in showers.geometry.attributes:
+    geometry = require_voxels(showers.geometry, "the challenge's features need voxels")
+    if ("symmetriseAlpha", "true") in geometry.attributes:
         raise GeometryError(
             "the challenge's features need alpha bins from -pi to pi. "
-            f"Received: {showers.geometry.name} with symmetriseAlpha, from 0 to pi"
+            f"Received: {geometry.name} with symmetriseAlpha, from 0 to pi"
         )
-    return showers.geometry
+    return geometry

@@ -7,8 +7,8 @@ import numpy as np
 
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.voxels import voxel_centroid, voxel_width
-from calogen.showers.geometry import VoxelGeometry
-from calogen.showers.sample import Geometry, Showers
+from calogen.showers.geometry import Geometry
+from calogen.showers.sample import Showers
 
 Quantity = Callable[[Showers], np.ndarray]
 
@@ -17,12 +17,10 @@ def shape_quantities(geometry: Geometry) -> tuple[Quantity, ...]:
     """Total energy, layer energies and, of voxels, centres and widths."""
     found: list[Quantity] = [total_energy]
     found += [partial(layer_energy, layer_id=layer.id) for layer in geometry.layers]
-    if isinstance(geometry, VoxelGeometry):
-        turned = [layer.id for layer in geometry.layers if layer.num_alpha > 1]
-        found += [
-            partial(function, layer_id=layer_id, axis=axis)
-            for function in (voxel_centroid, voxel_width)
-            for layer_id in turned
-            for axis in ("eta", "phi")
-        ]
+    found += [
+        partial(function, layer_id=layer_id, axis=axis)
+        for function in (voxel_centroid, voxel_width)
+        for layer_id in geometry.turned_layers
+        for axis in ("eta", "phi")
+    ]
     return tuple(found)

@@ -8,8 +8,8 @@ import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.observables.cells import Axis
-from calogen.showers.geometry import VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer, require_voxels
 
 _BLOCK = 4096  # showers that are worked on in float64 at a time
 
@@ -116,9 +116,7 @@ def _radii(layer: VoxelLayer) -> np.ndarray:
 
 
 def _geometry(showers: Showers) -> VoxelGeometry:
-    if not isinstance(showers.geometry, VoxelGeometry):
-        raise GeometryError(f"this observable needs voxels of a VoxelGeometry. Received: {showers.geometry.name}")
-    return showers.geometry
+    return require_voxels(showers.geometry, "this observable needs voxels of a VoxelGeometry")
 
 
 def _layer(showers: Showers, layer_id: int) -> VoxelLayer:

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.plots.style import short, style
-from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 MOST_LAYERS = 8
 """Discs beside one another; of more layers so many are drawn, evenly spread."""

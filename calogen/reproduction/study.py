@@ -26,9 +26,9 @@ from calogen.reproduction.experiment import Arguments, Run, open_run, run_direct
 from calogen.reproduction.networks import Network, Pictures, compare_networks
 from calogen.reproduction.selection import Judge, scan_iterations, select_iteration
 from calogen.showers.bundled import bundled, first_edition, training_note
-from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
+from calogen.showers.voxels import VoxelGeometry
 from calogen.training.fit import can_train, fit, select_training, was_trained_on
 
 # Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.

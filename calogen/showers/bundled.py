@@ -6,9 +6,11 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.hdf5 import damage_named, dataset_shape, open_file
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.showers.layouts import Geometry, dataset_name, missing_dataset
+from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.geometry import Geometry
+from calogen.showers.layouts import missing_dataset
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW, select_window
 
 GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
@@ -74,9 +76,9 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
         if not shapes:
             raise missing_dataset(file, path, "showers")
     for geometry in GEOMETRIES:
-        if shapes.get(dataset_name(geometry), ())[1:] == (geometry.size,):
+        if shapes.get(geometry.dataset, ())[1:] == (geometry.size,):
             return Showers.read(path, geometry, tolerant=tolerant)
-    known = ", ".join(f"{geometry.name} ({dataset_name(geometry)} [n, {geometry.size}])" for geometry in GEOMETRIES)
+    known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in GEOMETRIES)
     raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes}")
 
 

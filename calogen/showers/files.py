@@ -11,8 +11,9 @@ import numpy as np
 from calogen.errors import CalogenError
 from calogen.hdf5 import damage_named, open_file
 from calogen.progress import progress
+from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, match_shares, snap
-from calogen.showers.layouts import Geometry, find_showers
+from calogen.showers.layouts import find_showers
 from calogen.showers.sample import Negative, Showers, clip_negative, concatenate
 
 Files = str | Path | Sequence[str | Path]

@@ -1,124 +1,52 @@
 """Geometries as data: what each number of a shower stands for, and nothing else.
 
-A geometry names every cell or voxel of a flat shower vector: `CellGrid` (layer, eta, phi) for detector cells,
-`VoxelGeometry` (layer, alpha, r) for the bins of the CaloChallenge and of Athena, read from and written to XML. Both
-give the layers' slices and sums.
+A geometry names every number of a flat shower vector, layer by layer: `cells.CellGrid` (layer, eta, phi) for detector
+cells, `voxels.VoxelGeometry` (layer, alpha, r) for the bins of the CaloChallenge and of Athena. All give the layers'
+slices and sums; whoever needs no more asks for no more.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from calogen.errors import GeometryError
-from calogen.files import write_text
-
-# What the readers of each dialect of binning XML ask for; Athena's finds some on the Particle, the rest on its Bin.
-_REQUIRED = {
-    "calochallenge": ("pid", "etaMin", "etaMax"),
-    "athena": ("pid", "etaMin", "etaMax", "regionId", "latentDim", "ganVersion", "symmetriseAlpha"),
-}
-_ON_PARTICLE = ("pid", "latentDim", "symmetriseAlpha")
-# Of the whole file: with any other value a layer has other voxels than num_alpha x num_r.
-_BINS = {"isPolar": "true", "optimisedAlphaBins": "false", "mergeAlphaBinsInFirstRBin": "false"}
-_LARGEST_ID, _MAX_VOXELS = 9999, 10**7  # of a layer: a shower of more voxels would take 80 MB
-_NUM_LAYERS = 24  # of ATLAS: readers find a layer by its place in the file, so those without voxels are listed, too
 
 
-@dataclass(frozen=True)
-class CellLayer:
-    """Cells of one calorimeter layer: `num_eta` x `num_phi`, phi running fastest.
-
-    Args:
-        id: the layer's number in ATLAS (0 presampler, 1 front, 2 middle, 3 back).
-        name: what people call it.
-        num_eta, num_phi: number of cells along eta and phi.
-        eta_size, phi_size: size of one cell; phi in rad.
-        radius: distance of the layer's centre from the beam line, mm.
-        depth: distance of the layer's centre from the calorimeter's front, mm.
-        eta_anchor: size in eta of the cell whose centre the window is centred on; 0: the layer's own impact cell.
-    """
-
-    id: int
-    name: str
-    num_eta: int
-    num_phi: int
-    eta_size: float
-    phi_size: float
-    radius: float
-    depth: float
-    eta_anchor: float = 0.0
+class Layer(Protocol):
+    """One layer of a geometry."""
 
     @property
-    def size(self) -> int:
-        """Number of cells of the layer."""
-        return self.num_eta * self.num_phi
-
-    def first_cell(self, eta: ArrayLike, phi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Absolute indices (cell 0 begins at 0) of the window's first cell in eta and phi.
-
-        Args:
-            eta, phi: impact point, `[n]`; phi in rad.
-
-        Returns:
-            two integer arrays `[n]`.
-        """
-        anchor = self.eta_anchor or self.eta_size
-        eta_centre = (np.floor(np.asarray(eta) / anchor) + 0.5) * anchor / self.eta_size
-        phi_centre = np.floor(np.asarray(phi) / self.phi_size) + 0.5
-        return (
-            np.rint(eta_centre - self.num_eta / 2).astype(np.int64),
-            np.rint(phi_centre - self.num_phi / 2).astype(np.int64),
-        )
-
-
-@dataclass(frozen=True)
-class VoxelLayer:
-    """Voxels of one layer: `num_alpha` x `num_r`, r running fastest.
-
-    Args:
-        id: the layer's number in ATLAS (12, 13, 14 are the tile calorimeter's).
-        r_edges: edges of the radial bins, mm.
-        num_alpha: number of equal angular bins, starting at -pi.
-    """
-
-    id: int
-    r_edges: tuple[float, ...]
-    num_alpha: int
-
-    def __post_init__(self) -> None:
-        rising = np.all(np.isfinite(self.r_edges)) and np.all(np.diff(self.r_edges) > 0)
-        if len(self.r_edges) < 2 or not rising or self.num_alpha < 1 or self.size > _MAX_VOXELS:
-            raise GeometryError(
-                f"layer {self.id} needs at least two finite, increasing r_edges, num_alpha >= 1 and at most "
-                f"{_MAX_VOXELS} voxels. Received: r_edges={self.r_edges!s:.300}, num_alpha={self.num_alpha}"
-            )
+    def id(self) -> int:
+        """The layer's number."""
 
     @property
     def name(self) -> str:
-        """What the plots call the layer."""
-        return f"layer {self.id}"
-
-    @property
-    def num_r(self) -> int:
-        """Number of radial bins."""
-        return len(self.r_edges) - 1
+        """What people call it."""
 
     @property
     def size(self) -> int:
-        """Number of voxels of the layer."""
-        return self.num_r * self.num_alpha
+        """How many numbers of a shower are its."""
 
 
-class _Layered:
-    """What cell grids and voxel geometries share: flat vectors made of one block per layer."""
+class Geometry:
+    """What all geometries share: flat vectors made of one block per layer.
 
+    Attributes:
+        dataset: name of the energies in an HDF5 file.
+        name: of the geometry.
+        layers: in the order of the vector.
+    """
+
+    dataset: ClassVar[str] = "showers"
     name: str
-    layers: tuple
+    layers: tuple[Any, ...]
+
+    @property
+    def turned_layers(self) -> tuple[int, ...]:
+        """Ids of the layers that have centres and widths in eta and phi."""
+        return ()
 
     @cached_property
     def size(self) -> int:
@@ -174,227 +102,11 @@ class _Layered:
                 f"Received: {list(energies.shape)} (is this another geometry's file?)"
             )
 
+    @property
+    def kind(self) -> str:
+        """Name of its class, as in files."""
+        return type(self).__name__
 
-@dataclass(frozen=True)
-class CellGrid(_Layered):
-    """Cells around an impact cell: layer by layer, then eta, then phi (fastest)."""
-
-    name: str
-    layers: tuple[CellLayer, ...]
-
-    def index(self, layer: int, eta: int, phi: int) -> int:
-        """Flat index of the cell at (position in `layers`, eta, phi)."""
-        part, cells = self.layers[layer], self.slices[layer]
-        if not (0 <= eta < part.num_eta and 0 <= phi < part.num_phi):
-            raise GeometryError(f"{self.name}, {part.name}: no cell ({eta}, {phi}) in {part.num_eta} x {part.num_phi}")
-        return cells.start + eta * part.num_phi + phi
-
-    def unravel(self, index: int) -> tuple[int, int, int]:
-        """(position in `layers`, eta, phi) of a flat index; the inverse of `index`."""
-        layer = int(self.layer_of[index])
-        eta, phi = divmod(index - self.slices[layer].start, self.layers[layer].num_phi)
-        return layer, eta, phi
-
-    def blocks(self, energies: np.ndarray) -> list[np.ndarray]:
-        """The layers as images, each `[n, num_eta, num_phi]`, MeV (views, no copies)."""
-        self.require(energies)
-        return [
-            energies[:, part].reshape(-1, layer.num_eta, layer.num_phi)
-            for part, layer in zip(self.slices, self.layers, strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class VoxelGeometry(_Layered):
-    """Voxels around a particle's extrapolated track: by layer, then alpha, then r (fastest).
-
-    Args:
-        name: e.g. `photons_dataset1`.
-        layers: the layers with voxels.
-        attributes: further attributes of the XML's `Bin` and `Particle`, kept as they were read.
-    """
-
-    name: str
-    layers: tuple[VoxelLayer, ...]
-    attributes: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-
-    def index(self, layer: int, alpha: int, r: int) -> int:
-        """Flat index of the voxel at (position in `layers`, alpha, r)."""
-        part, voxels = self.layers[layer], self.slices[layer]
-        if not (0 <= alpha < part.num_alpha and 0 <= r < part.num_r):
-            raise GeometryError(f"{self.name}, {part.name}: no voxel ({alpha}, {r}) in {part.num_alpha} x {part.num_r}")
-        return voxels.start + alpha * part.num_r + r
-
-    def unravel(self, index: int) -> tuple[int, int, int]:
-        """(position in `layers`, alpha, r) of a flat index; the inverse of `index`."""
-        layer = int(self.layer_of[index])
-        alpha, r = divmod(index - self.slices[layer].start, self.layers[layer].num_r)
-        return layer, alpha, r
-
-    @classmethod
-    def read_xml(
-        cls, path: str | Path, name: str | None = None, *, pid: int | None = None, eta: float | None = None
-    ) -> "VoxelGeometry":
-        """Read a binning file of the CaloChallenge, or of Athena with its `Particle` elements.
-
-        Layers with a single value in `r_edges` have no voxels. An attribute of a `Bin` replaces its `Particle`'s. With
-        symmetriseAlpha the alpha bins divide 0 to pi: as many voxels, and the attribute tells.
-
-        Args:
-            path: the file.
-            name: of the geometry; None: the file's, without suffix.
-            pid: particle number, where the file holds several.
-            eta: pseudorapidity, where the file holds several slices; etaMin <= 100 |eta| < etaMax.
-
-        Raises:
-            GeometryError: the file is missing, is no binning file, or holds none or several for `pid` and `eta`; its
-                voxels are not num_alpha x num_r.
-        """
-        path = Path(path)
-        try:
-            root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Builder()))
-            attributes, element = _choose(str(path), root, pid, eta)
-        except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
-            raise GeometryError(f"{path} is not a readable binning file: {error}") from error
-        layers = _read_layers(str(path), element)
-        _require_layers(str(path), layers, "calochallenge" if root.find("Particle") is None else "athena")
-        return cls(name or path.stem, layers, tuple(attributes.items()))
-
-    def write_xml(
-        self, path: str | Path, dialect: str = "calochallenge", attributes: Mapping[str, str] | None = None
-    ) -> None:
-        """Write a binning file, whole or not at all; `read_xml` gives the same geometry.
-
-        It does not tell the order of the voxels: Athena's newer class runs alpha fastest.
-
-        Args:
-            path: the file.
-            dialect: `calochallenge` or `athena`.
-            attributes: more attributes than the geometry has, or new values, e.g. `{"latentDim": "50"}`.
-
-        Raises:
-            GeometryError: an unknown dialect, attributes missing or not fit for XML, layers the dialect cannot hold.
-            CalogenError: the file cannot be written.
-        """
-        if dialect not in _REQUIRED:
-            raise GeometryError(f"dialect must be one of {', '.join(_REQUIRED)}. Received: {dialect}")
-        values = dict(self.attributes) | dict(attributes or {})
-        missing = [key for key in _REQUIRED[dialect] if key not in values]
-        if missing:
-            raise GeometryError(
-                f"a binning file of dialect {dialect} needs {', '.join(_REQUIRED[dialect])}: pass them as attributes. "
-                f"Received: no {', '.join(missing)}"
-            )
-        _require_layers(self.name, self.layers, dialect)
-        root = _element(self.layers, values, dialect)
-        try:
-            text = ElementTree.tostring(root, encoding="unicode")
-            sound = _choose(self.name, ElementTree.fromstring(text), None, None)[0] == values
-        except (ElementTree.ParseError, TypeError, ValueError, GeometryError):
-            sound = False
-        if not sound:
-            raise GeometryError(f"attributes must be XML names with plain text, numbers as eta. Received: {values}")
-        write_text(path, text + "\n")
-
-
-class _Builder(ElementTree.TreeBuilder):
-    """Refuses a DOCTYPE, which alone declares entities: nested ones fill the memory."""
-
-    def doctype(self, *names: str | None) -> None:
-        raise ValueError("it must be without DOCTYPE: remove it")
-
-
-def _choose(
-    where: str, root: ElementTree.Element, pid: int | None, eta: float | None
-) -> tuple[dict[str, str], ElementTree.Element]:
-    """Attributes and element of the one `Bin` for a particle and a slice (None: any)."""
-    other = [f"{key}={root.get(key, ''):.20}" for key, value in _BINS.items() if root.get(key, value) != value]
-    if other:
-        raise GeometryError(f"{where} must have polar bins, as many in alpha for each r. Received: {', '.join(other)}")
-    found = [(element.attrib, element) for element in root.findall("Bin")]
-    for particle in root.findall("Particle"):
-        found += [(particle.attrib | element.attrib, element) for element in particle.findall("Bin")]
-    chosen = [(attributes, element) for attributes, element in found if _is_for(attributes, pid, eta)]
-    if len(chosen) != 1:
-        every = [[f"{values.get(key)!s:.20}" for key in _REQUIRED["calochallenge"]] for values, _ in found[:20]]
-        held = ["pid {}, eta {} to {}".format(*texts) for texts in every]
-        raise GeometryError(
-            f"{where} must hold one <Bin> for pid {pid} and eta {eta}: choose one by its pid, and by an eta with "
-            f"etaMin <= 100 |eta| < etaMax. Received: {'; '.join(held) or 'none'}"
-        )
-    return chosen[0]
-
-
-def _is_for(attributes: Mapping[str, str], pid: int | None, eta: float | None) -> bool:
-    low, high = (float(attributes.get(key, "nan")) for key in ("etaMin", "etaMax"))
-    inside = eta is None or low <= round(100 * abs(eta), 6) < high
-    return inside and (pid is None or attributes.get("pid", "").strip() == str(pid))
-
-
-def _read_layers(where: str, element: ElementTree.Element) -> tuple[VoxelLayer, ...]:
-    layers = []
-    for layer in element.findall("Layer"):
-        try:
-            edges = tuple(float(edge) for edge in layer.attrib["r_edges"].split(","))
-            if len(edges) > 1:
-                layers.append(VoxelLayer(int(layer.attrib["id"]), edges, int(layer.attrib["n_bin_alpha"])))
-        except (KeyError, ValueError, GeometryError) as error:
-            raise GeometryError(
-                f"{where}: a Layer must have id, increasing r_edges and n_bin_alpha. Received: {layer.attrib!s:.300}"
-            ) from error
-    return tuple(layers)
-
-
-def _require_layers(where: str, layers: tuple[VoxelLayer, ...], dialect: str) -> None:
-    """Refuse layers that the readers of a dialect would take for others."""
-    ids = [layer.id for layer in layers]
-    if not ids or ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LARGEST_ID:
-        text = f"layers with voxels, each once, in order of their ids, 0 to {_LARGEST_ID}"
-        raise GeometryError(f"{where} must hold {text}. Received: {ids!s:.300}")
-    wrong = [layer.id for layer in layers if layer.num_r == 1 or layer.num_alpha == 32]
-    if dialect == "athena" and wrong:
-        raise GeometryError(
-            f"{where} must have two or more radial bins in a layer, else Athena skips it, and not 32 in alpha, which "
-            f"to Athena means a number that depends on r. Received: others in layers {wrong}"
-        )
-
-
-def _element(layers: tuple[VoxelLayer, ...], attributes: Mapping[str, str], dialect: str) -> ElementTree.Element:
-    if dialect == "athena":
-        root = ElementTree.Element("Bins", _BINS)
-        parent = ElementTree.SubElement(root, "Particle", {key: attributes[key] for key in _ON_PARTICLE})
-        # symmetriseAlpha stays here, too: Athena has read it from the Particle, and reads it from the Bin since 2026.
-        attributes = {key: value for key, value in attributes.items() if key not in ("pid", "latentDim")}
-    else:
-        root = parent = ElementTree.Element("Bins")
-    element = ElementTree.SubElement(parent, "Bin", dict(attributes))
-    edges = {layer.id: ",".join(str(float(edge)).removesuffix(".0") for edge in layer.r_edges) for layer in layers}
-    num_alpha = {layer.id: str(layer.num_alpha) for layer in layers}
-    for number in range(max(_NUM_LAYERS, layers[-1].id + 1)):
-        values = {"id": str(number), "r_edges": edges.get(number, "0"), "n_bin_alpha": num_alpha.get(number, "1")}
-        ElementTree.SubElement(element, "Layer", values)
-    ElementTree.indent(root)
-    return root
-
-
-def _bundled(name: str, file: str) -> VoxelGeometry:
-    return VoxelGeometry.read_xml(Path(__file__).parents[1] / "data" / file, name)
-
-
-PHOTONS_DATASET1 = _bundled("photons_dataset1", "binning_photons_dataset1.xml")
-PIONS_DATASET1 = _bundled("pions_dataset1", "binning_pions_dataset1.xml")
-
-_PHI_64, _PHI_256 = 2 * np.pi / 64, 2 * np.pi / 256
-# Radii and depths are those of the bundled simulation (calogen.simulation.detectors); a test holds the two together.
-_ATLAS_LAYERS = (
-    CellLayer(0, "presampler", 7, 3, 0.025, _PHI_64, radius=1422.5, depth=5.5),
-    CellLayer(1, "front", 64, 3, 0.003125, _PHI_64, radius=1539.845, depth=122.845, eta_anchor=0.025),
-    CellLayer(2, "middle", 7, 7, 0.025, _PHI_256, radius=1729.875, depth=312.875),
-    CellLayer(3, "back", 5, 7, 0.05, _PHI_256, radius=1898.45, depth=481.45),
-)
-ATLAS_BARREL_STORED = CellGrid("atlas_barrel_stored", _ATLAS_LAYERS)
-"""7x3 + 64x3 + 7x7 + 5x7 = 297 cells (eta x phi) that hold both papers' windows for every impact point.
-
-Eta: presampler, middle and back are centred on the impact cell; the 64 strips begin 28 strips below the first strip
-of the middle layer's impact cell. Phi: every layer is centred on its own impact cell.
-"""
+    def to_json(self) -> dict[str, Any]:
+        """Plain tables and lists; `kinds.geometry_from_json` gives the same geometry back."""
+        return {"kind": self.kind, "name": self.name, "layers": [asdict(layer) for layer in self.layers]}

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.cells import CellGrid
+from calogen.showers.voxels import VoxelGeometry
 
 
 @dataclass(frozen=True)

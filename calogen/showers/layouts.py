@@ -8,18 +8,12 @@ import h5py
 
 from calogen.errors import DataFormatError, GeometryError
 from calogen.hdf5 import Stored, find_dataset
-from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.geometry import Geometry
 
-Geometry = CellGrid | VoxelGeometry
 _ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file
 _MAX_COMPRESSION = 200  # of larger ones: voxels shrink to a tenth or so, but 10 kB of a harmful file may hold 10 GB
 MAX_DEFLATE = 1100
 """What no file of gzip's holds more of than its size: showers without energy come close."""
-
-
-def dataset_name(geometry: Geometry) -> str:
-    """`cells` for a cell grid, `showers` for voxels (the CaloChallenge's name)."""
-    return "cells" if isinstance(geometry, CellGrid) else "showers"
 
 
 def find_showers(
@@ -41,7 +35,7 @@ def find_showers(
             numbers lie in is missing; a compression filter that is not installed.
         GeometryError: another number of cells or voxels than the geometry has.
     """
-    name = dataset_name(geometry)
+    name = geometry.dataset
     labels = _find_numbers(file, path, "incident_energies", opened)
     energies = _find_numbers(file, path, name, opened, whole)
     if energies.ndim == 2 and not len(energies) and energies.shape[1] == geometry.size:

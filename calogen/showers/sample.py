@@ -17,8 +17,9 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.hdf5 import damage_named, open_file
 from calogen.hdf5_writing import write_hdf5
 from calogen.showers.conditions import Conditions
+from calogen.showers.geometry import Geometry
 from calogen.showers.labels import has_energy, snap
-from calogen.showers.layouts import Geometry, dataset_name, find_conditions, find_showers
+from calogen.showers.layouts import find_conditions, find_showers
 
 SLIGHTLY_NEGATIVE = 1e-3
 """Of a shower's incident energy: negative voxels that hold no more together are set to 0 by `--tolerant`."""
@@ -108,7 +109,7 @@ class Showers:
     @property
     def datasets(self) -> dict[str, np.ndarray]:
         """The arrays by their names in a file."""
-        energies = {"incident_energies": self.incident_energies, dataset_name(self.geometry): self.energies}
+        energies = {"incident_energies": self.incident_energies, self.geometry.dataset: self.energies}
         return energies | dict(self.conditions)
 
     @classmethod

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.showers.geometry import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.sample import Showers
 
 ATLAS_VAE_WINDOW = CellGrid(

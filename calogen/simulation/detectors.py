@@ -7,7 +7,8 @@ across x; cells and voxels are projective (they follow eta and phi seen from the
 from dataclasses import dataclass, replace
 
 from calogen.errors import ConfigError
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, CellGrid, VoxelGeometry
+from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 
 @dataclass(frozen=True)

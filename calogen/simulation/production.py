@@ -32,9 +32,9 @@ from calogen.locks import directory_lock
 from calogen.parallel import num_workers
 from calogen.process import prepare_worker
 from calogen.progress import progress
-from calogen.showers.geometry import VoxelGeometry
 from calogen.showers.hits import cell_energies, mean_depths, voxelise
 from calogen.showers.sample import write_file
+from calogen.showers.voxels import VoxelGeometry
 from calogen.simulation.detectors import DETECTORS, Detector, detector
 from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4

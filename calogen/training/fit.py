@@ -18,9 +18,9 @@ from calogen.features.batches import resident, split
 from calogen.features.moments import moments
 from calogen.files import write_json
 from calogen.provenance import seed_streams, stream_seed
-from calogen.showers.geometry_json import geometry_to_json
+from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
-from calogen.showers.sample import Geometry, Showers
+from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
 from calogen.training.run import TrainedRun, assemble_run, save_run
 from calogen.training.state import TrainingState, read_identity
@@ -166,7 +166,7 @@ def _dtype_policy(name: str) -> Iterator[None]:
 def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: Showers, **more: Any) -> str:
     """What decides every weight, as text."""
     parts = {"model": module.__name__.rpartition(".")[2], "config": config_to_json(config), "showers": _digest(showers)}
-    grid = hashlib.sha256(json.dumps(geometry_to_json(geometry)).encode()).hexdigest()[:16]
+    grid = hashlib.sha256(json.dumps(geometry.to_json()).encode()).hexdigest()[:16]
     return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)
 
 

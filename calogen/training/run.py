@@ -16,8 +16,7 @@ from calogen.config import config_to_json
 from calogen.errors import CalogenError
 from calogen.features.transforms import Chain
 from calogen.files import write_json
-from calogen.showers.geometry_json import geometry_to_json
-from calogen.showers.layouts import Geometry
+from calogen.showers.geometry import Geometry
 from calogen.training.callbacks import save_network
 from calogen.training.latent import Latent
 
@@ -108,7 +107,7 @@ def save_run(directory: Path, run: TrainedRun) -> None:
     description = {
         "model": run.model,
         "config": config_to_json(run.config),
-        "geometry": geometry_to_json(run.geometry),
+        "geometry": run.geometry.to_json(),
         "networks": sorted(run.networks),
     }
     write_json(directory / "config.json", description)

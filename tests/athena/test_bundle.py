@@ -16,7 +16,7 @@ from calogen.errors import CalogenError, ExportError, GeometryError
 from calogen.lwtnn.graph import read_graph
 from calogen.models import fastcalogan
 from calogen.models.caloshowergan import CaloShowerGanConfig, build_generator, build_latent, build_transform
-from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 
 def _generator(low: float, high: float, config: CaloShowerGanConfig = CONFIG) -> Generator:

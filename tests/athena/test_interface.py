@@ -17,7 +17,7 @@ from calogen.features.transforms import AbsoluteEnergies, Chain, KineticFraction
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.models import caloshowergan, fastcalogan
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.training.latent import Latent
 
 PION_MASS = 139.57039

@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
 
 from calogen.athena.radial import file_name, radial_histogram, write_radial
-from calogen.showers.geometry import VoxelLayer
+from calogen.showers.voxels import VoxelLayer
 
 LAYER = VoxelLayer(1, (0.0, 5.0, 10.0, 20.0, 40.0), 3)
 

@@ -17,7 +17,7 @@ from calogen.cli import main as cli
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import published
-from calogen.showers.geometry import ATLAS_BARREL_STORED
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 

@@ -18,8 +18,8 @@ from calogen.evaluation.submissions import Placement
 from calogen.files import read_json
 from calogen.metrics.distributions import Value
 from calogen.showers.files import ShowerFile
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.sample import Showers, concatenate
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 NUMBERS = {"auc_low": Value(0.9, 0.01), "fpd": Value(0.0204, math.nan), "kpd": Value(math.nan, math.nan)}
 

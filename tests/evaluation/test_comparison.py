@@ -18,8 +18,8 @@ from calogen.evaluation.comparison import (
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES, CALOSHOWERGAN_OBSERVABLES
 from calogen.metrics.distributions import METRICS, Floor, Value
 from calogen.observables.cells import response, shower_depth
-from calogen.showers.geometry import PHOTONS_DATASET1
 from calogen.showers.sample import Showers, concatenate
+from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 PAIR = (Observable("response", response, "response"), Observable("shower_depth", shower_depth, "depth", "m", 1e3))

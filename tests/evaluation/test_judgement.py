@@ -13,7 +13,7 @@ from calogen.metrics.histograms import Histogram, num_bins_filled, reference_edg
 from calogen.metrics.scores import METRICS, compare_values
 from calogen.observables.challenge import BINNINGS, compute_features, layer_correlation
 from calogen.observables.shapes import SHAPES, compute_shapes, list_shapes
-from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 EDGES = (0.0, 20.0, 50.0, 90.0)
 SAME = VoxelGeometry("same", tuple(VoxelLayer(number, EDGES, 4) for number in (0, 1, 2)))

@@ -20,8 +20,8 @@ from calogen.metrics.distributions import Value
 from calogen.observables.challenge import classifier_inputs
 from calogen.reports.evaluation import draw_pictures
 from calogen.showers.bundled import voxel_geometry
-from calogen.showers.geometry import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
 
 QUICK = Options(repetitions=0)
 

@@ -12,7 +12,7 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_6,
 )
 from calogen.observables import voxels
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
 
 @pytest.mark.parametrize(("particle", "geometry"), [("photon", PHOTONS_DATASET1), ("pion", PIONS_DATASET1)])

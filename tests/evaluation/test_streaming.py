@@ -20,8 +20,8 @@ from calogen.metrics import scores
 from calogen.observables.challenge import BINNINGS, compute_features
 from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.showers.files import ShowerFile
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 

@@ -3,8 +3,8 @@ import pytest
 from conftest import make_grid, make_showers
 
 from calogen.evaluation.summary import energy_table, format_energy_table
-from calogen.showers.geometry import PHOTONS_DATASET1
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1
 
 GRID = make_grid((1, 1), (1, 2))
 

@@ -20,7 +20,7 @@ from calogen.models.caloshowergan import CONFIGS
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
 from calogen.reproduction.study_report import CUT_REMARK
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "caloshowergan"
 MOMENTA = (1024.0, 4096.0, 2.0**18)  # every range of the three GANs has showers: 2, 2 and 1 of the momenta

@@ -17,7 +17,7 @@ from calogen.models.caloshowergan import CONFIGS
 from calogen.observables import voxels
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.networks import Pictures
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "caloshowergan_pions"
 MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one

@@ -19,8 +19,9 @@ from calogen.generation import generate as generation
 from calogen.models.fastcalogan import CONFIGS
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data, other_test, read_data
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "fastcalogan"
 MOMENTA = (1024.0, 4096.0, 8192.0)  # version 2 has a GAN up to 4 GeV and one from there on

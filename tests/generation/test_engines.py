@@ -21,7 +21,8 @@ from calogen.generation.engines import BLOCK, Engine, KerasEngine, LiteRTEngine,
 from calogen.generation.folding import FoldedGenerator, fold
 from calogen.generation.generate import compile_one_shower, generate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
-from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.cells import CellGrid
+from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import TrainedRun, assemble_run
 
 TINY: dict[type, Any] = {CellGrid: make_grid((2, 1), (3, 2), (2, 2)), VoxelGeometry: TINY_VOXELS}

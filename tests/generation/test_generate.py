@@ -15,9 +15,10 @@ from calogen.generation.generate import compile_one_shower, generate, route, sec
 from calogen.generation.load import load_run
 from calogen.models import atlas_vae, fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
-from calogen.showers.geometry import PHOTONS_DATASET1, CellGrid, VoxelLayer
-from calogen.showers.geometry_json import geometry_from_json, geometry_to_json
+from calogen.showers.cells import CellGrid
+from calogen.showers.kinds import geometry_from_json
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, VoxelLayer
 from calogen.training.latent import Latent
 from calogen.training.run import TrainedRun, assemble_run, save_run
 
@@ -147,7 +148,7 @@ def test_one_network_must_generate(run: TrainedRun) -> None:
 
 def test_geometries_survive_json(tiny_grid: CellGrid) -> None:
     for geometry in (tiny_grid, PHOTONS_DATASET1):
-        assert geometry_from_json(json.loads(json.dumps(geometry_to_json(geometry)))) == geometry
+        assert geometry_from_json(json.loads(json.dumps(geometry.to_json()))) == geometry
     for value in ({}, {"kind": "Sphere", "name": "x", "layers": []}, {"kind": "CellGrid", "name": "x", "layers": [{}]}):
         with pytest.raises(DataFormatError):
             geometry_from_json(value)

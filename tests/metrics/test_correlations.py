@@ -23,7 +23,7 @@ from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, logarithmic_edges, reference_edges
 from calogen.observables.challenge import compute_features, layer_correlation
 from calogen.observables.shapes import compute_shapes
-from calogen.showers.geometry import PHOTONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1
 
 
 def features_of(*columns):

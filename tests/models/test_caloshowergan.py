@@ -25,8 +25,8 @@ from calogen.models.caloshowergan import (
     build_trainer,
     build_transform,
 )
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.training.critic import dense_chain
 from calogen.training.layers import ShowerHeads, SpectralDense
 from calogen.training.run import assemble_run

@@ -18,8 +18,9 @@ from calogen.config import Paper, config_from_json, config_to_json, sources
 from calogen.features.batches import dataset
 from calogen.features.moments import moments
 from calogen.generation.generate import generate
-from calogen.showers.geometry import CellGrid, VoxelGeometry
-from calogen.showers.sample import Geometry
+from calogen.showers.cells import CellGrid
+from calogen.showers.geometry import Geometry
+from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import TrainedRun, assemble_run
 
 NAMES = [found.name for found in pkgutil.iter_modules(models.__path__)]

@@ -23,7 +23,7 @@ from calogen.models.fastcalogan import (
     build_trainer,
     build_transform,
 )
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.training.critic import dense_chain
 from calogen.units import MASSES
 

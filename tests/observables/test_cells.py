@@ -8,8 +8,9 @@ from reference import observables as slow
 
 from calogen.errors import GeometryError
 from calogen.observables import cells as observables
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 SHAPES = ("shower_depth", "second_lambda_moment", "r_eta", "r_phi", "w_eta2", "w_s_tot")

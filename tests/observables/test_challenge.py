@@ -16,8 +16,8 @@ from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, energy_edges
 from calogen.observables import challenge, voxels
 from calogen.observables.challenge import BINNINGS
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 KINDS = ("low", "low-normed", "high")

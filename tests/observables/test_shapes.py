@@ -12,8 +12,8 @@ from calogen.errors import GeometryError
 from calogen.observables import challenge, voxels
 from calogen.observables.cells import energy_fraction
 from calogen.observables.shapes import BY_LAYER, SHAPES, compute_shapes, list_shapes
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 NINE = VoxelGeometry("nine", tuple(VoxelLayer(number, (0.0, 2.0, 6.0, 10.0), 2) for number in range(9)))

@@ -9,8 +9,8 @@ from reference import voxels as slow
 
 from calogen.errors import GeometryError
 from calogen.observables import voxels
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 AXES = ("eta", "phi")

@@ -5,7 +5,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.plots.polar import MOST_LAYERS, draw_disc, draw_showers
-from calogen.showers.geometry import VoxelGeometry, VoxelLayer
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 LAYER = VoxelLayer(1, (0.0, 1.0, 4.0), 4)
 

@@ -2,8 +2,9 @@
 
 import math
 
-from calogen.showers.geometry import CellGrid, VoxelGeometry
+from calogen.showers.cells import CellGrid
 from calogen.showers.hits import Hits
+from calogen.showers.voxels import VoxelGeometry
 
 
 def voxels(hits: Hits, geometry: VoxelGeometry, radii: dict[int, float]) -> list[float]:

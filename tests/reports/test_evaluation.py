@@ -19,7 +19,7 @@ from calogen.metrics.distributions import Value
 from calogen.reports.evaluate import compare_directories, evaluate_voxels, hold_cells, origin, plain_text
 from calogen.reports.evaluation import build_comparison_page
 from calogen.reports.page import build_html, build_markdown
-from calogen.showers.geometry import PHOTONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 QUICK = Options(repetitions=0)

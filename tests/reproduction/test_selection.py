@@ -31,8 +31,8 @@ from calogen.reproduction.selection import (
     select_iteration,
     validation_distance,
 )
-from calogen.showers.geometry import PIONS_DATASET1
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PIONS_DATASET1
 from calogen.training.callbacks import save_network
 from calogen.training.run import TrainedRun, assemble_run
 

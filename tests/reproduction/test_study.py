@@ -23,8 +23,8 @@ from calogen.reproduction.experiment import Arguments, open_run
 from calogen.reproduction.selection import Judge, scan_iterations
 from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.showers.bundled import HONEST_NOTE, bundled
-from calogen.showers.geometry import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.sample import Showers, concatenate
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.run import TrainedRun
 
 LARGE = replace(CONFIG, iterations=400_000)  # four of them with the preset smoke

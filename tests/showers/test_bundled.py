@@ -9,8 +9,9 @@ import pytest
 from calogen.errors import DataFormatError
 from calogen.files import read_json
 from calogen.showers.bundled import bundled, first_edition, read_showers, read_vae_window
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 DATA = Path(str(resources.files("calogen"))) / "data"

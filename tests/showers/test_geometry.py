@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calogen.errors import CalogenError, GeometryError
-from calogen.showers.geometry import (
-    ATLAS_BARREL_STORED,
-    PHOTONS_DATASET1,
-    PIONS_DATASET1,
-    CellGrid,
-    VoxelGeometry,
-    VoxelLayer,
-)
+from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 GEOMETRIES = [ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1]

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from reference import voxelisation as slow
 
 from calogen.errors import DataFormatError
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.hits import Hits, cell_energies, mean_depths, voxelise
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.simulation.detectors import ATLAS_BARREL
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calogen.errors import CalogenError, DataFormatError, GeometryError
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers, concatenate, round_mantissa
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
 
 def some_showers(count: int = 10) -> Showers:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from calogen.errors import DataFormatError
 from calogen.showers.bundled import bundled
-from calogen.showers.geometry import ATLAS_BARREL_STORED
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.hits import Hits, cell_energies
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, restore_window, select_window

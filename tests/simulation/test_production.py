@@ -17,8 +17,9 @@ from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.summary import energy_table, format_energy_table
 from calogen.files import write_json
 from calogen.showers.bundled import bundled
-from calogen.showers.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.simulation import production
 from calogen.simulation.depths import read_depths
 from calogen.simulation.production import Chunk, Request, produce, request_of

@@ -1,13 +1,13 @@
-"""Geometries as JSON."""
+"""All kinds of geometries, read from JSON."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from calogen.config import plain_from_json
 from calogen.errors import CalogenError, DataFormatError
-from calogen.showers.geometry import CellGrid, CellLayer, VoxelGeometry, VoxelLayer
-from calogen.showers.layouts import Geometry
+from calogen.showers.cells import CellGrid, CellLayer
+from calogen.showers.geometry import Geometry
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 _MAX_SIZE = 10**7  # of a shower: it would take 80 MB
 _GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
@@ -16,14 +16,8 @@ _GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
 }
 
 
-def geometry_to_json(geometry: Geometry) -> dict[str, Any]:
-    """Plain tables and lists; `geometry_from_json` gives the same geometry back."""
-    layers = [asdict(layer) for layer in geometry.layers]
-    return {"kind": type(geometry).__name__, "name": geometry.name, "layers": layers}
-
-
 def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
-    """Gives the geometry that `geometry_to_json` described.
+    """Gives the geometry that `Geometry.to_json` described.
 
     Raises:
         DataFormatError: an unknown kind, or layers that do not fit it.
