@@ -1,11 +1,12 @@
-"""The tf.data layer that every model shares: Showers + Chain -> batches.
+"""Features of training showers and the batches that are drawn from them: one layer for every model.
 
-A batch is {"shower": [b, f], "condition": [b, c]}. `dataset` works with plain `model.fit` and `tf.distribute` and
-streams files larger than memory; `resident` holds the same features as two tensors for compiled epochs. Both follow
-`permutation`, so (seed, epoch) gives the same batches.
+A batch is {"shower": [b, f], "condition": [b, c]}. Features are computed once, in blocks of rows, into memory
+(`Resident`) or into a file beside the run (`Mapped`): both give the same batches. `dataset` makes a tf.data.Dataset of
+either, for Keras' own `fit` and for `tf.distribute`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -16,51 +17,41 @@ import numpy as np
 from calogen.backend import tf
 from calogen.errors import ConfigError
 from calogen.features.transforms import Chain
-from calogen.hdf5 import damage_named, dataset_shape, open_file
-from calogen.showers.geometry import Geometry
-from calogen.showers.sample import Showers, concatenate
+from calogen.files import atomic_path, require_space
+from calogen.progress import progress
+from calogen.showers.conditions import Conditions
+from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
 BLOCK_ROWS = 65_536
 """Showers of a sample that are looked at together where all of them are."""
+_CHUNK_BYTES = 2**26  # of features that are read from a file at a time
 
 
-@dataclass(frozen=True)
-class ShowerFile:
-    """A file of showers to be read block by block.
-
-    Args:
-        path: HDF5 file.
-        geometry: of the file.
-        select: applied to every block, e.g. `windows.select_window`.
-        rows_per_block: showers read at once.
-        blocks_per_pool: blocks, drawn from the whole file, that are shuffled together in memory.
-    """
-
-    path: Path
-    geometry: Geometry
-    select: Callable[[Showers], Showers] = lambda showers: showers
-    rows_per_block: int = 4096
-    blocks_per_pool: int = 16
+class Source(Protocol):
+    """Showers in memory or in files: `Showers` or `showers.files.ShowerFile`."""
 
     def __len__(self) -> int:
-        with open_file(self.path) as file, damage_named(self.path):
-            return next(iter(dataset_shape(file, "incident_energies")), 0)
+        """Number of showers."""
 
-    def pools(self, rng: np.random.Generator | None) -> Iterator[Showers]:
-        """Gives the whole file in pools of several blocks, in random order if there is an `rng`."""
-        starts = np.arange(0, len(self), self.rows_per_block)
-        if rng is not None:
-            starts = rng.permutation(starts)
-        for first in range(0, len(starts), self.blocks_per_pool):
-            yield concatenate([self._block(start) for start in starts[first : first + self.blocks_per_pool]])
+    @property
+    def given(self) -> Conditions:
+        """What was given of them."""
 
-    def _block(self, start: int) -> Showers:
-        return self.select(Showers.read(self.path, self.geometry, slice(start, start + self.rows_per_block)))
+    def blocks(self) -> Iterator[tuple[slice, Showers]]:
+        """Gives all of them in their order, some rows at a time."""
 
 
 class Features(Protocol):
     """Features of a sample, wherever they are: what compiled calls gather batches from."""
+
+    @property
+    def shower(self) -> Any:
+        """Features `[n, f]`, float32."""
+
+    @property
+    def condition(self) -> Any:
+        """Conditions `[n, c]`, float32."""
 
     def __len__(self) -> int:
         """Number of showers."""
@@ -70,9 +61,6 @@ class Features(Protocol):
 
     def batch_of(self, chunk: Any, step: tf.Tensor, number: tf.Tensor) -> Batch:
         """Gives one of the batches of a step in a chunk."""
-
-    def blocks(self) -> Iterator[Batch]:
-        """Gives all showers in their order, `BLOCK_ROWS` at a time."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +90,64 @@ class Resident:
         """Gives the showers of one of a step's batches."""
         return self.batch(chunk[step, number])
 
-    def blocks(self) -> Iterator[Batch]:
-        """Gives all showers, `BLOCK_ROWS` at a time."""
-        for first in range(0, len(self), BLOCK_ROWS):
-            part = slice(first, first + BLOCK_ROWS)
-            yield {"shower": self.shower[part], "condition": self.condition[part]}
+
+@dataclass(frozen=True)
+class Mapped:
+    """All features of a sample in a file of float32, of which batches are read as they are needed.
+
+    Args:
+        shower: `[n, f]`, a memory map.
+        condition: `[n, c]`, in memory.
+    """
+
+    shower: np.ndarray
+    condition: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.shower)
+
+    def chunks(self, rows: np.ndarray) -> Iterator[Batch]:
+        """Gives the showers of some steps `[s, k, b, ...]`; the next ones are read meanwhile."""
+        step_bytes = 4 * rows[0].size * self.shower.shape[1]
+        num_steps = max(1, _CHUNK_BYTES // step_bytes)
+        parts = [rows[first : first + num_steps] for first in range(0, len(rows), num_steps)]
+        with ThreadPoolExecutor(1) as reader:
+            waiting = reader.submit(self._gather, parts[0])
+            for part in (*parts[1:], None):
+                chunk = waiting.result()
+                if part is not None:
+                    waiting = reader.submit(self._gather, part)
+                yield chunk
+
+    def batch_of(self, chunk: Batch, step: tf.Tensor, number: tf.Tensor) -> Batch:
+        """Gives the showers of one of a step's batches."""
+        return {name: values[step, number] for name, values in chunk.items()}
+
+    def _gather(self, rows: np.ndarray) -> Batch:
+        return {"shower": tf.constant(self.shower[rows]), "condition": tf.constant(self.condition[rows])}
 
 
-def split(showers: Showers, validation_fraction: float, seed: int) -> tuple[Showers, Showers]:
-    """Splits showers at random into training and validation showers.
+def blocks_of(features: Features) -> Iterator[Batch]:
+    """All showers in their order, `BLOCK_ROWS` at a time."""
+    for first in range(0, len(features), BLOCK_ROWS):
+        rows = slice(first, first + BLOCK_ROWS)
+        yield {"shower": tf.constant(features.shower[rows]), "condition": tf.constant(features.condition[rows])}
+
+
+def split(num_showers: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows at random into those that train and those that validate, both in order.
 
     Raises:
         ConfigError: one of the two would be empty.
     """
-    num_validation = round(validation_fraction * len(showers))
-    if not 0 < num_validation < len(showers):
+    num_validation = round(validation_fraction * num_showers)
+    if not 0 < num_validation < num_showers:
         raise ConfigError(
-            f"the split of {len(showers)} showers must leave showers on both sides. "
+            f"the split of {num_showers} showers must leave showers on both sides. "
             f"Received: validation_fraction={validation_fraction}"
         )
-    rows = np.random.default_rng(seed).permutation(len(showers))
-    return showers[np.sort(rows[num_validation:])], showers[np.sort(rows[:num_validation])]
+    rows = np.random.default_rng(seed).permutation(num_showers)
+    return np.sort(rows[num_validation:]), np.sort(rows[:num_validation])
 
 
 def permutation(num_showers: int, seed: int, epoch: int) -> np.ndarray:
@@ -130,31 +155,66 @@ def permutation(num_showers: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(num_showers).astype(np.int32)
 
 
-def resident(showers: Showers, chain: Chain) -> Resident:
-    """Transforms all showers once and keeps them on the device."""
+def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Resident:
+    """Transforms showers once and keeps them on the device.
+
+    Args:
+        source: of the showers.
+        chain: fitted transform.
+        rows: which, in order; None: all.
+    """
+    rows = np.arange(len(source)) if rows is None else rows
+    shower = np.empty((len(rows), chain.num_features(source)), np.float32)
+    _fill(shower, source, chain, rows)
     with tf.init_scope():
-        condition = chain.condition(showers.given)
-        return Resident(tf.constant(chain.forward(showers)), tf.constant(condition))
+        return Resident(tf.constant(shower), tf.constant(chain.condition(source.given[rows])))
+
+
+def mapped(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = None) -> Mapped:
+    """Transforms showers once into a file, or finds it.
+
+    Args:
+        source: of the showers.
+        chain: fitted transform.
+        path: of the file: its name must tell what is in it.
+        rows: which, in order; None: all.
+
+    Raises:
+        CalogenError: the file cannot be written, or there is no space for it.
+    """
+    rows = np.arange(len(source)) if rows is None else rows
+    shape = len(rows), chain.num_features(source)
+    size = 4 * shape[0] * shape[1]
+    if not path.is_file() or path.stat().st_size != size:
+        require_space(path, size)
+        with atomic_path(path) as temporary:
+            shower = np.memmap(temporary, np.float32, "w+", shape=shape)
+            _fill(shower, source, chain, rows)
+            shower.flush()
+    return Mapped(np.memmap(path, np.float32, "r", shape=shape), chain.condition(source.given[rows]))
+
+
+def _fill(shower: np.ndarray, source: Source, chain: Chain, rows: np.ndarray) -> None:
+    """Write the features of some rows, `[n, f]`, block by block."""
+    with progress("preparing showers", len(rows), "showers") as bar:
+        for place, showers in source.blocks():
+            first, end = np.searchsorted(rows, (place.start, place.start + len(showers))).tolist()
+            if first < end:
+                shower[first:end] = chain.forward(showers[rows[first:end] - place.start], first)
+                bar.advance(end - first)
 
 
 def dataset(
-    source: Showers | ShowerFile,
-    chain: Chain,
-    batch_size: int,
-    *,
-    seed: int = 0,
-    shuffle: bool = True,
-    epochs: int | None = 1,
+    features: Features, batch_size: int, *, seed: int = 0, shuffle: bool = True, epochs: int | None = 1
 ) -> tf.data.Dataset:
-    """Batches for `model.fit`; each batch is transformed as a whole.
+    """Batches for Keras' `fit`.
 
     With `shuffle` (training) every epoch has an order of its own and its incomplete last batch is left out; without
     (validation) the order is the source's and every shower is kept. For several epochs of `fit` take `epochs=None`,
-    an endless dataset, with `steps_per_epoch=len(source) // batch_size`.
+    an endless dataset, with `steps_per_epoch=len(features) // batch_size`.
 
     Args:
-        source: showers in memory, or a file that is streamed.
-        chain: fitted transform.
+        features: resident or mapped.
         batch_size: showers per batch.
         seed: of the order.
         shuffle: see above.
@@ -163,48 +223,21 @@ def dataset(
     Raises:
         ConfigError: not one batch could be filled.
     """
-    _require_batch(len(source), batch_size)
+    if not 0 < batch_size <= len(features):
+        raise ConfigError(f"batch_size must be 1..{len(features)}, the number of showers. Received: {batch_size}")
+    arrays = {name: np.asarray(getattr(features, name)) for name in ("shower", "condition")}
+    steps = len(features) // batch_size if shuffle else -(-len(features) // batch_size)
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[dict[str, np.ndarray]]:
         for epoch in islice(count(), epochs):
-            for showers in _epoch(source, batch_size, (seed, epoch) if shuffle else None):
-                condition = chain.condition(showers.given)
-                yield {"shower": chain.forward(showers), "condition": condition}
+            order = permutation(len(features), seed, epoch) if shuffle else np.arange(len(features))
+            for step in range(steps):
+                rows = order[step * batch_size : (step + 1) * batch_size]
+                yield {name: values[rows] for name, values in arrays.items()}
 
-    first = next(source.pools(None)) if isinstance(source, ShowerFile) else source
-    num_features = chain.forward(first[:1]).shape[1]
-    signature = {
-        "shower": tf.TensorSpec((None, num_features), tf.float32),
-        "condition": tf.TensorSpec((None, chain.condition_dim), tf.float32),
-    }
-    steps = len(source) // batch_size if shuffle else -(-len(source) // batch_size)
-    total = tf.data.INFINITE_CARDINALITY if epochs is None else steps * epochs
+    signature = {name: tf.TensorSpec((None, values.shape[1]), tf.float32) for name, values in arrays.items()}
     options = tf.data.Options()
     options.autotune.enabled = False  # its threads delay the end of every epoch of `fit` by 0.4 s and more
     generated = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    total = tf.data.INFINITE_CARDINALITY if epochs is None else steps * epochs
     return generated.apply(tf.data.experimental.assert_cardinality(total)).prefetch(4).with_options(options)
-
-
-def _epoch(source: Showers | ShowerFile, batch_size: int, seed: tuple[int, int] | None) -> Iterator[Showers]:
-    """Batches of one epoch; `seed` (of the run, epoch) shuffles and omits an incomplete last."""
-    if isinstance(source, Showers):
-        rows = np.arange(len(source)) if seed is None else permutation(len(source), *seed)
-        for start in range(0, len(rows) if seed is None else len(rows) - batch_size + 1, batch_size):
-            yield source[rows[start : start + batch_size]]
-        return
-    rng = None if seed is None else np.random.default_rng(seed)
-    rest: list[Showers] = []
-    for pool in source.pools(rng):
-        shuffled = pool if rng is None else pool[rng.permutation(len(pool))]
-        showers = concatenate([*rest, shuffled])
-        whole = len(showers) // batch_size * batch_size
-        for start in range(0, whole, batch_size):
-            yield showers[start : start + batch_size]
-        rest = [showers[whole:]] if whole < len(showers) else []
-    if rest and rng is None:
-        yield rest[0]
-
-
-def _require_batch(num_showers: int, batch_size: int) -> None:
-    if not 0 < batch_size <= num_showers:
-        raise ConfigError(f"batch_size must be 1..{num_showers}, the number of showers. Received: {batch_size}")

@@ -6,7 +6,7 @@ values) into features and back; a `Chain` holds them, and the encodings of the c
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +20,15 @@ from calogen.units import kinetic_energy
 
 
 class Step:
-    """An invertible transform of one array; steps without fitted constants inherit `fit`."""
-
-    def fit(self, values: np.ndarray, incident_energies: np.ndarray) -> Self:
-        """Gives the step with its constants taken from training values `[n, v]`."""
-        return self
+    """An invertible transform of one array."""
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives features `[n, f]`, float64, for values `[n, v]` and incident energies `[n]`, MeV."""
         raise NotImplementedError
+
+    def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives what `forward` has in the rows from `first` on, for the values of these rows alone."""
+        return self.forward(values, incident_energies)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives values `[n, v]` for features `[n, f]`; energies are never negative."""
@@ -175,7 +175,13 @@ class Noise(Step):
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives energies `[n, v]` with noise, MeV, float64."""
-        return values + np.random.default_rng(self.seed).uniform(0, self.largest, values.shape)
+        return self.forward_from(0, values, incident_energies)
+
+    def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives the same in the rows from `first` on: each row has noise of its own."""
+        random = np.random.default_rng(self.seed)
+        random.bit_generator.advance(first * values.shape[1])  # type: ignore[attr-defined]
+        return values + random.uniform(0, self.largest, values.shape)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives energies `[n, v]` without the mean of the noise, MeV; their sum stays."""
@@ -228,26 +234,32 @@ class Chain:
         """Width `c` of the condition."""
         return sum(encoding.dim for encoding in self.encodings)
 
-    def fit(self, showers: Showers) -> "Chain":
-        """Gives the chain with all constants taken from training showers."""
-        values, steps = showers.energies, []
-        for step in self.steps:
-            steps.append(step.fit(values, showers.incident_energies))
-            values = steps[-1].forward(values, showers.incident_energies)
-        encodings = tuple(item.fit(showers.given) for item in self.encodings)
-        return Chain(tuple(steps), encodings)
+    def fit(self, showers: Showers | Conditions) -> "Chain":
+        """Gives the chain with all constants taken from training showers, or from what is given of them."""
+        given = showers.given if isinstance(showers, Showers) else showers
+        return Chain(self.steps, tuple(item.fit(given) for item in self.encodings))
 
-    def forward(self, showers: Showers) -> np.ndarray:
-        """Gives the features `[n, f]`, float32."""
+    def forward(self, showers: Showers, first: int = 0) -> np.ndarray:
+        """Gives the features `[n, f]`, float32.
+
+        Args:
+            showers: whole, or some rows of a larger sample.
+            first: the first of these rows: noise is a function of the row.
+        """
         values = showers.energies
         for step in self.steps:
-            values = step.forward(values, showers.incident_energies)
+            values = step.forward_from(first, values, showers.incident_energies)
         return values.astype(np.float32)
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the conditions that the encodings look at, besides the incident energy."""
         return tuple(dict.fromkeys(name for encoding in self.encodings for name in encoding.needs))
+
+    def num_features(self, source: Any) -> int:
+        """Number `f` of the features of showers, in memory or in files: those of the first."""
+        _, showers = next(iter(source.blocks()))
+        return self.forward(showers[:1]).shape[1]
 
     def columns(self, given: Conditions | np.ndarray) -> np.ndarray:
         """Gives the condition `[n, c]` in float64; see `condition`."""

@@ -11,9 +11,10 @@ import numpy as np
 from calogen.errors import CalogenError
 from calogen.hdf5 import damage_named, open_file
 from calogen.progress import progress
+from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, match_shares, snap
-from calogen.showers.layouts import find_showers
+from calogen.showers.layouts import find_conditions, find_showers
 from calogen.showers.sample import Negative, Showers, clip_negative, concatenate
 
 Files = str | Path | Sequence[str | Path]
@@ -44,9 +45,9 @@ EXACT = Reading()
 class ShowerFile:
     """Shower files of any size, read as one a block of rows at a time; for `with` blocks.
 
-    Several threads may read at once: HDF5 lets one of them in, the others work on what they have read. Conditions and
-    attributes are left out, and whether the energies are in MeV is not checked (`require_mev`: a block may be too small
-    to tell).
+    Several threads may read at once: HDF5 lets one of them in, the others work on what they have read. Attributes and
+    conditions that not all files have are left out, and whether the energies are in MeV is not checked (`require_mev`:
+    a block may be too small to tell).
 
     Args:
         path: the file, or several.
@@ -64,26 +65,30 @@ class ShowerFile:
         self.paths, self.geometry, self.reading = paths_of(path), geometry, reading
         with ExitStack() as opened:
             found = [self._open(item, opened) for item in self.paths]
-            self._energies = [energies for _, energies in found]
+            self._energies = [energies for _, energies, _ in found]
             self._starts = np.cumsum([0, *map(len, self._energies)])
-            given = np.concatenate([labels for labels, _ in found])
+            given = np.concatenate([labels for labels, _, _ in found])
+            names = [name for name in found[0][2] if all(name in others for _, _, others in found)]
+            others = {name: np.concatenate([item[name] for _, _, item in found]) for name in names}
             labels = snap(given)
             if reading.reference is not None:
                 labels = snap(labels, reading.reference, TOLERANT_LABEL if reading.tolerant else SAME_LABEL)
             self._chosen = np.arange(len(labels))
             if reading.match_seed is not None and reading.reference is not None:
                 self._chosen = match_shares(reading.reference, labels, reading.match_seed)
-            self.incident_energies, self._given = labels[self._chosen], given[self._chosen]
+            self.incident_energies, self._labels = labels[self._chosen], given[self._chosen]
+            self._others = {name: values[self._chosen] for name, values in others.items()}
             self._opened = opened.pop_all()
         self._clipped: dict[int, Negative] = {}  # by the first row of a block, which may be read twice
         self.rows = tuple(self._blocks(max_bytes))
 
-    def _open(self, path: Path, opened: ExitStack) -> tuple[np.ndarray, Any]:
-        """Labels and energies of a file."""
+    def _open(self, path: Path, opened: ExitStack) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+        """Labels, energies and conditions of a file."""
         file = opened.enter_context(open_file(path))
         with damage_named(path):
             labels, energies = find_showers(file, path, self.geometry, opened, whole=False)
-            return labels[:].reshape(-1), energies
+            others = {name: item[:] for name, item in find_conditions(file, len(energies), opened).items()}
+            return labels[:].reshape(-1), energies, others
 
     def _blocks(self, max_bytes: int) -> Iterator[slice]:
         """Rows of each block, among those that were chosen."""
@@ -112,6 +117,16 @@ class ShowerFile:
         return f"{self.paths[0]}{more}"
 
     @property
+    def given(self) -> Conditions:
+        """What was given of all showers before they were made."""
+        return Conditions(self.incident_energies, self._others)
+
+    def blocks(self) -> Iterator[tuple[slice, Showers]]:
+        """Gives all showers in their order, some rows at a time."""
+        for rows in self.rows:
+            yield rows, self.read(rows)
+
+    @property
     def notes(self) -> list[str]:
         """What of the blocks that were read was changed or left out, a sentence each."""
         found = []
@@ -119,9 +134,9 @@ class ShowerFile:
             found.append(
                 f"{len(self):,} of its {self._starts[-1]:,} showers were taken, so that the shares of energies agree"
             )
-        moved = self._given != self.incident_energies
+        moved = self._labels != self.incident_energies
         if moved.any():
-            largest = np.abs(self._given[moved] / self.incident_energies[moved] - 1).max()
+            largest = np.abs(self._labels[moved] / self.incident_energies[moved] - 1).max()
             known = "one another" if self.reading.reference is None else "the reference's"
             found.append(
                 f"{moved.sum():,} incident energies were off {known} by up to {largest:.1g} of them and count as equal"
@@ -148,7 +163,8 @@ class ShowerFile:
         if self.reading.tolerant:
             energies, self._clipped[rows.start] = clip_negative(energies, labels)
         try:
-            return Showers(self.geometry, labels, energies)
+            others = {name: values[rows] for name, values in self._others.items()}
+            return Showers(self.geometry, labels, energies, others)
         except CalogenError as error:
             part_only = "negative" in str(error) and len(labels) < len(self)
             more = f" (of {len(labels):,} of {len(self):,} showers; the others are not counted)" if part_only else ""

@@ -89,6 +89,11 @@ class Showers:
         """What was given of them before they were made: what a model generates such showers from."""
         return Conditions(self.incident_energies, self.conditions)
 
+    def blocks(self, num_rows: int = 4096) -> Iterator[tuple[slice, "Showers"]]:
+        """Gives all showers in their order, so many rows at a time."""
+        for first in range(0, len(self), num_rows):
+            yield slice(first, first + num_rows), self[first : first + num_rows]
+
     @property
     def counts(self) -> dict[float, int]:
         """Numbers of showers by incident energy, MeV."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +14,13 @@ from calogen import provenance
 from calogen.backend import keras
 from calogen.config import config_to_json
 from calogen.errors import DataFormatError
-from calogen.features.batches import resident, split
+from calogen.features.batches import Features, Source, mapped, resident, split
 from calogen.features.moments import moments
+from calogen.features.transforms import Chain
 from calogen.files import write_json
+from calogen.parallel import free_memory
 from calogen.provenance import seed_streams, stream_seed
+from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
@@ -27,13 +30,14 @@ from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, reached, train
 
 _SECONDS = 20.0  # between two checkpoints of short epochs
+_SHARE = 4  # of the free memory, its inverse: what features may take
 
 
 def fit(
     module: ModuleType,
     config: Any,
     geometry: Geometry,
-    showers: Showers,
+    showers: Source,
     directory: Path,
     *,
     snapshots: Collection[int] = (),
@@ -44,13 +48,14 @@ def fit(
     Of showers with a momentum range those in it train that have energy. Where the configuration has a
     `validation_fraction`, a part of them validates. Epochs write a checkpoint every 20 seconds, iterations one every
     1000 of them (or every thirtieth of a shorter training), each with what generates as
-    `snapshots/iteration-<number>.keras`, to choose from later.
+    `snapshots/iteration-<number>.keras`, to choose from later. Features that would take more than a quarter of the
+    free memory lie in a file of the directory while the training lasts: the weights are the same.
 
     Args:
         module: of `calogen.models`, with `build_transform`, `build`, `build_trainer` and `build_schedule`.
         config: that module's configuration.
         geometry: of the showers.
-        showers: what trains.
+        showers: what trains, in memory or in files (`showers.files.ShowerFile`).
         directory: of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
             `provenance.json` the code, versions, device and threads of the training.
         snapshots: numbers of finished epochs after which what generates is saved as `snapshots/epoch-<number>.keras`.
@@ -60,21 +65,18 @@ def fit(
         DataFormatError: no showers in the momentum range.
         CalogenError: the directory holds another training, or a loss is not finite.
     """
-    chosen, num_empty = select_training(showers, config)
-    training, validation = chosen, None
-    if hasattr(config, "validation_fraction"):
-        training, validation = validation_split(chosen, config)
-    chain = module.build_transform(config, geometry).fit(training)
+    chosen, num_empty = choose_rows(showers, config)
+    parts = [chosen[part] for part in split_rows(len(chosen), config)]
+    given = showers.given[parts[0]]
+    chain = module.build_transform(config, geometry).fit(given)
     networks = module.build(config, geometry)
     critics = getattr(module, "CRITICS", ())
     trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
-    features = resident(training, chain)
-    trainer = module.build_trainer(config, trained, moments(features.shower.numpy()))
-    schedule = module.build_schedule(config, training.incident_energies)
-    precision = {"bfloat16": bfloat16} if critics else {}
+    schedule = module.build_schedule(config, given.incident_energies)
+    identity = _identity(module, config, geometry, digest(showers, chosen), {"bfloat16": bfloat16} if critics else {})
     keeper = Keeper(
         directory=directory,
-        identity=_identity(module, config, geometry, chosen, **precision),
+        identity=identity,
         seconds=_SECONDS if schedule.unit == "epoch" else 0.0,
         networks={name: networks[name] for name in module.GENERATES},
         snapshots=snapshots if schedule.unit == "epoch" else None,
@@ -82,15 +84,32 @@ def fit(
     finished = reached(schedule, keeper.read()) == schedule.length
     about = provenance.collect(config.seed, {})
     log = [] if finished else [ScalarLog(directory / "tensorboard")]
-    judged = None if validation is None else resident(validation, chain)
-    state = train(trainer, features, judged, schedule, keeper, log)
+    with _features(showers, chain, parts, directory, identity) as (features, *judged):
+        trainer = module.build_trainer(config, trained, moments(np.asarray(features.shower)))
+        state = train(trainer, features, judged[0] if judged else None, schedule, keeper, log)
     for name in critics if bfloat16 else ():
         networks[name].set_weights(trained[name].get_weights())
     run = assemble_run(module, config, geometry, networks, chain, state.history)
     if not finished or not (directory / "provenance.json").exists():
-        _write_provenance(directory, about, state, training, num_empty)
+        _write_provenance(directory, about, state, given, num_empty)
     save_run(directory, run)
     return run
+
+
+@contextmanager
+def _features(
+    showers: Source, chain: Chain, parts: Sequence[np.ndarray], directory: Path, identity: str
+) -> Iterator[list[Features]]:
+    """Features of the rows of each part, in memory or in files that go at the end."""
+    size = 4 * sum(map(len, parts)) * chain.num_features(showers)
+    if size <= free_memory() // _SHARE:
+        yield [resident(showers, chain, rows) for rows in parts]
+        return
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    paths = [directory / f"features-{name}-{number}.f32" for number in range(len(parts))]
+    yield [mapped(showers, chain, path, rows) for path, rows in zip(paths, parts, strict=True)]
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _in_bfloat16(module: ModuleType, config: Any, geometry: Geometry, names: Collection[str]) -> dict[str, keras.Model]:
@@ -99,47 +118,68 @@ def _in_bfloat16(module: ModuleType, config: Any, geometry: Geometry, names: Col
     return {name: networks[name] for name in names}
 
 
-def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
-    """Gives the showers of the momentum range that have energy, and how many have none.
+def choose_rows(showers: Source, config: Any) -> tuple[np.ndarray, int]:
+    """Rows of the showers that train, and how many in the momentum range have no energy.
 
     All showers, where the configuration has no momentum range.
 
     Raises:
-        DataFormatError: there is none.
+        DataFormatError: none trains.
     """
     if not hasattr(config, "momentum_range"):
-        return showers, 0
+        return np.arange(len(showers)), 0
     low, high = config.momentum_range
-    inside = _inside(showers, config)
-    filled = showers.energies.any(axis=1)
+    incident_energies = showers.given.incident_energies
+    inside = within(incident_energies, low, high)
+    filled = np.concatenate([part.energies.any(axis=1) for _, part in showers.blocks()])
     if not (inside & filled).any():
-        present = ", ".join(f"{energy:.10g}" for energy in np.unique(showers.incident_energies)[:30])
+        present = ", ".join(f"{energy:.10g}" for energy in np.unique(incident_energies)[:30])
         raise DataFormatError(
             f"training needs showers with energy at {low:.10g}..{high:.10g} MeV. Received: showers at {present} MeV"
         )
-    return showers[inside & filled], int((inside & ~filled).sum())
+    return np.flatnonzero(inside & filled), int((inside & ~filled).sum())
+
+
+def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
+    """Gives the showers that `choose_rows` chooses, and how many of the momentum range have no energy.
+
+    Raises:
+        DataFormatError: none trains.
+    """
+    rows, num_empty = choose_rows(showers, config)
+    return showers[rows], num_empty
 
 
 def can_train(showers: Showers, config: Any) -> bool:
     """Whether `select_training` finds any."""
-    return bool(_inside(showers, config)[showers.energies.any(axis=1)].any())
+    inside = within(showers.incident_energies, *config.momentum_range)
+    return bool(inside[showers.energies.any(axis=1)].any())
 
 
 def was_trained_on(directory: Path, showers: Showers, config: Any) -> bool:
     """Whether a run's checkpoint is of a training on these showers, those of its momenta."""
     if not can_train(showers, config):
         return False
-    return read_identity(directory / "checkpoint.npz").get("showers") == _digest(select_training(showers, config)[0])
+    expected = read_identity(directory / "checkpoint.npz").get("showers")
+    return expected == digest(showers, choose_rows(showers, config)[0])
+
+
+def split_rows(num_showers: int, config: Any) -> tuple[np.ndarray, ...]:
+    """Rows that train and, where the configuration has a `validation_fraction`, rows that validate."""
+    if not hasattr(config, "validation_fraction"):
+        return (np.arange(num_showers),)
+    seed = stream_seed(seed_streams(config.seed, "split")["split"])
+    return split(num_showers, config.validation_fraction, seed)
 
 
 def validation_split(showers: Showers, config: Any) -> tuple[Showers, Showers]:
     """Training and validation showers of a configuration: the same for every caller."""
-    seed = stream_seed(seed_streams(config.seed, "split")["split"])
-    return split(showers, config.validation_fraction, seed)
+    training, validation = split_rows(len(showers), config)
+    return showers[training], showers[validation]
 
 
 def _write_provenance(
-    directory: Path, about: dict[str, Any], state: TrainingState, training: Showers, num_empty: int
+    directory: Path, about: dict[str, Any], state: TrainingState, training: Conditions, num_empty: int
 ) -> None:
     energies = training.incident_energies
     more = {
@@ -163,19 +203,18 @@ def _dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: Showers, **more: Any) -> str:
+def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: str, more: Mapping[str, Any]) -> str:
     """What decides every weight, as text."""
-    parts = {"model": module.__name__.rpartition(".")[2], "config": config_to_json(config), "showers": _digest(showers)}
+    parts = {"model": module.__name__.rpartition(".")[2], "config": config_to_json(config), "showers": showers}
     grid = hashlib.sha256(json.dumps(geometry.to_json()).encode()).hexdigest()[:16]
-    return json.dumps(parts | {"geometry": grid} | more, sort_keys=True)
+    return json.dumps({**parts, "geometry": grid, **more}, sort_keys=True)
 
 
-def _inside(showers: Showers, config: Any) -> np.ndarray:
-    return within(showers.incident_energies, *config.momentum_range)
-
-
-def _digest(showers: Showers) -> str:
-    digest = hashlib.sha256()
-    for array in (showers.incident_energies, showers.energies):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+def digest(showers: Source, rows: np.ndarray) -> str:
+    """Hash of the incident energies and energies of some rows, in order."""
+    found = hashlib.sha256()
+    found.update(np.ascontiguousarray(showers.given.incident_energies[rows]).tobytes())
+    for place, part in showers.blocks():
+        first, end = np.searchsorted(rows, (place.start, place.start + len(part))).tolist()
+        found.update(np.ascontiguousarray(part.energies[rows[first:end] - place.start]).tobytes())
+    return found.hexdigest()[:16]

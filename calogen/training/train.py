@@ -13,7 +13,7 @@ import numpy as np
 
 from calogen.backend import keras, tf
 from calogen.errors import CalogenError
-from calogen.features.batches import Features
+from calogen.features.batches import Features, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
 from calogen.training.state import TrainingState, assign, read_state, write_state
@@ -172,7 +172,7 @@ def compile_validation(trainer: Trainer | ValidatedTrainer, data: Features | Non
 
     def run() -> Logs:
         sums = np.zeros(len(trainer.term_names))
-        for number, block in enumerate(data.blocks()):
+        for number, block in enumerate(blocks_of(data)):
             values = validation(block["shower"], block["condition"], tf.constant(number)).numpy()
             sums += values.astype(np.float64) * len(block["shower"])
         return {f"val_{name}": float(value) for name, value in zip(trainer.term_names, sums / len(data), strict=True)}

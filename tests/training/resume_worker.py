@@ -6,7 +6,7 @@ Usage: python resume_worker.py DIRECTORY EPOCHS
 import sys
 from pathlib import Path
 
-from calogen.features import batches as pipeline
+from calogen.features.batches import resident, split
 from calogen.features.moments import moments
 from calogen.models import atlas_vae
 from calogen.training.callbacks import ScalarLog
@@ -20,14 +20,15 @@ from conftest import make_grid, make_showers
 def main(directory: Path, epochs: int) -> None:
     grid = make_grid((2, 1), (3, 2), (2, 2))
     config = atlas_vae.AtlasVaeConfig(encoder_units=(32, 16), decoder_units=(16, 32), learning_rate=3e-3)
-    training, validation = pipeline.split(make_showers(grid, 400), 0.2, seed=1)
+    showers = make_showers(grid, 400)
+    training, validation = (showers[rows] for rows in split(400, 0.2, seed=1))
     chain = atlas_vae.build_transform(config, grid).fit(training)
     networks = atlas_vae.build(config, grid)
     trainer = atlas_vae.build_trainer(config, networks, moments(chain.forward(training)))
     train(
         trainer,
-        pipeline.resident(training, chain),
-        pipeline.resident(validation, chain),
+        resident(training, chain),
+        resident(validation, chain),
         Epochs(epochs=epochs, batch_size=32, seed=5, keep="last"),
         Keeper(
             directory=directory,

@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -18,12 +19,13 @@ from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.parallel import tensorflow_threads
+from calogen.showers.files import ShowerFile
 from calogen.showers.sample import Showers
 from calogen.training import wgan_gp
 from calogen.training.fit import fit as train
 from calogen.training.fit import select_training, validation_split
 from calogen.training.run import TrainedRun
-from calogen.training.state import TrainingState, write_state
+from calogen.training.state import TrainingState, read_identity, write_state
 
 CONFIG = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2, epochs=3, batch_size=50, seed=5)
 SHOWERS = make_showers(make_grid((2, 1), (3, 2), (2, 2)), 200)
@@ -274,3 +276,30 @@ def test_a_provenance_that_was_lost_is_written_again(
         after = files.read_json(copy / "provenance.json")
         assert after.keys() == before.keys() >= more
         assert after["training_seconds"] == before["training_seconds"] > 0
+
+
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_features_in_a_file_give_the_same_weights(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit: of showers that are read from a file, a few at a time, too."""
+    module, config, showers = (atlas_vae, CONFIG, SHOWERS) if model == "vae" else (caloshowergan, SHORT, VOXELS)
+    expected = train(module, config, showers.geometry, showers, tmp_path / "memory")
+    monkeypatch.setattr("calogen.training.fit.free_memory", lambda: 0)
+    monkeypatch.setattr("calogen.features.batches._CHUNK_BYTES", 4 * 50 * 40)  # of few steps
+    showers.write(tmp_path / "showers.h5")
+    written: list[str] = []
+    record = partial(record_files, written)
+    monkeypatch.setattr("calogen.training.train.write_state", record)
+    with ShowerFile(tmp_path / "showers.h5", showers.geometry, 8 * showers.geometry.size * 64) as file:
+        run = train(module, config, showers.geometry, file, tmp_path / "file")
+    assert weights(run) == weights(expected)
+    assert without_seconds(run) == without_seconds(expected)
+    assert set(written) == {f"features-{number}.f32" for number in range(1 + (model == "vae"))}
+    assert not list((tmp_path / "file").glob("features*")), "they go with the training"
+    identities = [read_identity(tmp_path / name / "checkpoint.npz") for name in ("memory", "file")]
+    assert identities[0] == identities[1]
+
+
+def record_files(found: list[str], path: Path, state: TrainingState) -> None:
+    """Notes which features lie beside the checkpoint, without their hash."""
+    found += ["features-" + item.name.rpartition("-")[2] for item in path.parent.glob("features*")]
+    write_state(path, state)

@@ -62,7 +62,7 @@ def test_compiled_epochs_take_the_steps_of_fit(tiny_showers: Showers, chain: Cha
     compiled, fitted = make_trainer(tiny_showers, chain), make_trainer(tiny_showers, chain)
     state = train(compiled, resident(tiny_showers, chain), None, Epochs(epochs=2, batch_size=50, seed=9, keep="last"))
     fitted.compile(keras.optimizers.Adam(SMALL.learning_rate), jit_compile=True)  # XLA has noise of its own
-    batches = dataset(tiny_showers, chain, 50, seed=9, epochs=None)
+    batches = dataset(resident(tiny_showers, chain), 50, seed=9, epochs=None)
     history = fitted.fit(batches, steps_per_epoch=8, epochs=2, verbose=0, shuffle=False).history
     np.testing.assert_allclose(weights_of(compiled), weights_of(fitted), atol=2e-5)
     for name in ("loss", "reconstruction", "kl"):
@@ -71,7 +71,7 @@ def test_compiled_epochs_take_the_steps_of_fit(tiny_showers: Showers, chain: Cha
 
 def test_evaluate_averages_the_terms(tiny_showers: Showers, chain: Chain) -> None:
     trainer = make_trainer(tiny_showers, chain)
-    values = trainer.evaluate(dataset(tiny_showers, chain, 100, shuffle=False), verbose=0, return_dict=True)
+    values = trainer.evaluate(dataset(resident(tiny_showers, chain), 100, shuffle=False), verbose=0, return_dict=True)
     assert values["loss"] == pytest.approx(values["reconstruction"] + SMALL.kl_weight * values["kl"], rel=1e-5)
 
 

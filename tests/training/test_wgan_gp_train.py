@@ -14,7 +14,6 @@ import tensorflow as tf
 from conftest import TINY_VOXELS
 from training.toy_wgan import (
     BATCH_SIZE,
-    CHAIN,
     HERE,
     SEED,
     SHOWERS,
@@ -150,7 +149,7 @@ def test_another_trainings_checkpoint_is_refused(trained: tuple[WganGp, Plan, Tr
 
 def test_fit_takes_an_iteration_from_a_batch_of_all_critic_steps() -> None:
     fitted, single = make_trainer(), make_trainer()
-    history = fitted.fit(dataset(SHOWERS, CHAIN, 2 * BATCH_SIZE, shuffle=False).take(2), verbose=0, shuffle=False)
+    history = fitted.fit(dataset(data_of(), 2 * BATCH_SIZE, shuffle=False).take(2), verbose=0, shuffle=False)
     data = data_of()
     losses = []
     for number in range(2):
