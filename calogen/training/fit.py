@@ -27,9 +27,8 @@ from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
 from calogen.training.run import TrainedRun, assemble_run, save_run
 from calogen.training.state import TrainingState, read_identity
-from calogen.training.train import Keeper, reached, train
+from calogen.training.train import Keeper, is_finished, stages_of, train
 
-_SECONDS = 20.0  # between two checkpoints of short epochs
 _SHARE = 4  # of the free memory, its inverse: what features may take
 
 
@@ -72,21 +71,21 @@ def fit(
     networks = module.build(config, geometry)
     critics = getattr(module, "CRITICS", ())
     trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
-    schedule = module.build_schedule(config, given.incident_energies)
+    schedules = module.build_schedule(config, given.incident_energies)
     identity = _identity(module, config, geometry, digest(showers, chosen), {"bfloat16": bfloat16} if critics else {})
     keeper = Keeper(
         directory=directory,
         identity=identity,
-        seconds=_SECONDS if schedule.unit == "epoch" else 0.0,
         networks={name: networks[name] for name in module.GENERATES},
-        snapshots=snapshots if schedule.unit == "epoch" else None,
+        snapshots=snapshots,
     )
-    finished = reached(schedule, keeper.read()) == schedule.length
     about = provenance.collect(config.seed, {})
-    log = [] if finished else [ScalarLog(directory / "tensorboard")]
     with _features(showers, chain, parts, directory, identity) as (features, *judged):
-        trainer = module.build_trainer(config, trained, moments(np.asarray(features.shower)))
-        state = train(trainer, features, judged[0] if judged else None, schedule, keeper, log)
+        trainers = module.build_trainer(config, trained, moments(np.asarray(features.shower)))
+        stages = stages_of(trainers, schedules)
+        finished = is_finished(stages, keeper.read())
+        log = [] if finished else [ScalarLog(directory / "tensorboard")]
+        state = train(stages, features, judged[0] if judged else None, keeper, log)
     for name in critics if bfloat16 else ():
         networks[name].set_weights(trained[name].get_weights())
     run = assemble_run(module, config, geometry, networks, chain, state.history)

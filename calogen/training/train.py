@@ -5,9 +5,11 @@ is done, noise of the trainer's seed and its optimizer's step: weights, optimize
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,16 +31,16 @@ class Keeper:
     Args:
         directory: of `checkpoint.npz`, replaced atomically, and of `snapshots/`; None: nothing is left.
         identity: text that says what is trained on what; the checkpoint of another identity is refused.
-        seconds: least time between two checkpoints; 0 writes one after every round.
+        seconds: least time between two checkpoints of epochs; iterations have one after every round.
         networks: those that generate, by name: they are saved as `snapshots/<unit>-<number>.keras`.
-        snapshots: numbers of finished epochs or iterations after which they are; None: after every round.
+        snapshots: numbers of finished epochs after which they are; of iterations, after every round.
     """
 
     directory: Path | None = None
     identity: str = ""
-    seconds: float = 0.0
+    seconds: float = 20.0
     networks: Mapping[str, keras.Model] = field(default_factory=dict)
-    snapshots: Collection[int] | None = None
+    snapshots: Collection[int] = ()
 
     @property
     def checkpoint(self) -> Path | None:
@@ -51,7 +53,7 @@ class Keeper:
 
     def save_snapshots(self, unit: str, number: int) -> None:
         """Saves the networks, if they are wanted after this round."""
-        if self.directory is not None and (self.snapshots is None or number in self.snapshots):
+        if self.directory is not None and (unit == "iteration" or number in self.snapshots):
             for name, network in self.networks.items():
                 save_network(network, self.snapshot(unit, number, name))
 
@@ -67,66 +69,135 @@ def snapshot_path(directory: Path, unit: str, number: int, name: str = "") -> Pa
     return directory / "snapshots" / f"{unit}-{number:0{digits}d}{name and '-' + name}.keras"
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training: its own networks, optimizers and schedule."""
+
+    trainer: Trainer
+    schedule: Schedule
+
+
+def stages_of(trainers: Trainer | Sequence[Trainer], schedules: Schedule | Sequence[Schedule]) -> tuple[Stage, ...]:
+    """Gives the stages of a training, one trainer and one schedule for each."""
+    found = [list(item) if isinstance(item, list | tuple) else [item] for item in (trainers, schedules)]
+    return tuple(Stage(*pair) for pair in zip(*found, strict=True))
+
+
+class _Whole:
+    """All stages as one model, as the checkpoint has them: variables that several share stand once."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        trainers = [stage.trainer for stage in stages]
+        self.variables_of_networks = _once(item for trainer in trainers for item in trainer.variables_of_networks)
+        self.variables_of_optimizers = _once(item for trainer in trainers for item in trainer.variables_of_optimizers)
+
+
+def _once(variables: Iterable[Any]) -> list[Any]:
+    return list({id(variable): variable for variable in variables}.values())
+
+
 def train(
-    trainer: Trainer,
+    stages: Sequence[Stage],
     training: Features,
     validation: Features | None,
-    schedule: Schedule,
     keeper: Keeper | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingState:
-    """Trains from the checkpoint, if there is one, to the end of the schedule.
+    """Trains from the checkpoint, if there is one, to the end of the last stage.
 
     Args:
-        trainer: in the end its networks have the weights that `schedule.keep` names.
+        stages: one after another; at the end of each its networks have the weights that its `schedule.keep` names.
         training, validation: features; without validation the training loss chooses the best epoch.
-        schedule: how long, in which order.
         keeper: of checkpoint and snapshots.
         callbacks: Keras callbacks; they hear of rounds as of epochs.
 
     Returns:
-        the history, a row for each round: `iteration` where these are counted, means of the terms over the round's
-        steps, the same with `val_` after it, `seconds`; the index of the best row and its weights.
+        the history, a row for each round: `stage` where there are several, `iteration` where these are counted, means
+        of the terms over the round's steps, the same with `val_` after it, `seconds`; the index of the best row of the
+        last stage and its weights.
 
     Raises:
         CalogenError: the checkpoint is another training's, or a term or a weight is not finite.
     """
-    keeper = keeper or Keeper()
+    keeper, whole = keeper or Keeper(), _Whole(stages)
     state = keeper.read()
     if state.epoch:
-        state.restore(trainer)
-    done = reached(schedule, state)
-    if done < schedule.length:
-        schedule.require_showers(len(training), trainer.batches_per_step)
-        run, validate = compile_calls(trainer, training), compile_validation(trainer, validation)
-        heard = keras.callbacks.CallbackList(list(callbacks), model=trainer, add_history=False)
-        heard.on_train_begin()
+        state.restore(whole)
+    if not is_finished(stages, state):
         state.record_threads()
-        saved = time.monotonic()
-        try:
-            with progress("training", schedule.length - done, f"{schedule.unit}s") as bar:
-                while done < schedule.length:
-                    start = time.monotonic()
-                    last, done, logs = done, *_round(trainer, run, schedule, done, len(training), (bar, keeper))
-                    logs |= validate()
-                    bad = _not_finite(logs) | _weights_not_finite(trainer)
-                    _require_finite(bad, schedule, done, last, keeper)
-                    _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start})
-                    keeper.save_snapshots(schedule.unit, done)
-                    if time.monotonic() - saved >= keeper.seconds or done == schedule.length:
-                        _write(state, trainer, keeper)
-                        saved = time.monotonic()
-                    heard.on_epoch_end(done - (schedule.unit == "epoch"), logs)
-        finally:
-            heard.on_train_end()
-    if schedule.keep == "best":
-        assign(trainer.variables_of_networks, state.best_weights)
+    for number, stage in enumerate(stages):
+        later = any(row.get("stage", 0) > number for row in state.history)
+        if later:
+            continue
+        if number and not _rows(state, number):
+            state.best_epoch, state.best_weights = -1, []
+        if reached(stages, state, number) < stage.schedule.length:
+            _train_stage(stages, number, (training, validation), (state, whole, keeper), callbacks)
+        if stage.schedule.keep == "best":
+            assign(whole.variables_of_networks, state.best_weights)
     return state
 
 
-def reached(schedule: Schedule, state: TrainingState) -> int:
-    """Number of finished epochs or iterations."""
-    return state.epoch if schedule.unit == "epoch" else state.reached
+def is_finished(stages: Sequence[Stage], state: TrainingState) -> bool:
+    """Whether nothing is left to train."""
+    last = len(stages) - 1
+    return reached(stages, state, last) >= stages[last].schedule.length
+
+
+def reached(stages: Sequence[Stage], state: TrainingState, number: int) -> int:
+    """Number of finished epochs or iterations of a stage."""
+    rows = _rows(state, number)
+    if not rows or stages[number].schedule.unit == "epoch":
+        return len(rows)
+    return int(rows[-1]["iteration"]) - _before(stages, number)
+
+
+def _rows(state: TrainingState, number: int) -> list[Logs]:
+    return [row for row in state.history if row.get("stage", 0) == number]
+
+
+def _before(stages: Sequence[Stage], number: int) -> int:
+    """Epochs or iterations of the stages before, in the unit of this one."""
+    unit = stages[number].schedule.unit
+    return sum(stage.schedule.length for stage in stages[:number] if stage.schedule.unit == unit)
+
+
+def _train_stage(
+    stages: Sequence[Stage],
+    number: int,
+    data: tuple[Features, Features | None],
+    kept: tuple[TrainingState, _Whole, Keeper],
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Train from where a stage stands to its end, a checkpoint after each round."""
+    trainer, schedule = stages[number].trainer, stages[number].schedule
+    (training, validation), (state, whole, keeper) = data, kept
+    before, done = _before(stages, number), reached(stages, state, number)
+    schedule.require_showers(len(training), trainer.batches_per_step)
+    run, validate = compile_calls(trainer, training), compile_validation(trainer, validation)
+    heard = keras.callbacks.CallbackList(list(callbacks), model=trainer, add_history=False)
+    heard.on_train_begin()
+    saved = time.monotonic()
+    named = {"stage": float(number)} if len(stages) > 1 else {}
+    text = f"training, stage {number + 1} of {len(stages)}" if named else "training"
+    try:
+        with progress(text, schedule.length - done, f"{schedule.unit}s") as bar:
+            while done < schedule.length:
+                start, last = time.monotonic(), done
+                require_finite = partial(_require_finite, schedule.unit, before + last, keeper)
+                done, logs = _round(stages[number], run, done, len(training), bar, require_finite)
+                counted = {"iteration": float(before + done)} if schedule.unit == "iteration" else {}
+                logs = {**named, **counted, **logs, **validate()}
+                require_finite(before + done, logs | _largest_weights(trainer))
+                _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, whole)
+                keeper.save_snapshots(schedule.unit, before + done)
+                due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds
+                if due or done == schedule.length:
+                    _write(state, whole, keeper)
+                    saved = time.monotonic()
+                heard.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
+    finally:
+        heard.on_train_end()
 
 
 def compile_calls(trainer: Trainer, data: Features) -> Callable[[np.ndarray], np.ndarray]:
@@ -181,64 +252,61 @@ def compile_validation(trainer: Trainer | ValidatedTrainer, data: Features | Non
 
 
 def _round(
-    trainer: Trainer,
+    stage: Stage,
     run: Callable[[np.ndarray], np.ndarray],
-    schedule: Schedule,
     done: int,
     num_showers: int,
-    told: tuple[Progress, Keeper],
+    bar: Progress,
+    require_finite: Callable[[int, Logs], None],
 ) -> tuple[int, Logs]:
     """Takes the steps up to the next checkpoint; gives what is done then, and the means of the terms."""
-    bar, keeper = told
-    first, sums, num_steps = done, np.zeros(len(trainer.term_names)), 0
-    for reached_now, rows in schedule.calls(done, num_showers, trainer.batches_per_step):
+    trainer = stage.trainer
+    sums, num_steps = np.zeros(len(trainer.term_names)), 0
+    for now, rows in stage.schedule.calls(done, num_showers, trainer.batches_per_step):
         means = run(rows)
-        named = dict(zip(trainer.term_names, means.tolist(), strict=True))
-        _require_finite(_not_finite(named), schedule, reached_now, first, keeper)
+        logs = dict(zip(trainer.term_names, means.tolist(), strict=True))
+        require_finite(now, logs)
         sums, num_steps = sums + len(rows) * means, num_steps + len(rows)
-        bar.note(", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in named.items()))
-        bar.advance(reached_now - done)
-        done = reached_now
-    counted = {"iteration": float(done)} if schedule.unit == "iteration" else {}
-    return done, counted | dict(zip(trainer.term_names, (sums / num_steps).tolist(), strict=True))
+        bar.note(", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in logs.items()))
+        bar.advance(now - done)
+        done = now
+    return done, dict(zip(trainer.term_names, (sums / num_steps).tolist(), strict=True))
 
 
-def _record(state: TrainingState, trainer: Trainer, schedule: Schedule, logs: Logs) -> None:
+def _record(state: TrainingState, trainer: Trainer, schedule: Schedule, logs: Logs, whole: _Whole) -> None:
     if schedule.unit == "iteration":
         state.history.append(logs)
     else:
         first = trainer.term_names[0]
-        state.record(logs, f"val_{first}" if f"val_{first}" in logs else first, trainer)
+        state.record(logs, f"val_{first}" if f"val_{first}" in logs else first, whole)
 
 
-def _write(state: TrainingState, trainer: Trainer, keeper: Keeper) -> None:
-    state.capture(trainer)
+def _write(state: TrainingState, whole: _Whole, keeper: Keeper) -> None:
+    state.capture(whole)
     if keeper.checkpoint is not None:
         write_state(keeper.checkpoint, state)
 
 
-def _not_finite(values: Mapping[str, float]) -> Logs:
-    return {name: value for name, value in values.items() if not np.isfinite(value)}
-
-
-def _weights_not_finite(trainer: Trainer) -> Logs:
+def _largest_weights(trainer: Trainer) -> Logs:
     """Largest absolute values, by path.
 
-    The losses may be finite nevertheless: a compiled ReLU makes zeros of NaN.
+    The losses may be finite where a weight is not: a compiled ReLU makes zeros of NaN.
     """
-    return _not_finite({item.path: float(np.abs(item.numpy()).max()) for item in trainer.variables_of_networks})
+    return {item.path: float(np.abs(item.numpy()).max()) for item in trainer.variables_of_networks}
 
 
-def _require_finite(bad: Logs, schedule: Schedule, now: int, last: int, keeper: Keeper) -> None:
+def _require_finite(unit: str, last: int, keeper: Keeper, now: int, values: Logs) -> None:
+    """Refuse to go on after `now` epochs or iterations, of which `last` are kept."""
+    bad = {name: value for name, value in values.items() if not np.isfinite(value)}
     if not bad:
         return
     kept = "no checkpoint was written yet"
     if last and keeper.checkpoint is not None and keeper.checkpoint.exists():
         kept = f"{keeper.checkpoint} holds the last checkpoint"
         for name in keeper.networks:
-            path = keeper.snapshot(schedule.unit, last, name)
-            kept = f"{path} holds the {name} of {schedule.unit} {last}" if path.exists() else kept
+            path = keeper.snapshot(unit, last, name)
+            kept = f"{path} holds the {name} of {unit} {last}" if path.exists() else kept
     raise CalogenError(
-        f"losses and weights must stay finite. Received: {bad} at {schedule.unit} {now}; {kept} "
+        f"losses and weights must stay finite. Received: {bad} at {unit} {now}; {kept} "
         "(a smaller learning_rate may help)"
     )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,6 +29,7 @@ from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.showers.sample import Showers
 from calogen.training.fit import fit as trained
 from calogen.training.state import write_state
+from calogen.training.train import Keeper
 
 RUNS = Path(__file__).parent / "runs"
 MOMENTA = {"lowest_momentum": 2.0**10, "highest_momentum": 2.0**12, "latent_dim": 3}
@@ -80,7 +82,7 @@ def main() -> None:
         half = RUNS / "half"
         with (
             mock.patch("calogen.training.train.write_state", after(2, write_state)),
-            mock.patch("calogen.training.fit._SECONDS", 0.0),
+            mock.patch("calogen.training.fit.Keeper", partial(Keeper, seconds=0.0)),
             suppress(InterruptedTrainingError),
         ):
             fit(name, half)

@@ -10,7 +10,7 @@ from calogen.features.batches import resident, split
 from calogen.features.moments import moments
 from calogen.models import atlas_vae
 from calogen.training.callbacks import ScalarLog
-from calogen.training.train import Keeper, train
+from calogen.training.train import Keeper, stages_of, train
 from calogen.training.trainer import Epochs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -26,12 +26,12 @@ def main(directory: Path, epochs: int) -> None:
     networks = atlas_vae.build(config, grid)
     trainer = atlas_vae.build_trainer(config, networks, moments(chain.forward(training)))
     train(
-        trainer,
+        stages_of(trainer, Epochs(epochs=epochs, batch_size=32, seed=5, keep="last")),
         resident(training, chain),
         resident(validation, chain),
-        Epochs(epochs=epochs, batch_size=32, seed=5, keep="last"),
         Keeper(
             directory=directory,
+            seconds=0.0,
             identity="worker",
             networks={"decoder": networks["decoder"]},
             snapshots=(epochs // 2, epochs),

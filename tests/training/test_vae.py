@@ -11,7 +11,7 @@ from calogen.features.moments import moments
 from calogen.features.transforms import Chain
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_trainer, build_transform
 from calogen.showers.sample import Showers
-from calogen.training.train import Keeper, train
+from calogen.training.train import Keeper, stages_of, train
 from calogen.training.trainer import Epochs
 from calogen.training.vae import Vae
 
@@ -60,7 +60,9 @@ def test_terms_equal_a_numpy_twin(tiny_showers: Showers, chain: Chain) -> None:
 
 def test_compiled_epochs_take_the_steps_of_fit(tiny_showers: Showers, chain: Chain) -> None:
     compiled, fitted = make_trainer(tiny_showers, chain), make_trainer(tiny_showers, chain)
-    state = train(compiled, resident(tiny_showers, chain), None, Epochs(epochs=2, batch_size=50, seed=9, keep="last"))
+    state = train(
+        stages_of(compiled, Epochs(epochs=2, batch_size=50, seed=9, keep="last")), resident(tiny_showers, chain), None
+    )
     fitted.compile(keras.optimizers.Adam(SMALL.learning_rate), jit_compile=True)  # XLA has noise of its own
     batches = dataset(resident(tiny_showers, chain), 50, seed=9, epochs=None)
     history = fitted.fit(batches, steps_per_epoch=8, epochs=2, verbose=0, shuffle=False).history
@@ -78,7 +80,7 @@ def test_evaluate_averages_the_terms(tiny_showers: Showers, chain: Chain) -> Non
 def test_training_lowers_the_loss_and_keeps_the_best_epoch(tiny_showers: Showers, chain: Chain) -> None:
     trainer = make_trainer(tiny_showers, chain)
     training, validation = resident(tiny_showers[:300], chain), resident(tiny_showers[300:], chain)
-    state = train(trainer, training, validation, Epochs(epochs=8, batch_size=50, seed=1))
+    state = train(stages_of(trainer, Epochs(epochs=8, batch_size=50, seed=1)), training, validation)
     assert state.epoch == len(state.history) == 8
     terms = {"loss", "reconstruction", "kl"}
     assert set(state.history[0]) == terms | {f"val_{name}" for name in terms} | {"seconds"}
@@ -91,8 +93,8 @@ def test_a_finished_training_only_restores_its_weights(tiny_showers: Showers, ch
     data, checkpoint = resident(tiny_showers, chain), Keeper(directory=tmp_path, identity="a", seconds=20.0)
     first, second = make_trainer(tiny_showers, chain), make_trainer(tiny_showers, chain)
     schedule = Epochs(epochs=2, batch_size=100, seed=1)
-    state = train(first, data, None, schedule, checkpoint)
-    assert train(second, data, None, schedule, checkpoint).history == state.history
+    state = train(stages_of(first, schedule), data, None, checkpoint)
+    assert train(stages_of(second, schedule), data, None, checkpoint).history == state.history
     np.testing.assert_array_equal(weights_of(first), weights_of(second))
 
 
@@ -100,7 +102,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny_showers: Showers, cha
     trainer = make_trainer(tiny_showers, chain)
     trainer.decoder.get_layer("shower").bias.assign(np.full(16, np.nan))
     with pytest.raises(CalogenError, match="must stay finite"):
-        train(trainer, resident(tiny_showers, chain), None, Epochs(epochs=1, batch_size=50, seed=1))
+        train(stages_of(trainer, Epochs(epochs=1, batch_size=50, seed=1)), resident(tiny_showers, chain), None)
 
 
 def test_nonsense_is_refused(tiny_showers: Showers, chain: Chain) -> None:
@@ -108,9 +110,5 @@ def test_nonsense_is_refused(tiny_showers: Showers, chain: Chain) -> None:
         with pytest.raises(ConfigError):
             Epochs(**{"epochs": 1, "batch_size": 1, "seed": 1} | arguments)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at most 400"):
-        train(
-            make_trainer(tiny_showers, chain),
-            resident(tiny_showers, chain),
-            None,
-            Epochs(epochs=1, batch_size=401, seed=1),
-        )
+        stages = stages_of(make_trainer(tiny_showers, chain), Epochs(epochs=1, batch_size=401, seed=1))
+        train(stages, resident(tiny_showers, chain), None)

@@ -32,7 +32,7 @@ from calogen.models import fastcalogan
 from calogen.parallel import tensorflow_threads
 from calogen.training.latent import Latent
 from calogen.training.state import TrainingState, read_state
-from calogen.training.train import Keeper, compile_calls, train
+from calogen.training.train import Keeper, compile_calls, stages_of, train
 from calogen.training.trainer import Curriculum, Draws
 from calogen.training.wgan_gp import TERMS, Generator, WganGp
 
@@ -89,7 +89,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[WganGp, Plan, Tra
     """A training of 12 iterations with a checkpoint after every five."""
     trainer, heard = make_trainer(), Heard()
     plan = plan_of(trainer, tmp_path_factory.mktemp("trained"), CURRICULUM, "me", iterations=12, interval=5)
-    return trainer, plan, train(trainer, data_of(), None, plan.schedule, plan.keeper, [heard]), heard
+    return trainer, plan, train(stages_of(trainer, plan.schedule), data_of(), None, plan.keeper, [heard]), heard
 
 
 def test_compiled_iterations_take_the_steps_of_single_ones(
@@ -130,7 +130,7 @@ def test_a_finished_training_only_restores_its_weights(trained: tuple[WganGp, Pl
     trainer, plan, state, _ = trained
     stamp = plan.checkpoint.stat().st_mtime_ns
     again, heard = make_trainer(), Heard()
-    assert train(again, data_of(), None, plan.schedule, plan.keeper, [heard]).history == state.history
+    assert train(stages_of(again, plan.schedule), data_of(), None, plan.keeper, [heard]).history == state.history
     np.testing.assert_array_equal(weights_of(again), weights_of(trainer))
     for ours, theirs in zip(again.variables_of_optimizers, trainer.variables_of_optimizers, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
@@ -143,7 +143,7 @@ def test_another_trainings_checkpoint_is_refused(trained: tuple[WganGp, Plan, Tr
     trainer = make_trainer()
     before = weights_of(trainer)
     with pytest.raises(CalogenError, match="another training's"):
-        train(trainer, data_of(), None, plan.schedule, replace(plan.keeper, identity="you"))
+        train(stages_of(trainer, plan.schedule), data_of(), None, replace(plan.keeper, identity="you"))
     np.testing.assert_array_equal(weights_of(trainer), before)
 
 
@@ -195,7 +195,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path: Path
     trainer, heard = make_trainer(), Heard()
     plan = plan_of(trainer, tmp_path, curriculum, iterations=60, batch_size=2 * BATCH_SIZE, interval=10)
     with pytest.raises(CalogenError, match="must stay finite") as error:
-        train(trainer, without(curriculum.order[20:]), None, plan.schedule, plan.keeper, [heard])
+        train(stages_of(trainer, plan.schedule), without(curriculum.order[20:]), None, plan.keeper, [heard])
     assert f"{plan.snapshot(20)} holds the generator of iteration 20" in str(error.value)
     assert "at iteration 30" in str(error.value)
     assert heard.ended == 1
@@ -220,7 +220,7 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
     plan = plan_of(trainer, tmp_path, CURRICULUM, iterations=10, interval=2)
     message = r"must stay finite. Received: \{'(dense|critic_loss).*: nan.* at iteration 4"
     with pytest.raises(CalogenError, match=message) as error:
-        train(trainer, data_of(), None, plan.schedule, plan.keeper, [Spoil()])
+        train(stages_of(trainer, plan.schedule), data_of(), None, plan.keeper, [Spoil()])
     assert f"{plan.snapshot(2)} holds" in str(error.value)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["iteration-0000002.keras"]
     assert all(np.isfinite(array).all() for array in read_state(plan.checkpoint, "").weights)
@@ -230,7 +230,7 @@ def test_without_a_checkpoint_the_message_says_so(tmp_path: Path) -> None:
     trainer = make_trainer()
     plan = plan_of(trainer, tmp_path, Curriculum(order=np.arange(60)), iterations=2, batch_size=4, interval=2)
     with pytest.raises(CalogenError, match="no checkpoint was written yet"):
-        train(trainer, without(np.arange(60)), None, plan.schedule, plan.keeper)
+        train(stages_of(trainer, plan.schedule), without(np.arange(60)), None, plan.keeper)
     assert not plan.checkpoint.exists()
 
 

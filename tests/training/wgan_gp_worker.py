@@ -14,7 +14,7 @@ from calogen.features.batches import resident
 from calogen.features.moments import moments
 from calogen.models import caloshowergan
 from calogen.training.callbacks import ScalarLog
-from calogen.training.train import Keeper, train
+from calogen.training.train import Keeper, stages_of, train
 from calogen.training.trainer import Curriculum, Draws
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -35,7 +35,7 @@ def main(directory: Path, iterations: int) -> None:
     seed = trainer.iteration_seed().numpy()[0]
     schedule = Draws(iterations=iterations, batch_size=16, seed=int(seed), curriculum=curriculum, interval=4)
     keeper = Keeper(directory=directory, identity="worker", networks={"generator": networks["generator"]})
-    train(trainer, data, None, schedule, keeper, [ScalarLog(directory / "tensorboard")])
+    train(stages_of(trainer, schedule), data, None, keeper, [ScalarLog(directory / "tensorboard")])
 
 
 if __name__ == "__main__":
