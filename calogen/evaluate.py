@@ -17,7 +17,7 @@ from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
 from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import listed, matching_files, output_directory, read_json, require_writable_file
+from calogen.files import listed, matching_files, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.judging import Options, assess, read_reference, require_judgeable
 from calogen.judging_report import build_assessment_page, build_comparison_page
@@ -77,22 +77,22 @@ def evaluate_voxels(
     """
     one = paths_of(reference)[0]
     geometry, note, found = voxel_geometry(one, binning_file), origin(one), []
-    with output_directory(output):
-        options = replace(options or Options(), trainings=output / "classifiers.json")
-        prepared = read_reference(reference, geometry, second_reference, options, training)
-        for label, path in files.items():  # what cannot be judged is found before hours of training, not after
-            require_judgeable(prepared, path, label)
-        for label, path in files.items():
-            assessment, pictures = assess(prepared, path, label)
-            assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
-            directory = output / label if len(files) > 1 else output
-            assessment.write(directory)
-            page = build_assessment_page(assessment, pictures, note)
-            where = write_page(directory, page)
-            found.append(assessment)
-        if len(found) > 1:
-            page = build_comparison_page(found, note)
-            where = write_page(output, page)
+    require_writable_file(output / "report.html")
+    options = replace(options or Options(), trainings=output / "classifiers.json")
+    prepared = read_reference(reference, geometry, second_reference, options, training)
+    for label, path in files.items():  # what cannot be judged is found before hours of training, not after
+        require_judgeable(prepared, path, label)
+    for label, path in files.items():
+        assessment, pictures = assess(prepared, path, label)
+        assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
+        directory = output / label if len(files) > 1 else output
+        assessment.write(directory)
+        page = build_assessment_page(assessment, pictures, note)
+        where = write_page(directory, page)
+        found.append(assessment)
+    if len(found) > 1:
+        page = build_comparison_page(found, note)
+        where = write_page(output, page)
     return _shown(page, where)
 
 
