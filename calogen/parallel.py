@@ -5,18 +5,20 @@ of that. Every pool, and every library with threads, asks here.
 """
 
 import math
+import multiprocessing
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from calogen.errors import ConfigError
+from calogen.errors import ConfigError, TemporaryError
 
 _ROOT = Path("/")  # of /proc and /sys
 _TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -89,6 +91,33 @@ def in_threads(function: Callable[[Given], Made], items: Iterable[Given], worker
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@contextmanager
+def process_pool(
+    workers: int, initializer: Callable[..., None], arguments: tuple[Any, ...]
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes for the block, which end with it: at once, not after their tasks, where it fails.
+
+    Args:
+        workers: number of processes.
+        initializer: what each of them calls first; it should begin with `process.prepare_worker`.
+        arguments: the initializer's.
+
+    Raises:
+        TemporaryError: a worker died.
+    """
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer, arguments) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a task may take minutes, a cluster gives seconds
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -5,11 +5,9 @@ total energies of every saved iteration (`scan_iterations`), whose smallest is c
 """
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calogen.backend import keras, tf
-from calogen.errors import ConfigError, DataFormatError, TemporaryError
+from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.chi2 import ALL, RULES, SHAPES, Chi2, IterationScan, Quantity, chi2_by_momentum
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.metrics import Value, ks_distance
@@ -30,7 +28,7 @@ from calogen.evaluation.voxels import voxel_centroid, voxel_width
 from calogen.files import listed, read_json, sha256, write_json
 from calogen.generation import TrainedRun, generate, load_network, load_run, save_run
 from calogen.geometry import VoxelGeometry
-from calogen.parallel import num_workers
+from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers import Geometry, Showers
@@ -236,19 +234,9 @@ def _measured(
     if workers < 2 or len(paths) < 2:
         yield ((iteration, _measure(run, path, judge)) for iteration, path in paths.items() if run)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(paths)), context, _start_worker, (directory, judge)) as pool:
-        try:
-            tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
-            yield ((tasks[task], task.result()) for task in as_completed(tasks))
-        except BrokenProcessPool as error:
-            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with process_pool(min(workers, len(paths)), _start_worker, (directory, judge)) as pool:
+        tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
+        yield ((tasks[task], task.result()) for task in as_completed(tasks))
 
 
 _worker: list[tuple[TrainedRun, Judge]] = []  # of this process

@@ -1,4 +1,5 @@
 import ast
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from calogen import parallel
-from calogen.errors import ConfigError
+from calogen.errors import ConfigError, TemporaryError
 from calogen.evaluation import distances, streaming
-from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers
+from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers, process_pool
+from calogen.process import prepare_worker
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -134,6 +137,30 @@ def test_workers_fit_tasks_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "2000")
     assert num_workers(61, worker_bytes=600_000_000) == 3
     assert num_workers(61, worker_bytes=2**40) == 1
+
+
+def test_a_pool_ends_with_its_block() -> None:
+    with process_pool(2, prepare_worker, ()) as pool:
+        assert [*pool.map(abs, range(-3, 0))] == [3, 2, 1]
+    with pytest.raises(KeyError), process_pool(1, prepare_worker, ()) as pool:
+        tasks = [pool.submit(time.sleep, 60) for _ in range(5)]
+        while not tasks[0].running():
+            time.sleep(0.01)
+        raise KeyError
+    assert isinstance(tasks[0].exception(), BrokenProcessPool)  # it was not waited for
+    assert tasks[-1].cancelled()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_died_is_worth_another_try() -> None:
+    with pytest.raises(TemporaryError, match="a worker died"), process_pool(1, prepare_worker, ()) as pool:
+        pool.submit(os._exit, 1).result()
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "calogen").rglob("*.py")], ids=lambda path: path.stem)
+def test_processes_come_from_one_pool(path: Path) -> None:
+    """Which ends them in order."""
+    assert ("ProcessPoolExecutor" in path.read_text(encoding="utf-8")) == (path.name == "parallel.py")
 
 
 def blas() -> set[int]:
