@@ -13,7 +13,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.config import require
-from calogen.datasets import bundled, first_edition, training_note
+from calogen.datasets import bundled, choose_edition
 from calogen.errors import DataFormatError
 from calogen.evaluation.chi2 import (
     ALL,
@@ -127,9 +127,7 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     note = ", ".join(path.name for path in files.values())
     train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
     if arguments.train_data is None:
-        note = training_note(arguments.all_showers)
-        if not arguments.all_showers:
-            train = train[first_edition(f"{particle}s_train", train.incident_energies)]
+        train, note = choose_edition(f"{particle}s_train", train, arguments.all_showers)
     if "test" in files:
         held_out = Showers.read(files["test"], geometry, tolerant=arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL

@@ -35,7 +35,7 @@ from calogen.claims.atlas_vae import (
 )
 from calogen.config import require, sources
 from calogen.costs import measure_costs, require_times
-from calogen.datasets import bundled, first_edition, read_vae_window, training_note
+from calogen.datasets import bundled, choose_edition, read_vae_window
 from calogen.deployment import RunSet, export_set
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
@@ -155,9 +155,7 @@ def read_data(arguments: Arguments, files: Mapping[str, Path]) -> tuple[Showers,
     note = ", ".join(path.name for path in files.values())
     given = [read_vae_window(path, arguments.tolerant) for path in files.values()]
     if arguments.train_data is None:
-        note = training_note(arguments.all_showers)
-        if not arguments.all_showers:
-            given[0] = given[0][first_edition("photons_train", given[0].incident_energies)]
+        given[0], note = choose_edition("photons_train", given[0], arguments.all_showers)
     known, tolerance = np.repeat((*TRAINED, *COMPARED), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
     found = []
     for path, part in zip(files.values(), given, strict=True):

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from calogen.datasets import bundled, first_edition, read_showers, read_vae_window
+from calogen.datasets import HONEST_NOTE, bundled, choose_edition, first_edition, read_showers, read_vae_window
 from calogen.errors import DataFormatError
 from calogen.files import read_json
 from calogen.geometry import ATLAS_BARREL_STORED, PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
@@ -90,6 +90,10 @@ def test_the_first_edition_is_what_published_results_were_trained_on(
     for array in (voxels.incident_energies, voxels.energies, cells.energies):
         found.update(array[rows].tobytes())
     assert found.hexdigest()[:16] == digest
+    chosen, note = choose_edition(name, cells, all_showers=False)
+    np.testing.assert_array_equal(chosen.energies, cells.energies[rows])
+    assert note == HONEST_NOTE
+    assert choose_edition(name, cells, all_showers=True) == (cells, f"{HONEST_NOTE}; all bundled showers")
 
 
 @pytest.mark.parametrize("particle", ["photons", "pions"])
