@@ -12,7 +12,7 @@ from calogen.showers import Showers
 from calogen.windows import ATLAS_VAE_WINDOW, select_window
 
 GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
-BUNDLED = ("photons_train", "photons_test", "pions_train", "pions_test")
+BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """What has to stand wherever numbers from the bundled showers appear."""
 
