@@ -141,9 +141,9 @@ def blas_threads(limit: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _libraries(_num_modules: int) -> ThreadpoolController:
-    """The libraries with threads that are loaded; another number of modules may have brought others.
+    """The libraries with threads that are loaded, as long as no module comes.
 
-    Finding them takes 8 ms, more than the distances of a few hundred showers.
+    A module may bring others. Finding them takes 8 ms, more than the distances of a few hundred showers.
     """
     return ThreadpoolController()
 
