@@ -117,7 +117,9 @@ def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_r
 
 
 def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray, last: bool) -> np.ndarray:
-    """Add rows to a dataset in whole chunks: a part of one would be compressed twice, and leave a hole.
+    """Add rows to a dataset in whole chunks.
+
+    A part of one would be compressed twice, and leave a hole in the file.
 
     Args:
         dataset: where rows go.
