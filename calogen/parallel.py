@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from calogen.errors import ConfigError, TemporaryError
 
@@ -74,6 +75,8 @@ def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
         num_tasks: how many tasks there are.
         worker_bytes: memory that a worker needs beyond what is shared; 0 if it does not matter.
     """
+    if num_tasks <= 1:
+        return 1
     fitting = free_memory() // worker_bytes if worker_bytes else num_tasks
     return max(1, min(num_tasks, num_cores(), fitting))
 
@@ -81,8 +84,13 @@ def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
 def in_threads(function: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
     """Results in the items' order, from threads that have one thread of linear algebra each.
 
-    Twice as many items as there are threads are taken at most before the first of their results is asked for.
+    Twice as many items as there are threads are taken at most before the first of their results is asked for. One
+    worker is the calling thread itself.
     """
+    if workers == 1:  # a thread takes longer to start than few showers to judge
+        with blas_threads(1):
+            yield from map(function, items)
+        return
     waiting: deque[Future[Made]] = deque()
     with blas_threads(1), ThreadPoolExecutor(workers) as pool:
         for item in items:
@@ -127,8 +135,17 @@ def blas_threads(limit: int) -> Iterator[None]:
     By itself it takes every core that the process may run on, for small matrices, too: beside other jobs its threads
     spend ten times the processor time on waiting for one another.
     """
-    with threadpool_limits(limit, user_api="blas"):
+    with _libraries(len(sys.modules)).limit(limits=limit, user_api="blas"):
         yield
+
+
+@lru_cache(maxsize=1)
+def _libraries(_num_modules: int) -> ThreadpoolController:
+    """The libraries with threads that are loaded, as long as no module comes.
+
+    A module may bring others. Finding them takes 8 ms, more than the distances of a few hundred showers.
+    """
+    return ThreadpoolController()
 
 
 def limit_libraries() -> None:

@@ -140,6 +140,30 @@ def test_a_wrong_number_of_cores_ends_in_a_line(
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize("kind", ["same", "symbolic link", "hard link", "copy", "other"])
+def test_a_test_file_that_trains_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = tmp_path / "train.h5", tmp_path / ("train.h5" if kind == "same" else "test.h5")
+    train.write_bytes(b"showers")
+    if kind == "symbolic link":
+        test.symlink_to(train)
+    elif kind == "hard link":
+        test.hardlink_to(train)
+    else:
+        test.write_bytes(b"another" if kind == "other" else b"showers")
+    monkeypatch.setattr("sys.argv", ["toy.py", "--train-data", str(train), "--test-data", str(test)])
+    received: list[Arguments] = []
+    if kind == "other":
+        execute(received.append, "what it does")
+        assert received[0].test_data == test
+        return
+    with pytest.raises(SystemExit, match="2"):
+        execute(received.append, "what it does")
+    assert not received
+    assert f"give another file, or divide this one. Received: {test}, which is {train}" in capsys.readouterr().err
+
+
 def test_execute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["experiments/atlas_vae.py", "--smoke"])
     received: list[Arguments] = []

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: (
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "latent", "parallel"),
-        *("backend", "hdf5", "hdf5_writing", "ranges"),
+        *("backend", "hdf5", "hdf5_writing", "ranges", "merging"),
     ),
     1: ("geometry", "labels", "layouts"),
     2: ("showers", "shower_files", "voxelisation", "windows", "datasets", "download"),
