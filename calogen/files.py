@@ -269,7 +269,7 @@ def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None)
 
 
 def _require_writable(target: Path, folder: Path) -> None:
-    """Write a block into the target's folder, or the one in which that will be made, and remove it."""
+    """Write a block into the target's folder, or where that will be made, and remove it."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     temporary = _temporary(folder / target.name)

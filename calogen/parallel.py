@@ -105,7 +105,7 @@ def in_threads(function: Callable[[Given], Made], items: Iterable[Given], worker
 def process_pool(
     workers: int, initializer: Callable[..., None], arguments: tuple[Any, ...]
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes for the block, which end with it: at once, not after their tasks, where it fails.
+    """Processes that end with the block; at once, not after their tasks, where it fails.
 
     Args:
         workers: number of processes.

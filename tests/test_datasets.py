@@ -18,7 +18,9 @@ TRAINED = [2.0**power for power in range(8, 19)]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(DataFormatError, match="photons_train, photons_train_high, photons_test, pions_train, pions_test"):
+    with pytest.raises(
+        DataFormatError, match="photons_train, photons_train_high, photons_test, pions_train, pions_test"
+    ):
         bundled("electrons")
 
 
