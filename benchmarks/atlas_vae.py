@@ -52,9 +52,15 @@ def main() -> None:
     figures = training_figures(showers, chain, arguments.rounds) | generation_figures(chain)
     figures["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     for name, value in figures.items():
-        print(f"{name:58s} {value:12.4g}")
+        print(f"{name:58s} {value:12.4g}{doubt(value) if 'share of' in name else ''}")
     if arguments.json:
         write_json(arguments.json, figures | {"threads": arguments.threads, "showers": arguments.showers})
+
+
+def doubt(share: float) -> str:
+    """Why a share of 1 says little; empty for smaller ones."""
+    text = "  >= 1: the products took longer than what has them, as on a busy machine; run again on an idle one"
+    return text if share >= 1 else ""
 
 
 def random_showers(num_showers: int) -> Showers:

@@ -10,7 +10,7 @@ class CalogenError(Exception):
 class TemporaryError(CalogenError):
     """A fault that another try may not meet; exit code 75.
 
-    A lock that another process holds, the network, a worker that died.
+    A lock that another process holds, the network, a damaged download, a worker that died.
 
     Source: EX_TEMPFAIL of sysexits.h.
     """

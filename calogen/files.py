@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,7 +60,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with _failures_named(path):
         target = _target(Path(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        _require_writable(target)
+        _require_writable(target, target.parent)
     sweep(target.parent)
     temporary = _temporary(target)
     process.UNFINISHED.add(temporary)
@@ -82,7 +81,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def require_writable_file(path: str | Path, size: float = 0) -> None:
     """Fail now, not after hours of work, where a file cannot be written at the end.
 
-    What is no file (a device such as /dev/null or /dev/stdout, a pipe) is refused: a file would replace it.
+    What is no file (a device such as /dev/null or /dev/stdout, a pipe) is refused: a file would replace it. Missing
+    folders are not made: where they would be, a file must be possible.
 
     Args:
         path: the file to write or replace.
@@ -93,14 +93,11 @@ def require_writable_file(path: str | Path, size: float = 0) -> None:
     """
     with _failures_named(path):
         target = _target(Path(path))
-        made = [folder for folder in target.parents if not folder.exists()]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _require_writable(target)
-        finally:
-            for folder in made:
-                with suppress(OSError):
-                    folder.rmdir()
+        there = next(folder for folder in target.parents if folder.exists())
+        for name in target.relative_to(there).parts:
+            with suppress(FileNotFoundError):
+                os.stat(there / name)  # refuses a name that is too long
+        _require_writable(target, there)
     require_space(target, size)
 
 
@@ -204,41 +201,6 @@ def sha256(path: str | Path) -> str:
         raise read_error(path, error) from error
 
 
-def require_directory(path: str | Path) -> None:
-    """Make a directory; fail now, not after hours of work, where it cannot be written to.
-
-    Raises:
-        CalogenError: it cannot be made or written to.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path) as file:
-            file.write(bytes(_BLOCK))
-            file.flush()
-    except OSError as error:
-        raise refusal(f"write to {path}", error.errno) from error
-
-
-@contextmanager
-def output_directory(path: str | Path) -> Iterator[None]:
-    """A directory for the block's files; what a failure leaves empty of it goes again.
-
-    Raises:
-        CalogenError: as `require_directory`.
-    """
-    path = Path(path)
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    require_directory(path)
-    try:
-        yield
-    except BaseException:
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
-
-
 def read_error(path: str | Path, error: OSError) -> CalogenError:
     """The error of a file that cannot be read: another try may help after a disk's."""
     kind = TemporaryError if error.errno in TEMPORARY else DataFormatError
@@ -306,11 +268,11 @@ def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None)
     return not process.is_alive(int(number, 16))
 
 
-def _require_writable(target: Path) -> None:
-    """Write a block beside the target, and remove it."""
+def _require_writable(target: Path, folder: Path) -> None:
+    """Write a block into the target's folder, or where that will be made, and remove it."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    temporary = _temporary(target)
+    temporary = _temporary(folder / target.name)
     process.UNFINISHED.add(temporary)
     try:
         temporary.write_bytes(bytes(_BLOCK))

@@ -18,27 +18,32 @@ def write_hdf5(
     num_rows: int,
     attributes: Mapping[str, Any],
     level: int = 9,
+    chunk_rows: int | None = None,
 ) -> None:
     """Write datasets block by block, whole or not at all, with gzip and shuffle.
 
     Args:
         path: the file to write or replace.
         blocks: rows of each dataset by its name, the same names in every block.
-        num_rows: of all blocks together; chunks are as for the rows of the first one.
+        num_rows: of all blocks together.
         attributes: of the file.
         level: of gzip. 9 is for files to keep and to hand on: for showers of a network 4 takes a tenth of its time, and
             makes files larger by some 2 %.
+        chunk_rows: chunks are as for a dataset of so many rows; None: as for the first block.
 
     Raises:
         CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full.
     """
     with atomic_path(path) as temporary, _PatientFile(temporary) as content:
         written = 0
+        left: dict[str, np.ndarray] = {}
         with h5py.File(content, "w") as file:
             for block in blocks:
-                for name, rows in block.items():
-                    _append(file, name, rows, num_rows, level)
                 written += len(next(iter(block.values())))
+                for name, rows in block.items():
+                    if name not in file:
+                        _create(file, name, rows, chunk_rows or len(rows), num_rows, level)
+                    left[name] = _append(file[name], left.get(name, rows[:0]), rows, written == num_rows)
                 if content.error:
                     break
                 # so far by the row, and half of that for the rest: rows may differ
@@ -102,12 +107,36 @@ class _PatientFile(io.FileIO):
             return size or 0
 
 
-def _append(file: h5py.File, name: str, rows: np.ndarray, num_rows: int, level: int) -> None:
-    """Add rows to a dataset, which the first ones make."""
-    if name in file:
-        start = len(file[name])
-        file[name].resize(start + len(rows), axis=0)
-        file[name][start:] = rows
-    else:
-        shape = (num_rows, *rows.shape[1:])
-        file.create_dataset(name, data=rows, maxshape=shape, compression="gzip", compression_opts=level, shuffle=True)
+def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_rows: int, level: int) -> None:
+    """Make a dataset without rows, whose chunks are as for so many of them."""
+    shape, most = (chunk_rows, *rows.shape[1:]), (num_rows, *rows.shape[1:])
+    made = file.create_dataset(
+        name, shape, rows.dtype, maxshape=most, compression="gzip", compression_opts=level, shuffle=True
+    )
+    made.resize(0, axis=0)
+
+
+def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray, last: bool) -> np.ndarray:
+    """Add rows to a dataset in whole chunks.
+
+    A part of one would be compressed twice, and leave a hole in the file.
+
+    Args:
+        dataset: where rows go.
+        left: rows that come before, less than a chunk.
+        rows: to add.
+        last: whether these are the last ones, of which none is left.
+
+    Returns:
+        those that are left.
+    """
+    step = dataset.chunks[0]
+    first = np.concatenate([left, rows[: -len(left) % step]])
+    others = rows[len(first) - len(left) :]
+    for part in (first, others):
+        size = len(part) if last else len(part) // step * step
+        start = len(dataset)
+        if size:
+            dataset.resize(start + size, axis=0)
+            dataset[start:] = part[:size]
+    return first.copy() if len(first) % step and not last else others[len(others) // step * step :].copy()

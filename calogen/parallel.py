@@ -5,18 +5,21 @@ of that. Every pool, and every library with threads, asks here.
 """
 
 import math
+import multiprocessing
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from calogen.errors import ConfigError
+from calogen.errors import ConfigError, TemporaryError
 
 _ROOT = Path("/")  # of /proc and /sys
 _TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -72,6 +75,8 @@ def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
         num_tasks: how many tasks there are.
         worker_bytes: memory that a worker needs beyond what is shared; 0 if it does not matter.
     """
+    if num_tasks <= 1:
+        return 1
     fitting = free_memory() // worker_bytes if worker_bytes else num_tasks
     return max(1, min(num_tasks, num_cores(), fitting))
 
@@ -79,8 +84,13 @@ def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
 def in_threads(function: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
     """Results in the items' order, from threads that have one thread of linear algebra each.
 
-    Twice as many items as there are threads are taken at most before the first of their results is asked for.
+    Twice as many items as there are threads are taken at most before the first of their results is asked for. One
+    worker is the calling thread itself.
     """
+    if workers == 1:  # a thread takes longer to start than few showers to judge
+        with blas_threads(1):
+            yield from map(function, items)
+        return
     waiting: deque[Future[Made]] = deque()
     with blas_threads(1), ThreadPoolExecutor(workers) as pool:
         for item in items:
@@ -92,14 +102,50 @@ def in_threads(function: Callable[[Given], Made], items: Iterable[Given], worker
 
 
 @contextmanager
+def process_pool(
+    workers: int, initializer: Callable[..., None], arguments: tuple[Any, ...]
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block; at once, not after their tasks, where it fails.
+
+    Args:
+        workers: number of processes.
+        initializer: what each of them calls first; it should begin with `process.prepare_worker`.
+        arguments: the initializer's.
+
+    Raises:
+        TemporaryError: a worker died.
+    """
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer, arguments) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a task may take minutes, a cluster gives seconds
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
 def blas_threads(limit: int) -> Iterator[None]:
     """Limits the threads of NumPy's and SciPy's linear algebra.
 
     By itself it takes every core that the process may run on, for small matrices, too: beside other jobs its threads
     spend ten times the processor time on waiting for one another.
     """
-    with threadpool_limits(limit, user_api="blas"):
+    with _libraries(len(sys.modules)).limit(limits=limit, user_api="blas"):
         yield
+
+
+@lru_cache(maxsize=1)
+def _libraries(_num_modules: int) -> ThreadpoolController:
+    """The libraries with threads that are loaded, as long as no module comes.
+
+    A module may bring others. Finding them takes 8 ms, more than the distances of a few hundred showers.
+    """
+    return ThreadpoolController()
 
 
 def limit_libraries() -> None:

@@ -53,7 +53,7 @@ from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
 from calogen.reproduction.selection import epoch_distances, validation_distance
 from calogen.reproduction.timing import measure_costs, require_times
-from calogen.showers.bundled import bundled, first_edition, read_vae_window, training_note
+from calogen.showers.bundled import bundled, choose_edition, read_vae_window
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -157,9 +157,7 @@ def read_data(arguments: Arguments, files: Mapping[str, Path]) -> tuple[Showers,
     note = ", ".join(path.name for path in files.values())
     given = [read_vae_window(path, arguments.tolerant) for path in files.values()]
     if arguments.train_data is None:
-        note = training_note(arguments.all_showers)
-        if not arguments.all_showers:
-            given[0] = given[0][first_edition("photons_train", given[0].incident_energies)]
+        given[0], note = choose_edition("photons_train", given[0], arguments.all_showers)
     known, tolerance = np.repeat((*TRAINED, *COMPARED), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
     found = []
     for path, part in zip(files.values(), given, strict=True):

@@ -7,8 +7,9 @@
 #   sh experiments/slurm.sh atlas_vae --smoke                 try it without Slurm
 #
 # Five minutes before the time limit Slurm sends USR1: the job queues itself again and goes on from its last checkpoint.
-# So it does, up to nine times, after a fault that another try may not meet (exit code 75). scancel and a preemption send
-# TERM: the experiment ends in order; Slurm queues a preempted job again (--requeue).
+# So it does after a fault that another try may not meet (exit code 75), up to nine times in a row: a file beside the log
+# counts them. scancel and a preemption send TERM: the experiment ends in order; Slurm queues a preempted job again
+# (--requeue).
 #SBATCH --job-name=calogen
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=4
@@ -30,13 +31,18 @@ cd "${SLURM_SUBMIT_DIR:-.}"
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then set -- --seed "$SLURM_ARRAY_TASK_ID" "$@"; fi
 
 code=0
+failures=calogen-${SLURM_JOB_ID:-}.failures # a line for each try that failed, since the last one that did not
 # ends the experiment, which says so in its log
-end() { kill -TERM "${!:-}" 2>/dev/null || true; wait "${!:-}" 2>/dev/null || true; }
+end() { kill -TERM "${!:-}" 2>/dev/null || true; wait "${!:-}" 2>/dev/null || true; rm -f "$failures"; }
 requeue() { scontrol requeue "$SLURM_JOB_ID"; exit 0; }
 
 trap 'end; requeue' USR1
 trap 'end; exit 143' TERM
 .venv/bin/python "experiments/$paper.py" --preset paper "$@" &
 wait $! || code=$?
-if [ "$code" -eq 75 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 9 ]; then requeue; fi
+if [ "$code" -eq 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    { echo failed >>"$failures"; } || exit "$code"
+    if [ "$(wc -l <"$failures")" -le 9 ]; then requeue; fi
+fi
+rm -f "$failures"
 exit "$code"

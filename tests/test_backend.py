@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import pytest
 
 from calogen import backend
@@ -25,43 +24,68 @@ print(energies.dtype, energies.tobytes().hex()[:4000])
 """Prints the output of a network."""
 
 
-def python(code: str, home: Path, settings: object = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a new process whose home has this keras.json."""
-    if settings is not None:
-        (home / ".keras").mkdir()
-        (home / ".keras" / "keras.json").write_text(json.dumps(settings))
+def python(*command: str, home: Path, settings: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a new process whose home has this keras.json."""
+    (home / ".keras").mkdir()
+    (home / ".keras" / "keras.json").write_text(settings)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *command],
         env={**clean, "HOME": str(home), "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         check=False,
+        cwd=home,
     )
 
 
-def test_environment_and_home_change_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("settings", [json.dumps(HOSTILE), '{"floatx": "bfloat16"}', "[]"])
+def test_environment_and_home_change_no_numbers(
+    settings: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     exec(NETWORK, {})  # here conftest.py keeps the user's home away
     expected = capsys.readouterr().out
     assert expected.startswith("float32 ")
-    found = python(NETWORK, tmp_path, HOSTILE, KERAS_BACKEND="torch", KERAS_NNX_ENABLED="1")
-    assert found.stdout == expected, found.stderr
+    theirs = {"KERAS_BACKEND": "torch", "KERAS_NNX_ENABLED": "1", "KERAS_MAX_EPOCHS": "many"}
+    theirs["KERAS_HOME"] = str(tmp_path / ".keras")
+    code = NETWORK + "import os\nprint({name: os.environ[name] for name in sorted(os.environ) if 'KERAS_' in name})"
+    found = python("-c", code, home=tmp_path, settings=settings, **theirs)
+    changed = dict(sorted((theirs | {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0"}).items()))
+    assert found.stdout == f"{expected}{changed}\n", found.stderr  # processes that this one starts find theirs
 
 
-@pytest.mark.parametrize("settings", [{"floatx": "bfloat16"}, []])
-def test_a_home_that_keras_does_not_read_is_one_line(settings: object, tmp_path: Path) -> None:
+SCRIPTS = [*sorted(ROOT.glob("experiments/*.py")), *ROOT.glob("experiments/scans/*.py"), *ROOT.glob("export/*.py")]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(path, marks=[] if path.name == "fastcalogan.py" else pytest.mark.slow) for path in SCRIPTS],
+    ids=lambda path: path.name,
+)
+def test_scripts_end_in_a_line_whatever_the_home_holds(script: Path, tmp_path: Path) -> None:
+    """They import Keras, and ask for cores, before their commands begin."""
+    found = python(str(script), home=tmp_path, settings='{"floatx": "bfloat16"}', CALOGEN_CORES="0")
+    assert "Traceback" not in found.stderr
+    line = found.stderr.splitlines()[-1]  # TensorFlow greets before it
+    assert line.endswith(": error: CALOGEN_CORES must be a whole number above 0. Received: '0'")
+    assert found.returncode == 2
+
+
+def test_keras_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "keras.py").write_text("raise ImportError('half installed')")
     code = "import sys; sys.argv[1:] = ['generate', 'run', '--energies', '1024', '--output', 'x.h5']; "
-    found = python(code + "from calogen.cli.main import main; main()", tmp_path, settings)
+    found = python(
+        "-c", code + "from calogen.cli.main import main; main()", home=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}"
+    )
     (line,) = found.stderr.splitlines()
-    assert line.startswith("calogen: error: Keras must be importable. Received: ")
-    assert "keras.json" in line
+    assert line == "calogen: error: Keras must be importable. Received: half installed (is it installed as a whole?)"
     assert found.returncode == 2
 
 
 @pytest.mark.parametrize(("name", "value"), [("backend", "jax"), ("floatx", "float64")])
 def test_keras_that_was_imported_before_is_not_changed_but_refused(name: str, value: str, tmp_path: Path) -> None:
     """JAX is not there: a stand-in for Keras on it."""
-    settings = {"backend": keras.config.backend(), **backend._SETTINGS, name: value}
+    settings = {**backend._SETTINGS, name: value}
     code = f"""
 import sys, types
 config = types.SimpleNamespace(**{{name: lambda value=value: value for name, value in {settings!r}.items()}})
@@ -73,7 +97,7 @@ try:
 except ConfigError as error:
     print(error)
 """
-    found = python(code, tmp_path)
+    found = python("-c", code, home=tmp_path)
     assert found.stderr == ""
     assert found.stdout.startswith("Keras must have {'backend': 'tensorflow', ")
     assert f"'{name}': '{value}'" in found.stdout

@@ -43,6 +43,25 @@ def test_the_limit_of_generation_is_the_fastest_at_hand(
     assert found.library("photon", 1000) == f"products by {min(libraries, key=lambda name: libraries[name])}"
 
 
+@pytest.mark.parametrize(("products", "marked"), [(3.0, ["ours"]), (2.0, ["ours"]), (1.9, [])])
+def test_a_share_of_one_is_marked(
+    products: float, marked: list[str], generation: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The products alone took as long as the step that has them: the machine was busy."""
+    found = figures(generation, 2.0, NumPy=products)
+    whole = {(way, network, 0): time for (way, network, n), time in found.seconds.items() if n == 1000}
+    found = generation["Figures"](found.flops, found.seconds | whole)
+    generation["print_network"]("photon", found, [1000])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "run again on an idle one" in line]
+    assert [line.split()[1] for line in lines if line.startswith("1000")] == marked
+
+
+@pytest.mark.parametrize("script", ["atlas_vae.py", "wgan_training.py"])
+def test_training_marks_a_share_of_one(script: str) -> None:
+    doubt = runpy.run_path(str(BENCHMARKS / script))["doubt"]
+    assert (doubt(0.999), "idle" in doubt(1.0)) == ("", True)
+
+
 def test_products_are_no_way_to_generate(generation: dict[str, Any]) -> None:
     found = figures(generation, 2.0, NumPy=1.0, TensorFlow=1.5)
     assert found.ways("photon", 1000) == ["ours", "model.predict"]

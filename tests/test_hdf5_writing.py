@@ -78,6 +78,21 @@ def test_a_file_of_blocks_holds_what_a_file_at_once_holds(tmp_path: Path) -> Non
         assert found.attributes == {"seed": 5}
 
 
+@pytest.mark.parametrize("size", [1, 700, 1000, 1500, 9999])
+def test_pieces_of_any_size_fill_the_chunks_of_a_block(size: int, tmp_path: Path) -> None:
+    """A chunk that is written in two parts leaves a hole in the file."""
+    showers = make_showers(TINY_VOXELS, 5000 if size > 1 else 300)
+    number, block = len(showers), len(showers) * 4 // 5
+    write_blocks(tmp_path / "a.h5", (showers[i : i + block] for i in range(0, number, block)), number)
+    write_blocks(tmp_path / "b.h5", (showers[i : i + size] for i in range(0, number, size)), number, block)
+    with h5py.File(tmp_path / "a.h5") as first, h5py.File(tmp_path / "b.h5") as second:
+        for name in ("showers", "incident_energies"):
+            np.testing.assert_array_equal(first[name], second[name])
+            assert first[name].chunks == second[name].chunks
+            assert first[name].id.get_storage_size() == second[name].id.get_storage_size()
+    assert (tmp_path / "b.h5").stat().st_size <= (tmp_path / "a.h5").stat().st_size + 2048
+
+
 def test_two_blocks_are_in_memory_at_most(tmp_path: Path) -> None:
     showers, made = make_showers(TINY_VOXELS, 50), []
 

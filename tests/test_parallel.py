@@ -1,4 +1,5 @@
 import ast
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -6,17 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 from calogen import parallel
-from calogen.errors import ConfigError
+from calogen.errors import ConfigError, TemporaryError
 from calogen.evaluation import streaming
 from calogen.metrics import distances
-from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers
+from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers, process_pool
+from calogen.process import prepare_worker
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -137,9 +140,53 @@ def test_workers_fit_tasks_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> 
     assert num_workers(61, worker_bytes=2**40) == 1
 
 
+def test_a_pool_ends_with_its_block() -> None:
+    with process_pool(2, prepare_worker, ()) as pool:
+        assert [*pool.map(abs, range(-3, 0))] == [3, 2, 1]
+    with pytest.raises(KeyError), process_pool(1, prepare_worker, ()) as pool:
+        tasks = [pool.submit(time.sleep, 60) for _ in range(5)]
+        while not tasks[0].running():
+            time.sleep(0.01)
+        raise KeyError
+    assert isinstance(tasks[0].exception(), BrokenProcessPool)  # it was not waited for
+    assert tasks[-1].cancelled()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_died_is_worth_another_try() -> None:
+    with pytest.raises(TemporaryError, match="a worker died"), process_pool(1, prepare_worker, ()) as pool:
+        pool.submit(os._exit, 1).result()
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "calogen").rglob("*.py")], ids=lambda path: path.stem)
+def test_processes_come_from_one_pool(path: Path) -> None:
+    """Which ends them in order."""
+    assert ("ProcessPoolExecutor" in path.read_text(encoding="utf-8")) == (path.name == "parallel.py")
+
+
 def blas() -> set[int]:
     """Threads of the libraries of linear algebra."""
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_libraries_are_looked_for_again_only_as_modules_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking takes 8 ms: 200 distances of a few showers took seconds."""
+    made: list[ThreadpoolController] = []
+
+    class Counted(ThreadpoolController):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(parallel, "ThreadpoolController", Counted)
+    parallel._libraries.cache_clear()
+    for _ in range(5):
+        assert list(in_threads(lambda _: threading.get_ident(), range(3), 1)) == [threading.get_ident()] * 3
+    assert len(made) == 1
+    monkeypatch.setitem(sys.modules, "another_module", sys)
+    with blas_threads(1):
+        assert len(made) == 2
+    parallel._libraries.cache_clear()
 
 
 def test_linear_algebra_gets_no_more_threads_than_allowed() -> None:

@@ -226,7 +226,6 @@ def evaluate(
     if hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned]):
         voxels_only = {
             "--second-reference": second,
-            "--training": learned,
             "--geometry": geometry,
             "--binning": binning,
             "--min-energy": min_energy is not None,
@@ -235,8 +234,9 @@ def evaluate(
             "--match-energies": match_energies,
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
-        require(not more, f"cells take --reference, --generated, --tolerant and --seed only. Received: {more}, too")
-        typer.echo(evaluate_cells(first, files, output, seed, tolerant))
+        known = "--reference, --generated, --training, --tolerant and --seed"
+        require(not more, f"cells take {known} only. Received: {more}, too")
+        typer.echo(evaluate_cells(first, files, output, seed, tolerant, learned or None))
         return
     repetitions = Options().repetitions if classifiers is None else classifiers
     options = Options(binning=binning, min_energy=min_energy, repetitions=repetitions, max_showers=max_showers)

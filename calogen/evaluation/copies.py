@@ -13,7 +13,6 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.judgement import Sample
 from calogen.metrics.distances import log_voxels, squared_distances
 from calogen.metrics.distributions import Value
 from calogen.showers.labels import energy_places, match_shares
@@ -129,41 +128,40 @@ def near_copies(given: Showers, original: Showers, min_energy: float, seed: int)
 
 
 def judge_copies(
-    samples: Mapping[str, Sample],
+    hashes: Mapping[str, np.ndarray],
     showers: Mapping[str, Showers],
     training: tuple[Showers, np.ndarray] | None,
+    min_energy: float,
     seed: int,
-) -> tuple[list[str], dict[str, Value]]:
-    """What a reader has to know of copies and changes, and the numbers of `Memory`.
+) -> tuple[list[str], dict[str, "Memory"]]:
+    """What a reader has to know of copies, and what is found of each model's memory, by name.
 
     Args:
-        samples: by name: `reference`, `generated` and, if there is one, `second reference`.
+        hashes: of all showers by name: `reference`, `second reference` if there is one; all others are generated.
         showers: of these, all or some.
-        training: showers that the model was trained on, and hashes of all of them; None: not known.
+        training: showers that the models were trained on, and hashes of all of them; None: not known.
+        min_energy: voxels or cells below are empty, MeV; the hashes are of those above.
         seed: of the showers that are compared.
     """
-    hashes = {name: sample.hashes for name, sample in samples.items() if sample.hashes is not None}
-    notes = [f"{name}: {note}" for name, sample in samples.items() for note in sample.notes]
     originals: tuple[str, ...] = ("reference", "second reference")
-    min_energy = samples["reference"].min_energy
     if training is not None:
-        originals, hashes = ("training", *originals), hashes | {"training": training[1]}
+        originals, hashes = ("training", *originals), {**hashes, "training": training[1]}
         showers = {**showers, "training": training[0]}
-    found = copy_warnings(hashes, originals)
     near = _near_copy_warnings(showers, hashes, originals, min_energy, seed)
-    found, numbers = _sorted([*near, *found]), {}
+    found, left_out, memories = [*near, *copy_warnings(hashes, originals)], [], {}
     if training is not None:
-        try:
-            if any(_NOT_TRAINED_ON in text for text in near):
-                raise DataFormatError(f"the reference is too close to the training file ({_NOT_TRAINED_ON})")
-            learned, generated = (_filled(name, showers[name], min_energy) for name in ("training", "generated"))
-            held_out = _filled("reference", showers["reference"], min_energy, training[1])
-            memory = find_memory(learned, held_out, generated, min_energy, seed)
-        except DataFormatError as error:
-            return [*found, *notes, f"memory left out: {error}"], {}
-        found = _sorted([memory.sentence, *found])
-        numbers = {"remembered": memory.remembered, "training_distance": memory.distance}
-    return [*found, *notes], numbers
+        spoilt = any(_NOT_TRAINED_ON in text for text in near)
+        for name in [item for item in showers if item not in originals]:
+            try:
+                if spoilt:
+                    raise DataFormatError(f"the reference is too close to the training file ({_NOT_TRAINED_ON})")
+                learned, generated = (_filled(item, showers[item], min_energy) for item in ("training", name))
+                held_out = _filled("reference", showers["reference"], min_energy, training[1])
+                memories[name] = find_memory(learned, held_out, generated, min_energy, seed, name)
+            except DataFormatError as error:
+                left_out.append(f"memory left out: {error}")
+    sentences = [memory.sentence for memory in memories.values()]
+    return [*_sorted([*sentences, *found]), *dict.fromkeys(left_out)], memories
 
 
 def _near_copy_warnings(
@@ -177,7 +175,7 @@ def _near_copy_warnings(
     found = []
     for name in showers:
         for other in _originals_of(name, originals, showers):
-            if (name, other) == ("generated", "training"):
+            if name not in originals and other == "training":
                 continue  # `find_memory` tells more
             equal = np.isin(hashes[name], hashes[other]) & (hashes[name] > 0)
             if equal.sum() > _MOST * np.count_nonzero(hashes[name]):
@@ -241,6 +239,7 @@ class Memory:
             showers.
         chance: share of nearest neighbours that are training showers by chance.
         num_generated, num_training, num_reference: how many were used.
+        name: of the generated showers.
     """
 
     remembered: Value
@@ -249,6 +248,12 @@ class Memory:
     num_generated: int
     num_training: int
     num_reference: int
+    name: str = "generated"
+
+    @property
+    def numbers(self) -> dict[str, Value]:
+        """What tables show."""
+        return {"remembered": self.remembered, "training_distance": self.distance}
 
     @property
     def sentence(self) -> str:
@@ -258,14 +263,16 @@ class Memory:
         share, error = self.chance + rest * self.remembered.value, rest * self.remembered.error
         text = (
             f"among {self.num_training:,} showers of training and {self.num_reference:,} of the reference, the nearest "
-            f"neighbour of {self.num_generated:,} generated ones is of training in {100 * share:.1f} ± "
+            f"neighbour of {self.num_generated:,} {self.name} ones is of training in {100 * share:.1f} ± "
             f"{100 * error:.1f} % ({100 * self.chance:.1f} % by chance); their median distance from training is "
             f"{self.distance.value:.3f} ± {self.distance.error:.3f} of the reference's"
         )
         return f"{ALARM}the model remembers its training file: {text}" if alarm else f"no sign of memorising: {text}"
 
 
-def find_memory(training: Showers, reference: Showers, generated: Showers, min_energy: float, seed: int) -> Memory:
+def find_memory(
+    training: Showers, reference: Showers, generated: Showers, min_energy: float, seed: int, name: str = "generated"
+) -> Memory:
     """Compare generated showers' nearest neighbours in training file and reference.
 
     Neighbours are looked for at the same incident energy: of continuous ones, in up to 50 bins between quantiles of the
@@ -275,6 +282,7 @@ def find_memory(training: Showers, reference: Showers, generated: Showers, min_e
         training, reference, generated: showers of one geometry, none empty; no reference shower is a training shower.
         min_energy: voxels below are empty, MeV.
         seed: of the showers that are used: at most 10,000 of each sample, fewer of more than 3,355 voxels.
+        name: what sentences call the generated showers.
 
     Raises:
         DataFormatError: fewer than 50 showers in one of the samples, or at the reference's incident energies.
@@ -284,12 +292,12 @@ def find_memory(training: Showers, reference: Showers, generated: Showers, min_e
     """
     rng = np.random.default_rng(seed)
     rows, places = [], []
-    for name, sample in (("reference", reference), ("training", training), ("generated", generated)):
+    for kind, sample in (("reference", reference), ("training", training), (name, generated)):
         place = energy_places(reference.incident_energies, sample.incident_energies)
         chosen = rng.permutation(np.flatnonzero(place >= 0))[: _most(reference)]  # in random order, see below
         if len(chosen) < _FEWEST:
             raise DataFormatError(
-                f"{name} must have {_FEWEST} showers or more at the reference's incident energies. "
+                f"{kind} must have {_FEWEST} showers or more at the reference's incident energies. "
                 f"Received: {len(chosen)}"
             )
         rows.append(_log_voxels(sample.energies[chosen], min_energy))
@@ -315,7 +323,7 @@ def find_memory(training: Showers, reference: Showers, generated: Showers, min_e
     remembered = Value((seen - expected) / (number - expected), float(np.sqrt(variance)) / (number - expected))
     ours, theirs = (np.concatenate(parts) for parts in zip(*distances, strict=True))
     distance = _ratio_of_medians(ours, theirs, rng)
-    return Memory(remembered, distance, float(expected / number), *map(len, (rows[2], rows[1], rows[0])))
+    return Memory(remembered, distance, float(expected / number), len(rows[2]), len(rows[1]), len(rows[0]), name)
 
 
 def _chance(hubs: np.ndarray, num_training: int, num_reference: int) -> tuple[float, float]:

@@ -266,9 +266,11 @@ def _assess(
     judgement = judge(first.sample, generated.sample, third, options.binning or default_binning(geometry), options.seed)
     floor, missing = reference.floor
     numbers, more = _numbers(first, generated, options)
-    known, memory = judge_copies(samples, showers, reference.training, options.seed)
-    numbers |= memory
-    warnings = [*known, *([reference.warning] if reference.warning else [])]
+    hashes = {name: sample.hashes for name, sample in samples.items() if sample.hashes is not None}
+    known, memory = judge_copies(hashes, showers, reference.training, first.sample.min_energy, options.seed)
+    numbers |= {name: value for found in memory.values() for name, value in found.numbers.items()}
+    notes = [f"{name}: {note}" for name, sample in samples.items() for note in sample.notes]
+    warnings = [*known, *notes, *([reference.warning] if reference.warning else [])]
     warnings += [*_warnings(reference, generated), *sorted(missing | more)]
     particle = particle_of(geometry)
     drawn = {name.replace(" ", "_"): len(item) for name, item in showers.items()}

@@ -14,6 +14,7 @@ from calogen.files import require_space
 from calogen.generation.engines import Block, engine, to_litert
 from calogen.generation.folding import fold
 from calogen.generation.load import load_run
+from calogen.generation.merging import in_order
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
 from calogen.showers.labels import within
@@ -77,10 +78,10 @@ def generate_blocks(
     once: bool = False,
     copies: int = 1,
 ) -> Iterator[Showers]:
-    """Generates showers block by block, `BLOCK_SHOWERS` in each but the last.
+    """Generates showers in pieces of `batch_size` or less, in order.
 
-    Each block has noise of its own, a function of the seed and of the block's number: a shower does not depend on how
-    many come after it.
+    Each block of `BLOCK_SHOWERS` has noise of its own, a function of the seed and of the block's number: a shower does
+    not depend on how many come after it. A block of many voxels would not fit into memory; its noise does.
 
     Args:
         run: a trained run, or its folder; or several that share the momenta between them (see `route`).
@@ -103,31 +104,47 @@ def generate_blocks(
     chosen, total = route(runs, given.incident_energies), len(given) * copies
     batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
-    def block(number: int) -> Showers:
+    def pieces(number: int) -> Iterator[Showers]:
         start = number * BLOCK_SHOWERS
         source = np.arange(start, min(start + BLOCK_SHOWERS, total)) // copies  # each shower's place in what was given
         known, which = given[source], chosen[source]
-        labels = known.incident_energies
-        energies = np.empty((len(source), runs[0].geometry.size), np.float32)
+        makers = {}
         for position in np.unique(which).tolist():
-            item, rows = runs[position], np.flatnonzero(which == position)
-            latent = item.latent.draw(len(rows), block_seed(seed + position, number))
-            compute = engine(item.generator, item.transform, batches[position], once)
-            condition = item.transform.condition(known[rows])
-            for first in range(0, len(rows), batch_size):
-                batch = slice(first, first + batch_size)
-                made = np.empty((len(rows[batch]), energies.shape[1]), np.float32)
-                compute(latent[batch], condition[batch], labels[rows[batch]], made)
-                energies[rows[batch]] = made
-        return Showers(runs[0].geometry, labels, energies, known.others, {"model": runs[0].model, "seed": seed})
+            stream, sizes = block_seed(seed + position, number), (batch_size, batches[position])
+            makers[position] = _batches(runs[position], stream, known[which == position], sizes, once)
+        for rows, energies in in_order(which, makers, batch_size):
+            here, attributes = known[rows], {"model": runs[0].model, "seed": seed}
+            yield Showers(runs[0].geometry, here.incident_energies, energies, here.others, attributes)
+            del energies  # large, as the next ones are
 
-    return map(block, range(-(-total // BLOCK_SHOWERS)))
+    return chain.from_iterable(map(pieces, range(-(-total // BLOCK_SHOWERS))))
+
+
+def _batches(
+    run: TrainedRun, stream: np.random.SeedSequence | int, given: Conditions, sizes: tuple[int, int], once: bool
+) -> Iterator[np.ndarray]:
+    """Energies of a run's showers of one block, batch by batch.
+
+    Args:
+        run, stream: what makes them, and their noise.
+        given: of these showers.
+        sizes: of a batch, at most, and of the largest of all blocks, for which the engine is chosen.
+        once: as for `generate_blocks`.
+    """
+    latent, labels = run.latent.draw(len(given), stream), given.incident_energies
+    compute, condition = engine(run.generator, run.transform, sizes[1], once), run.transform.condition(given)
+    for first in range(0, len(given), sizes[0]):
+        batch = slice(first, first + sizes[0])
+        made = np.empty((len(labels[batch]), run.geometry.size), np.float32)
+        compute(latent[batch], condition[batch], labels[batch], made)
+        yield made
+        del made  # large, as the next one is
 
 
 def write_generated(
     path: Path, runs: Sequence[Path], incident_energies: Sequence[float], num_showers: int, seed: int
 ) -> None:
-    """Generates showers into a file, block by block; see `generate_blocks`.
+    """Generates showers into a file, piece by piece; see `generate_blocks`.
 
     Args:
         path: the file to write, whole or not at all.
@@ -141,16 +158,18 @@ def write_generated(
     """
     loaded = [load_run(directory) for directory in runs]
     total = num_showers * len(incident_energies)
-    blocks = generate_blocks(loaded, np.asarray(incident_energies), seed, copies=num_showers)
+    pieces = generate_blocks(loaded, np.asarray(incident_energies), seed, copies=num_showers)
     require_space(path, 4 * total * loaded[0].geometry.size // MAX_DEFLATE)
 
     def counted() -> Iterator[Showers]:
-        for block in blocks:
-            yield block
-            bar.advance(len(block))
+        for piece in pieces:
+            number = len(piece)
+            yield piece
+            del piece
+            bar.advance(number)
 
     with progress("generating", total, "showers") as bar:
-        write_blocks(path, counted(), total)
+        write_blocks(path, counted(), total, min(BLOCK_SHOWERS, total))
 
 
 def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarray:

@@ -10,19 +10,20 @@ from typing import Any
 import h5py
 import numpy as np
 
-from calogen.claims.judge import Results
+from calogen.claims.judge import Quantity, Results
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.evaluation.comparison import compare
-from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
+from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
+from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
-from calogen.files import listed, matching_files, output_directory, read_json, require_writable_file
+from calogen.files import listed, matching_files, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
-from calogen.reports.evaluation import build_assessment_page, build_comparison_page
+from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
 from calogen.reports.page import Page, build_markdown
 from calogen.reports.reproduction import write_page, write_report
 from calogen.reports.results import build_results_page
@@ -78,27 +79,32 @@ def evaluate_voxels(
     """
     one = paths_of(reference)[0]
     geometry, note, found = voxel_geometry(one, binning_file), origin(one), []
-    with output_directory(output):
-        options = replace(options or Options(), trainings=output / "classifiers.json")
-        prepared = read_reference(reference, geometry, second_reference, options, training)
-        for label, path in files.items():  # what cannot be judged is found before hours of training, not after
-            require_judgeable(prepared, path, label)
-        for label, path in files.items():
-            assessment, pictures = assess(prepared, path, label)
-            assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
-            directory = output / label if len(files) > 1 else output
-            assessment.write(directory)
-            page = build_assessment_page(assessment, pictures, note)
-            where = write_page(directory, page)
-            found.append(assessment)
-        if len(found) > 1:
-            page = build_comparison_page(found, note)
-            where = write_page(output, page)
+    require_writable_file(output / "report.html")
+    options = replace(options or Options(), trainings=output / "classifiers.json")
+    prepared = read_reference(reference, geometry, second_reference, options, training)
+    for label, path in files.items():  # what cannot be judged is found before hours of training, not after
+        require_judgeable(prepared, path, label)
+    for label, path in files.items():
+        assessment, pictures = assess(prepared, path, label)
+        assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
+        directory = output / label if len(files) > 1 else output
+        assessment.write(directory)
+        page = build_assessment_page(assessment, pictures, note)
+        where = write_page(directory, page)
+        found.append(assessment)
+    if len(found) > 1:
+        page = build_comparison_page(found, note)
+        where = write_page(output, page)
     return _shown(page, where)
 
 
 def evaluate_cells(
-    reference: Files, files: Mapping[str, Files], output: Path, seed: int, tolerant: bool = False
+    reference: Files,
+    files: Mapping[str, Files],
+    output: Path,
+    seed: int,
+    tolerant: bool = False,
+    training: Files | None = None,
 ) -> Path:
     """Judge files of ATLAS cells by the observables of the VAE's paper; gives the page.
 
@@ -108,20 +114,30 @@ def evaluate_cells(
         output: directory.
         seed: of everything random.
         tolerant: as for `Reading`.
+        training: showers that the models were trained on.
 
     Raises:
+        ConfigError: a label that is no model's.
         CalogenError: a file that is missing, damaged or foreign, or energies without reference.
     """
     require_writable_file(output / "report.html")
-    given = {"reference": reference, **files}
+    taken = sorted({"reference", "training"} & set(files))
+    require(not taken, f"labels must be other words than reference and training. Received: {taken}")
+    given = {"reference": reference, **({"training": training} if training else {}), **files}
     provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
     expected, notes = _read_cells("reference", reference, tolerant)
     samples: dict[str, Showers] = {}
     for label, path in files.items():
         samples[label], more = _read_cells(label, path, tolerant, expected)
+        known = expected.incident_energies
+        require_known(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
-    hashes = {name: hash_showers(item.energies, 0.0) for name, item in ({"reference": expected} | samples).items()}
-    notes = [*copy_warnings(hashes), *notes]
+    learned = None
+    if training:
+        learned, more = _read_cells("training", training, tolerant, expected)
+        notes += more
+    copies, quantities = _judge_copies({"reference": expected, **samples}, learned, seed)
+    notes = [*copies, *notes]
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
     found = []
@@ -133,7 +149,7 @@ def evaluate_cells(
         title=f"{alarms}{', '.join(samples)} against {', '.join(path.name for path in paths_of(reference))}",
         paper="Observables of arXiv:2210.06204",
         claims=(),
-        quantities=(),
+        quantities=tuple(quantities),
         provenance=provenance,
         measurements=tuple(row for comparison in found for row in comparison.measurements),
         remarks=tuple(notes),
@@ -235,11 +251,26 @@ def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | No
     if reference is not None:
         known, whose = reference.incident_energies, "the reference's"
         labels = snap(labels, known, TOLERANT_LABEL if tolerant else SAME_LABEL)
-        require_known(name, known, labels, np.unique(known))
     moved = int((labels != given).sum())
     notes = [f"{name}: set to 0 were {clipped}"] if clipped else []
     notes += [f"{name}: {moved:,} incident energies were close to {whose} and count as equal"] if moved else []
     return replace(showers, incident_energies=labels), notes
+
+
+def _judge_copies(
+    samples: Mapping[str, Showers], training: Showers | None, seed: int
+) -> tuple[list[str], list[Quantity]]:
+    """What `judge_copies` says of cells that are all in memory, and its numbers."""
+    floor = default_min_energy(OWN_BINNING)
+    hashes = {name: hash_showers(item.energies, floor) for name, item in samples.items()}
+    learned = None if training is None else (training, hash_showers(training.energies, floor))
+    warnings, memories = judge_copies(hashes, samples, learned, floor, seed)
+    numbers = [
+        Quantity(f"{NUMBER_TITLES[name]}, {label}", "", None, value.value, value.error)
+        for label, memory in memories.items()
+        for name, value in memory.numbers.items()
+    ]
+    return warnings, numbers
 
 
 def _given_labels(path: Path) -> np.ndarray:

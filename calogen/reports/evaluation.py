@@ -46,7 +46,7 @@ _METRIC_TITLES = {
     "challenge_separation_power": "1000 S, inside the axis",
 }
 _SCALE = dict.fromkeys(("separation_power", "challenge_separation_power", "fpd", "kpd"), 1000)  # of what is shown
-_NUMBER_TITLES = {
+NUMBER_TITLES = {
     "auc_low": "AUC, voxels",
     "auc_low-normed": "AUC, voxels / layer energy",
     "auc_high": "AUC, features",
@@ -178,7 +178,7 @@ def _tone(item: Assessment) -> Tone:
 def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
     for name in ("auc_high", "fpd", "kpd"):
         if name in item.numbers:
-            yield _NUMBER_TITLES[name], _number(item, name)
+            yield NUMBER_TITLES[name], _number(item, name)
     yield "1000 S, mean over all distributions", number_text(1000 * _mean_separation(item))
     places = item.placements()
     if places:
@@ -292,7 +292,7 @@ def _remarks(assessment: Assessment) -> Iterable[Text]:
 def _single_numbers(assessments: Sequence[Assessment]) -> DataTable:
     names = list(dict.fromkeys(name for item in assessments for name in item.numbers))
     rows: list[tuple[str | Cell, ...]] = [
-        (_NUMBER_TITLES.get(name, name), *(Cell(_number(item, name), note=_floor(item, name)) for item in assessments))
+        (NUMBER_TITLES.get(name, name), *(Cell(_number(item, name), note=_floor(item, name)) for item in assessments))
         for name in names
     ]
     return DataTable("Classifiers, distances, neighbourhoods", ("number", *(i.label for i in assessments)), tuple(rows))

@@ -21,9 +21,9 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from calogen.config import MAX_SEED
+from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError, TemporaryError
-from calogen.files import TEMPORARY, require_writable_file, write_json
+from calogen.files import TEMPORARY, require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
 from calogen.parallel import limit_libraries
 from calogen.process import Terminated, orderly, tell
@@ -203,9 +203,27 @@ def execute(
     """
     with clean_exit(Path(sys.argv[0]).stem):
         arguments = parse_arguments(description or "", options=options)
+        _require_held_out(arguments)
         if arguments.results:
             require_writable_file(arguments.results / "results.json")  # before hours of training
         experiment(arguments)
+
+
+def _require_held_out(arguments: Arguments) -> None:
+    """Refuse a test file that is the training file, by another name or as a copy, too.
+
+    Raises:
+        ConfigError: it is.
+    """
+    train, test = arguments.train_data, arguments.test_data
+    if train is None or test is None or not (train.is_file() and test.is_file()):
+        return  # a file that is missing is refused where it is read
+    same = train.samefile(test) or (train.stat().st_size == test.stat().st_size and sha256(train) == sha256(test))
+    require(
+        not same,
+        "--test-data must hold other showers than --train-data, since only those are held out: give another file, or "
+        f"divide this one. Received: {test}, which is {train}",
+    )
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:

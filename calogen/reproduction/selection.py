@@ -5,11 +5,9 @@ total energies of every saved iteration (`scan_iterations`), whose smallest is c
 """
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calogen.backend import keras, tf
-from calogen.errors import ConfigError, DataFormatError, TemporaryError
+from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, SHAPES, IterationScan, chi2_by_momentum
 from calogen.files import listed, read_json, sha256, write_json
@@ -29,7 +27,7 @@ from calogen.generation.load import load_network, load_run
 from calogen.metrics.chi2 import RULES, Chi2
 from calogen.metrics.distributions import Value, ks_distance
 from calogen.observables.shape_quantities import shape_quantities
-from calogen.parallel import num_workers
+from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers.sample import Showers
@@ -221,19 +219,9 @@ def _measured(
     if workers < 2 or len(paths) < 2:
         yield ((iteration, _measure(run, path, judge)) for iteration, path in paths.items() if run)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(paths)), context, _start_worker, (directory, judge)) as pool:
-        try:
-            tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
-            yield ((tasks[task], task.result()) for task in as_completed(tasks))
-        except BrokenProcessPool as error:
-            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with process_pool(min(workers, len(paths)), _start_worker, (directory, judge)) as pool:
+        tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
+        yield ((tasks[task], task.result()) for task in as_completed(tasks))
 
 
 _worker: list[tuple[TrainedRun, Judge]] = []  # of this process

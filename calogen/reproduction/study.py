@@ -25,7 +25,7 @@ from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Network, Pictures, compare_networks
 from calogen.reproduction.selection import Judge, scan_iterations, select_iteration
-from calogen.showers.bundled import bundled, first_edition, training_note
+from calogen.showers.bundled import bundled, choose_edition
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import VoxelGeometry
@@ -118,9 +118,7 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     note = ", ".join(path.name for path in files.values())
     train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
     if arguments.train_data is None:
-        note = training_note(arguments.all_showers)
-        if not arguments.all_showers:
-            train = train[first_edition(f"{particle}s_train", train.incident_energies)]
+        train, note = choose_edition(f"{particle}s_train", train, arguments.all_showers)
     if "test" in files:
         held_out = Showers.read(files["test"], geometry, tolerant=arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL

@@ -14,7 +14,7 @@ from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeomet
 from calogen.showers.windows import ATLAS_VAE_WINDOW, select_window
 
 GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
-BUNDLED = ("photons_train", "photons_test", "pions_train", "pions_test")
+BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """What has to stand wherever numbers from the bundled showers appear."""
 
@@ -55,9 +55,19 @@ def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def training_note(all_showers: bool) -> str:
-    """What has to stand wherever numbers of networks trained on the bundled showers appear."""
-    return f"{HONEST_NOTE}; all bundled showers" if all_showers else HONEST_NOTE
+def choose_edition(name: str, showers: Showers, all_showers: bool) -> tuple[Showers, str]:
+    """The showers of a bundled training file that train, and the note on them.
+
+    The note has to stand wherever numbers of networks that were trained on them appear.
+
+    Args:
+        name: one of `BUNDLED`.
+        showers: of the whole file.
+        all_showers: take all of them, not only the first edition's.
+    """
+    if all_showers:
+        return showers, f"{HONEST_NOTE}; all bundled showers"
+    return showers[first_edition(name, showers.incident_energies)], HONEST_NOTE
 
 
 def read_showers(path: str | Path, tolerant: bool = False) -> Showers:

@@ -45,8 +45,9 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
         the files, in the order of `DATASETS`.
 
     Raises:
-        DataFormatError: an unknown name; a file that is not the published one.
-        TemporaryError: the server does not answer, the connection breaks, or another process downloads there.
+        DataFormatError: an unknown name; a file that is longer than any published one.
+        TemporaryError: the server does not answer, the connection breaks, what came is not the published file, or
+            another process downloads there.
         CalogenError: there is no such file, or it cannot be written.
     """
     import pooch
@@ -115,7 +116,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
         raise requests.ConnectionError("the connection ended before the file did")
     if not _is_published(store, file, part):
         part.unlink()
-        raise DataFormatError(
+        raise TemporaryError(
             f"{url} must have {store.registry[file]}. Received: a corrupted or another file, now deleted; run the "
             "command again"
         )

@@ -235,13 +235,14 @@ def write_file(
     write_hdf5(path, [_columns(datasets, mantissa_bits)], len(datasets["incident_energies"]), attributes)
 
 
-def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) -> None:
+def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, chunk_rows: int | None = None) -> None:
     """Write showers block by block, fast, with two of them in memory.
 
     Args:
         path: the file to write or replace.
         blocks: showers of one geometry, with the same conditions and attributes.
         num_showers: of all blocks together.
+        chunk_rows: as for `write_hdf5`.
 
     Raises:
         CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full.
@@ -253,7 +254,7 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int) 
             attributes.update(_plain(block.attributes))
             yield _columns(block.datasets)
 
-    write_hdf5(path, tables(), num_showers, attributes, level=4)
+    write_hdf5(path, tables(), num_showers, attributes, level=4, chunk_rows=chunk_rows)
 
 
 def concatenate(parts: list[Showers]) -> Showers:

@@ -7,15 +7,13 @@ does not depend on the number of workers or on interruptions, and a file can be 
 
 import hashlib
 import importlib.metadata
-import multiprocessing
 import re
 import shutil
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,11 +23,11 @@ import numpy as np
 
 from calogen import provenance
 from calogen.config import require_seed
-from calogen.errors import CalogenError, ConfigError, DataFormatError, TemporaryError
+from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.hdf5 import damage_named, open_file
 from calogen.locks import directory_lock
-from calogen.parallel import num_workers
+from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers.hits import cell_energies, mean_depths, voxelise
@@ -269,26 +267,17 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
     if not chunks:
         return
     total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
-    context = multiprocessing.get_context("spawn")
     workers = min(request.workers or num_workers(len(chunks), _WORKER_BYTES), len(chunks))
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
-        ProcessPoolExecutor(workers, context, _start_worker, (request.detector, request.physics)) as pool,
+        process_pool(workers, _start_worker, (request.detector, request.physics)) as pool,
     ):
-        try:
-            futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
-            for future in as_completed(futures):
-                future.result()
-                chunk = futures[future]
-                bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
-                bar.note(f"{chunk.energy:g} MeV")
-        except BrokenProcessPool as error:
-            raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.terminate()  # a chunk may take minutes, a cluster gives seconds
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
+        for future in as_completed(futures):
+            future.result()
+            chunk = futures[future]
+            bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
+            bar.note(f"{chunk.energy:g} MeV")
 
 
 _run: Geant4Run | CalogenError | None = None

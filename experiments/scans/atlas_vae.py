@@ -27,7 +27,7 @@ from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
 from calogen.reproduction.experiment import clean_exit, whole_number
 from calogen.reproduction.selection import validation_distance
-from calogen.showers.bundled import HONEST_NOTE, bundled, first_edition, read_vae_window
+from calogen.showers.bundled import bundled, choose_edition, read_vae_window
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.fit import fit, validation_split
@@ -113,8 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     epochs = given.epochs or (400 if given.final else 100)
     variants = FINALISTS if given.final else {name: VARIANTS[name] for name in [given.only] if name} or VARIANTS
     with clean_exit("atlas_vae scan"):
-        showers = read_vae_window(bundled("photons_train"))
-        showers = showers[first_edition("photons_train", showers.incident_energies)]
+        showers, note = choose_edition("photons_train", read_vae_window(bundled("photons_train")), all_showers=False)
         showers = showers[np.isin(showers.incident_energies, TRAINED)]
         rows = []
         for name, changes in variants.items():
@@ -130,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
             about = f"Made by `python experiments/scans/atlas_vae.py{' --final' * given.final} --epochs {epochs} "
             about += f"--seed {given.seed}`{', mean and scatter of three seeds' * given.final}."
-            text = "\n".join((f"# Scan of the ATLAS VAE\n\n{about} {HONEST_NOTE}.\n", *lines)) + "\n"
+            text = "\n".join((f"# Scan of the ATLAS VAE\n\n{about} {note}.\n", *lines)) + "\n"
             write_text(Path(__file__).with_name(f"{stem}.md"), text)
 
 

@@ -1,7 +1,9 @@
 """The command line of `calogen evaluate`: several files after an option, and what cells take."""
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
 
-from calogen.cli import main as cli
-from calogen.errors import DataFormatError
+from calogen.cli.main import main as cli
+from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation import published
 from calogen.reports.evaluate import evaluate_cells
-from calogen.showers.sample import Showers
+from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 Calogen = Callable[..., int]
@@ -75,9 +77,9 @@ def test_help_says_so(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> N
 def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
     make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
     few = ["--match-energies", "--classifiers", "0", "--min-energy", "0"]
-    more = [*few, "--max-showers", "9", "--training", "cells.h5"]
+    more = [*few, "--max-showers", "9", "--second-reference", "cells.h5"]
     assert calogen("--reference", "cells.h5", "--generated", "cells.h5", *more) == 2
-    named = "Received: --training, --min-energy, --classifiers, --max-showers, --match-energies, too"
+    named = "Received: --second-reference, --min-energy, --classifiers, --max-showers, --match-energies, too"
     assert named in capsys.readouterr().err
 
 
@@ -98,10 +100,15 @@ def cells(path: str, showers: Showers, negative: int = 0, noise: Any = 1.0) -> P
     return Path(path)
 
 
-def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One observable, without its picture, in a folder."""
+    monkeypatch.chdir(folder)
     monkeypatch.setattr("calogen.reports.evaluate.ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
     monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
+
+
+def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(tmp_path, monkeypatch)
     both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
     first, second = both[::2], both[1::2]
     reference = cells("reference.h5", first)
@@ -115,3 +122,49 @@ def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: 
     with pytest.raises(DataFormatError, match=message):
         evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1)
     evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1, tolerant=True)
+
+
+def test_changed_copies_of_cells_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(tmp_path, monkeypatch)
+    reference, honest = (make_showers(ATLAS_VAE_WINDOW, 600, seed).at(65536.0) for seed in (1, 2))
+    reference.write("reference.h5")
+    honest.write("honest.h5")
+    rounded = reference.energies.astype(np.float16, casting="unsafe").astype(np.float32)
+    Showers(ATLAS_VAE_WINDOW, reference.incident_energies, rounded)[::-1].write("rounded.h5")
+    files = {"VAE": Path("honest.h5"), "GAN": Path("rounded.h5")}
+    page = evaluate_cells(Path("reference.h5"), files, tmp_path / "out", 1).read_text()
+    assert "ATTENTION: about 100 % of the GAN showers are showers of the reference, changed a little" in page
+    assert "of the VAE showers are" not in page
+
+
+def test_a_training_file_of_cells_tells_what_a_model_remembers(
+    calogen: Calogen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(tmp_path, monkeypatch)
+    for seed, name in enumerate(("reference", "training", "VAE")):
+        make_showers(ATLAS_VAE_WINDOW, 600, seed).at(65536.0).write(f"{name}.h5")
+    training = Showers.read("training.h5", ATLAS_VAE_WINDOW)
+    noise = np.random.default_rng(1).normal(1, 0.01, training.energies.shape).astype(np.float32)
+    replace(training, energies=training.energies * noise).write("GAN.h5")
+    other = replace(training, incident_energies=training.incident_energies * 2)
+    concatenate([training, other]).write("training.h5")  # at energies that the reference lacks, too
+    options = ["--reference", "reference.h5", "--generated", "VAE.h5", "GAN.h5"]
+    assert calogen(*options, "--training", "training.h5") == 0
+    page = Path("out/report.md").read_text()
+    assert f"the nearest neighbour of {len(training)} GAN ones is of training in 100.0" in page
+    assert page.count("ATTENTION: the model remembers its training file") == 2  # in the title and as a remark
+    assert page.count("no sign of memorising") == 1
+    found = {item["name"]: item["ours"] for item in json.loads(Path("out/observables.json").read_text())["quantities"]}
+    assert found["Remembered of the training file (0: nothing), GAN"] > 0.9
+    assert found["Remembered of the training file (0: nothing), VAE"] < 0.5
+    assert '"training.h5"' in Path("out/observables.json").read_text()
+    assert calogen(*options, "--training", "reference.h5") == 0
+    page = Path("out/report.md").read_text()
+    assert "reference showers are showers of the training: give a reference that was not trained on" in page
+
+
+def test_labels_of_cells_are_those_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(tmp_path, monkeypatch)
+    for label in ("reference", "training"):
+        with pytest.raises(ConfigError, match=f"labels must be other words.*Received: .*{label}"):
+            evaluate_cells(Path("a.h5"), {label: Path("b.h5")}, tmp_path / "out", 1)

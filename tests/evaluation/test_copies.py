@@ -9,6 +9,7 @@ from conftest import TINY_VOXELS, make_showers
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.copies import ALARM, copy_warnings, find_memory, hash_showers, judge_copies, near_copies
+from calogen.evaluation.judgement import Sample
 from calogen.evaluation.streaming import sample_of
 from calogen.metrics.distributions import Value
 from calogen.showers.sample import Showers, concatenate
@@ -112,12 +113,18 @@ def test_what_cannot_be_told_is_refused() -> None:
         find_memory(reference, reference, fresh, 1.0, 1)
 
 
+def hashes_of(samples: dict[str, Sample]) -> dict[str, np.ndarray]:
+    return {name: sample.hashes for name, sample in samples.items() if sample.hashes is not None}
+
+
 def found_in(training: Showers | None, seed: int = 1, **showers: Showers) -> tuple[list[str], dict[str, Value]]:
     """What `judge_copies` says of a reference, generated showers and a second reference."""
     named = {name.replace("_", " "): item for name, item in showers.items()}
     first = sample_of(named["reference"])
     known = {name: sample_of(item, reference=first) for name, item in named.items()}
-    return judge_copies(known, named, None if training is None else (training, hashes(training)), seed)
+    learned = None if training is None else (training, hashes(training))
+    warnings, memories = judge_copies(hashes_of(known), named, learned, 1.0, seed)
+    return warnings, memories["generated"].numbers if memories else {}
 
 
 def test_a_copy_of_the_second_reference_is_called_one() -> None:
@@ -203,11 +210,11 @@ def test_of_a_large_original_some_showers_are_enough() -> None:
     known = {"reference": sample_of(original), "generated": sample_of(copy)}
     for drawn, message in ((slice(500, 1000), "about "), (slice(0, 500), "about 100 %")):
         showers = {"reference": original[:500], "generated": copy[np.arange(1500)[drawn]]}
-        found, _ = judge_copies(known, showers, None, 1)
+        found, _ = judge_copies(hashes_of(known), showers, None, 1.0, 1)
         assert (found == []) == (drawn.start == 500), message
     rng = np.random.default_rng(1)
     showers = {"reference": original[:500], "generated": copy[rng.permutation(1500)[:500]]}
-    assert judge_copies(known, showers, None, 1)[0][0].startswith(f"{ALARM}about ")
+    assert judge_copies(hashes_of(known), showers, None, 1.0, 1)[0][0].startswith(f"{ALARM}about ")
 
 
 def test_no_verdict_where_the_reference_was_trained_on() -> None:

@@ -93,7 +93,8 @@ def test_classifiers_are_trained_on_all_inputs(
     assert all(np.isfinite(found.numbers[f"auc_{kind}"].error) for kind in kinds)
 
 
-def test_what_too_few_showers_cannot_tell_is_left_out_and_said(tmp_path: Path) -> None:
+def test_what_too_few_showers_cannot_tell_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "CHALLENGE", replace(classifier.CHALLENGE, epochs=2))
     path = write(tmp_path / "few.h5", make_showers(TINY_VOXELS, 40, 1))
     found, _ = assess(path, path, TINY_VOXELS, "few", options=Options(repetitions=1, max_showers=30))
     assert {"fpd", "kpd", "auc_high"} <= set(found.numbers)

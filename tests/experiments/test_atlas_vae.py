@@ -107,13 +107,14 @@ def test_the_decoder_is_exported(smoke: Smoke) -> None:
     ("name", "error"),
     [
         ("none.h5", "no such file: {}"),
-        ("a.h5", "{} must hold showers at 24576, 524288 MeV, at least two. Received: fewer"),
+        ("b.h5", "{} must hold showers at 24576, 524288 MeV, at least two. Received: fewer"),
     ],
 )
 def test_a_fault_of_the_data_is_one_line_and_exit_code_2_before_the_training(
     name: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sample(TRAINED, 2, 1).write(tmp_path / "a.h5")
+    sample(TRAINED, 2, 2).write(tmp_path / "b.h5")
     files = ["--train-data", str(tmp_path / "a.h5"), "--test-data", str(tmp_path / name)]
     monkeypatch.setattr("sys.argv", ["atlas_vae.py", "--smoke", "--runs", str(tmp_path / "runs"), *files])
     script = load("atlas_vae")

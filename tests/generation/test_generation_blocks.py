@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,9 +13,12 @@ from conftest import TINY_VOXELS
 from toy_gan import RANGES, make_gan
 
 from calogen.errors import CalogenError, DataFormatError
-from calogen.generation import generate as generation
+from calogen.generation.engines import engine
 from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route, write_generated
+from calogen.generation.generate import generate as generation
 from calogen.showers.conditions import Conditions
+from calogen.showers.sample import write_blocks
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 from calogen.training import latent
 from calogen.training.latent import BLOCK_SHOWERS, block_seed
 from calogen.training.run import TrainedRun, save_run
@@ -94,6 +99,66 @@ def test_blocks_come_one_by_one(gans: list[TrainedRun], small_blocks: int) -> No
     for name in ("energies", "incident_energies"):
         np.testing.assert_array_equal(np.concatenate([getattr(b, name) for b in blocks]), getattr(at_once, name))
     np.testing.assert_array_equal(np.concatenate([b.conditions["eta"] for b in blocks]), at_once.conditions["eta"])
+
+
+def whole_blocks(runs: list[TrainedRun], momenta: np.ndarray, seed: int, batch_size: int, size: int) -> np.ndarray:
+    """Energies as they were when each block was filled at once, run after run."""
+    chosen = route(runs, momenta)
+    most = [min(number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
+    energies = np.empty((len(momenta), runs[0].geometry.size), np.float32)
+    for number, start in enumerate(range(0, len(momenta), size)):
+        for position in np.unique(chosen[start : start + size]).tolist():
+            run, rows = runs[position], start + np.flatnonzero(chosen[start : start + size] == position)
+            points = run.latent.draw(len(rows), block_seed(seed + position, number))
+            condition = run.transform.condition(momenta[rows], {})
+            compute = engine(run.generator, run.transform, most[position])
+            for first in range(0, len(rows), batch_size):
+                batch = slice(first, first + batch_size)
+                made = np.empty((len(rows[batch]), energies.shape[1]), np.float32)
+                compute(points[batch], condition[batch], momenta[rows[batch]], made)
+                energies[rows[batch]] = made
+    return energies
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 1000])
+@pytest.mark.parametrize("kind", ["one run", "sorted", "mixed"])
+def test_pieces_of_a_block_have_its_bits(
+    kind: str, batch_size: int, gans: list[TrainedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "BLOCK_SHOWERS", 32)
+    momenta = np.repeat(MOMENTA, 5)
+    momenta = np.random.default_rng(1).permutation(momenta) if kind == "mixed" else momenta
+    runs = gans[1:2] if kind == "one run" else gans
+    momenta = momenta[(momenta > 4096) & (momenta <= 262_144)] if kind == "one run" else momenta
+    pieces = list(generate_blocks(runs, momenta, 5, {"eta": np.arange(len(momenta))}, batch_size))
+    sizes = [min(batch_size, end - row) for end in range(32, 1000, 32) for row in range(end - 32, end, batch_size)]
+    left = np.cumsum([0, *sizes])
+    expected = [min(n, len(momenta) - at) for n, at in zip(sizes, left, strict=False) if at < len(momenta)]
+    assert [len(piece) for piece in pieces] == expected
+    energies = np.concatenate([piece.energies for piece in pieces])
+    np.testing.assert_array_equal(energies, whole_blocks(runs, momenta, 5, batch_size, 32))
+    np.testing.assert_array_equal(np.concatenate([piece.incident_energies for piece in pieces]), momenta)
+    np.testing.assert_array_equal(np.concatenate([piece.conditions["eta"] for piece in pieces]), range(len(momenta)))
+
+
+@pytest.mark.parametrize("which", [slice(1, 2), slice(None)])
+def test_memory_does_not_grow_with_the_voxels_of_a_block(
+    which: slice, gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block of 4,096 showers of 2,000 voxels has 33 MB, a piece of 128 has 1 MB."""
+    monkeypatch.setattr(generation, "BLOCK_SHOWERS", 4096)
+    monkeypatch.setattr(generation, "engine", lambda *_: lambda _latent, _condition, _labels, made: made.fill(1.0))
+    wide = VoxelGeometry("wide", (VoxelLayer(0, tuple(np.arange(2001.0)), 1),))
+    runs = [replace(gan, geometry=wide) for gan in gans[which]]
+    momenta = np.repeat(8192.0 if len(runs) == 1 else np.array([1024.0, 8192.0, 1e6]), 6000 // len(runs))
+    tracemalloc.start()
+    write_blocks(tmp_path / "a.h5", generate_blocks(runs, momenta, 1, batch_size=128), 6000, 4096)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["showers"].shape == (6000, 2000)
+        assert (file["showers"][4000:4200] == 1).all()
 
 
 def test_what_cannot_be_generated_is_refused_at_once(gans: list[TrainedRun]) -> None:

@@ -140,6 +140,30 @@ def test_a_wrong_number_of_cores_ends_in_a_line(
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize("kind", ["same", "symbolic link", "hard link", "copy", "other"])
+def test_a_test_file_that_trains_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = tmp_path / "train.h5", tmp_path / ("train.h5" if kind == "same" else "test.h5")
+    train.write_bytes(b"showers")
+    if kind == "symbolic link":
+        test.symlink_to(train)
+    elif kind == "hard link":
+        test.hardlink_to(train)
+    else:
+        test.write_bytes(b"another" if kind == "other" else b"showers")
+    monkeypatch.setattr("sys.argv", ["toy.py", "--train-data", str(train), "--test-data", str(test)])
+    received: list[Arguments] = []
+    if kind == "other":
+        execute(received.append, "what it does")
+        assert received[0].test_data == test
+        return
+    with pytest.raises(SystemExit, match="2"):
+        execute(received.append, "what it does")
+    assert not received
+    assert f"give another file, or divide this one. Received: {test}, which is {train}" in capsys.readouterr().err
+
+
 def test_execute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["experiments/atlas_vae.py", "--smoke"])
     received: list[Arguments] = []
@@ -191,17 +215,45 @@ def test_slurm_job_queues_itself_again_at_the_time_limit(cluster: Path) -> None:
     assert (job.returncode, out) == (0, "requeue 17\n")
 
 
-@pytest.mark.parametrize(
-    ("restarts", "job", "expected"),
-    [("0", "17", (0, "requeue 17\n")), ("9", "17", (75, "")), ("0", "", (75, ""))],
-)
-def test_slurm_job_tries_again_what_another_try_may_mend(
-    cluster: Path, restarts: str, job: str, expected: tuple[int, str]
-) -> None:
+def _try(cluster: Path, code: int, job: str = "17") -> tuple[int, str]:
+    """How a job ends whose experiment ends with this code, requeued ever so often before."""
+    (cluster / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\nexit {code}\n")
+    with _slurm(cluster, "atlas_vae", SLURM_JOB_ID=job, SLURM_RESTART_COUNT="99") as script:
+        out, err = script.communicate(timeout=30)
+    assert err == ""
+    return script.returncode, out
+
+
+def test_slurm_job_tries_again_what_another_try_may_mend(cluster: Path) -> None:
+    before = sorted(cluster.iterdir())
+    assert [_try(cluster, 75) for _ in range(10)] == [(0, "requeue 17\n")] * 9 + [(75, "")]
+    assert _try(cluster, 75, job="") == (75, "")
+    assert sorted(cluster.iterdir()) == before  # a job that has ended leaves no count
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_slurm_job_counts_the_failures_in_a_row_only(cluster: Path, number: int) -> None:
+    """Who gets as far as the time limit, or is preempted, has not failed."""
+    python = cluster / ".venv" / "bin" / "python"
+    working = python.read_text()
+    for _ in range(9):
+        assert _try(cluster, 75) == (0, "requeue 17\n")
+    python.write_text(working)
+    with _slurm(cluster, "atlas_vae", SLURM_JOB_ID="17", SECONDS_TO_RUN="30") as job:
+        assert job.stdout is not None
+        job.stdout.readline()
+        job.send_signal(number)
+        job.communicate(timeout=20)
+    assert _try(cluster, 75) == (0, "requeue 17\n")
+    assert _try(cluster, 0) == (0, "")
+
+
+def test_slurm_job_that_cannot_count_is_not_endless(cluster: Path) -> None:
+    (cluster / "calogen-17.failures").mkdir()
     (cluster / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 75\n")
-    with _slurm(cluster, "atlas_vae", SLURM_JOB_ID=job, SLURM_RESTART_COUNT=restarts) as script:
+    with _slurm(cluster, "atlas_vae", SLURM_JOB_ID="17") as script:
         out, _ = script.communicate(timeout=30)
-    assert (script.returncode, out) == expected
+    assert (script.returncode, out) == (75, "")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGUSR1, (0, "requeue 17\n")), (signal.SIGTERM, (143, ""))])

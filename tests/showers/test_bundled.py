@@ -8,7 +8,7 @@ import pytest
 
 from calogen.errors import DataFormatError
 from calogen.files import read_json
-from calogen.showers.bundled import bundled, first_edition, read_showers, read_vae_window
+from calogen.showers.bundled import HONEST_NOTE, bundled, choose_edition, first_edition, read_showers, read_vae_window
 from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
@@ -19,7 +19,9 @@ TRAINED = [2.0**power for power in range(8, 19)]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(DataFormatError, match="photons_train, photons_test, pions_train, pions_test"):
+    with pytest.raises(
+        DataFormatError, match="photons_train, photons_train_high, photons_test, pions_train, pions_test"
+    ):
         bundled("electrons")
 
 
@@ -27,6 +29,7 @@ def test_unknown_names_are_refused() -> None:
     ("name", "counts"),
     [
         ("photons_train", dict(zip(TRAINED, [3000] * 8 + [600, 300, 150], strict=True))),
+        ("photons_train_high", {2.0**19: 60, 2.0**20: 30}),
         (
             "photons_test",
             dict(zip(TRAINED, [250] * 9 + [200, 150], strict=True)) | {24576.0: 250, 2.0**19: 60, 2.0**20: 30},
@@ -91,6 +94,10 @@ def test_the_first_edition_is_what_published_results_were_trained_on(
     for array in (voxels.incident_energies, voxels.energies, cells.energies):
         found.update(array[rows].tobytes())
     assert found.hexdigest()[:16] == digest
+    chosen, note = choose_edition(name, cells, all_showers=False)
+    np.testing.assert_array_equal(chosen.energies, cells.energies[rows])
+    assert note == HONEST_NOTE
+    assert choose_edition(name, cells, all_showers=True) == (cells, f"{HONEST_NOTE}; all bundled showers")
 
 
 @pytest.mark.parametrize("particle", ["photons", "pions"])
@@ -100,6 +107,15 @@ def test_training_and_test_showers_differ(particle: str) -> None:
         for part in ("train", "test")
     ]
     assert not set(points[0].tolist()) & set(points[1].tolist())
+
+
+def test_showers_of_the_highest_energies_are_their_own() -> None:
+    """Training and test showers of 2^19 and 2^20 MeV, one seed each."""
+    train, test = (Showers.read(bundled(f"photons_{part}"), PHOTONS_DATASET1) for part in ("train_high", "test"))
+    for energy in (2.0**19, 2.0**20):
+        ours, theirs = (showers.at(energy).conditions["impact_eta"].tolist() for showers in (train, test))
+        assert len(ours) == len(theirs)
+        assert not set(ours) & set(theirs)
 
 
 def test_window_files_are_read_as_they_are(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from unittest.mock import Mock
 import pytest
 import requests
 
-from calogen.cli import main as cli
-from calogen.errors import CalogenError, DataFormatError
+from calogen.cli.main import main as cli
+from calogen.errors import CalogenError, TemporaryError
 from calogen.progress import Progress
 from calogen.showers.download import DATASETS, download
 
@@ -203,7 +203,7 @@ def test_a_library_that_misses_the_truncation(server: Server, tmp_path: Path, mo
 def test_corrupted_files_are_deleted(server: Server, tmp_path: Path, part: bytes) -> None:
     server.mode = "good" if part else "corrupted"
     (tmp_path / "tiny_1.hdf5.part").write_bytes(part)
-    with pytest.raises(DataFormatError, match=r"tiny_1\.hdf5 must have md5:.*deleted; run the command again"):
+    with pytest.raises(TemporaryError, match=r"tiny_1\.hdf5 must have md5:.*deleted; run the command again"):
         download("tiny", tmp_path, server.url)
     assert files_in(tmp_path) == {}
     server.mode = "good"
@@ -214,7 +214,7 @@ def test_corrupted_files_are_deleted(server: Server, tmp_path: Path, part: bytes
 def test_a_bad_file_does_not_replace_a_finished_one(server: Server, tmp_path: Path) -> None:
     (tmp_path / "tiny_1.hdf5").write_bytes(b"of another release")
     server.mode = "corrupted"
-    with pytest.raises(DataFormatError):
+    with pytest.raises(TemporaryError):
         download("tiny", tmp_path, server.url)
     assert files_in(tmp_path) == {"tiny_1.hdf5": b"of another release"}
 
@@ -233,7 +233,7 @@ def exit_of_main(monkeypatch: pytest.MonkeyPatch, name: str, output: Path, base_
     [
         ("missing", 2, "404"),
         ("truncated", 75, "IncompleteRead"),
-        ("corrupted", 2, "deleted; run the command again"),
+        ("corrupted", 75, "deleted; run the command again"),
         ("silent", 75, "timed out"),
         ("refused", 75, "Connection refused"),
         ("unknown", 2, "public data sets are calochallenge-photons, calochallenge-pions, tiny. Received: other"),
@@ -324,7 +324,7 @@ def test_space_is_there_before_the_download(server: Server, tmp_path: Path, monk
 
 _DOWNLOAD = """
 import sys
-from calogen.showers import download
+from calogen.showers.sample import download
 download.DATASETS["tiny"] = {{"tiny_1.hdf5": "md5:0", "tiny_2.hdf5": "md5:0"}}
 download._CHUNK = 10
 print("ready", flush=True)

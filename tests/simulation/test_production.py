@@ -44,7 +44,7 @@ def test_by_default_there_is_a_worker_for_each_core_of_the_job(tmp_path: Path, m
         received.append(workers)
         raise InterruptedError
 
-    monkeypatch.setattr(production, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(production, "process_pool", pool)
     for cores, workers, expected in ((5, None, 5), (64, None, 12), (5, 2, 2)):  # there are 12 chunks
         monkeypatch.setenv("CALOGEN_CORES", str(cores))
         monkeypatch.setattr("calogen.parallel.free_memory", lambda: 2**40)
