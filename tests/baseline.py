@@ -37,8 +37,7 @@ try:
     from calogen.generation.generate import generate
     from calogen.generation.load import load_run
 except ImportError:  # before the rooms
-    from calogen.generation.generate import generate
-    from calogen.generation.load import load_run
+    from calogen.generation import generate, load_run
 run = load_run(Path(sys.argv[1]))
 low, high = run.momentum_range or (2.0**10, 2.0**18)
 print("showers", hashlib.sha256(generate(run, np.geomspace(low, high, 300), seed=3).energies.tobytes()).hexdigest(), 0)
@@ -53,11 +52,11 @@ import numpy as np
 try:
     from calogen.showers.bundled import bundled, read_vae_window
 except ImportError:  # before the rooms
-    from calogen.showers.bundled import bundled, read_vae_window
+    from calogen.datasets import bundled, read_vae_window
 showers = read_vae_window(bundled("photons_test"), False)
 showers[np.isin(showers.incident_energies, (4096.0, 65536.0))].write(sys.argv[1])
 """
-COMMAND = "from calogen.cli.main import main; main()"
+COMMAND = "from calogen.cli import main; main()"
 
 
 def call(*command: str | Path) -> str:

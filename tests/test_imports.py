@@ -153,7 +153,7 @@ def test_packages_import_nothing(path: Path) -> None:
         ("models.atlas_vae", "from calogen.features import batches", ["calogen.features.batches"]),
         ("models.atlas_vae", "from calogen.models import caloshowergan", ["calogen.models.caloshowergan"]),
         ("models.atlas_vae", "from calogen.training.losses import kl_divergence", []),
-        ("lwtnn.convert", "from calogen.generation.generate import load", ["calogen.generation.load"]),
+        ("lwtnn.convert", "from calogen.generation import load", ["calogen.generation.load"]),
         ("lwtnn.runtime", "import tensorflow as tf", ["tensorflow"]),
         ("cli.main", "import experiments.atlas_vae", ["experiments.atlas_vae"]),
     ],

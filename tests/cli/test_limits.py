@@ -15,7 +15,7 @@ from toy_runs import load
 from calogen.cli.main import main as cli
 from calogen.config import MAX_SEED
 from calogen.errors import ConfigError
-from calogen.generation.generate import generate as generation
+from calogen.generation import generate as generation
 from calogen.provenance import seed_streams
 from calogen.reproduction.experiment import Arguments, clean_exit, execute, open_run, parse_arguments
 from calogen.showers.sample import Showers

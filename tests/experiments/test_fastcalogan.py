@@ -15,7 +15,7 @@ from toy_runs import Smoke, check_provenance, check_report, launch, load, shower
 from typer.testing import CliRunner
 
 from calogen.cli.main import app
-from calogen.generation.generate import generate as generation
+from calogen.generation import generate as generation
 from calogen.models.fastcalogan import CONFIGS
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data, other_test, read_data

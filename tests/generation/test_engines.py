@@ -16,9 +16,10 @@ import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
 
 from calogen.features.transforms import Chain, Mask
+from calogen.generation import engines
 from calogen.generation.engines import BLOCK, Engine, KerasEngine, LiteRTEngine, TensorflowEngine
 from calogen.generation.folding import FoldedGenerator, fold
-from calogen.generation.generate import compile_one_shower, engines, generate
+from calogen.generation.generate import compile_one_shower, generate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.showers.cells import CellGrid
 from calogen.showers.voxels import VoxelGeometry

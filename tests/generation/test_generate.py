@@ -9,8 +9,9 @@ from conftest import TINY_VOXELS
 from toy_gan import RANGES, make_gan
 
 from calogen.errors import CalogenError, DataFormatError
+from calogen.generation import engines
 from calogen.generation.engines import LiteRTEngine, TensorflowEngine
-from calogen.generation.generate import compile_one_shower, engines, generate, route, seconds_per_call
+from calogen.generation.generate import compile_one_shower, generate, route, seconds_per_call
 from calogen.generation.load import load_run
 from calogen.models import atlas_vae, fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform

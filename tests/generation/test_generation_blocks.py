@@ -13,9 +13,9 @@ from conftest import TINY_VOXELS
 from toy_gan import RANGES, make_gan
 
 from calogen.errors import CalogenError, DataFormatError
+from calogen.generation import generate as generation
 from calogen.generation.engines import engine
 from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route, write_generated
-from calogen.generation.generate import generate as generation
 from calogen.showers.conditions import Conditions
 from calogen.showers.sample import write_blocks
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
