@@ -110,7 +110,7 @@ def whole_blocks(runs: list[TrainedRun], momenta: np.ndarray, seed: int, batch_s
         for position in np.unique(chosen[start : start + size]).tolist():
             run, rows = runs[position], start + np.flatnonzero(chosen[start : start + size] == position)
             points = run.latent.draw(len(rows), block_seed(seed + position, number))
-            condition = run.transform.condition(momenta[rows], {})
+            condition = run.transform.condition(momenta[rows])
             compute = engine(run.generator, run.transform, most[position])
             for first in range(0, len(rows), batch_size):
                 batch = slice(first, first + batch_size)
@@ -130,7 +130,7 @@ def test_pieces_of_a_block_have_its_bits(
     momenta = np.random.default_rng(1).permutation(momenta) if kind == "mixed" else momenta
     runs = gans[1:2] if kind == "one run" else gans
     momenta = momenta[(momenta > 4096) & (momenta <= 262_144)] if kind == "one run" else momenta
-    pieces = list(generate_blocks(runs, momenta, 5, {"eta": np.arange(len(momenta))}, batch_size))
+    pieces = list(generate_blocks(runs, Conditions(momenta, {"eta": np.arange(len(momenta))}), 5, batch_size))
     sizes = [min(batch_size, end - row) for end in range(32, 1000, 32) for row in range(end - 32, end, batch_size)]
     left = np.cumsum([0, *sizes])
     expected = [min(n, len(momenta) - at) for n, at in zip(sizes, left, strict=False) if at < len(momenta)]
