@@ -208,7 +208,7 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
             comparisons[energy] = compare(test.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seeds["bootstrap"])
             bar.advance()
     validation = validation_split(train, config)[1]
-    distances = epoch_distances(vae, run.directory / "snapshots", validation, JUDGES, seeds["validate"])
+    distances = epoch_distances(vae, run.directory, validation, JUDGES, seeds["validate"])
     best = 1 + int(np.argmin([row["val_loss"] for row in vae.history]))
     evidence = Evidence(
         comparisons=comparisons,

@@ -42,7 +42,7 @@ def require_consistent(
             "condition": transform.condition_dim,
             "shower": transform.forward(empty).shape[1],
         }
-        _require_networks(networks, sizes)
+        _require_networks(networks, sizes, module.GENERATES)
     except (CalogenError, AttributeError) as error:
         raise DataFormatError(
             f"{directory} must hold the files of one run: {error!s:.500} (were they copied from different runs?)"
@@ -69,16 +69,17 @@ def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
     return untrained.fit(Conditions(np.array(limits)))
 
 
-def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, int]) -> None:
+def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, int], generates: Sequence[str]) -> None:
     """Refuse networks of other sizes.
 
-    One of them, and no more, makes features of points of the latent space.
+    One of them, and no more, has points of the latent space as input; the last of those that generate gives features.
     """
     generators = {name: network for name, network in networks.items() if "latent" in _shapes(network.inputs)}
     if len(generators) != 1:
         raise DataFormatError(f"one network must have an input named 'latent'. Received: {len(generators)} of them")
     ((name, generator),) = generators.items()
-    outputs = [tuple(tensor.shape) for tensor in generator.outputs]
+    last = generates[-1] if generates[-1] in networks else name
+    outputs = [tuple(tensor.shape) for tensor in networks[last].outputs]
     if {"latent", "condition"} != set(_shapes(generator.inputs)) or outputs != [(None, sizes["shower"])]:
         raise DataFormatError(
             f"{name}.keras must have the inputs latent and condition and the output (None, {sizes['shower']}), a "

@@ -2,6 +2,7 @@
 
 import pkgutil
 import re
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,10 +13,10 @@ from calogen.backend import keras
 from calogen.config import config_from_json
 from calogen.errors import DataFormatError
 from calogen.features.transforms import Chain
-from calogen.files import read_json
+from calogen.files import listed, read_json
 from calogen.generation.consistency import require_consistent
 from calogen.showers.kinds import geometry_from_json
-from calogen.training.run import TrainedRun, assemble_run
+from calogen.training.run import TrainedRun, assemble_run, snapshot_path
 
 
 def load_run(directory: Path) -> TrainedRun:
@@ -62,6 +63,48 @@ def load_network(path: Path) -> keras.Model:
     except Exception as error:  # Keras raises whatever its files' parsers and its layers do
         reason = f"{(str(error).splitlines() or [repr(error)])[0]:.300}"
         raise DataFormatError(f"{path} must be a Keras model file. Received: {reason}") from error
+
+
+def list_snapshots(directory: Path, unit: str) -> list[int]:
+    """Numbers of finished epochs or iterations (`unit`) after which a training saved what generates."""
+    names = (path.stem.split("-") for path in listed(directory, f"snapshots/{unit}-*.keras"))
+    return sorted({int(number) for _, number, *_ in names})
+
+
+def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> TrainedRun:
+    """Gives a run with the networks that generate as they were after so many epochs or iterations.
+
+    Args:
+        run: as it is in the end.
+        directory: of the run.
+        unit: `epoch` or `iteration`.
+        number: how many.
+
+    Raises:
+        DataFormatError: a network is missing, damaged, or has other inputs or outputs than the run's.
+    """
+    several = len(run.generates) > 1
+    paths = {name: snapshot_path(directory, unit, number, name if several else "") for name in run.generates}
+    networks = {name: _load_as(path, run.networks[name]) for name, path in paths.items()}
+    return replace(run, networks={**run.networks, **networks})
+
+
+def _load_as(path: Path, own: keras.Model) -> keras.Model:
+    """Gives a saved network of a run whose network is `own` in the end.
+
+    Raises:
+        DataFormatError: missing, damaged, or with other inputs or outputs.
+    """
+    network = load_network(path)
+    expected, found = (
+        [(t.name, tuple(t.shape)) for t in net.inputs] + [tuple(net.output_shape)] for net in (own, network)
+    )
+    if expected != found:
+        raise DataFormatError(
+            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {found} "
+            "(was it copied from another run?)"
+        )
+    return network
 
 
 @cache

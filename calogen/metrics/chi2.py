@@ -56,10 +56,12 @@ class Rule:
     Args:
         edges: (reference `[n]`, incident energy, both MeV) -> increasing edges.
         clip: whether what lies outside the edges counts in the outermost bins; if not, it does not count.
+        energies_only: whether the bins are for energies alone.
     """
 
     edges: Callable[[np.ndarray, float], np.ndarray]
     clip: bool
+    energies_only: bool = False
 
 
 def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndarray:
@@ -116,8 +118,8 @@ def mode_edges(reference: np.ndarray, incident_energy: float, below: float, abov
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "caloshowergan": Rule(energy_edges, clip=True),
-        "fastcalogan-photons": Rule(partial(mode_edges, below=3.0, above=3.0), clip=False),
-        "fastcalogan-hadrons": Rule(partial(mode_edges, below=4.0, above=3.5), clip=False),
+        "fastcalogan-photons": Rule(partial(mode_edges, below=3.0, above=3.0), clip=False, energies_only=True),
+        "fastcalogan-hadrons": Rule(partial(mode_edges, below=4.0, above=3.5), clip=False, energies_only=True),
     }
 )
 """The published rules."""

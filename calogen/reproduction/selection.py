@@ -1,7 +1,8 @@
 """Choosing epochs, iterations and settings by a physics figure of merit.
 
-Variational autoencoders: one distance on validation, never test showers. GANs, as their papers have it: the chi2 of
-total energies of every saved iteration (`scan_iterations`), whose smallest is chosen (`select_iteration`).
+`scan` judges every saved epoch or iteration by any figures of merit (`evaluation.merits`), `select` takes the one with
+the smallest. GANs have the chi2 of total energies of their papers; variational autoencoders one distance on validation,
+never test showers.
 """
 
 import hashlib
@@ -17,16 +18,15 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from calogen.backend import keras, tf
-from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.comparison import Observable
-from calogen.evaluation.iterations import ALL, SHAPES, IterationScan, chi2_by_momentum
-from calogen.files import listed, read_json, sha256, write_json
+from calogen.backend import tf
+from calogen.errors import DataFormatError
+from calogen.evaluation.comparison import ALL_ENERGIES, Observable
+from calogen.evaluation.iterations import IterationScan
+from calogen.evaluation.merits import Merit, MeritByEnergy, physics_distance
+from calogen.files import read_json, sha256, write_json
 from calogen.generation.generate import generate_like
-from calogen.generation.load import load_network, load_run
-from calogen.metrics.chi2 import RULES, Chi2
-from calogen.metrics.distributions import Value, ks_distance
-from calogen.observables.shape_quantities import shape_quantities
+from calogen.generation.load import list_snapshots, load_run, load_snapshot
+from calogen.metrics.distributions import Value
 from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker
 from calogen.progress import progress
@@ -38,30 +38,6 @@ _WORKER_BYTES = 600_000_000  # TensorFlow, the networks, the showers of an itera
 _RECORD_SECONDS = 5.0
 
 
-def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
-    """Mean KS distance over energies and observables: 0 for equal samples, 1 for disjoint.
-
-    An observable that fewer than two reference showers have is left out; one that only the generated showers lack
-    counts as disjoint. NaN if nothing is left.
-
-    Args:
-        reference, generated: showers of the same incident energies.
-        observables: what to compare.
-    """
-    found = []
-    for energy in np.unique(reference.incident_energies):
-        samples = reference.at(energy), generated.at(energy)
-        for item in observables:
-            expected, received = (item.values(showers) for showers in samples)
-            if np.isfinite(expected).sum() < 2:
-                continue
-            found.append(ks_distance(expected, received) if np.isfinite(received).sum() > 1 else Value(1.0, 0.0))
-    if not found:
-        return Value(np.nan, np.nan)
-    errors = np.array([value.error for value in found])
-    return Value(float(np.mean([value.value for value in found])), float(np.sqrt((errors**2).sum()) / len(found)))
-
-
 def validation_distance(
     run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
 ) -> Value:
@@ -71,40 +47,30 @@ def validation_distance(
 
 
 def epoch_distances(
-    run: TrainedRun, snapshots: Path, validation: Showers, observables: Sequence[Observable], seed: int = 0
+    run: TrainedRun, directory: Path, validation: Showers, observables: Sequence[Observable], seed: int = 0
 ) -> dict[int, Value]:
-    """`validation_distance` of the decoder after each epoch saved as `epoch-<number>.keras`."""
-    found = {}
-    for path in listed(snapshots, "epoch-*.keras"):
-        networks = {**run.networks, "decoder": _load_snapshot(path, run.networks["decoder"])}
-        epoch = int(path.stem.removeprefix("epoch-"))
-        found[epoch] = validation_distance(replace(run, networks=networks), validation, observables, seed)
-    return found
+    """`validation_distance` of what generates after each epoch that was saved in a run's directory."""
+    return {
+        epoch: validation_distance(load_snapshot(run, directory, "epoch", epoch), validation, observables, seed)
+        for epoch in list_snapshots(directory, "epoch")
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """What judges the iterations of a training.
+    """What judges the epochs or iterations of a training.
 
     Args:
-        reference: Geant4's showers; as many are generated, of the same incident energies.
-        parts: rows of the reference, `[n]` bool, by name: each gets a table of its own.
-        rule: name of one of `RULES`.
-        shapes: whether to judge by layer energies, centres and widths as well: a table `SHAPES`.
+        reference: Geant4's showers; as many are generated, at the same conditions.
+        merits: figures of merit by the name of their table; the first also gets a table for each of the `parts`.
+        parts: rows of the reference, `[n]` bool, by name.
         seed: of the generated showers, the same for every iteration.
     """
 
     reference: Showers
+    merits: Mapping[str, Merit]
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
-    rule: str = "caloshowergan"
-    shapes: bool = False
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ConfigError(f"rule must be one of {', '.join(RULES)}. Received: {self.rule!r}")
-        if self.shapes and self.rule != "caloshowergan":
-            raise ConfigError(f"shapes need the rule caloshowergan. Received: {self.rule!r}, of energies only")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -113,53 +79,60 @@ class Judge:
         parts = (self.parts[name] for name in sorted(self.parts))
         for array in (self.reference.incident_energies, self.reference.energies, *parts):
             digest.update(np.ascontiguousarray(array).tobytes())
-        about = {"rule": self.rule, "shapes": self.shapes, "seed": self.seed, "parts": sorted(self.parts)}
+        merits = {name: repr(merit) for name, merit in self.merits.items()}
+        about = {"merits": merits, "seed": self.seed, "parts": sorted(self.parts)}
         return about | {"showers": digest.hexdigest()[:16]}
 
+    @property
+    def tables(self) -> dict[str, tuple[Merit, np.ndarray]]:
+        """Merit and rows of every table."""
+        every = np.ones(len(self.reference), bool)
+        (name, first), *others = self.merits.items()
+        found = {name: (first, every)} | {part: (first, rows) for part, rows in self.parts.items()}
+        return found | {other: (merit, every) for other, merit in others}
 
-def scan_iterations(directory: Path, judge: Judge, workers: int | None = None) -> dict[str, IterationScan]:
-    """chi2 of every saved iteration of a trained run.
+
+def scan(
+    directory: Path, judge: Judge, unit: str = "iteration", workers: int | None = None
+) -> dict[str, IterationScan]:
+    """Figures of merit of every saved epoch or iteration of a trained run.
 
     What was measured before is read from `selection.json` beside the snapshots; it is written as it grows.
 
     Args:
-        directory: of the run, with `snapshots/iteration-<number>.keras`.
+        directory: of the run, with `snapshots/<unit>-<number>.keras`.
         judge: what judges.
+        unit: `epoch` or `iteration`.
         workers: processes; by default one, or where it takes long as many as this job's cores and memory hold.
 
     Returns:
-        tables with all showers as reference (`ALL`) and with each part of them; with `SHAPES`, the sum of the total
-        energy, layer energies, centres and widths, the wish of arXiv:2309.06515, section 6.
+        a table for each of the judge's. A figure of merit that is no sum over incident energies stands at energy 0.
 
     Raises:
         DataFormatError: there are no snapshots, or no trained run.
     """
-    snapshots = listed(directory, "snapshots/iteration-*.keras")
-    paths = {int(path.stem.removeprefix("iteration-")): path for path in snapshots}
-    if not paths:
-        raise DataFormatError(
-            f"{directory} must hold snapshots/iteration-<number>.keras. Received: none: train it first"
-        )
+    numbers = list_snapshots(directory, unit)
+    if not numbers:
+        raise DataFormatError(f"{directory} must hold snapshots/{unit}-<number>.keras. Received: none: train it first")
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
-    names = (ALL, *judge.parts, *((SHAPES,) if judge.shapes else ()))
-    tables = _read_record(record, identity, names)
-    missing = [iteration for iteration in sorted(paths) if str(iteration) not in tables]
+    tables = _read_record(record, identity, tuple(judge.tables))
+    missing = [number for number in numbers if str(number) not in tables]
     if workers is None:
         worth = 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER
         workers = num_workers(min(worth, len(missing)), _WORKER_BYTES)
     last = monotonic()
     with (
-        progress("judging saved iterations", len(missing)) as bar,
-        _measured(directory, judge, {iteration: paths[iteration] for iteration in missing}, workers) as results,
+        progress(f"judging saved {unit}s", len(missing)) as bar,
+        _measured(directory, judge, unit, missing, workers) as results,
     ):
-        for count, (iteration, table) in enumerate(results, 1):
-            tables[str(iteration)] = table
+        for count, (number, table) in enumerate(results, 1):
+            tables[str(number)] = table
             bar.advance()
             if monotonic() > last + _RECORD_SECONDS or count == len(missing):
                 last = monotonic()
                 write_json(record, {"identity": identity, "iterations": tables})
-    return {name: _scan(sorted(paths), tables, name) for name in names}
+    return {name: _scan(numbers, tables, name) for name in judge.tables}
 
 
 def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -186,23 +159,24 @@ def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> 
         ) from error
 
 
-def select_iteration(directory: Path, scan: IterationScan, *, save: bool = True) -> TrainedRun:
-    """The run with the generator of the best iteration.
+def select(directory: Path, found: IterationScan, unit: str = "iteration", *, save: bool = True) -> TrainedRun:
+    """The run with what generates as it was at the best epoch or iteration.
 
     Args:
         directory: of the run.
-        scan: its iterations.
+        found: its epochs or iterations, judged.
+        unit: `epoch` or `iteration`.
         save: whether to write it as `selected` in the directory.
 
     Raises:
         DataFormatError: no trained run, or no snapshot of that iteration.
     """
-    run, iteration = load_run(directory), int(scan.iterations[scan.best])
-    network = _load_snapshot(directory / "snapshots" / f"iteration-{iteration:07d}.keras", run.generator)
-    chosen = replace(run, networks={_generator_name(run): network}, history=run.history)
+    run, number = load_run(directory), int(found.iterations[found.best])
+    whole = load_snapshot(run, directory, unit, number)
+    chosen = replace(whole, networks={name: whole.networks[name] for name in run.generates})
     if save:
         save_run(directory / "selected", chosen)
-        about = {"iteration": iteration, "chi2_per_ndf": float(scan.total[scan.best])}
+        about = {unit: number, "chi2_per_ndf": float(found.total[found.best])}
         write_json(directory / "selected" / "selection.json", about)
     return chosen
 
@@ -212,15 +186,15 @@ Table = dict[str, list[list[float]]]  # part -> momenta, chi2, ndf
 
 @contextmanager
 def _measured(
-    directory: Path, judge: Judge, paths: Mapping[int, Path], workers: int
+    directory: Path, judge: Judge, unit: str, numbers: Sequence[int], workers: int
 ) -> Iterator[Iterator[tuple[int, Table]]]:
-    """Gives (iteration, table) as they come, from this process or several."""
-    run = load_run(directory) if paths else None  # also where workers load it: a damaged one is told here
-    if workers < 2 or len(paths) < 2:
-        yield ((iteration, _measure(run, path, judge)) for iteration, path in paths.items() if run)
+    """Gives (number, table) as they come, from this process or several."""
+    run = load_run(directory) if numbers else None  # also where workers load it: a damaged one is told here
+    if workers < 2 or len(numbers) < 2:
+        yield ((number, _measure(load_snapshot(run, directory, unit, number), judge)) for number in numbers if run)
         return
-    with process_pool(min(workers, len(paths)), _start_worker, (directory, judge)) as pool:
-        tasks = {pool.submit(_measure_in_worker, path): iteration for iteration, path in paths.items()}
+    with process_pool(min(workers, len(numbers)), _start_worker, (directory, judge)) as pool:
+        tasks = {pool.submit(_measure_in_worker, directory, unit, number): number for number in numbers}
         yield ((tasks[task], task.result()) for task in as_completed(tasks))
 
 
@@ -237,52 +211,25 @@ def _start_worker(directory: Path, judge: Judge) -> None:
     _worker.append((load_run(directory), judge))
 
 
-def _measure_in_worker(path: Path) -> Table:
+def _measure_in_worker(directory: Path, unit: str, number: int) -> Table:
     run, judge = _worker[0]
-    return _measure(run, path, judge)
+    return _measure(load_snapshot(run, directory, unit, number), judge)
 
 
-def _measure(run: TrainedRun, path: Path, judge: Judge) -> Table:
-    reference = judge.reference
-    chosen = replace(run, networks={_generator_name(run): _load_snapshot(path, run.generator)})
-    generated = generate_like(chosen, reference, judge.seed, once=True)
-    rule, table = RULES[judge.rule], {}
-    for name, rows in {ALL: np.ones(len(reference), bool), **judge.parts}.items():
-        table[name] = _columns(chi2_by_momentum(reference[rows], generated[rows], rule, rounds=0))
-    if judge.shapes:
-        quantities = shape_quantities(reference.geometry)
-        table[SHAPES] = _columns(chi2_by_momentum(reference, generated, rule, quantities, rounds=0))
-    return table
+def _measure(run: TrainedRun, judge: Judge) -> Table:
+    reference, generated = judge.reference, generate_like(run, judge.reference, judge.seed, once=True)
+    return {name: _columns(merit, reference[rows], generated[rows]) for name, (merit, rows) in judge.tables.items()}
 
 
-def _load_snapshot(path: Path, own: keras.Model) -> keras.Model:
-    """Gives a saved network of a run whose network is `own` in the end.
-
-    Raises:
-        DataFormatError: missing, damaged, or with other inputs or outputs.
-    """
-    network = load_network(path)
-    expected, found = (
-        [(t.name, tuple(t.shape)) for t in net.inputs] + [tuple(net.output_shape)] for net in (own, network)
-    )
-    if expected != found:
-        raise DataFormatError(
-            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {found} "
-            "(was it copied from another run?)"
-        )
-    return network
-
-
-def _columns(found: Mapping[float, Chi2]) -> list[list[float]]:
-    parts = found.values()
-    return [list(found), [part.value for part in parts], [part.ndf for part in parts]]
+def _columns(merit: Merit, reference: Showers, generated: Showers) -> list[list[float]]:
+    """Energies, chi2, NDF; a figure of merit that is no sum of chi2 stands there alone, with an NDF of 1."""
+    if not isinstance(merit, MeritByEnergy):
+        return [[ALL_ENERGIES], [merit(reference, generated).value], [1]]
+    found = merit.by_energy(reference, generated)
+    return [list(found), [part.value for part in found.values()], [part.ndf for part in found.values()]]
 
 
 def _scan(iterations: list[int], tables: Mapping[str, Table], name: str) -> IterationScan:
     rows = [tables[str(iteration)][name] for iteration in iterations]
     chi2, ndf = (np.array([row[position] for row in rows], np.float64) for position in (1, 2))
     return IterationScan(np.array(iterations), np.array(rows[0][0]), chi2, ndf)
-
-
-def _generator_name(run: TrainedRun) -> str:
-    return next(name for name, network in run.networks.items() if network is run.generator)

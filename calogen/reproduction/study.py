@@ -16,6 +16,7 @@ from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
+from calogen.evaluation.merits import Chi2Merit, Merit
 from calogen.files import read_json
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
@@ -24,7 +25,7 @@ from calogen.metrics.chi2 import RULES, Chi2, Rule, total
 from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Network, Pictures, compare_networks
-from calogen.reproduction.selection import Judge, scan_iterations, select_iteration
+from calogen.reproduction.selection import Judge, scan, select
 from calogen.showers.bundled import bundled, choose_edition
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
@@ -272,10 +273,12 @@ def judge_network(
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
     rule = rule_name(options, config.particle)
     seed = stream_seed(provenance.seed_streams(config.seed, "select")["select"])
-    judge = Judge(reference=reference, parts=parts, rule=rule, shapes=rule == "caloshowergan", seed=seed)
+    merits: dict[str, Merit] = {ALL: Chi2Merit(rule)}
+    merits |= {} if RULES[rule].energies_only else {SHAPES: Chi2Merit(rule, shapes=True)}
+    judge = Judge(reference=reference, merits=merits, parts=parts, seed=seed)
     chosen_by = {"energy": ALL, "shapes": SHAPES}[options["merit"]]
-    scans = scan_iterations(directory, judge)
-    chosen = select_iteration(directory, scans[chosen_by], save=save)
+    scans = scan(directory, judge)
+    chosen = select(directory, scans[chosen_by], save=save)
     generated = generate_like(chosen, reference, judge.seed)
     test = NetworkTest(
         name=name,

@@ -111,3 +111,9 @@ def save_run(directory: Path, run: TrainedRun) -> None:
         "networks": sorted(run.networks),
     }
     write_json(directory / "config.json", description)
+
+
+def snapshot_path(directory: Path, unit: str, number: int, name: str = "") -> Path:
+    """File with a network after so many epochs or iterations; `name` tells several apart."""
+    digits = 4 if unit == "epoch" else 7
+    return directory / "snapshots" / f"{unit}-{number:0{digits}d}{name and '-' + name}.keras"

@@ -18,6 +18,7 @@ from calogen.errors import CalogenError
 from calogen.features.batches import Features, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
+from calogen.training.run import snapshot_path
 from calogen.training.state import TrainingState, assign, read_state, write_state
 from calogen.training.trainer import Schedule, Trainer, ValidatedTrainer
 
@@ -61,12 +62,6 @@ class Keeper:
         """File with one of the networks after a round."""
         assert self.directory is not None
         return snapshot_path(self.directory, unit, number, name if len(self.networks) > 1 else "")
-
-
-def snapshot_path(directory: Path, unit: str, number: int, name: str = "") -> Path:
-    """File with a network after so many epochs or iterations; `name` tells several apart."""
-    digits = 4 if unit == "epoch" else 7
-    return directory / "snapshots" / f"{unit}-{number:0{digits}d}{name and '-' + name}.keras"
 
 
 @dataclass(frozen=True)

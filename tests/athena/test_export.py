@@ -14,12 +14,13 @@ from calogen.athena.export import export_set, find_sets
 from calogen.athena.interface import V2
 from calogen.errors import DataFormatError, ExportError
 from calogen.evaluation.iterations import ALL
+from calogen.evaluation.merits import Chi2Merit
 from calogen.generation.load import load_run
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import read_graph
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
-from calogen.reproduction.selection import Judge, scan_iterations, select_iteration
+from calogen.reproduction.selection import Judge, scan, select
 from calogen.training.run import assemble_run, save_run
 
 
@@ -37,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         showers = toy_showers(30, momenta=momenta)
         train(directory, showers, replace(CONFIG, lowest_momentum=low, highest_momentum=high))
         here = showers[(showers.incident_energies >= low) & (showers.incident_energies <= high)]
-        select_iteration(directory, scan_iterations(directory, Judge(reference=here))[ALL])
+        select(directory, scan(directory, Judge(reference=here, merits={ALL: Chi2Merit("caloshowergan")}))[ALL])
     return folder
 
 

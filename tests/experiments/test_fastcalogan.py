@@ -91,7 +91,7 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
         loaded.append(path)
         return generation.load_network(path)
 
-    monkeypatch.setattr("calogen.reproduction.selection.load_network", load_network)
+    monkeypatch.setattr("calogen.generation.load.load_network", load_network)
     script = load(SCRIPT)
     script.execute(script.main, "", script.GAN_OPTIONS)
     assert len(loaded) == 1, "only what was selected: nothing is judged again"

@@ -14,6 +14,7 @@ from toy_gan import toy_showers, train
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, chi2_by_momentum
+from calogen.evaluation.merits import Chi2Merit, DistanceMerit, physics_distance
 from calogen.generation.generate import generate
 from calogen.generation.load import load_network, load_run
 from calogen.metrics.chi2 import RULES
@@ -26,15 +27,14 @@ from calogen.reproduction import selection
 from calogen.reproduction.selection import (
     Judge,
     epoch_distances,
-    physics_distance,
-    scan_iterations,
-    select_iteration,
+    scan,
+    select,
     validation_distance,
 )
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PIONS_DATASET1
 from calogen.training.callbacks import save_network
-from calogen.training.run import TrainedRun, assemble_run
+from calogen.training.run import TrainedRun, assemble_run, save_run
 
 RESPONSE = Observable("response", response, "response")
 NEVER = Observable("never", lambda showers: np.full(len(showers), np.nan), "never defined")
@@ -83,10 +83,10 @@ def test_validation_distance_is_repeatable(run: TrainedRun, tiny_showers: Shower
 
 
 def test_epochs_are_judged_by_their_own_decoders(run: TrainedRun, tiny_showers: Showers, tmp_path: Path) -> None:
-    save_network(run.networks["decoder"], tmp_path / "epoch-0003.keras")
+    save_network(run.networks["decoder"], tmp_path / "snapshots" / "epoch-0003.keras")
     bias = run.networks["decoder"].get_layer("shower").bias
     bias.assign(np.append(np.zeros(bias.shape[0] - 1), -9.0))  # the last feature is the response: nearly nothing
-    save_network(run.networks["decoder"], tmp_path / "epoch-0010.keras")
+    save_network(run.networks["decoder"], tmp_path / "snapshots" / "epoch-0010.keras")
     found = epoch_distances(run, tmp_path, tiny_showers, [RESPONSE], seed=1)
     assert list(found) == [3, 10]
     assert found[10] == validation_distance(run, tiny_showers, [RESPONSE], 1)
@@ -97,7 +97,8 @@ def test_epochs_are_judged_by_their_own_decoders(run: TrainedRun, tiny_showers: 
 SHOWERS = toy_showers(40)
 ROWS = np.arange(len(SHOWERS)) < 80
 PARTS = {TRAIN: ROWS, HELD_OUT: ~ROWS}
-JUDGE = Judge(reference=SHOWERS, parts=PARTS, shapes=True, seed=3)
+MERITS = {ALL: Chi2Merit("caloshowergan"), SHAPES: Chi2Merit("caloshowergan", shapes=True)}
+JUDGE = Judge(reference=SHOWERS, parts=PARTS, merits=MERITS, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scans(trained: Path) -> dict[str, IterationScan]:
-    return scan_iterations(trained, JUDGE)
+    return scan(trained, JUDGE)
 
 
 @pytest.fixture
@@ -127,13 +128,13 @@ def generated(run: TrainedRun, directory: Path, iteration: int, seed: int = JUDG
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is generated from now on: an entry for each iteration."""
-    calls, original = [], selection.generate
+    calls, original = [], selection.generate_like
 
     def counting(*arguments: Any, once: bool) -> Any:
         calls.append(len(arguments[1]))
         return original(*arguments, once=once)
 
-    monkeypatch.setattr(selection, "generate", counting)
+    monkeypatch.setattr(selection, "generate_like", counting)
     return calls
 
 
@@ -156,17 +157,17 @@ def test_tables_are_those_of_a_direct_computation(trained: Path, scans: dict[str
             HELD_OUT: chi2_by_momentum(SHOWERS[~ROWS], ours[~ROWS], rule),
             SHAPES: chi2_by_momentum(SHOWERS, ours, rule, shape_quantities(TINY_VOXELS)),
         }
-        for name, scan in scans.items():
-            assert scan.iterations.tolist() == [1, 2, 3, 4]
-            assert scan.momenta.tolist() == list(expected[name]) == [1024.0, 2048.0, 4096.0]
-            assert scan.chi2[position].tolist() == [part.value for part in expected[name].values()]
-            assert scan.ndf[position].tolist() == [part.ndf for part in expected[name].values()]
+        for name, table in scans.items():
+            assert table.iterations.tolist() == [1, 2, 3, 4]
+            assert table.momenta.tolist() == list(expected[name]) == [1024.0, 2048.0, 4096.0]
+            assert table.chi2[position].tolist() == [part.value for part in expected[name].values()]
+            assert table.ndf[position].tolist() == [part.ndf for part in expected[name].values()]
     assert len(np.unique(scans[ALL].total)) == 4, "every iteration has its own network"
 
 
 @pytest.mark.parametrize("rule", ["fastcalogan-photons", "fastcalogan-hadrons"])
 def test_the_other_rule_gives_its_own_tables(copy: Path, rule: str) -> None:
-    scans, run = scan_iterations(copy, Judge(reference=SHOWERS, rule=rule, seed=3)), load_run(copy)
+    scans, run = scan(copy, Judge(reference=SHOWERS, merits={ALL: Chi2Merit(rule)}, seed=3)), load_run(copy)
     assert list(scans) == [ALL]
     expected = chi2_by_momentum(SHOWERS, replace(SHOWERS, energies=generated(run, copy, 2)), RULES[rule])
     assert scans[ALL].chi2[1].tolist() == [part.value for part in expected.values()]
@@ -177,7 +178,7 @@ def test_what_was_measured_is_not_measured_again(
 ) -> None:
     for path in copy.glob("snapshots/*"):
         path.write_bytes(b"nothing")
-    assert same(scan_iterations(copy, JUDGE), scans)
+    assert same(scan(copy, JUDGE), scans)
     assert measured == []
 
 
@@ -185,20 +186,20 @@ def test_what_was_measured_is_not_measured_again(
     "change",
     [
         {"seed": 4},
-        {"shapes": False},
+        {"merits": {ALL: MERITS[ALL]}},
         {"parts": {TRAIN: ~ROWS, HELD_OUT: ROWS}},
         {"parts": {TRAIN: ROWS, "rest": ~ROWS}},
         {"reference": replace(SHOWERS, energies=SHOWERS.energies * np.float32(1.01))},
         {"reference": replace(SHOWERS, incident_energies=SHOWERS.incident_energies[::-1])},
-        {"rule": "fastcalogan-photons", "shapes": False},
+        {"merits": {ALL: Chi2Merit("fastcalogan-photons")}},
     ],
     ids="+".join,
 )
 def test_another_judge_measures_anew(copy: Path, measured: list[int], change: dict[str, Any]) -> None:
     judge = replace(JUDGE, **change)
-    first = scan_iterations(copy, judge)
+    first = scan(copy, judge)
     assert measured == [120] * 4
-    assert same(scan_iterations(copy, judge), first)
+    assert same(scan(copy, judge), first)
     assert measured == [120] * 4, "and keeps what it measured"
 
 
@@ -206,7 +207,7 @@ def test_another_training_is_measured_anew(copy: Path, measured: list[int]) -> N
     history = json.loads((copy / "history.json").read_text())
     history[0]["seconds"] += 1
     (copy / "history.json").write_text(json.dumps(history))
-    scan_iterations(copy, JUDGE)
+    scan(copy, JUDGE)
     assert measured == [120] * 4
 
 
@@ -214,7 +215,7 @@ def test_only_what_is_missing_is_measured(copy: Path, scans: dict[str, Iteration
     record = json.loads((copy / "selection.json").read_text())
     del record["iterations"]["2"], record["iterations"]["3"]
     (copy / "selection.json").write_text(json.dumps(record))
-    assert same(scan_iterations(copy, JUDGE), scans)
+    assert same(scan(copy, JUDGE), scans)
     assert measured == [120] * 2
     assert list(json.loads((copy / "selection.json").read_text())["iterations"]) == ["1", "4", "2", "3"]
 
@@ -222,7 +223,7 @@ def test_only_what_is_missing_is_measured(copy: Path, scans: dict[str, Iteration
 def test_an_interrupted_scan_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for iteration in range(5, 61):
         (copy / "snapshots" / f"iteration-{iteration:07d}.keras").touch()
-    showers, network = toy_showers(40, seed=8), load_network(copy / "generator.keras")
+    showers = toy_showers(40, seed=8)
     calls: list[int] = []
 
     def interrupted(*_: Any, once: bool) -> Any:
@@ -232,12 +233,12 @@ def test_an_interrupted_scan_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch
         return replace(SHOWERS, energies=showers.energies)
 
     monkeypatch.setattr(selection, "_RECORD_SECONDS", -1.0)
-    monkeypatch.setattr(selection, "generate", interrupted)
-    monkeypatch.setattr(selection, "load_network", lambda _: network)
-    judge = Judge(reference=SHOWERS)
+    monkeypatch.setattr(selection, "generate_like", interrupted)
+    monkeypatch.setattr(selection, "load_snapshot", lambda run, *_: run)
+    judge = Judge(reference=SHOWERS, merits={ALL: MERITS[ALL]})
     with pytest.raises(KeyboardInterrupt):
-        scan_iterations(copy, judge)
-    scans = scan_iterations(copy, judge)
+        scan(copy, judge)
+    scans = scan(copy, judge)
     assert len(calls) == 55 + 6, "the 54 that were measured are kept"
     assert scans[ALL].iterations.tolist() == list(range(1, 61))
 
@@ -247,9 +248,9 @@ def test_a_long_scan_takes_the_cores_of_the_job(copy: Path, monkeypatch: pytest.
     known, received = json.loads((copy / "selection.json").read_text())["iterations"], []
 
     @contextmanager
-    def measured(directory: Path, judge: Judge, paths: dict[int, Path], workers: int) -> Iterator[Iterator[Any]]:
+    def measured(directory: Path, judge: Judge, unit: str, numbers: list[int], workers: int) -> Iterator[Iterator[Any]]:
         received.append(workers)
-        yield ((iteration, known[str(iteration)]) for iteration in paths)
+        yield ((iteration, known[str(iteration)]) for iteration in numbers)
 
     monkeypatch.setattr(selection, "_measured", measured)
     monkeypatch.setattr("os.cpu_count", lambda: 128)
@@ -258,11 +259,11 @@ def test_a_long_scan_takes_the_cores_of_the_job(copy: Path, monkeypatch: pytest.
     for showers_per_worker in (1, 10**9):
         monkeypatch.setattr(selection, "_SHOWERS_PER_WORKER", showers_per_worker)
         (copy / "selection.json").unlink()
-        scan_iterations(copy, JUDGE)
+        scan(copy, JUDGE)
     monkeypatch.setattr(selection, "_SHOWERS_PER_WORKER", 1)
     monkeypatch.setattr("calogen.parallel.free_memory", lambda: 1_300_000_000)
     (copy / "selection.json").unlink()
-    scan_iterations(copy, JUDGE)
+    scan(copy, JUDGE)
     assert received == [3, 1, 2]
 
 
@@ -283,7 +284,7 @@ def test_a_damaged_record_is_named(copy: Path, measured: list[int], damage: Call
     path = copy / "selection.json"
     path.write_text(json.dumps(damage(json.loads(path.read_text()))))
     with pytest.raises(DataFormatError, match=r"selection.json must hold .*: delete it to judge them anew"):
-        scan_iterations(copy, JUDGE)
+        scan(copy, JUDGE)
     assert not measured
 
 
@@ -291,7 +292,7 @@ def test_a_snapshot_of_another_run_is_named(copy: Path, scans: dict[str, Iterati
     best = copy / "snapshots" / f"iteration-{int(scans[ALL].iterations[scans[ALL].best]):07d}.keras"
     shutil.copy(copy / "critic.keras", best)
     with pytest.raises(DataFormatError, match=r"keras must have the inputs and outputs of its run's network.*copied"):
-        select_iteration(copy, scans[ALL])
+        select(copy, scans[ALL])
 
 
 def test_a_damaged_run_is_told_whatever_the_number_of_processes(copy: Path) -> None:
@@ -299,36 +300,36 @@ def test_a_damaged_run_is_told_whatever_the_number_of_processes(copy: Path) -> N
     (copy / "selection.json").unlink()
     (copy / "config.json").write_text("{}")
     with pytest.raises(DataFormatError, match=r"must hold config.json with model"):
-        scan_iterations(copy, JUDGE, workers=2)
+        scan(copy, JUDGE, workers=2)
 
 
 def test_processes_give_the_tables_of_one(copy: Path, scans: dict[str, IterationScan]) -> None:
     (copy / "selection.json").unlink()
     judge = replace(JUDGE, reference=replace(SHOWERS, conditions={"impact_eta": np.ones(120)}, attributes={"a": 1}))
-    found = scan_iterations(copy, judge, workers=2)
-    for name, scan in found.items():
-        assert scan.iterations.tolist() == [1, 2, 3, 4]
-        np.testing.assert_array_equal(scan.ndf, scans[name].ndf)
-        np.testing.assert_allclose(scan.chi2, scans[name].chi2, rtol=1e-6)
+    found = scan(copy, judge, workers=2)
+    for name, table in found.items():
+        assert table.iterations.tolist() == [1, 2, 3, 4]
+        np.testing.assert_array_equal(table.ndf, scans[name].ndf)
+        np.testing.assert_allclose(table.chi2, scans[name].chi2, rtol=1e-6)
 
 
 def test_a_scan_needs_snapshots(tmp_path: Path, copy: Path) -> None:
     with pytest.raises(DataFormatError, match="must hold snapshots/iteration-<number>.keras. Received: none: train"):
-        scan_iterations(tmp_path / "none", JUDGE)
+        scan(tmp_path / "none", JUDGE)
     (copy / "selection.json").unlink()
     (copy / "config.json").unlink()
     with pytest.raises(DataFormatError, match="must hold a trained run"):
-        scan_iterations(copy, JUDGE)
+        scan(copy, JUDGE)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Judge(reference=SHOWERS, rule="ours"), "rule must be one of caloshowergan, .*Received: 'ours'"),
-        (lambda: replace(JUDGE, rule="fastcalogan-photons"), "shapes need the rule caloshowergan. Received: 'fastcalo"),
+        (lambda: Chi2Merit("ours"), "rule must be one of caloshowergan, .*Received: 'ours'"),
+        (lambda: Chi2Merit("fastcalogan-photons", shapes=True), "shapes need a rule for them. Received: 'fastcalo"),
     ],
 )
-def test_judges_that_cannot_judge_are_refused(make: Callable[[], Judge], message: str) -> None:
+def test_merits_that_cannot_judge_are_refused(make: Callable[[], Chi2Merit], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
 
@@ -351,7 +352,7 @@ def test_cells_have_no_centres(tiny_grid: Any) -> None:
 
 def test_the_best_iteration_is_saved_as_a_run(copy: Path, scans: dict[str, IterationScan]) -> None:
     best = int(np.argmin([chi2.sum() / ndf.sum() for chi2, ndf in zip(scans[ALL].chi2, scans[ALL].ndf, strict=True)]))
-    chosen = select_iteration(copy, scans[ALL])
+    chosen = select(copy, scans[ALL])
     expected = generated(load_run(copy), copy, best + 1)
     for run in (chosen, load_run(copy / "selected"), copy / "selected"):
         ours = generate(run, SHOWERS.incident_energies, JUDGE.seed)
@@ -366,9 +367,41 @@ def test_the_best_iteration_is_saved_as_a_run(copy: Path, scans: dict[str, Itera
 def test_the_scan_decides_which_iteration_is_selected(copy: Path, scans: dict[str, IterationScan]) -> None:
     chi2 = np.ones_like(scans[ALL].chi2)
     chi2[1] = 0.5
-    chosen = select_iteration(copy, replace(scans[ALL], chi2=chi2))
+    chosen = select(copy, replace(scans[ALL], chi2=chi2))
     ours = generate(chosen, SHOWERS.incident_energies, JUDGE.seed)
     np.testing.assert_array_equal(ours.energies, generated(load_run(copy), copy, 2))
     missing = replace(scans[ALL], iterations=np.array([7, 8, 9, 10]))
     with pytest.raises(DataFormatError, match="iteration-0000007.keras must be a Keras model file"):
-        select_iteration(copy, replace(missing, chi2=np.arange(12.0).reshape(4, 3)))
+        select(copy, replace(missing, chi2=np.arange(12.0).reshape(4, 3)))
+
+
+def test_any_figure_of_merit_can_choose(copy: Path) -> None:
+    """One that is no sum over energies stands at energy 0."""
+    merit = DistanceMerit((Observable("total energy", total_energy, "total energy"),))
+    found = scan(copy, Judge(reference=SHOWERS, merits={"distance": merit}, parts=PARTS, seed=3))
+    expected = [
+        physics_distance(SHOWERS, replace(SHOWERS, energies=generated(load_run(copy), copy, number)), merit.observables)
+        for number in (1, 2, 3, 4)
+    ]
+    assert list(found) == ["distance", TRAIN, HELD_OUT]
+    assert found["distance"].total.tolist() == [value.value for value in expected]
+    assert found["distance"].momenta.tolist() == [0.0]
+    best = int(np.argmin([value.value for value in expected]))
+    chosen = select(copy, found["distance"])
+    assert (
+        generate(chosen, SHOWERS.incident_energies, 3).energies.tolist()
+        == generated(load_run(copy), copy, best + 1).tolist()
+    )
+
+
+def test_epochs_are_chosen_as_iterations_are(run: TrainedRun, tiny_showers: Showers, tmp_path: Path) -> None:
+    save_run(tmp_path, run)
+    save_network(run.networks["decoder"], tmp_path / "snapshots" / "epoch-0003.keras")
+    bias = run.networks["decoder"].get_layer("shower").bias
+    bias.assign(np.append(np.zeros(bias.shape[0] - 1), -9.0))
+    save_network(run.networks["decoder"], tmp_path / "snapshots" / "epoch-0010.keras")
+    found = scan(tmp_path, Judge(reference=tiny_showers, merits={"distance": DistanceMerit((RESPONSE,))}), "epoch")
+    assert found["distance"].iterations.tolist() == [3, 10]
+    assert found["distance"].total[0] < found["distance"].total[1] == 1
+    select(tmp_path, found["distance"], "epoch")
+    assert json.loads((tmp_path / "selected" / "selection.json").read_text())["epoch"] == 3

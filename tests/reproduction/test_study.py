@@ -10,6 +10,7 @@ from toy_gan import CONFIG, GAN_VALUES, toy_showers
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
+from calogen.evaluation.merits import Chi2Merit
 from calogen.files import read_json
 from calogen.generation.generate import generate
 from calogen.generation.load import load_run
@@ -20,7 +21,7 @@ from calogen.observables.cells import layer_energy, total_energy
 from calogen.provenance import seed_streams, stream_seed
 from calogen.reproduction import study
 from calogen.reproduction.experiment import Arguments, open_run
-from calogen.reproduction.selection import Judge, scan_iterations
+from calogen.reproduction.selection import Judge, scan
 from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.showers.bundled import HONEST_NOTE, bundled
 from calogen.showers.sample import Showers, concatenate
@@ -289,15 +290,16 @@ def test_held_out_showers_may_lack_momenta(outcome: Outcome, data: Data, copied:
 
 def test_shapes_choose_where_they_are_wanted(outcome: Outcome, data: Data, copied: Path) -> None:
     config = outcome.networks["low"].run.config
-    judge = Judge(reference=data.reference[data.reference.incident_energies <= 4096], shapes=True)
-    scan_iterations(copied, judge)  # another judge's record is in the way
+    merits = {ALL: Chi2Merit("caloshowergan"), SHAPES: Chi2Merit("caloshowergan", shapes=True)}
+    judge = Judge(reference=data.reference[data.reference.incident_energies <= 4096], merits=merits)
+    scan(copied, judge)  # another judge's record is in the way
     found = study.judge_network("low", config, data, copied, GAN_VALUES | {"merit": "shapes"})
-    scan = found.test.scans[SHAPES]
+    table = found.test.scans[SHAPES]
     assert found.test.chosen_by == SHAPES
-    assert found.test.iteration == scan.iterations[scan.best]
+    assert found.test.iteration == table.iterations[table.best]
     assert read_json(copied / "selected" / "selection.json") == {
         "iteration": found.test.iteration,
-        "chi2_per_ndf": scan.total[scan.best],
+        "chi2_per_ndf": table.total[table.best],
     }
 
 
