@@ -26,6 +26,7 @@ from calogen.lwtnn.runtime import evaluate
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, require_voxels
+from calogen.training.latent import Latent
 from calogen.training.run import TrainedRun
 
 _SOURCES = ("config.json", "transform.json")
@@ -144,12 +145,19 @@ def as_generator(run: TrainedRun, directory: Path) -> Generator:
     return Generator(
         model=run.generator,
         transform=run.transform,
-        latent=run.latent,
+        latent=_prior(run),
         geometry=_voxels(run, text),
         particle=run.config.particle,
         momentum_range=run.momentum_range,
         trained_range=_training(directory).get("incident_energies"),
     )
+
+
+def _prior(run: TrainedRun) -> Latent:
+    """The prior of a run: Athena knows no other latent space."""
+    if not isinstance(run.latent, Latent):
+        raise ExportError(f"{run.model} draws its latent space from what was fitted: Athena's classes draw from priors")
+    return run.latent
 
 
 def _voxels(run: TrainedRun, text: str) -> VoxelGeometry:
@@ -294,7 +302,7 @@ def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
     return {
         "network": "decoder.json",
         "lwtnn": ">=2.14" if any(node.type == "add" for node in graph.nodes) else ">=2.13",
-        "latent": asdict(run.latent),
+        "latent": asdict(_prior(run)),
         "inputs": [
             {"name": given.name, "variables": [variable.name for variable in given.variables]} for given in graph.inputs
         ],

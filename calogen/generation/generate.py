@@ -131,8 +131,8 @@ def _batches(
         sizes: of a batch, at most, and of the largest of all blocks, for which the engine is chosen.
         once: as for `generate_blocks`.
     """
-    latent, labels = run.latent.draw(len(given), stream), given.incident_energies
     compute, condition = engine(run.generator, run.transform, sizes[1], once), run.transform.condition(given)
+    latent, labels = run.latent.draw(len(given), stream, condition), given.incident_energies
     for first in range(0, len(given), sizes[0]):
         batch = slice(first, first + sizes[0])
         made = np.empty((len(labels[batch]), run.geometry.size), np.float32)
@@ -225,9 +225,9 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
     def one_shower(incident_energy: float, latent: np.ndarray | None = None, **others: float) -> np.ndarray:
         energy[0] = incident_energy
         known = Conditions(energy, {name: np.array([value]) for name, value in others.items()}) if others else alone
-        points = latent_space.draw(1, next(noise)) if latent is None else latent
         columns = [encoding.forward(known) for encoding in run.transform.encodings]  # `condition` takes 3 us more
         condition = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        points = latent_space.draw(1, next(noise), condition) if latent is None else latent
         return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0]
 
     return one_shower

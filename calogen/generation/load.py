@@ -2,11 +2,16 @@
 
 import pkgutil
 import re
+import zlib
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from calogen import models
 from calogen.backend import keras
@@ -16,6 +21,7 @@ from calogen.features.transforms import Chain
 from calogen.files import listed, read_json
 from calogen.generation.consistency import require_consistent
 from calogen.showers.kinds import geometry_from_json
+from calogen.training.latent import Sampler
 from calogen.training.run import TrainedRun, assemble_run, snapshot_path
 
 
@@ -47,9 +53,25 @@ def load_run(directory: Path) -> TrainedRun:
         {name: load_network(directory / f"{name}.keras") for name in names},
         Chain.from_json(read_json(directory / "transform.json")),
         history,
+        _read_latent(directory / "latent.npz", module),
     )
     require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
     return run
+
+
+def _read_latent(path: Path, module: ModuleType) -> Sampler | None:
+    """Gives what was fitted to encoded showers; None if nothing was.
+
+    Raises:
+        DataFormatError: the file is damaged or another model's.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return module.read_latent(dict(file))
+    except (OSError, ValueError, KeyError, AttributeError, BadZipFile, zlib.error) as error:
+        raise DataFormatError(f"{path} must hold a fitted latent space. Received: {error!r:.200}") from error
 
 
 def load_network(path: Path) -> keras.Model:

@@ -7,12 +7,14 @@ from calogen.config import plain_from_json
 from calogen.errors import CalogenError, DataFormatError
 from calogen.showers.cells import CellGrid, CellLayer
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import GridLayer, RegularGrid
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 _MAX_SIZE = 10**7  # of a shower: it would take 80 MB
 _GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
     "CellGrid": (CellGrid, CellLayer),
     "VoxelGeometry": (VoxelGeometry, VoxelLayer),
+    "RegularGrid": (RegularGrid, GridLayer),
 }
 
 
@@ -28,7 +30,7 @@ def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
         geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))
     except (KeyError, TypeError, CalogenError) as error:
         raise DataFormatError(
-            f"a geometry needs kind (CellGrid or VoxelGeometry), name and layers. Received: {error!r:.300}"
+            f"a geometry needs kind ({', '.join(_GEOMETRIES)}), name and layers. Received: {error!r:.300}"
         ) from error
     sizes = [layer.size for layer in geometry.layers]
     if len(set(geometry.layer_ids)) < max(len(sizes), 1) or min(sizes) < 1 or sum(sizes) > _MAX_SIZE:

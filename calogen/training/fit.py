@@ -86,9 +86,10 @@ def fit(
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
         state = train(stages, features, judged[0] if judged else None, keeper, log)
+        latent = module.fit_latent(config, networks, features) if hasattr(module, "fit_latent") else None
     for name in critics if bfloat16 else ():
         networks[name].set_weights(trained[name].get_weights())
-    run = assemble_run(module, config, geometry, networks, chain, state.history)
+    run = assemble_run(module, config, geometry, networks, chain, state.history, latent)
     if not finished or not (directory / "provenance.json").exists():
         _write_provenance(directory, about, state, given, num_empty)
     save_run(directory, run)

@@ -1,6 +1,8 @@
 """Where the latent space of a model is drawn from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +21,30 @@ def block_seed(seed: int, block: int) -> np.random.SeedSequence:
     True
     """
     return np.random.SeedSequence(seed, spawn_key=(block,) if block else ())
+
+
+class Sampler(Protocol):
+    """Where points of the latent space come from: a prior, or something that was fitted to encoded showers.
+
+    Attributes:
+        dim: size `z` of the latent space.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Size `z` of the latent space."""
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """What was fitted, by name: a run keeps it. A prior has nothing."""
+
+    def draw(
+        self,
+        num_showers: int,
+        seed: int | np.random.SeedSequence | np.random.Generator,
+        condition: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Gives points `[n, z]`, float32: a function of the seed and, where it matters, of the condition `[n, c]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +69,23 @@ class Latent:
         require(self.distribution in known, f"distribution must be one of {known}. Received: {self.distribution!r}")
         require(self.spread > 0, f"the latent space's spread must be above 0. Received: {self.spread}")
 
-    def draw(self, num_showers: int, seed: int | np.random.SeedSequence | np.random.Generator) -> np.ndarray:
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Nothing: the configuration says all of it."""
+        return {}
+
+    def draw(
+        self,
+        num_showers: int,
+        seed: int | np.random.SeedSequence | np.random.Generator,
+        condition: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Gives points of the latent space, `[n, z]`, float32: a function of the seed.
 
         Args:
             num_showers: how many points.
             seed: a number, a stream (see `block_seed`), or a generator that goes on with each call.
+            condition: of the showers; it does not matter.
         """
         random = np.random.default_rng(seed)
         if self.distribution == "normal":

@@ -1,7 +1,7 @@
 """A trained run: its networks and all that generating needs, in memory and as files.
 
 A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
-`history.json`.
+`history.json`; further `latent.npz` where the latent space was fitted to encoded showers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from calogen.backend import keras
 from calogen.config import config_to_json
 from calogen.errors import CalogenError
 from calogen.features.transforms import Chain
-from calogen.files import write_json
+from calogen.files import atomic_path, write_json
 from calogen.showers.geometry import Geometry
 from calogen.training.callbacks import save_network
-from calogen.training.latent import Latent
+from calogen.training.latent import Sampler
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TrainedRun:
     networks: Mapping[str, keras.Model]
     transform: Chain
     history: list[dict[str, float]]
-    latent: Latent
+    latent: Sampler
     generates: tuple[str, ...]
 
     @cached_property
@@ -66,15 +68,17 @@ def assemble_run(
     networks: Mapping[str, keras.Model],
     transform: Chain,
     history: list[dict[str, float]] | None = None,
+    latent: Sampler | None = None,
 ) -> TrainedRun:
     """Gives the run of a model's networks; the module says what generates.
 
     Args:
         module: of `calogen.models`.
         config, geometry, networks, transform, history: of the run.
+        latent: what was fitted to encoded showers; None: the module's prior.
     """
     name = module.__name__.rpartition(".")[2]
-    latent = module.build_latent(config)
+    latent = module.build_latent(config) if latent is None else latent
     return TrainedRun(name, config, geometry, networks, transform, history or [], latent, module.GENERATES)
 
 
@@ -104,6 +108,9 @@ def save_run(directory: Path, run: TrainedRun) -> None:
         save_network(network, directory / f"{name}.keras")
     write_json(directory / "transform.json", run.transform.to_json())
     write_json(directory / "history.json", run.history)
+    if run.latent.arrays:
+        with atomic_path(directory / "latent.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **run.latent.arrays)
     description = {
         "model": run.model,
         "config": config_to_json(run.config),

@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from calogen.errors import CalogenError, GeometryError
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.grid import GridLayer, RegularGrid
+from calogen.showers.kinds import geometry_from_json
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
@@ -315,3 +318,18 @@ def test_layers_that_readers_take_for_others_are_refused(
 def test_an_unwritable_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CalogenError, match=f"cannot write {re.escape(str(tmp_path))}"):
         PHOTONS_DATASET1.write_xml(tmp_path)
+
+
+def test_a_regular_grid_is_layers_of_images() -> None:
+    grid = RegularGrid("tiny", tuple(GridLayer(number, 2, 3, 5.0, 10.0 * number) for number in range(4)))
+    assert (grid.size, grid.shape, grid.layer_ids) == (24, (4, 2, 3), (0, 1, 2, 3))
+    energies = np.arange(48.0).reshape(2, 24)
+    images = grid.images(energies)
+    assert images.shape == (2, 4, 2, 3)
+    np.testing.assert_array_equal(images[1, 2, 1], energies[1, 15:18])
+    np.testing.assert_allclose(grid.layer_energies(energies), images.sum(axis=(2, 3)))
+    assert geometry_from_json(json.loads(json.dumps(grid.to_json()))) == grid
+    with pytest.raises(GeometryError, match="equal numbers of cells"):
+        RegularGrid("odd", (GridLayer(0, 2, 3, 5.0, 0.0), GridLayer(1, 3, 3, 5.0, 10.0)))
+    with pytest.raises(GeometryError, match="shape"):
+        grid.images(energies[:, :-1])

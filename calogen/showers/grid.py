@@ -1,0 +1,59 @@
+"""Regular grids of cells in layers, as imaging calorimeters have them: a geometry of layer, x and z."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calogen.errors import GeometryError
+from calogen.showers.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class GridLayer:
+    """Square cells of one layer: `num_x` x `num_z`, z running fastest.
+
+    Args:
+        id: the layer's number, from the calorimeter's front.
+        num_x, num_z: number of cells along both axes.
+        cell_size: edge of a cell, mm.
+        depth: distance of the layer's centre from the calorimeter's front, mm.
+    """
+
+    id: int
+    num_x: int
+    num_z: int
+    cell_size: float
+    depth: float
+
+    @property
+    def name(self) -> str:
+        """What the plots call the layer."""
+        return f"layer {self.id}"
+
+    @property
+    def size(self) -> int:
+        """Number of cells of the layer."""
+        return self.num_x * self.num_z
+
+
+@dataclass(frozen=True)
+class RegularGrid(Geometry):
+    """Layers of equal size, one behind the other: layer by layer, then x, then z (fastest)."""
+
+    name: str
+    layers: tuple[GridLayer, ...]
+
+    def __post_init__(self) -> None:
+        shapes = {(layer.num_x, layer.num_z) for layer in self.layers}
+        if len(shapes) > 1:
+            raise GeometryError(f"layers of a RegularGrid must have equal numbers of cells. Received: {sorted(shapes)}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of layers and of cells along x and z."""
+        return len(self.layers), self.layers[0].num_x, self.layers[0].num_z
+
+    def images(self, energies: np.ndarray) -> np.ndarray:
+        """Showers `[n, v]` as `[n, layer, x, z]`, MeV (a view)."""
+        self.require(energies)
+        return energies.reshape(-1, *self.shape)
