@@ -104,6 +104,38 @@ class Constant(Encoding):
         return np.full((len(given), 1), self.value)
 
 
+@dataclass(frozen=True)
+class Column(Encoding):
+    """One of the conditions besides the incident energy, moved and scaled.
+
+    Args:
+        name: of the condition, e.g. `impact_eta`.
+        offset: what is taken off.
+        scale: what the rest is divided by.
+    """
+
+    name: str
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.offset) and np.isfinite(self.scale) and self.scale):
+            raise ConfigError(f"Column needs a finite offset and scale. Received: {self.offset}, {self.scale}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The condition's name."""
+        return (self.name,)
+
+    def forward(self, given: Conditions) -> np.ndarray:
+        """Gives `[n, 1]`.
+
+        Raises:
+            DataFormatError: the condition is not given.
+        """
+        return (given.only(self.needs).others[self.name].astype(np.float64)[:, None] - self.offset) / self.scale
+
+
 def _require_fitted(encoding: Encoding, constant: float) -> None:
     if constant <= 0:
         raise ConfigError(f"{type(encoding).__name__} must be fitted to training showers before it is used")

@@ -12,7 +12,7 @@ import numpy as np
 
 from calogen.config import plain_from_json
 from calogen.errors import ConfigError, DataFormatError
-from calogen.features.conditions import Constant, Encoding, LinearEnergy, LogEnergy
+from calogen.features.conditions import Column, Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
@@ -214,7 +214,7 @@ class Mask(Step):
 
 # The only names that a transform's JSON may hold.
 _STEPS: tuple[type, ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
-_ENCODINGS: tuple[type, ...] = (LogEnergy, LinearEnergy, Constant)
+_ENCODINGS: tuple[type, ...] = (LogEnergy, LinearEnergy, Constant, Column)
 
 
 @dataclass(frozen=True)

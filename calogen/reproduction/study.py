@@ -308,7 +308,7 @@ def other_test(paper: str, name: str, seed: int, arguments: Arguments, data: Dat
     if not (directory / "selected" / "selection.json").exists():
         return None
     run = load_run(directory)
-    if not was_trained_on(directory, data.train, run.config):
+    if not was_trained_on(directory, data.train, run):
         return None
     with directory_lock(directory):
         return judge_network(name, run.config, data, directory, arguments.options, save=False).test

@@ -72,7 +72,9 @@ def fit(
     critics = getattr(module, "CRITICS", ())
     trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
     schedules = module.build_schedule(config, given.incident_energies)
-    identity = _identity(module, config, geometry, digest(showers, chosen), {"bfloat16": bfloat16} if critics else {})
+    identity = _identity(
+        module, config, geometry, digest(showers, chosen, chain.needs), {"bfloat16": bfloat16} if critics else {}
+    )
     keeper = Keeper(
         directory=directory,
         identity=identity,
@@ -156,12 +158,12 @@ def can_train(showers: Showers, config: Any) -> bool:
     return bool(inside[showers.energies.any(axis=1)].any())
 
 
-def was_trained_on(directory: Path, showers: Showers, config: Any) -> bool:
+def was_trained_on(directory: Path, showers: Showers, run: TrainedRun) -> bool:
     """Whether a run's checkpoint is of a training on these showers, those of its momenta."""
-    if not can_train(showers, config):
+    if not can_train(showers, run.config):
         return False
     expected = read_identity(directory / "checkpoint.npz").get("showers")
-    return expected == digest(showers, choose_rows(showers, config)[0])
+    return expected == digest(showers, choose_rows(showers, run.config)[0], run.transform.needs)
 
 
 def split_rows(num_showers: int, config: Any) -> tuple[np.ndarray, ...]:
@@ -210,11 +212,13 @@ def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: str,
     return json.dumps({**parts, "geometry": grid, **more}, sort_keys=True)
 
 
-def digest(showers: Source, rows: np.ndarray) -> str:
-    """Hash of the incident energies and energies of some rows, in order."""
+def digest(showers: Source, rows: np.ndarray, needs: Sequence[str] = ()) -> str:
+    """Hash of the incident energies and energies of some rows, in order, and of the conditions that a model knows."""
     found = hashlib.sha256()
     found.update(np.ascontiguousarray(showers.given.incident_energies[rows]).tobytes())
     for place, part in showers.blocks():
         first, end = np.searchsorted(rows, (place.start, place.start + len(part))).tolist()
         found.update(np.ascontiguousarray(part.energies[rows[first:end] - place.start]).tobytes())
+    for name in needs:
+        found.update(np.ascontiguousarray(showers.given.others[name][rows]).tobytes())
     return found.hexdigest()[:16]

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from reference import preprocessing as slow
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.features.conditions import Constant, LinearEnergy, LogEnergy
+from calogen.features.conditions import Column, Constant, LinearEnergy, LogEnergy
 from calogen.features.transforms import AbsoluteEnergies, Chain, KineticFractions, LayerFractions, Mask, Noise
 from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
@@ -233,3 +233,15 @@ def test_every_step_and_encoding_survives_json() -> None:
 def test_foreign_json_is_refused(value: dict) -> None:
     with pytest.raises(DataFormatError):
         Chain.from_json(value)
+
+
+def test_a_column_is_a_condition_moved_and_scaled() -> None:
+    given = Conditions(np.array([1.0, 2.0]), {"impact_eta": np.array([0.2, 0.25]), "other": np.zeros(2)})
+    chain = Chain((), (LogEnergy(1.0, 2.0), Column("impact_eta", 0.2, 0.05))).fit(given)
+    np.testing.assert_allclose(chain.condition(given), [[0.0, 0.0], [1.0, 1.0]], atol=1e-6)
+    assert chain.needs == ("impact_eta",)
+    assert Chain.from_json(json.loads(json.dumps(chain.to_json()))) == chain
+    with pytest.raises(DataFormatError, match="needs the conditions impact_eta of each shower. Received: \\[\\]"):
+        chain.condition(np.array([1.0, 2.0]))
+    with pytest.raises(ConfigError, match="finite offset and scale"):
+        Column("impact_eta", 0.0, 0.0)
