@@ -109,12 +109,12 @@ class Column(Encoding):
     """One of the conditions besides the incident energy, moved and scaled.
 
     Args:
-        name: of the condition, e.g. `impact_eta`.
+        condition: its name, e.g. `impact_eta`.
         offset: what is taken off.
         scale: what the rest is divided by.
     """
 
-    name: str
+    condition: str
     offset: float = 0.0
     scale: float = 1.0
 
@@ -125,7 +125,7 @@ class Column(Encoding):
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         """The condition's name."""
-        return (self.name,)
+        return (self.condition,)
 
     def forward(self, given: Conditions) -> np.ndarray:
         """Gives `[n, 1]`.
@@ -133,7 +133,7 @@ class Column(Encoding):
         Raises:
             DataFormatError: the condition is not given.
         """
-        return (given.only(self.needs).others[self.name].astype(np.float64)[:, None] - self.offset) / self.scale
+        return (given.only(self.needs).others[self.condition].astype(np.float64)[:, None] - self.offset) / self.scale
 
 
 def _require_fitted(encoding: Encoding, constant: float) -> None:
