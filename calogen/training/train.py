@@ -118,18 +118,24 @@ def train(
     state = keeper.read()
     if state.epoch:
         state.restore(whole)
+    heard = keras.callbacks.CallbackList([], add_history=False)
     if not is_finished(stages, state):
         state.record_threads()
-    for number, stage in enumerate(stages):
-        later = any(row.get("stage", 0) > number for row in state.history)
-        if later:
-            continue
-        if number and not _rows(state, number):
-            state.best_epoch, state.best_weights = -1, []
-        if reached(stages, state, number) < stage.schedule.length:
-            _train_stage(stages, number, (training, validation), (state, whole, keeper), callbacks)
-        if stage.schedule.keep == "best":
-            assign(whole.variables_of_networks, state.best_weights)
+        heard = keras.callbacks.CallbackList(list(callbacks), model=stages[0].trainer, add_history=False)
+    heard.on_train_begin()
+    try:
+        for number, stage in enumerate(stages):
+            if any(row.get("stage", 0) > number for row in state.history):
+                continue
+            if number and not _rows(state, number):
+                state.best_epoch, state.best_weights = -1, []
+            if reached(stages, state, number) < stage.schedule.length:
+                heard.set_model(stage.trainer)
+                _train_stage(stages, number, (training, validation), (state, whole, keeper), heard)
+            if stage.schedule.keep == "best":
+                assign(whole.variables_of_networks, state.best_weights)
+    finally:
+        heard.on_train_end()
     return state
 
 
@@ -162,7 +168,7 @@ def _train_stage(
     number: int,
     data: tuple[Features, Features | None],
     kept: tuple[TrainingState, _Whole, Keeper],
-    callbacks: Sequence[keras.callbacks.Callback],
+    heard: keras.callbacks.CallbackList,
 ) -> None:
     """Train from where a stage stands to its end, a checkpoint after each round."""
     trainer, schedule = stages[number].trainer, stages[number].schedule
@@ -170,29 +176,24 @@ def _train_stage(
     before, done = _before(stages, number), reached(stages, state, number)
     schedule.require_showers(len(training), trainer.batches_per_step)
     run, validate = compile_calls(trainer, training), compile_validation(trainer, validation)
-    heard = keras.callbacks.CallbackList(list(callbacks), model=trainer, add_history=False)
-    heard.on_train_begin()
     saved = time.monotonic()
     named = {"stage": float(number)} if len(stages) > 1 else {}
     text = f"training, stage {number + 1} of {len(stages)}" if named else "training"
-    try:
-        with progress(text, schedule.length - done, f"{schedule.unit}s") as bar:
-            while done < schedule.length:
-                start, last = time.monotonic(), done
-                require_finite = partial(_require_finite, schedule.unit, before + last, keeper)
-                done, logs = _round(stages[number], run, done, len(training), bar, require_finite)
-                counted = {"iteration": float(before + done)} if schedule.unit == "iteration" else {}
-                logs = {**named, **counted, **logs, **validate()}
-                require_finite(before + done, logs | _largest_weights(trainer))
-                _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, whole)
-                keeper.save_snapshots(schedule.unit, before + done)
-                due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds
-                if due or done == schedule.length:
-                    _write(state, whole, keeper)
-                    saved = time.monotonic()
-                heard.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
-    finally:
-        heard.on_train_end()
+    with progress(text, schedule.length - done, f"{schedule.unit}s") as bar:
+        while done < schedule.length:
+            start, last = time.monotonic(), done
+            require_finite = partial(_require_finite, schedule.unit, before + last, keeper)
+            done, logs = _round(stages[number], run, done, len(training), bar, require_finite)
+            counted = {"iteration": float(before + done)} if schedule.unit == "iteration" else {}
+            logs = {**named, **counted, **logs, **validate()}
+            require_finite(before + done, logs | _largest_weights(trainer))
+            _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, whole)
+            keeper.save_snapshots(schedule.unit, before + done)
+            due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds
+            if due or done == schedule.length:
+                _write(state, whole, keeper)
+                saved = time.monotonic()
+            heard.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
 
 
 def compile_calls(trainer: Trainer, data: Features) -> Callable[[np.ndarray], np.ndarray]:

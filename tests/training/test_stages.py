@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from calogen.features.batches import Batch, Resident
+from calogen.training.callbacks import ScalarLog
 from calogen.training.state import TrainingState, write_state
 from calogen.training.train import Keeper, Stage, is_finished, stages_of, train
 from calogen.training.trainer import BatchOf, Curriculum, Draws, Epochs
@@ -80,6 +82,13 @@ def weights(stages: tuple[Stage, ...]) -> list[bytes]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Stage, ...], TrainingState, Path]:
     directory, stages = tmp_path_factory.mktemp("stages"), make_stages()
     return stages, train(stages, DATA, DATA, keep(directory, stages)), directory
+
+
+def test_a_log_is_open_through_all_stages(tmp_path: Path) -> None:
+    stages = make_stages()
+    train(stages, DATA, DATA, callbacks=[ScalarLog(tmp_path)])
+    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+    assert [event.step for event in events.Tensors("training/stage")] == [0, 1, 2, 3, 2, 4, 6, 4, 5]
 
 
 def test_stages_follow_one_another(whole: tuple[tuple[Stage, ...], TrainingState, Path]) -> None:
