@@ -86,8 +86,10 @@ def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, i
             f"shower's features. Received: inputs {sorted(_shapes(generator.inputs))}, outputs {outputs!s:.100}"
         )
     for name, network in networks.items():
+        # what does not generate may look at something else than the whole shower
+        known = sizes if name in generates else {"condition": sizes["condition"]}
         for tensor, shape in _shapes(network.inputs).items():
-            if tensor in sizes and shape != (None, sizes[tensor]):
+            if tensor in known and shape != (None, known[tensor]):
                 raise DataFormatError(
                     f"the input {tensor} of {name}.keras must have shape (None, {sizes[tensor]}). Received: {shape}"
                 )
