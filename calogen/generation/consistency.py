@@ -1,6 +1,6 @@
 """Do the files of a trained run fit one another?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,7 +42,12 @@ def require_consistent(
             "condition": transform.condition_dim,
             "shower": transform.forward(empty).shape[1],
         }
-        _require_networks(networks, sizes, module.GENERATES)
+        _require_networks(
+            networks,
+            sizes,
+            module.GENERATES,
+            lambda name, tensor: _shapes(module.build(config, geometry)[name].inputs).get(tensor),
+        )
     except (CalogenError, AttributeError) as error:
         raise DataFormatError(
             f"{directory} must hold the files of one run: {error!s:.500} (were they copied from different runs?)"
@@ -69,10 +74,16 @@ def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
     return untrained.fit(Conditions(np.array(limits)))
 
 
-def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, int], generates: Sequence[str]) -> None:
+def _require_networks(
+    networks: Mapping[str, keras.Model],
+    sizes: Mapping[str, int],
+    generates: Sequence[str],
+    own: Callable[[str, str], tuple[int | None, ...] | None],
+) -> None:
     """Refuse networks of other sizes.
 
     One of them, and no more, has points of the latent space as input; the last of those that generate gives features.
+    A critic may look at something else than the whole shower: `own` gives the shape that an input has in the model.
     """
     generators = {name: network for name, network in networks.items() if "latent" in _shapes(network.inputs)}
     if len(generators) != 1:
@@ -86,10 +97,8 @@ def _require_networks(networks: Mapping[str, keras.Model], sizes: Mapping[str, i
             f"shower's features. Received: inputs {sorted(_shapes(generator.inputs))}, outputs {outputs!s:.100}"
         )
     for name, network in networks.items():
-        # what does not generate may look at something else than the whole shower
-        known = sizes if name in generates else {"condition": sizes["condition"]}
         for tensor, shape in _shapes(network.inputs).items():
-            if tensor in known and shape != (None, known[tensor]):
+            if tensor in sizes and shape != (None, sizes[tensor]) and shape != own(name, tensor):
                 raise DataFormatError(
                     f"the input {tensor} of {name}.keras must have shape (None, {sizes[tensor]}). Received: {shape}"
                 )
