@@ -28,7 +28,7 @@ def test_unknown_names_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("photons_train", dict(zip(TRAINED, [3000] * 8 + [600, 300, 150], strict=True))),
+        ("photons_train", dict(zip(TRAINED, [3000] * 8 + [1500, 800, 400], strict=True))),
         ("photons_train_high", {2.0**19: 60, 2.0**20: 30}),
         (
             "photons_test",
