@@ -40,6 +40,11 @@ def stream_seed(stream: np.random.SeedSequence) -> int:
     return int(stream.generate_state(1)[0]) >> 1
 
 
+def named_seed(seed: int, name: str) -> int:
+    """The seed of 31 bits of one stage of a run."""
+    return stream_seed(seed_streams(seed, name)[name])
+
+
 def collect(seed: int, data: Mapping[str, Path | Sequence[Path]]) -> dict[str, Any]:
     """Everything that decides a result, for its JSON file.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from typer.testing import CliRunner
 
-from calogen.cli.main import main as cli
+from calogen.cli import main as cli
 
 
 def run(*arguments: str) -> str:

@@ -15,7 +15,7 @@ from calogen.config import Paper, assumed, paper, require
 from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
-from calogen.provenance import seed_streams, stream_seed
+from calogen.provenance import named_seed
 from calogen.showers.cells import CellGrid
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.latent import Latent
@@ -156,7 +156,7 @@ def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], mome
     weights = np.ones(len(moments), np.float32)
     if config.feature_weights == "inverse_spread":
         weights, _ = inverse_spread(moments.spread, config.spread_floor)
-    seed = stream_seed(seed_streams(config.seed, "noise")["noise"])
+    seed = named_seed(config.seed, "noise")
     optimizer = keras.optimizers.get({"class_name": config.optimizer, "config": {}})
     optimizer.learning_rate = config.learning_rate
     return Vae(networks["encoder"], decoder, weights, config.kl_weight, seed, optimizer)
@@ -164,7 +164,7 @@ def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], mome
 
 def build_schedule(config: AtlasVaeConfig, incident_energies: np.ndarray) -> Epochs:
     """Gives the epochs, each over all training showers."""
-    seed = stream_seed(seed_streams(config.seed, "order")["order"])
+    seed = named_seed(config.seed, "order")
     return Epochs(epochs=config.epochs, batch_size=config.batch_size, seed=seed, keep=config.keep)
 
 

@@ -20,7 +20,7 @@ from calogen.config import Paper, assumed, paper, require, require_above_zero, r
 from calogen.features.conditions import LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
-from calogen.provenance import seed_streams, stream_seed
+from calogen.provenance import named_seed
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, ShowerHeads, SpectralDense, start_output
@@ -28,6 +28,7 @@ from calogen.training.trainer import Curriculum, Draws
 from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import MASSES
 
+GENERATES, CRITICS = ("generator",), ("critic",)
 PAPER = Paper(
     title="CaloShowerGAN, a Generative Adversarial Networks model for fast calorimeter shower simulation",
     authors="M. Faucci Giannelli and R. Zhang",
@@ -110,7 +111,7 @@ def build_transform(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> Cha
     mass = MASSES[config.particle]
     steps: list[Step] = [Mask(config.mask_energy)] if config.mask_energy else []
     if config.noise_energy:
-        steps.append(Noise(config.noise_energy, stream_seed(seed_streams(config.seed, "voxels")["voxels"])))
+        steps.append(Noise(config.noise_energy, named_seed(config.seed, "voxels")))
     if config.normalisation == "layers":
         sizes = tuple(layer.size for layer in geometry.layers)
         steps.append(LayerFractions(sizes, mass=mass, empty_energy=config.empty_energy))
@@ -177,34 +178,23 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
-GENERATES, CRITICS = ("generator",), ("critic",)
-
-
 def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         _start_at_data(config, networks["generator"], moments)
     settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1, "beta_2": config.beta_2}
     optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
-    weight, batch = config.gradient_penalty_weight, config.batch_statistics == "batch"
+    weight, latent = config.gradient_penalty_weight, build_latent(config)
+    batch = config.batch_statistics == "batch"
     critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
-    generator = Generator(
-        network=networks["generator"], optimizer=optimizer, latent=build_latent(config), batch_statistics=batch
-    )
-    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=_noise_seed(config))
+    generator = Generator(network=networks["generator"], optimizer=optimizer, latent=latent, batch_statistics=batch)
+    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=named_seed(config.seed, "noise"))
 
 
 def build_schedule(config: CaloShowerGanConfig, incident_energies: np.ndarray) -> Draws:
-    """Gives the iterations, with the order of training."""
-    curriculum = build_curriculum(config, incident_energies)
-    return Draws(
-        iterations=config.iterations, batch_size=config.batch_size, seed=_noise_seed(config), curriculum=curriculum
-    )
-
-
-def build_curriculum(config: CaloShowerGanConfig, incident_energies: np.ndarray) -> Curriculum:
-    """Gives the order of training: all showers from the start (section 3.3)."""
-    return Curriculum(order=np.arange(len(incident_energies)))
+    """Gives the iterations; all showers from the start (section 3.3)."""
+    seed, curriculum = named_seed(config.seed, "noise"), Curriculum(order=np.arange(len(incident_energies)))
+    return Draws(iterations=config.iterations, batch_size=config.batch_size, seed=seed, curriculum=curriculum)
 
 
 _HALF: dict[str, Any] = {"latent_dim": 50, "generator_units": (50, 100, 200)}
@@ -258,7 +248,3 @@ def _critic_dense(config: CaloShowerGanConfig, units: int, initializers: Initial
         return SpectralDense(units, kernel_initializer=initializer)
     dense = keras.layers.Dense(units, kernel_initializer=initializer)
     return keras.layers.SpectralNormalization(dense) if config.spectral_normalization == "projected" else dense
-
-
-def _noise_seed(config: CaloShowerGanConfig) -> int:
-    return stream_seed(seed_streams(config.seed, "noise")["noise"])

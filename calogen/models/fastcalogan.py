@@ -20,7 +20,7 @@ from calogen.config import Paper, assumed, paper, require, require_above_zero, r
 from calogen.features.conditions import Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions
-from calogen.provenance import seed_streams, stream_seed
+from calogen.provenance import named_seed
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, start_output
@@ -28,6 +28,7 @@ from calogen.training.trainer import Curriculum, Draws
 from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import MASSES
 
+GENERATES, CRITICS = ("generator",), ("critic",)
 PAPER = Paper(
     title="Fast simulation of the ATLAS calorimeter system with Generative Adversarial Networks",
     authors="ATLAS Collaboration",
@@ -166,32 +167,23 @@ def build(config: FastCaloGanConfig, geometry: VoxelGeometry) -> dict[str, keras
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
-GENERATES, CRITICS = ("generator",), ("critic",)
-
-
 def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         factor = 2 if config.generator_activation == "swish" else 1  # near 0 a swish is half its argument
         start_output(networks["generator"], factor * moments.mean, factor * moments.spread)
-    optimizer, of_critic = (
-        keras.optimizers.Adam(learning_rate=config.learning_rate, beta_1=config.beta_1) for _ in range(2)
-    )
-    critic = Critic(
-        network=networks["critic"],
-        optimizer=of_critic,
-        gradient_penalty_weight=config.gradient_penalty_weight,
-    )
+    settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1}
+    optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
+    weight = config.gradient_penalty_weight
+    critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
     generator = Generator(network=networks["generator"], optimizer=optimizer, latent=build_latent(config))
-    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=_noise_seed(config))
+    return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=named_seed(config.seed, "noise"))
 
 
 def build_schedule(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Draws:
     """Gives the iterations, with the order of training."""
-    curriculum = build_curriculum(config, incident_energies)
-    return Draws(
-        iterations=config.iterations, batch_size=config.batch_size, seed=_noise_seed(config), curriculum=curriculum
-    )
+    seed, curriculum = named_seed(config.seed, "noise"), build_curriculum(config, incident_energies)
+    return Draws(iterations=config.iterations, batch_size=config.batch_size, seed=seed, curriculum=curriculum)
 
 
 def build_curriculum(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Curriculum:
@@ -256,7 +248,3 @@ CONFIGS: dict[str, tuple[FastCaloGanConfig, VoxelGeometry]] = {
 
 def _condition_dim(config: FastCaloGanConfig) -> int:
     return 2 if config.condition == "log" else 1
-
-
-def _noise_seed(config: FastCaloGanConfig) -> int:
-    return stream_seed(seed_streams(config.seed, "noise")["noise"])

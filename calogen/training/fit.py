@@ -19,7 +19,7 @@ from calogen.features.moments import moments
 from calogen.features.transforms import Chain
 from calogen.files import write_json
 from calogen.parallel import free_memory
-from calogen.provenance import seed_streams, stream_seed
+from calogen.provenance import named_seed
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
@@ -170,7 +170,7 @@ def split_rows(num_showers: int, config: Any) -> tuple[np.ndarray, ...]:
     """Rows that train and, where the configuration has a `validation_fraction`, rows that validate."""
     if not hasattr(config, "validation_fraction"):
         return (np.arange(num_showers),)
-    seed = stream_seed(seed_streams(config.seed, "split")["split"])
+    seed = named_seed(config.seed, "split")
     return split(num_showers, config.validation_fraction, seed)
 
 

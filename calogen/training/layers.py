@@ -7,7 +7,7 @@ import numpy as np
 
 from calogen.backend import keras, tf
 from calogen.config import require
-from calogen.provenance import seed_streams, stream_seed
+from calogen.provenance import named_seed
 
 
 class Initializers:
@@ -20,7 +20,7 @@ class Initializers:
     """
 
     def __init__(self, seed: int, network: str, name: str) -> None:
-        self._seeds = count(stream_seed(seed_streams(seed, network)[network]))
+        self._seeds = count(named_seed(seed, network))
         self._name = name
 
     def __call__(self) -> keras.initializers.Initializer:

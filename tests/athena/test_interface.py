@@ -17,6 +17,7 @@ from calogen.features.transforms import AbsoluteEnergies, Chain, KineticFraction
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.models import caloshowergan, fastcalogan
+from calogen.showers.conditions import Conditions
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.training.latent import Latent
 
@@ -77,7 +78,7 @@ def test_limits_of_the_class_are_absorbed(particle: str, pid_slot: tuple[int, in
     graph = athena.lwtnn_graph(generator, athena.SLOTS[pid_slot[0]][pid_slot[1]], V2)
     mass = PION_MASS if particle == "pion" else 0.0
     for momentum in (256.0, 5000.0, 2.0**17):
-        wanted = generator.transform.encodings[0].forward(np.array([momentum]), {})[0, 0]
+        wanted = generator.transform.encodings[0].forward(Conditions(np.array([momentum])))[0, 0]
         assert _seen(graph, momentum, mass, exponents) == pytest.approx(wanted, abs=1e-12)
 
 

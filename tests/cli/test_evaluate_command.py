@@ -13,7 +13,7 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
 
-from calogen.cli.main import main as cli
+from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation import published
 from calogen.reports.evaluate import evaluate_cells

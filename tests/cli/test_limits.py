@@ -12,7 +12,7 @@ from conftest import TINY_VOXELS, make_showers
 from toy_gan import make_gan
 from toy_runs import load
 
-from calogen.cli.main import main as cli
+from calogen.cli import main as cli
 from calogen.config import MAX_SEED
 from calogen.errors import ConfigError
 from calogen.generation import generate as generation

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_commands import exit_of_main, run
 
-from calogen.cli.main import main as cli
+from calogen.cli import main as cli
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation import published

@@ -19,9 +19,9 @@ from calogen.models.caloshowergan import (
     CaloShowerGanConfig,
     build,
     build_critic,
-    build_curriculum,
     build_generator,
     build_latent,
+    build_schedule,
     build_trainer,
     build_transform,
 )
@@ -257,7 +257,7 @@ def test_the_generator_starts_near_the_data(name: str) -> None:
 
 
 def test_all_showers_train_from_the_start() -> None:
-    curriculum = build_curriculum(PHOTON, SHOWERS.incident_energies)
+    curriculum = build_schedule(PHOTON, SHOWERS.incident_energies).curriculum
     np.testing.assert_array_equal(curriculum.order, np.arange(300))
     assert (curriculum.starts, curriculum.counts) == ((0,), (300,))
 

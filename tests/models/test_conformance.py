@@ -15,13 +15,15 @@ from conftest import TINY_VOXELS, make_grid, make_showers
 
 from calogen import models
 from calogen.config import Paper, config_from_json, config_to_json, sources
-from calogen.features.batches import dataset, resident
+from calogen.features.batches import resident
 from calogen.features.moments import moments
 from calogen.generation.generate import generate
 from calogen.showers.cells import CellGrid
+from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import TrainedRun, assemble_run
+from calogen.training.train import compile_calls, stages_of
 
 NAMES = [found.name for found in pkgutil.iter_modules(models.__path__)]
 TINY: dict[type, Geometry] = {
@@ -55,7 +57,7 @@ def test_the_file_has_its_parts(module: ModuleType) -> None:
     assert len([name for name in own if name.endswith("Config")]) == 1
     for part in ("Reference:", "Differences from the paper:"):
         assert part in (module.__doc__ or "")
-    for part in ("build_transform", "build_latent", "build", "build_trainer"):
+    for part in ("build_transform", "build_latent", "build", "build_trainer", "build_schedule"):
         assert inspect.isfunction(getattr(module, part, None)), part
         assert getattr(module, part).__doc__
     assert module.CONFIGS
@@ -77,6 +79,8 @@ def test_every_variant_has_its_networks(module: ModuleType) -> None:
         for name, network in networks.items():
             assert network.name == name
             assert network.count_params() > 0
+        assert {*module.GENERATES, *getattr(module, "CRITICS", ())} <= set(networks)
+        assert "latent" in {tensor.name for tensor in networks[module.GENERATES[0]].inputs}
         inputs = [tensor for network in networks.values() for tensor in network.inputs if tensor.name == "latent"]
         assert [tensor.shape for tensor in inputs] == [(None, module.build_latent(config).dim)]
 
@@ -86,12 +90,20 @@ def test_one_step_changes_every_trainable_variable(module: ModuleType, tiny: tup
     showers = make_showers(geometry, 64)
     transform = module.build_transform(config, geometry).fit(showers)
     networks = module.build(config, geometry)
-    trainer = module.build_trainer(config, networks, moments(transform.forward(showers)))
-    constant = {id(critic.layers[-1].bias) for critic in getattr(trainer, "critic_networks", ())}
+    data = resident(showers, transform)
+    stages = stages_of(
+        module.build_trainer(config, networks, moments(data.shower.numpy())),
+        module.build_schedule(config, showers.incident_energies),
+    )
+    constant = {id(networks[name].layers[-1].bias) for name in getattr(module, "CRITICS", ())}
     variables = [variable for network in networks.values() for variable in network.trainable_variables]
     before = [variable.numpy() for variable in variables]
-    parts = getattr(trainer, "critic_steps", 1)  # of a batch, for the steps of one iteration
-    trainer.fit(dataset(resident(showers, transform), 64 // parts * parts), verbose=0, shuffle=False)
+    for stage in stages:
+        rows = np.arange(64 // stage.trainer.batches_per_step * stage.trainer.batches_per_step)
+        rows = rows.reshape(stage.trainer.batches_per_step, -1)[None].astype(np.int32)
+        terms = compile_calls(stage.trainer, data)(rows)
+        assert len(terms) == len(stage.trainer.term_names)
+        assert np.isfinite(terms).all()
     for variable, old in zip(variables, before, strict=True):
         if id(variable) in constant:  # a critic's last bias shifts real and generated scores alike
             np.testing.assert_allclose(variable.numpy(), old, atol=1e-6)
@@ -129,3 +141,18 @@ def test_showers_are_finite_and_not_negative(module: ModuleType, tiny: tuple[Any
     assert showers.energies.shape == (500, tiny[1].size)
     assert np.isfinite(showers.energies).all()
     assert (showers.energies >= 0).all()
+
+
+def test_every_condition_makes_other_showers(module: ModuleType, tiny: tuple[Any, Geometry]) -> None:
+    run, rng = make_run(module, *tiny), np.random.default_rng(1)
+    low, high = run.momentum_range or (1000.0, 1e5)
+    others = {name: rng.uniform(0.1, 0.2, 50) for name in run.transform.needs}
+    given = Conditions(np.geomspace(low, high, 50), others)
+    columns = run.transform.condition(given)
+    changed = {name: Conditions(given.incident_energies, {**others, name: others[name] + 0.1}) for name in others}
+    changed["incident energy"] = Conditions(given.incident_energies[::-1], others)
+    for name, other in changed.items():
+        assert (run.transform.condition(other) != columns).any(), name
+        inputs = {"latent": run.latent.draw(50, 1, columns), "condition": run.transform.condition(other)}
+        features = run.generator(inputs).numpy()
+        assert (features != run.generator({**inputs, "condition": columns}).numpy()).any(), name

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 import pytest
 import requests
 
-from calogen.cli.main import main as cli
+from calogen.cli import main as cli
 from calogen.errors import CalogenError, TemporaryError
 from calogen.progress import Progress
 from calogen.showers.download import DATASETS, download
