@@ -97,25 +97,33 @@ def read(folder: Path, part: Path) -> dict[str, Any]:
     return found
 
 
-def write(path: Path) -> None:
-    """Runs everything and writes what it gave."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, data = Path(name), ROOT / "calogen" / "data"
-        for script in sorted((ROOT / "experiments").glob("*.py")):
-            print(script.stem, flush=True)
-            call(script, "--preset", "smoke", "--seeds", "1", "--runs", folder / script.stem)
-        showers = {kind: (data / f"{kind}_test.h5", data / f"{kind}_train.h5") for kind in ("photons", "pions")}
-        showers["cells"] = folder / "geant4.h5", folder / "cells.h5"
-        call("-c", CELLS, showers["cells"][0])
-        run = folder / "atlas_vae" / "atlas_vae" / "smoke-seed1"
-        more = ["--energies", "4096,65536", "--showers", "300", "--output", showers["cells"][1]]
+def write(path: Path, folder: Path) -> None:
+    """Runs in the folder what has not run there yet, and writes what it gave."""
+    data = ROOT / "calogen" / "data"
+    for script in sorted((ROOT / "experiments").glob("*.py")):
+        print(script.stem, flush=True)
+        call(script, "--preset", "smoke", "--seeds", "1", "--runs", folder / script.stem)
+    pairs = {"pions": (data / "pions_test.h5", data / "pions_train.h5")}
+    asked = {
+        "cells": (folder / "atlas_vae" / "atlas_vae" / "smoke-seed1", "4096,65536", "300"),
+        "photons": (
+            folder / "fastcalogan" / "fastcalogan" / "smoke-seed1" / "photon" / "selected",
+            "256:262144:x2",
+            "40",
+        ),
+    }
+    for kind, (run, energies, number) in asked.items():
+        pairs[kind] = folder / f"{kind}_geant4.h5", folder / f"{kind}.h5"
+        more = ["--energies", energies, "--showers", number, "--output", pairs[kind][1]]
         call("-c", COMMAND, "generate", run, *more)
-        for kind, (reference, generated) in showers.items():
-            print("evaluate", kind, flush=True)
-            files = ["--reference", reference, "--generated", f"other={generated}", "--output", folder / f"of-{kind}"]
-            few = ["--match-energies", "--classifiers", "1", "--max-showers", "600"] if kind != "cells" else []
-            call("-c", COMMAND, "evaluate", *files, *few)
-        found = read(folder, folder)
+    call("-c", CELLS, pairs["cells"][0])
+    pairs["photons"] = data / "photons_train.h5", pairs["photons"][1]
+    for kind, (reference, generated) in pairs.items():
+        print("evaluate", kind, flush=True)
+        files = ["--reference", reference, "--generated", f"other={generated}", "--output", folder / f"of-{kind}"]
+        few = ["--match-energies", "--classifiers", "1", "--max-showers", "600"] if kind != "cells" else []
+        call("-c", COMMAND, "evaluate", *files, *few)
+    found = read(folder, folder)
     path.write_text(json.dumps(found, indent=0, sort_keys=True), "utf-8")
     print(f"{len(found)} numbers, texts and digests in {path}")
 
@@ -138,12 +146,17 @@ def compare(before: Path, after: Path) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("write").add_argument("path", type=Path)
+    one = commands.add_parser("write")
+    one.add_argument("path", type=Path)
+    one.add_argument("--folder", type=Path, help="where it runs; what is there is not run again")
     two = commands.add_parser("compare")
     two.add_argument("before", type=Path)
     two.add_argument("after", type=Path)
     given = parser.parse_args()
-    if given.command == "write":
-        write(given.path)
+    if given.command == "write" and given.folder is None:
+        with tempfile.TemporaryDirectory() as name:
+            write(given.path, Path(name))
+    elif given.command == "write":
+        write(given.path, given.folder)
     else:
         sys.exit(compare(given.before, given.after))

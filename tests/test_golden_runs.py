@@ -16,7 +16,7 @@ from calogen.showers.sample import Showers
 from calogen.training.fit import fit as train
 from calogen.training.run import TrainedRun
 
-RUNS = Path(__file__).parent / "golden" / "runs"
+RUNS = Path(__file__).parent / "golden" / "trained"
 NAMES = ("atlas_vae", "fastcalogan", "caloshowergan", "caloshowergan_bfloat16")
 ROUNDING = {"rtol": 1e-4, "atol": 1e-6}
 """Another processor, or another number of threads, divides sums otherwise."""

@@ -1,4 +1,4 @@
-"""Makes the small trained runs in tests/golden/runs, with the code that stands here.
+"""Makes the small trained runs in tests/golden/trained, with the code that stands here.
 
 They were made before calogen had rooms and hold what users have on their disks: every file of a run, and beside it the
 checkpoint of a training that was interrupted half-way. tests/test_golden_runs.py loads them, generates with them and
@@ -31,7 +31,7 @@ from calogen.training.fit import fit as trained
 from calogen.training.state import write_state
 from calogen.training.train import Keeper
 
-RUNS = Path(__file__).parent / "runs"
+RUNS = Path(__file__).parent / "trained"
 MOMENTA = {"lowest_momentum": 2.0**10, "highest_momentum": 2.0**12, "latent_dim": 3}
 FASTCALOGAN = FastCaloGanConfig(
     **MOMENTA, generator_units=(8,), critic_units=(8,), critic_steps=2, batch_size=16, iterations=4, seed=5
