@@ -1,13 +1,20 @@
-"""Claims of a paper, numbers beside its own, and the one judge."""
+"""Claims of a paper, what they look at, numbers beside the paper's own, and the one judge."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
 from typing import Any, Literal, get_args
 
-from calogen.config import Source
-from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Measurement
+import numpy as np
+
+from calogen.config import Source, plain_from_json, require, require_one_of
+from calogen.errors import ConfigError, DataFormatError
+from calogen.evaluation.comparison import Comparison, Measurement
+from calogen.evaluation.iterations import ALL, NetworkTest, together
 from calogen.metrics.distributions import Value
+from calogen.metrics.histograms import Histogram
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
 
@@ -104,6 +111,227 @@ class Results:
         values = asdict(self)
         values.pop("measurements")
         return values
+
+
+class NotDecidedError(Exception):
+    """Says what a claim needs that this run does not have.
+
+    Args:
+        message: what is missing.
+        network: that was not trained, if that is it.
+    """
+
+    def __init__(self, message: str, network: str = "") -> None:
+        super().__init__(message)
+        self.network = network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the networks of one training seed gave; its methods raise NotDecidedError where they have nothing to give.
+
+    Args:
+        comparisons: with Geant4, by incident energy, MeV.
+        values: what else the paper's claims look at, by name.
+        networks: tests by name.
+        others: tests of other papers' networks on the same showers, by paper; None: not trained.
+        alone: whether there is no other training seed: then the scatter between late iterations stands for theirs.
+        chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
+    """
+
+    comparisons: Mapping[float, Comparison]
+    values: Mapping[str, Any]
+    networks: Mapping[str, NetworkTest] = field(default_factory=dict)
+    others: Mapping[str, NetworkTest | None] = field(default_factory=dict)
+    alone: bool = False
+    chi2: Mapping[str, Value] = field(default_factory=dict)
+
+    def network(self, name: str) -> NetworkTest:
+        """The test of a network that learned."""
+        test, other = {**self.networks, **self.others}.get(name), name in self.others
+        if test is None:
+            raise NotDecidedError(f"{name} was not trained{' on these showers' if other else ''}", name)
+        if test.idle:
+            raise NotDecidedError(f"{name}'s {test.idle}" if other else test.idle)
+        return test
+
+    def per_ndf(self, *names: str) -> Value:
+        """chi2/NDF of networks together."""
+        return together([self.network(name) for name in names], self.alone)
+
+    def at(self, name: str, momentum: float) -> Value:
+        """chi2/NDF of a network at one momentum."""
+        test = self.network(name)
+        return test.chi2[momentum].reduced + Value(0.0, test.scans[ALL].at(momentum).late_scatter * self.alone)
+
+    def within(self, name: str, iterations: int) -> Value:
+        """chi2/NDF of a network, had its training ended after so many iterations."""
+        test = self.network(name)
+        return test.within(iterations).reduced + Value(0.0, test.scans[ALL].late_scatter * self.alone)
+
+    def needed(self, groups: Mapping[str, Sequence[str]], named: bool) -> dict[str, Value]:
+        """chi2/NDF of groups of networks; `named` ones are shown beside one that did not learn."""
+        found, problem = {}, None
+        for label, names in groups.items():
+            try:
+                found[label] = self.per_ndf(*names)
+            except NotDecidedError as error:
+                problem = problem or error
+        if problem is None:
+            return found
+        shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in found.items())
+        others = f"; of the others: {shown}" if named and shown and not problem.network else ""
+        raise NotDecidedError(f"{problem}{others}", problem.network)
+
+    def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
+        """One entry of the metrics tables."""
+        found = self.comparisons.get(energy)
+        for row in found.observables[observable].measurements if found else ():
+            if (row.metric, row.sample) == (metric, sample):
+                return row
+        raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV")
+
+    def histograms(self, energy: float, observable: str, sample: str) -> tuple[Histogram, Histogram]:
+        """The reference's and a sample's distribution."""
+        if energy not in self.comparisons:
+            raise NotDecidedError(f"there are no showers of {energy:.10g} MeV")
+        found = self.comparisons[energy].observables[observable]
+        return found.reference, found.generated[sample]
+
+
+Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]
+Rule = Callable[[Evidence], Found]
+"""Evidence -> margins (positive where the claim holds, the weakest decides; none: undecided), figures for the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A paper's claim, as its table in the TOML file has it.
+
+    Args:
+        claim, words, source: what it says in one line of ours, the paper's words, where they stand.
+        ours: our figures in words, a format string.
+        needs: networks; the first that is missing, or did not learn, is told.
+        groups: further ones by figure: chi2/NDF of several together, to be told beside one that did not learn.
+        decide: which of the file's commands would decide it; empty: none.
+        average: over seeds: `shared` errors, all have the same test showers, or `independent` ones.
+        scatter: where that between trainings is if there is a single one; empty: there is none.
+        inconsistent: whether the paper contradicts itself.
+    """
+
+    claim: str
+    words: str
+    source: str
+    ours: str
+    needs: tuple[str, ...] = ()
+    groups: dict = field(default_factory=dict)
+    decide: str = ""
+    average: str = "shared"
+    scatter: str = "not in the errors"
+    inconsistent: bool = False
+
+    def __post_init__(self) -> None:
+        require_one_of(self, average=("shared", "independent"))
+
+
+class Claims:
+    """The claims of a paper: tables of `claims/<paper>.toml`, and the rules that its module adds.
+
+    `[commands]` has what would decide a claim, by `decide`, and what trains a network, by its name, else `missing`.
+
+    Raises:
+        ConfigError: names the table that is not what it should be.
+    """
+
+    def __init__(self, paper: str) -> None:
+        self.statements: dict[str, Statement] = {}
+        self.rules: dict[str, Rule] = {}
+        self.commands = {"": ""}
+        text = resources.files("calogen").joinpath("claims", f"{paper}.toml").read_text(encoding="utf-8")
+        for table in re.split(r"^(?=\[)", text, flags=re.MULTILINE)[1:]:
+            name = table[1:].partition("]")[0]
+            try:
+                require(name not in self.statements, "it is there twice")
+                values = tomllib.loads(table)[name]
+                if name == "commands":
+                    self.commands |= values
+                    continue
+                self.statements[name] = plain_from_json(Statement, values)
+                require_one_of(self.statements[name], decide=tuple(self.commands))
+            except (tomllib.TOMLDecodeError, KeyError, ConfigError) as error:
+                raise ConfigError(f"claims/{paper}.toml, [{name}]: {error}") from error
+
+    def rule(self, *names: str) -> Callable[[Rule], Rule]:
+        """Decorator of what judges the claims of these names."""
+
+        def register(function: Rule) -> Rule:
+            self.rules |= dict.fromkeys(names, function)
+            return function
+
+        return register
+
+    def found(self, name: str, evidence: Evidence) -> Found:
+        """Margins and figures of a claim."""
+        needs, groups = self.statements[name].needs, self.statements[name].groups
+        chi2 = evidence.needed({**{item: (item,) for item in needs}, **groups}, bool(groups))
+        return self.rules[name](replace(evidence, chi2=chi2))
+
+    def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
+        """The claims table, averaged over the seeds that trained what a claim needs."""
+        return tuple(
+            Claim(item.claim, item.source, item.words, *self._judge(name, seeds))
+            for name, item in self.statements.items()
+        )
+
+    def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
+        statement, able, missing = self.statements[name], [], None
+        for evidence in seeds:
+            try:
+                able.append((evidence, self.found(name, evidence)))
+            except NotDecidedError as error:
+                missing = missing or error
+        command = self.commands[statement.decide]
+        if missing and not able:
+            command = self.commands.get(missing.network, self.commands["missing"]) if missing.network else command
+            return f"{missing}: {command}", judge(Value(np.nan, np.nan))
+        if len(able) == 1 < len(seeds):
+            able = [(able[0][0], self.found(name, replace(able[0][0], alone=True)))]
+        text, verdict = _averaged(statement, [found for _, found in able])
+        if len(able) == 1 and statement.scatter:
+            text += f" [one training: the scatter between trainings is {statement.scatter}]"
+        elif 1 < len(able) < len(seeds):
+            text += f" [{len(able)} of {len(seeds)} trainings]"
+        return text + (f" (would decide: {command})" if verdict.startswith("undecided") and command else ""), verdict
+
+
+def _averaged(statement: Statement, found: Sequence[Found]) -> tuple[str, Verdict]:
+    """Our figures in words, and the verdict by the weakest margin."""
+    average = independent if statement.average == "independent" else combined
+    margins = [average(values) for values in zip(*(margins for margins, _ in found), strict=True)]
+    figures = {
+        name: first if isinstance(first, str) else average([item[name] + Value(0.0, 0.0) for _, item in found])
+        for name, first in found[0][1].items()
+    }
+    weakest = min(margins, key=Value.significance, default=Value(np.nan, np.nan))
+    return statement.ours.format(**figures), "inconsistent in the paper" if statement.inconsistent else judge(weakest)
+
+
+def over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
+    """Mean with its statistical error; standard deviation over seeds (None for one seed)."""
+    spread = float(np.std([item.value for item in values], ddof=1)) if len(values) > 1 else None
+    return Value(float(np.mean([v.value for v in values])), float(np.mean([v.error for v in values]))), spread
+
+
+def combined(values: Sequence[Value]) -> Value:
+    """Mean over seeds; only their spread averages out, as all share the test showers."""
+    average, spread = over_seeds(values)
+    return average + Value(0.0, (spread or 0.0) / float(np.sqrt(len(values))))
+
+
+def independent(values: Sequence[Value]) -> Value:
+    """Mean over seeds whose errors have nothing in common, or their spread if it gives more."""
+    average, (_, spread) = Value.mean(values), over_seeds(values)
+    return Value(average.value, max(average.error, (spread or 0.0) / float(np.sqrt(len(values)))))
 
 
 def judge(evidence: Value, threshold: float = 2.0) -> Verdict:
