@@ -11,8 +11,10 @@ import shutil
 import stat
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,22 @@ def read_json(path: str | Path) -> Any:
         raise read_error(path, error) from error
     except (ValueError, RecursionError) as error:
         raise DataFormatError(f"{path} is not a JSON file: {error}") from error
+
+
+def read_toml(path: Traversable) -> dict[str, Any]:
+    """Read the tables of a TOML file, `[name]` each, in their order.
+
+    Raises:
+        DataFormatError: names the table that is broken or there twice.
+    """
+    tables: dict[str, Any] = {}
+    for text in re.split(r"^(?=\[)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        name = text[1:].partition("]")[0]
+        try:
+            tables = {**tables, **tomllib.loads(text)} if name not in tables else tomllib.loads(2 * text)
+        except tomllib.TOMLDecodeError as error:
+            raise DataFormatError(f"{path.name}, table [{name}]: {error}") from error
+    return tables
 
 
 def sha256(path: str | Path) -> str:

@@ -33,7 +33,7 @@ from calogen.claims.atlas_vae import (
     at,
     claims,
 )
-from calogen.claims.judge import Evidence, Quantity, Results, over_seeds
+from calogen.claims.judge import Evidence, Quantity, Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
@@ -237,7 +237,7 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
     for layer in ("presampler", "front", "middle", "back"):
         published = ATLAS_VAE_NUMBERS[f"{layer}_share"].value
         geant4 = seeds[0].values["shares"][layer][0]
-        ours, spread = over_seeds([evidence.values["shares"][layer][1] for evidence in seeds])
+        ours, spread = Value.repeated([evidence.values["shares"][layer][1] for evidence in seeds])
         name = f"share of the {layer} at 65 GeV"
         found.append(Quantity(f"{name}, Geant4", "%", published, geant4.value, geant4.error, None, data, headline=True))
         found.append(Quantity(f"{name}, VAE", "%", published, ours.value, ours.error, spread, data, headline=True))
@@ -246,7 +246,7 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
             name = f"{title} at {energy / GeV:.4g} GeV"
             geant4 = at(seeds[0].values["geant4"], attribute, energy)
             found.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
-            ours, spread = over_seeds([at(evidence.values["vae"], attribute, energy) for evidence in seeds])
+            ours, spread = Value.repeated([at(evidence.values["vae"], attribute, energy) for evidence in seeds])
             found.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data))
     megabyte = 1e-6
     found += [

@@ -24,16 +24,18 @@ SHORT_REMARK = (
 _TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which on, claims speak
 
 
-@PHOTONS.rule("three_gans", "two_gans", "three_gans_kinetic", "two_gans_kinetic")
-def _better_with_more(evidence: Evidence) -> Found:
-    """Each set of GANs has a smaller chi2/NDF than the one before it."""
-    return [few - more for few, more in pairwise(evidence.chi2.values())], evidence.chi2
+@PHOTONS.rule("three_gans", "two_gans", "three_gans_kinetic", "two_gans_kinetic", "label")
+@PHOTONS.rule("fastcalogan", "fastcalogan_kinetic")
+@PIONS.rule("fastcalogan", "fastcalogan_kinetic")
+def _better_and_better(evidence: Evidence) -> Found:
+    """Each has a smaller chi2/NDF than the one before it."""
+    return [one - other for one, other in pairwise(evidence.chi2.values())], evidence.chi2
 
 
 @PHOTONS.rule("layer_normalisation")
 def _layers_improve(evidence: Evidence) -> Found:
-    figures = evidence.chi2
-    return [figures[f"{gans}_kinetic"] - figures[f"{gans}_layers"] for gans in ("one", "two", "three")], figures
+    kinetic, layers = (list(evidence.chi2.values())[start::2] for start in (0, 1))
+    return [one - other for one, other in zip(kinetic, layers, strict=True)], evidence.chi2
 
 
 @PHOTONS.rule("high_momenta")
@@ -50,9 +52,12 @@ def _worse_at_the_top(evidence: Evidence) -> Found:
 
 @PHOTONS.rule("low_gan")
 def _low_but_at_4_gev(evidence: Evidence) -> Found:
-    low, single = evidence.chi2
-    momenta = sorted(evidence.network(low).chi2)
-    *below, last = (evidence.at(single, momentum) - evidence.at(low, momentum) for momentum in momenta)
+    tests = [evidence.network(name) for name in evidence.chi2]
+    low, single = (
+        [evidence.late(test.chi2[momentum], test.scans[ALL].at(momentum)) for momentum in sorted(tests[0].chi2)]
+        for test in tests
+    )
+    *below, last = (one - other for one, other in zip(single, low, strict=True))
     return [*below, -last], {"count": sum(gain.value > 0 for gain in below), "of": len(below), "last": last}
 
 
@@ -73,17 +78,10 @@ def _best_differs(evidence: Evidence) -> Found:
     return [share - 0.5], {"share": 100 * share.value}
 
 
-@PHOTONS.rule("label")
-def _label(evidence: Evidence) -> Found:
-    maximum, logarithm = evidence.chi2.values()
-    return [maximum - logarithm], {"maximum": maximum, "logarithm": logarithm}
-
-
 @PHOTONS.rule("noise_and_masks")
 def _noise_and_masks(evidence: Evidence) -> Found:
     plain, *tried = evidence.chi2.values()
-    names = [name.removeprefix("photon-").replace("-", "_") for name in evidence.chi2][1:]
-    return [value - 0.9 * plain for value in tried], {"plain": plain, **dict(zip(names, tried, strict=True))}
+    return [value - 0.9 * plain for value in tried], evidence.chi2
 
 
 @PHOTONS.rule("time")
@@ -93,14 +91,6 @@ def _time(evidence: Evidence) -> Found:
     values = np.array([item.value for item in times.values()])
     error = max(item.error for item in times.values()) / values.mean() / 10  # of a mean of 100 trials
     return [0.2 - Value(float(np.ptp(values) / values.mean()), error)], times
-
-
-@PHOTONS.rule("fastcalogan", "fastcalogan_kinetic")
-@PIONS.rule("fastcalogan", "fastcalogan_kinetic")
-def _beats_fastcalogan(evidence: Evidence) -> Found:
-    fast, *names = evidence.chi2
-    ours = evidence.per_ndf(*names)
-    return [evidence.chi2[fast] - ours], {"fast": evidence.chi2[fast], "ours": ours}
 
 
 @PHOTONS.rule("generation_seed")
@@ -134,8 +124,7 @@ def _json_size(evidence: Evidence) -> Found:
 
 @PIONS.rule("layer_normalisation")
 def _layers_improve_pions(evidence: Evidence) -> Found:
-    iterations = int(evidence.network("pion-kinetic").scans[ALL].iterations[-1])
-    kinetic, layers = evidence.chi2["pion-kinetic"], evidence.within("pion", iterations)
+    kinetic, layers, iterations = evidence.chi2["pion-kinetic"], *_after(evidence, "pion-kinetic")
     return [kinetic - layers], {"kinetic": kinetic, "layers": layers, "iterations": iterations}
 
 
@@ -152,22 +141,19 @@ def _longer(evidence: Evidence) -> Found:
 
 @PIONS.rule("splitting")
 def _splitting_pions(evidence: Evidence) -> Found:
-    two, iterations = evidence.per_ndf("pion-low", "pion-upper"), evidence.network("pion-upper").scans[ALL].iterations
-    one = evidence.within("pion", int(iterations[-1]))
-    return [0.1 * one.value - abs(one - two)], {"one": one, "two": two, "iterations": int(iterations[-1])}
+    two, one, iterations = evidence.chi2["two"], *_after(evidence, "pion-upper")
+    return [0.1 * one.value - abs(one - two)], {"one": one, "two": two, "iterations": iterations}
 
 
 @PIONS.rule("bimodality")
 def _bimodality(evidence: Evidence) -> Found:
-    margins, figures = [], {}
+    figures: dict[str, Value] = {}
     for layer in (0, 1):
-        histograms = evidence.histograms(512.0, f"layer_{layer}_energy", PION)
-        pairs = histograms[0].fractions[1:-1] + histograms[0].fractions[2:]  # the first bin has the empty layers
-        peak = 1 + int(np.argmax(pairs))
-        geant4, ours = (_share(item, peak, peak + 1) for item in histograms)
-        margins.append(0.5 * geant4 - ours)
-        figures |= {f"geant4_{layer}": 100 * geant4, f"ours_{layer}": 100 * ours}
-    return margins, figures
+        geant4, ours = evidence.histograms(512.0, f"layer_{layer}_energy", PION)
+        peak = 1 + int(np.argmax(geant4.fractions[1:-1] + geant4.fractions[2:]))  # the first bin has the empty layers
+        shares = (100 * _share(item, peak, peak + 1) for item in (geant4, ours))
+        figures |= zip((f"geant4_{layer}", f"ours_{layer}"), shares, strict=True)
+    return [0.5 * figures[f"geant4_{layer}"] - figures[f"ours_{layer}"] for layer in (0, 1)], figures
 
 
 @PIONS.rule("narrow_showers")
@@ -203,3 +189,10 @@ def _high_momenta_first(evidence: Evidence) -> Found:
 def _share(histogram: Histogram, *bins: int) -> Value:
     """Share of the showers in some bins."""
     return Value.share(float(histogram.fractions[list(bins)].sum()), max(histogram.entries, 1))
+
+
+def _after(evidence: Evidence, other: str) -> tuple[Value, int]:
+    """The pion GAN's chi2/NDF, had its training ended with the other's, and these iterations."""
+    iterations = int(evidence.network(other).scans[ALL].iterations[-1])
+    test = evidence.network("pion")
+    return evidence.late(test.within(iterations), test.scans[ALL]), iterations

@@ -1,7 +1,5 @@
 """Claims of a paper, what they look at, numbers beside the paper's own, and the one judge."""
 
-import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
@@ -9,10 +7,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from calogen.config import Source, plain_from_json, require, require_one_of
+from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.comparison import Comparison, Measurement
-from calogen.evaluation.iterations import ALL, NetworkTest, together
+from calogen.evaluation.iterations import IterationScan, NetworkTest, together
+from calogen.files import read_toml
+from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
 
@@ -159,18 +159,12 @@ class Evidence:
         """chi2/NDF of networks together."""
         return together([self.network(name) for name in names], self.alone)
 
-    def at(self, name: str, momentum: float) -> Value:
-        """chi2/NDF of a network at one momentum."""
-        test = self.network(name)
-        return test.chi2[momentum].reduced + Value(0.0, test.scans[ALL].at(momentum).late_scatter * self.alone)
+    def late(self, chi2: Chi2, scan: IterationScan) -> Value:
+        """A chi2/NDF with the error that `alone` adds."""
+        return chi2.reduced + Value(0.0, scan.late_scatter * self.alone)
 
-    def within(self, name: str, iterations: int) -> Value:
-        """chi2/NDF of a network, had its training ended after so many iterations."""
-        test = self.network(name)
-        return test.within(iterations).reduced + Value(0.0, test.scans[ALL].late_scatter * self.alone)
-
-    def needed(self, groups: Mapping[str, Sequence[str]], named: bool) -> dict[str, Value]:
-        """chi2/NDF of groups of networks; `named` ones are shown beside one that did not learn."""
+    def needed(self, groups: Mapping[str, Sequence[str]], others: bool) -> dict[str, Value]:
+        """chi2/NDF of groups of networks; `others` shows them beside one that did not learn."""
         found, problem = {}, None
         for label, names in groups.items():
             try:
@@ -180,8 +174,8 @@ class Evidence:
         if problem is None:
             return found
         shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in found.items())
-        others = f"; of the others: {shown}" if named and shown and not problem.network else ""
-        raise NotDecidedError(f"{problem}{others}", problem.network)
+        known = f"; of the others: {shown}" if others and shown and not problem.network else ""
+        raise NotDecidedError(f"{problem}{known}", problem.network)
 
     def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
         """One entry of the metrics tables."""
@@ -212,7 +206,8 @@ class Statement:
         claim, words, source: what it says in one line of ours, the paper's words, where they stand.
         ours: our figures in words, a format string.
         needs: networks; the first that is missing, or did not learn, is told.
-        groups: further ones by figure: chi2/NDF of several together, to be told beside one that did not learn.
+        groups: the same for several together, by figure.
+        others: whether the chi2/NDF of the other groups are told beside one that did not learn.
         decide: which of the file's commands would decide it; empty: none.
         average: over seeds: `shared` errors, all have the same test showers, or `independent` ones.
         scatter: where that between trainings is if there is a single one; empty: there is none.
@@ -225,13 +220,11 @@ class Statement:
     ours: str
     needs: tuple[str, ...] = ()
     groups: dict = field(default_factory=dict)
+    others: bool = False
     decide: str = ""
     average: str = "shared"
     scatter: str = "not in the errors"
     inconsistent: bool = False
-
-    def __post_init__(self) -> None:
-        require_one_of(self, average=("shared", "independent"))
 
 
 class Claims:
@@ -240,26 +233,19 @@ class Claims:
     `[commands]` has what would decide a claim, by `decide`, and what trains a network, by its name, else `missing`.
 
     Raises:
-        ConfigError: names the table that is not what it should be.
+        CalogenError: names the table that is not what it should be.
     """
 
     def __init__(self, paper: str) -> None:
-        self.statements: dict[str, Statement] = {}
-        self.rules: dict[str, Rule] = {}
-        self.commands = {"": ""}
-        text = resources.files("calogen").joinpath("claims", f"{paper}.toml").read_text(encoding="utf-8")
-        for table in re.split(r"^(?=\[)", text, flags=re.MULTILINE)[1:]:
-            name = table[1:].partition("]")[0]
+        tables = read_toml(resources.files("calogen").joinpath("claims", f"{paper}.toml"))
+        self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
+        self.statements, self.rules = dict[str, Statement](), dict[str, Rule]()
+        for name, values in tables.items():
             try:
-                require(name not in self.statements, "it is there twice")
-                values = tomllib.loads(table)[name]
-                if name == "commands":
-                    self.commands |= values
-                    continue
                 self.statements[name] = plain_from_json(Statement, values)
-                require_one_of(self.statements[name], decide=tuple(self.commands))
-            except (tomllib.TOMLDecodeError, KeyError, ConfigError) as error:
-                raise ConfigError(f"claims/{paper}.toml, [{name}]: {error}") from error
+                require_one_of(self.statements[name], average=("shared", "independent"), decide=tuple(self.commands))
+            except ConfigError as error:
+                raise ConfigError(f"{paper}.toml, table [{name}]: {error}") from error
 
     def rule(self, *names: str) -> Callable[[Rule], Rule]:
         """Decorator of what judges the claims of these names."""
@@ -272,66 +258,61 @@ class Claims:
 
     def found(self, name: str, evidence: Evidence) -> Found:
         """Margins and figures of a claim."""
-        needs, groups = self.statements[name].needs, self.statements[name].groups
-        chi2 = evidence.needed({**{item: (item,) for item in needs}, **groups}, bool(groups))
-        return self.rules[name](replace(evidence, chi2=chi2))
+        stated = self.statements[name]
+        groups = {**{network: (network,) for network in stated.needs}, **stated.groups}
+        return self.rules[name](replace(evidence, chi2=evidence.needed(groups, stated.others)))
 
     def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
         """The claims table, averaged over the seeds that trained what a claim needs."""
         return tuple(
-            Claim(item.claim, item.source, item.words, *self._judge(name, seeds))
-            for name, item in self.statements.items()
+            Claim(stated.claim, stated.source, stated.words, *self._judge(name, seeds))
+            for name, stated in self.statements.items()
         )
 
     def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
-        statement, able, missing = self.statements[name], [], None
+        stated, able, problem = self.statements[name], [], None
         for evidence in seeds:
             try:
                 able.append((evidence, self.found(name, evidence)))
             except NotDecidedError as error:
-                missing = missing or error
-        command = self.commands[statement.decide]
-        if missing and not able:
-            command = self.commands.get(missing.network, self.commands["missing"]) if missing.network else command
-            return f"{missing}: {command}", judge(Value(np.nan, np.nan))
+                problem = problem or error
+        if problem and not able:
+            command = self.commands.get(problem.network or stated.decide, self.commands["missing"])
+            return ": ".join(filter(None, (str(problem), command))), judge(Value(np.nan, np.nan))
         if len(able) == 1 < len(seeds):
-            able = [(able[0][0], self.found(name, replace(able[0][0], alone=True)))]
-        text, verdict = _averaged(statement, [found for _, found in able])
-        if len(able) == 1 and statement.scatter:
-            text += f" [one training: the scatter between trainings is {statement.scatter}]"
+            able = [(evidence, self.found(name, replace(evidence, alone=True))) for evidence, _ in able]
+        text, verdict = _averaged(stated, [found for _, found in able])
+        if len(able) == 1 and stated.scatter:
+            text += f" [one training: the scatter between trainings is {stated.scatter}]"
         elif 1 < len(able) < len(seeds):
             text += f" [{len(able)} of {len(seeds)} trainings]"
-        return text + (f" (would decide: {command})" if verdict.startswith("undecided") and command else ""), verdict
+        if stated.decide and verdict.startswith("undecided"):
+            text += f" (would decide: {self.commands[stated.decide]})"
+        return text, verdict
 
 
-def _averaged(statement: Statement, found: Sequence[Found]) -> tuple[str, Verdict]:
+def _averaged(stated: Statement, found: Sequence[Found]) -> tuple[str, Verdict]:
     """Our figures in words, and the verdict by the weakest margin."""
-    average = independent if statement.average == "independent" else combined
-    margins = [average(values) for values in zip(*(margins for margins, _ in found), strict=True)]
+    independent = stated.average == "independent"
+    margins = [average(values, independent) for values in zip(*(margins for margins, _ in found), strict=True)]
     figures = {
-        name: first if isinstance(first, str) else average([item[name] + Value(0.0, 0.0) for _, item in found])
+        name: first
+        if isinstance(first, str)
+        else average([item[name] + Value(0.0, 0.0) for _, item in found], independent)
         for name, first in found[0][1].items()
     }
-    weakest = min(margins, key=Value.significance, default=Value(np.nan, np.nan))
-    return statement.ours.format(**figures), "inconsistent in the paper" if statement.inconsistent else judge(weakest)
+    verdict = judge(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
+    return stated.ours.format(**figures), "inconsistent in the paper" if stated.inconsistent else verdict
 
 
-def over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
-    """Mean with its statistical error; standard deviation over seeds (None for one seed)."""
-    spread = float(np.std([item.value for item in values], ddof=1)) if len(values) > 1 else None
-    return Value(float(np.mean([v.value for v in values])), float(np.mean([v.error for v in values]))), spread
+def average(values: Sequence[Value], independent: bool = False) -> Value:
+    """Mean over seeds: only their spread averages out, as all share the test showers.
 
-
-def combined(values: Sequence[Value]) -> Value:
-    """Mean over seeds; only their spread averages out, as all share the test showers."""
-    average, spread = over_seeds(values)
-    return average + Value(0.0, (spread or 0.0) / float(np.sqrt(len(values))))
-
-
-def independent(values: Sequence[Value]) -> Value:
-    """Mean over seeds whose errors have nothing in common, or their spread if it gives more."""
-    average, (_, spread) = Value.mean(values), over_seeds(values)
-    return Value(average.value, max(average.error, (spread or 0.0) / float(np.sqrt(len(values)))))
+    Errors that are `independent` average out, too, or the spread stands for them if it gives more.
+    """
+    middle, spread = Value.repeated(values)
+    between = (spread or 0.0) / float(np.sqrt(len(values)))
+    return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
 
 
 def judge(evidence: Value, threshold: float = 2.0) -> Verdict:

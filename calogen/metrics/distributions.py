@@ -49,6 +49,13 @@ class Value:
         """Mean of values with independent errors."""
         return sum(values, cls(0.0, 0.0)) / len(values)
 
+    @classmethod
+    def repeated(cls, values: Sequence["Value"]) -> tuple["Value", float | None]:
+        """Mean of values that share their errors, with the mean error, and their standard deviation (None of one)."""
+        numbers, errors = zip(*((item.value, item.error) for item in values), strict=True)
+        spread = float(np.std(numbers, ddof=1)) if len(values) > 1 else None
+        return cls(float(np.mean(numbers)), float(np.mean(errors))), spread
+
     def significance(self) -> float:
         """Standard errors above 0; 0 if nothing is known."""
         return self.value / max(self.error, 1e-9) if np.isfinite([self.value, self.error]).all() else 0.0

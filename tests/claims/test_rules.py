@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calogen.claims.judge import combined, independent, over_seeds
+from calogen.claims.judge import average
 from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
 
@@ -45,12 +45,12 @@ def test_sums_and_differences_have_the_errors_of_independent_values() -> None:
 
 
 def test_only_the_spread_over_seeds_averages_out() -> None:
-    assert over_seeds([Value(1.0, 0.3)]) == (Value(1.0, 0.3), None)
-    average, spread = over_seeds([Value(1.0, 0.3), Value(3.0, 0.5)])
-    assert (average, spread) == (Value(2.0, 0.4), pytest.approx(np.sqrt(2)))
-    found = combined([Value(1.0, 0.3), Value(3.0, 0.5)])
+    assert Value.repeated([Value(1.0, 0.3)]) == (Value(1.0, 0.3), None)
+    middle, spread = Value.repeated([Value(1.0, 0.3), Value(3.0, 0.5)])
+    assert (middle, spread) == (Value(2.0, 0.4), pytest.approx(np.sqrt(2)))
+    found = average([Value(1.0, 0.3), Value(3.0, 0.5)])
     assert (found.value, found.error) == (2.0, pytest.approx(np.hypot(0.4, 1.0)))  # sqrt(2) / sqrt(2)
-    assert combined([Value(1.0, 0.3)]) == Value(1.0, 0.3)
+    assert average([Value(1.0, 0.3)]) == Value(1.0, 0.3)
 
 
 def test_the_weakest_condition_is_that_of_the_fewest_standard_errors() -> None:
@@ -73,8 +73,8 @@ def test_numbers_have_no_exponent() -> None:
 
 def test_errors_in_common_do_not_average_out_and_others_do() -> None:
     values = [Value(1.0, 0.4), Value(1.1, 0.4), Value(0.9, 0.4), Value(1.0, 0.4)]
-    assert independent(values) == Value(1.0, pytest.approx(0.2))
-    assert combined(values).error > 0.4
+    assert average(values, independent=True) == Value(1.0, pytest.approx(0.2))
+    assert average(values).error > 0.4
     far = [Value(0.0, 0.1), Value(2.0, 0.1)]
-    assert independent(far) == Value(1.0, pytest.approx(1.0)), "not less than their spread"
-    assert independent(far[:1]) == far[0]
+    assert average(far, independent=True) == Value(1.0, pytest.approx(1.0)), "not less than their spread"
+    assert average(far[:1], independent=True) == far[0]
