@@ -203,9 +203,12 @@ def read_toml(path: Traversable) -> dict[str, Any]:
     for text in re.split(r"^(?=\[)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         name = text[1:].partition("]")[0]
         try:
-            tables = {**tables, **tomllib.loads(text)} if name not in tables else tomllib.loads(2 * text)
+            table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise DataFormatError(f"{path.name}, table [{name}]: {error}") from error
+        if name in tables:
+            raise DataFormatError(f"{path.name}, table [{name}] must be there once. Received: two")
+        tables |= table
     return tables
 
 

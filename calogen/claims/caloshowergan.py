@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Evidence, Found, NotDecidedError
+from calogen.claims.judge import Claims, Evidence, Found
 from calogen.evaluation.iterations import ALL, SHAPES
+from calogen.evaluation.trainings import NotDecidedError
 from calogen.metrics.chi2 import total
 from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
@@ -17,10 +18,6 @@ from calogen.units import GeV
 
 PHOTONS, PIONS = Claims("caloshowergan"), Claims("caloshowergan_pions")
 KINETIC, PION = "single GAN, kinetic", "pion GAN"
-SHORT_REMARK = (
-    "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic, with which they learn "
-    "more slowly; preset paper has it."
-)
 _TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which on, claims speak
 
 
@@ -52,12 +49,9 @@ def _worse_at_the_top(evidence: Evidence) -> Found:
 
 @PHOTONS.rule("low_gan")
 def _low_but_at_4_gev(evidence: Evidence) -> Found:
-    tests = [evidence.network(name) for name in evidence.chi2]
-    low, single = (
-        [evidence.late(test.chi2[momentum], test.scans[ALL].at(momentum)) for momentum in sorted(tests[0].chi2)]
-        for test in tests
-    )
-    *below, last = (one - other for one, other in zip(single, low, strict=True))
+    low, single = evidence.chi2
+    momenta = sorted(evidence.network(low).chi2)
+    *below, last = (evidence.at(single, momentum) - evidence.at(low, momentum) for momentum in momenta)
     return [*below, -last], {"count": sum(gain.value > 0 for gain in below), "of": len(below), "last": last}
 
 
@@ -124,14 +118,15 @@ def _json_size(evidence: Evidence) -> Found:
 
 @PIONS.rule("layer_normalisation")
 def _layers_improve_pions(evidence: Evidence) -> Found:
-    kinetic, layers, iterations = evidence.chi2["pion-kinetic"], *_after(evidence, "pion-kinetic")
+    kinetic, iterations = evidence.chi2["pion-kinetic"], evidence.network("pion-kinetic").last_iteration
+    layers = evidence.within("pion", iterations)
     return [kinetic - layers], {"kinetic": kinetic, "layers": layers, "iterations": iterations}
 
 
 @PIONS.rule("longer")
 def _longer(evidence: Evidence) -> Found:
     test = evidence.network("pion")
-    iterations = int(test.scans[ALL].iterations[-1])
+    iterations = test.last_iteration
     half, whole = (test.held_out_within(limit) for limit in (iterations // 2, None))
     if half is None or whole is None:
         raise NotDecidedError("no showers were held out")
@@ -141,7 +136,8 @@ def _longer(evidence: Evidence) -> Found:
 
 @PIONS.rule("splitting")
 def _splitting_pions(evidence: Evidence) -> Found:
-    two, one, iterations = evidence.chi2["two"], *_after(evidence, "pion-upper")
+    two, iterations = evidence.chi2["two"], evidence.network("pion-upper").last_iteration
+    one = evidence.within("pion", iterations)
     return [0.1 * one.value - abs(one - two)], {"one": one, "two": two, "iterations": iterations}
 
 
@@ -189,10 +185,3 @@ def _high_momenta_first(evidence: Evidence) -> Found:
 def _share(histogram: Histogram, *bins: int) -> Value:
     """Share of the showers in some bins."""
     return Value.share(float(histogram.fractions[list(bins)].sum()), max(histogram.entries, 1))
-
-
-def _after(evidence: Evidence, other: str) -> tuple[Value, int]:
-    """The pion GAN's chi2/NDF, had its training ended with the other's, and these iterations."""
-    iterations = int(evidence.network(other).scans[ALL].iterations[-1])
-    test = evidence.network("pion")
-    return evidence.late(test.within(iterations), test.scans[ALL]), iterations

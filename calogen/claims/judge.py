@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import resources
 from typing import Any, Literal, get_args
 
@@ -10,9 +11,8 @@ import numpy as np
 from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.comparison import Comparison, Measurement
-from calogen.evaluation.iterations import IterationScan, NetworkTest, together
+from calogen.evaluation.trainings import NetworkTests, NotDecidedError
 from calogen.files import read_toml
-from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
 
@@ -49,9 +49,7 @@ class Quantity:
     Args:
         name, unit: what it is.
         paper: the paper's number, or text such as "about 5"; None where the paper gives none.
-        ours: our number.
-        uncertainty: statistical uncertainty of `ours`.
-        spread: standard deviation over training seeds.
+        ours, uncertainty, spread: our number, its statistical error, standard deviation over training seeds.
         data: which showers `ours` comes from.
         headline: whether README shows it.
     """
@@ -84,9 +82,7 @@ class Results:
     """Everything a reproduction says in words and numbers.
 
     Args:
-        name: e.g. `atlas_vae`; also the file's name.
-        title: of the report.
-        paper: citation.
+        name, title, paper: the file's name, e.g. `atlas_vae`, the report's title, the citation.
         claims, quantities: see there.
         provenance: seed, commit, versions, device, wall time, data and their hashes.
         measurements: the metrics, for the report and `metrics.json`.
@@ -113,69 +109,19 @@ class Results:
         return values
 
 
-class NotDecidedError(Exception):
-    """Says what a claim needs that this run does not have.
-
-    Args:
-        message: what is missing.
-        network: that was not trained, if that is it.
-    """
-
-    def __init__(self, message: str, network: str = "") -> None:
-        super().__init__(message)
-        self.network = network
-
-
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What the networks of one training seed gave; its methods raise NotDecidedError where they have nothing to give.
+class Evidence(NetworkTests):
+    """What one training seed gave; methods raise NotDecidedError where there is nothing.
 
     Args:
         comparisons: with Geant4, by incident energy, MeV.
         values: what else the paper's claims look at, by name.
-        networks: tests by name.
-        others: tests of other papers' networks on the same showers, by paper; None: not trained.
-        alone: whether there is no other training seed: then the scatter between late iterations stands for theirs.
         chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
     """
 
     comparisons: Mapping[float, Comparison]
     values: Mapping[str, Any]
-    networks: Mapping[str, NetworkTest] = field(default_factory=dict)
-    others: Mapping[str, NetworkTest | None] = field(default_factory=dict)
-    alone: bool = False
     chi2: Mapping[str, Value] = field(default_factory=dict)
-
-    def network(self, name: str) -> NetworkTest:
-        """The test of a network that learned."""
-        test, other = {**self.networks, **self.others}.get(name), name in self.others
-        if test is None:
-            raise NotDecidedError(f"{name} was not trained{' on these showers' if other else ''}", name)
-        if test.idle:
-            raise NotDecidedError(f"{name}'s {test.idle}" if other else test.idle)
-        return test
-
-    def per_ndf(self, *names: str) -> Value:
-        """chi2/NDF of networks together."""
-        return together([self.network(name) for name in names], self.alone)
-
-    def late(self, chi2: Chi2, scan: IterationScan) -> Value:
-        """A chi2/NDF with the error that `alone` adds."""
-        return chi2.reduced + Value(0.0, scan.late_scatter * self.alone)
-
-    def needed(self, groups: Mapping[str, Sequence[str]], others: bool) -> dict[str, Value]:
-        """chi2/NDF of groups of networks; `others` shows them beside one that did not learn."""
-        found, problem = {}, None
-        for label, names in groups.items():
-            try:
-                found[label] = self.per_ndf(*names)
-            except NotDecidedError as error:
-                problem = problem or error
-        if problem is None:
-            return found
-        shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in found.items())
-        known = f"; of the others: {shown}" if others and shown and not problem.network else ""
-        raise NotDecidedError(f"{problem}{known}", problem.network)
 
     def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
         """One entry of the metrics tables."""
@@ -264,12 +210,11 @@ class Claims:
 
     def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
         """The claims table, averaged over the seeds that trained what a claim needs."""
-        return tuple(
-            Claim(stated.claim, stated.source, stated.words, *self._judge(name, seeds))
-            for name, stated in self.statements.items()
-        )
+        found = {name: self._judge(name, seeds) for name in self.statements}
+        return tuple(Claim(at.claim, at.source, at.words, *found[name]) for name, at in self.statements.items())
 
     def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
+        """Our figures in words, and the verdict by the weakest margin."""
         stated, able, problem = self.statements[name], [], None
         for evidence in seeds:
             try:
@@ -281,28 +226,24 @@ class Claims:
             return ": ".join(filter(None, (str(problem), command))), judge(Value(np.nan, np.nan))
         if len(able) == 1 < len(seeds):
             able = [(evidence, self.found(name, replace(evidence, alone=True))) for evidence, _ in able]
-        text, verdict = _averaged(stated, [found for _, found in able])
+        over_seeds = partial(average, independent=stated.average == "independent")
+        every, shown = zip(*(found for _, found in able), strict=True)
+        margins = [over_seeds(values) for values in zip(*every, strict=True)]
+        verdict = judge(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
+        figures = {
+            key: first if isinstance(first, str) else over_seeds([figures[key] + Value(0.0, 0.0) for figures in shown])
+            for key, first in shown[0].items()
+        }
+        text = stated.ours.format(**figures)
         if len(able) == 1 and stated.scatter:
             text += f" [one training: the scatter between trainings is {stated.scatter}]"
         elif 1 < len(able) < len(seeds):
             text += f" [{len(able)} of {len(seeds)} trainings]"
+        if stated.inconsistent:
+            return text, "inconsistent in the paper"
         if stated.decide and verdict.startswith("undecided"):
             text += f" (would decide: {self.commands[stated.decide]})"
         return text, verdict
-
-
-def _averaged(stated: Statement, found: Sequence[Found]) -> tuple[str, Verdict]:
-    """Our figures in words, and the verdict by the weakest margin."""
-    independent = stated.average == "independent"
-    margins = [average(values, independent) for values in zip(*(margins for margins, _ in found), strict=True)]
-    figures = {
-        name: first
-        if isinstance(first, str)
-        else average([item[name] + Value(0.0, 0.0) for _, item in found], independent)
-        for name, first in found[0][1].items()
-    }
-    verdict = judge(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
-    return stated.ours.format(**figures), "inconsistent in the paper" if stated.inconsistent else verdict
 
 
 def average(values: Sequence[Value], independent: bool = False) -> Value:

@@ -7,7 +7,6 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.metrics.chi2 import ROUNDS, Chi2, Rule, energy_chi2, total
-from calogen.metrics.distributions import Value
 from calogen.observables.cells import total_energy
 from calogen.observables.shape_quantities import Quantity
 from calogen.showers.sample import Showers
@@ -126,6 +125,11 @@ class NetworkTest:
         return int(scan.iterations[scan.best])
 
     @property
+    def last_iteration(self) -> int:
+        """The last one that was saved."""
+        return int(self.scans[ALL].iterations[-1])
+
+    @property
     def idle(self) -> str:
         """Says of a network that it needs a longer training; nothing of others.
 
@@ -171,13 +175,6 @@ class NetworkTest:
     def within(self, iterations: int) -> Chi2:
         """chi2 of all momenta, had the training ended after so many iterations."""
         return _best_within(self.scans[self.chosen_by], self.scans[ALL], iterations)
-
-
-def together(tests: Sequence[NetworkTest], late: bool = False) -> Value:
-    """chi2/NDF of networks together, with its error; `late` adds the scatter of their late iterations."""
-    found = total(part for test in tests for part in test.chi2.values())
-    scatter = [total(test.chi2.values()).ndf * test.scans[ALL].late_scatter for test in tests]
-    return found.reduced + Value(0.0, late * float(np.sqrt(np.sum(np.square(scatter)))) / max(found.ndf, 1))
 
 
 def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:

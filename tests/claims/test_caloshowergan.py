@@ -302,13 +302,9 @@ def test_the_scatter_at_one_momentum() -> None:
     scan.chi2[-1, 1] = 28 * 2.0
     low = replace(made((8, 9), 2.7), scans={ALL: scan})
     alone = evidence({"photon": low}, alone=True)
-
-    def at(found: Evidence, momentum: float) -> Value:
-        return found.late(low.chi2[momentum], scan.at(momentum))
-
-    assert at(alone, 256.0).error == pytest.approx(np.hypot(0.02, np.sqrt(2)))
-    assert at(alone, 512.0).error == pytest.approx(0.02)
-    assert at(evidence({"photon": low}), 256.0) == Value(2.7, pytest.approx(0.02))
+    assert alone.at("photon", 256.0).error == pytest.approx(np.hypot(0.02, np.sqrt(2)))
+    assert alone.at("photon", 512.0).error == pytest.approx(0.02)
+    assert evidence({"photon": low}).at("photon", 256.0) == Value(2.7, pytest.approx(0.02))
 
 
 def test_errors_that_trainings_do_not_share_average_out() -> None:
