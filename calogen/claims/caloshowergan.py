@@ -13,7 +13,6 @@ from calogen.evaluation.trainings import NotDecidedError
 from calogen.metrics.chi2 import total
 from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
-from calogen.metrics.histograms import Histogram
 from calogen.units import GeV
 
 PHOTONS, PIONS = Claims("caloshowergan"), Claims("caloshowergan_pions")
@@ -43,8 +42,8 @@ def _worse_at_the_top(evidence: Evidence) -> Found:
     top = total(parts[momentum] for momentum in above).reduced
     rest = total(part for momentum, part in parts.items() if momentum not in above).reduced
     shift = evidence.metric(highest, "total_energy", "mean_ratio", KINETIC).measured - 1
-    figures = {"top": top, "rest": rest, "shift": 100 * shift, "highest": highest / GeV}
-    return [top - rest, abs(shift) - 0.001] if highest > _TOP else [], figures
+    margins = [top - rest, abs(shift) - 0.001] if highest > _TOP else []
+    return margins, {"top": top, "rest": rest, "shift": 100 * shift, "highest": highest / GeV}
 
 
 @PHOTONS.rule("low_gan")
@@ -68,7 +67,7 @@ def _overshoot(evidence: Evidence) -> Found:
 def _best_differs(evidence: Evidence) -> Found:
     scans = [evidence.network(name).scans[ALL] for name in evidence.chi2]
     others = np.concatenate([scan.best_by_momentum != scan.best for scan in scans])
-    share = Value.share(float(others.mean()), len(others))
+    share = Value.share(others.mean(), len(others))
     return [share - 0.5], {"share": 100 * share.value}
 
 
@@ -130,8 +129,8 @@ def _longer(evidence: Evidence) -> Found:
     half, whole = (test.held_out_within(limit) for limit in (iterations // 2, None))
     if half is None or whole is None:
         raise NotDecidedError("no showers were held out")
-    figures = {"half": half.reduced, "whole": whole.reduced, "iterations": iterations // 2}
-    return [half.reduced - whole.reduced] if iterations >= _LONG else [], figures
+    margins = [half.reduced - whole.reduced] if iterations >= _LONG else []
+    return margins, {"half": half.reduced, "whole": whole.reduced, "iterations": iterations // 2}
 
 
 @PIONS.rule("splitting")
@@ -147,7 +146,7 @@ def _bimodality(evidence: Evidence) -> Found:
     for layer in (0, 1):
         geant4, ours = evidence.histograms(512.0, f"layer_{layer}_energy", PION)
         peak = 1 + int(np.argmax(geant4.fractions[1:-1] + geant4.fractions[2:]))  # the first bin has the empty layers
-        shares = (100 * _share(item, peak, peak + 1) for item in (geant4, ours))
+        shares = (100 * Value.share(item.fractions[peak : peak + 2].sum(), item.entries) for item in (geant4, ours))
         figures |= zip((f"geant4_{layer}", f"ours_{layer}"), shares, strict=True)
     return [0.5 * figures[f"geant4_{layer}"] - figures[f"ours_{layer}"] for layer in (0, 1)], figures
 
@@ -167,7 +166,8 @@ def _spurious_peak(evidence: Evidence) -> Found:
         for layer in (12, 13):
             geant4, ours = evidence.histograms(momentum, f"layer_{layer}_eta_width", PION)
             place = int(np.argmax(ours.fractions - geant4.fractions))
-            excess = 100 * (_share(ours, place) - _share(geant4, place))
+            found, expected = (Value.share(item.fractions[place], item.entries) for item in (ours, geant4))
+            excess = 100 * (found - expected)
             chance = float(np.sqrt(2 * np.log(len(ours.fractions))))  # of so many bins the largest, in errors
             figures[f"{where}_{layer}"] = excess - chance * excess.error
     return [excess - 3 if key.startswith("low") else 3 - excess for key, excess in figures.items()], figures
@@ -180,8 +180,3 @@ def _high_momenta_first(evidence: Evidence) -> Found:
     iterations = scan.iterations[np.argmax(lowest <= 1.5 * lowest[-1], axis=0)].astype(np.float64)
     rank = rank_correlation(scan.momenta, iterations)
     return [-rank], {"first": float(iterations[0]), "last": float(iterations[-1]), "rank": rank}
-
-
-def _share(histogram: Histogram, *bins: int) -> Value:
-    """Share of the showers in some bins."""
-    return Value.share(float(histogram.fractions[list(bins)].sum()), max(histogram.entries, 1))

@@ -10,11 +10,10 @@ import numpy as np
 
 from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.comparison import Comparison, Measurement
-from calogen.evaluation.trainings import NetworkTests, NotDecidedError
+from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.trainings import NotDecidedError, TrainingTests
 from calogen.files import read_toml
 from calogen.metrics.distributions import Value
-from calogen.metrics.histograms import Histogram
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
 
@@ -24,10 +23,8 @@ class Claim:
     """A claim of the paper and what became of it.
 
     Args:
-        claim: what the paper claims, in one line.
-        source: section or figure.
-        paper: the paper's words or figure.
-        ours: our figure, in words.
+        claim, source: what the paper claims, in one line; section or figure.
+        paper, ours: the paper's words or figure; our figures, in words.
         verdict: see `judge`.
     """
 
@@ -110,33 +107,16 @@ class Results:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence(NetworkTests):
+class Evidence(TrainingTests):
     """What one training seed gave; methods raise NotDecidedError where there is nothing.
 
     Args:
-        comparisons: with Geant4, by incident energy, MeV.
-        values: what else the paper's claims look at, by name.
+        values: what the paper's claims look at beyond the tests, by name.
         chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
     """
 
-    comparisons: Mapping[float, Comparison]
     values: Mapping[str, Any]
     chi2: Mapping[str, Value] = field(default_factory=dict)
-
-    def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
-        """One entry of the metrics tables."""
-        found = self.comparisons.get(energy)
-        for row in found.observables[observable].measurements if found else ():
-            if (row.metric, row.sample) == (metric, sample):
-                return row
-        raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV")
-
-    def histograms(self, energy: float, observable: str, sample: str) -> tuple[Histogram, Histogram]:
-        """The reference's and a sample's distribution."""
-        if energy not in self.comparisons:
-            raise NotDecidedError(f"there are no showers of {energy:.10g} MeV")
-        found = self.comparisons[energy].observables[observable]
-        return found.reference, found.generated[sample]
 
 
 Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]

@@ -1,13 +1,15 @@
-"""The tests of all networks of a training seed, and what cannot be said without one of them."""
+"""The tests of a training seed: its networks, its showers beside Geant4's, and what cannot be said without them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from calogen.evaluation.comparison import Comparison, Measurement
 from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.metrics.chi2 import total
 from calogen.metrics.distributions import Value
+from calogen.metrics.histograms import Histogram
 
 
 class NotDecidedError(Exception):
@@ -24,15 +26,17 @@ class NotDecidedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkTests:
-    """The tests of a training seed's networks; methods raise NotDecidedError of one that is missing or did not learn.
+class TrainingTests:
+    """The tests of a training seed; methods raise NotDecidedError of what is missing or did not learn.
 
     Args:
+        comparisons: with Geant4, by incident energy, MeV.
         networks: tests by name.
         others: tests of other papers' networks on the same showers, by paper; None: not trained.
         alone: whether there is no other training seed: then the scatter between late iterations stands for theirs.
     """
 
+    comparisons: Mapping[float, Comparison]
     networks: Mapping[str, NetworkTest] = field(default_factory=dict)
     others: Mapping[str, NetworkTest | None] = field(default_factory=dict)
     alone: bool = False
@@ -77,3 +81,18 @@ class NetworkTests:
         shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in found.items())
         known = f"; of the others: {shown}" if others and shown and not problem.network else ""
         raise NotDecidedError(f"{problem}{known}", problem.network)
+
+    def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
+        """One entry of the metrics tables."""
+        found = self.comparisons.get(energy)
+        for row in found.observables[observable].measurements if found else ():
+            if (row.metric, row.sample) == (metric, sample):
+                return row
+        raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV")
+
+    def histograms(self, energy: float, observable: str, sample: str) -> tuple[Histogram, Histogram]:
+        """The reference's and a sample's distribution."""
+        if energy not in self.comparisons:
+            raise NotDecidedError(f"there are no showers of {energy:.10g} MeV")
+        found = self.comparisons[energy].observables[observable]
+        return found.reference, found.generated[sample]

@@ -42,6 +42,7 @@ class Value:
     @classmethod
     def share(cls, share: float, number: int) -> "Value":
         """Share of so many; its error is not below that of one of them."""
+        share, number = float(share), max(number, 1)
         return cls(share, float(np.sqrt(max(share * (1 - share), 1 / number) / number)))
 
     @classmethod

@@ -1,9 +1,14 @@
 """What the judging of every paper's claims shares."""
 
+from importlib import resources
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from calogen.claims.judge import average
+from calogen.claims import atlas_vae, caloshowergan
+from calogen.claims.judge import Claims, Evidence, average
+from calogen.errors import CalogenError
 from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
 
@@ -78,3 +83,55 @@ def test_errors_in_common_do_not_average_out_and_others_do() -> None:
     far = [Value(0.0, 0.1), Value(2.0, 0.1)]
     assert average(far, independent=True) == Value(1.0, pytest.approx(1.0)), "not less than their spread"
     assert average(far[:1], independent=True) == far[0]
+
+
+PAPERS = {
+    "atlas_vae": atlas_vae.claims,
+    "caloshowergan": caloshowergan.PHOTONS,
+    "caloshowergan_pions": caloshowergan.PIONS,
+}
+TABLE = {name: f'{name} = "some text"' for name in ("claim", "words", "source", "ours")}
+
+
+def test_every_file_of_claims_is_read_and_every_claim_has_its_place_and_a_rule() -> None:
+    files = resources.files("calogen").joinpath("claims").iterdir()
+    assert {Path(str(file)).stem for file in files if file.name.endswith(".toml")} == set(PAPERS)
+    for claims in PAPERS.values():
+        assert claims.rules.keys() == claims.statements.keys()
+        for name, stated in claims.statements.items():
+            assert all(text.strip() for text in (stated.claim, stated.words, stated.source, stated.ours)), name
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> Claims:
+    """Claims of a file that has `[first]`, which is right, and these lines."""
+    (folder / "claims").mkdir()
+    (folder / "claims" / "toy.toml").write_text("\n".join(("# toy", "[first]", *TABLE.values(), *lines)))
+    monkeypatch.setattr("calogen.claims.judge.resources.files", lambda _: folder)
+    return Claims("toy")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["[bad]", *list(TABLE.values())[1:]], "missing 1 required keyword-only argument: 'claim'"),
+        (["[bad]", *TABLE.values(), 'wrods = "x"'], "Received: 'wrods': 'x'"),
+        (["[bad]", *TABLE.values(), 'needs = "photon"'], "Received: 'needs': 'photon'"),
+        (["[bad]", *TABLE.values(), 'average = "none"'], "average must be one of"),
+        (["[bad]", *TABLE.values(), 'decide = "paper"'], "decide must be one of"),
+        (["[bad]", *TABLE.values(), "needs = ['photon'", "[last]", *TABLE.values()], "Unclosed array"),
+        (["[bad]", *TABLE.values(), 'scatter = "never closed'], "Illegal character|Unterminated|Invalid"),
+        (["[bad]", *TABLE.values(), "[bad]", *TABLE.values()], "must be there once. Received: two"),
+    ],
+)
+def test_a_broken_table_names_the_claim(
+    lines: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CalogenError, match=rf"toy.toml, table \[bad\].*({message})"):
+        written(tmp_path, monkeypatch, *lines)
+
+
+def test_what_a_paper_without_commands_needs_is_named_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = written(tmp_path, monkeypatch, 'needs = ["generator"]')
+    claims.rule("first")(lambda evidence: ([Value(1.0, 0.0)], {}))
+    (found,) = claims.judge([Evidence(comparisons={}, values={})])
+    assert (found.ours, found.verdict) == ("generator was not trained", "undecided at this statistics")
