@@ -126,7 +126,7 @@ def _extrapolation_shapes(evidence: Evidence) -> Found:
 
 @claims.rule("best_epoch")
 def _best_epoch(evidence: Evidence) -> Found:
-    """Against the best of several epochs, judged by the same showers, the chosen one would lose by chance."""
+    """Against the best of several the chosen epoch would lose by chance."""
     others, epoch = dict(evidence.values["epoch_distances"]), evidence.values["best_epoch"]
     best, least = others.pop(epoch), min(others.values(), key=lambda item: item.value)
     others_mean = Value(Value.mean([*others.values()]).value, best.error)  # with the error of one

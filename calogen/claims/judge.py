@@ -1,4 +1,4 @@
-"""Claims of a paper, what they look at, numbers beside the paper's own, and the one judge."""
+"""Claims of a paper, numbers beside the paper's own, and the one judge."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -154,7 +154,7 @@ class Statement:
 
 
 class Claims:
-    """The claims of a paper: tables of `claims/<paper>.toml`, and the rules that its module adds.
+    """The claims of a paper: tables of `claims/<paper>.toml`, rules that its module adds.
 
     `[commands]` has what would decide a claim, by `decide`, and what trains a network, by its name, else `missing`.
 

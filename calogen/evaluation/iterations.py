@@ -85,7 +85,7 @@ class IterationScan:
 
     @property
     def late_scatter(self) -> float:
-        """Standard deviation of `total` over the last third of the iterations; 0 with a single one."""
+        """Standard deviation of `total` over the last third of the iterations."""
         late = self.total[-max(2, len(self.total) // 3) :]
         return float(np.std(late, ddof=1)) if len(late) > 1 else 0.0
 

@@ -1,4 +1,4 @@
-"""The tests of a training seed: its networks, its showers beside Geant4's, and what cannot be said without them."""
+"""The tests of a training seed, and what cannot be said without one of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,9 @@ class NotDecidedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTests:
-    """The tests of a training seed; methods raise NotDecidedError of what is missing or did not learn.
+    """The tests of a training seed.
+
+    Methods raise NotDecidedError of what is missing or did not learn.
 
     Args:
         comparisons: with Geant4, by incident energy, MeV.

@@ -23,9 +23,9 @@ _FLOOR_ROUNDS = 200
 
 @dataclass(frozen=True)
 class Value:
-    """A number and its standard uncertainty, with arithmetic of independent errors; other numbers have none.
+    """A number and its standard uncertainty.
 
-    As text it has three digits, and one of its error, without an exponent; a format is of the number alone.
+    In sums and products the errors are independent; other numbers have none. As text it has three digits, and one of its error, without an exponent; a format is of the number alone.
 
     Example:
         >>> print(Value(3.0, 0.3) - Value(1.0, 0.4), 100 / Value(4.0, 0.4), 1e6 * Value(1.0, 0.0))
@@ -52,7 +52,7 @@ class Value:
 
     @classmethod
     def repeated(cls, values: Sequence["Value"]) -> tuple["Value", float | None]:
-        """Mean of values that share their errors, with the mean error, and their standard deviation (None of one)."""
+        """Mean of values that share their errors, and their standard deviation (None of one)."""
         numbers, errors = zip(*((item.value, item.error) for item in values), strict=True)
         spread = float(np.std(numbers, ddof=1)) if len(values) > 1 else None
         return cls(float(np.mean(numbers)), float(np.mean(errors))), spread
