@@ -25,7 +25,8 @@ _FLOOR_ROUNDS = 200
 class Value:
     """A number and its standard uncertainty.
 
-    In sums and products the errors are independent; other numbers have none. As text it has three digits, and one of its error, without an exponent; a format is of the number alone.
+    In sums and products the errors are independent; other numbers have none. As text it has three digits, and one of
+    its error, without an exponent; a format is of the number alone.
 
     Example:
         >>> print(Value(3.0, 0.3) - Value(1.0, 0.4), 100 / Value(4.0, 0.4), 1e6 * Value(1.0, 0.0))
