@@ -10,8 +10,10 @@ import secrets
 import shutil
 import stat
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,25 @@ def read_json(path: str | Path) -> Any:
         raise read_error(path, error) from error
     except (ValueError, RecursionError) as error:
         raise DataFormatError(f"{path} is not a JSON file: {error}") from error
+
+
+def read_toml(path: Traversable) -> dict[str, Any]:
+    """Read the tables of a TOML file, `[name]` each, in their order.
+
+    Raises:
+        DataFormatError: names the table that is broken or there twice.
+    """
+    tables: dict[str, Any] = {}
+    for text in re.split(r"^(?=\[)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        name = text[1:].partition("]")[0]
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise DataFormatError(f"{path.name}, table [{name}]: {error}") from error
+        if name in tables:
+            raise DataFormatError(f"{path.name}, table [{name}] must be there once. Received: two")
+        tables |= table
+    return tables
 
 
 def sha256(path: str | Path) -> str:

@@ -30,15 +30,14 @@ from calogen.claims.atlas_vae import (
     SHOWN,
     TRAINED,
     VAE,
-    Evidence,
-    judge_claims,
-    quantities,
+    at,
+    claims,
 )
-from calogen.claims.judge import Results
+from calogen.claims.judge import Evidence, Quantity, Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Comparison, compare, response_curve
-from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.published import ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
 from calogen.files import read_json
 from calogen.generation.generate import generate
 from calogen.metrics.distributions import Value
@@ -52,7 +51,7 @@ from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
 from calogen.reproduction.selection import epoch_distances, validation_distance
-from calogen.reproduction.timing import measure_costs, require_times
+from calogen.reproduction.timing import Costs, measure_costs, require_times
 from calogen.showers.bundled import bundled, choose_edition, read_vae_window
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.showers.sample import Showers
@@ -126,11 +125,12 @@ def main(arguments: Arguments) -> None:
             figures.append(draw(found, comparisons, note) | losses)
     decoder = run.directory / "lwtnn" / "decoder.json"
     costs = measure_costs(runs[0], decoder, test, simulate=arguments.preset != "smoke")
+    evidence = [replace(item, values={**item.values, "costs": costs}) for item in evidence]
     results = Results(
         name=NAME,
         title="The VAE of ATLAS",
         paper=str(PAPER),
-        claims=judge_claims(evidence, costs),
+        claims=claims.judge(evidence),
         quantities=quantities(evidence, costs, note),
         provenance=recorded
         | {
@@ -210,24 +210,62 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
     validation = validation_split(train, config)[1]
     distances = epoch_distances(vae, run.directory, validation, JUDGES, seeds["validate"])
     best = 1 + int(np.argmin([row["val_loss"] for row in vae.history]))
-    evidence = Evidence(
-        comparisons=comparisons,
-        geant4=response_curve([test]),
-        vae=response_curve([samples[VAE]]),
-        absolute=response_curve([samples[ABSOLUTE]]),
-        depths={
+    values = {
+        "geant4": response_curve([test]),
+        "vae": response_curve([samples[VAE]]),
+        "absolute": response_curve([samples[ABSOLUTE]]),
+        "depths": {
             energy: (_mean(shower_depth(test.at(energy))), _mean(shower_depth(samples[VAE].at(energy))))
             for energy in TRAINED
         },
-        shares={
+        "shares": {
             layer.name: (_share(test, position), _share(samples[VAE], position))
             for position, layer in enumerate(ATLAS_VAE_WINDOW.layers)
         },
-        epoch_distances=distances | {best: validation_distance(vae, validation, JUDGES, seeds["validate"])},
-        best_epoch=best,
-    )
+        "epoch_distances": distances | {best: validation_distance(vae, validation, JUDGES, seeds["validate"])},
+        "best_epoch": best,
+    }
     run.log("measured", best_epoch=best, history=vae.history[-1])
-    return vae, evidence, samples
+    return vae, Evidence(comparisons=comparisons, values=values), samples
+
+
+def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quantity, ...]:
+    """The numbers beside the paper's: layer shares, response, resolution, cost."""
+    found = []
+    for layer in ("presampler", "front", "middle", "back"):
+        published = ATLAS_VAE_NUMBERS[f"{layer}_share"].value
+        geant4 = seeds[0].values["shares"][layer][0]
+        ours, spread = Value.repeated([evidence.values["shares"][layer][1] for evidence in seeds])
+        name = f"share of the {layer} at 65 GeV"
+        found.append(Quantity(f"{name}, Geant4", "%", published, geant4.value, geant4.error, None, data, headline=True))
+        found.append(Quantity(f"{name}, VAE", "%", published, ours.value, ours.error, spread, data, headline=True))
+    for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
+        for title, attribute in (("mean response", "mean"), ("resolution", "resolution")):
+            name = f"{title} at {energy / GeV:.4g} GeV"
+            geant4 = at(seeds[0].values["geant4"], attribute, energy)
+            found.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
+            ours, spread = Value.repeated([at(evidence.values["vae"], attribute, energy) for evidence in seeds])
+            found.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data))
+    megabyte = 1e-6
+    found += [
+        *(
+            Quantity(
+                f"speed-up over Geant4 at {gev}", "", words, costs.speedup(energy), data=costs.origin, headline=True
+            )
+            for gev, words, energy in (("8 GeV", "about 10", 8192.0), ("262 GeV", "over 100", 262144.0))
+        ),
+        Quantity("one shower", "us", None, costs.one_by_one_seconds * 1e6, data="CPU, no TensorFlow"),
+        Quantity("one of 10,000 showers", "us", None, costs.batch_seconds * 1e6, data="TensorFlow"),
+        *(
+            Quantity(name, "MB", "about 5", size * megabyte, headline=True)
+            for name, size in (
+                ("decoder as LWTNN JSON", costs.json_bytes),
+                ("decoder's weights", costs.weight_bytes),
+                ("memory added by generation", costs.added_bytes),
+            )
+        ),
+    ]
+    return tuple(found)
 
 
 def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str, Figure]:
@@ -236,8 +274,8 @@ def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str
         caption: draw_observables([evidence.comparisons[energy].observables[name] for name, energy in panels], note)
         for caption, panels in FIGURES.items()
     }
-    curves = {VAE: evidence.vae, ABSOLUTE: evidence.absolute}
-    drawn["Fig. 9a: response and resolution"] = draw_response(evidence.geant4, curves, note, "Fig. 9a")
+    curves = {VAE: evidence.values["vae"], ABSOLUTE: evidence.values["absolute"]}
+    drawn["Fig. 9a: response and resolution"] = draw_response(evidence.values["geant4"], curves, note, "Fig. 9a")
     for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
         caption = f"Average shower at {energy / GeV:.3g} GeV"
         drawn[caption] = draw_average_shower(evidence.comparisons[energy].average, note)

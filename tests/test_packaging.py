@@ -62,6 +62,14 @@ def test_only_the_package_is_shipped() -> None:
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
+def test_all_files_of_the_package_are_shipped() -> None:
+    patterns = SETUP["options.package_data"]["calogen"].split()
+    files = [path for path in (ROOT / "calogen").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert {path.suffix for path in files} >= {".toml", ".json", ".h5"}
+    shipped = {path for pattern in patterns for path in (ROOT / "calogen").glob(pattern)}
+    assert [path for path in files if path not in shipped] == []
+
+
 def test_docstrings_begin_with_a_short_line() -> None:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     too_long = []

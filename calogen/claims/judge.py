@@ -1,12 +1,18 @@
-"""Claims of a paper, numbers beside its own, and the one judge."""
+"""Claims of a paper, numbers beside the paper's own, and the one judge."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib import resources
 from typing import Any, Literal, get_args
 
-from calogen.config import Source
-from calogen.errors import DataFormatError
+import numpy as np
+
+from calogen.config import Source, plain_from_json, require_one_of
+from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.trainings import NotDecidedError, TrainingTests
+from calogen.files import read_toml
 from calogen.metrics.distributions import Value
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
@@ -17,10 +23,8 @@ class Claim:
     """A claim of the paper and what became of it.
 
     Args:
-        claim: what the paper claims, in one line.
-        source: section or figure.
-        paper: the paper's words or figure.
-        ours: our figure, in words.
+        claim, source: what the paper claims, in one line; section or figure.
+        paper, ours: the paper's words or figure; our figures, in words.
         verdict: see `judge`.
     """
 
@@ -42,9 +46,7 @@ class Quantity:
     Args:
         name, unit: what it is.
         paper: the paper's number, or text such as "about 5"; None where the paper gives none.
-        ours: our number.
-        uncertainty: statistical uncertainty of `ours`.
-        spread: standard deviation over training seeds.
+        ours, uncertainty, spread: our number, its statistical error, standard deviation over training seeds.
         data: which showers `ours` comes from.
         headline: whether README shows it.
     """
@@ -77,9 +79,7 @@ class Results:
     """Everything a reproduction says in words and numbers.
 
     Args:
-        name: e.g. `atlas_vae`; also the file's name.
-        title: of the report.
-        paper: citation.
+        name, title, paper: the file's name, e.g. `atlas_vae`, the report's title, the citation.
         claims, quantities: see there.
         provenance: seed, commit, versions, device, wall time, data and their hashes.
         measurements: the metrics, for the report and `metrics.json`.
@@ -104,6 +104,136 @@ class Results:
         values = asdict(self)
         values.pop("measurements")
         return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(TrainingTests):
+    """What one training seed gave; methods raise NotDecidedError where there is nothing.
+
+    Args:
+        values: what the paper's claims look at beyond the tests, by name.
+        chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
+    """
+
+    values: Mapping[str, Any]
+    chi2: Mapping[str, Value] = field(default_factory=dict)
+
+
+Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]
+Rule = Callable[[Evidence], Found]
+"""Evidence -> margins (positive where the claim holds, the weakest decides; none: undecided), figures for the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A paper's claim, as its table in the TOML file has it.
+
+    Args:
+        claim, words, source: what it says in one line of ours, the paper's words, where they stand.
+        ours: our figures in words, a format string.
+        needs: networks; the first that is missing, or did not learn, is told.
+        groups: the same for several together, by figure.
+        others: whether the chi2/NDF of the other groups are told beside one that did not learn.
+        decide: which of the file's commands would decide it; empty: none.
+        average: over seeds: `shared` errors, all have the same test showers, or `independent` ones.
+        scatter: where that between trainings is if there is a single one; empty: there is none.
+        inconsistent: whether the paper contradicts itself.
+    """
+
+    claim: str
+    words: str
+    source: str
+    ours: str
+    needs: tuple[str, ...] = ()
+    groups: dict = field(default_factory=dict)
+    others: bool = False
+    decide: str = ""
+    average: str = "shared"
+    scatter: str = "not in the errors"
+    inconsistent: bool = False
+
+
+class Claims:
+    """The claims of a paper: tables of `claims/<paper>.toml`, rules that its module adds.
+
+    `[commands]` has what would decide a claim, by `decide`, and what trains a network, by its name, else `missing`.
+
+    Raises:
+        CalogenError: names the table that is not what it should be.
+    """
+
+    def __init__(self, paper: str) -> None:
+        tables = read_toml(resources.files("calogen").joinpath("claims", f"{paper}.toml"))
+        self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
+        self.statements, self.rules = dict[str, Statement](), dict[str, Rule]()
+        for name, values in tables.items():
+            try:
+                self.statements[name] = plain_from_json(Statement, values)
+                require_one_of(self.statements[name], average=("shared", "independent"), decide=tuple(self.commands))
+            except ConfigError as error:
+                raise ConfigError(f"{paper}.toml, table [{name}]: {error}") from error
+
+    def rule(self, *names: str) -> Callable[[Rule], Rule]:
+        """Decorator of what judges the claims of these names."""
+
+        def register(function: Rule) -> Rule:
+            self.rules |= dict.fromkeys(names, function)
+            return function
+
+        return register
+
+    def found(self, name: str, evidence: Evidence) -> Found:
+        """Margins and figures of a claim."""
+        stated = self.statements[name]
+        groups = {**{network: (network,) for network in stated.needs}, **stated.groups}
+        return self.rules[name](replace(evidence, chi2=evidence.needed(groups, stated.others)))
+
+    def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
+        """The claims table, averaged over the seeds that trained what a claim needs."""
+        found = {name: self._judge(name, seeds) for name in self.statements}
+        return tuple(Claim(at.claim, at.source, at.words, *found[name]) for name, at in self.statements.items())
+
+    def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
+        """Our figures in words, and the verdict by the weakest margin."""
+        stated, able, problem = self.statements[name], [], None
+        for evidence in seeds:
+            try:
+                able.append((evidence, self.found(name, evidence)))
+            except NotDecidedError as error:
+                problem = problem or error
+        if problem and not able:
+            command = self.commands.get(problem.network or stated.decide, self.commands["missing"])
+            return ": ".join(filter(None, (str(problem), command))), judge(Value(np.nan, np.nan))
+        if len(able) == 1 < len(seeds):
+            able = [(evidence, self.found(name, replace(evidence, alone=True))) for evidence, _ in able]
+        over_seeds = partial(average, independent=stated.average == "independent")
+        every, shown = zip(*(found for _, found in able), strict=True)
+        margins = [over_seeds(values) for values in zip(*every, strict=True)]
+        verdict = judge(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
+        figures = {
+            key: first if isinstance(first, str) else over_seeds([figures[key] + Value(0.0, 0.0) for figures in shown])
+            for key, first in shown[0].items()
+        }
+        text = stated.ours.format(**figures)
+        if len(able) == 1 and stated.scatter:
+            text += f" [one training: the scatter between trainings is {stated.scatter}]"
+        elif 1 < len(able) < len(seeds):
+            text += f" [{len(able)} of {len(seeds)} trainings]"
+        if stated.inconsistent:
+            return text, "inconsistent in the paper"
+        if stated.decide and verdict.startswith("undecided"):
+            text += f" (would decide: {self.commands[stated.decide]})"
+        return text, verdict
+
+
+def average(values: Sequence[Value], independent: bool = False) -> Value:
+    """Mean over seeds: only their spread averages out, as all share the test showers.
+
+    Errors that are `independent` average out, too, or the spread stands for them if it gives more.
+    """
+    middle, spread = Value.repeated(values)
+    between = (spread or 0.0) / float(np.sqrt(len(values)))
+    return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
 
 
 def judge(evidence: Value, threshold: float = 2.0) -> Verdict:

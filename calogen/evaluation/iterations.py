@@ -1,7 +1,7 @@
 """Saved iterations of a training and their chi2, and the test of the one that was chosen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -83,6 +83,17 @@ class IterationScan:
         """Positions of the iterations that are the best ones for each momentum, `[m]`."""
         return np.argmin(self.chi2 / np.maximum(self.ndf, 1), axis=0)
 
+    @property
+    def late_scatter(self) -> float:
+        """Standard deviation of `total` over the last third of the iterations."""
+        late = self.total[-max(2, len(self.total) // 3) :]
+        return float(np.std(late, ddof=1)) if len(late) > 1 else 0.0
+
+    def at(self, momentum: float) -> "IterationScan":
+        """The same of one momentum, MeV."""
+        column = self.momenta == momentum
+        return replace(self, momenta=self.momenta[column], chi2=self.chi2[:, column], ndf=self.ndf[:, column])
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTest:
@@ -112,6 +123,26 @@ class NetworkTest:
         """The chosen iteration."""
         scan = self.scans[self.chosen_by]
         return int(scan.iterations[scan.best])
+
+    @property
+    def last_iteration(self) -> int:
+        """The last one that was saved."""
+        return int(self.scans[ALL].iterations[-1])
+
+    @property
+    def idle(self) -> str:
+        """Says of a network that it needs a longer training; nothing of others.
+
+        Over the last third of its iterations it is no better than at the first saved one: the best of noise is chosen.
+        """
+        scan = self.scans[ALL]
+        first, late = float(scan.total[0]), float(np.median(scan.total[-max(1, len(scan.total) // 3) :]))
+        if len(scan.total) < 2 or late < first:
+            return ""
+        return (
+            f"{self.name} did not learn in {scan.iterations[-1]:,} iterations: chi2/NDF {first:.1f} after the first "
+            f"{scan.iterations[0]:,}, {late:.1f} over the last third"
+        )
 
     @property
     def at_papers_statistics(self) -> dict[float, Chi2]:

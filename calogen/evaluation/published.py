@@ -1,4 +1,4 @@
-"""Papers as data: numbers and claims with their places, the observables of their figures."""
+"""Papers as data: numbers with their places, the observables of their figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,21 +35,6 @@ class PublishedChi2(NamedTuple):
     def per_ndf(self) -> float:
         """chi2/NDF."""
         return self.chi2 / self.ndf
-
-
-@dataclass(frozen=True)
-class PublishedClaim:
-    """A statement of a paper that a reproduction can check.
-
-    Args:
-        claim: what it says, in one line of ours.
-        words: the paper's words.
-        source: where they stand.
-    """
-
-    claim: str
-    words: str
-    source: str
 
 
 def _read(paper: str) -> Any:
@@ -132,90 +117,6 @@ ATLAS_VAE_OBSERVABLES: tuple[Observable, ...] = (
 
 ATLAS_VAE_NUMBERS = _numbers(_read("atlas_vae"))
 """Numbers of arXiv:2210.06204; the layers' shares are of the true energy."""
-
-ATLAS_VAE_CLAIMS: Mapping[str, PublishedClaim] = MappingProxyType(
-    {
-        "absolute_inputs": PublishedClaim(
-            "with absolute cell energies as inputs, either the total energy or the cells' shape is modelled",
-            "the network could accurately model either the total energy of the shower or the distribution of cell "
-            "energies within each layer, but not both with the same model",
-            "Data Reparametrisation",
-        ),
-        "absolute_inputs_spread": PublishedClaim(
-            "with absolute cell energies as inputs, the spread of the total energy is several times too large",
-            "Without the reparametrised inputs for the VAE, the spread as measured by the RMS was several times too "
-            "large",
-            "Results, Shower Generation",
-        ),
-        "front_middle_energy": PublishedClaim(
-            "the front and middle layers' energies are modelled well",
-            "the VAE reproducing the distribution of the deposits in individual layers more accurately in the front "
-            "and middle layer",
-            "Results, Shower Generation; Fig. 5b, c",
-        ),
-        "presampler_back_energy": PublishedClaim(
-            "the energy is too low in the presampler and in the back layer",
-            "Poorer agreement is observed in the presampler and in the back layer, where both models simulate showers "
-            "with lower energies than in training data",
-            "Results, Shower Generation; Fig. 5a, d",
-        ),
-        "depth_trend": PublishedClaim(
-            "the shower depth grows with the energy as in Geant4",
-            "Both models are able to reproduce the trend between the typical depth of the showers and the incident "
-            "particle energies",
-            "Results, Shower Generation; Fig. 6",
-        ),
-        "lambda_moment": PublishedClaim(
-            "the second lambda moment follows Geant4 up to 65 GeV",
-            "Here the VAE is able to follow the overall distribution for energies up to 65 GeV",
-            "Results, Shower Generation; Fig. 7",
-        ),
-        "mean_response": PublishedClaim(
-            "the mean response is too low at low energies",
-            "the VAE showing significant deviations from the geant4 simulation, particularly at low energies, "
-            "indicating a systematic underestimation",
-            "Results, Shower Generation; Fig. 9a",
-        ),
-        "energy_spread": PublishedClaim(
-            "the spread of the energy is too small at low and too large at high energies",
-            "both the GAN and VAE underestimate it at lower energies and overestimate it at higher energies",
-            "Results, Shower Generation; Fig. 9a",
-        ),
-        "interpolation": PublishedClaim(
-            "at 25 GeV the showers are as good as at the neighbouring trained energies",
-            "The level of performance is the same as seen for neighbouring energy points used to train the models",
-            "Interpolation and Extrapolation; Figs. 15-17",
-        ),
-        "extrapolation": PublishedClaim(
-            "at 524 GeV the total energy is modelled less well than at 262 GeV, but lies near the target",
-            "The total energy response is not as well modelled as the highest energy point used in training [...], "
-            "although both models generate showers with energies close to the target values",
-            "Interpolation and Extrapolation; Fig. 18",
-        ),
-        "extrapolation_shapes": PublishedClaim(
-            "at 524 GeV R_eta and R_phi agree with Geant4 as well as at 262 GeV",
-            "with similar agreement to the detailed simulation observed as for photons generated at 262GeV",
-            "Interpolation and Extrapolation; Fig. 19",
-        ),
-        "best_epoch": PublishedClaim(
-            "the epoch with the smallest loss is the best one",
-            "the epoch where the training objective is minimised can be safely assumed to be the best epoch",
-            "Challenges",
-        ),
-        "speed": PublishedClaim(
-            "a shower takes 10 times less than Geant4 at 8 GeV and over 100 times less at 262 GeV",
-            "the time required by the models to generate a photon shower is an order of magnitude less for photons "
-            "with an energy of 8GeV and over two orders of magnitude less at 262GeV",
-            "Results, Shower Generation",
-        ),
-        "memory": PublishedClaim(
-            "generation needs about 5 MB",
-            "with only about 5MB needed to generate showers for photons",
-            "Results, Shower Generation",
-        ),
-    }
-)
-"""Claims of arXiv:2210.06204 about the VAE; the sources name its sections and figures."""
 
 _MOMENTA = tuple(2.0**power for power in range(8, 23))
 _LAYER_FIGURES = {"photon": "9", "pion": "10"}

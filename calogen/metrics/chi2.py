@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.metrics.distributions import Value
 
 _NUM_EDGES = 30
 ROUNDS = 200
@@ -38,6 +39,11 @@ class Chi2:
     def error(self) -> float:
         """Standard error of chi2/NDF; NaN without degrees of freedom."""
         return float(np.sqrt(self.variance)) / self.ndf if self.ndf else float("nan")
+
+    @property
+    def reduced(self) -> Value:
+        """chi2/NDF with its error."""
+        return Value(self.per_ndf, self.error)
 
     def at_statistics(self, num_showers: float, other: float = 10_000) -> "Chi2":
         """The chi2 that `other` showers per sample would give: its excess over NDF is scaled.

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from calogen.errors import DataFormatError
-from calogen.metrics.distributions import json_matrix
+from calogen.metrics.distributions import Value, json_matrix
 from calogen.metrics.features import Features
 from calogen.metrics.histograms import logarithmic_edges, reference_edges
 
@@ -152,6 +153,16 @@ def difference(reference: Correlations, generated: Correlations) -> Correlations
         )
     errors = np.hypot(reference.errors, generated.errors)
     return Correlations(reference.names, generated.values - reference.values, errors)
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> Value:
+    """Spearman's rank correlation and the error that independent values have.
+
+    NaN for a constant.
+    """
+    if len(first) < 3 or not (np.ptp(first) and np.ptp(second)):
+        return Value(np.nan, np.nan)
+    return Value(float(stats.spearmanr(first, second).statistic), 1 / float(np.sqrt(len(first) - 1)))
 
 
 def pair_histograms(

@@ -5,7 +5,7 @@ in a sample) the result is NaN. Bootstrap errors come from resampling both sampl
 floor is Geant4 against Geant4.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -23,10 +23,90 @@ _FLOOR_ROUNDS = 200
 
 @dataclass(frozen=True)
 class Value:
-    """A number and its standard uncertainty."""
+    """A number and its standard uncertainty.
+
+    In sums and products the errors are independent; other numbers have none. As text it has three digits, and one of
+    its error, without an exponent; a format is of the number alone.
+
+    Example:
+        >>> print(Value(3.0, 0.3) - Value(1.0, 0.4), 100 / Value(4.0, 0.4), 1e6 * Value(1.0, 0.0))
+        2 ± 0.5 25 ± 2 1000000
+        >>> abs(-Value(1.5, 0.1)) / 2, f"{Value(1.46, 0.1):.1f}"
+        (Value(value=0.75, error=0.05), '1.5')
+    """
 
     value: float
     error: float
+
+    __array_ufunc__ = None  # NumPy's numbers leave the arithmetic to this class, too
+
+    @classmethod
+    def share(cls, share: float, number: int) -> "Value":
+        """Share of so many; its error is not below that of one of them."""
+        share, number = float(share), max(number, 1)
+        return cls(share, float(np.sqrt(max(share * (1 - share), 1 / number) / number)))
+
+    @classmethod
+    def mean(cls, values: Sequence["Value"]) -> "Value":
+        """Mean of values with independent errors."""
+        return sum(values, cls(0.0, 0.0)) / len(values)
+
+    @classmethod
+    def repeated(cls, values: Sequence["Value"]) -> tuple["Value", float | None]:
+        """Mean of values that share their errors, and their standard deviation (None of one)."""
+        numbers, errors = zip(*((item.value, item.error) for item in values), strict=True)
+        spread = float(np.std(numbers, ddof=1)) if len(values) > 1 else None
+        return cls(float(np.mean(numbers)), float(np.mean(errors))), spread
+
+    def significance(self) -> float:
+        """Standard errors above 0; 0 if nothing is known."""
+        return self.value / max(self.error, 1e-9) if np.isfinite([self.value, self.error]).all() else 0.0
+
+    def __add__(self, other: "Value | float") -> "Value":
+        if isinstance(other, Value):
+            return Value(self.value + other.value, float(np.hypot(self.error, other.error)))
+        return Value(self.value + other, self.error)
+
+    def __mul__(self, other: "Value | float") -> "Value":
+        if isinstance(other, Value):
+            error = float(np.hypot(self.error * other.value, self.value * other.error))
+            return Value(self.value * other.value, error)
+        return Value(self.value * other, self.error * abs(other))
+
+    def __truediv__(self, other: "Value | float") -> "Value":
+        value, error = (other.value, other.error) if isinstance(other, Value) else (other, 0.0)
+        if not value:
+            return Value(np.nan, np.nan)
+        ratio = self.value / value
+        return Value(
+            ratio, float(np.hypot(self.error, ratio * error)) / abs(value) if error else self.error / abs(value)
+        )
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __sub__(self, other: "Value | float") -> "Value":
+        return self + -other
+
+    def __rsub__(self, other: float) -> "Value":
+        return -self + other
+
+    def __rtruediv__(self, other: float) -> "Value":
+        return Value(other, 0.0) / self
+
+    def __neg__(self) -> "Value":
+        return Value(-self.value, self.error)
+
+    def __abs__(self) -> "Value":
+        return Value(abs(self.value), self.error)
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            return format(self.value, spec)
+        value, error = (f"{float(f'{x:.{digits}g}'):.12g}" for x, digits in ((self.value, 3), (self.error, 1)))
+        return f"{value} ± {error}" if self.error else value
+
+    def __str__(self) -> str:
+        return format(self)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
-from calogen.claims.evidence import untrained
 from calogen.claims.judge import Claim, Quantity, Results, Table
-from calogen.claims.rules import texts
 from calogen.config import Source, sources
 from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.iterations import ALL, NetworkTest
@@ -84,7 +82,7 @@ def build_results(
     asked = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
     wall_time = (datetime.now(UTC) - datetime.fromisoformat(recorded["time"])).total_seconds()
     trained = sum(about.get("training_seconds", 0.0) for item in outcomes for about in item.provenance.values())
-    idle = (problem for item in tests[0].values() if (problem := untrained(item)))
+    idle = (problem for item in tests[0].values() if (problem := item.idle))
     first_only = (
         f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
         f"{arguments.seeds[0]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
@@ -201,7 +199,7 @@ def chi2_quantities(
     for title, names in ensembles.items():
         tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
-        idle = dict.fromkeys(test.name for group in tests for test in group if untrained(test))
+        idle = dict.fromkeys(test.name for group in tests for test in group if test.idle)
         where += f"; {', '.join(idle)} did not learn in so few iterations" if idle else ""
         ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
@@ -258,8 +256,7 @@ def time_table(
     for key, value in seconds.items():
         published = paper.get(key)
         theirs = "-" if published is None else f"{published.value:g} ± {published.error:g}"
-        ours = texts({"ours": Value(1e3 * value.value, 1e3 * value.error)})["ours"]
-        rows.append((label(key), ours, theirs))
+        rows.append((label(key), f"{1e3 * value}", theirs))
     return Table(("showers", f"ms per call, {provenance.device()}", f"paper, {machine}"), tuple(rows))
 
 

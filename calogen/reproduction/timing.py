@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from calogen.claims.atlas_vae import Costs
 from calogen.errors import CalogenError, ConfigError
 from calogen.generation.generate import compile_one_shower, generate, seconds_per_call
 from calogen.showers.bundled import read_showers
@@ -32,6 +33,31 @@ graph = read_graph(sys.argv[1])
 compile_forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
 print(resident() - before)
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Time and memory of generation.
+
+    Args:
+        geant4_seconds: incident energy, MeV -> CPU seconds per shower.
+        one_by_one_seconds, batch_seconds: per generated shower, one at a time and 10,000 at once.
+        json_bytes, weight_bytes, added_bytes: decoder as LWTNN JSON, its float32 weights, memory that a process
+            gains by loading the JSON and generating.
+        origin: where the Geant4 times come from.
+    """
+
+    geant4_seconds: Mapping[float, float]
+    one_by_one_seconds: float
+    batch_seconds: float
+    json_bytes: int
+    weight_bytes: int
+    added_bytes: int
+    origin: str
+
+    def speedup(self, energy: float) -> float:
+        """Geant4's time over ours, one shower at a time."""
+        return self.geant4_seconds[energy] / self.one_by_one_seconds
 
 
 def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool) -> Costs:

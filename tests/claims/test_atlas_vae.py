@@ -1,9 +1,11 @@
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from toy_runs import load
 
 from calogen.claims.atlas_vae import (
     ABSOLUTE,
@@ -16,16 +18,14 @@ from calogen.claims.atlas_vae import (
     SHOWN,
     TRAINED,
     VAE,
-    Costs,
-    Evidence,
-    judge_claims,
-    quantities,
+    claims,
 )
-from calogen.claims.judge import Claim
+from calogen.claims.judge import Claim, Evidence
 from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison, ResponseCurve
-from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
+from calogen.reproduction.timing import Costs
 
 COSTS = Costs(
     geant4_seconds={8192.0: 0.2, 262144.0: 6.0},
@@ -66,7 +66,6 @@ def evidence(*changes: Change, **fields: Any) -> Evidence:
     ):
         metrics |= {(metric, sample, name, energy): value for name in observables for energy in energies}
     values = {
-        "comparisons": {energy: _comparison(energy, metrics) for energy in COMPARED},
         "geant4": curve(),
         "vae": curve(mean=dict.fromkeys(LOW, 0.8), spread=dict.fromkeys(LOW, 0.08) | dict.fromkeys(HIGH, 0.12)),
         "absolute": curve(),
@@ -76,7 +75,8 @@ def evidence(*changes: Change, **fields: Any) -> Evidence:
         "epoch_distances": {50: Value(0.3, 0.01), 987: Value(0.1, 0.01), 1000: Value(0.2, 0.01)},
         "best_epoch": 987,
     }  # fmt: skip
-    return Evidence(**(values | fields))
+    compared = {energy: _comparison(energy, metrics) for energy in COMPARED}
+    return Evidence(comparisons=compared, values=values | fields)
 
 
 def curve(mean: dict[float, float] | None = None, spread: dict[float, float] | None = None) -> ResponseCurve:
@@ -101,17 +101,21 @@ def _comparison(energy: float, metrics: dict[tuple[str, str, str, float], Value]
 
 
 def claim(name: str, *seeds: Evidence, costs: Costs = COSTS) -> Claim:
-    published = ATLAS_VAE_CLAIMS[name]
-    return next(item for item in judge_claims(seeds, costs) if item.claim == published.claim)
+    return next(item for item in judge_claims(seeds, costs) if item.claim == claims.statements[name].claim)
+
+
+def judge_claims(seeds: Sequence[Evidence], costs: Costs) -> tuple[Claim, ...]:
+    return claims.judge([replace(item, values={**item.values, "costs": costs}) for item in seeds])
 
 
 def test_every_published_claim_is_judged_once_with_the_papers_words() -> None:
     found = judge_claims([evidence()], COSTS)
-    assert len(found) == len(ATLAS_VAE_CLAIMS)
+    stated = claims.statements.values()
+    assert len(found) == len(stated) == len(claims.rules)
     assert {(item.claim, item.source, item.paper) for item in found} == {
-        (item.claim, item.source, item.words) for item in ATLAS_VAE_CLAIMS.values()
+        (item.claim, item.source, item.words) for item in stated
     }
-    assert {item.claim: item.verdict for item in found} == {item.claim: HOLDS for item in ATLAS_VAE_CLAIMS.values()}
+    assert {item.claim: item.verdict for item in found} == {item.claim: HOLDS for item in stated}
 
 
 WIDE = 0.5
@@ -214,6 +218,7 @@ def test_only_the_spread_of_the_seeds_averages_out() -> None:
 
 
 def test_quantities() -> None:
+    quantities = load("atlas_vae").quantities
     shares = {name: (Value(20.0, 0.1), Value(21.0, 0.2)) for name in LAYERS}
     found = {item.name: item for item in quantities([evidence(), evidence(shares=shares)], COSTS, "toy showers")}
     assert len(found) == 2 * 4 + 2 * 2 * 5 + 7

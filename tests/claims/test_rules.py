@@ -1,18 +1,15 @@
 """What the judging of every paper's claims shares."""
 
+from importlib import resources
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from calogen.claims.rules import (
-    combined,
-    difference,
-    independent,
-    mean,
-    over_seeds,
-    rank_correlation,
-    significance,
-    texts,
-)
+from calogen.claims import atlas_vae, caloshowergan
+from calogen.claims.judge import Claims, Evidence, average
+from calogen.errors import CalogenError
+from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
 
 
@@ -48,36 +45,93 @@ def test_no_rank_correlation_of_a_constant_or_of_two_values(first: list[float], 
 
 
 def test_sums_and_differences_have_the_errors_of_independent_values() -> None:
-    assert difference(Value(5.0, 3.0), Value(2.0, 4.0)) == Value(3.0, 5.0)
-    assert mean([Value(1.0, 3.0), Value(3.0, 4.0)]) == Value(2.0, 2.5)
+    assert Value(5.0, 3.0) - Value(2.0, 4.0) == Value(3.0, 5.0)
+    assert Value.mean([Value(1.0, 3.0), Value(3.0, 4.0)]) == Value(2.0, 2.5)
 
 
 def test_only_the_spread_over_seeds_averages_out() -> None:
-    assert over_seeds([Value(1.0, 0.3)]) == (Value(1.0, 0.3), None)
-    average, spread = over_seeds([Value(1.0, 0.3), Value(3.0, 0.5)])
-    assert (average, spread) == (Value(2.0, 0.4), pytest.approx(np.sqrt(2)))
-    found = combined([Value(1.0, 0.3), Value(3.0, 0.5)])
+    assert Value.repeated([Value(1.0, 0.3)]) == (Value(1.0, 0.3), None)
+    middle, spread = Value.repeated([Value(1.0, 0.3), Value(3.0, 0.5)])
+    assert (middle, spread) == (Value(2.0, 0.4), pytest.approx(np.sqrt(2)))
+    found = average([Value(1.0, 0.3), Value(3.0, 0.5)])
     assert (found.value, found.error) == (2.0, pytest.approx(np.hypot(0.4, 1.0)))  # sqrt(2) / sqrt(2)
-    assert combined([Value(1.0, 0.3)]) == Value(1.0, 0.3)
+    assert average([Value(1.0, 0.3)]) == Value(1.0, 0.3)
 
 
 def test_the_weakest_condition_is_that_of_the_fewest_standard_errors() -> None:
-    assert significance(Value(0.2, 0.1)) == 2.0
-    assert significance(Value(np.nan, np.nan)) == 0.0
-    assert significance(Value(1.0, 0.0)) > 1e8
+    assert Value(0.2, 0.1).significance() == 2.0
+    assert Value(np.nan, np.nan).significance() == 0.0
+    assert Value(1.0, 0.0).significance() > 1e8
     surely, perhaps = Value(0.1, 0.01), Value(0.2, 0.1)
-    assert min(surely, perhaps, key=significance) == perhaps
+    assert min(surely, perhaps, key=Value.significance) == perhaps
 
 
 def test_numbers_have_no_exponent() -> None:
     values = {"a": Value(1.1623, 0.0441), "b": Value(1e6, 0.0), "c": Value(123456.0, 7890.0), "d": Value(1000.0, 0.0)}
-    assert texts(values) == {"a": "1.16 ± 0.04", "b": "1000000", "c": "123000 ± 8000", "d": "1000"}
+    assert {key: str(value) for key, value in values.items()} == {
+        "a": "1.16 ± 0.04",
+        "b": "1000000",
+        "c": "123000 ± 8000",
+        "d": "1000",
+    }
 
 
 def test_errors_in_common_do_not_average_out_and_others_do() -> None:
     values = [Value(1.0, 0.4), Value(1.1, 0.4), Value(0.9, 0.4), Value(1.0, 0.4)]
-    assert independent(values) == Value(1.0, pytest.approx(0.2))
-    assert combined(values).error > 0.4
+    assert average(values, independent=True) == Value(1.0, pytest.approx(0.2))
+    assert average(values).error > 0.4
     far = [Value(0.0, 0.1), Value(2.0, 0.1)]
-    assert independent(far) == Value(1.0, pytest.approx(1.0)), "not less than their spread"
-    assert independent(far[:1]) == far[0]
+    assert average(far, independent=True) == Value(1.0, pytest.approx(1.0)), "not less than their spread"
+    assert average(far[:1], independent=True) == far[0]
+
+
+PAPERS = {
+    "atlas_vae": atlas_vae.claims,
+    "caloshowergan": caloshowergan.PHOTONS,
+    "caloshowergan_pions": caloshowergan.PIONS,
+}
+TABLE = {name: f'{name} = "some text"' for name in ("claim", "words", "source", "ours")}
+
+
+def test_every_file_of_claims_is_read_and_every_claim_has_its_place_and_a_rule() -> None:
+    files = resources.files("calogen").joinpath("claims").iterdir()
+    assert {Path(str(file)).stem for file in files if file.name.endswith(".toml")} == set(PAPERS)
+    for claims in PAPERS.values():
+        assert claims.rules.keys() == claims.statements.keys()
+        for name, stated in claims.statements.items():
+            assert all(text.strip() for text in (stated.claim, stated.words, stated.source, stated.ours)), name
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> Claims:
+    """Claims of a file that has `[first]`, which is right, and these lines."""
+    (folder / "claims").mkdir()
+    (folder / "claims" / "toy.toml").write_text("\n".join(("# toy", "[first]", *TABLE.values(), *lines)))
+    monkeypatch.setattr("calogen.claims.judge.resources.files", lambda _: folder)
+    return Claims("toy")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["[bad]", *list(TABLE.values())[1:]], "missing 1 required keyword-only argument: 'claim'"),
+        (["[bad]", *TABLE.values(), 'wrods = "x"'], "Received: 'wrods': 'x'"),
+        (["[bad]", *TABLE.values(), 'needs = "photon"'], "Received: 'needs': 'photon'"),
+        (["[bad]", *TABLE.values(), 'average = "none"'], "average must be one of"),
+        (["[bad]", *TABLE.values(), 'decide = "paper"'], "decide must be one of"),
+        (["[bad]", *TABLE.values(), "needs = ['photon'", "[last]", *TABLE.values()], "Unclosed array"),
+        (["[bad]", *TABLE.values(), 'scatter = "never closed'], "Illegal character|Unterminated|Invalid"),
+        (["[bad]", *TABLE.values(), "[bad]", *TABLE.values()], "must be there once. Received: two"),
+    ],
+)
+def test_a_broken_table_names_the_claim(
+    lines: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CalogenError, match=rf"toy.toml, table \[bad\].*({message})"):
+        written(tmp_path, monkeypatch, *lines)
+
+
+def test_what_a_paper_without_commands_needs_is_named_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = written(tmp_path, monkeypatch, 'needs = ["generator"]')
+    claims.rule("first")(lambda evidence: ([Value(1.0, 0.0)], {}))
+    (found,) = claims.judge([Evidence(comparisons={}, values={})])
+    assert (found.ours, found.verdict) == ("generator was not trained", "undecided at this statistics")

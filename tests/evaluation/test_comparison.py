@@ -15,7 +15,7 @@ from calogen.evaluation.comparison import (
     compare_together,
     response_curve,
 )
-from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES, CALOSHOWERGAN_OBSERVABLES
+from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES, CALOSHOWERGAN_OBSERVABLES
 from calogen.metrics.distributions import METRICS, Floor, Value
 from calogen.observables.cells import response, shower_depth
 from calogen.showers.sample import Showers, concatenate
@@ -110,13 +110,6 @@ def test_the_papers_observables_are_defined_and_each_figure_is_drawn_once():
         str(n) for n in (5, 6, 7, 8, *range(10, 14), *range(15, 20))
     }
     assert len(figures) == len(set(figures)) + 2, "only Figs. 17 and 19 hold two observables"
-
-
-def test_claims_name_their_place():
-    for name, claim in ATLAS_VAE_CLAIMS.items():
-        assert claim.claim, name
-        assert claim.words, name
-        assert claim.source, name
 
 
 def test_all_energies_together():

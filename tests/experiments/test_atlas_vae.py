@@ -15,9 +15,8 @@ import pytest
 from conftest import make_showers
 from toy_runs import EXPERIMENTS, load
 
-from calogen.claims.atlas_vae import COMPARED, TRAINED
+from calogen.claims.atlas_vae import COMPARED, TRAINED, claims
 from calogen.errors import DataFormatError
-from calogen.evaluation.published import ATLAS_VAE_CLAIMS
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
 from calogen.reproduction.experiment import Arguments
@@ -61,7 +60,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
 
 def test_smoke_run_prints_the_claims_and_where_everything_is(smoke: Smoke) -> None:
     assert smoke.process.returncode == 0, smoke.process.stderr
-    for published in ATLAS_VAE_CLAIMS.values():
+    for published in claims.statements.values():
         assert f"| {published.claim} |" in smoke.process.stdout
     places = dict(line.split(": ") for line in smoke.process.stdout.splitlines()[-3:])
     assert list(places) == ["report", "results", "decoder"]
@@ -80,7 +79,7 @@ def test_report_needs_nothing_else(smoke: Smoke) -> None:
 
 def test_results_say_where_they_come_from(smoke: Smoke) -> None:
     results = smoke.results
-    assert len(results["claims"]) == len(ATLAS_VAE_CLAIMS)
+    assert len(results["claims"]) == len(claims.statements)
     assert all({"claim", "source", "paper", "ours", "verdict"} == set(item) for item in results["claims"])
     assert all({"name", "unit", "paper", "ours", "uncertainty", "data"} <= set(item) for item in results["quantities"])
     provenance = results["provenance"]

@@ -9,7 +9,7 @@ from conftest import TINY_VOXELS, Refused, make_showers
 from toy_gan import GAN_VALUES, network_test
 from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 
-from calogen.claims.caloshowergan_words import PION_WORDS
+from calogen.claims.caloshowergan import PIONS
 from calogen.evaluation.iterations import ALL, IterationScan
 from calogen.evaluation.published import CALOSHOWERGAN_TABLE_4
 from calogen.generation.generate import generate
@@ -35,11 +35,11 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
 def test_the_claims_are_judged(smoke: Smoke) -> None:
     assert smoke.process.returncode == 0, smoke.process.stderr
     claims = {row["claim"]: row for row in smoke.results["claims"]}
-    assert [words.claim for words in PION_WORDS.values()] == list(claims)[: len(PION_WORDS)]
-    missing = {name for name, words in PION_WORDS.items() if "was not trained" in claims[words.claim]["ours"]}
+    assert [words.claim for words in PIONS.statements.values()] == list(claims)[: len(PIONS.statements)]
+    missing = {name for name, words in PIONS.statements.items() if "was not trained" in claims[words.claim]["ours"]}
     assert missing == {"layer_normalisation", "splitting", "fastcalogan", "fastcalogan_kinetic"}
-    assert "make reproduce-fastcalogan" in claims[PION_WORDS["fastcalogan"].claim]["ours"]
-    assert "make ablate-caloshowergan" in claims[PION_WORDS["splitting"].claim]["ours"]
+    assert "make reproduce-fastcalogan" in claims[PIONS.statements["fastcalogan"].claim]["ours"]
+    assert "make ablate-caloshowergan" in claims[PIONS.statements["splitting"].claim]["ours"]
 
 
 def test_the_quantities_and_tables(smoke: Smoke) -> None:
@@ -168,5 +168,5 @@ def test_the_ablation_compares_normalisations_and_two_gans(tmp_path: Path) -> No
     )
     assert any(caption.startswith("Figs. 4 and 6: ") for caption in smoke.captions)
     claims = {row["claim"]: row["ours"] for row in smoke.results["claims"]}
-    missing = [name for name, words in PION_WORDS.items() if "was not trained" in claims[words.claim]]
+    missing = [name for name, words in PIONS.statements.items() if "was not trained" in claims[words.claim]]
     assert missing == ["fastcalogan", "fastcalogan_kinetic"]

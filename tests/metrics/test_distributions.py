@@ -8,6 +8,7 @@ from scipy import stats
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import (
     METRICS,
+    Value,
     chi2_per_ndf,
     floor,
     ks_distance,
@@ -186,3 +187,38 @@ def test_an_infinite_distance_has_no_error() -> None:
     assert nearly.value == pytest.approx(1 / 0.6)  # the distance is 1, the standard deviation 2 x 0.3
     assert np.isnan(nearly.error)
     assert wasserstein(constant, constant).error == 0
+
+
+numbers = st.floats(0.1, 10.0)
+
+
+@given(numbers, numbers, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_arithmetic_of_values_propagates_independent_errors(a: float, b: float, error: float, other: float) -> None:
+    """The errors are those of finite differences."""
+    first, second, step = Value(a, error), Value(-b, other), 1e-6
+    for operation in (
+        lambda x, y: x + y,
+        lambda x, y: x - y,
+        lambda x, y: x * y,
+        lambda x, y: x / y,
+        lambda x, y: 2 - abs(-x) * 3 + 1 / y,
+        lambda x, y: np.float64(2) * x - y / np.float64(4),
+    ):
+        found = operation(first, second)
+        slopes = [(operation(a + step * i, -b + step * j) - operation(a, -b)) / step for i, j in ((1, 0), (0, 1))]
+        assert found.value == pytest.approx(operation(a, -b))
+        assert found.error == pytest.approx(np.hypot(slopes[0] * error, slopes[1] * other), rel=1e-3, abs=1e-4)
+
+
+def test_values_without_a_quotient_and_as_text():
+    for found in (Value(1.0, 0.1) / Value(0.0, 0.1), 1 / Value(0.0, 0.0), Value(1.0, 0.1) / 0):
+        assert np.isnan([found.value, found.error]).all()
+    assert f"{Value(1.1623, 0.0441)}, {Value(1e6, 0.0)}, {Value(2.345, 1.0):.1f}" == "1.16 ± 0.04, 1000000, 2.3"
+    assert np.isnan((2 * Value(np.nan, 0.5)).value)
+    assert (2 * Value(np.nan, 0.5)).error == 1.0
+
+
+def test_shares_have_the_error_of_one_shower_at_least():
+    assert Value.share(0.2, 100) == Value(0.2, pytest.approx(0.04))
+    assert Value.share(0.0, 100) == Value(0.0, pytest.approx(0.01))
+    assert Value.share(0.0, 0) == Value(0.0, 1.0)
