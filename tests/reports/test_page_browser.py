@@ -26,6 +26,7 @@ from calogen.reports.page import (
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -144,10 +145,10 @@ def test_sections_fold_by_key_and_all_at_once(page: Any) -> None:
         assert sections[0].get_property("open") is is_open
     toggle = page.find_element(By.ID, "toggle")
     for before, after in (("Collapse all", False), ("Expand all", True), ("Collapse all", False)):
-        assert toggle.text == before
+        # the browser tells the page of folded sections when it has time for it
+        WebDriverWait(page, 30).until(lambda _, text=before: toggle.text == text)
         toggle.click()
         assert {section.get_property("open") for section in sections} == {after}
-        page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
     page.find_element(By.LINK_TEXT, "Wide").click()
     assert [section.get_property("open") for section in sections] == [False, True, False]
 
