@@ -1,4 +1,4 @@
-"""Figures of merit by which a training's epoch or iteration is chosen: (reference, generated) -> Value.
+"""Figures of merit that choose an epoch or iteration: (reference, generated) -> Value.
 
 The smallest is the best. Those that are sums over incident energies say so by `by_energy`.
 """

@@ -1,4 +1,4 @@
-"""Features of training showers and the batches that are drawn from them: one layer for every model.
+"""Features of training showers and batches of them: one layer for every model.
 
 A batch is {"shower": [b, f], "condition": [b, c]}. Features are computed once, in blocks of rows, into memory
 (`Resident`) or into a file beside the run (`Mapped`): both give the same batches. `dataset` makes a tf.data.Dataset of
@@ -93,7 +93,7 @@ class Resident:
 
 @dataclass(frozen=True)
 class Mapped:
-    """All features of a sample in a file of float32, of which batches are read as they are needed.
+    """All features of a sample in a file of float32, read batch by batch.
 
     Args:
         shower: `[n, f]`, a memory map.

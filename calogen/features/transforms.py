@@ -27,7 +27,7 @@ class Step:
         raise NotImplementedError
 
     def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives what `forward` has in the rows from `first` on, for the values of these rows alone."""
+        """Gives what `forward` has from row `first` on, for these rows alone."""
         return self.forward(values, incident_energies)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -235,7 +235,7 @@ class Chain:
         return sum(encoding.dim for encoding in self.encodings)
 
     def fit(self, showers: Showers | Conditions) -> "Chain":
-        """Gives the chain with all constants taken from training showers, or from what is given of them."""
+        """Gives the chain with its constants taken from training showers, or their conditions."""
         given = showers.given if isinstance(showers, Showers) else showers
         return Chain(self.steps, tuple(item.fit(given) for item in self.encodings))
 
@@ -268,7 +268,7 @@ class Chain:
         return np.concatenate([*columns, np.empty((len(given), 0))], axis=1)
 
     def condition(self, given: Conditions | np.ndarray) -> np.ndarray:
-        """Gives the condition `[n, c]`, float32, for what is given: incident energies `[n]`, MeV, and others."""
+        """Gives the condition `[n, c]`, float32, for incident energies, MeV, and others."""
         return self.columns(given).astype(np.float32)
 
     def energies(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:

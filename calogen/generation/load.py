@@ -88,13 +88,13 @@ def load_network(path: Path) -> keras.Model:
 
 
 def list_snapshots(directory: Path, unit: str) -> list[int]:
-    """Numbers of finished epochs or iterations (`unit`) after which a training saved what generates."""
+    """Numbers of epochs or iterations (`unit`) after which a training was saved."""
     names = (path.stem.split("-") for path in listed(directory, f"snapshots/{unit}-*.keras"))
     return sorted({int(number) for _, number, *_ in names})
 
 
 def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> TrainedRun:
-    """Gives a run with the networks that generate as they were after so many epochs or iterations.
+    """Gives a run as it was after so many epochs or iterations.
 
     Args:
         run: as it is in the end.

@@ -49,7 +49,7 @@ def validation_distance(
 def epoch_distances(
     run: TrainedRun, directory: Path, validation: Showers, observables: Sequence[Observable], seed: int = 0
 ) -> dict[int, Value]:
-    """`validation_distance` of what generates after each epoch that was saved in a run's directory."""
+    """`validation_distance` after each epoch that was saved in a run's directory."""
     return {
         epoch: validation_distance(load_snapshot(run, directory, "epoch", epoch), validation, observables, seed)
         for epoch in list_snapshots(directory, "epoch")
@@ -222,7 +222,7 @@ def _measure(run: TrainedRun, judge: Judge) -> Table:
 
 
 def _columns(merit: Merit, reference: Showers, generated: Showers) -> list[list[float]]:
-    """Energies, chi2, NDF; a figure of merit that is no sum of chi2 stands there alone, with an NDF of 1."""
+    """Energies, chi2, NDF; what is no sum of chi2 stands there alone, with an NDF of 1."""
     if not isinstance(merit, MeritByEnergy):
         return [[ALL_ENERGIES], [merit(reference, generated).value], [1]]
     found = merit.by_energy(reference, generated)

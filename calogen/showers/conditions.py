@@ -1,4 +1,4 @@
-"""What is given of showers before they are made: incident energies, and whatever else a file says of each."""
+"""What is given of showers: incident energies, and what else a file says of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

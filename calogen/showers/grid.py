@@ -1,4 +1,4 @@
-"""Regular grids of cells in layers, as imaging calorimeters have them: a geometry of layer, x and z."""
+"""Regular grids of cells, as imaging calorimeters have them: layer, x and z."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Voxels of the CaloChallenge and of Athena: a geometry of layers, alpha and r, read from and written to XML."""
+"""Voxels of the CaloChallenge and of Athena: layers, alpha and r, as XML."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

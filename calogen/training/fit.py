@@ -143,7 +143,7 @@ def choose_rows(showers: Source, config: Any) -> tuple[np.ndarray, int]:
 
 
 def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
-    """Gives the showers that `choose_rows` chooses, and how many of the momentum range have no energy.
+    """Gives the showers that train, and how many of the momentum range have no energy.
 
     Raises:
         DataFormatError: none trains.
@@ -167,7 +167,7 @@ def was_trained_on(directory: Path, showers: Showers, run: TrainedRun) -> bool:
 
 
 def split_rows(num_showers: int, config: Any) -> tuple[np.ndarray, ...]:
-    """Rows that train and, where the configuration has a `validation_fraction`, rows that validate."""
+    """Rows that train and, with a `validation_fraction`, rows that validate."""
     if not hasattr(config, "validation_fraction"):
         return (np.arange(num_showers),)
     seed = named_seed(config.seed, "split")
@@ -213,7 +213,7 @@ def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: str,
 
 
 def digest(showers: Source, rows: np.ndarray, needs: Sequence[str] = ()) -> str:
-    """Hash of the incident energies and energies of some rows, in order, and of the conditions that a model knows."""
+    """Hash of some rows: incident energies, energies, conditions that a model knows."""
     found = hashlib.sha256()
     found.update(np.ascontiguousarray(showers.given.incident_energies[rows]).tobytes())
     for place, part in showers.blocks():

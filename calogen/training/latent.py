@@ -24,7 +24,7 @@ def block_seed(seed: int, block: int) -> np.random.SeedSequence:
 
 
 class Sampler(Protocol):
-    """Where points of the latent space come from: a prior, or something that was fitted to encoded showers.
+    """Where points of the latent space come from: a prior, or a fit to encoded showers.
 
     Attributes:
         dim: size `z` of the latent space.
@@ -44,7 +44,7 @@ class Sampler(Protocol):
         seed: int | np.random.SeedSequence | np.random.Generator,
         condition: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Gives points `[n, z]`, float32: a function of the seed and, where it matters, of the condition `[n, c]`."""
+        """Gives points `[n, z]`, float32: a function of the seed and the condition `[n, c]`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Training of any `Trainer`: rounds of compiled calls, a checkpoint after each, exact resume.
+"""Training of any `Trainer`: compiled calls, checkpoints, exact resume.
 
 A round is an epoch, or the iterations between two checkpoints. Rows are a function of the schedule's seed and of what
 is done, noise of the trainer's seed and its optimizer's step: weights, optimizers and history are the whole state.
@@ -79,7 +79,7 @@ def stages_of(trainers: Trainer | Sequence[Trainer], schedules: Schedule | Seque
 
 
 class _Whole:
-    """All stages as one model, as the checkpoint has them: variables that several share stand once."""
+    """All stages as one model, as the checkpoint has them: shared variables stand once."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         trainers = [stage.trainer for stage in stages]
@@ -255,7 +255,7 @@ def _round(
     bar: Progress,
     require_finite: Callable[[int, Logs], None],
 ) -> tuple[int, Logs]:
-    """Takes the steps up to the next checkpoint; gives what is done then, and the means of the terms."""
+    """Takes the steps up to the next checkpoint; gives what is done, and mean terms."""
     trainer = stage.trainer
     sums, num_steps = np.zeros(len(trainer.term_names)), 0
     for now, rows in stage.schedule.calls(done, num_showers, trainer.batches_per_step):

@@ -1,4 +1,4 @@
-"""What a training needs to know of a model: the protocol of what is trained, and its schedules."""
+"""What a training needs to know of a model: its protocol and its schedules."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Trainer(Protocol):
         """Variables of all optimizers, built, in the order of the checkpoint."""
 
     def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
-        """Takes one step and gives its terms, scalars; `batch(number)` is one of `batches_per_step` batches."""
+        """Takes one step and gives its terms; `batch(number)` is one of its batches."""
 
 
 class ValidatedTrainer(Trainer, Protocol):
@@ -84,7 +84,7 @@ class Epochs:
         )
 
     def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Gives epochs that are done and rows `[s, k, b]` of each compiled call of the next round."""
+        """Gives epochs done and rows `[s, k, b]` of each call of the next round."""
         per_step = batches_per_step * self.batch_size
         rows = permutation(num_showers, self.seed, done)[: num_showers // per_step * per_step]
         yield done + 1, rows.reshape(-1, batches_per_step, self.batch_size)
@@ -156,7 +156,7 @@ class Draws:
         )
 
     def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Gives iterations that are done and rows `[s, k, b]` of each compiled call of the next round."""
+        """Gives iterations done and rows `[s, k, b]` of each call of the next round."""
         target = min(self.iterations, done + (self.interval or min(1000, -(-self.iterations // 30))))
         while done < target:
             count = min(ITERATIONS_PER_CALL, target - done)
@@ -179,7 +179,7 @@ class Draws:
 def _places(
     seed: tf.Tensor, iterations: tf.Tensor, starts: tf.Tensor, counts: tf.Tensor, shape: tuple[int, int]
 ) -> tf.Tensor:
-    """Gives places in a curriculum's order, `[s, k, b]`: a function of (seed, iteration, batch)."""
+    """Gives places in a curriculum's order, `[s, k, b]`."""
     num_batches, batch_size = shape
 
     def of_iteration(iteration: tf.Tensor) -> tf.Tensor:

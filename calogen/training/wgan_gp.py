@@ -1,4 +1,4 @@
-"""Training of Wasserstein GANs with gradient penalty, by Keras' `fit` or by compiled iterations.
+"""Training of Wasserstein GANs with gradient penalty.
 
 An iteration is `critic_steps` steps of every critic and one of the generator. Rows, latent space and interpolation are
 functions of (seed, iteration), so weights and optimizers are a training's whole state.
