@@ -85,7 +85,8 @@ def assemble_run(
 def chain_of(networks: Sequence[keras.Model]) -> keras.Model:
     """One network out of several.
 
-    The first has the input `latent`, each other gets `shower` from the one before. All may have further inputs, which are shared by name, as the condition is.
+    The first has the input `latent`, each other gets `shower` from the one before. All may have further inputs, which
+    are shared by name, as the condition is.
     """
     first, *rest = networks
     if not rest:

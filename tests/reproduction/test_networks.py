@@ -76,11 +76,11 @@ def test_voxels_below_1_mev_are_zero_in_both_samples(monkeypatch: pytest.MonkeyP
     reference = Showers(TINY_VOXELS, np.repeat([512.0, 1024.0], 10), np.outer(factors, row))
     received: dict[str, Any] = {}
 
-    def fake(runs: list[str], energies: np.ndarray, seed: int) -> Showers:
-        received[runs[0]] = (energies.tolist(), seed)
+    def fake(runs: list[str], expected: Showers, seed: int) -> Showers:
+        received[runs[0]] = (expected.incident_energies.tolist(), seed)
         return replace(reference, energies=np.tile(row, (20, 1)))
 
-    monkeypatch.setattr(study_networks, "generate", fake)
+    monkeypatch.setattr(study_networks, "generate_like", fake)
     samples = cast(Mapping[str, list[Network]], {name: [SimpleNamespace(run=name)] for name in ("one", "two")})
     found = study_networks.compare_networks(samples, reference, OBSERVABLES, seed=3)
     for showers in found.generated.values():
