@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from calogen.errors import CalogenError
 from calogen.files import atomic_path, require_space
 
 
@@ -32,7 +33,8 @@ def write_hdf5(
         chunk_rows: chunks are as for a dataset of so many rows; None: as for the first block.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full.
+        CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full; the blocks
+            hold another number of rows.
     """
     with atomic_path(path) as temporary, _PatientFile(temporary) as content:
         written = 0
@@ -43,14 +45,18 @@ def write_hdf5(
                 for name, rows in block.items():
                     if name not in file:
                         _create(file, name, rows, chunk_rows or len(rows), num_rows, level)
-                    left[name] = _append(file[name], left.get(name, rows[:0]), rows, written == num_rows)
+                    left[name] = _append(file[name], left.get(name, rows[:0]), rows)
                 if content.error:
                     break
                 # so far by the row, and half of that for the rest: rows may differ
                 require_space(path, content.size * (num_rows - written) // (2 * written))
+            for name, rows in left.items() if not content.error else ():
+                _extend(file[name], rows)
             file.attrs.update(attributes)
         if content.error:
             raise content.error
+        if written != num_rows:
+            raise CalogenError(f"{path} must hold {num_rows:,} rows. Received: {written:,}")
 
 
 class _PatientFile(io.FileIO):
@@ -116,7 +122,7 @@ def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_r
     made.resize(0, axis=0)
 
 
-def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray, last: bool) -> np.ndarray:
+def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Add rows to a dataset in whole chunks.
 
     A part of one would be compressed twice, and leave a hole in the file.
@@ -125,7 +131,6 @@ def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray, last: boo
         dataset: where rows go.
         left: rows that come before, less than a chunk.
         rows: to add.
-        last: whether these are the last ones, of which none is left.
 
     Returns:
         those that are left.
@@ -134,9 +139,13 @@ def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray, last: boo
     first = np.concatenate([left, rows[: -len(left) % step]])
     others = rows[len(first) - len(left) :]
     for part in (first, others):
-        size = len(part) if last else len(part) // step * step
+        _extend(dataset, part[: len(part) // step * step])
+    return first.copy() if len(first) % step else others[len(others) // step * step :].copy()
+
+
+def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
+    """Write rows behind those that are there."""
+    if len(rows):
         start = len(dataset)
-        if size:
-            dataset.resize(start + size, axis=0)
-            dataset[start:] = part[:size]
-    return first.copy() if len(first) % step and not last else others[len(others) // step * step :].copy()
+        dataset.resize(start + len(rows), axis=0)
+        dataset[start:] = rows

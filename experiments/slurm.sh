@@ -32,9 +32,10 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then set -- --seed "$SLURM_ARRAY_TASK_ID" 
 
 code=0
 failures=calogen-${SLURM_JOB_ID:-}.failures # a line for each try that failed, since the last one that did not
+forget() { rm -f "$failures" 2>/dev/null || true; }
 # ends the experiment, which says so in its log
-end() { kill -TERM "${!:-}" 2>/dev/null || true; wait "${!:-}" 2>/dev/null || true; rm -f "$failures"; }
-requeue() { scontrol requeue "$SLURM_JOB_ID"; exit 0; }
+end() { kill -TERM "${!:-}" 2>/dev/null || true; wait "${!:-}" 2>/dev/null || true; forget; }
+requeue() { scontrol requeue "$SLURM_JOB_ID" || exit 75; exit 0; }
 
 trap 'end; requeue' USR1
 trap 'end; exit 143' TERM
@@ -44,5 +45,5 @@ if [ "$code" -eq 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
     { echo failed >>"$failures"; } || exit "$code"
     if [ "$(wc -l <"$failures")" -le 9 ]; then requeue; fi
 fi
-rm -f "$failures"
+forget
 exit "$code"

@@ -131,7 +131,7 @@ def generate(
 ) -> None:
     """Generate showers with a trained run, or with several that share the momenta.
 
-    A file may be larger than memory: 65,536 showers at a time are made and written.
+    A file may be larger than memory: at most 10,000 showers at a time are made and written.
     """
     from calogen.generation.generate import write_generated
 

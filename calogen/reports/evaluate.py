@@ -121,8 +121,9 @@ def evaluate_cells(
         CalogenError: a file that is missing, damaged or foreign, or energies without reference.
     """
     require_writable_file(output / "report.html")
-    taken = sorted({"reference", "training"} & set(files))
-    require(not taken, f"labels must be other words than reference and training. Received: {taken}")
+    taken = sorted({"reference", "second reference", *(("training",) if training else ())} & set(files))
+    text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
+    require(not taken, f"{text}. Received: {', '.join(taken)}")
     given = {"reference": reference, **({"training": training} if training else {}), **files}
     provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
     expected, notes = _read_cells("reference", reference, tolerant)
@@ -262,8 +263,8 @@ def _judge_copies(
 ) -> tuple[list[str], list[Quantity]]:
     """What `judge_copies` says of cells that are all in memory, and its numbers."""
     floor = default_min_energy(OWN_BINNING)
-    hashes = {name: hash_showers(item.energies, floor) for name, item in samples.items()}
-    learned = None if training is None else (training, hash_showers(training.energies, floor))
+    hashes = {name: hash_showers(item.energies, 0.0) for name, item in samples.items()}
+    learned = None if training is None else (training, hash_showers(training.energies, 0.0))
     warnings, memories = judge_copies(hashes, samples, learned, floor, seed)
     numbers = [
         Quantity(f"{NUMBER_TITLES[name]}, {label}", "", None, value.value, value.error)

@@ -118,7 +118,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
         part.unlink()
         raise TemporaryError(
             f"{url} must have {store.registry[file]}. Received: a corrupted or another file, now deleted; run the "
-            "command again"
+            "command again (if that does not help, the server has another file)"
         )
     os.replace(part, store.abspath / file)
 

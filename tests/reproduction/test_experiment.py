@@ -248,12 +248,13 @@ def test_slurm_job_counts_the_failures_in_a_row_only(cluster: Path, number: int)
     assert _try(cluster, 0) == (0, "")
 
 
-def test_slurm_job_that_cannot_count_is_not_endless(cluster: Path) -> None:
+@pytest.mark.parametrize("code", [0, 2, 75])
+def test_slurm_job_that_cannot_count_is_not_endless(cluster: Path, code: int) -> None:
     (cluster / "calogen-17.failures").mkdir()
-    (cluster / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 75\n")
+    (cluster / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\nexit {code}\n")
     with _slurm(cluster, "atlas_vae", SLURM_JOB_ID="17") as script:
         out, _ = script.communicate(timeout=30)
-    assert (script.returncode, out) == (75, "")
+    assert (script.returncode, out) == (code, "")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGUSR1, (0, "requeue 17\n")), (signal.SIGTERM, (143, ""))])
