@@ -170,8 +170,8 @@ def test_a_full_disk_ends_the_process_in_one_line(small_disk: Path, num_blocks: 
 def test_fewer_rows_than_were_promised_are_no_file(tmp_path: Path, num_rows: int) -> None:
     blocks = [{"x": np.ones((number, 40)), "e": np.ones(number)} for number in (100, 200)]
     with pytest.raises(CalogenError, match=f"must hold {num_rows} rows. Received: 300"):
-        write_hdf5(tmp_path / "data.h5", blocks, num_rows, {}, chunk_rows=500)
+        write_hdf5(tmp_path / "data.h5", blocks, num_rows, {}, chunk_rows=200)
     assert list(tmp_path.iterdir()) == []
-    write_hdf5(tmp_path / "data.h5", blocks, 300, {}, chunk_rows=500)
+    write_hdf5(tmp_path / "data.h5", blocks, 300, {}, chunk_rows=200)
     with h5py.File(tmp_path / "data.h5") as file:
         assert (file["x"].shape, file["e"].shape) == ((300, 40), (300,))
