@@ -6,6 +6,7 @@ import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
 
 from calogen.athena.radial import file_name, radial_histogram, write_radial
+from calogen.errors import GeometryError
 from calogen.showers.voxels import VoxelLayer
 
 LAYER = VoxelLayer(1, (0.0, 5.0, 10.0, 20.0, 40.0), 3)
@@ -50,5 +51,5 @@ def test_the_file_is_what_the_class_opens(tmp_path: Path) -> None:
 
 
 def test_cells_have_no_radius(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="showers of voxels"):
+    with pytest.raises(GeometryError, match="radial histograms need voxels"):
         write_radial(tmp_path / "x.root", make_showers(make_grid((2, 1)), 3))

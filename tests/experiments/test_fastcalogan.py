@@ -15,7 +15,7 @@ from toy_runs import Smoke, check_provenance, check_report, launch, load, shower
 from typer.testing import CliRunner
 
 from calogen.cli.main import app
-from calogen.generation import generate as generation
+from calogen.generation import load as loading
 from calogen.models.fastcalogan import CONFIGS
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data, other_test, read_data
@@ -87,9 +87,11 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
     monkeypatch.setattr("calogen.training.train.write_state", None)  # no checkpoint is written
     loaded: list[Path] = []
 
+    loaded = loading.load_network
+
     def load_network(path: Path) -> Any:
         loaded.append(path)
-        return generation.load_network(path)
+        return loaded(path)
 
     monkeypatch.setattr("calogen.generation.load.load_network", load_network)
     script = load(SCRIPT)

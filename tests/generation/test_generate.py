@@ -221,7 +221,8 @@ def test_the_noise_of_a_run_is_drawn_once(gans: list[TrainedRun], monkeypatch: p
     drawn: list[tuple[int, int]] = []
     draw = Latent.draw
 
-    def record(latent: Latent, count: int, seed: np.random.SeedSequence) -> np.ndarray:
+    def record(latent: Latent, count: int, seed: np.random.SeedSequence, condition: np.ndarray) -> np.ndarray:
+        assert len(condition) == count
         drawn.append((count, int(seed.entropy)))  # type: ignore[call-overload]
         return draw(latent, count, seed)
 

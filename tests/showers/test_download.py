@@ -324,7 +324,7 @@ def test_space_is_there_before_the_download(server: Server, tmp_path: Path, monk
 
 _DOWNLOAD = """
 import sys
-from calogen.showers.sample import download
+from calogen.showers import download
 download.DATASETS["tiny"] = {{"tiny_1.hdf5": "md5:0", "tiny_2.hdf5": "md5:0"}}
 download._CHUNK = 10
 print("ready", flush=True)
