@@ -86,14 +86,13 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
     monkeypatch.setattr("sys.argv", ["fastcalogan.py", "--smoke", *places, *files])
     monkeypatch.setattr("calogen.training.train.write_state", None)  # no checkpoint is written
     loaded: list[Path] = []
+    original = loading._load_as
 
-    loaded = loading.load_network
-
-    def load_network(path: Path) -> Any:
+    def load_snapshot(path: Path, own: Any) -> Any:
         loaded.append(path)
-        return loaded(path)
+        return original(path, own)
 
-    monkeypatch.setattr("calogen.generation.load.load_network", load_network)
+    monkeypatch.setattr(loading, "_load_as", load_snapshot)
     script = load(SCRIPT)
     script.execute(script.main, "", script.GAN_OPTIONS)
     assert len(loaded) == 1, "only what was selected: nothing is judged again"
