@@ -129,7 +129,7 @@ def energies_of(
 def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:
     """Gives energies `[n, v]`, MeV, of a Keras model, in the precision of `latent` `[n, z]`.
 
-    Negative features count as zero and nothing makes up for them, as in the production code: `preprocessing` keeps the
+    Negative features count as zero and nothing makes up for them, as in the production code: `transforms` keeps the
     network's total energy.
 
     Args:

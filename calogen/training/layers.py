@@ -146,7 +146,7 @@ class ShowerHeads(keras.layers.Layer):
         `[b, v + l + 1]`.
 
     Output shape:
-        the same: what `preprocessing.LayerFractions` makes of showers.
+        the same: what `transforms.LayerFractions` makes of showers.
 
     Source: arXiv:2309.06515, section 4.2.
     """

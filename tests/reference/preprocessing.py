@@ -1,4 +1,4 @@
-"""Slow twins of the steps in `preprocessing`: one shower and one cell at a time."""
+"""Slow twins of the steps in `features.transforms`: one shower and one cell at a time."""
 
 from decimal import Decimal, localcontext
 
