@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from calogen import provenance
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.comparison import Observable
@@ -22,7 +21,7 @@ from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES, Chi2, Rule, total
-from calogen.provenance import stream_seed
+from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Network, Pictures, compare_networks
 from calogen.reproduction.selection import Judge, scan, select
@@ -272,7 +271,7 @@ def judge_network(
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
     rule = rule_name(options, config.particle)
-    seed = stream_seed(provenance.seed_streams(config.seed, "select")["select"])
+    seed = named_seed(config.seed, "select")
     merits: dict[str, Merit] = {ALL: Chi2Merit(rule)}
     merits |= {} if RULES[rule].energies_only else {SHAPES: Chi2Merit(rule, shapes=True)}
     judge = Judge(reference=reference, merits=merits, parts=parts, seed=seed)

@@ -18,7 +18,7 @@ from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES
 from calogen.models import caloshowergan, fastcalogan
 from calogen.observables.cells import layer_energy, total_energy
-from calogen.provenance import seed_streams, stream_seed
+from calogen.provenance import named_seed
 from calogen.reproduction import study
 from calogen.reproduction.experiment import Arguments, open_run
 from calogen.reproduction.selection import Judge, scan
@@ -98,11 +98,10 @@ def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: Voxel
     assert len(whole.train) > len(few.train)
     np.testing.assert_array_equal(few.train.energies, whole.train.energies[::8])
     np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
-    trained = set(whole.train.incident_energies)
-    assert set(few.train.incident_energies) == trained == set(few.held_out.incident_energies)
+    assert {*few.train.incident_energies} == {*whole.train.incident_energies} == {*few.held_out.incident_energies}
     more = study.read_data(replace(given, all_showers=True), particle, geometry)
     assert more.note == f"{HONEST_NOTE}; all bundled showers"
-    assert (whole.train.counts[256.0], more.train.counts[256.0]) == (1000, 3000)
+    assert [item.train.counts[256.0] for item in (whole, more)] == [1000, 3000]
     np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
 
 
@@ -110,7 +109,7 @@ def test_your_own_files_are_read_whole(data: Data, folder: Path) -> None:
     assert data.held_out is not None
     np.testing.assert_array_equal(data.train.energies, SHOWERS.energies)
     np.testing.assert_array_equal(data.held_out.energies, OTHERS.energies)
-    assert dict(data.files) == {"train": folder / "train.h5", "test": folder / "test.h5"}
+    assert dict(data.files) == {name: folder / f"{name}.h5" for name in ("train", "test")}
     assert data.note == "train.h5, test.h5"
     assert list(data.samples) == [TRAIN, HELD_OUT]
     np.testing.assert_array_equal(data.reference.energies, np.concatenate([SHOWERS.energies, OTHERS.energies]))
@@ -226,8 +225,7 @@ def check(test: Any, run: TrainedRun, reference: Showers, seed: int, rule: str =
 
 def judge_seed(outcome: Outcome, name: str) -> int:
     """The seed that judges: of the training's own stream."""
-    config = outcome.networks[name].run.config
-    return stream_seed(seed_streams(config.seed, "select")["select"])
+    return named_seed(outcome.networks[name].run.config.seed, "select")
 
 
 def test_networks_are_judged_in_their_range(outcome: Outcome, folder: Path, data: Data) -> None:
@@ -289,9 +287,10 @@ def test_held_out_showers_may_lack_momenta(outcome: Outcome, data: Data, copied:
 
 
 def test_shapes_choose_where_they_are_wanted(outcome: Outcome, data: Data, copied: Path) -> None:
-    config = outcome.networks["low"].run.config
-    merits = {ALL: Chi2Merit("caloshowergan"), SHAPES: Chi2Merit("caloshowergan", shapes=True)}
-    judge = Judge(reference=data.reference[data.reference.incident_energies <= 4096], merits=merits)
+    config, reference = outcome.networks["low"].run.config, data.reference[data.reference.incident_energies <= 4096]
+    judge = Judge(
+        reference=reference, merits={name: Chi2Merit("caloshowergan", name == SHAPES) for name in (ALL, SHAPES)}
+    )
     scan(copied, judge)  # another judge's record is in the way
     found = study.judge_network("low", config, data, copied, GAN_VALUES | {"merit": "shapes"})
     table = found.test.scans[SHAPES]
@@ -317,8 +316,8 @@ def test_fastcalogans_rule_judges_where_it_is_wanted(
         momentum: chi2_by_momentum(SHOWERS.at(momentum)[:20], OTHERS.at(momentum), RULES[rule])[momentum]
         for momentum in (1024.0, 4096.0)
     }
-    scan = found.test.scans[ALL]
-    assert scan.chi2[scan.best].tolist() == [part.value for part in found.test.chi2.values()]
+    table = found.test.scans[ALL]
+    assert table.chi2[table.best].tolist() == [part.value for part in found.test.chi2.values()]
 
 
 def test_fastcalogans_rule_has_no_shapes(outcome: Outcome, data: Data, copied: Path) -> None:
@@ -383,22 +382,18 @@ def test_a_run_of_other_showers_is_no_other_test(outcome: Outcome, folder: Path,
     upper = SHOWERS.incident_energies > 4096  # showers that this network never sees may differ
     replace(SHOWERS, energies=SHOWERS.energies * np.where(upper, 2, 1)[:, None]).write(tmp_path / "same.h5")
     found = other(folder, "toy", "low", 1, train_data=tmp_path / "same.h5")
-    assert found is not None
-    assert found.chi2 == outcome.tests["low"].chi2
+    assert found is not None and found.chi2 == outcome.tests["low"].chi2  # noqa: PT018
     assert contents(directory / "selected") == {path: old for path, old in before.items() if "selected" in path.parts}
 
 
 def test_another_experiments_run_is_judged_by_one_process_at_a_time(outcome: Outcome, folder: Path) -> None:
-    with (
-        directory_lock(folder / "runs" / "toy" / "smoke-seed1" / "low"),
-        pytest.raises(CalogenError, match="in use by process"),
-    ):
+    lock = directory_lock(folder / "runs" / "toy" / "smoke-seed1" / "low")
+    with lock, pytest.raises(CalogenError, match="in use by process"):
         other(folder, "toy", "low", 1)
 
 
 def test_a_run_that_was_selected_generates(outcome: Outcome, folder: Path) -> None:
-    directory = folder / "runs" / "toy" / "smoke-seed1"
-    paths = [directory / name / "selected" for name in ("low", "upper")]
+    paths = [folder / "runs" / "toy" / "smoke-seed1" / name / "selected" for name in ("low", "upper")]
     momenta = np.repeat([1024.0, 4096.0, 16384.0], 5)
     expected = generate([outcome.networks[name].run for name in ("low", "upper")], momenta, 4)
     np.testing.assert_array_equal(generate(paths, momenta, 4).energies, expected.energies)
