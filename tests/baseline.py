@@ -56,7 +56,13 @@ except ImportError:  # before the rooms
 showers = read_vae_window(bundled("photons_test"), False)
 showers[np.isin(showers.incident_energies, (4096.0, 65536.0))].write(sys.argv[1])
 """
-COMMAND = "from calogen.cli import main; main()"
+COMMAND = """
+try:
+    from calogen.cli.main import main
+except ImportError:  # before the rooms
+    from calogen.cli import main
+main()
+"""
 
 
 def call(*command: str | Path) -> str:
