@@ -165,6 +165,8 @@ def test_a_training_file_of_cells_tells_what_a_model_remembers(
 
 def test_labels_of_cells_are_those_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(tmp_path, monkeypatch)
-    for label in ("reference", "training"):
-        with pytest.raises(ConfigError, match=f"labels must be other words.*Received: .*{label}"):
-            evaluate_cells(Path("a.h5"), {label: Path("b.h5")}, tmp_path / "out", 1)
+    for label in ("reference", "second reference", "training"):
+        with pytest.raises(ConfigError, match=f"labels of models must be other words.*LABEL=FILE.*Received: {label}"):
+            evaluate_cells(Path("a.h5"), {label: Path("b.h5")}, tmp_path / "out", 1, training=Path("c.h5"))
+    with pytest.raises(DataFormatError, match="a.h5"):  # where nothing trains, the word is free
+        evaluate_cells(Path("a.h5"), {"training": Path("b.h5")}, tmp_path / "out", 1)
