@@ -24,8 +24,9 @@ from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.observables.shape_quantities import shape_quantities
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelGeometry, require_voxels
+from calogen.showers.voxels import VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.run import TrainedRun
 
@@ -162,7 +163,7 @@ def _prior(run: TrainedRun) -> Latent:
 
 def _voxels(run: TrainedRun, text: str) -> VoxelGeometry:
     try:
-        return require_voxels(run.geometry, text)
+        return require_kind(run.geometry, VoxelGeometry, text)
     except GeometryError as error:
         raise ExportError(str(error)) from error
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from calogen.files import atomic_path
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelLayer, require_voxels
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 MOMENTUM = 2.0**20
 """Of the showers that the class's file is named after, MeV."""
@@ -49,7 +50,8 @@ def write_radial(path: Path, showers: Showers) -> None:
         path: the ROOT file.
         showers: of voxels.
     """
-    uproot, geometry = import_module("uproot"), require_voxels(showers.geometry, "radial histograms need voxels")
+    uproot = import_module("uproot")
+    geometry = require_kind(showers.geometry, VoxelGeometry, "radial histograms need voxels")
     mean = showers.energies.mean(axis=0, dtype=np.float64)
     with atomic_path(path) as temporary, uproot.recreate(temporary) as file:
         for layer, part in zip(geometry.layers, geometry.slices, strict=True):

@@ -39,9 +39,9 @@ from calogen.metrics.distributions import Value
 from calogen.observables.challenge import ClassifierInput, classifier_inputs, high_level_inputs
 from calogen.provenance import collect, file_record
 from calogen.showers.files import Files, Reading, ShowerFile, paths_of, read_some
-from calogen.showers.geometry import Geometry
+from calogen.showers.geometry import Geometry, require_kind
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelGeometry, require_voxels
+from calogen.showers.voxels import VoxelGeometry
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
 """What the classifiers see."""
@@ -211,7 +211,7 @@ def reference_of(showers: Showers, options: Options) -> Reference:
     Raises:
         GeometryError: they have no voxels.
     """
-    geometry = require_voxels(showers.geometry, "showers to judge must have voxels")
+    geometry = require_kind(showers.geometry, VoxelGeometry, "showers to judge must have voxels")
     first = _Loaded(sample_of(showers, _threshold(geometry, options)), showers)
     warning = "the reference is not the CaloChallenge's file: the places are for orientation only"
     warning = warning if particle_of(geometry) else ""

@@ -24,9 +24,10 @@ from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.parallel import Given, Made, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.geometry import require_kind
 from calogen.showers.labels import snap
 from calogen.showers.sample import Showers, require_mev
-from calogen.showers.voxels import VoxelGeometry, require_voxels
+from calogen.showers.voxels import VoxelGeometry
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
@@ -172,7 +173,7 @@ def sample_of(
     showers: Showers, min_energy: float = 1.0, reference: Sample | None = None, shapes: bool = True
 ) -> Sample:
     """What `read_sample` gives, for showers in memory."""
-    geometry = require_voxels(showers.geometry, "the challenge's features need voxels")
+    geometry = require_kind(showers.geometry, VoxelGeometry, "the challenge's features need voxels")
     if reference is not None:
         labels = snap(showers.incident_energies, reference.features.incident_energies)
         showers = replace(showers, incident_energies=labels)

@@ -11,7 +11,8 @@ import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.metrics.histograms import Profile
-from calogen.showers.cells import CellGrid, CellLayer, require_cells
+from calogen.showers.cells import CellGrid, CellLayer
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 
 Axis = Literal["eta", "phi"]
@@ -185,7 +186,7 @@ def _shower_axis(covariance: np.ndarray, direction: np.ndarray, num_cells: np.nd
 
 
 def _grid(showers: Showers) -> CellGrid:
-    return require_cells(showers.geometry, "this observable needs cells of a CellGrid")
+    return require_kind(showers.geometry, CellGrid, "this observable needs cells of a CellGrid")
 
 
 def _layer(showers: Showers, layer_id: int) -> CellLayer:

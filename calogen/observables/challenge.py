@@ -16,8 +16,9 @@ import numpy as np
 from calogen.errors import ConfigError, GeometryError
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import energy_edges
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelGeometry, VoxelLayer, require_voxels
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 _EPS = 1e-16  # MeV, added to every energy that divides
 _LOG_EPS = 1e-8  # MeV, added to every energy whose logarithm is taken
@@ -259,7 +260,7 @@ def _positions(layer: VoxelLayer) -> np.ndarray:
 
 
 def _geometry(showers: Showers) -> VoxelGeometry:
-    geometry = require_voxels(showers.geometry, "the challenge's features need voxels")
+    geometry = require_kind(showers.geometry, VoxelGeometry, "the challenge's features need voxels")
     if ("symmetriseAlpha", "true") in geometry.attributes:
         raise GeometryError(
             "the challenge's features need alpha bins from -pi to pi. "

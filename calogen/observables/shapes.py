@@ -25,8 +25,9 @@ import numpy as np
 from calogen.errors import GeometryError
 from calogen.metrics.features import Feature, Features
 from calogen.observables.challenge import blocks
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelGeometry, VoxelLayer, require_voxels
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 THIRDS = ("first_third", "second_third", "last_third")
 LONGITUDINAL = ("longitudinal_centre", "longitudinal_width")
@@ -69,7 +70,7 @@ def compute_shapes(showers: Showers, min_energy: float = 1.0, depths: tuple[floa
         EPJC 77 (2017) 490, arXiv:1603.02934, section 4.1. Ours: the particle's track in place of the shower's axis,
         shares of the innermost ring and of the voxel with most energy, 90 % by layer.
     """
-    geometry = require_voxels(showers.geometry, "these shapes need voxels")
+    geometry = require_kind(showers.geometry, VoxelGeometry, "these shapes need voxels")
     places = np.arange(len(geometry.layers)) if depths is None else np.array(depths, np.float64)
     if places.shape != (len(geometry.layers),) or not np.isfinite(places).all():
         raise GeometryError(f"depths must be {len(geometry.layers)} finite numbers, mm. Received: {depths}")

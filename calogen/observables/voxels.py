@@ -8,8 +8,9 @@ import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.observables.cells import Axis
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelGeometry, VoxelLayer, require_voxels
+from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 _BLOCK = 4096  # showers that are worked on in float64 at a time
 
@@ -116,7 +117,7 @@ def _radii(layer: VoxelLayer) -> np.ndarray:
 
 
 def _geometry(showers: Showers) -> VoxelGeometry:
-    return require_voxels(showers.geometry, "this observable needs voxels of a VoxelGeometry")
+    return require_kind(showers.geometry, VoxelGeometry, "this observable needs voxels of a VoxelGeometry")
 
 
 def _layer(showers: Showers, layer_id: int) -> VoxelLayer:

@@ -87,21 +87,6 @@ class CellGrid(Geometry):
         ]
 
 
-def require_cells(geometry: Geometry, text: str) -> CellGrid:
-    """Gives a geometry of cells.
-
-    Args:
-        geometry: of some showers.
-        text: what needs cells, for the message.
-
-    Raises:
-        GeometryError: it has none.
-    """
-    if not isinstance(geometry, CellGrid):
-        raise GeometryError(f"{text}. Received: geometry {geometry.name}")
-    return geometry
-
-
 _PHI_64, _PHI_256 = 2 * np.pi / 64, 2 * np.pi / 256
 # Radii and depths are those of the bundled simulation (calogen.simulation.detectors); a test holds the two together.
 _ATLAS_LAYERS = (

@@ -7,27 +7,13 @@ slices and sums; whoever needs no more asks for no more.
 
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from calogen.errors import GeometryError
 
-
-class Layer(Protocol):
-    """One layer of a geometry."""
-
-    @property
-    def id(self) -> int:
-        """The layer's number."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    @property
-    def size(self) -> int:
-        """How many numbers of a shower are its."""
+Kind = TypeVar("Kind", bound="Geometry")
 
 
 class Geometry:
@@ -110,3 +96,19 @@ class Geometry:
     def to_json(self) -> dict[str, Any]:
         """Plain tables and lists; `kinds.geometry_from_json` gives the same geometry back."""
         return {"kind": self.kind, "name": self.name, "layers": [asdict(layer) for layer in self.layers]}
+
+
+def require_kind(geometry: Geometry, kind: type[Kind], text: str) -> Kind:
+    """Gives a geometry of one kind.
+
+    Args:
+        geometry: of some showers.
+        kind: its class must be this.
+        text: what needs it, for the message.
+
+    Raises:
+        GeometryError: it is of another kind.
+    """
+    if not isinstance(geometry, kind):
+        raise GeometryError(f"{text}. Received: geometry {geometry.name}")
+    return geometry

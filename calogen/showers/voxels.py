@@ -159,21 +159,6 @@ class VoxelGeometry(Geometry):
         write_text(path, text + "\n")
 
 
-def require_voxels(geometry: Geometry, text: str) -> VoxelGeometry:
-    """Gives a geometry of voxels.
-
-    Args:
-        geometry: of some showers.
-        text: what needs voxels, for the message.
-
-    Raises:
-        GeometryError: it has none.
-    """
-    if not isinstance(geometry, VoxelGeometry):
-        raise GeometryError(f"{text}. Received: geometry {geometry.name}")
-    return geometry
-
-
 class _Builder(ElementTree.TreeBuilder):
     """Refuses a DOCTYPE, which alone declares entities: nested ones fill the memory."""
 
