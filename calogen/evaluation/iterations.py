@@ -8,7 +8,7 @@ import numpy as np
 from calogen.errors import DataFormatError
 from calogen.metrics.chi2 import ROUNDS, Chi2, Rule, energy_chi2, total
 from calogen.observables.cells import total_energy
-from calogen.observables.shape_quantities import Quantity
+from calogen.observables.shape_quantities import ShowerQuantity
 from calogen.showers.sample import Showers
 
 _PAPERS_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}  # 10,000 up to 262 GeV
@@ -23,7 +23,7 @@ def chi2_by_momentum(
     reference: Showers,
     generated: Showers,
     rule: Rule,
-    quantities: Sequence[Quantity] = (total_energy,),
+    quantities: Sequence[ShowerQuantity] = (total_energy,),
     rounds: int = ROUNDS,
 ) -> dict[float, Chi2]:
     """Chi2 of each incident energy, summed over quantities.

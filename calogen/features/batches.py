@@ -20,6 +20,7 @@ from calogen.features.transforms import Chain
 from calogen.files import atomic_path, require_space
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
+from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
@@ -30,6 +31,10 @@ _CHUNK_BYTES = 2**26  # of features that are read from a file at a time
 
 class Source(Protocol):
     """Showers in memory or in files: `Showers` or `showers.files.ShowerFile`."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """What their numbers stand for."""
 
     def __len__(self) -> int:
         """Number of showers."""
@@ -164,7 +169,7 @@ def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Re
         rows: which, in order; None: all.
     """
     rows = np.arange(len(source)) if rows is None else rows
-    shower = np.empty((len(rows), chain.num_features(source)), np.float32)
+    shower = np.empty((len(rows), chain.num_features(source.geometry)), np.float32)
     _fill(shower, source, chain, rows)
     with tf.init_scope():
         return Resident(tf.constant(shower), tf.constant(chain.condition(source.given[rows])))
@@ -183,7 +188,7 @@ def mapped(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = N
         CalogenError: the file cannot be written, or there is no space for it.
     """
     rows = np.arange(len(source)) if rows is None else rows
-    shape = len(rows), chain.num_features(source)
+    shape = len(rows), chain.num_features(source.geometry)
     size = 4 * shape[0] * shape[1]
     if not path.is_file() or path.stat().st_size != size:
         require_space(path, size)
@@ -194,14 +199,20 @@ def mapped(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = N
     return Mapped(np.memmap(path, np.float32, "r", shape=shape), chain.condition(source.given[rows]))
 
 
+def chosen_blocks(source: Source, rows: np.ndarray) -> Iterator[tuple[slice, Showers]]:
+    """Some showers of a source, block by block, and their places among `rows`, which rise."""
+    for place, showers in source.blocks():
+        first, end = np.searchsorted(rows, (place.start, place.start + len(showers))).tolist()
+        if first < end:
+            yield slice(first, end), showers[rows[first:end] - place.start]
+
+
 def _fill(shower: np.ndarray, source: Source, chain: Chain, rows: np.ndarray) -> None:
     """Write the features of some rows, `[n, f]`, block by block."""
     with progress("preparing showers", len(rows), "showers") as bar:
-        for place, showers in source.blocks():
-            first, end = np.searchsorted(rows, (place.start, place.start + len(showers))).tolist()
-            if first < end:
-                shower[first:end] = chain.forward(showers[rows[first:end] - place.start], first)
-                bar.advance(end - first)
+        for place, showers in chosen_blocks(source, rows):
+            shower[place] = chain.forward(showers, place.start)
+            bar.advance(len(showers))
 
 
 def dataset(

@@ -256,10 +256,10 @@ class Chain:
         """Names of the conditions that the encodings look at, besides the incident energy."""
         return tuple(dict.fromkeys(name for encoding in self.encodings for name in encoding.needs))
 
-    def num_features(self, source: Any) -> int:
-        """Number `f` of the features of showers, in memory or in files: those of the first."""
-        _, showers = next(iter(source.blocks()))
-        return self.forward(showers[:1]).shape[1]
+    def num_features(self, geometry: Geometry) -> int:
+        """Number `f` of the features of a geometry's showers."""
+        empty = Showers(geometry, np.array([1000.0]), np.zeros((1, geometry.size), np.float32))
+        return self.forward(empty).shape[1]
 
     def columns(self, given: Conditions | np.ndarray) -> np.ndarray:
         """Gives the condition `[n, c]` in float64; see `condition`."""

@@ -13,7 +13,6 @@ from calogen.features.conditions import Encoding
 from calogen.features.transforms import Chain
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
-from calogen.showers.sample import Showers
 
 
 def require_consistent(
@@ -36,11 +35,10 @@ def require_consistent(
     """
     try:
         _require_transform(module.build_transform(config, geometry), transform)
-        empty = Showers(geometry, np.array([1000.0]), np.zeros((1, geometry.size), np.float32))
         sizes = {
             "latent": module.build_latent(config).dim,
             "condition": transform.condition_dim,
-            "shower": transform.forward(empty).shape[1],
+            "shower": transform.num_features(geometry),
         }
         _require_networks(
             networks,

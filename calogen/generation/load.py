@@ -22,7 +22,7 @@ from calogen.files import listed, read_json
 from calogen.generation.consistency import require_consistent
 from calogen.showers.kinds import geometry_from_json
 from calogen.training.latent import Sampler
-from calogen.training.run import TrainedRun, assemble_run, snapshot_path
+from calogen.training.run import TrainedRun, assemble_run, snapshot_paths
 
 
 def load_run(directory: Path) -> TrainedRun:
@@ -37,8 +37,8 @@ def load_run(directory: Path) -> TrainedRun:
     try:
         model, names, config, geometry = (about[key] for key in ("model", "networks", "config", "geometry"))
         plain = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in names)
-        listed = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
-        if not plain or not isinstance(model, str) or not listed:
+        tables = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
+        if not plain or not isinstance(model, str) or not tables:
             raise TypeError(f"model {model!r:.100}, networks {names!r:.100}, history {history!r:.100}")
     except (KeyError, TypeError) as error:
         raise DataFormatError(
@@ -105,8 +105,7 @@ def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> T
     Raises:
         DataFormatError: a network is missing, damaged, or has other inputs or outputs than the run's.
     """
-    several = len(run.generates) > 1
-    paths = {name: snapshot_path(directory, unit, number, name if several else "") for name in run.generates}
+    paths = snapshot_paths(directory, unit, number, run.generates)
     networks = {name: _load_as(path, run.networks[name]) for name, path in paths.items()}
     return replace(run, networks={**run.networks, **networks})
 

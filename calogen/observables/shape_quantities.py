@@ -10,12 +10,12 @@ from calogen.observables.voxels import voxel_centroid, voxel_width
 from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
 
-Quantity = Callable[[Showers], np.ndarray]
+ShowerQuantity = Callable[[Showers], np.ndarray]
 
 
-def shape_quantities(geometry: Geometry) -> tuple[Quantity, ...]:
+def shape_quantities(geometry: Geometry) -> tuple[ShowerQuantity, ...]:
     """Total energy, layer energies and, of voxels, centres and widths."""
-    found: list[Quantity] = [total_energy]
+    found: list[ShowerQuantity] = [total_energy]
     found += [partial(layer_energy, layer_id=layer.id) for layer in geometry.layers]
     found += [
         partial(function, layer_id=layer_id, axis=axis)

@@ -76,8 +76,8 @@ class Judge:
     def identity(self) -> dict[str, Any]:
         """What decides the tables, apart from the training."""
         digest = hashlib.sha256()
-        parts = (self.parts[name] for name in sorted(self.parts))
-        for array in (self.reference.incident_energies, self.reference.energies, *parts):
+        named = (group[name] for group in (self.parts, self.reference.conditions) for name in sorted(group))
+        for array in (self.reference.incident_energies, self.reference.energies, *named):
             digest.update(np.ascontiguousarray(array).tobytes())
         merits = {name: repr(merit) for name, merit in self.merits.items()}
         about = {"merits": merits, "seed": self.seed, "parts": sorted(self.parts)}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ EXACT = Reading()
 class ShowerFile:
     """Shower files of any size, read as one a block of rows at a time; for `with` blocks.
 
-    Several threads may read at once: HDF5 lets one of them in, the others work on what they have read. Attributes and
-    conditions that not all files have are left out, and whether the energies are in MeV is not checked (`require_mev`:
+    Several threads may read at once: HDF5 lets one of them in, the others work on what they have read. Blocks have no
+    conditions (`given` has them) and no attributes, and whether the energies are in MeV is not checked (`require_mev`:
     a block may be too small to tell).
 
     Args:
@@ -66,10 +67,9 @@ class ShowerFile:
         with ExitStack() as opened:
             found = [self._open(item, opened) for item in self.paths]
             self._energies = [energies for _, energies, _ in found]
+            self._others = [others for _, _, others in found]
             self._starts = np.cumsum([0, *map(len, self._energies)])
             given = np.concatenate([labels for labels, _, _ in found])
-            names = [name for name in found[0][2] if all(name in others for _, _, others in found)]
-            others = {name: np.concatenate([item[name] for _, _, item in found]) for name in names}
             labels = snap(given)
             if reading.reference is not None:
                 labels = snap(labels, reading.reference, TOLERANT_LABEL if reading.tolerant else SAME_LABEL)
@@ -77,18 +77,16 @@ class ShowerFile:
             if reading.match_seed is not None and reading.reference is not None:
                 self._chosen = match_shares(reading.reference, labels, reading.match_seed)
             self.incident_energies, self._labels = labels[self._chosen], given[self._chosen]
-            self._others = {name: values[self._chosen] for name, values in others.items()}
             self._opened = opened.pop_all()
         self._clipped: dict[int, Negative] = {}  # by the first row of a block, which may be read twice
         self.rows = tuple(self._blocks(max_bytes))
 
-    def _open(self, path: Path, opened: ExitStack) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-        """Labels, energies and conditions of a file."""
+    def _open(self, path: Path, opened: ExitStack) -> tuple[np.ndarray, Any, dict[str, Any]]:
+        """Labels of a file, and where its energies and conditions lie."""
         file = opened.enter_context(open_file(path))
         with damage_named(path):
             labels, energies = find_showers(file, path, self.geometry, opened, whole=False)
-            others = {name: item[:] for name, item in find_conditions(file, len(energies), opened).items()}
-            return labels[:].reshape(-1), energies, others
+            return labels[:].reshape(-1), energies, find_conditions(file, len(energies), opened)
 
     def _blocks(self, max_bytes: int) -> Iterator[slice]:
         """Rows of each block, among those that were chosen."""
@@ -116,10 +114,14 @@ class ShowerFile:
         more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
         return f"{self.paths[0]}{more}"
 
-    @property
+    @cached_property
     def given(self) -> Conditions:
-        """What was given of all showers before they were made."""
-        return Conditions(self.incident_energies, self._others)
+        """What was given of all showers before they were made: conditions that all files have."""
+        first, *rest = self._others
+        names = [name for name in first if all(name in others for others in rest)]
+        with damage_named(self.paths[0]):
+            others = {name: np.concatenate([item[name][:] for item in self._others]) for name in names}
+        return Conditions(self.incident_energies, {name: values[self._chosen] for name, values in others.items()})
 
     def blocks(self) -> Iterator[tuple[slice, Showers]]:
         """Gives all showers in their order, some rows at a time."""
@@ -163,8 +165,7 @@ class ShowerFile:
         if self.reading.tolerant:
             energies, self._clipped[rows.start] = clip_negative(energies, labels)
         try:
-            others = {name: values[rows] for name, values in self._others.items()}
-            return Showers(self.geometry, labels, energies, others)
+            return Showers(self.geometry, labels, energies)
         except CalogenError as error:
             part_only = "negative" in str(error) and len(labels) < len(self)
             more = f" (of {len(labels):,} of {len(self):,} showers; the others are not counted)" if part_only else ""

@@ -14,7 +14,7 @@ from calogen import provenance
 from calogen.backend import keras
 from calogen.config import config_to_json
 from calogen.errors import DataFormatError
-from calogen.features.batches import Features, Source, mapped, resident, split
+from calogen.features.batches import Features, Source, chosen_blocks, mapped, resident, split
 from calogen.features.moments import moments
 from calogen.features.transforms import Chain
 from calogen.files import write_json
@@ -102,8 +102,11 @@ def fit(
 def _features(
     showers: Source, chain: Chain, parts: Sequence[np.ndarray], directory: Path, identity: str
 ) -> Iterator[list[Features]]:
-    """Features of the rows of each part, in memory or in files that go at the end."""
-    size = 4 * sum(map(len, parts)) * chain.num_features(showers)
+    """Features of the rows of each part, in memory or in files.
+
+    Files go at the end; an interrupted training finds them again.
+    """
+    size = 4 * sum(map(len, parts)) * chain.num_features(showers.geometry)
     if size <= free_memory() // _SHARE:
         yield [resident(showers, chain, rows) for rows in parts]
         return
@@ -216,9 +219,8 @@ def digest(showers: Source, rows: np.ndarray, needs: Sequence[str] = ()) -> str:
     """Hash of some rows: incident energies, energies, conditions that a model knows."""
     found = hashlib.sha256()
     found.update(np.ascontiguousarray(showers.given.incident_energies[rows]).tobytes())
-    for place, part in showers.blocks():
-        first, end = np.searchsorted(rows, (place.start, place.start + len(part))).tolist()
-        found.update(np.ascontiguousarray(part.energies[rows[first:end] - place.start]).tobytes())
+    for _, part in chosen_blocks(showers, rows):
+        found.update(np.ascontiguousarray(part.energies).tobytes())
     for name in needs:
         found.update(np.ascontiguousarray(showers.given.others[name][rows]).tobytes())
     return found.hexdigest()[:16]

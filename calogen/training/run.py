@@ -4,7 +4,7 @@ A run is a folder: every network as `.keras`, `config.json` (model, configuratio
 `history.json`; further `latent.npz` where the latent space was fitted to encoded showers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,7 +121,16 @@ def save_run(directory: Path, run: TrainedRun) -> None:
     write_json(directory / "config.json", description)
 
 
-def snapshot_path(directory: Path, unit: str, number: int, name: str = "") -> Path:
-    """File with a network after so many epochs or iterations; `name` tells several apart."""
-    digits = 4 if unit == "epoch" else 7
-    return directory / "snapshots" / f"{unit}-{number:0{digits}d}{name and '-' + name}.keras"
+def snapshot_paths(directory: Path, unit: str, number: int, names: Collection[str]) -> dict[str, Path]:
+    """Files with the networks that generate, as they were after some round, by their names.
+
+    A file's name ends in the network's where several generate.
+
+    Args:
+        directory: of the run.
+        unit: "epoch" or "iteration".
+        number: how many of them were trained.
+        names: of the networks that generate.
+    """
+    start = f"{unit}-{number:0{4 if unit == 'epoch' else 7}d}"
+    return {name: directory / "snapshots" / f"{start}{f'-{name}' if len(names) > 1 else ''}.keras" for name in names}

@@ -18,7 +18,7 @@ from calogen.errors import CalogenError
 from calogen.features.batches import Features, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
-from calogen.training.run import snapshot_path
+from calogen.training.run import snapshot_paths
 from calogen.training.state import TrainingState, assign, read_state, write_state
 from calogen.training.trainer import Schedule, Trainer, ValidatedTrainer
 
@@ -55,13 +55,8 @@ class Keeper:
     def save_snapshots(self, unit: str, number: int) -> None:
         """Saves the networks, if they are wanted after this round."""
         if self.directory is not None and (unit == "iteration" or number in self.snapshots):
-            for name, network in self.networks.items():
-                save_network(network, self.snapshot(unit, number, name))
-
-    def snapshot(self, unit: str, number: int, name: str) -> Path:
-        """File with one of the networks after a round."""
-        assert self.directory is not None
-        return snapshot_path(self.directory, unit, number, name if len(self.networks) > 1 else "")
+            for name, path in snapshot_paths(self.directory, unit, number, self.networks).items():
+                save_network(self.networks[name], path)
 
 
 @dataclass(frozen=True)
@@ -297,10 +292,9 @@ def _require_finite(unit: str, last: int, keeper: Keeper, now: int, values: Logs
     if not bad:
         return
     kept = "no checkpoint was written yet"
-    if last and keeper.checkpoint is not None and keeper.checkpoint.exists():
+    if last and keeper.directory is not None and keeper.checkpoint is not None and keeper.checkpoint.exists():
         kept = f"{keeper.checkpoint} holds the last checkpoint"
-        for name in keeper.networks:
-            path = keeper.snapshot(unit, last, name)
+        for name, path in snapshot_paths(keeper.directory, unit, last, keeper.networks).items():
             kept = f"{path} holds the {name} of {unit} {last}" if path.exists() else kept
     raise CalogenError(
         f"losses and weights must stay finite. Received: {bad} at {unit} {now}; {kept} "

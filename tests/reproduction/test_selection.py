@@ -163,6 +163,7 @@ def test_what_was_measured_is_not_measured_again(
         {"parts": {TRAIN: ROWS, "rest": ~ROWS}},
         {"reference": replace(SHOWERS, energies=SHOWERS.energies * np.float32(1.01))},
         {"reference": replace(SHOWERS, incident_energies=SHOWERS.incident_energies[::-1])},
+        {"reference": replace(SHOWERS, conditions={"impact_eta": np.ones(120)})},
         {"merits": {ALL: Chi2Merit("fastcalogan-photons")}},
     ],
     ids="+".join,

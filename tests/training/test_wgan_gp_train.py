@@ -31,6 +31,7 @@ from calogen.generation.load import load_network
 from calogen.models import fastcalogan
 from calogen.parallel import tensorflow_threads
 from calogen.training.latent import Latent
+from calogen.training.run import snapshot_paths
 from calogen.training.state import TrainingState, read_state
 from calogen.training.train import Keeper, compile_calls, stages_of, train
 from calogen.training.trainer import Curriculum, Draws
@@ -73,7 +74,7 @@ class Plan:
         return self.keeper.checkpoint
 
     def snapshot(self, iteration: int) -> Path:
-        return self.keeper.snapshot("iteration", iteration, "generator")
+        return snapshot_paths(self.checkpoint.parent, "iteration", iteration, ["generator"])["generator"]
 
 
 def plan_of(trainer: WganGp, directory: Path, curriculum: Curriculum, identity: str = "", **schedule: int) -> Plan:
