@@ -24,7 +24,6 @@ from calogen.claims.caloshowergan import KINETIC, LABELS, SINGLE, THREE, judge_c
 from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
 from calogen.claims.judge import Claim, Quantity
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,
@@ -32,6 +31,7 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_4,
     CALOSHOWERGAN_TABLE_5,
 )
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import RULES, total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator

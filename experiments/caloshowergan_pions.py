@@ -23,7 +23,6 @@ from calogen.claims.caloshowergan import PION, judge_claims
 from calogen.claims.caloshowergan_words import SHORT_REMARK, commands
 from calogen.claims.evidence import Evidence
 from calogen.claims.judge import Quantity, Table
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,
@@ -31,6 +30,7 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_5,
     CALOSHOWERGAN_TABLE_6,
 )
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import RULES
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig

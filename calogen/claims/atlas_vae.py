@@ -11,8 +11,9 @@ import numpy as np
 
 from calogen.claims.judge import Claim, Quantity, judge
 from calogen.claims.rules import combined, difference, mean, over_seeds, significance, texts
-from calogen.evaluation.comparison import Comparison, Measurement, ResponseCurve
+from calogen.evaluation.compare import Comparison, Measurement
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
 from calogen.units import GeV
 

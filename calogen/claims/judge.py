@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from calogen.config import Source
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Value
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]

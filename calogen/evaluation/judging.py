@@ -23,7 +23,6 @@ from calogen.evaluation.judgement import (
     default_min_energy,
     judge,
     require_comparable,
-    require_energies,
 )
 from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
@@ -40,6 +39,7 @@ from calogen.observables.challenge import ClassifierInput, classifier_inputs, hi
 from calogen.provenance import collect, file_record
 from calogen.showers.files import Files, Reading, ShowerFile, paths_of, read_some
 from calogen.showers.geometry import Geometry
+from calogen.showers.labels import require_energies
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, require_voxels
 

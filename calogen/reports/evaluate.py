@@ -14,7 +14,7 @@ from calogen.claims.judge import Results
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
-from calogen.evaluation.comparison import compare
+from calogen.evaluation.compare import compare_at
 from calogen.evaluation.copies import ALARM, copy_warnings, hash_showers
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
@@ -127,7 +127,7 @@ def evaluate_cells(
     found = []
     for energy in energies:
         at_energy = {label: showers.at(energy) for label, showers in samples.items()}
-        found.append(compare(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
+        found.append(compare_at(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
     results = Results(
         name="observables",
         title=f"{alarms}{', '.join(samples)} against {', '.join(path.name for path in paths_of(reference))}",

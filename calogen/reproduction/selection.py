@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits
 
 from calogen.backend import keras, tf
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, SHAPES, IterationScan, chi2_by_momentum
 from calogen.files import listed, read_json, sha256, write_json
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_network, load_run
 from calogen.metrics.chi2 import RULES, Chi2
-from calogen.metrics.distributions import Value, ks_distance
+from calogen.metrics.distributions import Bins, Value, measure
+from calogen.observables.observable import Observable
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.parallel import num_workers
 from calogen.process import prepare_worker
@@ -38,6 +38,7 @@ from calogen.training.run import TrainedRun, save_run
 _SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
 _WORKER_BYTES = 600_000_000  # TensorFlow, the networks, the showers of an iteration
 _RECORD_SECONDS = 5.0
+_KS = Bins(np.array([0.0, 1.0]), ("ks",))  # which sees no bins
 
 
 def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
@@ -57,7 +58,8 @@ def physics_distance(reference: Showers, generated: Showers, observables: Sequen
             expected, received = (item.values(showers) for showers in samples)
             if np.isfinite(expected).sum() < 2:
                 continue
-            found.append(ks_distance(expected, received) if np.isfinite(received).sum() > 1 else Value(1.0, 0.0))
+            defined = np.isfinite(received).sum() > 1
+            found.append(measure(expected, received, _KS)["ks"] if defined else Value(1.0, 0.0))
     if not found:
         return Value(np.nan, np.nan)
     errors = np.array([value.error for value in found])

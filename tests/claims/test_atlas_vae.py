@@ -22,10 +22,12 @@ from calogen.claims.atlas_vae import (
     quantities,
 )
 from calogen.claims.judge import Claim
-from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison, ResponseCurve
+from calogen.evaluation.compare import Comparison, Measurement, ObservableComparison
 from calogen.evaluation.published import ATLAS_VAE_CLAIMS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
+from calogen.observables.observable import Observable
 
 COSTS = Costs(
     geant4_seconds={8192.0: 0.2, 262144.0: 6.0},

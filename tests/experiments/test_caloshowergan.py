@@ -13,7 +13,7 @@ from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch,
 from calogen.claims.caloshowergan import THREE
 from calogen.claims.caloshowergan_words import PHOTON_WORDS
 from calogen.evaluation.assessment import read_assessment
-from calogen.evaluation.comparison import ALL_ENERGIES
+from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS
 from calogen.generation.generate import generate
 from calogen.models.caloshowergan import CONFIGS

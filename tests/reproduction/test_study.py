@@ -8,7 +8,6 @@ from conftest import TINY_VOXELS
 from toy_gan import CONFIG, GAN_VALUES, toy_showers
 
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.files import read_json
 from calogen.generation.generate import generate
@@ -17,6 +16,7 @@ from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES
 from calogen.models import caloshowergan, fastcalogan
 from calogen.observables.cells import layer_energy, total_energy
+from calogen.observables.observable import Observable
 from calogen.provenance import seed_streams, stream_seed
 from calogen.reproduction import study
 from calogen.reproduction.experiment import Arguments, open_run
