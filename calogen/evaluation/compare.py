@@ -12,20 +12,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.metrics.distributions import (
-    METRICS,
-    Bins,
-    Chi2Error,
-    Floor,
-    Resampling,
-    Value,
-    bootstrap_floors,
-    dealt_floor,
-    json_number,
-    measure,
-)
+from calogen.metrics.distributions import METRICS, Bins, Floor, Value, json_number
 from calogen.metrics.features import Feature
 from calogen.metrics.histograms import Histogram, logarithmic_edges, reference_edges
+from calogen.metrics.resampling import Chi2Error, Resampling, bootstrap_floors, dealt_floor, measure
 from calogen.observables.cells import AverageShower, average_showers
 from calogen.observables.observable import Observable, Observed
 from calogen.parallel import in_threads, num_workers

@@ -16,7 +16,7 @@ from calogen.evaluation.compare import ALL_ENERGIES, Values, compare, list_tasks
 from calogen.metrics.distributions import FEATURE_METRICS, Bins, Value, json_number
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
-from calogen.metrics.spectra import Spectrum, dealt_spectra, measure_spectra
+from calogen.metrics.resampling import Spectrum, dealt_spectra, measure_spectra
 from calogen.observables.challenge import BINNINGS, layer_correlation
 from calogen.observables.shapes import SHAPES
 from calogen.progress import progress

@@ -26,7 +26,8 @@ from calogen.files import listed, read_json, sha256, write_json
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_network, load_run
 from calogen.metrics.chi2 import RULES, Chi2
-from calogen.metrics.distributions import Bins, Value, measure
+from calogen.metrics.distributions import Bins, Value
+from calogen.metrics.resampling import measure
 from calogen.observables.observable import Observable
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.parallel import num_workers

@@ -7,7 +7,7 @@ labels are compared, those within `SAME_LABEL` of one another are one energy; ex
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.metrics.distributions import ks_statistic
+from calogen.metrics.resampling import ks_statistic
 from calogen.units import GeV
 
 SAME_LABEL = 1e-5

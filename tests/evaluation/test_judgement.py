@@ -9,8 +9,9 @@ from conftest import make_showers
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
 from calogen.evaluation.streaming import sample_of
-from calogen.metrics.distributions import FEATURE_METRICS, Bins, measure
+from calogen.metrics.distributions import FEATURE_METRICS, Bins
 from calogen.metrics.histograms import Histogram, num_bins_filled, reference_edges
+from calogen.metrics.resampling import measure
 from calogen.observables.challenge import BINNINGS, compute_features, layer_correlation
 from calogen.observables.shapes import SHAPES, compute_shapes, list_shapes
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer

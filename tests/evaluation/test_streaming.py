@@ -16,7 +16,7 @@ from reference import challenge as slow
 from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.evaluation import streaming
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
-from calogen.metrics.spectra import spectrum_cells
+from calogen.metrics.resampling import spectrum_cells
 from calogen.observables.challenge import BINNINGS, compute_features
 from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.showers.files import ShowerFile

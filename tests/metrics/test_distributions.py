@@ -14,16 +14,13 @@ from calogen.metrics.distributions import (
     METRICS,
     OBSERVABLE_METRICS,
     Bins,
-    bootstrap_floors,
     chi2_per_ndf,
-    dealt_floor,
-    ks_statistic,
-    measure,
     paired,
     separation_power,
     standard_deviation,
 )
 from calogen.metrics.histograms import Histogram, joined_edges, reference_edges
+from calogen.metrics.resampling import bootstrap_floors, dealt_floor, ks_statistic, measure
 
 EDGES = np.linspace(-4, 4, 18)
 

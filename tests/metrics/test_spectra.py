@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from reference import challenge as slow
 
-from calogen.metrics.distributions import FEATURE_METRICS, Bins, dealt_floor, measure, paired, separation_power
+from calogen.metrics.distributions import FEATURE_METRICS, Bins, paired, separation_power
 from calogen.metrics.histograms import Histogram
-from calogen.metrics.spectra import Spectrum, dealt_spectra, measure_spectra, spectrum_cells
+from calogen.metrics.resampling import Spectrum, dealt_floor, dealt_spectra, measure, measure_spectra, spectrum_cells
 
 EDGES = np.linspace(-2.0, 2.0, 21)
 

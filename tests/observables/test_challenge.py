@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from reference import challenge as slow
 
 from calogen.errors import ConfigError, DataFormatError, GeometryError
-from calogen.metrics.distributions import Bins, measure, paired, separation_power
+from calogen.metrics.distributions import Bins, paired, separation_power
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, energy_edges
-from calogen.metrics.spectra import spectrum_cells
+from calogen.metrics.resampling import measure, spectrum_cells
 from calogen.observables import challenge, voxels
 from calogen.observables.challenge import BINNINGS
 from calogen.showers.sample import Showers
