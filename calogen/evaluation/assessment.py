@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.evaluation.compare import ALL_ENERGIES, Scored, score_row
 from calogen.evaluation.criteria import (
     CLASSIFIERS,
     DISTANCES,
@@ -23,7 +23,7 @@ from calogen.evaluation.criteria import (
     SEPARATION_POWER,
     criteria,
 )
-from calogen.evaluation.judgement import Judgement, Scored, score_row
+from calogen.evaluation.judgement import Judgement
 from calogen.evaluation.submissions import Placement, rank
 from calogen.files import read_json, write_json
 from calogen.metrics.distances import MIN_SHOWERS

@@ -5,17 +5,18 @@ showers. All results are plain data: `calogen.plots` and `calogen.reports` draw 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import METRICS, Bins, Floor, Value, json_number
-from calogen.metrics.features import Feature
+from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, logarithmic_edges, reference_edges
-from calogen.metrics.resampling import Chi2Error, Resampling, bootstrap_floors, dealt_floor, measure
+from calogen.metrics.resampling import Resampling, bootstrap_floors, dealt_floor, measure
 from calogen.observables.cells import AverageShower, average_showers
 from calogen.observables.observable import Observable, Observed
 from calogen.parallel import in_threads, num_workers
@@ -31,42 +32,58 @@ Binning = Callable[[Feature, np.ndarray, float], Bins]
 """(observable, its values in the reference, incident energy or `ALL_ENERGIES`) -> its bins and metrics."""
 
 
-class Table(Protocol):
-    """Named observables of some showers."""
-
-    @property
-    def features(self) -> tuple[Feature, ...]:
-        """What the columns are."""
-
-    @property
-    def incident_energies(self) -> np.ndarray:
-        """Of each shower, `[n]`, MeV."""
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """One column by its name, NaN where it is not defined."""
+Table = Features | Observed
+"""Named observables of some showers, NaN where they are not defined."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One observable of the reference and of what is compared with it.
+class Scored:
+    """One observable of a sample beside the reference.
 
     Args:
         feature: which.
         incident_energy: MeV, or `ALL_ENERGIES`.
-        bins: of the histograms and of what is binned.
-        histograms: by sample, first of `reference`.
-        measured: metrics by sample.
-        floors: of the metrics, by sample, by bootstrap of the reference; empty where a second one gives the floor.
-        expected: by sample, the `dealt_floor`; empty without a second reference's floor.
+        histograms: of `reference` and of all samples that are compared with it, with the same edges.
+        measured: metrics of the sample, of the showers for which the observable is defined.
+        floor: those of the second reference against the reference; empty without one.
+        expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
+            (`dealt_floor`); empty in evaluations of earlier versions.
+        coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
+            all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
+        bootstrap: floors by bootstrap of the reference; empty where a second reference gives the floor.
     """
 
     feature: Feature
     incident_energy: float
-    bins: Bins
     histograms: Mapping[str, Histogram]
-    measured: Mapping[str, Values]
-    floors: Mapping[str, Mapping[str, Floor]]
-    expected: Values
+    measured: Values
+    floor: Values
+    expected: Values = field(default_factory=dict)
+    coarse: int | None = None
+    bootstrap: Mapping[str, Floor] = field(default_factory=dict)
+
+    @property
+    def undefined(self) -> dict[str, float]:
+        """Share of showers without a value, by sample; the metrics do not see them."""
+        return {name: item.undefined / max(item.entries + item.undefined, 1) for name, item in self.histograms.items()}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One row per metric, of plain JSON values; a number that is not defined becomes None."""
+        place = {
+            "quantity": self.feature.quantity,
+            "layer": self.feature.layer_id,
+            "incident_energy": self.incident_energy or None,
+            "undefined": self.undefined,
+        }
+        return [score_row(place, metric, value, self.floor.get(metric)) for metric, value in self.measured.items()]
+
+
+def score_row(place: Mapping[str, Any], metric: str, value: Value, floor: Value | None) -> dict[str, Any]:
+    """A number and its floor at their place, as plain JSON values."""
+    numbers = {"value": value.value, "error": value.error}
+    if floor is not None:
+        numbers |= {"floor": floor.value, "floor_error": floor.error}
+    return {**place, "metric": metric} | {name: json_number(number) for name, number in numbers.items()}
 
 
 def compare(
@@ -77,7 +94,7 @@ def compare(
     floor: Literal["bootstrap", "second"] = "bootstrap",
     energies: Mapping[str, Sequence[float]] = MappingProxyType({}),
     seed: int = 0,
-) -> Iterator[Compared]:
+) -> Iterator[Mapping[str, Scored]]:
     """Compare samples with the reference, observable by observable.
 
     Args:
@@ -90,39 +107,40 @@ def compare(
         seed: of everything random.
 
     Returns:
-        Of each column, first all incident energies together.
+        Of each column, first of all incident energies together: by sample, the reference among them.
     """
     tables = {"reference": reference, **generated}
-    chi2_error: Chi2Error = "resampling" if resampling == "cells" else "ndf"
+    how = partial(
+        measure, resampling=resampling, chi2_error="resampling" if resampling == "cells" else "ndf", seed=seed
+    )
 
-    def work(task: tuple[Feature, float]) -> Compared:
+    def work(task: tuple[Feature, float]) -> dict[str, Scored]:
         feature, energy = task
         columns = {name: _column(table, feature, energy, resampling == "cells") for name, table in tables.items()}
         given = columns["reference"]
         bins = binning(feature, given, energy)
         histograms = {name: Histogram.fill(column, bins.edges) for name, column in columns.items()}
-        measured = {
-            name: measure(given, columns[name], bins, resampling=resampling, chi2_error=chi2_error, seed=seed)
-            for name in generated
-        }
+        measured: dict[str, Values] = {name: how(given, columns[name], bins) for name in generated}
+        second: Values = {}
+        expected: Values = {}
+        floors: dict[str, Mapping[str, Floor]] = {}
         if floor == "second":
+            second = measured.get("second_reference", {})
             expected = {name: dealt_floor(given, columns[name], bins, seed) for name in generated}
-            return Compared(feature, energy, bins, histograms, measured, {}, expected)
-        sizes = {name: histograms[name].entries for name in generated}
-        found = {size: bootstrap_floors(given, size, bins, seed) for size in set(sizes.values())}
-        floors = {name: found[size] for name, size in sizes.items()}
-        return Compared(feature, energy, bins, histograms, measured, floors, {})
+        else:
+            sizes = {name: histograms[name].entries for name in generated}
+            found = {size: bootstrap_floors(given, size, bins, seed) for size in set(sizes.values())}
+            floors = {name: found[size] for name, size in sizes.items()}
+        return {
+            name: Scored(
+                feature, energy, histograms, measured.get(name, {}), second, expected, bins.coarse, floors.get(name, {})
+            )
+            for name in tables
+        }
 
-    return in_threads(work, list_tasks(reference, energies), num_workers(_WORKERS))
-
-
-def list_tasks(table: Table, energies: Mapping[str, Sequence[float]]) -> list[tuple[Feature, float]]:
-    """Columns, each with `ALL_ENERGIES` and the energies of its quantity."""
-    return [
-        (feature, energy)
-        for feature in table.features
-        for energy in (ALL_ENERGIES, *energies.get(feature.quantity, ()))
-    ]
+    tasks = [(item, ALL_ENERGIES) for item in reference.features]
+    tasks = [(item, energy) for item, whole in tasks for energy in (whole, *energies.get(item.quantity, ()))]
+    return in_threads(work, tasks, num_workers(_WORKERS))
 
 
 def _column(table: Table, feature: Feature, energy: float, in_order: bool) -> np.ndarray:
@@ -135,13 +153,8 @@ def _column(table: Table, feature: Feature, energy: float, in_order: bool) -> np
 class Measurement:
     """One metric of a sample beside its Geant4-against-Geant4 floor: a row of the table.
 
-    Args:
-        incident_energy: MeV, or `ALL_ENERGIES`.
-        observable, sample, metric: names; `metric` is a key of `METRICS`.
-        measured: the metric, generated against reference.
-        floor: the same for two independent Geant4 samples of these sizes.
-        num_reference, num_generated: showers that have a value.
-        undefined: generated showers that have none (they are in no metric).
+    The energy is in MeV or `ALL_ENERGIES`; `num_reference` and `num_generated` showers have a value, `undefined`
+    generated ones have none.
     """
 
     incident_energy: float
@@ -171,12 +184,7 @@ class Measurement:
 class ObservableComparison:
     """One observable of all samples at one energy.
 
-    Args:
-        observable: which.
-        incident_energy: MeV, or `ALL_ENERGIES`.
-        reference: histogram of the reference sample.
-        generated: histograms of the generated samples by label, with the same edges.
-        measurements: the metrics of each generated sample.
+    The energy is in MeV or `ALL_ENERGIES`; the generated samples' histograms are by label, with the same edges.
     """
 
     observable: Observable
@@ -235,15 +243,7 @@ def compare_at(
 def compare_together(
     reference: Showers, generated: Mapping[str, Showers], observables: Sequence[Observable], seed: int = 0
 ) -> dict[str, ObservableComparison]:
-    """Compare generated samples with the reference, all incident energies together.
-
-    Their energy is `ALL_ENERGIES`.
-
-    Args:
-        reference: showers of several incident energies.
-        generated: samples with the same shares of the same energies, by label.
-        observables: what to compare.
-        seed: of the bootstrap.
+    """Compare generated samples with the reference as `compare_at`, all incident energies together.
 
     Raises:
         DataFormatError: a sample has other energies, or other shares of them.
@@ -272,16 +272,26 @@ def _compare_observables(
 
     tables = {label: Observed(showers, named) for label, showers in generated.items()}
     found = compare(Observed(reference, named), tables, binning, seed=seed)
-    return {item.feature.name: _observable_comparison(item, named[item.feature.name], energy) for item in found}
+    pairs = zip(named.items(), found, strict=True)
+    return {name: _observable_comparison(observable, energy, scored) for (name, observable), scored in pairs}
 
 
-def _observable_comparison(found: Compared, observable: Observable, energy: float) -> ObservableComparison:
-    generated = {name: item for name, item in found.histograms.items() if name in found.measured}
-    reference = found.histograms["reference"]
+def _observable_comparison(observable: Observable, energy: float, scored: Mapping[str, Scored]) -> ObservableComparison:
+    histograms = dict(scored["reference"].histograms)
+    reference = histograms.pop("reference")
     rows = (
-        Measurement(energy, observable.name, label, metric, value, found.floors[label][metric], *counts)
-        for label, histogram in generated.items()
-        for counts in [(reference.entries, histogram.entries, histogram.undefined)]
-        for metric, value in found.measured[label].items()
+        Measurement(
+            energy,
+            observable.name,
+            label,
+            metric,
+            value,
+            scored[label].bootstrap[metric],
+            reference.entries,
+            item.entries,
+            item.undefined,
+        )
+        for label, item in histograms.items()
+        for metric, value in scored[label].measured.items()
     )
-    return ObservableComparison(observable, energy, reference, generated, tuple(rows))
+    return ObservableComparison(observable, energy, reference, histograms, tuple(rows))

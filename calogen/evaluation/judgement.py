@@ -5,17 +5,16 @@ showers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.compare import ALL_ENERGIES, Values, compare, list_tasks
-from calogen.metrics.distributions import FEATURE_METRICS, Bins, Value, json_number
+from calogen.evaluation.compare import ALL_ENERGIES, Scored, compare
+from calogen.metrics.distributions import FEATURE_METRICS, Bins
 from calogen.metrics.features import Feature, Features
-from calogen.metrics.histograms import FINE, Histogram, logarithmic_edges, num_bins_filled, reference_edges
+from calogen.metrics.histograms import FINE, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.metrics.resampling import Spectrum, dealt_spectra, measure_spectra
 from calogen.observables.challenge import BINNINGS, layer_correlation
 from calogen.observables.shapes import SHAPES
@@ -47,46 +46,6 @@ class Sample:
     shapes: Features | None = None
     hashes: np.ndarray | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One feature, judged.
-
-    Args:
-        feature: which.
-        incident_energy: MeV, or `ALL_ENERGIES`.
-        histograms: of `reference`, `generated` and, if there is one, `second_reference`, with the same edges.
-        measured: the `FEATURE_METRICS` of generated against reference, of the showers for which the feature is defined.
-        floor: those of the second reference against the reference; empty without one.
-        expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
-            (`dealt_floor`); empty in evaluations of earlier versions.
-        coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
-            all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
-    """
-
-    feature: Feature
-    incident_energy: float
-    histograms: Mapping[str, Histogram]
-    measured: Values
-    floor: Values
-    expected: Values = field(default_factory=dict)
-    coarse: int | None = None
-
-    @property
-    def undefined(self) -> dict[str, float]:
-        """Share of showers without a value, by sample; the metrics do not see them."""
-        return {name: item.undefined / max(item.entries + item.undefined, 1) for name, item in self.histograms.items()}
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """One row per metric, of plain JSON values; a number that is not defined becomes None."""
-        place = {
-            "quantity": self.feature.quantity,
-            "layer": self.feature.layer_id,
-            "incident_energy": self.incident_energy or None,
-            "undefined": self.undefined,
-        }
-        return [score_row(place, metric, value, self.floor.get(metric)) for metric, value in self.measured.items()]
 
 
 @dataclass(frozen=True)
@@ -138,14 +97,6 @@ class Judgement:
         return {quantity: (float(np.mean(values)), float(np.max(values))) for quantity, values in found.items()}
 
 
-def score_row(place: Mapping[str, Any], metric: str, value: Value, floor: Value | None) -> dict[str, Any]:
-    """A number and its floor at their place, as plain JSON values."""
-    numbers = {"value": value.value, "error": value.error}
-    if floor is not None:
-        numbers |= {"floor": floor.value, "floor_error": floor.error}
-    return {**place, "metric": metric} | {name: json_number(number) for name, number in numbers.items()}
-
-
 def default_min_energy(binning: str) -> float:
     """The energy below which voxels are empty, MeV: 1 for `OWN_BINNING`.
 
@@ -182,23 +133,21 @@ def judge(
     for name, sample in samples.items():
         require_comparable(name, reference, sample)
     energies = {"response": discrete_energies(reference.features.incident_energies).tolist()}
-    tables = [{name: sample.features for name, sample in samples.items()}]
-    shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
-    tables += [shapes] if shapes else []
     sizes = {name: len(sample.features) for name, sample in samples.items()}
+    spectra = {name: sample.spectrum for name, sample in samples.items()}
+    shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
+    bins = partial(_bins, binning, reference.min_energy)
     scored: list[Scored] = []
-    total = sum(len(list_tasks(given["reference"], energies)) for given in tables)
-    with progress("comparing", total + 1, "features") as shown:
+    tables = [{name: sample.features for name, sample in samples.items()}, *([shapes] if shapes else [])]
+    total = sum(len(given["reference"].features) for given in tables) + len(energies["response"]) + 1
+    with progress("comparing", total, "features") as shown:
         for given in tables:
-            bins = partial(_bins, binning, reference.min_energy)
-            first, others = given["reference"], {name: item for name, item in given.items() if name != "reference"}
-            for found in compare(first, others, bins, "cells", "second", energies, seed):
-                second = found.measured.get("second_reference", {})
-                told = found.histograms, found.measured["generated"], second, found.expected, found.bins.coarse
-                scored.append(Scored(found.feature, found.incident_energy, *told))
+            others = {name: table for name, table in given.items() if name != "reference"}
+            for found in compare(given["reference"], others, bins, "cells", "second", energies, seed):
+                scored.append(found["generated"])
                 shown.advance()
             if given is tables[0]:
-                scored.append(_score_spectra({name: sample.spectrum for name, sample in samples.items()}, sizes, seed))
+                scored.append(_score_spectra(spectra, sizes, seed))
                 shown.advance()
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
     return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)

@@ -60,9 +60,11 @@ def measure(
         chi2_error: of chi2/NDF: sqrt(2 / NDF), the scatter for two samples of one distribution, or by resampling.
         seed: of the resampling.
     """
+    if not bins.metrics:
+        return {}
     samples = defined(reference), defined(generated)
     sizes = len(samples[0]), len(samples[1])
-    if min(sizes) < 2 or not bins.metrics:
+    if min(sizes) < 2:
         return dict.fromkeys(bins.metrics, Value(np.nan, np.nan))
     exact, numbers = _counted(samples, bins, sizes[1])
     values = {name: float(METRICS[name].statistic(exact)[0]) for name in bins.metrics}
@@ -100,9 +102,11 @@ def bootstrap_floors(reference: np.ndarray, num_generated: int, bins: Bins, seed
 
     Source: ours.
     """
+    if not bins.metrics:
+        return {}
     values = defined(reference)
     sizes = len(values), num_generated
-    if min(sizes) < 2 or not bins.metrics:
+    if min(sizes) < 2:
         return dict.fromkeys(bins.metrics, Floor(np.nan, np.nan, np.nan))
     exact, numbers = _counted((values, values), bins, num_generated)
     floors = {}

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from calogen.evaluation.compare import ALL_ENERGIES
-from calogen.evaluation.judgement import Scored
+from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.features import Feature
 from calogen.plots.observables import draw_comparison, set_height

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import Assessment
-from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.copies import ALARM
-from calogen.evaluation.judgement import OWN_BINNING, Scored
+from calogen.evaluation.judgement import OWN_BINNING
 from calogen.evaluation.pictures import Average, Pictures
 from calogen.evaluation.submissions import Placement, notes, placement_table
 from calogen.evaluation.summary import energy_text
