@@ -6,7 +6,7 @@ showers. All results are plain data: `calogen.plots` and `calogen.reports` draw 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -30,8 +30,6 @@ _WORKERS = 2  # at most: more would wait for Python's lock
 Values = Mapping[str, Value]
 Binning = Callable[[Feature, np.ndarray, float], Bins]
 """(observable, its values in the reference, incident energy or `ALL_ENERGIES`) -> its bins and metrics."""
-
-
 Table = Features | Observed
 """Named observables of some showers, NaN where they are not defined."""
 
@@ -121,19 +119,15 @@ def compare(
         bins = binning(feature, given, energy)
         histograms = {name: Histogram.fill(column, bins.edges) for name, column in columns.items()}
         measured: dict[str, Values] = {name: how(given, columns[name], bins) for name in generated}
-        second: Values = {}
-        expected: Values = {}
-        floors: dict[str, Mapping[str, Floor]] = {}
         if floor == "second":
             second = measured.get("second_reference", {})
             expected = {name: dealt_floor(given, columns[name], bins, seed) for name in generated}
-        else:
-            sizes = {name: histograms[name].entries for name in generated}
-            found = {size: bootstrap_floors(given, size, bins, seed) for size in set(sizes.values())}
-            floors = {name: found[size] for name, size in sizes.items()}
+            more = second, expected, bins.coarse
+            return {name: Scored(feature, energy, histograms, measured.get(name, {}), *more) for name in tables}
+        floors = cache(lambda size: bootstrap_floors(given, size, bins, seed))
         return {
             name: Scored(
-                feature, energy, histograms, measured.get(name, {}), second, expected, bins.coarse, floors.get(name, {})
+                feature, energy, histograms, measured.get(name, {}), {}, bootstrap=floors(histograms[name].entries)
             )
             for name in tables
         }
@@ -215,29 +209,21 @@ def compare_at(
     seed: int = 0,
     reference_label: str = "Geant4",
 ) -> Comparison:
-    """Compare generated samples with the reference at one incident energy.
-
-    Args:
-        reference: showers of one incident energy.
-        generated: samples of the same energy and geometry, by label.
-        observables: what to compare.
-        seed: of the bootstrap.
-        reference_label: what to call the reference in the average showers.
+    """Compare generated samples, by label, with the reference at one incident energy.
 
     Raises:
         DataFormatError: the samples do not all have one and the same incident energy.
     """
-    energies = np.unique(
-        np.concatenate([np.unique(item.incident_energies) for item in (reference, *generated.values())])
-    )
+    samples = {reference_label: reference, **generated}
+    energies = np.unique(np.concatenate([np.unique(item.incident_energies) for item in samples.values()]))
     if len(energies) != 1:
         raise DataFormatError(
             "samples to compare must all have the same incident energy (select one with Showers.at). "
             f"Received: {', '.join(f'{energy:g}' for energy in energies[:10])} MeV"
         )
     energy = float(energies[0])
-    average = average_showers({reference_label: reference, **generated}, energy)
-    return Comparison(energy, _compare_observables(reference, generated, observables, seed, energy), average)
+    found = _compare_observables(reference, generated, observables, seed, energy)
+    return Comparison(energy, found, average_showers(samples, energy))
 
 
 def compare_together(
@@ -277,21 +263,11 @@ def _compare_observables(
 
 
 def _observable_comparison(observable: Observable, energy: float, scored: Mapping[str, Scored]) -> ObservableComparison:
-    histograms = dict(scored["reference"].histograms)
+    histograms, rows = dict(scored["reference"].histograms), []
     reference = histograms.pop("reference")
-    rows = (
-        Measurement(
-            energy,
-            observable.name,
-            label,
-            metric,
-            value,
-            scored[label].bootstrap[metric],
-            reference.entries,
-            item.entries,
-            item.undefined,
-        )
-        for label, item in histograms.items()
-        for metric, value in scored[label].measured.items()
-    )
+    for label, item in histograms.items():
+        counts = reference.entries, item.entries, item.undefined
+        for metric, value in scored[label].measured.items():
+            floor = scored[label].bootstrap[metric]
+            rows.append(Measurement(energy, observable.name, label, metric, value, floor, *counts))
     return ObservableComparison(observable, energy, reference, histograms, tuple(rows))

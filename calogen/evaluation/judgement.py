@@ -12,7 +12,7 @@ import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES, Scored, compare
-from calogen.metrics.distributions import FEATURE_METRICS, Bins
+from calogen.metrics.distributions import FEATURE_METRICS, Bins, Value
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import FINE, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.metrics.resampling import Spectrum, dealt_spectra, measure_spectra
@@ -115,13 +115,9 @@ def judge(
     binning: str = "1-photons",
     seed: int = 1,
 ) -> Judgement:
-    """Judge generated showers by everything that is kept of them.
+    """Judge generated showers by everything that is kept of them; a second reference gives the floor.
 
-    Args:
-        reference, generated: the samples; their spectra in the reference's bins.
-        second_reference: for the floor.
-        binning: one of the challenge's data sets in `BINNINGS`, or `OWN_BINNING`.
-        seed: of the resampling.
+    The binning is that of one of the challenge's data sets in `BINNINGS`, or `OWN_BINNING`.
 
     Raises:
         ConfigError: no such binning.
@@ -134,7 +130,6 @@ def judge(
         require_comparable(name, reference, sample)
     energies = {"response": discrete_energies(reference.features.incident_energies).tolist()}
     sizes = {name: len(sample.features) for name, sample in samples.items()}
-    spectra = {name: sample.spectrum for name, sample in samples.items()}
     shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
     bins = partial(_bins, binning, reference.min_energy)
     scored: list[Scored] = []
@@ -147,22 +142,23 @@ def judge(
                 scored.append(found["generated"])
                 shown.advance()
             if given is tables[0]:
-                scored.append(_score_spectra(spectra, sizes, seed))
+                scored.append(_score_spectra(samples, seed))
                 shown.advance()
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
     return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)
 
 
-def _score_spectra(spectra: Mapping[str, Spectrum], sizes: Mapping[str, int], seed: int) -> Scored:
-    others = [name for name in spectra if name != "reference"]
-    scores = {name: measure_spectra(spectra["reference"], spectra[name], seed) for name in others}
-    expected = {
-        name: dealt_spectra(spectra["reference"], spectra[name], (sizes["reference"], sizes[name]), seed)
-        for name in others
-    }
-    histograms = {name: spectrum.histogram for name, spectrum in spectra.items()}
-    floor = scores.get("second_reference", {})
-    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, scores["generated"], floor, expected)
+def _score_spectra(samples: Mapping[str, Sample], seed: int) -> Scored:
+    found: dict[str, dict[str, Value]] = {}
+    expected: dict[str, Value] = {}
+    first, size = samples["reference"].spectrum, len(samples["reference"].features)
+    for name, item in samples.items():
+        if name != "reference":
+            found[name] = measure_spectra(first, item.spectrum, seed)
+            expected[name] = dealt_spectra(first, item.spectrum, (size, len(item.features)), seed)
+    histograms = {name: item.spectrum.histogram for name, item in samples.items()}
+    second = found.get("second_reference", {})
+    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, found["generated"], second, expected)
 
 
 def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarray, energy: float) -> Bins:
@@ -179,15 +175,7 @@ def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarr
 
 
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
-    """Refuse a sample that cannot be compared with the reference.
-
-    Args:
-        name: what the message calls it.
-        reference, sample: features and spectra.
-
-    Raises:
-        DataFormatError: other incident energies, in other shares, other features or thresholds.
-    """
+    """Refuse, by name, a sample with other incident energies, in other shares, other features or thresholds."""
     if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
         raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
     if (sample.shapes is None) != (reference.shapes is None):

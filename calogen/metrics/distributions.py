@@ -7,8 +7,7 @@
   challenge_separation_power  the same without those: what lies outside is dropped before normalising
   mean_ratio, rms_ratio       of the means and of the standard deviations, generated / reference
 
-Each is one function of pairs of samples, the compared one and any number that are resampled from it. NaN (undefined)
-values are left out; with fewer than two showers in a sample the result is NaN.
+Each is one function of any number of pairs of samples: those that are compared, and those resampled from them.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,18 +38,12 @@ class Value:
 class Floor:
     """What a metric gives for two independent Geant4 samples: what no model should beat.
 
-    Args:
-        mean: expected value.
-        error: standard deviation from one pair of samples to the next.
-        limit: 95 % of the pairs lie no further than this from the metric's ideal value (one-sided: above it).
+    The standard deviation from pair to pair is `error`; 95 % of them lie within `limit` of (or above) the ideal value.
     """
 
     mean: float
     error: float
     limit: float
-
-
-_UNKNOWN = Value(np.nan, np.nan)
 
 
 @dataclass(frozen=True)
@@ -60,9 +53,9 @@ class Bins:
     Args:
         edges: of its histogram, `[b + 1]`.
         metrics: names of the `METRICS`.
-        join: whether `separation_power` has the bins of chi2/NDF, which are joined, or all of them.
-        axis: of `challenge_separation_power`, `[d + 1]`; None: the same as the histogram's.
-        coarse: number of bins of the axis that the reference reaches over where they are too few; None elsewhere.
+        join: whether `separation_power` has the joined bins of chi2/NDF, or all of them.
+        axis: edges of `challenge_separation_power`, `[d + 1]`; None: the histogram's.
+        coarse: how many bins of the axis the reference reaches over where they are too few; None elsewhere.
     """
 
     edges: np.ndarray
@@ -93,20 +86,29 @@ class Pairs:
     @cached_property
     def heights(self) -> np.ndarray:
         """Distance of the cumulative distributions between neighbouring cells, `[k, c - 1]`."""
-        shares = self._below[..., 1:-1] / self._below[..., -1:]
-        return np.abs(shares[:, 0] - shares[:, 1])
+        found, other = (self._below[:, side, 1:-1] / self._below[:, side, -1:] for side in (0, 1))
+        found -= other
+        return np.abs(found, out=found)
 
     @cached_property
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations, `[k, 2]` each; nothing is lost to large means."""
+    def reference_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the reference, `[k]` each; nothing is lost to large means."""
+        return self._moments(0)
+
+    @cached_property
+    def generated_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the generated sample."""
+        return self._moments(1)
+
+    def _moments(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         places = self.lows
         if np.isinf(places[0]):
             places = np.concatenate([places[1:2], (places[1:-1] + places[2:]) / 2, places[-1:]])
-        shares = self.counts / self._below[..., -1:]
-        centres = shares[0] @ places
-        moved = places - centres[:, None]
-        means, squares = (np.einsum("ksc,sc->ks", shares, item) for item in (moved, moved**2))
-        return centres + means, np.sqrt(np.maximum(squares - means**2, 0))
+        shares = self.counts[:, side] / self._below[:, side, -1:]
+        centre = shares[0] @ places
+        moved = places - centre
+        means = shares @ moved
+        return centre + means, np.sqrt(np.maximum(shares @ (moved * moved) - means**2, 0))
 
     def between(self, boundaries: np.ndarray) -> np.ndarray:
         """Counts below, between and above boundaries `[d]` of cells, `[k, 2, d + 1]`."""
@@ -127,13 +129,14 @@ class Pairs:
     @cached_property
     def _below(self) -> np.ndarray:
         """Counts below each cell and of all, `[k, 2, c + 1]`."""
-        return np.cumsum(np.pad(self.counts, ((0, 0), (0, 0), (1, 0))), axis=-1)
+        below = np.zeros((*self.counts.shape[:2], len(self.lows) + 1), self.counts.dtype)
+        np.cumsum(self.counts, axis=-1, out=below[..., 1:])
+        return below
 
 
-def joined_bins(edges: np.ndarray, reference: np.ndarray, num_generated: int) -> np.ndarray:
-    """Where joined bins begin, chosen by the reference's counts `[b + 2]` and the size of the other sample."""
-    chosen = joined_edges(Histogram(edges, reference), num_generated)
-    return np.append(0, np.searchsorted(edges, chosen) + 1)
+def joined_bins(reference: Histogram, num_generated: int) -> np.ndarray:
+    """Where the bins of `joined_edges` begin among underflow, bins and overflow."""
+    return np.append(0, np.searchsorted(reference.edges, joined_edges(reference, num_generated)) + 1)
 
 
 def ks_distance(pairs: Pairs) -> np.ndarray:
@@ -144,38 +147,37 @@ def ks_distance(pairs: Pairs) -> np.ndarray:
 def wasserstein(pairs: Pairs) -> np.ndarray:
     """Area between the cumulative distributions in the reference's standard deviations, `[k]`.
 
-    A shift of the whole reference by s of its standard deviations gives s. In cells of several values the distributions
-    are straight lines.
+    A shift of the whole reference by s of these gives s. Within cells of several values, distributions are straight.
     """
     heights, places = pairs.heights, pairs.lows
     if np.isinf(places[0]):
         heights, places = (heights[:, :-1] + heights[:, 1:]) / 2, places[1:]
     area = heights @ np.diff(places)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(area == 0, 0.0, area / pairs.moments[1][:, 0])
+        return np.where(area == 0, 0.0, area / pairs.reference_moments[1])
 
 
 def mean_ratio(pairs: Pairs) -> np.ndarray:
     """Mean of the generated sample / the reference's, `[k]`."""
-    return _quotient(*pairs.moments[0].T)
+    return _quotient(pairs.reference_moments[0], pairs.generated_moments[0])
 
 
 def rms_ratio(pairs: Pairs) -> np.ndarray:
     """Standard deviation of the generated sample / the reference's ("RMS" of a histogram), `[k]`."""
-    sizes = pairs.counts.sum(axis=-1)
-    return _quotient(*(pairs.moments[1] * np.sqrt(sizes / (sizes - 1))).T)
+    first, second = pairs.counts[0].sum(axis=-1)
+    unbiased = np.sqrt(second / (second - 1) * (first - 1) / first)
+    return unbiased * _quotient(pairs.reference_moments[1], pairs.generated_moments[1])
 
 
 def separation_power(counts: np.ndarray, outside: bool = True, eps: float = 0.0) -> np.ndarray:
     """Triangular discrimination 1/2 sum (p - q)^2 / (p + q) of pairs of histograms, `[..., 2, b]` -> `[...]`.
 
-    0 for equal histograms, 1 for disjoint ones. For two samples of one distribution it is expected at
-    (b - 1)/4 (1/n + 1/m), b the number of filled bins. NaN if one of the two is empty.
+    0 for equal histograms, 1 for disjoint ones, (b - 1)/4 (1/n + 1/m) for two samples of one distribution in b filled
+    bins, NaN if one is empty.
 
     Args:
         counts: underflow, the bins, overflow.
-        outside: whether underflow and overflow are bins like others, or dropped before either is normalised: showers
-            that all miss the axis do not show then.
+        outside: whether underflow and overflow count as bins, or are dropped before either is normalised.
         eps: what the challenge's script adds to p + q.
 
     Source: the CaloChallenge (arXiv:2410.21611), whose evaluate_plotting_helper.py drops what is outside.
@@ -209,14 +211,7 @@ def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Metric:
-    """A statistic as comparisons use it.
-
-    Args:
-        title: what tables call it.
-        statistic: of pairs of samples, `[k]`.
-        ideal: value for two samples of one distribution without statistical fluctuations.
-        two_sided: a value below the ideal is as bad as one above.
-    """
+    """A statistic of pairs, `[k]`; its ideal value is that of one distribution without statistical fluctuations."""
 
     title: str
     statistic: Callable[[Pairs], np.ndarray]
@@ -250,17 +245,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 
 
 def paired(reference: Histogram, generated: Histogram) -> np.ndarray:
-    """Counts of both histograms, `[2, b + 2]`.
-
-    Raises:
-        DataFormatError: they have other edges.
-    """
+    """Counts of both histograms, `[2, b + 2]`."""
     if not np.array_equal(reference.edges, generated.edges):
-        raise DataFormatError(
-            "the two histograms must have the same edges. "
-            f"Received: {len(reference.edges)} edges from {reference.edges[0]:g} to {reference.edges[-1]:g} and "
-            f"{len(generated.edges)} from {generated.edges[0]:g} to {generated.edges[-1]:g}"
-        )
+        texts = (f"{len(edges)} from {edges[0]:g} to {edges[-1]:g}" for edges in (reference.edges, generated.edges))
+        raise DataFormatError(f"the two histograms must have the same edges. Received: {' and '.join(texts)}")
     return np.stack([reference.counts, generated.counts])
 
 
@@ -268,7 +256,7 @@ def mean(values: np.ndarray) -> Value:
     """Mean of a sample with its error."""
     values = defined(values)
     if len(values) < 2:
-        return _UNKNOWN
+        return Value(np.nan, np.nan)
     return Value(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
 
@@ -279,7 +267,7 @@ def standard_deviation(values: np.ndarray) -> Value:
     """
     values = defined(values)
     if len(values) < 2:
-        return _UNKNOWN
+        return Value(np.nan, np.nan)
     spread = float(values.std(ddof=1))
     fourth = float(np.mean((values - values.mean()) ** 4))
     variance = max(fourth - spread**4, 0.0) / (4 * len(values) * spread**2) if spread > 0 else 0.0
@@ -289,7 +277,7 @@ def standard_deviation(values: np.ndarray) -> Value:
 def ratio(denominator: Value, numerator: Value) -> Value:
     """Numerator / denominator; the two errors are taken as independent."""
     if not denominator.value:
-        return _UNKNOWN
+        return Value(np.nan, np.nan)
     found = numerator.value / denominator.value
     return Value(found, float(np.hypot(numerator.error, found * denominator.error) / abs(denominator.value)))
 

@@ -1,7 +1,6 @@
-"""Metrics of two samples with their errors, and their floors: all that is drawn at random.
+"""Errors of metrics and their floors: all that is drawn at random.
 
-Errors are larger than the scatter of new samples by up to sqrt(3) where the two agree. The floor is Geant4 against
-Geant4.
+Errors are larger than the scatter of new samples by up to sqrt(3) where the two samples agree.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,15 +47,15 @@ def measure(
     chi2_error: Chi2Error = "ndf",
     seed: int = 0,
 ) -> dict[str, Value]:
-    """Metrics of two samples.
+    """Metrics of two samples: exact values, errors over a hundred rounds, of the ratios propagated.
 
-    The values are exact. Errors are spreads over a hundred rounds; those of the ratios are propagated.
+    NaN (undefined) values are left out; NaN with fewer than two others in a sample.
 
     Args:
         reference, generated: `[n]`, `[m]`; quickest if they are in order.
         bins: what is measured, and in which bins.
-        resampling: `showers` draws showers, and where a statistic sees counts in bins only, those. `cells` draws counts
-            in about 200 cells, which hold the edges of the bins: a hundred rounds take less than the sorting.
+        resampling: `showers` draws showers or, for what sees bins only, their counts. `cells` draws counts in about 200
+            cells that hold the bins' edges, so that a hundred rounds take less than the sorting.
         chi2_error: of chi2/NDF: sqrt(2 / NDF), the scatter for two samples of one distribution, or by resampling.
         seed: of the resampling.
     """
@@ -90,15 +89,8 @@ def measure(
 def bootstrap_floors(reference: np.ndarray, num_generated: int, bins: Bins, seed: int = 0) -> dict[str, Floor]:
     """Floors of metrics: two independent Geant4 samples of the sizes that are compared.
 
-    Both samples, n showers for the reference and m for the generated one, are drawn with replacement from the n
-    reference showers, 200 times; so they have one distribution, and the sizes need no scaling. Checked against pairs
-    that are really independent: right within 10 % for n = 250; for n = 30 up to 15 % too low (few distinct values).
-
-    Args:
-        reference: `[n]`, the Geant4 sample.
-        num_generated: m, size of the sample that is compared with it.
-        bins: the same as in the comparison.
-        seed: of the draws.
+    Both, n and m showers, are drawn with replacement from the n of the reference, 200 times. Checked against pairs that
+    are really independent: right within 10 % for n = 250; for n = 30 up to 15 % too low (few distinct values).
 
     Source: ours.
     """
@@ -121,15 +113,8 @@ def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: 
     """`challenge_separation_power` of two samples of these sizes and one distribution.
 
     The showers of both are shuffled and dealt out again, as in a permutation test. That holds for any sizes and bins:
-    scaled halves of the reference are too small where bins hold few showers.
-
-    Args:
-        reference, generated: `[n]`, `[m]`.
-        bins: with the challenge's.
-        seed: of the shuffling.
-
-    Returns:
-        Mean and spread of a hundred deals; NaN where a sample may get no shower inside the axis.
+    scaled halves of the reference are too small where bins hold few showers. Mean and spread of a hundred deals; NaN
+    where a sample may get no shower inside the axis.
 
     Source: ours.
     """
@@ -170,12 +155,7 @@ class Spectrum:
 
 
 def spectrum_cells(min_energy: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges `[b + 1]` and cells `[c]` of the voxel spectrum, MeV.
-
-    Args:
-        min_energy: where it begins, MeV.
-        maximum: the reference's largest voxel.
-    """
+    """Edges `[b + 1]` and cells `[c]` of the voxel spectrum up to the reference's largest voxel, MeV."""
     edges = energy_edges(min_energy, maximum, 50)
     parts = [np.geomspace(low, high, _CELLS_PER_BIN + 1)[1:-1] for low, high in pairwise(edges)]
     return edges, np.unique(np.concatenate([[0.0], half_open(edges), *parts]))
@@ -192,7 +172,7 @@ def measure_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
         weights = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), _ROUNDS).astype(np.float64)
         sides.append(np.vstack([groups.sum(axis=0), np.einsum("rg,gc->rc", weights, groups)]))
     counts, bins = np.stack(sides, axis=1), Bins(reference.edges, FEATURE_METRICS, join=False)
-    joined = joined_bins(reference.edges, reference.binned(counts[0, 0]), int(counts[0, 1].sum()))
+    joined = joined_bins(reference.histogram, int(counts[0, 1].sum()))
     pairs = Pairs(counts, np.append(-np.inf, reference.cells), bins, joined)
     found = {name: METRICS[name].statistic(pairs) for name in FEATURE_METRICS}
     return {name: Value(float(items[0]), _spread(items[1:])) for name, items in found.items()}
@@ -238,8 +218,8 @@ def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: 
     numbers = np.empty(len(pooled), np.intp)
     numbers[order] = np.cumsum(new) - 1
     parts, places = np.split(numbers, [len(samples[0])]), pooled[new]
-    pairs = Pairs(np.stack([_tally(part[None], len(places)) for part in parts], axis=1), places, bins, np.zeros(1))
-    joined = joined_bins(bins.edges, pairs.between(half_open(bins.edges))[0, 0], num_generated)
+    pairs = Pairs(_tally([part[None] for part in parts], len(places)), places, bins, np.zeros(1))
+    joined = joined_bins(Histogram(bins.edges, pairs.between(half_open(bins.edges))[0, 0]), num_generated)
     return replace(pairs, joined=joined), parts
 
 
@@ -251,14 +231,17 @@ def _bootstrap(
     drawn = [part[rng.integers(0, len(part), (rounds, size))] for part, size in zip(numbers, sizes, strict=True)]
     step = max(1, _AT_ONCE // num_cells)
     for row in range(0, rounds, step):
-        counts = np.stack([_tally(item[row : row + step], num_cells) for item in drawn], axis=1)
+        counts = _tally([item[row : row + step] for item in drawn], num_cells)
         yield replace(exact, counts=counts, observed=False)
 
 
-def _tally(numbers: np.ndarray, size: int) -> np.ndarray:
-    """How often each number below `size` is in each row, `[k, n]` -> `[k, size]`."""
-    rows = np.arange(len(numbers))[:, None] * size
-    return np.bincount((numbers + rows).ravel(), minlength=len(numbers) * size).reshape(-1, size)
+def _tally(sides: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """How often each number below `size` is in each row of two arrays, `[k, n]` -> `[k, 2, size]`."""
+    counts = np.empty((len(sides[0]), 2, size), np.int64)
+    for side, rows in enumerate(sides):
+        for number, row in enumerate(rows):
+            counts[number, side] = np.bincount(row, minlength=size)
+    return counts
 
 
 def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:

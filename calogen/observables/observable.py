@@ -56,12 +56,7 @@ class Observable:
 
 @dataclass(frozen=True)
 class Observed:
-    """A table of observables whose columns are computed when they are asked for.
-
-    Args:
-        showers: what is observed.
-        observables: by name.
-    """
+    """A table of named observables whose columns are computed when they are asked for."""
 
     showers: Showers
     observables: Mapping[str, Observable]
