@@ -165,7 +165,7 @@ def mean_ratio(pairs: Pairs) -> np.ndarray:
 def rms_ratio(pairs: Pairs) -> np.ndarray:
     """Standard deviation of the generated sample / the reference's ("RMS" of a histogram), `[k]`."""
     first, second = pairs.counts[0].sum(axis=-1)
-    unbiased = np.sqrt(second / (second - 1) * (first - 1) / first)
+    unbiased = np.sqrt((second * (first - 1)) / ((second - 1) * first))
     return unbiased * _quotient(pairs.reference_moments[1], pairs.generated_moments[1])
 
 
