@@ -36,8 +36,9 @@ from calogen.claims.atlas_vae import (
 from calogen.claims.judge import Evidence, Quantity, Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Comparison, compare, response_curve
+from calogen.evaluation.compare import Comparison, compare_at
 from calogen.evaluation.published import ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.summary import response_curve
 from calogen.files import read_json
 from calogen.generation.generate import generate
 from calogen.metrics.distributions import Value
@@ -205,7 +206,7 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
     with progress("comparing with Geant4", len(COMPARED)) as bar:
         for energy in COMPARED:
             at_energy = {label: showers.at(energy) for label, showers in samples.items()}
-            comparisons[energy] = compare(test.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seeds["bootstrap"])
+            comparisons[energy] = compare_at(test.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seeds["bootstrap"])
             bar.advance()
     validation = validation_split(train, config)[1]
     distances = epoch_distances(vae, run.directory, validation, JUDGES, seeds["validate"])

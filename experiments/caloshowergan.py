@@ -23,7 +23,6 @@ import numpy as np
 from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
 from calogen.claims.judge import Evidence, Quantity
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,
@@ -31,6 +30,7 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_4,
     CALOSHOWERGAN_TABLE_5,
 )
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import RULES, total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator

@@ -21,7 +21,6 @@ import numpy as np
 from calogen import provenance
 from calogen.claims.caloshowergan import PION, PIONS
 from calogen.claims.judge import Evidence, Quantity, Table
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,
@@ -29,6 +28,7 @@ from calogen.evaluation.published import (
     CALOSHOWERGAN_TABLE_5,
     CALOSHOWERGAN_TABLE_6,
 )
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import RULES
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig

@@ -147,8 +147,8 @@ def test_packages_import_nothing(path: Path) -> None:
     [
         ("provenance", "from calogen.showers.sample import Showers", ["showers.sample"]),
         ("showers.sample", "def f():\n    import calogen.models.atlas_vae", ["models.atlas_vae"]),
-        ("metrics.scores", "from keras import ops", ["keras"]),
-        ("metrics.scores", "from calogen.backend import keras", ["calogen.backend"]),
+        ("metrics.resampling", "from keras import ops", ["keras"]),
+        ("metrics.resampling", "from calogen.backend import keras", ["calogen.backend"]),
         ("metrics.classifier", "import keras", []),
         ("models.atlas_vae", "from calogen.features import batches", ["calogen.features.batches"]),
         ("models.atlas_vae", "from calogen.models import caloshowergan", ["calogen.models.caloshowergan"]),

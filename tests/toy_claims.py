@@ -9,11 +9,12 @@ from toy_gan import network_test
 
 from calogen.claims.caloshowergan import KINETIC, PION
 from calogen.claims.judge import Evidence
-from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison
+from calogen.evaluation.compare import Comparison, Measurement, ObservableComparison
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
 from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
+from calogen.observables.observable import Observable
 
 LOW, MEDIUM, HIGH = (8, 12), (12, 16), (16, 18)
 Numbers = float | Mapping[float, float]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from calogen.claims.judge import Claim, Quantity, Results
 from calogen.config import Source
-from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Floor, Value
 
 ROW = Measurement(4096.0, "r_eta", "VAE", "ks", Value(0.3, 0.02), Floor(0.05, 0.02, 0.09), 250, 1000, 3)

@@ -10,11 +10,12 @@ import numpy as np
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG, network_test, toy_showers
 
-from calogen.evaluation.comparison import ALL_ENERGIES, Observable, compare, compare_together
+from calogen.evaluation.compare import ALL_ENERGIES, compare_at, compare_together
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, IterationScan, NetworkTest
 from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES
 from calogen.metrics.chi2 import Chi2
 from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.observables.observable import Observable
 from calogen.reproduction.networks import Network, Pictures
 from calogen.reproduction.study import Data, Outcome
 from calogen.training.run import TrainedRun
@@ -73,7 +74,7 @@ def toy_outcome() -> Outcome:
     """Of two GANs and one, with pictures of the two."""
     reference, generated = toy_showers(60, 1), {"GANs": toy_showers(60, 2)}
     by_momentum = {
-        momentum: compare(reference.at(momentum), {"GANs": generated["GANs"].at(momentum)}, observables())
+        momentum: compare_at(reference.at(momentum), {"GANs": generated["GANs"].at(momentum)}, observables())
         for momentum in MOMENTA
     }
     pictures = Pictures(

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from calogen.claims.judge import Claims, Evidence, Found
-from calogen.evaluation.comparison import ResponseCurve
 from calogen.evaluation.published import ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
 
 claims = Claims("atlas_vae")

@@ -10,7 +10,7 @@ import numpy as np
 
 from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.compare import Measurement
 from calogen.evaluation.trainings import NotDecidedError, TrainingTests
 from calogen.files import read_toml
 from calogen.metrics.distributions import Value

@@ -187,7 +187,7 @@ def evaluate(
     ] = None,
     classifiers: Annotated[
         int | None,
-        typer.Option(min=0, help="Trainings of each of three classifiers: 3 by default, 10 in the CaloChallenge."),
+        typer.Option(min=0, help="Trainings of each classifier: 3 by default, 10 in the CaloChallenge."),
     ] = None,
     max_showers: Annotated[
         int | None,
@@ -208,7 +208,7 @@ def evaluate(
 
     Voxels: report.html, report.md, evaluation.json (all numbers and histograms) and metrics.json (a row for each
     metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
-    ATLAS cells: the observables of the VAE's paper, all labels on one page.
+    ATLAS cells: the observables of the VAE's paper, one by one and together, all labels on one page.
 
     --reference, --generated, --second-reference and --training take one file, several (a.h5 b.h5, part*.h5) or a
     quoted pattern ('part*.h5'). Several are read as one sample; of --generated each is a model of its own, but those
@@ -223,24 +223,22 @@ def evaluate(
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
+    repetitions = Options().repetitions if classifiers is None else classifiers
+    options = Options(binning=binning, min_energy=min_energy, repetitions=repetitions, max_showers=max_showers)
+    options = replace(options, seed=seed, tolerant=tolerant, match_energies=match_energies)
     if hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned]):
         voxels_only = {
-            "--second-reference": second,
             "--geometry": geometry,
             "--binning": binning,
             "--min-energy": min_energy is not None,
-            "--classifiers": classifiers is not None,
             "--max-showers": max_showers,
             "--match-energies": match_energies,
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
-        known = "--reference, --generated, --training, --tolerant and --seed"
+        known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant and --seed"
         require(not more, f"cells take {known} only. Received: {more}, too")
-        typer.echo(evaluate_cells(first, files, output, seed, tolerant, learned or None))
+        typer.echo(evaluate_cells(first, files, output, second or None, options, learned or None))
         return
-    repetitions = Options().repetitions if classifiers is None else classifiers
-    options = Options(binning=binning, min_energy=min_energy, repetitions=repetitions, max_showers=max_showers)
-    options = replace(options, seed=seed, tolerant=tolerant, match_energies=match_energies)
     typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.evaluation.compare import ALL_ENERGIES, Scored, score_row
 from calogen.evaluation.criteria import (
     CLASSIFIERS,
     DISTANCES,
@@ -22,14 +23,13 @@ from calogen.evaluation.criteria import (
     SEPARATION_POWER,
     criteria,
 )
-from calogen.evaluation.judgement import ALL_ENERGIES, Judgement, Scored, score_row
+from calogen.evaluation.judgement import Judgement
 from calogen.evaluation.submissions import Placement, rank
 from calogen.files import read_json, write_json
 from calogen.metrics.distances import MIN_SHOWERS
-from calogen.metrics.distributions import Value, json_matrix, json_number
+from calogen.metrics.distributions import FEATURE_METRICS, Value, json_matrix, json_number
 from calogen.metrics.features import Feature
 from calogen.metrics.histograms import Histogram
-from calogen.metrics.scores import METRICS
 from calogen.observables.challenge import BINNINGS
 from calogen.showers.geometry import Geometry
 
@@ -233,8 +233,8 @@ def _require_whole(label: str, judgement: Judgement, provenance: Mapping[str, An
     samples = {"reference", "generated"}
     whole = samples <= set(judgement.num_showers) and bool(judgement.scored)
     for item in judgement.scored:
-        floor = not item.floor or set(METRICS) <= set(item.floor)
-        whole &= samples <= set(item.histograms) and set(METRICS) <= set(item.measured) and floor
+        floor = not item.floor or set(FEATURE_METRICS) <= set(item.floor)
+        whole &= samples <= set(item.histograms) and set(FEATURE_METRICS) <= set(item.measured) and floor
     whole &= LABEL.fullmatch(label) is not None
     if not whole or not isinstance(provenance.get("data", {}), dict):
         raise ValueError("samples, metrics or files are missing, or the label is none")

@@ -17,14 +17,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import LABEL, Assessment, of_too_few, particle_of
 from calogen.evaluation.copies import judge_copies
 from calogen.evaluation.criteria import CLASSIFIERS, DISTANCES, NEIGHBOURHOODS
-from calogen.evaluation.judgement import (
-    OWN_BINNING,
-    Sample,
-    default_min_energy,
-    judge,
-    require_comparable,
-    require_energies,
-)
+from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge, require_comparable
 from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
@@ -40,6 +33,7 @@ from calogen.observables.challenge import ClassifierInput, classifier_inputs, hi
 from calogen.provenance import collect, file_record
 from calogen.showers.files import Files, Reading, ShowerFile, paths_of, read_some
 from calogen.showers.geometry import Geometry, require_kind
+from calogen.showers.labels import require_energies
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 

@@ -10,13 +10,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from calogen.errors import ConfigError
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import chi2_by_momentum
 from calogen.metrics.chi2 import RULES, Chi2, total
-from calogen.metrics.distributions import Value, ks_distance
+from calogen.metrics.distributions import Bins, Value
+from calogen.metrics.resampling import measure
 from calogen.observables.cells import total_energy
+from calogen.observables.observable import Observable
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.sample import Showers
+
+_KS = Bins(np.array([0.0, 1.0]), ("ks",))  # which sees no bins
 
 
 class Merit(Protocol):
@@ -91,7 +94,8 @@ def physics_distance(reference: Showers, generated: Showers, observables: Sequen
             expected, received = (item.values(showers) for showers in samples)
             if np.isfinite(expected).sum() < 2:
                 continue
-            found.append(ks_distance(expected, received) if np.isfinite(received).sum() > 1 else Value(1.0, 0.0))
+            defined = np.isfinite(received).sum() > 1
+            found.append(measure(expected, received, _KS)["ks"] if defined else Value(1.0, 0.0))
     if not found:
         return Value(np.nan, np.nan)
     errors = np.array([value.error for value in found])

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from calogen.evaluation.comparison import ResponseCurve, curve_of
 from calogen.evaluation.judgement import Sample
+from calogen.evaluation.summary import ResponseCurve, curve_of
 from calogen.metrics.correlations import joined
 from calogen.metrics.features import Features
 from calogen.showers.labels import discrete_energies, within

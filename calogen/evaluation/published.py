@@ -7,10 +7,11 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from calogen.evaluation.comparison import ALL_ENERGIES, Observable
+from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.files import read_json
 from calogen.observables import cells as observables
 from calogen.observables import voxels
+from calogen.observables.observable import Observable
 from calogen.units import GeV
 
 

@@ -18,7 +18,7 @@ from calogen.errors import CalogenError
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
 from calogen.metrics.features import Feature, Features
-from calogen.metrics.scores import Spectrum, spectrum_cells
+from calogen.metrics.resampling import Spectrum, spectrum_cells
 from calogen.observables.challenge import compute_features, list_features
 from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.parallel import Given, Made, in_threads, num_workers

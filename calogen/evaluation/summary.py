@@ -1,11 +1,16 @@
-"""What a file of showers holds, by energy: response, resolution and the layers' shares."""
+"""What showers hold, by incident energy: response, resolution and the layers' shares."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from calogen.metrics.distributions import standard_deviation
+from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.metrics.distributions import Value, mean, ratio, standard_deviation
+from calogen.observables.cells import response
 from calogen.showers.sample import Showers
+from calogen.units import GeV
 
 
 def energy_table(showers: Showers) -> list[dict[str, Any]]:
@@ -21,15 +26,15 @@ def energy_table(showers: Showers) -> list[dict[str, Any]]:
     rows = []
     for energy in np.unique(showers.incident_energies):
         chosen = showers.at(energy)
-        response, width = chosen.response, standard_deviation(chosen.response).value
+        responses, width = chosen.response, standard_deviation(chosen.response).value
         shares = 100 * chosen.layer_energies.mean(axis=0) / energy
         row: dict[str, Any] = {
             "incident_energy": float(energy),
             "showers": len(chosen),
-            "response": float(response.mean()),
+            "response": float(responses.mean()),
             "response_error": float(width / np.sqrt(len(chosen))) if len(chosen) > 1 else None,
-            "resolution": float(width / response.mean()) if len(chosen) > 1 and response.any() else None,
-            "above_one": float((response > 1).mean()),
+            "resolution": float(width / responses.mean()) if len(chosen) > 1 and responses.any() else None,
+            "above_one": float((responses > 1).mean()),
             "layers": dict(zip(names, shares.tolist(), strict=True)),
         }
         if "cpu_seconds" in chosen.conditions:
@@ -54,3 +59,50 @@ def format_energy_table(rows: list[dict[str, Any]]) -> str:
             f"{resolution:>11} {row['above_one']:8.3f}" + "".join(f"{share:13.2f}" for share in row["layers"].values())
         )
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ResponseCurve:
+    """Mean response and resolution against incident energy, one entry per energy.
+
+    Args:
+        energies: `[k]`, MeV, increasing.
+        mean: mean of total energy / incident energy.
+        spread: standard deviation of the same.
+        resolution: spread / mean.
+    """
+
+    energies: np.ndarray
+    mean: tuple[Value, ...]
+    spread: tuple[Value, ...]
+    resolution: tuple[Value, ...]
+
+
+def response_curve(samples: Iterable[Showers]) -> ResponseCurve:
+    """Mean response and resolution of each incident energy in the samples.
+
+    Source: Fig. 9a of arXiv:2210.06204; the resolution is the standard deviation of the energy divided by its mean.
+    """
+    given = list(samples)
+    energies = np.concatenate([showers.incident_energies for showers in given])
+    return curve_of(energies, np.concatenate([response(showers) for showers in given]))
+
+
+def curve_of(incident_energies: np.ndarray, responses: np.ndarray) -> ResponseCurve:
+    """The same for responses `[n]` of incident energies `[n]`, MeV."""
+    points = {float(energy): responses[incident_energies == energy] for energy in np.unique(incident_energies)}
+    spread = tuple(standard_deviation(item) for item in points.values())
+    centre = tuple(mean(item) for item in points.values())
+    return ResponseCurve(np.array(list(points)), centre, spread, tuple(map(ratio, centre, spread)))
+
+
+def energy_text(incident_energy: float) -> str:
+    """What titles call an incident energy, MeV.
+
+    >>> energy_text(2.0**20), energy_text(65536.0), energy_text(256.0), energy_text(ALL_ENERGIES)
+    ('1.05 TeV', '65.5 GeV', '256 MeV', 'all energies')
+    """
+    if incident_energy == ALL_ENERGIES:
+        return "all energies"
+    name, unit = ("TeV", 1000 * GeV) if incident_energy >= 1000 * GeV else ("GeV", GeV)
+    return f"{incident_energy / unit:.3g} {name}" if incident_energy >= GeV else f"{incident_energy:.3g} MeV"

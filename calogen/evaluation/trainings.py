@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from calogen.evaluation.comparison import Comparison, Measurement
+from calogen.evaluation.compare import Comparison, Measurement
 from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.metrics.chi2 import total
 from calogen.metrics.distributions import Value

@@ -1,24 +1,29 @@
-"""Distances between a reference and a generated sample, each with its error and floor.
+"""Statistics of a reference and a generated sample of one observable, each with its error and floor.
 
-All take samples of one observable, reference first; NaN (undefined) are left out. With too few showers (fewer than two
-in a sample) the result is NaN. Bootstrap errors come from resampling both samples; the seed makes them repeatable. The
-floor is Geant4 against Geant4.
+  ks                          largest difference of the cumulative distributions: 0 for equal samples, 1 for disjoint
+  wasserstein                 area between them (W1), in the reference's standard deviations
+  chi2_per_ndf                two-sample chi2 in bins that are joined until each can expect five showers; about 1
+  separation_power            triangular discrimination; underflow and overflow are two more bins
+  challenge_separation_power  the same without those: what lies outside is dropped before normalising
+  mean_ratio, rms_ratio       of the means and of the standard deviations, generated / reference
+
+Each is one function of any number of pairs of samples: those that are compared, and those resampled from them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.metrics.histograms import Histogram, triangular_discrimination
+from calogen.metrics.histograms import Histogram, joined_edges
 
-_CHALLENGE_ROUNDS = 100
-
-_ROUNDS = 100
-_FLOOR_ROUNDS = 200
+OBSERVABLE_METRICS = ("ks", "chi2_per_ndf", "separation_power", "wasserstein", "mean_ratio", "rms_ratio")
+FEATURE_METRICS = ("ks", "wasserstein", "chi2_per_ndf", "separation_power", "challenge_separation_power")
+"""`METRICS` of a paper's observables, and those of the challenge's features, in the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,7 @@ class Value:
 class Floor:
     """What a metric gives for two independent Geant4 samples: what no model should beat.
 
-    Args:
-        mean: expected value.
-        error: standard deviation from one pair of samples to the next.
-        limit: 95 % of the pairs lie no further than this from the metric's ideal value (one-sided: above it).
+    The standard deviation from pair to pair is `error`; 95 % of them lie within `limit` of (or above) the ideal value.
     """
 
     mean: float
@@ -124,35 +126,226 @@ class Floor:
     limit: float
 
 
-def ks_distance(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> Value:
-    """Largest difference of cumulative distributions: 0 for equal samples, 1 for disjoint."""
-    return _with_bootstrap(_ks, reference, generated, seed)
+@dataclass(frozen=True)
+class Bins:
+    """What is measured of an observable, and in which bins.
 
-
-def wasserstein(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> Value:
-    """Area between the cumulative distributions (W1), in the reference's standard deviations.
-
-    A shift of the whole reference by s of its standard deviations gives s.
+    Args:
+        edges: of its histogram, `[b + 1]`.
+        metrics: names of the `METRICS`.
+        join: whether `separation_power` has the joined bins of chi2/NDF, or all of them.
+        axis: edges of `challenge_separation_power`, `[d + 1]`; None: the histogram's.
+        coarse: how many bins of the axis the reference reaches over where they are too few; None elsewhere.
     """
-    return _with_bootstrap(_wasserstein, reference, generated, seed)
+
+    edges: np.ndarray
+    metrics: tuple[str, ...] = OBSERVABLE_METRICS
+    join: bool = True
+    axis: np.ndarray | None = None
+    coarse: int | None = None
 
 
-def mean_ratio(reference: np.ndarray, generated: np.ndarray) -> Value:
-    """Mean of the generated sample / the reference's, with the propagated errors of both."""
-    return _ratio(_mean(reference), _mean(generated))
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of samples, counted in ordered cells.
 
-
-def rms_ratio(reference: np.ndarray, generated: np.ndarray) -> Value:
-    """Standard deviation of the generated sample / the reference's ("RMS" of a histogram).
-
-    The error is propagated from var(s) = (m4 - s^4) / (4 n s^2), m4 the fourth central moment: no normality assumed.
+    Args:
+        counts: `[k, 2, c]`, of the reference and of the generated sample.
+        lows: `[c]`, where the cells begin: at -inf, or each at the only value that it holds.
+        bins: whose edges the cells hold; None: the cells are the bins.
+        joined: where joined bins begin.
+        observed: whether the first pair is compared and the others are resampled from it.
     """
-    return _ratio(standard_deviation(reference), standard_deviation(generated))
+
+    counts: np.ndarray
+    lows: np.ndarray
+    bins: Bins | None
+    joined: np.ndarray
+    observed: bool = True
+
+    @cached_property
+    def heights(self) -> np.ndarray:
+        """Distance of the cumulative distributions between neighbouring cells, `[k, c - 1]`."""
+        found, other = (self._below[:, side, 1:-1] / self._below[:, side, -1:] for side in (0, 1))
+        found -= other
+        return np.abs(found, out=found)
+
+    @cached_property
+    def reference_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the reference, `[k]` each; nothing is lost to large means."""
+        return self._moments(0)
+
+    @cached_property
+    def generated_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the generated sample."""
+        return self._moments(1)
+
+    def _moments(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        places = self.lows
+        if np.isinf(places[0]):
+            places = np.concatenate([places[1:2], (places[1:-1] + places[2:]) / 2, places[-1:]])
+        shares = self.counts[:, side] / self._below[:, side, -1:]
+        centre = shares[0] @ places
+        moved = places - centre
+        means = shares @ moved
+        return centre + means, np.sqrt(np.maximum(shares @ (moved * moved) - means**2, 0))
+
+    def between(self, boundaries: np.ndarray) -> np.ndarray:
+        """Counts below, between and above boundaries `[d]` of cells, `[k, 2, d + 1]`."""
+        stops = np.searchsorted(self.lows, boundaries)
+        return np.diff(self._below[..., [0, *stops, len(self.lows)]])
+
+    def binned(self, metric: str) -> np.ndarray:
+        """Counts in the bins of a metric, `[k, 2, b]`."""
+        bins = self.bins
+        if bins is None:
+            return self.counts
+        if metric == "challenge_separation_power" and bins.axis is not None:
+            return self.between(half_open(bins.axis))
+        counts = self.between(half_open(bins.edges))
+        join = metric == "chi2_per_ndf" or (bins.join and metric == "separation_power")
+        return np.add.reduceat(counts, self.joined, axis=-1) if join else counts
+
+    @cached_property
+    def _below(self) -> np.ndarray:
+        """Counts below each cell and of all, `[k, 2, c + 1]`."""
+        below = np.zeros((*self.counts.shape[:2], len(self.lows) + 1), self.counts.dtype)
+        np.cumsum(self.counts, axis=-1, out=below[..., 1:])
+        return below
+
+
+def joined_bins(reference: Histogram, num_generated: int) -> np.ndarray:
+    """Where the bins of `joined_edges` begin among underflow, bins and overflow."""
+    return np.append(0, np.searchsorted(reference.edges, joined_edges(reference, num_generated)) + 1)
+
+
+def ks_distance(pairs: Pairs) -> np.ndarray:
+    """Largest difference of the cumulative distributions, `[k]`."""
+    return pairs.heights.max(axis=-1, initial=0)
+
+
+def wasserstein(pairs: Pairs) -> np.ndarray:
+    """Area between the cumulative distributions in the reference's standard deviations, `[k]`.
+
+    A shift of the whole reference by s of these gives s. Within cells of several values, distributions are straight.
+    """
+    heights, places = pairs.heights, pairs.lows
+    if np.isinf(places[0]):
+        heights, places = (heights[:, :-1] + heights[:, 1:]) / 2, places[1:]
+    area = heights @ np.diff(places)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(area == 0, 0.0, area / pairs.reference_moments[1])
+
+
+def mean_ratio(pairs: Pairs) -> np.ndarray:
+    """Mean of the generated sample / the reference's, `[k]`."""
+    return _quotient(pairs.reference_moments[0], pairs.generated_moments[0])
+
+
+def rms_ratio(pairs: Pairs) -> np.ndarray:
+    """Standard deviation of the generated sample / the reference's ("RMS" of a histogram), `[k]`."""
+    first, second = pairs.counts[0].sum(axis=-1)
+    unbiased = np.sqrt((second * (first - 1)) / ((second - 1) * first))
+    return unbiased * _quotient(pairs.reference_moments[1], pairs.generated_moments[1])
+
+
+def separation_power(counts: np.ndarray, outside: bool = True, eps: float = 0.0) -> np.ndarray:
+    """Triangular discrimination 1/2 sum (p - q)^2 / (p + q) of pairs of histograms, `[..., 2, b]` -> `[...]`.
+
+    0 for equal histograms, 1 for disjoint ones, (b - 1)/4 (1/n + 1/m) for two samples of one distribution in b filled
+    bins, NaN if one is empty.
+
+    Args:
+        counts: underflow, the bins, overflow.
+        outside: whether underflow and overflow count as bins, or are dropped before either is normalised.
+        eps: what the challenge's script adds to p + q.
+
+    Source: the CaloChallenge (arXiv:2410.21611), whose evaluate_plotting_helper.py drops what is outside.
+    """
+    counts = counts if outside else counts[..., 1:-1]
+    with np.errstate(invalid="ignore"):
+        p, q = np.moveaxis(counts / counts.sum(axis=-1, keepdims=True), -2, 0)
+    sums = p + q + eps
+    return 0.5 * np.divide((p - q) ** 2, sums, out=np.zeros_like(sums), where=sums != 0).sum(axis=-1)
+
+
+def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
+    """Two-sample chi2 / NDF of pairs of histograms, `[k, 2, b]` -> `[k]`; about 1 for one distribution.
+
+    chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for counts r (sum n) and g (sum m) over the filled bins,
+    NDF = filled bins - 1; NaN if there is only one.
+
+    Args:
+        counts: underflow, the bins, overflow; with small samples bins from `joined_edges`.
+        observed: whether all have the first pair's NDF.
+
+    Source: N. Gagunashvili, arXiv:physics/0605123, eq. 2 (unweighted histograms).
+    """
+    first, second, sums = counts[:, 0], counts[:, 1], counts.sum(axis=1)
+    ndf = np.count_nonzero(sums[:1] if observed else sums, axis=-1) - 1
+    size, other = np.moveaxis(counts.sum(axis=-1, keepdims=True).astype(np.float64), 1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = (np.sqrt(other / size) * first - np.sqrt(size / other) * second) ** 2 / np.maximum(sums, 1)
+    return np.where(ndf > 0, terms.sum(axis=-1) / np.maximum(ndf, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A statistic of pairs, `[k]`; its ideal value is that of one distribution without statistical fluctuations."""
+
+    title: str
+    statistic: Callable[[Pairs], np.ndarray]
+    ideal: float = 0.0
+    two_sided: bool = False
+
+    def excess(self, value: float | np.ndarray) -> Any:
+        """How much worse than ideal a value is."""
+        return np.abs(value - self.ideal) if self.two_sided else value - self.ideal
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "ks": Metric("KS", ks_distance),
+        "chi2_per_ndf": Metric(
+            "chi2/NDF", lambda pairs: chi2_per_ndf(pairs.binned("chi2_per_ndf"), pairs.observed), 1.0
+        ),
+        "separation_power": Metric(
+            "separation power", lambda pairs: separation_power(pairs.binned("separation_power"))
+        ),
+        "wasserstein": Metric("Wasserstein", wasserstein),
+        "mean_ratio": Metric("mean ratio", mean_ratio, 1.0, two_sided=True),
+        "rms_ratio": Metric("RMS ratio", rms_ratio, 1.0, two_sided=True),
+        "challenge_separation_power": Metric(
+            "separation power inside the axis",
+            lambda pairs: separation_power(pairs.binned("challenge_separation_power"), outside=False, eps=1e-16),
+        ),
+    }
+)
+"""All statistics, by the name that results files use."""
+
+
+def paired(reference: Histogram, generated: Histogram) -> np.ndarray:
+    """Counts of both histograms, `[2, b + 2]`."""
+    if not np.array_equal(reference.edges, generated.edges):
+        texts = (f"{len(edges)} from {edges[0]:g} to {edges[-1]:g}" for edges in (reference.edges, generated.edges))
+        raise DataFormatError(f"the two histograms must have the same edges. Received: {' and '.join(texts)}")
+    return np.stack([reference.counts, generated.counts])
+
+
+def mean(values: np.ndarray) -> Value:
+    """Mean of a sample with its error."""
+    values = defined(values)
+    if len(values) < 2:
+        return Value(np.nan, np.nan)
+    return Value(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
 
 def standard_deviation(values: np.ndarray) -> Value:
-    """Standard deviation of a sample with its error (see `rms_ratio`)."""
-    values = _defined(values)
+    """Standard deviation of a sample with its error.
+
+    The error is propagated from var(s) = (m4 - s^4) / (4 n s^2), m4 the fourth central moment: no normality assumed.
+    """
+    values = defined(values)
     if len(values) < 2:
         return Value(np.nan, np.nan)
     spread = float(values.std(ddof=1))
@@ -161,195 +354,12 @@ def standard_deviation(values: np.ndarray) -> Value:
     return Value(spread, float(np.sqrt(variance)))
 
 
-def separation_power(reference: Histogram, generated: Histogram, seed: int = 0) -> Value:
-    """Triangular discrimination 1/2 sum (p - q)^2 / (p + q), underflow and overflow included.
-
-    0 for equal histograms, 1 for disjoint ones. The error is the spread under multinomial resampling of both. For two
-    samples of one distribution it is expected at (b - 1)/4 (1/n + 1/m), b the number of filled bins.
-
-    Source: the CaloChallenge's separation power (arXiv:2410.21611).
-    """
-    counts = _counts(reference, generated)
-    value = _triangular(counts)
-    if not np.isfinite(value):
-        return Value(np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), size=_ROUNDS) for row in counts], axis=1)
-    return Value(value, float(np.std([_triangular(pair) for pair in drawn])))
-
-
-def chi2_per_ndf(reference: Histogram, generated: Histogram) -> Value:
-    """Two-sample chi2 / NDF, underflow and overflow included; about 1 for one distribution.
-
-    chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for counts r (sum n) and g (sum m) over the filled bins,
-    NDF = filled bins - 1; NaN if there is only one. With small samples use bins from `joined_edges`.
-
-    Returns:
-        The error is sqrt(2 / NDF), the scatter for two samples of one distribution.
-
-    Source: N. Gagunashvili, arXiv:physics/0605123, eq. 2 (unweighted histograms).
-    """
-    counts = _counts(reference, generated)
-    counts = counts[:, counts.any(axis=0)]
-    ndf = counts.shape[1] - 1
-    if ndf < 1 or not counts.sum(axis=1).all():
-        return Value(np.nan, np.nan)
-    size, other = counts.sum(axis=1)
-    terms = (np.sqrt(other / size) * counts[0] - np.sqrt(size / other) * counts[1]) ** 2 / counts.sum(axis=0)
-    return Value(float(terms.sum()) / ndf, float(np.sqrt(2 / ndf)))
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as the comparison uses it.
-
-    Args:
-        title: what tables call it.
-        measure: (reference `[n]`, generated `[m]`, edges, seed) -> value with error.
-        statistic: the same without error, for the floor's many pairs.
-        ideal: value for two samples of one distribution without statistical fluctuations.
-        two_sided: a value below the ideal is as bad as one above.
-    """
-
-    title: str
-    measure: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Value]
-    statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-    ideal: float
-    two_sided: bool = False
-
-    def excess(self, value: float | np.ndarray) -> Any:
-        """How much worse than ideal a value is."""
-        return np.abs(value - self.ideal) if self.two_sided else value - self.ideal
-
-
-def floor(metric: Metric, reference: np.ndarray, num_generated: int, edges: np.ndarray, seed: int = 0) -> Floor:
-    """Floor of a metric: two independent Geant4 samples of the sizes that are compared.
-
-    Both samples, n showers for the reference and m for the generated one, are drawn with replacement from the n
-    reference showers, 200 times; so they have one distribution, and the sizes need no scaling. Checked against pairs
-    that are really independent: right within 10 % for n = 250; for n = 30 up to 15 % too low (few distinct values).
-
-    Args:
-        metric: the metric.
-        reference: `[n]`, the Geant4 sample; NaN are left out.
-        num_generated: m, size of the sample that is compared with it.
-        edges: bin edges, for the metrics that need them: the same as in the comparison, with no sparse bins.
-        seed: of the draws.
-
-    Source: ours.
-    """
-    values = _defined(reference)
-    rng = np.random.default_rng(seed)
-    sizes = (len(values), num_generated)
-    if min(sizes) < 2:
-        return Floor(np.nan, np.nan, np.nan)
-    first, second = (rng.choice(values, (_FLOOR_ROUNDS, size)) for size in sizes)
-    found = _defined(np.array([metric.statistic(*pair, edges) for pair in zip(first, second, strict=True)]))
-    if len(found) == 0:
-        return Floor(np.nan, np.nan, np.nan)
-    return Floor(float(found.mean()), float(found.std()), float(np.quantile(metric.excess(found), 0.95)))
-
-
-def _histograms(reference: np.ndarray, generated: np.ndarray, edges: np.ndarray) -> tuple[Histogram, Histogram]:
-    return Histogram.fill(reference, edges), Histogram.fill(generated, edges)
-
-
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        "ks": Metric("KS", lambda r, g, e, s: ks_distance(r, g, s), lambda r, g, e: _ks(r, g), 0.0),
-        "chi2_per_ndf": Metric(
-            "chi2/NDF",
-            lambda r, g, e, s: chi2_per_ndf(*_histograms(r, g, e)),
-            lambda r, g, e: chi2_per_ndf(*_histograms(r, g, e)).value,
-            1.0,
-        ),
-        "separation_power": Metric(
-            "separation power",
-            lambda r, g, e, s: separation_power(*_histograms(r, g, e), s),
-            lambda r, g, e: _triangular(_counts(*_histograms(r, g, e))),
-            0.0,
-        ),
-        "wasserstein": Metric(
-            "Wasserstein", lambda r, g, e, s: wasserstein(r, g, s), lambda r, g, e: _wasserstein(r, g), 0.0
-        ),
-        "mean_ratio": Metric(
-            "mean ratio", lambda r, g, e, s: mean_ratio(r, g), lambda r, g, e: mean_ratio(r, g).value, 1.0, True
-        ),
-        "rms_ratio": Metric(
-            "RMS ratio", lambda r, g, e, s: rms_ratio(r, g), lambda r, g, e: rms_ratio(r, g).value, 1.0, True
-        ),
-    }
-)
-"""The metrics of every comparison, by the name that results files use."""
-
-
-def _defined(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    return values[np.isfinite(values)]
-
-
-def _with_bootstrap(
-    statistic: Callable[[np.ndarray, np.ndarray], float], reference: np.ndarray, generated: np.ndarray, seed: int
-) -> Value:
-    reference, generated = _defined(reference), _defined(generated)
-    if min(len(reference), len(generated)) < 2:
-        return Value(np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    drawn = zip(*(rng.choice(values, (_ROUNDS, len(values))) for values in (reference, generated)), strict=True)
-    found = np.array([statistic(*pair) for pair in drawn])
-    return Value(statistic(reference, generated), float(np.std(found)) if np.isfinite(found).all() else np.nan)
-
-
-def _cumulative(reference: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All values in order, and the cumulative distributions' difference at and above each."""
-    pooled = np.sort(np.concatenate([reference, generated]))
-    shares = [np.searchsorted(np.sort(values), pooled, side="right") / len(values) for values in (reference, generated)]
-    return pooled, shares[0] - shares[1]
-
-
-def _ks(reference: np.ndarray, generated: np.ndarray) -> float:
-    return float(np.abs(_cumulative(reference, generated)[1]).max())
-
-
-def _wasserstein(reference: np.ndarray, generated: np.ndarray) -> float:
-    pooled, difference = _cumulative(reference, generated)
-    area = float(np.sum(np.abs(difference[:-1]) * np.diff(pooled)))
-    return area / float(reference.std()) if reference.std() > 0 else (0.0 if area == 0 else np.inf)
-
-
-def _mean(values: np.ndarray) -> Value:
-    values = _defined(values)
-    if len(values) < 2:
-        return Value(np.nan, np.nan)
-    return Value(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
-
-
-def _ratio(denominator: Value, numerator: Value) -> Value:
+def ratio(denominator: Value, numerator: Value) -> Value:
+    """Numerator / denominator; the two errors are taken as independent."""
     if not denominator.value:
         return Value(np.nan, np.nan)
-    ratio = numerator.value / denominator.value
-    return Value(ratio, float(np.hypot(numerator.error, ratio * denominator.error) / abs(denominator.value)))
-
-
-def _triangular(counts: np.ndarray) -> float:
-    """Triangular discrimination of the two rows of `counts`, `[2, b]`; NaN if one is empty."""
-    sums = counts.sum(axis=1, keepdims=True)
-    if not sums.all():
-        return float(np.nan)
-    p, q = counts / sums
-    total = p + q
-    return float(0.5 * np.sum((p - q)[total > 0] ** 2 / total[total > 0]))
-
-
-def _counts(reference: Histogram, generated: Histogram) -> np.ndarray:
-    """Counts of both histograms, `[2, b + 2]`, underflow and overflow included."""
-    if not np.array_equal(reference.edges, generated.edges):
-        raise DataFormatError(
-            "the two histograms must have the same edges. "
-            f"Received: {len(reference.edges)} edges from {reference.edges[0]:g} to {reference.edges[-1]:g} and "
-            f"{len(generated.edges)} from {generated.edges[0]:g} to {generated.edges[-1]:g}"
-        )
-    return np.stack([reference.counts, generated.counts])
+    found = numerator.value / denominator.value
+    return Value(found, float(np.hypot(numerator.error, found * denominator.error) / abs(denominator.value)))
 
 
 def json_number(number: float) -> float | None:
@@ -362,19 +372,16 @@ def json_matrix(matrix: np.ndarray) -> list[list[float | None]]:
     return [[json_number(number) for number in row] for row in matrix.tolist()]
 
 
-def challenge_separation_power(reference: Histogram, generated: Histogram, seed: int = 0) -> Value:
-    """Separation power of the showers inside the axis, as the challenge computes it.
+def half_open(edges: np.ndarray) -> np.ndarray:
+    """Edges of bins that all exclude their upper one: the last edge moves just above."""
+    return np.append(edges[:-1], np.nextafter(edges[-1], np.inf))
 
-    What lies outside the edges is dropped before either histogram is normalised: showers that all miss the axis do not
-    show. `separation_power` counts them. The error is the spread under multinomial resampling of both.
 
-    Source: evaluate_plotting_helper.py of the CaloChallenge.
-    """
-    if not np.array_equal(reference.edges, generated.edges):
-        raise DataFormatError("the two histograms must have the same edges")
-    counts, rng = np.stack([reference.counts, generated.counts]), np.random.default_rng(seed)
-    if not counts[:, 1:-1].sum(axis=1).all():
-        return Value(np.nan, np.nan)
-    drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _CHALLENGE_ROUNDS) for row in counts], axis=1)
-    value, spread = (triangular_discrimination(item[..., 1:-1]) for item in (counts, drawn))
-    return Value(float(value), float(np.std(spread)))
+def defined(values: np.ndarray) -> np.ndarray:
+    """Finite values in float64."""
+    values = np.asarray(values, np.float64)
+    return values[np.isfinite(values)]
+
+
+def _quotient(denominator: np.ndarray, numerator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator != 0)

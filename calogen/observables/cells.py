@@ -5,6 +5,8 @@ these showers apart. Cells outside the window count 0. Positions are measured fr
 that is from the layer's impact cell; only differences of positions and sizes enter the shapes.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -171,6 +173,39 @@ def average_profile(showers: Showers, layer_id: int, axis: Axis) -> Profile:
 def average_cells(showers: Showers, layer_id: int) -> np.ndarray:
     """Average energy of each cell of a layer, `[num_eta, num_phi]`, MeV."""
     return _block(showers, layer_id).mean(axis=0)
+
+
+@dataclass(frozen=True)
+class AverageShower:
+    """The average shower in one layer, in all samples.
+
+    Args:
+        layer: name of the layer.
+        incident_energy: MeV.
+        profiles: sample -> axis (`eta`, `phi`) -> average energy, MeV.
+        cells: sample -> `[num_eta, num_phi]`, average energy of each cell, MeV.
+    """
+
+    layer: str
+    incident_energy: float
+    profiles: Mapping[str, Mapping[Axis, Profile]]
+    cells: Mapping[str, np.ndarray]
+
+
+def average_showers(samples: Mapping[str, Showers], incident_energy: float) -> tuple[AverageShower, ...]:
+    """The average shower layer by layer; none of a geometry without cells."""
+    grid = next(iter(samples.values())).geometry
+    if grid.kind != "CellGrid":
+        return ()
+    return tuple(
+        AverageShower(
+            layer.name,
+            incident_energy,
+            {label: {axis: average_profile(item, layer.id, axis) for axis in AXES} for label, item in samples.items()},
+            {label: average_cells(item, layer.id) for label, item in samples.items()},
+        )
+        for layer in grid.layers
+    )
 
 
 def _shower_axis(covariance: np.ndarray, direction: np.ndarray, num_cells: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from calogen.evaluation.comparison import energy_text
-from calogen.evaluation.judgement import ALL_ENERGIES, Scored
+from calogen.evaluation.compare import ALL_ENERGIES, Scored
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.features import Feature
 from calogen.plots.observables import draw_comparison, set_height
 from calogen.plots.style import add_legend, build_figure, style

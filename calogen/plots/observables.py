@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calogen.evaluation.comparison import ObservableComparison, ResponseCurve, energy_text
+from calogen.evaluation.compare import ObservableComparison
+from calogen.evaluation.summary import ResponseCurve, energy_text
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, sample_styles, short, style

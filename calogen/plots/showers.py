@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from calogen.evaluation.comparison import AverageShower
 from calogen.metrics.histograms import Profile
-from calogen.observables.cells import AXES
+from calogen.observables.cells import AXES, AverageShower
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
 from calogen.units import GeV
 

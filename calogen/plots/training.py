@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.iterations import IterationScan
+from calogen.evaluation.summary import energy_text
 from calogen.plots.style import Drawn, add_legend, build_figure, sample_styles, style
 
 CHOSEN_COLOUR, OWN_BEST_COLOUR = "#d62728", "#ff9f1c"

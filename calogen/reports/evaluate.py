@@ -10,17 +10,21 @@ from typing import Any
 import h5py
 import numpy as np
 
-from calogen.claims.judge import Quantity, Results
+from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
-from calogen.evaluation.comparison import compare
+from calogen.evaluation.compare import compare_at
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
+from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
+from calogen.evaluation.observed import observed_numbers
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.files import listed, matching_files, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
+from calogen.metrics.distributions import Value
+from calogen.observables.observable import Observed
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
@@ -32,7 +36,15 @@ from calogen.showers.files import Files, paths_of
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
 from calogen.showers.sample import Negative, Showers, concatenate
 
+SECOND = "second reference"
+"""What pages call the second sample of Geant4."""
 _MAX_NOTE = 10_000  # letters
+_NUMBERS = {
+    "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
+    "jsd": Criterion("JSD of the same"),
+    "fpd": Criterion("FPD x 1000", scale=1000),
+    "kpd": Criterion("KPD x 1000", scale=1000),
+}
 
 
 def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
@@ -102,18 +114,18 @@ def evaluate_cells(
     reference: Files,
     files: Mapping[str, Files],
     output: Path,
-    seed: int,
-    tolerant: bool = False,
+    second_reference: Files | None = None,
+    options: Options | None = None,
     training: Files | None = None,
 ) -> Path:
-    """Judge files of ATLAS cells by the observables of the VAE's paper; gives the page.
+    """Judge files of ATLAS cells by the observables of the VAE's paper, one by one and together; gives the page.
 
     Args:
         reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
         files: generated showers by label.
         output: directory.
-        seed: of everything random.
-        tolerant: as for `Reading`.
+        second_reference: other showers of Geant4, compared as a further sample: the floor of all numbers.
+        options: how to judge; of them, `repetitions`, `seed` and `tolerant` concern cells.
         training: showers that the models were trained on.
 
     Raises:
@@ -121,9 +133,12 @@ def evaluate_cells(
         CalogenError: a file that is missing, damaged or foreign, or energies without reference.
     """
     require_writable_file(output / "report.html")
-    taken = sorted({"reference", "second reference", *(("training",) if training else ())} & set(files))
+    options = options or Options()
+    seed, tolerant = options.seed, options.tolerant
+    taken = sorted({"reference", SECOND, *(("training",) if training else ())} & set(files))
     text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
     require(not taken, f"{text}. Received: {', '.join(taken)}")
+    files = {**files, **({SECOND: second_reference} if second_reference else {})}
     given = {"reference": reference, **({"training": training} if training else {}), **files}
     provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
     expected, notes = _read_cells("reference", reference, tolerant)
@@ -143,20 +158,42 @@ def evaluate_cells(
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
     found = []
     for energy in energies:
-        at_energy = {label: showers.at(energy) for label, showers in samples.items()}
-        found.append(compare(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
+        at_energy = {label: item.at(energy) for label, item in samples.items() if energy in item.incident_energies}
+        found.append(compare_at(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
+    table, missing = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
+    models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
         name="observables",
-        title=f"{alarms}{', '.join(samples)} against {', '.join(path.name for path in paths_of(reference))}",
+        title=f"{alarms}{models} against {', '.join(path.name for path in paths_of(reference))}",
         paper="Observables of arXiv:2210.06204",
         claims=(),
         quantities=tuple(quantities),
         provenance=provenance,
         measurements=tuple(row for comparison in found for row in comparison.measurements),
-        remarks=tuple(notes),
+        tables={"All observables together, in standard deviations of Geant4 at each energy": table},
+        remarks=(*notes, *missing),
     )
     figures = {f"{item.incident_energy:g} MeV": draw_observables([*item.observables.values()]) for item in found}
     return write_report(output, results, figures)
+
+
+def _numbers_table(
+    reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
+) -> tuple[Table, tuple[str, ...]]:
+    """Single numbers of all samples, and why some are missing."""
+    named = {item.name: item for item in ATLAS_VAE_OBSERVABLES}
+    found: dict[str, dict[str, Value]] = {}
+    missing: dict[str, None] = {}
+    for label, showers in samples.items():
+        pair = Observed(reference, named), Observed(showers, named)
+        found[label], more = observed_numbers(*pair, repetitions, seed, trainings)
+        missing |= dict.fromkeys(f"{label}: {reason}" for reason in more)
+    known = [name for name in _NUMBERS if any(name in numbers for numbers in found.values())]
+    rows = tuple(
+        (_NUMBERS[name].title, *(_NUMBERS[name].text(item[name]) if name in item else "-" for item in found.values()))
+        for name in known
+    )
+    return Table(("number", *samples), rows), tuple(missing)
 
 
 def compare_directories(directories: Sequence[Path], output: Path) -> str:

@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import Assessment
-from calogen.evaluation.comparison import energy_text
+from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.copies import ALARM
-from calogen.evaluation.judgement import ALL_ENERGIES, OWN_BINNING, Scored
+from calogen.evaluation.judgement import OWN_BINNING
 from calogen.evaluation.pictures import Average, Pictures
 from calogen.evaluation.submissions import Placement, notes, placement_table
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.correlations import Correlations, correlate, difference, pair_histograms
-from calogen.metrics.distributions import Value
-from calogen.metrics.scores import METRICS
+from calogen.metrics.distributions import FEATURE_METRICS, Value
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.judgement import draw_scored, feature_title
 from calogen.plots.observables import draw_response
@@ -305,8 +305,8 @@ def _all_metrics(assessment: Assessment) -> DataTable:
         said = [f"undefined in {share:.2g} of the showers (Geant4 {item.undefined['reference']:.2g})"] if share else []
         said += [f"the challenge's axis: {item.coarse} bins"] if item.coarse is not None else []
         name = Cell(feature_title(item.feature), note="; ".join(said))
-        rows.append((name, *(_cell(item, metric) for metric in METRICS)))
-    return DataTable("Every distribution", ("distribution", *(_METRIC_TITLES[m] for m in METRICS)), tuple(rows))
+        rows.append((name, *(_cell(item, metric) for metric in FEATURE_METRICS)))
+    return DataTable("Every distribution", ("distribution", *(_METRIC_TITLES[m] for m in FEATURE_METRICS)), tuple(rows))
 
 
 def _compared_metrics(assessments: Sequence[Assessment]) -> DataTable:

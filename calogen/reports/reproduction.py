@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from calogen.claims.judge import Claim, Quantity, Results, Verdict
-from calogen.evaluation.comparison import Measurement, energy_text
+from calogen.evaluation.compare import Measurement
+from calogen.evaluation.summary import energy_text
 from calogen.files import write_json, write_text
 from calogen.metrics.distributions import METRICS, Value
 from calogen.reports.page import (

@@ -9,7 +9,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.backend import keras
-from calogen.evaluation.comparison import Comparison, Observable, ObservableComparison, compare, compare_together
+from calogen.evaluation.compare import Comparison, ObservableComparison, compare_at, compare_together
 from calogen.evaluation.iterations import NetworkTest, chi2_by_momentum
 from calogen.generation.generate import generate, generate_like
 from calogen.generation.load import model_module
@@ -17,6 +17,7 @@ from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph
 from calogen.metrics.chi2 import Rule, total
 from calogen.metrics.distributions import Value
+from calogen.observables.observable import Observable
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.showers.labels import within
@@ -136,8 +137,8 @@ def compare_networks(
         for momentum in momenta:
             shown = [item for item in others if momentum in item.figures or momentum in detailed]
             here, cut = ({label: item.at(momentum) for label, item in made.items()} for made in (whole, generated))
-            found = compare(reference.at(momentum), here, energy, errors)
-            rest = compare(expected.at(momentum), cut, shown, errors)
+            found = compare_at(reference.at(momentum), here, energy, errors)
+            rest = compare_at(expected.at(momentum), cut, shown, errors)
             by_momentum[momentum] = replace(rest, observables={**found.observables, **rest.observables})
             bar.advance()
         for item in observables:

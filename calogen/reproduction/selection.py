@@ -20,13 +20,14 @@ from threadpoolctl import threadpool_limits
 
 from calogen.backend import tf
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import ALL_ENERGIES, Observable
+from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, physics_distance
 from calogen.files import read_json, sha256, write_json
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot
 from calogen.metrics.distributions import Value
+from calogen.observables.observable import Observable
 from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker
 from calogen.progress import progress

@@ -13,7 +13,6 @@ import numpy as np
 
 from calogen.config import require
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.evaluation.merits import Chi2Merit, Merit
 from calogen.files import read_json
@@ -21,6 +20,7 @@ from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES, Chi2, Rule, total
+from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Network, Pictures, compare_networks

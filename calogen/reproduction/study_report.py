@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from calogen import provenance
 from calogen.claims.judge import Claim, Quantity, Results, Table
 from calogen.config import Source, sources
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
+from calogen.evaluation.summary import energy_text
 from calogen.lwtnn.describe import boxes
 from calogen.metrics.chi2 import Chi2, total
 from calogen.metrics.distributions import Value

@@ -7,6 +7,7 @@ labels are compared, those within `SAME_LABEL` of one another are one energy; ex
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.metrics.resampling import ks_statistic
 from calogen.units import GeV
 
 SAME_LABEL = 1e-5
@@ -14,6 +15,7 @@ SAME_LABEL = 1e-5
 TOLERANT_LABEL = 1e-3
 """The same for `--tolerant`: what half precision leaves of an energy; known energies lie factors apart."""
 _MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
+_SAME_ENERGIES = 3.0  # KS distance / sqrt(1/n + 1/m): two samples of one distribution exceed it once in 3e7 pairs
 _MATCHED_BINS = 50  # of continuous energies whose shares are made equal
 
 
@@ -116,6 +118,28 @@ def require_known(name: str, reference: np.ndarray, labels: np.ndarray, energies
         f"{name} must have the reference's {len(energies)} incident energies. Received: {foreign.sum():,} showers at "
         f"{len(others)} others, as {float(others[0])!r} MeV{remedy}"
     )
+
+
+def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
+    """Refuse incident energies of another kind than the reference's.
+
+    Args:
+        name: what the message calls the sample.
+        first, second: incident energies of the reference and of the sample, MeV.
+
+    Raises:
+        DataFormatError: others, or others in their shares.
+    """
+    require_known(name, first, second, discrete_energies(first))
+    sizes = (len(first), len(second))
+    distance = ks_statistic(first, second)
+    if min(sizes) < 2 or distance > _SAME_ENERGIES * np.sqrt(1 / sizes[0] + 1 / sizes[1]):
+        raise DataFormatError(
+            f"{name} must have two showers or more, with the reference's incident energies in the same shares. "
+            f"Received: {len(second)} of {second.min():g} to {second.max():g} MeV, the reference {len(first)} of "
+            f"{first.min():g} to {first.max():g} MeV; cumulative shares differ by up to {distance:.3f} "
+            "(--match-energies leaves out showers of the energies that are too frequent)"
+        )
 
 
 def within(labels: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -21,10 +21,12 @@ from calogen.claims.atlas_vae import (
     claims,
 )
 from calogen.claims.judge import Claim, Evidence
-from calogen.evaluation.comparison import Comparison, Measurement, Observable, ObservableComparison, ResponseCurve
+from calogen.evaluation.compare import Comparison, Measurement, ObservableComparison
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
+from calogen.observables.observable import Observable
 from calogen.reproduction.timing import Costs
 
 COSTS = Costs(

@@ -16,9 +16,13 @@ from matplotlib.figure import Figure
 from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation import published
+from calogen.evaluation.judging import Options
 from calogen.reports.evaluate import evaluate_cells
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
+
+QUICK = Options(repetitions=0)
+TOLERANT = replace(QUICK, tolerant=True)
 
 Calogen = Callable[..., int]
 
@@ -77,9 +81,9 @@ def test_help_says_so(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> N
 def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
     make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
     few = ["--match-energies", "--classifiers", "0", "--min-energy", "0"]
-    more = [*few, "--max-showers", "9", "--second-reference", "cells.h5"]
+    more = [*few, "--max-showers", "9", "--second-reference", "cells.h5"]  # of which cells take two
     assert calogen("--reference", "cells.h5", "--generated", "cells.h5", *more) == 2
-    named = "Received: --second-reference, --min-energy, --classifiers, --max-showers, --match-energies, too"
+    named = "Received: --min-energy, --max-showers, --match-energies, too"
     assert named in capsys.readouterr().err
 
 
@@ -114,14 +118,14 @@ def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: 
     reference = cells("reference.h5", first)
     noise = np.resize([1, 1 + 3e-7], 10)
     generated = cells("a.h5", second[:10], 2), cells("b.h5", second[10:20], 3, noise), cells("c.h5", second[20:])
-    page = evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", 1, tolerant=True).read_text()
+    page = evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", options=TOLERANT).read_text()
     assert "VAE: set to 0 were 5 negative energies in 5 showers" in page
     assert "VAE: 5 incident energies were close to the reference" in page
     foreign = cells("d.h5", second, noise=np.resize([1, 1 + 4e-4], len(second)))
     message = rf"VAE must have the reference's 1 inc.* Received: {len(second) // 2} showers at 1 others.*--tolerant"
     with pytest.raises(DataFormatError, match=message):
-        evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1)
-    evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", 1, tolerant=True)
+        evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", options=QUICK)
+    evaluate_cells(reference, {"VAE": foreign}, tmp_path / "out", options=TOLERANT)
 
 
 def test_changed_copies_of_cells_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +136,7 @@ def test_changed_copies_of_cells_are_called_so(tmp_path: Path, monkeypatch: pyte
     rounded = reference.energies.astype(np.float16, casting="unsafe").astype(np.float32)
     Showers(ATLAS_VAE_WINDOW, reference.incident_energies, rounded)[::-1].write("rounded.h5")
     files = {"VAE": Path("honest.h5"), "GAN": Path("rounded.h5")}
-    page = evaluate_cells(Path("reference.h5"), files, tmp_path / "out", 1).read_text()
+    page = evaluate_cells(Path("reference.h5"), files, tmp_path / "out", options=QUICK).read_text()
     assert "ATTENTION: about 100 % of the GAN showers are showers of the reference, changed a little" in page
     assert "of the VAE showers are" not in page
 
@@ -167,6 +171,6 @@ def test_labels_of_cells_are_those_of_models(tmp_path: Path, monkeypatch: pytest
     quick(tmp_path, monkeypatch)
     for label in ("reference", "second reference", "training"):
         with pytest.raises(ConfigError, match=f"labels of models must be other words.*LABEL=FILE.*Received: {label}"):
-            evaluate_cells(Path("a.h5"), {label: Path("b.h5")}, tmp_path / "out", 1, training=Path("c.h5"))
+            evaluate_cells(Path("a.h5"), {label: Path("b.h5")}, tmp_path / "out", options=QUICK, training=Path("c.h5"))
     with pytest.raises(DataFormatError, match="a.h5"):  # where nothing trains, the word is free
-        evaluate_cells(Path("a.h5"), {"training": Path("b.h5")}, tmp_path / "out", 1)
+        evaluate_cells(Path("a.h5"), {"training": Path("b.h5")}, tmp_path / "out", options=QUICK)

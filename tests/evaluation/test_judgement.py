@@ -9,8 +9,9 @@ from conftest import make_showers
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
 from calogen.evaluation.streaming import sample_of
+from calogen.metrics.distributions import FEATURE_METRICS, Bins
 from calogen.metrics.histograms import Histogram, num_bins_filled, reference_edges
-from calogen.metrics.scores import METRICS, compare_values
+from calogen.metrics.resampling import measure
 from calogen.observables.challenge import BINNINGS, compute_features, layer_correlation
 from calogen.observables.shapes import SHAPES, compute_shapes, list_shapes
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
@@ -30,6 +31,11 @@ def judged(reference, *others, **options):
     return judge(first, *(sample_of(item, reference=first) for item in others), **options)
 
 
+def compare_values(reference, generated, edges, seed=0, axis=None):
+    bins = Bins(edges, FEATURE_METRICS, False, axis)
+    return measure(reference, generated, bins, resampling="cells", chi2_error="resampling", seed=seed)
+
+
 def worst(judgement, metric="ks"):
     """feature -> its value, all energies together."""
     return {item.feature.name: item.measured[metric].value for item in judgement.scored if not item.incident_energy}
@@ -40,7 +46,7 @@ def test_equal_samples_differ_nowhere():
     found = judged(showers, showers, showers)
     assert len(found.scored) == 2 + 3 * 8 + 1 + len(np.unique(showers.incident_energies)) + len(list_shapes(SAME))
     for item in found.scored:
-        for metric in METRICS:
+        for metric in FEATURE_METRICS:
             assert item.measured[metric].value == 0 or math.isnan(item.measured[metric].value), (item.feature, metric)
             assert item.floor[metric] == item.measured[metric] or math.isnan(item.measured[metric].value)
     np.testing.assert_array_equal(found.correlations["reference"], found.correlations["generated"])
@@ -91,7 +97,7 @@ def test_the_floor_is_the_second_reference():
     with_floor, other = judged(*samples), judged(samples[0], samples[2])
     for item in other.scored:
         floor = with_floor.find(item.feature.name, item.incident_energy).floor
-        for metric in METRICS:
+        for metric in FEATURE_METRICS:
             assert floor[metric] == item.measured[metric] or math.isnan(floor[metric].value)
         assert not item.floor
         assert set(item.histograms) == {"reference", "generated"}
@@ -169,7 +175,7 @@ def test_shapes_are_judged_where_they_are_defined(binning):
     assert item.undefined["reference"] < 0.05
     rows = item.to_json()
     assert {(row["quantity"], row["layer"]) for row in rows} == {("containment_radius", 1)}
-    assert [row["undefined"] for row in rows] == [item.undefined] * len(METRICS)
+    assert [row["undefined"] for row in rows] == [item.undefined] * len(FEATURE_METRICS)
     assert found.find("num_hits").undefined == found.find("response").undefined == {"reference": 0, "generated": 0}
 
 

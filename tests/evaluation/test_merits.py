@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.merits import physics_distance
 from calogen.observables.cells import response
+from calogen.observables.observable import Observable
 from calogen.showers.sample import Showers
 
 RESPONSE = Observable("response", response, "response")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import make_showers
 
-from calogen.evaluation.comparison import ALL_ENERGIES
+from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.published import (
     CALOSHOWERGAN_NUMBERS,
     CALOSHOWERGAN_OBSERVABLES,

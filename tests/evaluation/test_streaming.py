@@ -16,7 +16,7 @@ from reference import challenge as slow
 from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.evaluation import streaming
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
-from calogen.metrics import scores
+from calogen.metrics.resampling import spectrum_cells
 from calogen.observables.challenge import BINNINGS, compute_features
 from calogen.observables.shapes import compute_shapes, list_shapes
 from calogen.showers.files import ShowerFile
@@ -229,7 +229,7 @@ def test_progress_is_shown(files, monkeypatch):
 )
 @settings(max_examples=100, deadline=None)
 def test_cells_are_found_as_by_a_binary_search(energies, low, factor):
-    boundaries = scores.spectrum_cells(low, low * factor)[1]
+    boundaries = spectrum_cells(low, low * factor)[1]
     values = np.concatenate([energies, boundaries, np.nextafter(boundaries, 0), np.nextafter(boundaries, np.inf)])
     for dtype in (np.float64, np.float32):
         expected = np.searchsorted(boundaries, values.astype(dtype).astype(np.float64), side="right")

@@ -12,7 +12,7 @@ from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch,
 
 from calogen.claims.caloshowergan import PHOTONS
 from calogen.evaluation.assessment import read_assessment
-from calogen.evaluation.comparison import ALL_ENERGIES
+from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS
 from calogen.generation.generate import generate
 from calogen.models.caloshowergan import CONFIGS

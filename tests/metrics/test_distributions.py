@@ -1,24 +1,27 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import challenge as slow_challenge
 from reference import metrics as slow
 from scipy import stats
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import (
+    FEATURE_METRICS,
     METRICS,
+    OBSERVABLE_METRICS,
+    Bins,
     Value,
     chi2_per_ndf,
-    floor,
-    ks_distance,
-    mean_ratio,
-    rms_ratio,
+    paired,
     separation_power,
     standard_deviation,
-    wasserstein,
 )
 from calogen.metrics.histograms import Histogram, joined_edges, reference_edges
+from calogen.metrics.resampling import bootstrap_floors, dealt_floor, ks_statistic, measure
 
 EDGES = np.linspace(-4, 4, 18)
 
@@ -31,34 +34,39 @@ def histograms(*samples):
     return [Histogram.fill(sample, EDGES) for sample in samples]
 
 
+def of(name, reference, generated, seed=0, edges=EDGES):
+    """One metric of two samples, with its error."""
+    return measure(reference, generated, Bins(edges, (name,)), seed=seed)[name]
+
+
 def test_identical_samples():
     values = normal(200, 0, mean=2.0)
-    assert ks_distance(values, values).value == wasserstein(values, values).value == 0
-    assert mean_ratio(values, values).value == rms_ratio(values, values).value == 1
-    assert separation_power(*histograms(values, values)).value == 0
-    assert chi2_per_ndf(*histograms(values, values)).value == pytest.approx(0)
+    assert of("ks", values, values).value == of("wasserstein", values, values).value == 0
+    assert of("mean_ratio", values, values).value == of("rms_ratio", values, values).value == 1
+    assert separation_power(paired(*histograms(values, values))) == 0
+    assert of("chi2_per_ndf", values, values).value == pytest.approx(0)
 
 
 def test_disjoint_samples():
     low, high = normal(200, 0, -3, 0.1), normal(100, 1, 3, 0.1)
-    assert ks_distance(low, high).value == 1
-    assert separation_power(*histograms(low, high)).value == 1
-    assert separation_power(*histograms(low, high + 100)).value == 1, "overflow counts"
+    assert of("ks", low, high).value == 1
+    assert separation_power(paired(*histograms(low, high))) == 1
+    assert separation_power(paired(*histograms(low, high + 100))) == 1, "overflow counts"
 
 
 def test_entries_outside_the_range_count():
     """Half of the generated sample in the overflow: (1 - 1/2)^2 / (3/2) / 2 + (1/2) / 2 = 1/3."""
     reference, generated = np.full(100, 0.1), np.append(np.full(50, 0.1), np.full(50, 99.0))
-    assert separation_power(*histograms(reference, generated)).value == pytest.approx(1 / 3)
+    assert separation_power(paired(*histograms(reference, generated))) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("shift", [0.3, 1.0])
 def test_gaussian_shift(shift):
     """KS = 2 Phi(s/2) - 1, W1 = s; 5,000 showers, 4 standard deviations."""
     reference, generated = normal(5000, 0), normal(5000, 1, shift)
-    assert ks_distance(reference, generated).value == pytest.approx(2 * stats.norm.cdf(shift / 2) - 1, abs=0.04)
-    assert wasserstein(reference, generated).value == pytest.approx(shift, abs=0.09)
-    exact = wasserstein(reference, reference + shift * reference.std())
+    assert of("ks", reference, generated).value == pytest.approx(2 * stats.norm.cdf(shift / 2) - 1, abs=0.04)
+    assert of("wasserstein", reference, generated).value == pytest.approx(shift, abs=0.09)
+    exact = of("wasserstein", reference, reference + shift * reference.std())
     assert exact.value == pytest.approx(shift)
 
 
@@ -66,17 +74,17 @@ def test_gaussian_shift(shift):
 @settings(max_examples=40, deadline=None)
 def test_agrees_with_the_slow_twins(first, second):
     reference, generated = np.array(first, float), np.array(second, float)
-    assert ks_distance(reference, generated).value == pytest.approx(slow.ks_distance(first, second))
+    assert of("ks", reference, generated).value == pytest.approx(slow.ks_distance(first, second))
     pair = histograms(reference, generated)
     twin = slow.separation_power(*(h.counts.tolist() for h in pair))
-    assert separation_power(*pair).value == pytest.approx(twin, rel=1e-12)
+    assert separation_power(paired(*pair)) == pytest.approx(twin, rel=1e-12)
 
 
 def test_agrees_with_scipy():
     reference, generated = normal(60, 0), normal(300, 1, 0.2, 1.3)
-    assert ks_distance(reference, generated).value == pytest.approx(stats.ks_2samp(reference, generated).statistic)
+    assert of("ks", reference, generated).value == pytest.approx(stats.ks_2samp(reference, generated).statistic)
     distance = stats.wasserstein_distance(reference, generated) / reference.std()
-    assert wasserstein(reference, generated).value == pytest.approx(distance)
+    assert of("wasserstein", reference, generated).value == pytest.approx(distance)
 
 
 def test_chi2_is_pearsons_homogeneity_test():
@@ -84,8 +92,11 @@ def test_chi2_is_pearsons_homogeneity_test():
     pair = [Histogram(np.arange(5.0), row) for row in counts]
     chi2, _, ndf, _ = stats.chi2_contingency(counts[:, 1:-1], correction=False)
     assert ndf == 3
-    assert chi2_per_ndf(*pair).value == pytest.approx(chi2 / ndf)
-    assert chi2_per_ndf(*pair).error == pytest.approx(np.sqrt(2 / 3))
+    assert chi2_per_ndf(paired(*pair)[None])[0] == pytest.approx(chi2 / ndf)
+    reference, generated = (np.repeat(np.arange(4) + 0.5, row[1:-1]) for row in counts)
+    found = of("chi2_per_ndf", reference, generated, edges=np.arange(5.0))
+    assert found.value == pytest.approx(chi2 / ndf)
+    assert found.error == pytest.approx(np.sqrt(2 / 3))
 
 
 @pytest.mark.parametrize("n", [30, 250])
@@ -94,8 +105,7 @@ def test_chi2_is_calibrated(n):
     values, above = [], 0
     for k in range(300):
         reference, generated = normal(n, 2 * k), normal(1000, 2 * k + 1)
-        edges = joined_edges(Histogram.fill(reference, reference_edges(reference)), 1000)
-        values.append(chi2_per_ndf(*(Histogram.fill(sample, edges) for sample in (reference, generated))))
+        values.append(of("chi2_per_ndf", reference, generated, edges=reference_edges(reference)))
         ndf = 2 / values[-1].error ** 2
         above += values[-1].value * ndf > stats.chi2.ppf(0.95, ndf)
     ratios = [item.value for item in values]
@@ -104,16 +114,17 @@ def test_chi2_is_calibrated(n):
 
 
 def test_one_bin_gives_nan():
-    assert np.isnan(chi2_per_ndf(*histograms(np.full(9, 0.1), np.full(9, 0.1))).value)
+    assert np.isnan(of("chi2_per_ndf", np.full(9, 0.1), np.full(9, 0.1)).value)
+    assert np.isnan(chi2_per_ndf(paired(*histograms(np.full(9, 0.1), np.full(9, 0.1)))[None])[0])
 
 
 def test_errors_of_the_ratios():
     """Pulls of 500 ratios of equal exponential distributions have width 1 within 15 %; the kurtosis is large."""
     rng = np.random.default_rng(3)
-    for metric in (mean_ratio, rms_ratio):
+    for name in ("mean_ratio", "rms_ratio"):
         pulls = []
         for _ in range(500):
-            ratio = metric(rng.exponential(1, 250), rng.exponential(1, 1000))
+            ratio = of(name, rng.exponential(1, 250), rng.exponential(1, 1000))
             pulls.append((ratio.value - 1) / ratio.error)
         assert np.std(pulls) == pytest.approx(1, abs=0.15)
 
@@ -124,18 +135,18 @@ def test_error_of_the_standard_deviation():
 
 
 def test_bootstrap_errors_fall_with_the_size_and_are_repeatable():
-    small = ks_distance(normal(50, 0), normal(50, 1, 1.0), seed=4)
-    large = ks_distance(normal(5000, 0), normal(5000, 1, 1.0), seed=4)
+    small = of("ks", normal(50, 0), normal(50, 1, 1.0), seed=4)
+    large = of("ks", normal(5000, 0), normal(5000, 1, 1.0), seed=4)
     assert 5 < small.error / large.error < 20
-    assert small == ks_distance(normal(50, 0), normal(50, 1, 1.0), seed=4)
+    assert small == of("ks", normal(50, 0), normal(50, 1, 1.0), seed=4)
 
 
 def test_undefined_showers_are_left_out():
     values = np.append(normal(100, 0), [np.nan] * 20)
-    assert mean_ratio(values, values).value == ks_distance(values, values).value + 1 == 1
-    for metric in METRICS.values():
-        assert np.isnan(metric.measure(np.full(5, np.nan), values, EDGES, 0).value), metric.title
-        assert np.isnan(floor(metric, np.full(5, np.nan), 100, EDGES).mean), metric.title
+    assert of("mean_ratio", values, values).value == of("ks", values, values).value + 1 == 1
+    for name in METRICS:
+        assert np.isnan(of(name, np.full(5, np.nan), values).value), name
+        assert np.isnan(bootstrap_floors(np.full(5, np.nan), 100, Bins(EDGES, (name,)))[name].mean), name
 
 
 SPECTRA = {
@@ -151,16 +162,15 @@ def test_floor_is_what_independent_samples_give(spectrum, n, m):
     rng = np.random.default_rng(n)
     draw = SPECTRA[spectrum]
 
-    def edges_of(reference):
-        return joined_edges(Histogram.fill(reference, reference_edges(reference)), m)
-
-    for metric in METRICS.values():
-        samples = [(draw(rng, n), draw(rng, m)) for _ in range(120)]
-        pairs = np.array([metric.statistic(first, second, edges_of(first)) for first, second in samples])
-        floors = [floor(metric, first, m, edges_of(first)) for first, _ in samples[:8]]
-        assert np.mean([item.mean for item in floors]) == pytest.approx(np.mean(pairs), rel=0.15), metric.title
-        limit = np.quantile(metric.excess(pairs), 0.95)
-        assert np.mean([item.limit for item in floors]) == pytest.approx(limit, rel=0.4), metric.title
+    samples = [(draw(rng, n), draw(rng, m)) for _ in range(120)]
+    bins = [Bins(reference_edges(first)) for first, _ in samples]
+    pairs = [measure(*pair, binning) for pair, binning in zip(samples, bins, strict=True)]
+    floors = [bootstrap_floors(first, m, binning) for (first, _), binning in zip(samples[:8], bins, strict=False)]
+    for name in OBSERVABLE_METRICS:
+        values = np.array([found[name].value for found in pairs])
+        assert np.mean([found[name].mean for found in floors]) == pytest.approx(np.mean(values), rel=0.15), name
+        limit = np.quantile(METRICS[name].excess(values), 0.95)
+        assert np.mean([found[name].limit for found in floors]) == pytest.approx(limit, rel=0.4), name
 
 
 def test_floors_closed_forms():
@@ -168,25 +178,182 @@ def test_floors_closed_forms():
     values = np.random.default_rng(0).random(1000)
     edges, size = np.linspace(0, 1, 11), 1 / 1000 + 1 / 4000
     expected = np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(size)
-    assert floor(METRICS["ks"], values, 4000, edges).mean == pytest.approx(expected, rel=0.1)
-    assert floor(METRICS["separation_power"], values, 4000, edges).mean == pytest.approx(9 / 4 * size, rel=0.1)
+    found = bootstrap_floors(values, 4000, Bins(edges))
+    assert found["ks"].mean == pytest.approx(expected, rel=0.1)
+    assert found["separation_power"].mean == pytest.approx(9 / 4 * size, rel=0.1)
 
 
 def test_other_edges_are_refused():
     with pytest.raises(DataFormatError, match="same edges"):
-        separation_power(Histogram.fill(normal(9, 0), EDGES), Histogram.fill(normal(9, 0), EDGES + 1))
+        paired(Histogram.fill(normal(9, 0), EDGES), Histogram.fill(normal(9, 0), EDGES + 1))
 
 
 def test_an_infinite_distance_has_no_error() -> None:
     """W1 in standard deviations of a constant reference; of one that is nearly constant only some draws are."""
     constant = np.ones(10)
-    infinite = wasserstein(constant, np.full(10, 2.0))
+    infinite = of("wasserstein", constant, np.full(10, 2.0))
     assert infinite.value == np.inf
     assert np.isnan(infinite.error)
-    nearly = wasserstein(np.append(constant[1:], 3.0), np.full(10, 2.0))
+    nearly = of("wasserstein", np.append(constant[1:], 3.0), np.full(10, 2.0))
     assert nearly.value == pytest.approx(1 / 0.6)  # the distance is 1, the standard deviation 2 x 0.3
     assert np.isnan(nearly.error)
-    assert wasserstein(constant, constant).error == 0
+    assert of("wasserstein", constant, constant).error == 0
+
+
+AXIS = np.linspace(-2.0, 2.0, 21)
+
+
+def samples(seed):
+    """Pairs of all kinds: shifted, wider, of unequal size, with ties, with most of one outside the edges."""
+    rng = np.random.default_rng(seed)
+    return {
+        "shifted": (rng.normal(0, 1, 400), rng.normal(0.3, 1, 300)),
+        "wider": (rng.normal(0, 0.5, 200), rng.normal(0, 1, 500)),
+        "ties": (rng.integers(-3, 3, 300) / 2, rng.integers(-3, 4, 200) / 2),
+        "edges": (np.append(AXIS, AXIS), np.append(AXIS[5:], AXIS[-3:])),
+        "outside": (rng.normal(0, 1, 100), rng.normal(2.5, 1, 100)),
+        "few": (rng.normal(0, 1, 2), rng.normal(0, 1, 3)),
+    }
+
+
+def compare_values(reference, generated, edges, seed=0, axis=None):
+    """As features are measured."""
+    bins = Bins(edges, FEATURE_METRICS, False, axis)
+    return measure(reference, generated, bins, resampling="cells", chi2_error="resampling", seed=seed)
+
+
+@pytest.mark.parametrize("kind", samples(0))
+def test_values_are_those_of_the_metrics(kind):
+    reference, generated = samples(1)[kind]
+    found = compare_values(reference, generated, AXIS)
+    first, second = (Histogram.fill(item, AXIS) for item in (reference, generated))
+    joined = joined_edges(first, len(generated))
+    bins = np.searchsorted(joined, np.append(-np.inf, AXIS), side="right")  # where each fine bin goes
+    coarse = [Histogram(joined, np.bincount(bins, item.counts).astype(int)) for item in (first, second)]
+    expected = {
+        "ks": of("ks", reference, generated).value,
+        "wasserstein": of("wasserstein", reference, generated).value,
+        "chi2_per_ndf": chi2_per_ndf(paired(*coarse)[None])[0],
+        "separation_power": separation_power(paired(first, second)),
+        "challenge_separation_power": separation_power(paired(first, second), outside=False),
+    }
+    assert tuple(found) == FEATURE_METRICS
+    for name, value in expected.items():
+        assert found[name].value == pytest.approx(value, rel=1e-10, nan_ok=True), name
+
+
+def test_values_agree_with_the_slow_twins():
+    for reference, generated in samples(2).values():
+        found = compare_values(reference, generated, AXIS)
+        area = slow_challenge.area_between(reference, generated) / np.std(reference)
+        assert found["wasserstein"].value == pytest.approx(area, rel=1e-10)
+        power = slow_challenge.separation_power(reference, generated, AXIS)
+        assert found["challenge_separation_power"].value == pytest.approx(power, rel=1e-10)
+        distance = max(abs(np.mean(reference <= x) - np.mean(generated <= x)) for x in (*reference, *generated))
+        assert found["ks"].value == pytest.approx(distance, rel=1e-10)
+        assert ks_statistic(reference, generated) == pytest.approx(distance, rel=1e-10)
+
+
+def test_equal_samples_and_disjoint_ones():
+    values = np.random.default_rng(0).normal(0, 0.3, 500)
+    assert [item.value for item in compare_values(values, values, AXIS).values()] == [0] * 5
+    far = compare_values(values, values[:300] + 3.0, np.linspace(-2, 5, 50))
+    assert far["ks"].value == 1
+    assert far["separation_power"].value == pytest.approx(1)
+    assert far["challenge_separation_power"].value == pytest.approx(1)
+    assert far["chi2_per_ndf"].value > 20
+
+
+def test_shifted_gaussians_have_the_closed_forms():
+    """KS 2 Phi(s/2) - 1, Wasserstein s. Six comparisons within 5 standard errors: false alarm once in 300,000 seeds."""
+    rng = np.random.default_rng(7)
+    for shift in (0.2, 1.0, 2.5):
+        found = compare_values(rng.normal(0, 2, 40_000), rng.normal(2 * shift, 2, 30_000), AXIS)
+        for name, expected in (("ks", 2 * stats.norm.cdf(shift / 2) - 1), ("wasserstein", shift)):
+            assert abs(found[name].value - expected) < 5 * found[name].error, name
+            assert found[name].error < 0.03
+
+
+@pytest.mark.parametrize("size", [(300, 300), (1000, 500)])
+def test_errors_are_the_scatter_of_new_samples(size):
+    """Spread over 300 pairs of samples that differ, against the mean of 20 errors.
+
+    Both are known to 5 %, so the ratio is: outside 0.75..1.33 once in 100,000 seeds for each of 10.
+    """
+    rng = np.random.default_rng(3)
+
+    def pair():
+        return rng.exponential(1, size[0]) - 1, 1.4 * rng.exponential(1, size[1]) - 0.7
+
+    values = [{name: item.value for name, item in compare_values(*pair(), AXIS).items()} for _ in range(300)]
+    errors = [compare_values(*pair(), AXIS, seed) for seed in range(20)]
+    for name in FEATURE_METRICS:
+        spread = np.std([item[name] for item in values])
+        error = np.mean([item[name].error for item in errors])
+        assert 0.75 < error / spread < 1.33, (name, error, spread)
+
+
+def test_errors_are_those_of_resampling_the_showers():
+    """The cells stand for the showers: within 20 % of drawing the showers themselves, 100 rounds each.
+
+    The ratio of two spreads of 100 rounds has a spread of 10 %: means of 20 differ by 20 % once in 1e8 seeds.
+    """
+    rng = np.random.default_rng(4)
+    reference, generated = 10 ** rng.normal(0, 1, 400), 10 ** rng.normal(0.2, 1, 300)
+    cells = [compare_values(reference, generated, AXIS, seed) for seed in range(20)]
+    for name in ("ks", "wasserstein"):
+        expected = np.mean([of(name, reference, generated, seed).error for seed in range(20)])
+        assert np.mean([item[name].error for item in cells]) == pytest.approx(expected, rel=0.2), name
+
+
+def test_values_far_from_zero_have_the_same_errors():
+    """The standard deviation loses nothing to a large mean."""
+    reference, generated = samples(3)["shifted"]
+    found, far = (
+        compare_values(reference, generated, AXIS),
+        compare_values(reference + 1e9, generated + 1e9, AXIS + 1e9),
+    )
+    for name in ("ks", "wasserstein"):
+        assert far[name].value == pytest.approx(found[name].value, rel=1e-5)
+        assert far[name].error == pytest.approx(found[name].error, rel=0.05)
+
+
+def test_seeds_repeat():
+    pair = samples(5)["shifted"]
+    assert compare_values(*pair, AXIS, 3) == compare_values(*pair, AXIS, 3)
+    assert compare_values(*pair, AXIS, 3) != compare_values(*pair, AXIS, 4)
+
+
+def test_samples_that_tell_nothing():
+    one, many, same = np.ones(1), np.arange(5.0), np.full(9, 0.5)
+    for pair in ((one, many), (many, one), (np.empty(0), many)):
+        assert all(
+            math.isnan(value.value) and math.isnan(value.error) for value in compare_values(*pair, AXIS).values()
+        )
+    found = compare_values(same, same, AXIS)
+    assert [found[name].value for name in ("ks", "wasserstein", "separation_power")] == [0, 0, 0]
+    assert math.isnan(found["chi2_per_ndf"].value)
+    assert compare_values(same, same + 1, AXIS)["wasserstein"].value == np.inf
+
+
+@pytest.mark.parametrize("sizes", [(2000, 200), (100, 900), (60, 60)])
+def test_samples_of_one_distribution_scatter_about_what_is_dealt(sizes):
+    """60 pairs, with ties, sparse tails and values outside the axis: the mean pull is known to 0.13, asked for 0.6."""
+    rng = np.random.default_rng(5)
+    pulls = []
+    for seed in range(60):
+        first, second = (np.maximum(rng.normal(0, 1.5, size), -1) for size in sizes)
+        dealt = dealt_floor(first, second, Bins(AXIS), seed)
+        pulls.append(
+            (compare_values(first, second, AXIS)["challenge_separation_power"].value - dealt.value) / dealt.error
+        )
+    assert abs(np.mean(pulls)) < 0.6
+    assert 0.6 < np.std(pulls) < 1.6
+
+
+def test_nothing_can_be_dealt_out_of_nothing():
+    outside = np.full(5, 9.0)
+    assert math.isnan(dealt_floor(outside, outside, Bins(AXIS)).value)
 
 
 numbers = st.floats(0.1, 10.0)

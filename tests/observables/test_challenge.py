@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from reference import challenge as slow
 
 from calogen.errors import ConfigError, DataFormatError, GeometryError
-from calogen.metrics import distributions as metrics
-from calogen.metrics import scores
-from calogen.metrics.distributions import challenge_separation_power
+from calogen.metrics.distributions import Bins, paired, separation_power
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, energy_edges
+from calogen.metrics.resampling import measure, spectrum_cells
 from calogen.observables import challenge, voxels
 from calogen.observables.challenge import BINNINGS
 from calogen.showers.sample import Showers
@@ -214,7 +213,7 @@ def test_every_quantity_of_every_data_set_has_its_bins_in_the_table():
 
 def test_the_spectrum_of_voxels_has_the_challenges_bins():
     for name, first in {"1-photons": 1.0, "1-pions": 1.0, "2": 0.5e-3 / 0.033, "3": 0.5e-3 / 0.033}.items():
-        edges, _ = scores.spectrum_cells(BINNINGS[name].min_energy, 700.0)
+        edges, _ = spectrum_cells(BINNINGS[name].min_energy, 700.0)
         assert (edges[0], edges[-1], len(edges)) == (first, 700.0, 50)
 
 
@@ -233,14 +232,18 @@ def test_bins_of_energies_reach_from_the_threshold_to_the_references_maximum():
         BINNINGS["2"].edges(Feature("depth"), 1.0, 1.0)
 
 
+def inside(pair):
+    return separation_power(paired(*pair), outside=False, eps=1e-16)
+
+
 def histograms(first, second, edges):
     return Histogram.fill(np.array(first, float), edges), Histogram.fill(np.array(second, float), edges)
 
 
 def test_separation_power_of_equal_and_of_disjoint_histograms():
     edges = np.arange(4.0)
-    assert challenge_separation_power(*histograms([0, 0, 1], [0, 0, 1], edges)).value == 0
-    assert challenge_separation_power(*histograms([0, 0, 1], [2, 2, 2], edges)).value == pytest.approx(1)
+    assert inside(histograms([0, 0, 1], [0, 0, 1], edges)) == 0
+    assert inside(histograms([0, 0, 1], [2, 2, 2], edges)) == pytest.approx(1)
 
 
 def test_separation_power_agrees_with_the_slow_twin():
@@ -248,25 +251,29 @@ def test_separation_power_agrees_with_the_slow_twin():
     edges = np.linspace(0.4, 1.4, 21)
     for shift in (0.0, 0.1, 0.6):
         first, second = rng.normal(0.9, 0.2, 300), rng.normal(0.9 + shift, 0.3, 200)
-        found = challenge_separation_power(*histograms(first, second, edges))
-        assert found.value == pytest.approx(slow.separation_power(first, second, edges), rel=1e-10)
+        found = measure(first, second, Bins(edges, ("challenge_separation_power",)))["challenge_separation_power"]
+        assert (
+            inside(histograms(first, second, edges))
+            == found.value
+            == pytest.approx(slow.separation_power(first, second, edges), rel=1e-10)
+        )
         assert found.error > 0
 
 
 def test_separation_power_drops_what_lies_outside_and_ours_does_not():
     """Half of the generated showers miss the axis: 1/2 sum (p - q)^2 / (p + q) = 1/2 (1/4 / 3/2 + 1/2) = 1/3."""
     pair = histograms([0.5] * 8, [0.5] * 4 + [9.0] * 4, np.array([0.0, 1.0, 2.0]))
-    assert challenge_separation_power(*pair).value == 0
-    assert metrics.separation_power(*pair).value == pytest.approx(1 / 3)
+    assert inside(pair) == 0
+    assert separation_power(paired(*pair)) == pytest.approx(1 / 3)
     outside = histograms([0.5] * 8, [9.0] * 8, np.array([0.0, 1.0, 2.0]))
-    assert math.isnan(challenge_separation_power(*outside).value)
+    assert math.isnan(inside(outside))
 
 
 def test_separation_power_needs_common_edges():
     first = histograms([0.5], [0.5], np.arange(3.0))[0]
     second = histograms([0.5], [0.5], np.arange(4.0))[0]
     with pytest.raises(DataFormatError, match="same edges"):
-        challenge_separation_power(first, second)
+        inside((first, second))
 
 
 @pytest.mark.parametrize("small_voxels", [True, False])

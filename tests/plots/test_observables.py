@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from calogen.evaluation.comparison import Observable, ObservableComparison, ResponseCurve
+from calogen.evaluation.compare import ObservableComparison
+from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
+from calogen.observables.observable import Observable
 from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_response
 from calogen.plots.style import write_figure
 

@@ -1,8 +1,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from calogen.evaluation.comparison import AverageShower
 from calogen.metrics.histograms import Profile
+from calogen.observables.cells import AverageShower
 from calogen.plots.showers import draw_average_cells, draw_average_shower, draw_profile
 
 EDGES = np.array([-1.5, -0.5, 0.5, 1.5])

@@ -20,6 +20,9 @@ from calogen.reports.evaluate import evaluate_cells, find_files, find_labelled
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
+QUICK = Options(repetitions=0)
+TOLERANT = replace(QUICK, tolerant=True)
+
 REFERENCE, GENERATED = make_showers(TINY_VOXELS, 200, 1), make_showers(TINY_VOXELS, 200, 2)
 LABELS = GENERATED.incident_energies
 
@@ -178,15 +181,15 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         file["incident_energies"], file["cells"] = labels[:, None], energies
     reference = tmp_path / "low.h5", tmp_path / "high.h5"
     with pytest.raises(DataFormatError, match=r"vae\.h5: energies must not be negative.*--tolerant"):
-        evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", 1)
-    page = evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", 1, tolerant=True).read_text()
+        evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=QUICK)
+    page = evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=TOLERANT).read_text()
     assert "set to 0 were 1 negative energies" in page
     assert f"{len(second)} incident energies were close to the reference" in page
     copy = evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", 1).read_text()
     assert f"ATTENTION: {len(first)} of the {len(first)} VAE showers are showers of the reference" in copy
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
     with pytest.raises(DataFormatError, match="in MeV"):
-        evaluate_cells(reference, {"VAE": tmp_path / "gev.h5"}, tmp_path / "out", 1)
+        evaluate_cells(reference, {"VAE": tmp_path / "gev.h5"}, tmp_path / "out", options=QUICK)
 
 
 def test_labels() -> None:

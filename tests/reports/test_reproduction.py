@@ -9,7 +9,7 @@ from toy_results import RESULTS, ROW
 
 from calogen.claims.judge import Claim, Table, judge
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import Measurement
+from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Value
 from calogen.reports.page import Cell, DataTable, Verdict, build_html
 from calogen.reports.reproduction import build_page, write_report

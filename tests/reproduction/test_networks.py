@@ -11,7 +11,6 @@ import pytest
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG, network_test, toy_showers, train
 
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import chi2_by_momentum
 from calogen.generation.generate import generate
 from calogen.lwtnn.convert import convert
@@ -20,6 +19,7 @@ from calogen.metrics.chi2 import RULES, total
 from calogen.metrics.distributions import Value
 from calogen.models import caloshowergan
 from calogen.observables.cells import layer_energy, total_energy
+from calogen.observables.observable import Observable
 from calogen.reproduction import networks as study_networks
 from calogen.reproduction.networks import Network
 from calogen.showers.sample import Showers

@@ -12,7 +12,6 @@ from conftest import TINY_VOXELS, make_showers
 from toy_gan import toy_showers, train
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, chi2_by_momentum
 from calogen.evaluation.merits import Chi2Merit, DistanceMerit, physics_distance
 from calogen.generation.generate import generate
@@ -21,6 +20,7 @@ from calogen.metrics.chi2 import RULES
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.observables.cells import layer_energy, response, total_energy
+from calogen.observables.observable import Observable
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.observables.voxels import voxel_centroid, voxel_width
 from calogen.reproduction import selection

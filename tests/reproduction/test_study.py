@@ -8,7 +8,6 @@ from conftest import TINY_VOXELS
 from toy_gan import CONFIG, GAN_VALUES, toy_showers
 
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.evaluation.comparison import Observable
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
 from calogen.evaluation.merits import Chi2Merit
 from calogen.files import read_json
@@ -18,6 +17,7 @@ from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES
 from calogen.models import caloshowergan, fastcalogan
 from calogen.observables.cells import layer_energy, total_energy
+from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction import study
 from calogen.reproduction.experiment import Arguments, open_run

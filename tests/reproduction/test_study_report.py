@@ -9,9 +9,9 @@ from toy_study import made, network_of, scan, toy_outcome
 
 from calogen.claims.judge import Claim, Quantity, Results, Table
 from calogen.config import Source
-from calogen.evaluation.comparison import energy_text
 from calogen.evaluation.iterations import ALL
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
+from calogen.evaluation.summary import energy_text
 from calogen.metrics.distributions import Value
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.reproduction.experiment import Arguments

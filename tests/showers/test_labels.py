@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.judgement import require_energies
 from calogen.showers.labels import (
     discrete_energies,
     energy_places,
     has_energy,
     match_shares,
+    require_energies,
     require_known,
     require_label_unit,
     snap,

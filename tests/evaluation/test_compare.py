@@ -7,17 +7,12 @@ import pytest
 from conftest import make_showers
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.comparison import (
-    ALL_ENERGIES,
-    Measurement,
-    Observable,
-    compare,
-    compare_together,
-    response_curve,
-)
+from calogen.evaluation.compare import ALL_ENERGIES, Measurement, compare_at, compare_together
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES, CALOSHOWERGAN_OBSERVABLES
-from calogen.metrics.distributions import METRICS, Floor, Value
+from calogen.evaluation.summary import response_curve
+from calogen.metrics.distributions import OBSERVABLE_METRICS, Floor, Value
 from calogen.observables.cells import response, shower_depth
+from calogen.observables.observable import Observable
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -33,13 +28,13 @@ def toy(n, seed=0, energy=1000.0, scale=1.0):
 
 
 def test_table_and_histograms():
-    result = compare(toy(60), {"good": toy(80, 1), "low": toy(70, 2, scale=0.5)}, PAIR)
+    result = compare_at(toy(60), {"good": toy(80, 1), "low": toy(70, 2, scale=0.5)}, PAIR)
     assert result.incident_energy == 1000
     item = result.observables["response"]
     assert set(item.generated) == {"good", "low"}
     assert item.reference.entries == 60
     np.testing.assert_array_equal(item.generated["low"].edges, item.reference.edges)
-    assert len(result.measurements) == 2 * 2 * len(METRICS)
+    assert len(result.measurements) == 2 * 2 * len(OBSERVABLE_METRICS)
     rows = {(row.observable, row.sample, row.metric): row for row in result.measurements}
     assert rows["response", "low", "mean_ratio"].measured.value == pytest.approx(0.5, rel=0.1)
     assert not rows["response", "low", "ks"].within_floor
@@ -49,13 +44,13 @@ def test_table_and_histograms():
 
 
 def test_axes_are_in_their_units():
-    item = compare(toy(40), {"other": toy(40, 1)}, PAIR).observables["shower_depth"]
+    item = compare_at(toy(40), {"other": toy(40, 1)}, PAIR).observables["shower_depth"]
     assert item.observable.axis_label == "depth [m]"
     assert 0.2 < item.reference.edges.mean() < 0.4
 
 
 def test_average_shower():
-    result = compare(toy(40), {"other": toy(40, 1)}, PAIR)
+    result = compare_at(toy(40), {"other": toy(40, 1)}, PAIR)
     assert [layer.layer for layer in result.average] == ["presampler", "front", "middle", "back"]
     front = result.average[1]
     assert list(front.profiles) == ["Geant4", "other"]
@@ -66,7 +61,7 @@ def test_average_shower():
 def test_rows_are_json_and_undefined_is_counted():
     empty = toy(30, 1)
     empty = replace(empty, energies=empty.energies * (np.arange(30) < 1)[:, None])
-    rows = compare(toy(30), {"empty": empty}, PAIR[1:]).measurements
+    rows = compare_at(toy(30), {"empty": empty}, PAIR[1:]).measurements
     assert {(row.num_generated, row.undefined) for row in rows} == {(1, 29)}
     text = json.dumps([row.to_json() for row in rows], allow_nan=False)
     assert json.loads(text)[0]["measured"]["value"] is None
@@ -80,13 +75,13 @@ def test_limits_of_one_and_two_sided_metrics():
 
 
 def test_same_seed_same_table():
-    first, second = (compare(toy(40), {"other": toy(40, 1)}, PAIR, seed=5).measurements for _ in range(2))
+    first, second = (compare_at(toy(40), {"other": toy(40, 1)}, PAIR, seed=5).measurements for _ in range(2))
     assert first == second
 
 
 def test_refuses_several_energies():
     with pytest.raises(DataFormatError, match="same incident energy.*1000, 2000"):
-        compare(toy(9), {"other": toy(9, energy=2000.0)}, PAIR)
+        compare_at(toy(9), {"other": toy(9, energy=2000.0)}, PAIR)
 
 
 def test_response_curve():
@@ -128,7 +123,7 @@ def test_all_energies_together():
 
 def test_an_observable_names_its_metrics():
     named = (replace(PAIR[0], metrics=("mean_ratio", "ks")), replace(PAIR[1], metrics=()))
-    result = compare(toy(30), {"good": toy(30, 1)}, named)
+    result = compare_at(toy(30), {"good": toy(30, 1)}, named)
     assert [(row.observable, row.metric) for row in result.measurements] == [
         ("response", "mean_ratio"),
         ("response", "ks"),
@@ -138,7 +133,7 @@ def test_an_observable_names_its_metrics():
 
 def test_an_observable_names_its_tail():
     wide = replace(PAIR[0], tail=1e-4)
-    narrow, reaching = (compare(toy(200), {}, [item]).observables["response"].reference for item in (PAIR[0], wide))
+    narrow, reaching = (compare_at(toy(200), {}, [item]).observables["response"].reference for item in (PAIR[0], wide))
     assert reaching.edges[-1] > narrow.edges[-1]
 
 

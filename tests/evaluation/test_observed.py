@@ -1,0 +1,88 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_showers
+
+from calogen.errors import ConfigError
+from calogen.evaluation.judging import Options
+from calogen.evaluation.observed import observed_numbers, standardised
+from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
+from calogen.metrics import classifier
+from calogen.metrics.features import Feature
+from calogen.observables.cells import response, total_energy
+from calogen.observables.observable import Observable, Observed
+from calogen.reports.evaluate import SECOND, evaluate_cells
+from calogen.showers.windows import ATLAS_VAE_WINDOW
+
+NAMED = {item.name: item for item in ATLAS_VAE_OBSERVABLES}
+
+
+def undefined(showers):
+    """Defined for every second shower."""
+    return np.where(np.arange(len(showers)) % 2, total_energy(showers), np.nan)
+
+
+def sample(number, seed, scale=1.0):
+    showers = make_showers(ATLAS_VAE_WINDOW, number, seed)
+    return replace(showers, energies=showers.energies * np.float32(scale))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A small classifier that trains for a second."""
+    config = replace(classifier.CHALLENGE, hidden_units=(16,), epochs=8, learning_rate=0.01, batch_size=50)
+    train = classifier.classify
+    monkeypatch.setattr(classifier, "classify", lambda *data, **options: train(*data, config=config, **options))
+
+
+def test_inputs_are_standard_at_every_energy():
+    named = {"response": Observable("response", response, "r"), "half": Observable("half", undefined, "h")}
+    reference, generated = Observed(sample(300, 0), named), Observed(sample(200, 1, 2.0), named)
+    assert reference.features == (Feature("response"), Feature("half"))
+    ours, theirs = standardised(reference, generated)
+    np.testing.assert_allclose(theirs[:, 0], np.log10(generated.incident_energies))
+    for energy in np.unique(reference.incident_energies):
+        chosen = ours[reference.incident_energies == energy]
+        assert chosen[:, 1].mean() == pytest.approx(0, abs=1e-9)
+        assert chosen[:, 1].std() == pytest.approx(1)
+        values = reference.showers.at(energy).response
+        twin = (generated.showers.at(energy).response - values.mean()) / values.std()
+        np.testing.assert_allclose(theirs[generated.incident_energies == energy, 1], twin)
+    assert (ours[::2, 2] == 0).all(), "what is not defined counts as the mean"
+    assert ours[1::2, 2].any()
+
+
+def test_numbers_tell_samples_apart(small):
+    reference, named = Observed(sample(400, 0), NAMED), NAMED
+    same, _ = observed_numbers(reference, Observed(sample(300, 1), named), 0)
+    other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), named), 1)
+    assert set(same) == {"fpd", "kpd"}
+    assert missing == ()
+    assert other["fpd"].value > 3 * same["fpd"].value
+    assert other["auc"].value > 0.75
+    assert "jsd" in other
+
+
+def test_too_few_showers_are_told():
+    few = Observed(sample(30, 0).at(2048.0), NAMED)
+    numbers, missing = observed_numbers(few, few, 1)
+    assert not numbers.keys() & {"auc"}
+    assert any(reason.startswith("classifiers left out: ") for reason in missing)
+
+
+def test_a_page_of_cells_has_them_beside_the_second_reference(tmp_path: Path, small):
+    for name, seed, scale in (("reference", 0, 1.0), ("vae", 1, 1.2), ("second", 2, 1.0)):
+        sample(150, seed, scale).write(tmp_path / f"{name}.h5")
+    paths = [tmp_path / f"{name}.h5" for name in ("reference", "vae", "second")]
+    out = tmp_path / "out"
+    page = evaluate_cells(paths[0], {"VAE": paths[1]}, out, paths[2], Options(repetitions=1))
+    assert "VAE against reference.h5" in page.read_text()
+    lines = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("|")]
+    assert any("number" in line and "VAE" in line and SECOND in line for line in lines)
+    for title in ("AUC of a classifier", "JSD of the same", "FPD x 1000", "KPD x 1000"):
+        assert sum(title in line for line in lines) == 1, title
+    assert (out / "classifiers.json").is_file()
+    with pytest.raises(ConfigError, match="no label of a model"):
+        evaluate_cells(paths[0], {SECOND: paths[1]}, out)
