@@ -1,7 +1,8 @@
-"""One engine for all comparisons of showers: tables of named observables, their histograms, metrics and floors.
+"""One engine for all comparisons of showers: tables of named observables.
 
-A table has a column for each observable: features of voxels, kept by `streaming`, or a paper's observables of any
-showers. All results are plain data: `calogen.plots` and `calogen.reports` draw and tell them, and compute nothing.
+It gives their histograms, metrics and floors. A table has a column for each observable: features of voxels, kept by
+`streaming`, or a paper's observables of any showers. All results are plain data: `calogen.plots` and `calogen.reports`
+draw and tell them, and compute nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -229,7 +230,7 @@ def compare_at(
 def compare_together(
     reference: Showers, generated: Mapping[str, Showers], observables: Sequence[Observable], seed: int = 0
 ) -> dict[str, ObservableComparison]:
-    """Compare generated samples with the reference as `compare_at`, all incident energies together.
+    """Compare samples as `compare_at` does, all incident energies together.
 
     Raises:
         DataFormatError: a sample has other energies, or other shares of them.

@@ -1,4 +1,4 @@
-"""The judgement of voxel showers: every metric of every feature, its error, and the floor.
+"""The judgement of voxel showers: metrics of all features, errors, and the floor.
 
 The floor is the second reference in place of the generated showers: Geant4 against Geant4, at its own number of
 showers.
@@ -115,9 +115,10 @@ def judge(
     binning: str = "1-photons",
     seed: int = 1,
 ) -> Judgement:
-    """Judge generated showers by everything that is kept of them; a second reference gives the floor.
+    """Judge generated showers by everything that is kept of them.
 
-    The binning is that of one of the challenge's data sets in `BINNINGS`, or `OWN_BINNING`.
+    A second reference gives the floor. The binning is that of one of the challenge's data sets in `BINNINGS`, or
+    `OWN_BINNING`.
 
     Raises:
         ConfigError: no such binning.
@@ -162,7 +163,7 @@ def _score_spectra(samples: Mapping[str, Sample], seed: int) -> Scored:
 
 
 def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarray, energy: float) -> Bins:
-    """Bins of a feature: those of the challenge, and others where too few of these are filled."""
+    """Bins of a feature: the challenge's, or others where too few of these are filled."""
     values = reference[~np.isnan(reference)]
     own = logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges
     edges = own(values, min_bins=FINE)
@@ -175,7 +176,7 @@ def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarr
 
 
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
-    """Refuse, by name, a sample with other incident energies, in other shares, other features or thresholds."""
+    """Refuse, by name, a sample with other incident energies, features or thresholds."""
     if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
         raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
     if (sample.shapes is None) != (reference.shapes is None):

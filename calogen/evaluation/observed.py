@@ -1,6 +1,7 @@
-"""Single numbers of all observables together: Fréchet and kernel distance, and how well classifiers tell samples apart.
+"""Single numbers of all observables together: distances, classifiers.
 
-They see what the figures show one by one, with the correlations.
+They are the Fréchet and the kernel distance and how well classifiers tell samples apart. They see what the figures show
+one by one, with the correlations.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Statistics of a reference and a generated sample of one observable, each with its error and floor.
+"""Statistics of a reference and a generated sample of one observable.
 
   ks                          largest difference of the cumulative distributions: 0 for equal samples, 1 for disjoint
   wasserstein                 area between them (W1), in the reference's standard deviations
@@ -7,7 +7,8 @@
   challenge_separation_power  the same without those: what lies outside is dropped before normalising
   mean_ratio, rms_ratio       of the means and of the standard deviations, generated / reference
 
-Each is one function of any number of pairs of samples: those that are compared, and those resampled from them.
+Each has an error and a floor, and is one function of any number of pairs of samples: those that are compared, and those
+resampled from them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -172,7 +173,7 @@ class Pairs:
 
     @cached_property
     def reference_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations of the reference, `[k]` each; nothing is lost to large means."""
+        """Means and standard deviations of the reference, `[k]` each, also where means are large."""
         return self._moments(0)
 
     @cached_property
@@ -225,9 +226,10 @@ def ks_distance(pairs: Pairs) -> np.ndarray:
 
 
 def wasserstein(pairs: Pairs) -> np.ndarray:
-    """Area between the cumulative distributions in the reference's standard deviations, `[k]`.
+    """Area between the cumulative distributions, `[k]`.
 
-    A shift of the whole reference by s of these gives s. Within cells of several values, distributions are straight.
+    It is in standard deviations of the reference: a shift of the whole reference by s of these gives s. Within cells of
+    several values, distributions are straight.
     """
     heights, places = pairs.heights, pairs.lows
     if np.isinf(places[0]):
@@ -243,17 +245,17 @@ def mean_ratio(pairs: Pairs) -> np.ndarray:
 
 
 def rms_ratio(pairs: Pairs) -> np.ndarray:
-    """Standard deviation of the generated sample / the reference's ("RMS" of a histogram), `[k]`."""
+    """Standard deviation ("RMS") of the generated sample / the reference's, `[k]`."""
     first, second = pairs.counts[0].sum(axis=-1)
     unbiased = np.sqrt((second * (first - 1)) / ((second - 1) * first))
     return unbiased * _quotient(pairs.reference_moments[1], pairs.generated_moments[1])
 
 
 def separation_power(counts: np.ndarray, outside: bool = True, eps: float = 0.0) -> np.ndarray:
-    """Triangular discrimination 1/2 sum (p - q)^2 / (p + q) of pairs of histograms, `[..., 2, b]` -> `[...]`.
+    """Triangular discrimination of pairs of histograms, `[..., 2, b]` -> `[...]`.
 
-    0 for equal histograms, 1 for disjoint ones, (b - 1)/4 (1/n + 1/m) for two samples of one distribution in b filled
-    bins, NaN if one is empty.
+    1/2 sum (p - q)^2 / (p + q): 0 for equal histograms, 1 for disjoint ones, (b - 1)/4 (1/n + 1/m) for two samples of
+    one distribution in b filled bins, NaN if one is empty.
 
     Args:
         counts: underflow, the bins, overflow.
@@ -270,10 +272,10 @@ def separation_power(counts: np.ndarray, outside: bool = True, eps: float = 0.0)
 
 
 def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
-    """Two-sample chi2 / NDF of pairs of histograms, `[k, 2, b]` -> `[k]`; about 1 for one distribution.
+    """Two-sample chi2 / NDF of pairs of histograms, `[k, 2, b]` -> `[k]`.
 
-    chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for counts r (sum n) and g (sum m) over the filled bins,
-    NDF = filled bins - 1; NaN if there is only one.
+    It is about 1 for one distribution. chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for counts r (sum n)
+    and g (sum m) over the filled bins, NDF = filled bins - 1; NaN if there is only one.
 
     Args:
         counts: underflow, the bins, overflow; with small samples bins from `joined_edges`.
@@ -291,7 +293,7 @@ def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Metric:
-    """A statistic of pairs, `[k]`; its ideal value is that of one distribution without statistical fluctuations."""
+    """A statistic of pairs, `[k]`; ideal: of one distribution without fluctuations."""
 
     title: str
     statistic: Callable[[Pairs], np.ndarray]

@@ -47,9 +47,10 @@ def measure(
     chi2_error: Chi2Error = "ndf",
     seed: int = 0,
 ) -> dict[str, Value]:
-    """Metrics of two samples: exact values, errors over a hundred rounds, of the ratios propagated.
+    """Metrics of two samples, with errors.
 
-    NaN (undefined) values are left out; NaN with fewer than two others in a sample.
+    Values are exact; errors are over a hundred rounds, those of ratios propagated. NaN (undefined) values are left out;
+    NaN with fewer than two others in a sample.
 
     Args:
         reference, generated: `[n]`, `[m]`; quickest if they are in order.
@@ -150,12 +151,12 @@ class Spectrum:
 
     @property
     def groups(self) -> np.ndarray:
-        """Counts of the groups that have showers, `[h, c + 1]`: whole numbers, multiplied faster in float64."""
+        """Counts of the groups that have showers, `[h, c + 1]`; float64 multiplies faster."""
         return self.counts[self.counts.any(axis=1)].astype(np.float64)
 
 
 def spectrum_cells(min_energy: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges `[b + 1]` and cells `[c]` of the voxel spectrum up to the reference's largest voxel, MeV."""
+    """Edges `[b + 1]` and cells `[c]` of the voxel spectrum up to a largest voxel, MeV."""
     edges = energy_edges(min_energy, maximum, 50)
     parts = [np.geomspace(low, high, _CELLS_PER_BIN + 1)[1:-1] for low, high in pairwise(edges)]
     return edges, np.unique(np.concatenate([[0.0], half_open(edges), *parts]))
@@ -226,7 +227,7 @@ def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: 
 def _bootstrap(
     exact: Pairs, numbers: Sequence[np.ndarray], sizes: tuple[int, int], rounds: int, seed: int
 ) -> Iterator[Pairs]:
-    """Pairs of such sizes, drawn with replacement from showers in cells of these numbers, in blocks."""
+    """Pairs of such sizes, drawn with replacement from showers in cells, in blocks."""
     rng, num_cells = np.random.default_rng(seed), len(exact.lows)
     drawn = [part[rng.integers(0, len(part), (rounds, size))] for part, size in zip(numbers, sizes, strict=True)]
     step = max(1, _AT_ONCE // num_cells)
@@ -236,7 +237,7 @@ def _bootstrap(
 
 
 def _tally(sides: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """How often each number below `size` is in each row of two arrays, `[k, n]` -> `[k, 2, size]`."""
+    """Counts of each number below `size` by row, of two `[k, n]`: `[k, 2, size]`."""
     counts = np.empty((len(sides[0]), 2, size), np.int64)
     for side, rows in enumerate(sides):
         for number, row in enumerate(rows):

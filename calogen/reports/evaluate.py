@@ -118,7 +118,9 @@ def evaluate_cells(
     options: Options | None = None,
     training: Files | None = None,
 ) -> Path:
-    """Judge files of ATLAS cells by the observables of the VAE's paper, one by one and together; gives the page.
+    """Judge files of ATLAS cells by observables, one by one and together; gives the page.
+
+    The observables are those of arXiv:2210.06204.
 
     Args:
         reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.

@@ -80,7 +80,7 @@ def test_help_says_so(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.CaptureFixture[str]) -> None:
     make_showers(ATLAS_VAE_WINDOW, 20).write("cells.h5")
-    few = ["--match-energies", "--classifiers", "0", "--min-energy", "0"]
+    few = ["--match-energies", "--classifiers", "0", "--min-energy", "1"]
     more = [*few, "--max-showers", "9", "--second-reference", "cells.h5"]  # of which cells take two
     assert calogen("--reference", "cells.h5", "--generated", "cells.h5", *more) == 2
     named = "Received: --min-energy, --max-showers, --match-energies, too"

@@ -84,5 +84,5 @@ def test_a_page_of_cells_has_them_beside_the_second_reference(tmp_path: Path, sm
     for title in ("AUC of a classifier", "JSD of the same", "FPD x 1000", "KPD x 1000"):
         assert sum(title in line for line in lines) == 1, title
     assert (out / "classifiers.json").is_file()
-    with pytest.raises(ConfigError, match="no label of a model"):
+    with pytest.raises(ConfigError, match="labels of models must be other words.*Received: second reference"):
         evaluate_cells(paths[0], {SECOND: paths[1]}, out)
