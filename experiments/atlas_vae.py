@@ -27,6 +27,7 @@ from calogen.claims.atlas_vae import (
     EXTRAPOLATED,
     INTERPOLATED,
     JUDGES,
+    NUMBERS,
     SHOWN,
     TRAINED,
     VAE,
@@ -37,14 +38,14 @@ from calogen.claims.judge import Evidence, Quantity, Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Comparison, compare_at
-from calogen.evaluation.published import ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
 from calogen.evaluation.summary import response_curve
 from calogen.files import read_json
 from calogen.generation.generate import generate
 from calogen.metrics.distributions import Value
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, PAPER
-from calogen.observables.cells import shower_depth
+from calogen.observables.cells import CELL_OBSERVABLES, shower_depth
+from calogen.observables.observable import numbered
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.training import draw_losses
@@ -61,11 +62,32 @@ from calogen.training.fit import fit, validation_split
 from calogen.training.run import TrainedRun
 from calogen.units import GeV
 
+
+def _panels(figure: int) -> dict[float, str]:
+    """A figure's panels a, b, c: 4, 65 and 262 GeV."""
+    return {energy: f"{figure}{panel}" for energy, panel in zip(SHOWN, "abc", strict=True)}
+
+
 NAME = "atlas_vae"
 # With the bundled showers, a tenth of the paper's, the validation loss is smallest near epoch 150.
 EPOCHS = {"smoke": 4, "laptop": 400, "paper": 1000}
 GENERATED = {"smoke": 200, "laptop": 2000, "paper": 5000}  # showers per energy; 5000 in the paper's test samples
 README_FIGURE = "Fig. 5: energy in the layers at 65 GeV"
+LAYERS = ("presampler", "front", "middle", "back")
+OBSERVABLES = numbered(
+    CELL_OBSERVABLES,
+    {  # the paper's figures by incident energy; 25 and 524 GeV are not trained on
+        **{f"{layer}_energy": {SHOWN[1]: f"5{panel}"} for layer, panel in zip(LAYERS, "abcd", strict=True)},
+        "shower_depth": _panels(6) | {INTERPOLATED: "15b"},
+        "second_lambda_moment": _panels(7) | {INTERPOLATED: "16"},
+        "total_energy": _panels(8) | {INTERPOLATED: "15a", EXTRAPOLATED: "18"},
+        "w_s_tot": _panels(10),
+        "r_phi": _panels(11) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
+        "r_eta": _panels(12) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
+        "w_eta2": _panels(13),
+    },
+    frozenset({f"{figure}{panel}" for figure in (7, 10, 11, 12, 13) for panel in "abc"} | {"16", "17", "18", "19"}),
+)
 SNAPSHOTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of all epochs
 REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not ATLAS's own simulation; "
@@ -79,7 +101,7 @@ REMARKS = (
     "About 7,000 training and validation showers; the paper has nearly 90,000.",
 )
 FIGURES = {
-    README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in ("presampler", "front", "middle", "back")],
+    README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in LAYERS],
     **{
         f"Fig. {number}: {title}": [(name, energy) for energy in (4096.0, 65536.0, 262144.0)]
         for number, title, name in (
@@ -206,7 +228,7 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
     with progress("comparing with Geant4", len(COMPARED)) as bar:
         for energy in COMPARED:
             at_energy = {label: showers.at(energy) for label, showers in samples.items()}
-            comparisons[energy] = compare_at(test.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seeds["bootstrap"])
+            comparisons[energy] = compare_at(test.at(energy), at_energy, OBSERVABLES, seeds["bootstrap"])
             bar.advance()
     validation = validation_split(train, config)[1]
     distances = epoch_distances(vae, run.directory, validation, JUDGES, seeds["validate"])
@@ -233,8 +255,8 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
 def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quantity, ...]:
     """The numbers beside the paper's: layer shares, response, resolution, cost."""
     found = []
-    for layer in ("presampler", "front", "middle", "back"):
-        published = ATLAS_VAE_NUMBERS[f"{layer}_share"].value
+    for layer in LAYERS:
+        published = NUMBERS[f"{layer}_share"].value
         geant4 = seeds[0].values["shares"][layer][0]
         ours, spread = Value.repeated([evidence.values["shares"][layer][1] for evidence in seeds])
         name = f"share of the {layer} at 65 GeV"

@@ -16,6 +16,7 @@ download calochallenge-photons`). Without --test-data nothing is held out.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,47 +24,66 @@ import numpy as np
 from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
 from calogen.claims.judge import Evidence, Quantity
-from calogen.evaluation.published import (
-    CALOSHOWERGAN_NUMBERS,
-    CALOSHOWERGAN_OBSERVABLES,
-    CALOSHOWERGAN_TABLE_3,
-    CALOSHOWERGAN_TABLE_4,
-    CALOSHOWERGAN_TABLE_5,
-)
+from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import RULES, total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator
 from calogen.observables.cells import layer_energy
+from calogen.observables.observable import numbered
+from calogen.observables.voxels import voxel_observables
 from calogen.reproduction.assessment import add_assessments
+from calogen.reproduction.chi2_selection import (
+    GAN_OPTIONS,
+    MIN_ENERGY,
+    check_momenta,
+    rule_name,
+    scaled,
+    seed_scatter,
+    selection,
+)
+from calogen.reproduction.chi2_tables import CUT_REMARK, chi2_quantities, chi2_table, size_table, time_table
 from calogen.reproduction.experiment import Arguments, execute, publish
-from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter
-from calogen.reproduction.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
-from calogen.reproduction.study_report import CUT_REMARK, Account, build_results, draw_study, size_table, time_table
+from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
+from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
+from calogen.reproduction.study_figures import (
+    Drawing,
+    distributions,
+    draw_study,
+    iterations,
+    network,
+    statistics,
+    total_energy,
+)
+from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PHOTONS_DATASET1
 
 NAME = "caloshowergan"
 SINGLE, TWO, THREE = ("photon",), ("photon-low", "photon-upper"), ("photon-low", "photon-medium", "photon-high")
 LABELS = {"single GAN": SINGLE, "two GANs": TWO, "three GANs": THREE}
-PAPERS_CHI2 = {label: CALOSHOWERGAN_TABLE_4[label.split()[0]] for label in LABELS} | {
-    f"{label}, kinetic": CALOSHOWERGAN_TABLE_3[label.split()[0]] for label in LABELS
+PAPERS = Published(NAME)
+PAPERS_CHI2 = {label: PAPERS.chi2("table_4")[label.split()[0]] for label in LABELS} | {
+    f"{label}, kinetic": PAPERS.chi2("table_3")[label.split()[0]] for label in LABELS
 }
 PAPERS_SIZES = {
-    "single GAN": CALOSHOWERGAN_NUMBERS["json_photon"],
-    "pion GAN (untrained)": CALOSHOWERGAN_NUMBERS["json_pion"],
-    "slice": CALOSHOWERGAN_NUMBERS["json_slice"],
+    "single GAN": PAPERS.numbers["json_photon"],
+    "pion GAN (untrained)": PAPERS.numbers["json_pion"],
+    "slice": PAPERS.numbers["json_slice"],
 }
 README_FIGURE = "Fig. 9: energy in the layers, all momenta"
-FIGURES = {
-    "statistics": "Fig. 1: number of showers",
-    "network": "Fig. 2: the generator, batch normalisation folded in, without heads",
-    "total": "Fig. 5: total energy, by momentum",
-    "iterations": "Fig. 7: chi2/NDF by iteration",
-    "energy": README_FIGURE,
-    "centroid": "Fig. 11: centres in layers 1 and 2",
-    "width": "Fig. 12: widths in layers 1 and 2",
-    "voxels": "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)",
+NUMBERS = {  # of the paper's figures, by observable and momentum
+    "total_energy": dict.fromkeys((2.0**power for power in range(8, 23)), "5"),
+    **{f"layer_{layer_id}_energy": {ALL_ENERGIES: "9"} for layer_id in (0, 1, 2, 3, 12)},
+    **{
+        f"layer_{layer_id}_{axis}_{quantity}": {ALL_ENERGIES: number}
+        for quantity, number in (("centroid", "11"), ("width", "12"))
+        for layer_id in (1, 2)
+        for axis in ("eta", "phi")
+    },
+    "voxel_energy": {ALL_ENERGIES: "16"},
 }
+OBSERVABLES = numbered(voxel_observables(PHOTONS_DATASET1), NUMBERS)
 REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ATLAS files of the "
     "CaloChallenge: compare with the paper in kind, not to the digit.",
@@ -83,25 +103,33 @@ NEGATIVE_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Train every network of every seed, judge the claims, write report and results."""
-    data = read_data(arguments, "photon", PHOTONS_DATASET1)
+    data = read_data(arguments, "photons", PHOTONS_DATASET1, check_momenta(arguments.options, "photon"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
     configs = {name: (config, PHOTONS_DATASET1) for name, config in ours(originals, arguments, data).items()}
     ensembles: dict[str, tuple[str, ...]] = {
         label: names for label, names in LABELS.items() if set(names) <= set(configs)
     }
-    shown, figures = dict(ensembles), dict(FIGURES)
+    shown = dict(ensembles)
     if arguments.options["ablation"]:
-        shown[KINETIC], figures["total"] = ("photon-kinetic",), "Figs. 3 and 5: total energy, by momentum"
+        shown[KINETIC] = ("photon-kinetic",)
         ensembles |= {
             f"{label}, kinetic": tuple(f"{item}-kinetic" for item in names) for label, names in LABELS.items()
         }
-    observables = CALOSHOWERGAN_OBSERVABLES["photon"]
-    variants = frozenset(configs) - {*SINGLE, *THREE}
-    study = Study(name=NAME, paper=NAME, configs=configs, ensembles=shown, observables=observables, variants=variants)
+    study = Study(
+        name=NAME,
+        model=NAME,
+        configs=configs,
+        budget=scaled,
+        select=selection(arguments.options),
+        ensembles=shown,
+        observables=OBSERVABLES,
+        min_energy=MIN_ENERGY,
+        variants=frozenset(configs) - {*SINGLE, *THREE},
+    )
     outcomes = run_study(study, arguments, data)
     three = [outcomes[0].networks[name] for name in THREE]
-    seconds = generation_time(three, (2.0**10, 2.0**16, 2.0**20))
+    seconds = generation_time([item.run for item in three], (2.0**10, 2.0**16, 2.0**20))
     sizes, highest = json_sizes(outcomes[0].networks), energy_text(max(outcomes[0].tests["photon"].chi2))
     evidence = [
         gather(outcome, data, {"seconds": seconds, "megabytes": sizes}, arguments, seed)
@@ -109,34 +137,52 @@ def main(arguments: Arguments) -> None:
     ]
     single = (name for name in configs if not any(name in names for names in ensembles.values()))
     rest: dict[str, tuple[str, ...]] = {name: (name,) for name in single}
-    scatter, published = (
-        [item.values["seed_scatter"] for item in evidence],
-        CALOSHOWERGAN_NUMBERS["chi2_seed_error"].value,
-    )
-    name = "scatter of chi2/NDF over generation seeds"
+    scatter = float(np.mean([item.values["seed_scatter"] for item in evidence]))
+    published = PAPERS.numbers["chi2_seed_error"].value
+    name, tests = "scatter of chi2/NDF over generation seeds", [outcome.tests for outcome in outcomes]
     account = Account(
         name=NAME,
         title="CaloShowerGAN, photons",
         citation=str(PAPER),
-        ensembles=ensembles | rest,
-        published=PAPERS_CHI2,
         originals=originals,
-        captions=("Table 2: hyperparameters", "Tables 3 and 4: chi2 of the total energy"),
+        caption="Table 2: hyperparameters",
         parameters="Table 2: 261k, 408k (one GAN)",
         claims=PHOTONS.judge(evidence),
-        quantities=(Quantity(name, "", published, float(np.mean(scatter)), data=data.note),),
+        quantities=(
+            *chi2_quantities(tests, ensembles | rest, PAPERS_CHI2, data.note),
+            Quantity(name, "", published, scatter, data=data.note),
+        ),
         tables={
+            "Tables 3 and 4: chi2 of the total energy": chi2_table(tests, ensembles | rest, PAPERS_CHI2, {}),
             f"Table 5: time of one shower of the three GANs, trained up to {highest}": time_table(
-                seconds, CALOSHOWERGAN_TABLE_5["photon"], energy_text, "i9-9900K"
+                seconds, PAPERS.times("table_5", "photon"), energy_text, "i9-9900K"
             ),
             "Section 5.7: size of the generators": size_table(sizes, PAPERS_SIZES),
         },
         remarks=remarks(arguments, outcomes[0], data),
     )
-    results = build_results(account, arguments, outcomes, data.note, recorded)
-    drawn = draw_study(outcomes[0], data, SINGLE, THREE, figures)
+    results = build_results(account, arguments, outcomes, recorded)
+    drawn = draw_study(figures("3 and 5" if arguments.options["ablation"] else "5"), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
+
+
+def figures(total: str) -> dict[str, Drawing]:
+    """The paper's figures, by title; --ablation changes those of the total energy."""
+    return {
+        "Fig. 1: number of showers": statistics,
+        "Fig. 2: the generator, batch normalisation folded in, without heads": partial(network, name="photon"),
+        f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
+            total_energy, groups=(SINGLE, THREE)
+        ),
+        "Fig. 7: chi2/NDF by iteration": partial(iterations, names=(*SINGLE, *THREE)),
+        README_FIGURE: partial(distributions, names="layer_*_energy"),
+        "Fig. 11: centres in layers 1 and 2": partial(distributions, names="layer_*_centroid"),
+        "Fig. 12: widths in layers 1 and 2": partial(distributions, names="layer_*_width"),
+        "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
+            distributions, names="voxel_energy"
+        ),
+    }
 
 
 def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
@@ -199,17 +245,19 @@ def gather(outcome: Outcome, data: Data, costs: Mapping[str, Any], arguments: Ar
     """What the claims look at."""
     scatter = seed_scatter(outcome.networks["photon"], data.reference, RULES[rule_name(arguments.options, "photon")])
     return Evidence(
-        comparisons=outcome.pictures.by_momentum,
-        values={**costs, "seed_scatter": scatter, "overshoot": overshoot(outcome.pictures)},
+        comparisons=outcome.comparisons.by_energy,
+        values={**costs, "seed_scatter": scatter, "overshoot": overshoot(outcome.comparisons)},
         networks=outcome.tests,
-        others={"FastCaloGAN": other_test("fastcalogan", "photon", seed, arguments, data)},
+        others={
+            "FastCaloGAN": other_test("fastcalogan", "photon", seed, arguments, data, selection(arguments.options))
+        },
         alone=len(arguments.seeds) == 1,
     )
 
 
-def overshoot(pictures: Pictures) -> Value:
+def overshoot(found: Comparisons) -> Value:
     """Share of the three GANs' showers above Geant4's 99.5 % quantile in layer 0."""
-    expected, received = (layer_energy(item, 0) for item in (pictures.reference, pictures.generated["three GANs"]))
+    expected, received = (layer_energy(item, 0) for item in (found.reference, found.generated["three GANs"]))
     share = float(np.mean(received > np.quantile(expected, 0.995)))
     return Value(share, float(np.sqrt(share * (1 - share) / len(received) + 0.005 * 0.995 / len(expected))))
 

@@ -15,58 +15,79 @@ download calochallenge-pions`). Without --test-data nothing is held out.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import PION, PIONS
 from calogen.claims.judge import Evidence, Quantity, Table
-from calogen.evaluation.published import (
-    CALOSHOWERGAN_NUMBERS,
-    CALOSHOWERGAN_OBSERVABLES,
-    CALOSHOWERGAN_TABLE_4,
-    CALOSHOWERGAN_TABLE_5,
-    CALOSHOWERGAN_TABLE_6,
-)
+from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.evaluation.iterations import NetworkTest
+from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import RULES
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
-from calogen.observables.voxels import voxel_width
+from calogen.observables.observable import numbered
+from calogen.observables.voxels import voxel_observables, voxel_width
 from calogen.reproduction.assessment import add_assessments
-from calogen.reproduction.experiment import Arguments, execute, publish
-from calogen.reproduction.networks import Network, Pictures, generation_time, json_size, seed_scatter
-from calogen.reproduction.study import GAN_OPTIONS, Data, Outcome, Study, other_test, read_data, rule_name, run_study
-from calogen.reproduction.study_report import (
+from calogen.reproduction.chi2_selection import (
+    GAN_OPTIONS,
+    MIN_ENERGY,
+    check_momenta,
+    rule_name,
+    scaled,
+    seed_scatter,
+    selection,
+)
+from calogen.reproduction.chi2_tables import (
     CUT_REMARK,
-    Account,
-    Published,
-    build_results,
-    draw_study,
+    PublishedRows,
+    chi2_quantities,
+    chi2_table,
     size_table,
     time_table,
 )
+from calogen.reproduction.experiment import Arguments, execute, publish
+from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
+from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
+from calogen.reproduction.study_figures import (
+    Drawing,
+    distributions,
+    distributions_by_energy,
+    draw_study,
+    iterations,
+    network,
+    statistics,
+    total_energy,
+)
+from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PIONS_DATASET1
 
 NAME, MODEL = "caloshowergan_pions", "caloshowergan"
 SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV
-PAPERS_CHI2: Published = {
-    PION: CALOSHOWERGAN_TABLE_4["pion 2M"],
-    "pion-kinetic": (CALOSHOWERGAN_NUMBERS["chi2_pion_kinetic"],),
+PAPERS = Published(MODEL)
+PAPERS_CHI2: PublishedRows = {
+    PION: PAPERS.chi2("table_4")["pion 2M"],
+    "pion-kinetic": (PAPERS.numbers["chi2_pion_kinetic"],),
 }
+HALF_WAY = PAPERS.chi2("table_4")["pion 1M"][0]
 README_FIGURE = "Fig. 10: energy in the layers, all momenta"
-FIGURES = {
-    "statistics": "Fig. 1: number of showers",
-    "network": "Fig. 2: the generator, batch normalisation folded in, without heads",
-    "total": "Fig. 6: total energy, by momentum",
-    "iterations": "Fig. 8: chi2/NDF by iteration",
-    "energy": README_FIGURE,
-    "centroid": "Fig. 13 (its caption says widths): centres in layers 1, 2, 12, 13",
-    "width": "Fig. 14: widths in layers 1, 2, 12, 13",
-    "widths by momentum": "Fig. 15: widths in eta in layers 12 and 13",
-    "voxels": "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)",
-    "voxels by momentum": "Fig. 17: energy of all voxels, by momentum",
+WIDTHS = dict.fromkeys((512.0, 4096.0, 8192.0, 65536.0, 1048576.0), "15")
+NUMBERS = {  # of the paper's figures, by observable and momentum
+    "total_energy": dict.fromkeys((2.0**power for power in range(8, 23)), "6"),
+    **{f"layer_{layer_id}_energy": {ALL_ENERGIES: "10"} for layer_id in (0, 1, 2, 3, 12, 13, 14)},
+    **{
+        f"layer_{layer_id}_{axis}_{quantity}": {ALL_ENERGIES: number}
+        for quantity, number in (("centroid", "13"), ("width", "14"))
+        for layer_id in (1, 2, 12, 13)
+        for axis in ("eta", "phi")
+    },
+    **{f"layer_{layer_id}_eta_width": {ALL_ENERGIES: "14"} | WIDTHS for layer_id in (12, 13)},
+    "voxel_energy": {ALL_ENERGIES: "16"} | dict.fromkeys((512.0, 32768.0, 2097152.0), "17"),
 }
+OBSERVABLES = numbered(voxel_observables(PIONS_DATASET1), NUMBERS)
 REMARKS = (
     "Showers: Geant4 11.4, FTFP_BERT with data-free cross sections in flat layers, not the ATLAS files of the "
     "CaloChallenge: compare with the paper in kind, not to the digit.",
@@ -85,26 +106,26 @@ SHORT_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Train every network of every seed, judge the claims, write report and results."""
-    data = read_data(arguments, "pion", PIONS_DATASET1)
+    data = read_data(arguments, "pions", PIONS_DATASET1, check_momenta(arguments.options, "pion"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
     configs = {name: (config, PIONS_DATASET1) for name, config in ours(originals, arguments).items()}
-    shown, figures = {PION: ("pion",)}, dict(FIGURES)
-    if arguments.options["ablation"]:
-        shown["kinetic normalisation"] = ("pion-kinetic",)
-        figures["total"] = "Figs. 4 and 6: total energy, by momentum"
+    shown = {PION: ("pion",)} | ({"kinetic normalisation": ("pion-kinetic",)} if arguments.options["ablation"] else {})
     study = Study(
         name=NAME,
-        paper=MODEL,
+        model=MODEL,
         configs=configs,
+        budget=scaled,
+        select=selection(arguments.options),
         ensembles=shown,
-        observables=CALOSHOWERGAN_OBSERVABLES["pion"],
+        observables=OBSERVABLES,
         detailed=(512.0, 8192.0),
+        min_energy=MIN_ENERGY,
         variants=frozenset(configs) - {"pion"},
     )
     outcomes = run_study(study, arguments, data)
     pion = outcomes[0].networks["pion"]
-    seconds = generation_time([pion], (2.0**10, 2.0**16, 2.0**20))
+    seconds = generation_time([pion.run], (2.0**10, 2.0**16, 2.0**20))
     evidence = [
         gather(outcome, data, seconds, arguments, seed) for seed, outcome in zip(arguments.seeds, outcomes, strict=True)
     ]
@@ -112,25 +133,49 @@ def main(arguments: Arguments) -> None:
     if arguments.options["ablation"]:
         ensembles |= {"pion-kinetic": ("pion-kinetic",), "two pion GANs": SPLIT}
     short = () if arguments.preset == "paper" else (SHORT_REMARK,)
+    tests = [outcome.tests for outcome in outcomes]
     account = Account(
         name=NAME,
         title="CaloShowerGAN, charged pions",
         citation=str(PAPER),
-        ensembles=ensembles,
-        published=PAPERS_CHI2,
         originals=originals,
-        halves={"pion": CALOSHOWERGAN_TABLE_4["pion 1M"][0]},
-        captions=("Table 2: hyperparameters", "Table 4: chi2 of the total energy"),
+        caption="Table 2: hyperparameters",
         parameters="Table 2: 871k, 829k",
         claims=PIONS.judge(evidence),
-        quantities=(half_way([outcome.networks["pion"] for outcome in outcomes], data.note),),
-        tables=tables(pion, seconds),
+        quantities=(
+            *chi2_quantities(tests, ensembles, PAPERS_CHI2, data.note),
+            half_way([networks["pion"] for networks in tests], data.note),
+        ),
+        tables={
+            "Table 4: chi2 of the total energy": chi2_table(tests, ensembles, PAPERS_CHI2, {"pion": HALF_WAY}),
+            **tables(pion, seconds, energy_text(max(tests[0]["pion"].chi2))),
+        },
         remarks=(*(REMARKS if arguments.train_data is None else ()), *short, CUT_REMARK),
     )
-    results = build_results(account, arguments, outcomes, data.note, recorded)
-    drawn = draw_study(outcomes[0], data, ("pion",), ("pion",), figures)
+    results = build_results(account, arguments, outcomes, recorded)
+    drawn = draw_study(figures("4 and 6" if arguments.options["ablation"] else "6"), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
+
+
+def figures(total: str) -> dict[str, Drawing]:
+    """The paper's figures, by title; --ablation changes those of the total energy."""
+    return {
+        "Fig. 1: number of showers": statistics,
+        "Fig. 2: the generator, batch normalisation folded in, without heads": partial(network, name="pion"),
+        f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(total_energy, groups=(("pion",),)),
+        "Fig. 8: chi2/NDF by iteration": partial(iterations, names=("pion",)),
+        README_FIGURE: partial(distributions, names="layer_*_energy"),
+        "Fig. 13 (its caption says widths): centres in layers 1, 2, 12, 13": partial(
+            distributions, names="layer_*_centroid"
+        ),
+        "Fig. 14: widths in layers 1, 2, 12, 13": partial(distributions, names="layer_*_width"),
+        "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
+            distributions, names="voxel_energy"
+        ),
+        "Fig. 15: widths in eta in layers 12 and 13": partial(distributions_by_energy, names="*_eta_width"),
+        "Fig. 17: energy of all voxels, by momentum": partial(distributions_by_energy, names="voxel_energy"),
+    }
 
 
 def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
@@ -154,52 +199,51 @@ def ours(originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments) -> 
     return {name: replace(config, spectral_normalization="none") for name, config in chosen.items()}
 
 
-def tables(pion: Network, seconds: dict[float, Value]) -> dict[str, Table]:
-    """Times and size."""
+def tables(pion: Network, seconds: dict[float, Value], highest: str) -> dict[str, Table]:
+    """Times and size of a network that was trained up to a highest momentum."""
     energy = 2.0**16
     batches = {1.0: seconds[energy]}
-    batches |= {float(size): generation_time([pion], [energy], size)[energy] for size in (10, 100, 1000, 10_000)}
+    batches |= {float(size): generation_time([pion.run], [energy], size)[energy] for size in (10, 100, 1000, 10_000)}
     sizes = {PION: json_size(pion.run.generator) / 1e6}
     return {
-        f"Table 5: time of one shower, trained up to {energy_text(max(pion.test.chi2))}": time_table(
-            seconds, CALOSHOWERGAN_TABLE_5["pion"], energy_text, "i9-9900K"
+        f"Table 5: time of one shower, trained up to {highest}": time_table(
+            seconds, PAPERS.times("table_5", "pion"), energy_text, "i9-9900K"
         ),
         "Table 6: time of a batch of 65.5 GeV": time_table(
-            batches, CALOSHOWERGAN_TABLE_6, lambda size: f"{size:,.0f}", "i9-9900K"
+            batches, PAPERS.times("table_6"), lambda size: f"{size:,.0f}", "i9-9900K"
         ),
         "Section 5.7: size of the generator (the paper's does not follow from its Table 2)": size_table(
-            sizes, {PION: CALOSHOWERGAN_NUMBERS["json_pion"]}
+            sizes, {PION: PAPERS.numbers["json_pion"]}
         ),
     }
 
 
-def half_way(networks: list[Network], note: str) -> Quantity:
+def half_way(tests: list[NetworkTest], note: str) -> Quantity:
     """Table 4's pion GAN after half of its iterations."""
-    iterations = int(networks[0].test.scans["all"].iterations[-1]) // 2
-    found = [network.test.within(iterations) for network in networks]
+    half = tests[0].last_iteration // 2
+    found = [test.within(half) for test in tests]
     spread = float(np.std([item.per_ndf for item in found], ddof=1)) if len(found) > 1 else None
     ours, error = (float(np.mean([getattr(item, name) for item in found])) for name in ("per_ndf", "error"))
-    paper = CALOSHOWERGAN_TABLE_4["pion 1M"][0].per_ndf
-    name = f"chi2/NDF of the total energy, {PION} after {iterations:,} iterations"
-    return Quantity(name, "", paper if iterations >= 1_000_000 else None, ours, error, spread, note)
+    name = f"chi2/NDF of the total energy, {PION} after {half:,} iterations"
+    return Quantity(name, "", HALF_WAY.per_ndf if half >= 1_000_000 else None, ours, error, spread, note)
 
 
 def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
     scatter = seed_scatter(outcome.networks["pion"], data.reference, RULES[rule_name(arguments.options, "pion")])
     return Evidence(
-        comparisons=outcome.pictures.by_momentum,
-        values={"seconds": seconds, "seed_scatter": scatter, "narrow": narrow_shares(outcome.pictures)},
+        comparisons=outcome.comparisons.by_energy,
+        values={"seconds": seconds, "seed_scatter": scatter, "narrow": narrow_shares(outcome.comparisons)},
         networks=outcome.tests,
-        others={"FastCaloGAN": other_test("fastcalogan", "pion", seed, arguments, data)},
+        others={"FastCaloGAN": other_test("fastcalogan", "pion", seed, arguments, data, selection(arguments.options))},
         alone=len(arguments.seeds) == 1,
     )
 
 
-def narrow_shares(pictures: Pictures) -> tuple[Value, Value]:
+def narrow_shares(compared: Comparisons) -> tuple[Value, Value]:
     """Shares of showers narrower than 1 mm in layers 12 and 13: Geant4's and ours."""
     shares = []
-    for showers in (pictures.reference, pictures.generated[PION]):
+    for showers in (compared.reference, compared.generated[PION]):
         widths = [voxel_width(showers, layer_id, "eta") for layer_id in (12, 13)]
         found = [float(np.mean(values[np.isfinite(values)] < 1.0)) for values in widths]
         sizes = [int(np.isfinite(values).sum()) for values in widths]

@@ -13,36 +13,39 @@ CaloChallenge's format; one particle at a time.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
 from calogen.claims.judge import Results
-from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS, CALOSHOWERGAN_OBSERVABLES
+from calogen.evaluation.published import Published
 from calogen.models.fastcalogan import CONFIGS, PAPER
+from calogen.observables.voxels import voxel_observables
 from calogen.reproduction.assessment import add_assessments
+from calogen.reproduction.chi2_selection import GAN_OPTIONS, MIN_ENERGY, check_momenta, scaled, selection
+from calogen.reproduction.chi2_tables import CUT_REMARK, chi2_quantities, chi2_table, size_table
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import json_size
-from calogen.reproduction.study import GAN_OPTIONS, Configs, Data, Study, read_data, run_study
-from calogen.reproduction.study_report import CUT_REMARK, Account, build_results, draw_study, join_results, size_table
+from calogen.reproduction.study import Configs, Data, Study, read_data, run_study
+from calogen.reproduction.study_figures import (
+    Drawing,
+    distributions,
+    draw_study,
+    iterations,
+    network,
+    statistics,
+    total_energy,
+)
+from calogen.reproduction.study_report import Account, build_results, join_results
 from calogen.showers.bundled import voxel_geometry
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
 NAME = "fastcalogan"
 GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
 VERSION_2 = {"photon": ("photon-low-v2", "photon-high-v2"), "pion": ("pion-v2",)}
-FIGURES = {
-    "statistics": "Number of showers",
-    "network": "The generator",
-    "total": "Total energy, by momentum",
-    "iterations": "chi2/NDF by iteration",
-    "energy": "Energy in the layers, all momenta",
-    "centroid": "Centres, all momenta",
-    "width": "Widths, all momenta",
-    "voxels": "Energy of all voxels (Poisson errors; empty voxels are in the first bin)",
-}
-README_FIGURE = FIGURES["energy"]
+README_FIGURE = "Energy in the layers, all momenta"
 REMARKS = (
     "Showers: Geant4 11.4 with data-free models in flat layers, not the ATLAS files: photons up to 2^18 MeV, pions up "
     "to 2^16 MeV, which are the label's maximum instead of 2^22 MeV.",
@@ -60,7 +63,10 @@ def main(arguments: Arguments) -> None:
     if arguments.train_data is not None:
         pions = voxel_geometry(arguments.train_data) == PIONS_DATASET1
         particles = ("pion" if pions else "photon",)
-    everything = {particle: read_data(arguments, particle, GEOMETRIES[particle]) for particle in particles}
+    everything = {
+        particle: read_data(arguments, f"{particle}s", GEOMETRIES[particle], check_momenta(arguments.options, particle))
+        for particle in particles
+    }
     parts: dict[str, Results] = {}
     figures: dict[str, Figure] = {}
     for particle, data in everything.items():
@@ -76,37 +82,56 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
     ensembles: dict[str, tuple[str, ...]] = {f"version 1, {particle}s": (particle,)}
     if arguments.options["ablation"]:
         ensembles[f"version 2, {particle}s"] = VERSION_2[particle]
-    observables = [  # without the other paper's figure numbers
-        replace(item, figures=dict.fromkeys(item.figures, "")) for item in CALOSHOWERGAN_OBSERVABLES[particle]
-    ]
     study = Study(
         name=NAME,
-        paper=NAME,
+        model=NAME,
         configs=networks(ensembles, data, own=arguments.train_data is not None),
+        budget=scaled,
+        select=selection(arguments.options),
         ensembles=ensembles,
-        observables=observables,
+        observables=voxel_observables(GEOMETRIES[particle]),
+        min_energy=MIN_ENERGY,
         variants=frozenset(VERSION_2[particle]),
     )
     outcomes = run_study(study, arguments, data)
     size = {f"{particle}s": json_size(outcomes[0].networks[particle].run.generator) / 1e6}
-    published = {f"{particle}s": CALOSHOWERGAN_NUMBERS[f"json_fastcalogan_{particle}"]}
+    published = {f"{particle}s": Published("caloshowergan").numbers[f"json_fastcalogan_{particle}"]}
+    tests = [outcome.tests for outcome in outcomes]
     account = Account(
         name=NAME,
         title="FastCaloGAN",
         citation=str(PAPER),
-        ensembles=ensembles,
-        published={},
         originals={name: CONFIGS[name][0] for name in study.configs},
-        tables={"Size of the generator (CaloShowerGAN's section 5.7)": size_table(size, published)},
+        quantities=chi2_quantities(tests, ensembles, {}, data.note),
+        tables={
+            "chi2 of the total energy": chi2_table(tests, ensembles, {}, {}),
+            "Size of the generator (CaloShowerGAN's section 5.7)": size_table(size, published),
+        },
         remarks=(
             *(REMARKS if arguments.train_data is None else ()),
             *((RULE_REMARK,) if arguments.options["rule"] == "caloshowergan" else ()),
             CUT_REMARK,
         ),
     )
-    results = build_results(account, arguments, outcomes, data.note, recorded)
-    drawn = draw_study(outcomes[0], data, (particle,), (particle,), FIGURES)
+    results = build_results(account, arguments, outcomes, recorded)
+    drawn = draw_study(figures(particle), outcomes[0], data)
     return add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
+
+
+def figures(particle: str) -> dict[str, Drawing]:
+    """What is drawn, by title."""
+    return {
+        "Number of showers": statistics,
+        "The generator": partial(network, name=particle),
+        "Total energy, by momentum": partial(total_energy, groups=((particle,),)),
+        "chi2/NDF by iteration": partial(iterations, names=(particle,)),
+        README_FIGURE: partial(distributions, names="layer_*_energy"),
+        "Centres, all momenta": partial(distributions, names="layer_*_centroid"),
+        "Widths, all momenta": partial(distributions, names="layer_*_width"),
+        "Energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
+            distributions, names="voxel_energy"
+        ),
+    }
 
 
 def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) -> Configs:

@@ -13,6 +13,7 @@ from calogen.evaluation.iterations import IterationScan, NetworkTest
 from calogen.features.moments import moments
 from calogen.models import caloshowergan, fastcalogan
 from calogen.models.caloshowergan import CaloShowerGanConfig
+from calogen.reproduction.chi2_selection import challenge_showers
 from calogen.showers.sample import Showers
 from calogen.training.fit import fit
 from calogen.training.run import TrainedRun, assemble_run
@@ -32,7 +33,7 @@ CONFIG = CaloShowerGanConfig(
 )
 """Four iterations, each of them saved."""
 GAN_VALUES = {"ablation": False, "merit": "energy", "rule": "caloshowergan", "bfloat16": False}
-"""Values of an experiment's `GAN_OPTIONS` that nobody changed."""
+"""Values of `GAN_OPTIONS` that nobody changed."""
 
 
 def toy_showers(per_momentum: int, seed: int = 1, momenta: tuple[float, ...] = (1024.0, 2048.0, 4096.0)) -> Showers:
@@ -64,7 +65,9 @@ def distances_at_start(model: ModuleType, config: Any, showers: Showers) -> dict
 
 def network_test(scans: Mapping[str, IterationScan], name: str = "toy", **fields: Any) -> NetworkTest:
     """A test made by hand."""
+    momenta = {momentum for scan in scans.values() for momentum in scan.momenta.tolist()} | {*fields.get("chi2", {})}
     values: dict[str, Any] = {"chi2": {}, "floor": {}, "num_showers": {}}
+    values["statistics"] = {momentum: challenge_showers(momentum) for momentum in momenta}
     return NetworkTest(name=name, scans=scans, **(values | fields))
 
 

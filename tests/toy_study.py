@@ -12,12 +12,13 @@ from toy_gan import CONFIG, network_test, toy_showers
 
 from calogen.evaluation.compare import ALL_ENERGIES, compare_at, compare_together
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, IterationScan, NetworkTest
-from calogen.evaluation.published import CALOSHOWERGAN_OBSERVABLES
 from calogen.metrics.chi2 import Chi2
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.observables.observable import Observable
-from calogen.reproduction.networks import Network, Pictures
+from calogen.observables.voxels import voxel_observables
+from calogen.reproduction.networks import Comparisons, Network
 from calogen.reproduction.study import Data, Outcome
+from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.run import TrainedRun
 
 
@@ -65,7 +66,7 @@ def observables() -> list[Observable]:
     alone = {"layer_1_eta_width": (1024.0,), "voxel_energy": (2048.0, 4096.0), "total_energy": MOMENTA}
     return [
         replace(item, metrics=(), figures={ALL_ENERGIES: "x"} | dict.fromkeys(alone.get(item.name, ()), "x"))
-        for item in CALOSHOWERGAN_OBSERVABLES["photon"]
+        for item in voxel_observables(PHOTONS_DATASET1)
         if item.name in names
     ]
 
@@ -73,14 +74,14 @@ def observables() -> list[Observable]:
 def toy_outcome() -> Outcome:
     """Of two GANs and one, with pictures of the two."""
     reference, generated = toy_showers(60, 1), {"GANs": toy_showers(60, 2)}
-    by_momentum = {
+    by_energy = {
         momentum: compare_at(reference.at(momentum), {"GANs": generated["GANs"].at(momentum)}, observables())
         for momentum in MOMENTA
     }
-    pictures = Pictures(
+    comparisons = Comparisons(
         reference=reference,
         generated=generated,
-        by_momentum=by_momentum,
+        by_energy=by_energy,
         together=compare_together(reference, generated, observables()),
     )
     tests = {
@@ -94,7 +95,7 @@ def toy_outcome() -> Outcome:
         "single": replace(CONFIG, highest_momentum=2.0**13),
     }
     networks = {name: network_of(configs[name], test) for name, test in tests.items()}
-    return Outcome(networks=networks, pictures=pictures, provenance={"low": {"training_seconds": 1.5}})
+    return Outcome(networks=networks, comparisons=comparisons, provenance={"low": {"training_seconds": 1.5}})
 
 
 DATA = Data(train=toy_showers(60, 1), held_out=toy_showers(20, 3), files={"train": Path("a")}, note="toy showers")

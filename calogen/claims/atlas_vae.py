@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from calogen.claims.judge import Claims, Evidence, Found
-from calogen.evaluation.published import ATLAS_VAE_NUMBERS, ATLAS_VAE_OBSERVABLES
+from calogen.evaluation.published import Published
 from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
+from calogen.observables.cells import CELL_OBSERVABLES
 
-claims = Claims("atlas_vae")
+claims, NUMBERS = Claims("atlas_vae"), Published("atlas_vae").numbers
 VAE, ABSOLUTE = "VAE", "VAE, absolute inputs"
 TRAINED = tuple(2.0**power for power in range(10, 19))
 LOW, HIGH = (1024.0, 2048.0, 4096.0), (131072.0, 262144.0)
@@ -21,7 +22,7 @@ SHOWN = (4096.0, 65536.0, 262144.0)
 INTERPOLATED, NEIGHBOURS, EXTRAPOLATED = 24576.0, (16384.0, 32768.0), 524288.0
 COMPARED = tuple(sorted({*SHOWN, INTERPOLATED, *NEIGHBOURS, EXTRAPOLATED}))
 TOTAL, SHAPES = ("total_energy",), ("r_eta", "r_phi", "w_eta2", "w_s_tot")
-JUDGES = tuple(item for item in ATLAS_VAE_OBSERVABLES if item.name != "second_lambda_moment")
+JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name != "second_lambda_moment")
 """Observables whose mean KS distance on validation showers chooses settings and compares epochs."""
 
 
@@ -148,4 +149,4 @@ def _speed(evidence: Evidence) -> Found:
 def _memory(evidence: Evidence) -> Found:
     costs = evidence.values["costs"]
     sizes = {"json": costs.json_bytes / 1e6, "weights": costs.weight_bytes / 1e6, "added": costs.added_bytes / 1e6}
-    return [Value(2 * ATLAS_VAE_NUMBERS["memory"].value - max(sizes.values()), 0.0)], sizes
+    return [Value(2 * NUMBERS["memory"].value - max(sizes.values()), 0.0)], sizes

@@ -11,8 +11,6 @@ from calogen.observables.cells import total_energy
 from calogen.observables.shape_quantities import ShowerQuantity
 from calogen.showers.sample import Showers
 
-_PAPERS_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}  # 10,000 up to 262 GeV
-
 ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
 """Names of the reference: all showers, those that trained, those that did not."""
 SHAPES = "shapes"
@@ -107,7 +105,8 @@ class NetworkTest:
         floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
         num_showers: reference showers by momentum.
         num_held_out: those of them that are held out.
-        chosen_by: `ALL` or `SHAPES`.
+        chosen_by: name of the scan that chose.
+        statistics: the paper's number of showers by momentum in MeV; where it is not known, ours stands for it.
     """
 
     name: str
@@ -117,6 +116,13 @@ class NetworkTest:
     num_showers: Mapping[float, int]
     num_held_out: Mapping[float, int] = field(default_factory=dict)
     chosen_by: str = ALL
+    statistics: Mapping[float, int] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """chi2/NDF, or another figure of merit, of the chosen iteration."""
+        scan = self.scans[self.chosen_by]
+        return total(self.chi2.values()).per_ndf if self.chi2 else float(scan.total[scan.best])
 
     @property
     def iteration(self) -> int:
@@ -139,18 +145,16 @@ class NetworkTest:
         first, late = float(scan.total[0]), float(np.median(scan.total[-max(1, len(scan.total) // 3) :]))
         if len(scan.total) < 2 or late < first:
             return ""
+        merit = "chi2/NDF" if self.chi2 else "figure of merit"
         return (
-            f"{self.name} did not learn in {scan.iterations[-1]:,} iterations: chi2/NDF {first:.1f} after the first "
+            f"{self.name} did not learn in {scan.iterations[-1]:,} iterations: {merit} {first:.1f} after the first "
             f"{scan.iterations[0]:,}, {late:.1f} over the last third"
         )
 
     @property
     def at_papers_statistics(self) -> dict[float, Chi2]:
-        """`chi2` as the CaloChallenge's numbers of showers would give it.
-
-        They are 10,000 up to 262 GeV.
-        """
-        return {momentum: _scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
+        """`chi2` as the paper's numbers of showers would give it."""
+        return {momentum: self._scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
 
     @property
     def held_out(self) -> Chi2 | None:
@@ -159,12 +163,14 @@ class NetworkTest:
 
     @property
     def held_out_at_papers_statistics(self) -> Chi2 | None:
-        """`held_out` as the CaloChallenge's numbers of showers would give it."""
+        """`held_out` as the paper's numbers of showers would give it."""
         if HELD_OUT not in self.scans:
             return None
         scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
         parts = zip(scan.momenta.tolist(), scan.chi2[chosen].tolist(), scan.ndf[chosen].tolist(), strict=True)
-        return total(_scaled(_noncentral(value, ndf), momentum, self.num_held_out) for momentum, value, ndf in parts)
+        return total(
+            self._scaled(_noncentral(value, ndf), momentum, self.num_held_out) for momentum, value, ndf in parts
+        )
 
     def held_out_within(self, iterations: int | None) -> Chi2 | None:
         """`held_out` of a training that ends after so many iterations; None: the whole one."""
@@ -175,6 +181,10 @@ class NetworkTest:
     def within(self, iterations: int) -> Chi2:
         """chi2 of all momenta, had the training ended after so many iterations."""
         return _best_within(self.scans[self.chosen_by], self.scans[ALL], iterations)
+
+    def _scaled(self, part: Chi2, momentum: float, num_showers: Mapping[float, int]) -> Chi2:
+        number = num_showers[momentum]
+        return part.at_statistics(number, self.statistics.get(momentum, number))
 
 
 def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
@@ -189,7 +199,3 @@ def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | No
 
 def _noncentral(value: float, ndf: int) -> Chi2:
     return Chi2(value, ndf, 2 * ndf + 4 * max(value - ndf, 0.0))
-
-
-def _scaled(part: Chi2, momentum: float, num_showers: Mapping[float, int]) -> Chi2:
-    return part.at_statistics(num_showers[momentum], _PAPERS_SHOWERS.get(momentum, 10_000))

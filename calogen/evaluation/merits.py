@@ -33,8 +33,8 @@ class Merit(Protocol):
 class MeritByEnergy(Merit, Protocol):
     """A figure of merit that is a sum of chi2 over incident energies."""
 
-    def by_energy(self, reference: Showers, generated: Showers) -> dict[float, Chi2]:
-        """Gives its terms."""
+    def by_energy(self, reference: Showers, generated: Showers, rounds: int = 0) -> dict[float, Chi2]:
+        """Gives its terms, with errors from so many rounds of resampling."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Chi2Merit:
         if self.shapes and RULES[self.rule].energies_only:
             raise ConfigError(f"shapes need a rule for them. Received: {self.rule!r}, of energies only")
 
-    def by_energy(self, reference: Showers, generated: Showers) -> dict[float, Chi2]:
-        """Gives chi2 and NDF of each incident energy, without errors."""
+    def by_energy(self, reference: Showers, generated: Showers, rounds: int = 0) -> dict[float, Chi2]:
+        """Gives chi2 and NDF of each incident energy, with errors from so many rounds."""
         quantities = shape_quantities(reference.geometry) if self.shapes else (total_energy,)
-        return chi2_by_momentum(reference, generated, RULES[self.rule], quantities, rounds=0)
+        return chi2_by_momentum(reference, generated, RULES[self.rule], quantities, rounds)
 
     def __call__(self, reference: Showers, generated: Showers) -> Value:
         """Gives chi2/NDF of all incident energies."""

@@ -7,15 +7,18 @@ that is from the layer's impact cell; only differences of positions and sizes en
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.metrics.histograms import Profile
+from calogen.observables.observable import Observable
 from calogen.showers.cells import CellGrid, CellLayer
 from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
+from calogen.units import GeV
 
 Axis = Literal["eta", "phi"]
 AXES: tuple[Axis, ...] = ("eta", "phi")
@@ -286,3 +289,26 @@ def _width(energies: np.ndarray, positions: np.ndarray) -> np.ndarray:
     total = energies.sum(axis=1)
     mean = _ratio(energies @ positions, total)
     return np.sqrt(_ratio((energies * (positions - mean[:, None]) ** 2).sum(axis=1), total))
+
+
+CELL_OBSERVABLES: tuple[Observable, ...] = (
+    *(
+        Observable(
+            f"{name}_energy", partial(layer_energy, layer_id=layer_id), f"Energy in the {name}{what}", "GeV", GeV
+        )
+        for layer_id, (name, what) in enumerate(
+            (("presampler", ""), ("front", " layer"), ("middle", " layer"), ("back", " layer"))
+        )
+    ),
+    Observable("shower_depth", shower_depth, "Shower depth", "mm"),
+    Observable("second_lambda_moment", second_lambda_moment, r"$\langle\lambda^2\rangle$", r"mm$^2$"),
+    Observable("total_energy", total_energy, "Total energy", "GeV", GeV),
+    Observable("w_s_tot", w_s_tot, r"$w_{s\,\mathrm{tot}}$", "strips"),
+    Observable("r_phi", r_phi, r"$R_\phi$"),
+    Observable("r_eta", r_eta, r"$R_\eta$"),
+    Observable("w_eta2", w_eta2, r"$w_{\eta 2}$"),
+)
+"""Observables of photons in the cells of the ATLAS barrel.
+
+Source: Figs. 5-8 and 10-13 of arXiv:2210.06204.
+"""

@@ -1,7 +1,7 @@
 """Observables of showers by name, and tables of them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -52,6 +52,21 @@ class Observable:
     def axis_label(self) -> str:
         """Label with unit."""
         return f"{self.label} [{self.unit}]" if self.unit else self.label
+
+
+def numbered(
+    observables: Iterable[Observable],
+    figures: Mapping[str, Mapping[float, str]],
+    noise_free: frozenset[str] = frozenset(),
+) -> tuple[Observable, ...]:
+    """Observables with a paper's figures.
+
+    Args:
+        observables: those that are shown.
+        figures: the paper's figure by the observable's name and the incident energy, MeV.
+        noise_free: figures that have noise in the paper; ours have none.
+    """
+    return tuple(replace(item, figures=figures.get(item.name, {}), noise_free=noise_free) for item in observables)
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,20 @@ A shower without energy in a layer has no centre and no width there: it gets NaN
 bins in r and alpha. Positions are lengths across the particle's flight, mm, from its extrapolated track.
 """
 
+from functools import partial
+
 import numpy as np
 
 from calogen.errors import GeometryError
-from calogen.observables.cells import Axis
+from calogen.observables.cells import AXES, Axis, layer_energy, total_energy
+from calogen.observables.observable import Observable
 from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
+from calogen.units import GeV
 
 _BLOCK = 4096  # showers that are worked on in float64 at a time
+_TAIL = 1e-4  # on logarithmic axes rare showers are to be seen
 
 
 def voxel_centroid(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
@@ -73,6 +78,46 @@ def voxel_energies(showers: Showers) -> np.ndarray:
     """
     _geometry(showers)
     return showers.energies.reshape(-1)
+
+
+def voxel_observables(geometry: VoxelGeometry) -> tuple[Observable, ...]:
+    """Total energy, energies, centres and widths of the layers, energies of the voxels.
+
+    The voxels' energies have no metrics: there are millions, and those of a shower are not independent.
+
+    Source: Figs. 5, 6 and 9-17 of arXiv:2309.06515.
+    """
+    energies = (
+        Observable(
+            f"layer_{layer.id}_energy",
+            partial(layer_energy, layer_id=layer.id),
+            f"Energy in layer {layer.id}",
+            "GeV",
+            GeV,
+            log_axis=True,
+            tail=_TAIL,
+        )
+        for layer in geometry.layers
+    )
+    shapes = (
+        Observable(
+            f"layer_{layer_id}_{axis}_{quantity}",
+            partial(function, layer_id=layer_id, axis=axis),
+            rf"{title} in $\{axis}$ in layer {layer_id}",
+            "mm",
+            tail=tail,
+        )
+        for quantity, title, function, tail in (
+            ("centroid", "Centre", voxel_centroid, 0.01),  # the peak is a hundred times narrower than the tails
+            ("width", "Width", voxel_width, _TAIL),
+        )
+        for layer_id in geometry.turned_layers
+        for axis in AXES
+    )
+    voxels = Observable(
+        "voxel_energy", voxel_energies, "Voxel energy", "MeV", log_axis=True, tail=_TAIL, metrics=(), counted="voxels"
+    )
+    return (Observable("total_energy", total_energy, "Total energy", "GeV", GeV), *energies, *shapes, voxels)
 
 
 def _moments(showers: Showers, layer_id: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,10 @@ from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
 from calogen.evaluation.observed import observed_numbers
-from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.files import listed, matching_files, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
+from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observed
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
@@ -161,7 +161,7 @@ def evaluate_cells(
     found = []
     for energy in energies:
         at_energy = {label: item.at(energy) for label, item in samples.items() if energy in item.incident_energies}
-        found.append(compare_at(expected.at(energy), at_energy, ATLAS_VAE_OBSERVABLES, seed))
+        found.append(compare_at(expected.at(energy), at_energy, CELL_OBSERVABLES, seed))
     table, missing = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
@@ -183,7 +183,7 @@ def _numbers_table(
     reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
 ) -> tuple[Table, tuple[str, ...]]:
     """Single numbers of all samples, and why some are missing."""
-    named = {item.name: item for item in ATLAS_VAE_OBSERVABLES}
+    named = {item.name: item for item in CELL_OBSERVABLES}
     found: dict[str, dict[str, Value]] = {}
     missing: dict[str, None] = {}
     for label, showers in samples.items():

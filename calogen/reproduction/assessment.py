@@ -33,14 +33,14 @@ def add_assessments(
     Returns:
         Results with places among the CaloChallenge's submissions; figures with showers, energies, correlations, losses.
     """
-    pictures, tables, drawn = outcome.pictures, dict(results.tables), dict(figures)
+    compared, tables, drawn = outcome.comparisons, dict(results.tables), dict(figures)
     options = Options(repetitions=0, seed=int(results.provenance["seed"]))
-    about = {**results.provenance, "note": note, "data": {"reference": {"sha256": _hash(pictures.reference)}}}
-    reference, seen = reference_of(pictures.reference, options), []
-    for label, showers in pictures.generated.items():
-        assessment, found = assess_showers(reference, showers, label, about)
+    about = {**results.provenance, "note": note, "data": {"reference": {"sha256": _hash(compared.reference)}}}
+    reference, seen = reference_of(compared.reference, options), []
+    for label, showers in compared.generated.items():
+        assessment, pictures = assess_showers(reference, showers, label, about)
         assessment.write(directory / "evaluations" / label)
-        seen.append(found)
+        seen.append(pictures)
         places = overall(assessment.placements())
         if places:
             caption = f"Places among the CaloChallenge's submissions, {label} (other showers: for orientation only)"

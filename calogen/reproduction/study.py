@@ -1,58 +1,36 @@
-"""A study of GANs: networks trained, their iterations chosen, compared with Geant4.
+"""A study: networks trained, epochs or iterations chosen, compared with Geant4.
 
-What the experiments of every paper with networks that share the momenta have in common; of papers only the names of
-their rules for the chi2 stand here.
+It knows neither a paper nor a kind of geometry: an experiment says what is trained, by what epochs or iterations are
+chosen, and what is looked at.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calogen.config import require
 from calogen.errors import DataFormatError
-from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
-from calogen.evaluation.merits import Chi2Merit, Merit
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, NetworkTest
+from calogen.evaluation.merits import Merit, MeritByEnergy
 from calogen.files import read_json
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
-from calogen.metrics.chi2 import RULES, Chi2, Rule, total
+from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
-from calogen.reproduction.networks import Network, Pictures, compare_networks
+from calogen.reproduction.networks import Comparisons, Network, compare_networks
 from calogen.reproduction.selection import Judge, scan, select
 from calogen.showers.bundled import bundled, choose_edition
+from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
-from calogen.showers.voxels import VoxelGeometry
 from calogen.training.fit import can_train, fit, select_training, was_trained_on
 
-# Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.
-BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
-GAN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--ablation": {"action": "store_true", "help": "train the paper's other variants, too (first seed only)"},
-    "--merit": {
-        "choices": ("energy", "shapes"),
-        "default": "energy",
-        "help": "what chooses the iteration: chi2 of the total energy, as in the paper, or of layers and shapes, too",
-    },
-    "--rule": {
-        "choices": ("caloshowergan", "fastcalogan"),
-        "default": "caloshowergan",
-        "help": "whose bins the chi2 has: CaloShowerGAN's 29 around the median, or FastCaloGAN's 30 around the mode",
-    },
-    "--bfloat16": {
-        "action": "store_true",
-        "help": "critic's matrix products in bfloat16: 1.5 times faster where the processor has them",
-    },
-}
-"""Options of an experiment with GANs, beside those of every experiment."""
-
-Configs = Mapping[str, tuple[Any, VoxelGeometry]]
+Configs = Mapping[str, tuple[Any, Geometry]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +39,7 @@ class Data:
 
     Args:
         train: what trains.
-        held_out: what does not, at momenta that train; None: there is none.
+        held_out: what does not, at incident energies that train; None: there is none.
         files: where they are from.
         note: what figures and tables say of them.
     """
@@ -83,42 +61,98 @@ class Data:
         return showers[showers.energies.any(axis=1)]
 
 
-def rule_name(options: Mapping[str, Any], particle: str) -> str:
-    """Key of `RULES` for the values of `GAN_OPTIONS` and a particle.
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """By what the epoch or iteration of a training is chosen.
+
+    Args:
+        merits: figures of merit by name; the first, `ALL`, is that of the network's test, also on its training and
+            held-out showers alone.
+        chosen_by: name of the one that chooses.
+        unit: `epoch` or `iteration`.
+        snapshots: the epochs, of a training by epochs, after which there is a choice.
+        statistics: the paper's number of showers at an incident energy, MeV, at which a chi2 is also given.
+    """
+
+    merits: Mapping[str, Merit]
+    chosen_by: str = ALL
+    unit: str = "iteration"
+    snapshots: Collection[int] = ()
+    statistics: Callable[[float], int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is trained and looked at.
+
+    Args:
+        name: of the runs' folder and of the results.
+        model: name of the module in `calogen.models`.
+        configs: what is trained, at the paper's budget, by the name of its folder.
+        budget: (configuration, preset, seed) -> the configuration that is trained.
+        select: configuration -> by what its epoch or iteration is chosen; None: the last one stays.
+        ensembles: networks that together span the incident energies, by label: what figures show.
+        observables: what figures show.
+        everywhere: names of observables that are compared at each incident energy, and with `min_energy` at 0.
+        detailed: incident energies at which all observables are compared.
+        min_energy: cells or voxels below are empty in what figures show, MeV.
+        variants: networks that only the first seed trains.
+    """
+
+    name: str
+    model: str
+    configs: Configs
+    budget: Callable[[Any, str, int], Any]
+    ensembles: Mapping[str, Sequence[str]]
+    observables: Sequence[Observable]
+    select: Callable[[Any], Selection] | None = None
+    everywhere: Set[str] = frozenset({"total_energy"})
+    detailed: Sequence[float] = ()
+    min_energy: float = 0.0
+    variants: Set[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one training seed gave.
+
+    Args:
+        networks: by name.
+        comparisons: of those that together span the incident energies, with Geant4.
+        provenance: of the trainings, by network.
+    """
+
+    networks: Mapping[str, Network]
+    comparisons: Comparisons
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tests(self) -> dict[str, NetworkTest]:
+        """The tests of networks whose epoch or iteration was chosen."""
+        return {name: network.test for name, network in self.networks.items() if network.test is not None}
+
+
+def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Callable[[Showers], object]) -> Data:
+    """The user's showers, or bundled ones.
+
+    Args:
+        arguments: whose files, and how they are read.
+        sample: the bundled one, `photons` or `pions`.
+        geometry: of the showers.
+        check: refuses, with a DataFormatError, showers that cannot be judged: before hours of training.
 
     Raises:
-        ConfigError: a figure of merit that the rule does not have.
+        DataFormatError, GeometryError: as `Showers.read`; no held-out showers at energies that train.
     """
-    rule = options.get("rule", "caloshowergan")
-    fits = rule == "caloshowergan" or options.get("merit", "energy") == "energy"
-    require(fits, f"--merit shapes goes with --rule caloshowergan. Received: {rule}")
-    if rule == "caloshowergan":
-        return "caloshowergan"
-    return "fastcalogan-photons" if particle == "photon" else "fastcalogan-hadrons"
-
-
-def scaled(config: Any, preset: str, seed: int) -> Any:
-    """A paper's configuration at a preset's budget."""
-    share, batch_size = BUDGETS[preset]
-    iterations = max(1, round(share * config.iterations))
-    return replace(config, iterations=iterations, batch_size=min(batch_size, config.batch_size), seed=seed)
-
-
-def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> Data:
-    """The user's showers, or the bundled ones of a particle (`photon` or `pion`).
-
-    Raises:
-        DataFormatError, GeometryError: as `Showers.read`.
-    """
-    files = {"train": arguments.train_data or bundled(f"{particle}s_train")}
+    files = {"train": arguments.train_data or bundled(f"{sample}_train")}
     if arguments.train_data is None:
-        files["test"] = bundled(f"{particle}s_test")
+        files["test"] = bundled(f"{sample}_test")
     elif arguments.test_data is not None:
         files["test"] = arguments.test_data
     note = ", ".join(path.name for path in files.values())
     train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
     if arguments.train_data is None:
-        train, note = choose_edition(f"{particle}s_train", train, arguments.all_showers)
+        train, note = choose_edition(f"{sample}_train", train, arguments.all_showers)
     if "test" in files:
         held_out = Showers.read(files["test"], geometry, tolerant=arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
@@ -132,136 +166,100 @@ def read_data(arguments: Arguments, particle: str, geometry: VoxelGeometry) -> D
     if arguments.preset == "smoke" and arguments.train_data is None:
         train, held_out = train[::8], None if held_out is None else held_out[::4]
     for path, part in zip(files.values(), (train, held_out), strict=False):
-        note += (
-            f"; {path.name}: set to 0 were {part.attributes['clipped']}"
-            if part and "clipped" in part.attributes
-            else ""
-        )
+        if part is not None and "clipped" in part.attributes:
+            note += f"; {path.name}: set to 0 were {part.attributes['clipped']}"
     data = Data(train=train, held_out=held_out, files=files, note=note)
-    for path, sample in zip(files.values(), data.samples.values(), strict=True):
-        try:  # what cannot be judged afterwards is refused before hours of training
-            some = sample[sample.energies.any(axis=1)]
-            chi2_by_momentum(some, some, RULES[rule_name(arguments.options, particle)], rounds=0)
+    for path, showers in zip(files.values(), data.samples.values(), strict=True):
+        try:
+            check(showers[showers.energies.any(axis=1)])
         except DataFormatError as error:
             raise DataFormatError(f"{path} must hold several different showers of each momentum; {error}") from error
     return data
 
 
-def reproduce(paper: str, configs: Configs, data: Data, run: Run, options: Mapping[str, Any]) -> dict[str, Network]:
-    """Train networks in the run's directory, choose their iterations, test them.
+def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
+    """For every seed: train what is missing, choose, compare with Geant4."""
+    require_coverage(study, data)
+    return [outcome for _, outcome in train_seeds(study, arguments, data)]
+
+
+def train_seeds(study: Study, arguments: Arguments, data: Data) -> Iterator[tuple[Run, Outcome]]:
+    """Each seed's directory, open while its outcome is looked at."""
+    for position, seed in enumerate(arguments.seeds):
+        configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
+        ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
+        with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
+            networks = reproduce(replace(study, configs=configs), data, run, arguments.options)
+            samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
+            folders = {name: run.directory / name / "provenance.json" for name in networks}
+            yield (
+                run,
+                Outcome(
+                    networks=networks,
+                    comparisons=compare_networks(
+                        samples,
+                        data.reference,
+                        study.observables,
+                        seed,
+                        everywhere=study.everywhere,
+                        detailed=study.detailed,
+                        min_energy=study.min_energy,
+                    ),
+                    provenance={name: read_json(path) for name, path in folders.items()},
+                ),
+            )
+
+
+def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) -> dict[str, Network]:
+    """Train networks in the run's directory, choose their epochs or iterations, test them.
 
     Args:
-        paper: name of the module in `calogen.models`.
-        configs: the paper's, by name; the preset's budget is applied here.
+        study: whose networks.
         data: showers.
         run: where.
-        options: values of `GAN_OPTIONS`, by name.
+        options: values of the experiment's options; `bfloat16` is that of `fit`.
     """
-    for config, _ in configs.values():  # refused before hours of training
+    for config, _ in study.configs.values():  # refused before hours of training
         select_training(data.train, config)
     networks = {}
-    for name, (config, geometry) in configs.items():
-        here = scaled(config, run.preset, run.seed)
-        directory = run.directory / name
+    for name, (config, geometry) in study.configs.items():
+        here = study.budget(config, run.preset, run.seed)
+        chosen = None if study.select is None else study.select(here)
+        directory, settings = run.directory / name, {"bfloat16": options.get("bfloat16", False)}
+        settings |= {"snapshots": chosen.snapshots} if chosen else {}
         run.log("network", name=name)
         with directory_lock(directory):
-            fit(model_module(paper), here, geometry, data.train, directory, bfloat16=options["bfloat16"])
-            networks[name] = judge_network(name, here, data, directory, options)
+            trained = fit(model_module(study.model), here, geometry, data.train, directory, **settings)
+            networks[name] = Network(trained) if chosen is None else judge(name, here, data, directory, chosen)
         test = networks[name].test
-        run.log("judged", name=name, iteration=test.iteration, chi2_per_ndf=total(test.chi2.values()).per_ndf)
+        if test is not None:
+            run.log("judged", name=name, iteration=test.iteration, chi2_per_ndf=test.value)
     return networks
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one training seed gave.
-
-    Args:
-        networks: by name.
-        pictures: those that together span the momenta, compared with Geant4.
-        provenance: of the trainings, by network.
-    """
-
-    networks: Mapping[str, Network]
-    pictures: Pictures
-    provenance: Mapping[str, Any]
-
-    @property
-    def tests(self) -> dict[str, NetworkTest]:
-        """The networks' tests."""
-        return {name: network.test for name, network in self.networks.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """What is trained and looked at.
-
-    Args:
-        name: of the runs' folder and of the results.
-        paper: name of the module in `calogen.models`.
-        configs: what is trained, at the paper's budget.
-        ensembles: networks that together span the momenta, by label: what figures show.
-        observables: what figures show.
-        detailed: momenta at which all observables are compared.
-        variants: networks that only the first seed trains.
-    """
-
-    name: str
-    paper: str
-    configs: Configs
-    ensembles: Mapping[str, Sequence[str]]
-    observables: Sequence[Observable]
-    detailed: Sequence[float] = ()
-    variants: Set[str] = frozenset()
-
-
-def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
-    """Train what is missing, choose iterations, compare with Geant4: for every seed."""
-    outcomes: list[Outcome] = []
-    require_coverage(study, data)
-    for seed in arguments.seeds:
-        configs = {name: pair for name, pair in study.configs.items() if not outcomes or name not in study.variants}
-        ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
-        with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
-            networks = reproduce(study.paper, configs, data, run, arguments.options)
-            samples = {label: [networks[name] for name in names] for label, names in ensembles.items()}
-            pictures = compare_networks(samples, data.reference, study.observables, seed, study.detailed)
-            folders = {name: run.directory / name / "provenance.json" for name in networks}
-            outcomes.append(
-                Outcome(
-                    networks=networks,
-                    pictures=pictures,
-                    provenance={name: read_json(path) for name, path in folders.items()},
-                )
-            )
-    return outcomes
-
-
 def require_coverage(study: Study, data: Data) -> None:
-    """Refuse showers of momenta that a set of networks does not span.
+    """Refuse showers of incident energies that a set of networks does not span.
 
     Raises:
-        DataFormatError: names the first such momentum.
+        DataFormatError: names the first such energy.
     """
     momenta = np.unique(data.reference.incident_energies)
     for label, names in study.ensembles.items():
-        ranges = [study.configs[name][0].momentum_range for name in names]
+        ranges = [getattr(study.configs[name][0], "momentum_range", (0.0, np.inf)) for name in names]
         inside = np.any([within(momenta, low, high) for low, high in ranges], axis=0)
         if not inside.all():
             spans = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in ranges)
             raise DataFormatError(f"{label} needs momenta within {spans} MeV. Received: {momenta[~inside][0]:.10g} MeV")
 
 
-def judge_network(
-    name: str, config: Any, data: Data, directory: Path, options: Mapping[str, Any], *, save: bool = True
-) -> Network:
-    """Choose the iteration of a trained run and test it.
+def judge(name: str, config: Any, data: Data, directory: Path, selection: Selection, *, save: bool = True) -> Network:
+    """Choose the epoch or iteration of a trained run and test it.
 
     Args:
         name, config: of the network.
         data: showers; those without energy neither train nor judge.
         directory: of the run.
-        options: values of `GAN_OPTIONS`, by name.
+        selection: by what it is chosen.
         save: whether to write the choice as `selected`.
     """
     samples = {TRAIN: select_training(data.train, config)[0]}
@@ -270,54 +268,58 @@ def judge_network(
     reference = concatenate(list(samples.values()))
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
-    rule = rule_name(options, config.particle)
     seed = named_seed(config.seed, "select")
-    merits: dict[str, Merit] = {ALL: Chi2Merit(rule)}
-    merits |= {} if RULES[rule].energies_only else {SHAPES: Chi2Merit(rule, shapes=True)}
-    judge = Judge(reference=reference, merits=merits, parts=parts, seed=seed)
-    chosen_by = {"energy": ALL, "shapes": SHAPES}[options["merit"]]
-    scans = scan(directory, judge)
-    chosen = select(directory, scans[chosen_by], save=save)
-    generated = generate_like(chosen, reference, judge.seed)
+    scans = scan(directory, Judge(reference=reference, merits=selection.merits, parts=parts, seed=seed), selection.unit)
+    chosen = select(directory, scans[selection.chosen_by], selection.unit, save=save)
+    chi2: dict[float, Chi2] = {}
+    floor: dict[float, Chi2] = {}
+    merit = selection.merits[ALL]
+    if isinstance(merit, MeritByEnergy):
+        chi2 = merit.by_energy(reference, generate_like(chosen, reference, seed), ROUNDS)
+        floor = _floor(samples[TRAIN], samples[HELD_OUT], merit) if parts else {}
     test = NetworkTest(
         name=name,
         scans=scans,
-        chi2=chi2_by_momentum(reference, generated, RULES[rule]),
-        floor=_floor(samples[TRAIN], samples[HELD_OUT], RULES[rule]) if parts else {},
+        chi2=chi2,
+        floor=floor,
         num_showers=reference.counts,
         num_held_out=samples[HELD_OUT].counts if parts else {},
-        chosen_by=chosen_by,
+        chosen_by=selection.chosen_by,
+        statistics={momentum: selection.statistics(momentum) for momentum in chi2} if selection.statistics else {},
     )
     return Network(chosen, test)
 
 
-def other_test(paper: str, name: str, seed: int, arguments: Arguments, data: Data) -> NetworkTest | None:
-    """The test of another paper's network of the same preset, seed and data.
+def other_test(
+    study: str, name: str, seed: int, arguments: Arguments, data: Data, select: Callable[[Any], Selection]
+) -> NetworkTest | None:
+    """The test of another study's network of the same preset, seed and data.
 
     Args:
-        paper: name of the runs' folder.
+        study: name of the runs' folder.
         name: of the network.
         seed: of the training.
         arguments, data: of this experiment.
+        select: as for `Study`.
 
     Returns:
         None if it was not trained, or on other showers.
     """
-    directory = run_directory(paper, arguments.preset, seed, arguments.runs) / name
+    directory = run_directory(study, arguments.preset, seed, arguments.runs) / name
     if not (directory / "selected" / "selection.json").exists():
         return None
     run = load_run(directory)
     if not was_trained_on(directory, data.train, run):
         return None
     with directory_lock(directory):
-        return judge_network(name, run.config, data, directory, arguments.options, save=False).test
+        return judge(name, run.config, data, directory, select(run.config), save=False).test
 
 
-def _floor(train: Showers, held_out: Showers, rule: Rule) -> dict[float, Chi2]:
+def _floor(train: Showers, held_out: Showers, merit: MeritByEnergy) -> dict[float, Chi2]:
     """Held-out against as many training showers: unequal samples would give more."""
     found: dict[float, Chi2] = {}
     for energy in np.unique(held_out.incident_energies).tolist():
         first, second = train.at(energy), held_out.at(energy)
         size = min(len(first), len(second))
-        found |= chi2_by_momentum(first[:size], second[:size], rule)
+        found |= merit.by_energy(first[:size], second[:size], ROUNDS)
     return found

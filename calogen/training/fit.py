@@ -157,7 +157,7 @@ def select_training(showers: Showers, config: Any) -> tuple[Showers, int]:
 
 def can_train(showers: Showers, config: Any) -> bool:
     """Whether `select_training` finds any."""
-    inside = within(showers.incident_energies, *config.momentum_range)
+    inside = within(showers.incident_energies, *getattr(config, "momentum_range", (0.0, np.inf)))
     return bool(inside[showers.energies.any(axis=1)].any())
 
 

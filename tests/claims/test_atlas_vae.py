@@ -22,10 +22,10 @@ from calogen.claims.atlas_vae import (
 )
 from calogen.claims.judge import Claim, Evidence
 from calogen.evaluation.compare import Comparison, Measurement, ObservableComparison
-from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
+from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observable
 from calogen.reproduction.timing import Costs
 
@@ -56,7 +56,7 @@ def evidence(*changes: Change, **fields: Any) -> Evidence:
             ("rms_ratio", VAE, 1.1),
             ("rms_ratio", ABSOLUTE, 3.0),
         )
-        for item in ATLAS_VAE_OBSERVABLES
+        for item in CELL_OBSERVABLES
         for energy in COMPARED
     }
     poor = layers[::3]
@@ -92,7 +92,7 @@ def curve(mean: dict[float, float] | None = None, spread: dict[float, float] | N
 def _comparison(energy: float, metrics: dict[tuple[str, str, str, float], Value]) -> Comparison:
     histogram = Histogram.fill(np.ones(2), np.array([0.0, 2.0]))
     found = {}
-    for item in ATLAS_VAE_OBSERVABLES:
+    for item in CELL_OBSERVABLES:
         rows = tuple(
             Measurement(energy, item.name, sample, metric, value, Floor(0.0, 0.0, 0.0), 2, 2, 0)
             for (metric, sample, name, at), value in metrics.items()
@@ -239,4 +239,4 @@ def test_quantities() -> None:
 
 def test_the_judges_are_what_the_paper_shows_up_to_the_slowest() -> None:
     assert {type(item) for item in JUDGES} == {Observable}
-    assert {item.name for item in ATLAS_VAE_OBSERVABLES} - {item.name for item in JUDGES} == {"second_lambda_moment"}
+    assert {item.name for item in CELL_OBSERVABLES} - {item.name for item in JUDGES} == {"second_lambda_moment"}

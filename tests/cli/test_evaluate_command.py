@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation import published
 from calogen.evaluation.judging import Options
+from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.reports.evaluate import evaluate_cells
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -107,7 +107,7 @@ def cells(path: str, showers: Showers, negative: int = 0, noise: Any = 1.0) -> P
 def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One observable, without its picture, in a folder."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("calogen.reports.evaluate.ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
     monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
 
 

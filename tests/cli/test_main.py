@@ -16,7 +16,7 @@ from toy_commands import exit_of_main, run
 from calogen.cli import main as cli
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.evaluation import published
+from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -165,7 +165,7 @@ def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(published, "ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
     showers = make_showers(ATLAS_VAE_WINDOW, 400)
     at_energy = showers.at(65536.0)
     at_energy[len(at_energy) // 2 :].write(tmp_path / "reference.h5")

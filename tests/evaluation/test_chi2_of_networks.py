@@ -1,10 +1,13 @@
 """Tables of iterations, and the test of the one that is chosen: both of calogen.metrics.chi2."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
 from calogen.metrics.chi2 import Chi2
+from calogen.reproduction.chi2_selection import challenge_showers
 
 ITERATIONS = np.array([100, 200, 300])
 
@@ -44,6 +47,7 @@ def network_test(chosen_by: str = ALL, **scans: IterationScan) -> NetworkTest:
         floor={},
         num_showers=dict.fromkeys(chi2, 100),
         chosen_by=chosen_by,
+        statistics={momentum: challenge_showers(momentum) for momentum in chi2},
     )
 
 
@@ -58,6 +62,8 @@ def test_the_papers_statistics_are_those_of_the_challenge() -> None:
     found = network_test().at_papers_statistics
     assert [part.per_ndf for part in found.values()] == pytest.approx([101.0, 101.0, 51.0, 31.0, 21.0, 11.0])
     assert [part.ndf for part in found.values()] == [28] * 6
+    unknown = replace(network_test(), statistics={})
+    assert unknown.at_papers_statistics == unknown.chi2
 
 
 TRAINING = scan((1.0, 1.0), (5.0, 5.0), (0.5, 0.5))

@@ -8,15 +8,14 @@ from conftest import make_showers
 from calogen.errors import ConfigError
 from calogen.evaluation.judging import Options
 from calogen.evaluation.observed import observed_numbers, standardised
-from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.metrics import classifier
 from calogen.metrics.features import Feature
-from calogen.observables.cells import response, total_energy
+from calogen.observables.cells import CELL_OBSERVABLES, response, total_energy
 from calogen.observables.observable import Observable, Observed
 from calogen.reports.evaluate import SECOND, evaluate_cells
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
-NAMED = {item.name: item for item in ATLAS_VAE_OBSERVABLES}
+NAMED = {item.name: item for item in CELL_OBSERVABLES}
 
 
 def undefined(showers):

@@ -197,3 +197,15 @@ def test_every_finalist_is_a_configuration_of_its_own(scan: ModuleType) -> None:
     configs = {replace(AtlasVaeConfig(), **{**scan.START, **changes}) for changes in scan.FINALISTS.values()}
     assert len(configs) == len(scan.FINALISTS)
     assert CONFIGS["paper"][0] in configs
+
+
+def test_each_figure_of_the_paper_is_drawn_once() -> None:
+    observables, showers = load("atlas_vae").OBSERVABLES, make_showers(ATLAS_VAE_WINDOW, 20)
+    for observable in observables:
+        assert np.isfinite(observable.values(showers)).all(), observable.name
+        assert observable.noise_free <= {"16", "17", "18", "19"} | {f"{n}{p}" for n in range(5, 14) for p in "abc"}
+    figures = [figure for observable in observables for figure in observable.figures.values()]
+    assert {figure.rstrip("abcd") for figure in figures} == {
+        str(n) for n in (5, 6, 7, 8, *range(10, 14), *range(15, 20))
+    }
+    assert len(figures) == len(set(figures)) + 2, "only Figs. 17 and 19 hold two observables"

@@ -13,12 +13,12 @@ from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch,
 from calogen.claims.caloshowergan import PHOTONS
 from calogen.evaluation.assessment import read_assessment
 from calogen.evaluation.compare import ALL_ENERGIES
-from calogen.evaluation.published import CALOSHOWERGAN_NUMBERS
+from calogen.evaluation.published import Published
 from calogen.generation.generate import generate
 from calogen.models.caloshowergan import CONFIGS
+from calogen.reproduction.chi2_tables import CUT_REMARK
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
-from calogen.reproduction.study_report import CUT_REMARK
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "caloshowergan"
@@ -70,7 +70,7 @@ def test_the_quantities_are_those_of_one_gan_and_three(smoke: Smoke) -> None:
         assert 0.3 < found[f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"]["ours"] < 3
     scatter = found["scatter of chi2/NDF over generation seeds"]
     assert scatter["ours"] > 0
-    assert scatter["paper"] == CALOSHOWERGAN_NUMBERS["chi2_seed_error"].value
+    assert scatter["paper"] == Published(SCRIPT).numbers["chi2_seed_error"].value
     assert len(found) == 9
     assert {row["data"] for row in found.values()} == {"train.h5, test.h5"}
 
@@ -220,6 +220,15 @@ def test_the_ablation_takes_no_file_of_one_particle(folder: Path) -> None:
     assert process.returncode == 2
     assert process.stderr.startswith("ablate-caloshowergan takes no DATA: it has photons and pions. One of them: ")
     assert "--ablation" not in process.stdout
+
+
+def test_the_papers_figures() -> None:
+    """Figs. 5, 9, 11, 12, 16; momenta are powers of two from 2^8 to 2^22 MeV."""
+    figures = {item.name: dict(item.figures) for item in load(SCRIPT).OBSERVABLES}
+    assert {int(number) for item in figures.values() for number in item.values()} == {5, 9, 11, 12, 16}
+    assert {name for name, item in figures.items() if not item} == set(), "all are shown"
+    momenta = {momentum for item in figures.values() for momentum in item} - {ALL_ENERGIES}
+    assert momenta == {2.0**power for power in range(8, 23)} == set(figures["total_energy"])
 
 
 @pytest.mark.slow

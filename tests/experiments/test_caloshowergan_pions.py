@@ -1,7 +1,6 @@
 """The pion script end to end on toy showers in the CaloChallenge's format."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ from toy_gan import GAN_VALUES, network_test
 from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 
 from calogen.claims.caloshowergan import PIONS
+from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import ALL, IterationScan
-from calogen.evaluation.published import CALOSHOWERGAN_TABLE_4
 from calogen.generation.generate import generate
 from calogen.models.caloshowergan import CONFIGS
 from calogen.observables import voxels
 from calogen.reproduction.experiment import Arguments
-from calogen.reproduction.networks import Pictures
+from calogen.reproduction.networks import Comparisons
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 SCRIPT = "caloshowergan_pions"
@@ -109,8 +108,8 @@ def test_the_shares_of_narrow_showers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(script, "voxel_width", width)
     generated = {"pion GAN": make_showers(TINY_VOXELS, 100, 2)}
-    pictures = Pictures(reference=showers, generated=generated, by_momentum={}, together={})
-    geant4, ours = script.narrow_shares(pictures)
+    compared = Comparisons(reference=showers, generated=generated, by_energy={}, together={})
+    geant4, ours = script.narrow_shares(compared)
     assert (geant4.value, ours.value) == pytest.approx((0.1, 0.1))
     assert geant4.error == pytest.approx(np.sqrt(0.05 * 0.95 / 100 + 0.15 * 0.85 / 100) / 2)
     assert ours.error == pytest.approx(np.sqrt(0.2 * 0.8 / 100) / 2)
@@ -119,16 +118,16 @@ def test_the_shares_of_narrow_showers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("given", [(1,), (1, 2)], ids=["one seed", "two seeds"])
 def test_half_of_the_iterations(given: tuple[int, ...]) -> None:
     """28 degrees of freedom; the best of the first half has chi2/NDF 3, of all 1, times the seed."""
-    networks = []
+    tests = []
     for seed in given:
         scan = IterationScan(
             np.array([500_000, 1_000_000, 2_000_000]), np.array([256.0]),
             seed * np.array([[112.0], [84.0], [28.0]]), np.full((3, 1), 28),
         )  # fmt: skip
-        networks.append(SimpleNamespace(test=network_test({ALL: scan})))
-    found = load(SCRIPT).half_way(networks, "toy")
+        tests.append(network_test({ALL: scan}))
+    found = load(SCRIPT).half_way(tests, "toy")
     assert found.name == "chi2/NDF of the total energy, pion GAN after 1,000,000 iterations"
-    assert found.paper == pytest.approx(CALOSHOWERGAN_TABLE_4["pion 1M"][0].per_ndf)
+    assert found.paper == pytest.approx(628 / 420)
     assert found.ours == pytest.approx(3.0 * np.mean(given))
     assert found.spread == (None if len(given) == 1 else pytest.approx(np.sqrt(4.5)))
 
@@ -150,6 +149,21 @@ def test_files_that_cannot_train_are_refused(
 ) -> None:
     showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
     refused(SCRIPT, message)
+
+
+def test_the_papers_figures() -> None:
+    """Figs. 6, 10, 13-17; momenta are powers of two from 2^8 to 2^22 MeV."""
+    figures = {item.name: dict(item.figures) for item in load(SCRIPT).OBSERVABLES}
+    assert {int(number) for item in figures.values() for number in item.values()} == {6, 10, *range(13, 18)}
+    assert {name for name, item in figures.items() if not item} == set(), "all are shown"
+    momenta = {momentum for item in figures.values() for momentum in item} - {ALL_ENERGIES}
+    assert momenta == {2.0**power for power in range(8, 23)} == set(figures["total_energy"])
+    fifteen = {name: item for name, item in figures.items() if "15" in item.values()}
+    assert list(fifteen) == ["layer_12_eta_width", "layer_13_eta_width"]
+    assert fifteen["layer_13_eta_width"] == {ALL_ENERGIES: "14"} | dict.fromkeys(
+        (512.0, 4096.0, 8192.0, 65536.0, 1048576.0), "15"
+    )
+    assert figures["voxel_energy"] == {ALL_ENERGIES: "16", 512.0: "17", 32768.0: "17", 2097152.0: "17"}
 
 
 @pytest.mark.slow

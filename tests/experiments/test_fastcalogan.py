@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from calogen.cli.main import app
 from calogen.generation import load as loading
 from calogen.models.fastcalogan import CONFIGS
+from calogen.reproduction.chi2_selection import selection
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data, other_test, read_data
 from calogen.showers.cells import ATLAS_BARREL_STORED
@@ -107,8 +108,8 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
 def test_the_other_papers_experiment_finds_the_network(smoke: Smoke) -> None:
     paths = {"train_data": smoke.folder / "train.h5", "test_data": smoke.folder / "test.h5"}
     given = Arguments(preset="smoke", seeds=(1,), runs=smoke.folder / "runs", options=GAN_VALUES, **paths)
-    data = read_data(given, "photon", PHOTONS_DATASET1)
-    found = other_test(SCRIPT, "photon", 1, given, data)
+    data = read_data(given, "photons", PHOTONS_DATASET1, len)
+    found = other_test(SCRIPT, "photon", 1, given, data, selection(GAN_VALUES))
     assert found is not None
     row = smoke.results["tables"][TABLE]["rows"][0]
     assert row[2:5] == [
@@ -116,10 +117,10 @@ def test_the_other_papers_experiment_finds_the_network(smoke: Smoke) -> None:
         f"{sum(part.value for part in found.chi2.values()):.0f}",
         f"{sum(part.ndf for part in found.chi2.values())}",
     ]
-    assert other_test(SCRIPT, "pion", 1, given, data) is None
+    assert other_test(SCRIPT, "pion", 1, given, data, selection(GAN_VALUES)) is None
     given = replace(given, train_data=smoke.folder / "test.h5")
-    data = read_data(given, "photon", PHOTONS_DATASET1)
-    assert other_test(SCRIPT, "photon", 1, given, data) is None, "other showers"
+    data = read_data(given, "photons", PHOTONS_DATASET1, len)
+    assert other_test(SCRIPT, "photon", 1, given, data, selection(GAN_VALUES)) is None, "other showers"
 
 
 def test_what_is_trained() -> None:

@@ -148,3 +148,24 @@ def test_refuses_what_has_no_such_position():
     folded = replace(showers, geometry=replace(RING, attributes=(("symmetriseAlpha", "true"),)))
     with pytest.raises(GeometryError, match="from 0 to pi"):
         voxels.voxel_centroid(folded, 2, "eta")
+
+
+@pytest.mark.parametrize("geometry", [PHOTONS_DATASET1, PIONS_DATASET1])
+def test_observables_fit_the_geometry(geometry):
+    showers = make_showers(geometry, 20)
+    found = {item.name: item.values(showers) for item in voxels.voxel_observables(geometry)}
+    layers = [name for name in found if name.startswith("layer_") and name.endswith("_energy")]
+    assert layers == [f"layer_{layer.id}_energy" for layer in geometry.layers]
+    np.testing.assert_allclose(sum(found[name] for name in layers), found["total_energy"])
+    shapes = {name for name in found if name.endswith(("_centroid", "_width"))}
+    assert shapes == {
+        f"layer_{layer.id}_{axis}_{quantity}"
+        for layer in geometry.layers
+        if layer.num_alpha > 1
+        for axis in ("eta", "phi")
+        for quantity in ("centroid", "width")
+    }
+    assert all(len(values) == 20 for name, values in found.items() if name != "voxel_energy")
+    np.testing.assert_allclose(found["voxel_energy"].sum(), 1000 * found["total_energy"].sum(), rtol=1e-5)
+    np.testing.assert_array_equal(found["layer_1_eta_width"], voxels.voxel_width(showers, 1, "eta"))
+    np.testing.assert_array_equal(found["layer_2_phi_centroid"], voxels.voxel_centroid(showers, 2, "phi"))

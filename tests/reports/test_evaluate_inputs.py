@@ -12,9 +12,10 @@ from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation import judging, published
+from calogen.evaluation import judging
 from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.judging import Options, assess, read_reference
+from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.provenance import file_record
 from calogen.reports.evaluate import evaluate_cells, find_files, find_labelled
 from calogen.showers.sample import Showers, concatenate
@@ -169,7 +170,7 @@ def test_a_training_file_tells_what_a_model_remembers(folder: Path) -> None:
 
 
 def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calogen.reports.evaluate.ATLAS_VAE_OBSERVABLES", published.ATLAS_VAE_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
     monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
     both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
     first, second = both[::2], both[1::2]

@@ -1,6 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction import study
+from calogen.reproduction.chi2_selection import check_momenta, scaled, selection
 from calogen.reproduction.experiment import Arguments, open_run
 from calogen.reproduction.selection import Judge, scan
 from calogen.reproduction.study import Data, Outcome, Study, run_study
@@ -36,10 +37,19 @@ OBSERVABLES = (
     Observable("first", lambda showers: layer_energy(showers, 0), "Layer 0", figures={4096.0: "1"}, metrics=("ks",)),
     Observable("second", lambda showers: layer_energy(showers, 1), "Layer 1", metrics=("ks",)),
 )
+
+
+class Judged(NamedTuple):
+    run: TrainedRun
+    test: NetworkTest
+
+
 TOY = Study(
     name="toy",
-    paper="caloshowergan",
+    model="caloshowergan",
     configs={"low": (LARGE, TINY_VOXELS), "upper": (UPPER, TINY_VOXELS)},
+    budget=scaled,
+    select=selection(GAN_VALUES),
     ensembles={"two GANs": ("low", "upper")},
     observables=OBSERVABLES,
     detailed=(1024.0,),
@@ -49,6 +59,17 @@ TOY = Study(
 def arguments(folder: Path, **changes: Any) -> Arguments:
     values = {"preset": "smoke", "seeds": (1,), "runs": folder / "runs", "train_data": folder / "train.h5"}
     return Arguments(**(values | {"test_data": folder / "test.h5", "options": GAN_VALUES} | changes))
+
+
+def read(given: Arguments) -> Data:
+    return study.read_data(given, "photons", TINY_VOXELS, check_momenta(GAN_VALUES, "photon"))
+
+
+def judge(name: str, config: Any, data: Data, directory: Path, options: Any = GAN_VALUES, **more: Any) -> Judged:
+    """A run and its test, by an experiment's options."""
+    found = study.judge(name, config, data, directory, selection(GAN_VALUES | options)(config), **more)
+    assert found.test is not None
+    return Judged(found.run, found.test)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(folder: Path) -> Data:
-    return study.read_data(arguments(folder), "photon", TINY_VOXELS)
+    return read(arguments(folder))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +103,7 @@ def outcome(folder: Path, data: Data) -> Outcome:
     ],
 )
 def test_budgets(config: Any, preset: str, iterations: int, batch_size: int) -> None:
-    found = study.scaled(config, preset, 7)
+    found = scaled(config, preset, 7)
     assert (found.iterations, found.batch_size, found.seed) == (iterations, batch_size, 7)
     assert replace(found, iterations=config.iterations, batch_size=config.batch_size, seed=config.seed) == config
 
@@ -90,16 +111,16 @@ def test_budgets(config: Any, preset: str, iterations: int, batch_size: int) -> 
 @pytest.mark.parametrize(("particle", "geometry"), [("photon", PHOTONS_DATASET1), ("pion", PIONS_DATASET1)])
 def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: VoxelGeometry) -> None:
     given = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
-    whole = study.read_data(given, particle, geometry)
+    whole = study.read_data(given, f"{particle}s", geometry, len)
     assert whole.note == HONEST_NOTE
     assert dict(whole.files) == {name: bundled(f"{particle}s_{name}") for name in ("train", "test")}
-    few = study.read_data(replace(given, preset="smoke"), particle, geometry)
+    few = study.read_data(replace(given, preset="smoke"), f"{particle}s", geometry, len)
     assert whole.held_out is not None and few.held_out is not None  # noqa: PT018
     assert len(whole.train) > len(few.train)
     np.testing.assert_array_equal(few.train.energies, whole.train.energies[::8])
     np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
     assert {*few.train.incident_energies} == {*whole.train.incident_energies} == {*few.held_out.incident_energies}
-    more = study.read_data(replace(given, all_showers=True), particle, geometry)
+    more = study.read_data(replace(given, all_showers=True), f"{particle}s", geometry, len)
     assert more.note == f"{HONEST_NOTE}; all bundled showers"
     assert [item.train.counts[256.0] for item in (whole, more)] == [1000, 3000]
     np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
@@ -116,7 +137,7 @@ def test_your_own_files_are_read_whole(data: Data, folder: Path) -> None:
 
 
 def test_without_test_data_nothing_is_held_out(folder: Path) -> None:
-    data = study.read_data(arguments(folder, test_data=None), "photon", TINY_VOXELS)
+    data = read(arguments(folder, test_data=None))
     assert (data.held_out, data.note, list(data.samples), list(data.files)) == (None, "train.h5", [TRAIN], ["train"])
     np.testing.assert_array_equal(data.reference.energies, SHOWERS.energies)
 
@@ -124,13 +145,13 @@ def test_without_test_data_nothing_is_held_out(folder: Path) -> None:
 def test_test_showers_at_momenta_that_do_not_train_are_left_out(folder: Path, tmp_path: Path) -> None:
     showers = toy_showers(20, 3, (1024.0, 2048.0, 16384.0, 65536.0))
     showers.write(tmp_path / "more.h5")
-    data = study.read_data(arguments(folder, test_data=tmp_path / "more.h5"), "photon", TINY_VOXELS)
+    data = read(arguments(folder, test_data=tmp_path / "more.h5"))
     kept = np.isin(showers.incident_energies, [1024.0, 16384.0])
     assert data.held_out is not None
     np.testing.assert_array_equal(data.held_out.energies, showers.energies[kept])
     toy_showers(20, 3, (2048.0,)).write(tmp_path / "none.h5")
     with pytest.raises(DataFormatError, match=r"none\.h5 must hold showers at momenta of .*train\.h5. Received: none"):
-        study.read_data(arguments(folder, test_data=tmp_path / "none.h5"), "photon", TINY_VOXELS)
+        read(arguments(folder, test_data=tmp_path / "none.h5"))
 
 
 @pytest.mark.parametrize("name", ["train_data", "test_data"])
@@ -139,7 +160,7 @@ def test_a_single_shower_of_a_momentum_is_refused(folder: Path, tmp_path: Path, 
     chosen[-1] = np.flatnonzero(SHOWERS.incident_energies == 4096.0)[0]
     SHOWERS[chosen].write(tmp_path / "one.h5")
     with pytest.raises(DataFormatError, match=r"one\.h5 must hold several different showers of each.*at 4096 MeV"):
-        study.read_data(arguments(folder, **{name: tmp_path / "one.h5"}), "photon", TINY_VOXELS)
+        read(arguments(folder, **{name: tmp_path / "one.h5"}))
 
 
 def test_a_range_without_showers_is_refused_before_any_training(data: Data, tmp_path: Path) -> None:
@@ -147,7 +168,7 @@ def test_a_range_without_showers_is_refused_before_any_training(data: Data, tmp_
     configs = {"low": (LARGE, TINY_VOXELS), "empty": (empty, TINY_VOXELS)}
     with open_run("toy", "smoke", 1, tmp_path) as run:
         with pytest.raises(DataFormatError, match=r"at 1048576\.\.4194304 MeV. Received: showers at 1024, 4096"):
-            study.reproduce("caloshowergan", configs, data, run, GAN_VALUES)
+            study.reproduce(replace(TOY, configs=configs), data, run, GAN_VALUES)
         assert [path.name for path in run.directory.iterdir() if path.is_dir()] == []
 
 
@@ -183,14 +204,14 @@ def test_a_study_trains_judges_and_compares(outcome: Outcome, folder: Path, data
         assert len(list((directory / name / "snapshots").iterdir())) == 4
     events = [line.split('"event": "')[1].split('"')[0] for line in (directory / "log.jsonl").read_text().splitlines()]
     assert events == ["started", "network", "judged", "network", "judged", "finished"]
-    assert {momentum: list(item.observables) for momentum, item in outcome.pictures.by_momentum.items()} == {
+    assert {momentum: list(item.observables) for momentum, item in outcome.comparisons.by_energy.items()} == {
         1024.0: ["total_energy", "first", "second"],
         4096.0: ["total_energy", "first"],
         16384.0: ["total_energy"],
     }
-    assert list(outcome.pictures.together) == ["total_energy", "first", "second"]
-    assert len(outcome.pictures.reference) == len(data.reference)
-    assert list(outcome.pictures.generated) == ["two GANs"]
+    assert list(outcome.comparisons.together) == ["total_energy", "first", "second"]
+    assert len(outcome.comparisons.reference) == len(data.reference)
+    assert list(outcome.comparisons.generated) == ["two GANs"]
 
 
 def test_a_second_launch_trains_nothing(
@@ -198,7 +219,7 @@ def test_a_second_launch_trains_nothing(
 ) -> None:
     monkeypatch.setattr("calogen.training.train.write_state", None)
     (again,) = run_study(TOY, arguments(folder), data)
-    ours, theirs = (item.pictures.generated["two GANs"].energies for item in (again, outcome))
+    ours, theirs = (item.comparisons.generated["two GANs"].energies for item in (again, outcome))
     np.testing.assert_array_equal(ours, theirs)
     assert {name: test.chi2 for name, test in again.tests.items()} == {
         name: test.chi2 for name, test in outcome.tests.items()
@@ -210,7 +231,7 @@ def test_variants_are_trained_with_the_first_seed_only(folder: Path, data: Data,
     low = replace(data, train=SHOWERS.at(4096.0), held_out=OTHERS.at(4096.0))
     first, second = run_study(toy, arguments(folder, runs=tmp_path, seeds=(1, 2)), low)
     assert [list(item.networks) for item in (first, second)] == [["low", "upper"], ["low"]]
-    assert [list(item.pictures.generated) for item in (first, second)] == [["one", "other"], ["one"]]
+    assert [list(item.comparisons.generated) for item in (first, second)] == [["one", "other"], ["one"]]
     assert [path.name for path in sorted((tmp_path / "toy" / "smoke-seed2").glob("*/"))] == ["low"]
 
 
@@ -269,7 +290,7 @@ def copied(outcome: Outcome, folder: Path, tmp_path: Path) -> Path:
 def test_without_held_out_showers_there_is_no_floor(outcome: Outcome, data: Data, copied: Path) -> None:
     config = outcome.networks["low"].run.config
     for alone in (replace(data, held_out=None), replace(data, held_out=OTHERS.at(16384.0))):  # none of this range
-        found = study.judge_network("low", config, alone, copied, GAN_VALUES)
+        found = judge("low", config, alone, copied)
         assert list(found.test.scans) == [ALL, SHAPES]
         assert (dict(found.test.floor), found.test.held_out) == ({}, None)
         inside = SHOWERS[SHOWERS.incident_energies <= 4096]
@@ -278,9 +299,7 @@ def test_without_held_out_showers_there_is_no_floor(outcome: Outcome, data: Data
 
 def test_held_out_showers_may_lack_momenta(outcome: Outcome, data: Data, copied: Path) -> None:
     held_out = toy_showers(60, 4, (1024.0,))
-    found = study.judge_network(
-        "low", outcome.networks["low"].run.config, replace(data, held_out=held_out), copied, GAN_VALUES
-    )
+    found = judge("low", outcome.networks["low"].run.config, replace(data, held_out=held_out), copied)
     assert found.test.floor == chi2_by_momentum(SHOWERS.at(1024.0), held_out[:40], RULES["caloshowergan"])
     assert found.test.scans[HELD_OUT].momenta.tolist() == [1024.0]
     assert found.test.num_showers == {1024.0: 100, 4096.0: 40}
@@ -288,11 +307,11 @@ def test_held_out_showers_may_lack_momenta(outcome: Outcome, data: Data, copied:
 
 def test_shapes_choose_where_they_are_wanted(outcome: Outcome, data: Data, copied: Path) -> None:
     config, reference = outcome.networks["low"].run.config, data.reference[data.reference.incident_energies <= 4096]
-    judge = Judge(
+    own = Judge(
         reference=reference, merits={name: Chi2Merit("caloshowergan", name == SHAPES) for name in (ALL, SHAPES)}
     )
-    scan(copied, judge)  # another judge's record is in the way
-    found = study.judge_network("low", config, data, copied, GAN_VALUES | {"merit": "shapes"})
+    scan(copied, own)  # another judge's record is in the way
+    found = judge("low", config, data, copied, {"merit": "shapes"})
     table = found.test.scans[SHAPES]
     assert found.test.chosen_by == SHAPES
     assert found.test.iteration == table.iterations[table.best]
@@ -307,7 +326,7 @@ def test_fastcalogans_rule_judges_where_it_is_wanted(
     particle: str, rule: str, outcome: Outcome, data: Data, copied: Path
 ) -> None:
     config = replace(outcome.networks["low"].run.config, particle=particle)
-    found = study.judge_network("low", config, data, copied, GAN_VALUES | {"rule": "fastcalogan"})
+    found = judge("low", config, data, copied, {"rule": "fastcalogan"})
     inside = data.reference[data.reference.incident_energies <= 4096]
     check(found.test, found.run, inside, judge_seed(outcome, "low"), rule)
     assert found.test.chi2 != outcome.tests["low"].chi2
@@ -321,18 +340,18 @@ def test_fastcalogans_rule_judges_where_it_is_wanted(
 
 
 def test_fastcalogans_rule_has_no_shapes(outcome: Outcome, data: Data, copied: Path) -> None:
-    options, before = GAN_VALUES | {"rule": "fastcalogan", "merit": "shapes"}, set(copied.rglob("*"))
+    options, before = {"rule": "fastcalogan", "merit": "shapes"}, set(copied.rglob("*"))
     with pytest.raises(ConfigError, match="--merit shapes goes with --rule caloshowergan. Received: fastcalogan"):
-        study.judge_network("low", outcome.networks["low"].run.config, data, copied, options)
+        judge("low", outcome.networks["low"].run.config, data, copied, options)
     assert set(copied.rglob("*")) == before
 
 
 def test_a_choice_need_not_be_written(outcome: Outcome, data: Data, copied: Path) -> None:
     config = outcome.networks["low"].run.config
-    found = study.judge_network("low", config, data, copied, GAN_VALUES, save=False)
+    found = judge("low", config, data, copied, save=False)
     assert found.test.chi2 == outcome.tests["low"].chi2
     assert not (copied / "selected").exists()
-    study.judge_network("low", config, data, copied, GAN_VALUES)
+    judge("low", config, data, copied)
     assert read_json(copied / "selected" / "selection.json")["iteration"] == found.test.iteration
 
 
@@ -340,7 +359,7 @@ def test_showers_without_energy_do_not_judge(outcome: Outcome, data: Data, copie
     low = SHOWERS.at(1024.0)
     empty = replace(low[:7], energies=np.zeros_like(low[:7].energies))
     more = replace(data, train=concatenate([empty, SHOWERS]), held_out=concatenate([empty, OTHERS]))
-    found = study.judge_network("low", outcome.networks["low"].run.config, more, copied, GAN_VALUES).test
+    found = judge("low", outcome.networks["low"].run.config, more, copied).test
     assert (found.chi2, found.floor) == (outcome.tests["low"].chi2, outcome.tests["low"].floor)
     assert found.num_showers == outcome.tests["low"].num_showers
 
@@ -353,7 +372,7 @@ def contents(directory: Path) -> dict[Path, tuple[bytes, int]]:
 def other(folder: Path, paper: str, name: str, seed: int, **changes: Any) -> NetworkTest | None:
     """The other experiment's test, with this one's arguments and the showers that they name."""
     given = arguments(folder, **changes)
-    return study.other_test(paper, name, seed, given, study.read_data(given, "photon", TINY_VOXELS))
+    return study.other_test(paper, name, seed, given, read(given), selection(GAN_VALUES))
 
 
 def test_the_test_of_another_experiment(outcome: Outcome, folder: Path) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,19 +9,38 @@ from toy_study import DATA, MOMENTA, scan, toy_outcome
 from calogen.evaluation.iterations import HELD_OUT, SHAPES, TRAIN
 from calogen.reproduction.networks import Network
 from calogen.reproduction.study import Outcome
-from calogen.reproduction.study_report import draw_study
+from calogen.reproduction.study_figures import (
+    Drawing,
+    distributions,
+    distributions_by_energy,
+    draw_study,
+    iterations,
+    network,
+    statistics,
+    total_energy,
+)
 
-TITLES = {
-    "statistics": "Fig. 1",
-    "network": "Fig. 2",
-    "total": "Fig. 3",
-    "iterations": "Fig. 7",
-    "energy": "Fig. 9",
-    "centroid": "Fig. 11",
-    "width": "Fig. 12",
-    "voxels": "Fig. 16",
+BY_MOMENTUM: dict[str, Drawing] = {
+    "Fig. 15": partial(distributions_by_energy, names="*_eta_width"),
+    "Fig. 17": partial(distributions_by_energy, names="voxel_energy"),
 }
-BY_MOMENTUM = {"widths by momentum": "Fig. 15", "voxels by momentum": "Fig. 17"}
+
+
+def titles_of(one: tuple[str, ...], several: tuple[str, ...]) -> dict[str, Drawing]:
+    """A figure of each kind."""
+    return {
+        "Fig. 1": statistics,
+        "Fig. 2": partial(network, name=one[0]),
+        "Fig. 3": partial(total_energy, groups=(one, several)),
+        "Fig. 7": partial(iterations, names=(*one, *several)),
+        "Fig. 9": partial(distributions, names="layer_*_energy"),
+        "Fig. 11": partial(distributions, names="layer_*_centroid"),
+        "Fig. 12": partial(distributions, names="layer_*_width"),
+        "Fig. 16": partial(distributions, names="voxel_energy"),
+    }
+
+
+ALONE, BOTH = titles_of(("single",), ("single",)), titles_of(("single",), ("low", "upper"))
 TOTAL = "Fig. 3 (chi2/NDF; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
 
 
@@ -32,17 +52,17 @@ def outcome() -> Outcome:
 @pytest.fixture(scope="module")
 def figures(outcome: Outcome) -> dict[str, Figure]:
     """Of one GAN and of two."""
-    return draw_study(outcome, DATA, ("single",), ("low", "upper"), TITLES | BY_MOMENTUM)
+    return draw_study(BOTH | BY_MOMENTUM, outcome, DATA)
 
 
 def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outcome) -> None:
-    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(TITLES.values())[4:]
+    networks, rest = ["Fig. 7, single", "Fig. 7, low", "Fig. 7, upper"], list(BOTH)[4:]
     assert list(figures) == ["Fig. 1", "Fig. 2, single", TOTAL, *networks, *rest, "Fig. 15", "Fig. 17"]
     for caption, figure in figures.items():
         if caption == "Fig. 2, single":
             continue
         assert "toy showers" in {text.get_text() for text in figure.texts}, caption
-    alone = draw_study(outcome, DATA, ("single",), ("single",), TITLES)
+    alone = draw_study(ALONE, outcome, DATA)
     once = "Fig. 3 (chi2/NDF; 1 GAN: 3.0)"
     assert list(alone) == ["Fig. 1", "Fig. 2, single", once, "Fig. 7, single", *rest]
     (first, *_) = alone[once].axes[0].texts
@@ -58,8 +78,8 @@ def test_panels_of_single_momenta_are_those_of_the_papers_figure(figures: dict[s
     widths, voxels = titles(figures["Fig. 15"]), titles(figures["Fig. 17"])
     assert ["1.02 GeV" in text for text in widths] == [True]
     assert ["2.05 GeV" in voxels[0], "4.1 GeV" in voxels[1], len(voxels)] == [True, True, 2]
-    bare = replace(outcome.pictures, by_momentum={1024.0: outcome.pictures.by_momentum[1024.0]})
-    found = draw_study(replace(outcome, pictures=bare), DATA, ("single",), ("single",), TITLES | BY_MOMENTUM)
+    bare = replace(outcome.comparisons, by_energy={1024.0: outcome.comparisons.by_energy[1024.0]})
+    found = draw_study(ALONE | BY_MOMENTUM, replace(outcome, comparisons=bare), DATA)
     assert "Fig. 15" in found
     assert "Fig. 17" not in found, "no panel, no figure"
 
@@ -96,9 +116,9 @@ def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None
 
 
 def test_the_iteration_that_another_merit_chose_is_marked(outcome: Outcome) -> None:
-    network = outcome.networks["single"]
-    scans = {**network.test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
-    other = Network(network.run, replace(network.test, scans=scans, chosen_by=SHAPES))
-    found = draw_study(replace(outcome, networks={"single": other}), DATA, ("single",), ("single",), TITLES)
+    test = outcome.tests["single"]
+    scans = {**test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
+    other = Network(outcome.networks["single"].run, replace(test, scans=scans, chosen_by=SHAPES))
+    found = draw_study(ALONE, replace(outcome, networks={"single": other}), DATA)
     marks = found["Fig. 7, single"].axes[3].lines[1:]
     assert [line.get_xdata().tolist() for line in marks] == [[1000]]

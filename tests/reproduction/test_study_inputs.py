@@ -33,7 +33,7 @@ def write(path: Path, showers: Showers, noise: float = 1.0, negative: float = 0.
 
 def read(folder: Path, train: Path, test: Path, **changes: Any) -> study.Data:
     given: dict[str, Any] = {"preset": "laptop", "seeds": (1,), "runs": folder, "options": GAN_VALUES} | changes
-    return study.read_data(Arguments(train_data=train, test_data=test, **given), "photon", TINY_VOXELS)
+    return study.read_data(Arguments(train_data=train, test_data=test, **given), "photons", TINY_VOXELS, len)
 
 
 def test_labels_of_a_logarithm_are_held_out_at_the_training_momenta(tmp_path: Path) -> None:

@@ -1,150 +1,26 @@
+"""The results of a study: what an experiment says, hyperparameters, deviations, provenance."""
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from toy_gan import CONFIG, GAN_VALUES
-from toy_study import made, network_of, scan, toy_outcome
+from toy_study import made, network_of, toy_outcome
 
 from calogen.claims.judge import Claim, Quantity, Results, Table
 from calogen.config import Source
-from calogen.evaluation.iterations import ALL
-from calogen.evaluation.published import PublishedChi2, PublishedNumber
-from calogen.evaluation.summary import energy_text
-from calogen.metrics.distributions import Value
 from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.reproduction.chi2_tables import CUT_REMARK
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Outcome
-from calogen.reproduction.study_report import (
-    CUT_REMARK,
-    Account,
-    build_results,
-    chi2_quantities,
-    chi2_table,
-    deviations,
-    hyperparameters,
-    join_results,
-    size_table,
-    time_table,
-)
-
-TESTS = {
-    "low": made("low", [256.0, 512.0], 56.0),
-    "upper": made("upper", [512.0, 1024.0], 42.0),
-    "single": made("single", [256.0, 512.0, 1024.0], 84.0),
-}
-ENSEMBLES = {"one GAN": ("single",), "two GANs": ("low", "upper")}
-PAPER = {
-    "two GANs": (PublishedChi2("[a, b]", 360, 140), PublishedChi2("[b, c]", 1042, 308), PublishedChi2("Sum", 1402, 448))
-}
-
-
-def test_the_rows_of_the_chi2_table() -> None:
-    """At the paper's statistics 1 + 20 (chi2/NDF - 1); errors: the root of the number of momenta over their NDF."""
-    table = chi2_table([TESTS, {}], ENSEMBLES, PAPER, {"upper": PublishedChi2("[b, c]", 628, 420)})
-    assert table.header == (
-        *("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics"),
-        *("held-out, iteration chosen by training showers, at the paper's statistics", "paper: chi2 / NDF"),
-    )
-    assert table.rows == (
-        ("single", "256 MeV - 1.02 GeV", "2,000", "252", "84", "3.00 ± 0.02", "41.00 ± 0.41", "21.00 ± 10.33", "-"),
-        ("low", "256 MeV - 512 MeV", "2,000", "112", "56", "2.00 ± 0.03", "21.00 ± 0.51", "21.00 ± 12.65",
-         "[a, b]: 360 / 140 = 2.6"),
-        ("upper", "512 MeV - 1.02 GeV", "2,000", "84", "56", "1.50 ± 0.03", "11.00 ± 0.51", "21.00 ± 12.65",
-         "[b, c]: 1042 / 308 = 3.4"),
-        ("upper, half", "512 MeV - 1.02 GeV", "up to 1,000", "252", "56", "4.50 ± 0.53", "", "",
-         "[b, c]: 628 / 420 = 1.5"),
-        ("two GANs", "sum", "", "196", "112", "1.75 ± 0.02", "16.00 ± 0.36", "21.00 ± 8.94", "Sum: 1402 / 448 = 3.1"),
-        ("Geant4 against Geant4", "256 MeV - 512 MeV", "", "28", "56", "0.50 ± 0.05", "", "", "1 is expected"),
-    )  # fmt: skip
-
-
-def test_a_table_without_held_out_showers_has_no_floor() -> None:
-    alone = {"low": made("low", [256.0, 512.0], 56.0, held_out=False, floor=False)}
-    rows = chi2_table([alone], {"one": ("low",)}, {}, {}).rows
-    assert [row[0] for row in rows] == ["low", "Geant4 against Geant4"]
-    assert rows[0][7] == "-"
-    assert rows[1][1:] == ("", "", "", "", "-", "-", "", "")
-    mixed = {"a": TESTS["low"], "b": made("b", [512.0], 56.0, held_out=False)}
-    rows = chi2_table([mixed], {"both": ("a", "b")}, {}, {}).rows
-    assert [row[7] for row in rows] == ["21.00 ± 12.65", "-", "-", ""], "a sum needs all its parts"
-
-
-def test_every_row_has_the_columns_of_the_header() -> None:
-    for held_out in (True, False):
-        tests = {"low": made("low", [256.0], 56.0, held_out=held_out, floor=held_out)}
-        table = chi2_table([tests], {"one": ("low",)}, PAPER, {"low": PublishedChi2("[a, b]", 1, 1)})
-        assert {len(row) for row in table.rows} == {len(table.header)}
-
-
-def test_quantities_of_one_seed() -> None:
-    found = chi2_quantities([TESTS], ENSEMBLES, PAPER, "toy showers")
-    assert [(item.name, item.headline) for item in found[:4]] == [
-        ("chi2/NDF of the total energy, one GAN", False),
-        ("the same at the paper's statistics, one GAN", False),
-        ("the same on held-out showers alone, iteration chosen by the others, one GAN", False),
-        ("chi2/NDF of Geant4 against Geant4, held-out and as many others, one GAN", False),
-    ], "README shows what the paper has"
-    assert [item.headline for item in found[4:]] == [True, True, True, False]
-    alone = chi2_quantities([TESTS], {"two GANs": ("low", "upper")}, PAPER, "toy showers")
-    assert [item.headline for item in alone] == [True] * 4, "and one floor"
-    assert all(item.headline for item in chi2_quantities([TESTS], {"one GAN": ("single",)}, {}, "")), "or all"
-    two = {item.name: item for item in found[4:]}
-    assert len(two) == 4
-    assert two["chi2/NDF of the total energy, two GANs"] == Quantity(
-        "chi2/NDF of the total energy, two GANs", "", None, 1.75, pytest.approx(2 / 112), None, "toy showers", True
-    )
-    paper = two["the same at the paper's statistics, two GANs"]
-    assert (paper.paper, paper.ours, paper.uncertainty) == (
-        pytest.approx(1402 / 448), pytest.approx(16.0), pytest.approx(40 / 112)
-    )  # fmt: skip
-    held_out = two["the same on held-out showers alone, iteration chosen by the others, two GANs"]
-    assert (held_out.paper, held_out.ours) == (pytest.approx(1402 / 448), pytest.approx(1 + 40 * 0.5))
-    assert held_out.uncertainty == pytest.approx(40 * np.sqrt(2 * (2 * 40 + 4 * 20)) / 80)
-    floor = two["chi2/NDF of Geant4 against Geant4, held-out and as many others, two GANs"]
-    assert (floor.ours, found[1].paper) == (0.5, None)
-    rough = chi2_quantities([TESTS], ENSEMBLES, {"one GAN": (PublishedNumber(1.9, "", "section 3.4"),)}, "")
-    assert rough[1].paper == 1.9, "a paper may give the quotient alone"
-
-
-def test_quantities_of_seeds_have_a_spread() -> None:
-    other = TESTS | {"single": made("single", [256.0, 512.0, 1024.0], 28.0)}
-    ours, paper, held_out, floor = chi2_quantities([TESTS, other], {"one GAN": ("single",)}, {}, "")
-    assert (ours.ours, ours.spread) == (2.0, pytest.approx(np.sqrt(2)))  # 3 and 1
-    assert ours.uncertainty == pytest.approx(np.sqrt(3) / 84), "an error that the seeds share"
-    assert (paper.ours, paper.spread) == (pytest.approx(21.0), pytest.approx(np.sqrt(2) * 20))
-    assert held_out.spread == 0.0
-    assert floor.spread is None, "it does not depend on the training"
-
-
-def test_quantities_without_held_out_showers() -> None:
-    alone = {"low": made("low", [256.0, 512.0], 56.0, held_out=False, floor=False)}
-    assert len(chi2_quantities([alone], {"one": ("low",)}, {}, "")) == 2
-    found = chi2_quantities([TESTS, TESTS | {"low": alone["low"]}], {"one": ("low",)}, {}, "")
-    assert not [item for item in found if "held-out showers" in item.name], "one seed has none"
-
-
-def test_what_did_not_learn_is_said() -> None:
-    stuck = replace(TESTS["low"], scans={**TESTS["low"].scans, ALL: scan([256.0, 512.0], [56.0, 30.0, 60.0, 58.0], 28)})
-    found = chi2_quantities([TESTS | {"low": stuck}], ENSEMBLES, PAPER, "toy showers")
-    notes = {item.name.split(", ")[-1]: item.data for item in found}
-    assert notes["one GAN"] == "toy showers"
-    ours = next(item for item in found if item.name == "chi2/NDF of the total energy, two GANs")
-    assert ours.data == "toy showers; low did not learn in so few iterations"
-
-
-def test_quantities_are_of_the_seeds_that_have_the_networks() -> None:
-    ensembles = {"one": ("low",), "other": ("variant",)}
-    found = chi2_quantities([TESTS | {"variant": TESTS["low"]}, TESTS, TESTS], ensembles, {}, "")
-    one, other = (next(item for item in found if item.name.endswith(f"energy, {name}")) for name in ensembles)
-    assert (one.ours, one.spread, other.ours, other.spread) == (other.ours, 0.0, other.ours, None)
+from calogen.reproduction.study_report import Account, build_results, deviations, hyperparameters, join_results
 
 
 def test_hyperparameters_of_all_networks() -> None:
     configs = {"one": FastCaloGanConfig(), "other": FastCaloGanConfig(latent_dim=100, seed=4)}
     networks, papers = (
-        {name: network_of(config, TESTS["low"]) for name, config in configs.items()},
+        {name: network_of(config, made("low", [256.0, 512.0], 56.0)) for name, config in configs.items()},
         configs | {"one": configs["other"]},
     )
     table = hyperparameters(networks, papers, "Table 2: 6, 4")
@@ -159,20 +35,6 @@ def test_hyperparameters_of_all_networks() -> None:
     assert len(rows) == len(table.rows) == len(vars(FastCaloGanConfig())) + 1
 
 
-def test_times_and_sizes_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calogen.provenance.device", lambda: "CPU")
-    seconds = {2.0**10: Value(1.234e-2, 5.6e-4), 2.0**18: Value(4e-4, 1e-5)}
-    papers = {2.0**10: PublishedNumber(4.5, "ms", "Table 5", 0.2), 2.0**20: PublishedNumber(4.1, "ms", "Table 5", 0.2)}
-    times = time_table(seconds, papers, energy_text, "a processor")
-    assert times.header == ("showers", "ms per call, CPU", "paper, a processor")
-    assert times.rows == (("1.02 GeV", "12.3 ± 0.6", "4.5 ± 0.2"), ("262 GeV", "0.4 ± 0.01", "-"))
-    batches = time_table({10_000.0: Value(0.164, 0.0211)}, {}, lambda size: f"{size:,.0f}", "")
-    assert batches.rows == (("10,000", "164 ± 20", "-"),)
-    sizes = size_table({"a": 1.2345, "b": 10.0}, {"a": PublishedNumber(6.2, "MB", "section 5.7")})
-    assert sizes.rows == (("a", "1.23", "6.2"), ("b", "10.00", "-"))
-    assert sizes.header == ("LWTNN JSON", "MB", "paper")
-
-
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
     return toy_outcome()
@@ -182,8 +44,6 @@ ACCOUNT = Account(
     name="toy",
     title="Toy",
     citation="a paper",
-    ensembles={"two GANs": ("low", "upper")},
-    published=PAPER,
     originals=dict.fromkeys(("low", "upper", "single"), CONFIG),
     claims=(Claim("it works", "section 1", "it works", "it does", "reproduced"),),
     quantities=(Quantity("size", "MB", 1.0, 2.0),),
@@ -195,7 +55,7 @@ ACCOUNT = Account(
 def results(outcome: Outcome, account: Account = ACCOUNT, **options: Any) -> Results:
     given = Arguments(preset="smoke", seeds=(3, 4), runs=Path("runs"), options=GAN_VALUES | options)
     recorded = {"commit": "abc", "time": "2026-01-02T03:04:05+00:00"}
-    return build_results(account, given, [outcome, replace(outcome, provenance={})], "toy showers", recorded)
+    return build_results(account, given, [outcome, replace(outcome, provenance={})], recorded)
 
 
 def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome) -> None:
@@ -203,14 +63,9 @@ def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome)
     assert (found.name, found.title, found.paper) == ("toy", "Toy", "a paper")
     assert (found.claims, found.remarks[0]) == (ACCOUNT.claims, CUT_REMARK)
     assert "training seed 3. Claims and quantities: means over the 2 training seeds" in found.remarks[1]
-    tests = [outcome.tests] * 2
-    assert found.quantities == (
-        *chi2_quantities(tests, ACCOUNT.ensembles, PAPER, "toy showers"),
-        *ACCOUNT.quantities,
-    )
-    hyper, chi2, more = found.tables.values()
+    assert found.quantities == ACCOUNT.quantities
+    hyper, more = found.tables.values()
     assert hyper.header[1:-1] == ("low", "upper", "single")
-    assert chi2 == chi2_table(tests, ACCOUNT.ensembles, PAPER, {})
     assert (more, list(found.tables)[-1]) == (ACCOUNT.tables["more"], "more")
     about = dict(found.provenance)
     assert isinstance(about.pop("device"), str)
@@ -222,7 +77,7 @@ def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome)
         "ablation": False, "merit": "energy", "rule": "fastcalogan", "bfloat16": True,
         "training": {"3": {"low": {"training_seconds": 1.5}}, "4": {}},
     }  # fmt: skip
-    rows = [row for item in outcome.pictures.together.values() for row in item.measurements]
+    rows = [row for item in outcome.comparisons.together.values() for row in item.measurements]
     assert list(found.measurements) == rows
 
 

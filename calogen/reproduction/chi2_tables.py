@@ -1,0 +1,165 @@
+"""Tables of networks whose iterations are chosen by a chi2: chi2, times, sizes."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from calogen import provenance
+from calogen.claims.judge import Quantity, Table
+from calogen.evaluation.iterations import ALL, NetworkTest
+from calogen.evaluation.published import PublishedChi2, PublishedNumber
+from calogen.evaluation.summary import energy_text
+from calogen.metrics.chi2 import Chi2, total
+from calogen.metrics.distributions import Value
+
+CUT_REMARK = (
+    "Voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation, in all figures, metrics and "
+    "places but for the figures of the total energy by momentum and the chi2 that choose and compare networks."
+)
+Seeds = Sequence[Mapping[str, NetworkTest]]
+PublishedRows = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
+
+
+def chi2_table(
+    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, halves: Mapping[str, PublishedChi2]
+) -> Table:
+    """Tables 3 and 4 of arXiv:2309.06515: a row for each network, and one for their sum.
+
+    Args:
+        seeds: tests by network, of each training seed; the chi2 are those of the first.
+        ensembles: networks by title.
+        paper: its rows by title, networks first, the sum last.
+        halves: its rows after half of a network's iterations.
+    """
+    columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
+    header = (*columns, "held-out, iteration chosen by training showers, at the paper's statistics")
+    rows = []
+    for title, names in ensembles.items():
+        tests = [seeds[0][name] for name in names]
+        published = paper.get(title, ())
+        for position, test in enumerate(tests):
+            row = (test.name, _momenta(test), f"{test.iteration:,}", *_cells([test]))
+            rows.append((*row, _published(published, position)))
+            if test.name in halves:
+                rows.append(_half_row(test, halves[test.name]))
+        if len(tests) > 1:
+            rows.append((title, "sum", "", *_cells(tests), _published(published, -1)))
+    rows.append(("Geant4 against Geant4", *_floor_cells(next(iter(seeds[0].values())))))
+    return Table((*header, "paper: chi2 / NDF"), tuple(rows))
+
+
+def chi2_quantities(
+    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, data: str
+) -> tuple[Quantity, ...]:
+    """chi2/NDF of networks that share the momenta.
+
+    At our statistics, at the paper's, and on held-out showers; README shows those that the paper has.
+
+    Args:
+        seeds, ensembles, paper: as for `chi2_table`; of all seeds that have the networks.
+        data: which showers.
+    """
+    found = []
+    for title, names in ensembles.items():
+        tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
+        where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
+        idle = dict.fromkeys(test.name for group in tests for test in group if test.idle)
+        where += f"; {', '.join(idle)} did not learn in so few iterations" if idle else ""
+        ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
+        scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
+        published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper
+        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
+        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
+        held_out = [[test.held_out_at_papers_statistics for test in group] for group in tests]
+        by_energy = all(test.chosen_by == ALL for group in tests for test in group)
+        if by_energy and all(part is not None for group in held_out for part in group):
+            sums = [total(part for part in group if part is not None) for group in held_out]
+            name = f"the same on held-out showers alone, iteration chosen by the others, {title}"
+            found.append(_quantity(name, published, sums, where, shown))
+        floors = [part for test in tests[0] for part in test.floor.values()]
+        if floors:
+            name = f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"
+            found.append(_quantity(name, None, [total(floors)], data, shown and title == next(iter(ensembles))))
+    return tuple(found)
+
+
+def time_table(
+    seconds: Mapping[float, Value],
+    paper: Mapping[float, PublishedNumber],
+    label: Callable[[float], str],
+    machine: str,
+) -> Table:
+    """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms.
+
+    Args:
+        seconds: ours by momentum, or by batch size.
+        paper: its numbers, likewise.
+        label: what to call a row.
+        machine: that the paper's times are of.
+    """
+    rows = []
+    for key, value in seconds.items():
+        published = paper.get(key)
+        theirs = "-" if published is None else f"{published.value:g} ± {published.error:g}"
+        rows.append((label(key), f"{1e3 * value}", theirs))
+    return Table(("showers", f"ms per call, {provenance.device()}", f"paper, {machine}"), tuple(rows))
+
+
+def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
+    """Section 5.7 of arXiv:2309.06515: sizes of the LWTNN JSON, MB."""
+    rows = []
+    for name, size in megabytes.items():
+        published = paper.get(name)
+        rows.append((name, f"{size:.2f}", "-" if published is None else f"{published.value:g}"))
+    return Table(("LWTNN JSON", "MB", "paper"), tuple(rows))
+
+
+def _cells(tests: Sequence[NetworkTest]) -> tuple[str, ...]:
+    ours = total(part for test in tests for part in test.chi2.values())
+    scaled = total(part for test in tests for part in test.at_papers_statistics.values())
+    held_out = [test.held_out_at_papers_statistics for test in tests]
+    known = [part for part in held_out if part is not None]
+    other = _with_error(total(known)) if len(known) == len(tests) else "-"
+    return f"{ours.value:.0f}", f"{ours.ndf}", _with_error(ours), _with_error(scaled), other
+
+
+def _floor_cells(test: NetworkTest) -> tuple[str, ...]:
+    if not test.floor:
+        return ("", "", "", "", "-", "-", "", "")
+    floor = total(test.floor.values())
+    return (_momenta(test), "", f"{floor.value:.0f}", f"{floor.ndf}", _with_error(floor), "", "", "1 is expected")
+
+
+def _half_row(test: NetworkTest, paper: PublishedChi2) -> tuple[str, ...]:
+    iterations = int(test.scans[ALL].iterations[-1]) // 2
+    found = test.within(iterations)
+    cells = (f"{found.value:.0f}", f"{found.ndf}", _with_error(found), "", "")
+    return (f"{test.name}, half", _momenta(test), f"up to {iterations:,}", *cells, _published([paper], 0))
+
+
+def _per_ndf(row: PublishedChi2 | PublishedNumber) -> float:
+    return row.per_ndf if isinstance(row, PublishedChi2) else row.value
+
+
+def _published(rows: Sequence[PublishedChi2 | PublishedNumber], position: int) -> str:
+    if not rows:
+        return "-"
+    row = rows[position]
+    if isinstance(row, PublishedNumber):
+        return f"{row.value:.1f}"
+    return f"{row.momenta}: {row.chi2:.0f} / {row.ndf} = {row.per_ndf:.1f}"
+
+
+def _momenta(test: NetworkTest) -> str:
+    return f"{energy_text(min(test.chi2))} - {energy_text(max(test.chi2))}"
+
+
+def _with_error(chi2: Chi2) -> str:
+    return f"{chi2.per_ndf:.2f} ± {chi2.error:.2f}"
+
+
+def _quantity(name: str, paper: float | None, parts: Sequence[Chi2], data: str, headline: bool = False) -> Quantity:
+    values = [part.per_ndf for part in parts]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    error = float(np.mean([part.error for part in parts])) or None
+    return Quantity(name, "", paper, float(np.mean(values)), error, spread, data, headline)

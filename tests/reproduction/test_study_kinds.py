@@ -1,0 +1,97 @@
+"""A study is the same for cells, by epochs and another figure of merit, and for a regular grid."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import make_grid, make_showers
+
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN
+from calogen.evaluation.merits import Chi2Merit, DistanceMerit
+from calogen.files import read_json
+from calogen.generation.load import load_run, load_snapshot
+from calogen.models.atlas_vae import AtlasVaeConfig
+from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.observables.cells import layer_energy, total_energy
+from calogen.observables.observable import Observable
+from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.study import Data, Selection, Study, run_study
+from calogen.showers.geometry import Geometry
+from calogen.showers.grid import GridLayer, RegularGrid
+
+CELLS = make_grid((2, 1), (3, 2), (2, 2))
+GRID = RegularGrid("grid", tuple(GridLayer(number, 3, 3, 5.0, 10.0 * number) for number in range(2)))
+OBSERVABLES = (
+    Observable("total_energy", total_energy, "Total energy", metrics=("ks",)),
+    Observable("first", lambda showers: layer_energy(showers, 0), "Layer 0", metrics=("ks",)),
+)
+VAE = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), latent_dim=2, epochs=3, batch_size=20)
+GAN = FastCaloGanConfig(generator_units=(8,), critic_units=(8,), latent_dim=3, iterations=3, batch_size=16)
+
+
+def outcome_of(study: Study, geometry: Geometry, runs: Path) -> Any:
+    samples = (make_showers(geometry, 800, seed).at(1024.0) for seed in (1, 2))
+    train, held_out = (replace(part, energies=part.energies + np.float32(0.01)) for part in samples)
+    data = Data(train=train, held_out=held_out, files={}, note="toy showers")
+    (outcome,) = run_study(study, Arguments(preset="smoke", seeds=(4,), runs=runs), data)
+    assert len(outcome.comparisons.reference) == len(train) + len(held_out)
+    assert list(outcome.comparisons.together) == ["total_energy", "first"]
+    return outcome
+
+
+@pytest.fixture
+def study() -> Study:
+    """Of the last epoch of a VAE on cells."""
+    return Study(
+        name="toy",
+        model="atlas_vae",
+        configs={"vae": (VAE, CELLS)},
+        budget=lambda config, preset, seed: replace(config, seed=seed),
+        ensembles={"VAE": ("vae",)},
+        observables=OBSERVABLES,
+    )
+
+
+def test_cells_by_epochs_and_a_distance(study: Study, tmp_path: Path) -> None:
+    merit = DistanceMerit(OBSERVABLES)
+    chosen = replace(study, select=lambda _: Selection(merits={ALL: merit}, unit="epoch", snapshots=(1, 2, 3)))
+    outcome = outcome_of(chosen, CELLS, tmp_path)
+    test, directory = outcome.tests["vae"], tmp_path / "toy" / "smoke-seed4" / "vae"
+    assert list(test.scans) == [ALL, TRAIN, HELD_OUT]
+    assert test.scans[ALL].iterations.tolist() == [1, 2, 3]
+    assert (dict(test.chi2), dict(test.floor)) == ({}, {}), "the distance is no chi2"
+    assert test.value == test.scans[ALL].total.min()
+    assert read_json(directory / "selected" / "selection.json")["epoch"] == test.iteration
+    expected = load_snapshot(load_run(directory), directory, "epoch", test.iteration)
+    ours = outcome.networks["vae"].run
+    for name in ours.generates:
+        for one, other in zip(ours.networks[name].weights, expected.networks[name].weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_without_a_choice_the_last_epoch_stays(study: Study, tmp_path: Path) -> None:
+    outcome = outcome_of(study, CELLS, tmp_path)
+    assert (outcome.tests, outcome.networks["vae"].test) == ({}, None)
+    assert len(outcome.networks["vae"].run.history) == 3
+    assert list(outcome.comparisons.by_energy[1024.0].observables) == ["total_energy"]
+
+
+def test_a_regular_grid(study: Study, tmp_path: Path) -> None:
+    gan = replace(
+        study,
+        model="fastcalogan",
+        configs={"gan": (GAN, GRID)},
+        ensembles={"GAN": ("gan",)},
+        select=lambda _: Selection(merits={ALL: Chi2Merit("caloshowergan", shapes=True)}),
+        detailed=(1024.0,),
+        min_energy=1.0,
+    )
+    outcome = outcome_of(gan, GRID, tmp_path)
+    test = outcome.tests["gan"]
+    assert list(test.chi2) == list(test.floor) == [1024.0]
+    assert test.value == test.chi2[1024.0].per_ndf
+    generated = outcome.comparisons.generated["GAN"].energies
+    assert not ((generated > 0) & (generated < 1)).any()
+    assert list(outcome.comparisons.by_energy[1024.0].observables) == ["total_energy", "first"]
