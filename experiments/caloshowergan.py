@@ -33,29 +33,11 @@ from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanCo
 from calogen.observables.cells import layer_energy
 from calogen.observables.observable import numbered
 from calogen.observables.voxels import voxel_observables
+from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
-from calogen.reproduction.chi2_selection import (
-    GAN_OPTIONS,
-    MIN_ENERGY,
-    check_momenta,
-    rule_name,
-    scaled,
-    seed_scatter,
-    selection,
-)
-from calogen.reproduction.chi2_tables import CUT_REMARK, chi2_quantities, chi2_table, size_table, time_table
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
-from calogen.reproduction.study_figures import (
-    Drawing,
-    distributions,
-    draw_study,
-    iterations,
-    network,
-    statistics,
-    total_energy,
-)
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PHOTONS_DATASET1
 
@@ -103,7 +85,7 @@ NEGATIVE_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Train every network of every seed, judge the claims, write report and results."""
-    data = read_data(arguments, "photons", PHOTONS_DATASET1, check_momenta(arguments.options, "photon"))
+    data = read_data(arguments, "photons", PHOTONS_DATASET1, chi2_selection.check_momenta(arguments.options, "photon"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
     configs = {name: (config, PHOTONS_DATASET1) for name, config in ours(originals, arguments, data).items()}
@@ -120,11 +102,11 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         model=NAME,
         configs=configs,
-        budget=scaled,
-        select=selection(arguments.options),
+        budget=chi2_selection.scaled,
+        select=chi2_selection.selection(arguments.options),
         ensembles=shown,
         observables=OBSERVABLES,
-        min_energy=MIN_ENERGY,
+        min_energy=chi2_selection.MIN_ENERGY,
         variants=frozenset(configs) - {*SINGLE, *THREE},
     )
     outcomes = run_study(study, arguments, data)
@@ -149,38 +131,42 @@ def main(arguments: Arguments) -> None:
         parameters="Table 2: 261k, 408k (one GAN)",
         claims=PHOTONS.judge(evidence),
         quantities=(
-            *chi2_quantities(tests, ensembles | rest, PAPERS_CHI2, data.note),
+            *chi2_tables.chi2_quantities(tests, ensembles | rest, PAPERS_CHI2, data.note),
             Quantity(name, "", published, scatter, data=data.note),
         ),
         tables={
-            "Tables 3 and 4: chi2 of the total energy": chi2_table(tests, ensembles | rest, PAPERS_CHI2, {}),
-            f"Table 5: time of one shower of the three GANs, trained up to {highest}": time_table(
+            "Tables 3 and 4: chi2 of the total energy": chi2_tables.chi2_table(
+                tests, ensembles | rest, PAPERS_CHI2, {}
+            ),
+            f"Table 5: time of one shower of the three GANs, trained up to {highest}": chi2_tables.time_table(
                 seconds, PAPERS.times("table_5", "photon"), energy_text, "i9-9900K"
             ),
-            "Section 5.7: size of the generators": size_table(sizes, PAPERS_SIZES),
+            "Section 5.7: size of the generators": chi2_tables.size_table(sizes, PAPERS_SIZES),
         },
         remarks=remarks(arguments, outcomes[0], data),
     )
     results = build_results(account, arguments, outcomes, recorded)
-    drawn = draw_study(figures("3 and 5" if arguments.options["ablation"] else "5"), outcomes[0], data)
+    drawn = study_figures.draw_study(figures("3 and 5" if arguments.options["ablation"] else "5"), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
 
 
-def figures(total: str) -> dict[str, Drawing]:
+def figures(total: str) -> dict[str, study_figures.Drawing]:
     """The paper's figures, by title; --ablation changes those of the total energy."""
     return {
-        "Fig. 1: number of showers": statistics,
-        "Fig. 2: the generator, batch normalisation folded in, without heads": partial(network, name="photon"),
-        f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            total_energy, groups=(SINGLE, THREE)
+        "Fig. 1: number of showers": study_figures.statistics,
+        "Fig. 2: the generator, batch normalisation folded in, without heads": partial(
+            study_figures.network, name="photon"
         ),
-        "Fig. 7: chi2/NDF by iteration": partial(iterations, names=(*SINGLE, *THREE)),
-        README_FIGURE: partial(distributions, names="layer_*_energy"),
-        "Fig. 11: centres in layers 1 and 2": partial(distributions, names="layer_*_centroid"),
-        "Fig. 12: widths in layers 1 and 2": partial(distributions, names="layer_*_width"),
+        f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
+            study_figures.total_energy, groups=(SINGLE, THREE)
+        ),
+        "Fig. 7: chi2/NDF by iteration": partial(study_figures.iterations, names=(*SINGLE, *THREE)),
+        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
+        "Fig. 11: centres in layers 1 and 2": partial(study_figures.distributions, names="layer_*_centroid"),
+        "Fig. 12: widths in layers 1 and 2": partial(study_figures.distributions, names="layer_*_width"),
         "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            distributions, names="voxel_energy"
+            study_figures.distributions, names="voxel_energy"
         ),
     }
 
@@ -238,18 +224,22 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
         short = (f"{SHORT_REMARK} chi2/NDF of the single GAN here: {found[0]:.1f} with it, {found[1]:.1f} without.",)
     negative = (NEGATIVE_REMARK,) if arguments.options["ablation"] else ()
     shared = (moved,) if border != 2.0**18 else ()
-    return (*(REMARKS if arguments.train_data is None else ()), *shared, *short, *negative, CUT_REMARK)
+    return (*(REMARKS if arguments.train_data is None else ()), *shared, *short, *negative, chi2_tables.CUT_REMARK)
 
 
 def gather(outcome: Outcome, data: Data, costs: Mapping[str, Any], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
-    scatter = seed_scatter(outcome.networks["photon"], data.reference, RULES[rule_name(arguments.options, "photon")])
+    scatter = chi2_selection.seed_scatter(
+        outcome.networks["photon"], data.reference, RULES[chi2_selection.rule_name(arguments.options, "photon")]
+    )
     return Evidence(
         comparisons=outcome.comparisons.by_energy,
         values={**costs, "seed_scatter": scatter, "overshoot": overshoot(outcome.comparisons)},
         networks=outcome.tests,
         others={
-            "FastCaloGAN": other_test("fastcalogan", "photon", seed, arguments, data, selection(arguments.options))
+            "FastCaloGAN": other_test(
+                "fastcalogan", "photon", seed, arguments, data, chi2_selection.selection(arguments.options)
+            )
         },
         alone=len(arguments.seeds) == 1,
     )
@@ -271,4 +261,4 @@ def json_sizes(trained: Mapping[str, Network]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.GAN_OPTIONS)

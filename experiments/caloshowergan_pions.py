@@ -31,44 +31,18 @@ from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
 from calogen.observables.observable import numbered
 from calogen.observables.voxels import voxel_observables, voxel_width
+from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
-from calogen.reproduction.chi2_selection import (
-    GAN_OPTIONS,
-    MIN_ENERGY,
-    check_momenta,
-    rule_name,
-    scaled,
-    seed_scatter,
-    selection,
-)
-from calogen.reproduction.chi2_tables import (
-    CUT_REMARK,
-    PublishedRows,
-    chi2_quantities,
-    chi2_table,
-    size_table,
-    time_table,
-)
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
-from calogen.reproduction.study_figures import (
-    Drawing,
-    distributions,
-    distributions_by_energy,
-    draw_study,
-    iterations,
-    network,
-    statistics,
-    total_energy,
-)
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PIONS_DATASET1
 
 NAME, MODEL = "caloshowergan_pions", "caloshowergan"
 SPLIT, BORDER = ("pion-low", "pion-upper"), 2.0**12  # MeV
 PAPERS = Published(MODEL)
-PAPERS_CHI2: PublishedRows = {
+PAPERS_CHI2: chi2_tables.PublishedRows = {
     PION: PAPERS.chi2("table_4")["pion 2M"],
     "pion-kinetic": (PAPERS.numbers["chi2_pion_kinetic"],),
 }
@@ -106,7 +80,7 @@ SHORT_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Train every network of every seed, judge the claims, write report and results."""
-    data = read_data(arguments, "pions", PIONS_DATASET1, check_momenta(arguments.options, "pion"))
+    data = read_data(arguments, "pions", PIONS_DATASET1, chi2_selection.check_momenta(arguments.options, "pion"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
     configs = {name: (config, PIONS_DATASET1) for name, config in ours(originals, arguments).items()}
@@ -115,12 +89,12 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         model=MODEL,
         configs=configs,
-        budget=scaled,
-        select=selection(arguments.options),
+        budget=chi2_selection.scaled,
+        select=chi2_selection.selection(arguments.options),
         ensembles=shown,
         observables=OBSERVABLES,
         detailed=(512.0, 8192.0),
-        min_energy=MIN_ENERGY,
+        min_energy=chi2_selection.MIN_ENERGY,
         variants=frozenset(configs) - {"pion"},
     )
     outcomes = run_study(study, arguments, data)
@@ -143,38 +117,48 @@ def main(arguments: Arguments) -> None:
         parameters="Table 2: 871k, 829k",
         claims=PIONS.judge(evidence),
         quantities=(
-            *chi2_quantities(tests, ensembles, PAPERS_CHI2, data.note),
+            *chi2_tables.chi2_quantities(tests, ensembles, PAPERS_CHI2, data.note),
             half_way([networks["pion"] for networks in tests], data.note),
         ),
         tables={
-            "Table 4: chi2 of the total energy": chi2_table(tests, ensembles, PAPERS_CHI2, {"pion": HALF_WAY}),
+            "Table 4: chi2 of the total energy": chi2_tables.chi2_table(
+                tests, ensembles, PAPERS_CHI2, {"pion": HALF_WAY}
+            ),
             **tables(pion, seconds, energy_text(max(tests[0]["pion"].chi2))),
         },
-        remarks=(*(REMARKS if arguments.train_data is None else ()), *short, CUT_REMARK),
+        remarks=(*(REMARKS if arguments.train_data is None else ()), *short, chi2_tables.CUT_REMARK),
     )
     results = build_results(account, arguments, outcomes, recorded)
-    drawn = draw_study(figures("4 and 6" if arguments.options["ablation"] else "6"), outcomes[0], data)
+    drawn = study_figures.draw_study(figures("4 and 6" if arguments.options["ablation"] else "6"), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
 
 
-def figures(total: str) -> dict[str, Drawing]:
+def figures(total: str) -> dict[str, study_figures.Drawing]:
     """The paper's figures, by title; --ablation changes those of the total energy."""
     return {
-        "Fig. 1: number of showers": statistics,
-        "Fig. 2: the generator, batch normalisation folded in, without heads": partial(network, name="pion"),
-        f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(total_energy, groups=(("pion",),)),
-        "Fig. 8: chi2/NDF by iteration": partial(iterations, names=("pion",)),
-        README_FIGURE: partial(distributions, names="layer_*_energy"),
+        "Fig. 1: number of showers": study_figures.statistics,
+        "Fig. 2: the generator, batch normalisation folded in, without heads": partial(
+            study_figures.network, name="pion"
+        ),
+        f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
+            study_figures.total_energy, groups=(("pion",),)
+        ),
+        "Fig. 8: chi2/NDF by iteration": partial(study_figures.iterations, names=("pion",)),
+        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
         "Fig. 13 (its caption says widths): centres in layers 1, 2, 12, 13": partial(
-            distributions, names="layer_*_centroid"
+            study_figures.distributions, names="layer_*_centroid"
         ),
-        "Fig. 14: widths in layers 1, 2, 12, 13": partial(distributions, names="layer_*_width"),
+        "Fig. 14: widths in layers 1, 2, 12, 13": partial(study_figures.distributions, names="layer_*_width"),
         "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            distributions, names="voxel_energy"
+            study_figures.distributions, names="voxel_energy"
         ),
-        "Fig. 15: widths in eta in layers 12 and 13": partial(distributions_by_energy, names="*_eta_width"),
-        "Fig. 17: energy of all voxels, by momentum": partial(distributions_by_energy, names="voxel_energy"),
+        "Fig. 15: widths in eta in layers 12 and 13": partial(
+            study_figures.distributions_by_energy, names="*_eta_width"
+        ),
+        "Fig. 17: energy of all voxels, by momentum": partial(
+            study_figures.distributions_by_energy, names="voxel_energy"
+        ),
     }
 
 
@@ -206,13 +190,13 @@ def tables(pion: Network, seconds: dict[float, Value], highest: str) -> dict[str
     batches |= {float(size): generation_time([pion.run], [energy], size)[energy] for size in (10, 100, 1000, 10_000)}
     sizes = {PION: json_size(pion.run.generator) / 1e6}
     return {
-        f"Table 5: time of one shower, trained up to {highest}": time_table(
+        f"Table 5: time of one shower, trained up to {highest}": chi2_tables.time_table(
             seconds, PAPERS.times("table_5", "pion"), energy_text, "i9-9900K"
         ),
-        "Table 6: time of a batch of 65.5 GeV": time_table(
+        "Table 6: time of a batch of 65.5 GeV": chi2_tables.time_table(
             batches, PAPERS.times("table_6"), lambda size: f"{size:,.0f}", "i9-9900K"
         ),
-        "Section 5.7: size of the generator (the paper's does not follow from its Table 2)": size_table(
+        "Section 5.7: size of the generator (the paper's does not follow from its Table 2)": chi2_tables.size_table(
             sizes, {PION: PAPERS.numbers["json_pion"]}
         ),
     }
@@ -230,12 +214,18 @@ def half_way(tests: list[NetworkTest], note: str) -> Quantity:
 
 def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
-    scatter = seed_scatter(outcome.networks["pion"], data.reference, RULES[rule_name(arguments.options, "pion")])
+    scatter = chi2_selection.seed_scatter(
+        outcome.networks["pion"], data.reference, RULES[chi2_selection.rule_name(arguments.options, "pion")]
+    )
     return Evidence(
         comparisons=outcome.comparisons.by_energy,
         values={"seconds": seconds, "seed_scatter": scatter, "narrow": narrow_shares(outcome.comparisons)},
         networks=outcome.tests,
-        others={"FastCaloGAN": other_test("fastcalogan", "pion", seed, arguments, data, selection(arguments.options))},
+        others={
+            "FastCaloGAN": other_test(
+                "fastcalogan", "pion", seed, arguments, data, chi2_selection.selection(arguments.options)
+            )
+        },
         alone=len(arguments.seeds) == 1,
     )
 
@@ -253,4 +243,4 @@ def narrow_shares(compared: Comparisons) -> tuple[Value, Value]:
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.GAN_OPTIONS)

@@ -23,21 +23,11 @@ from calogen.claims.judge import Results
 from calogen.evaluation.published import Published
 from calogen.models.fastcalogan import CONFIGS, PAPER
 from calogen.observables.voxels import voxel_observables
+from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
-from calogen.reproduction.chi2_selection import GAN_OPTIONS, MIN_ENERGY, check_momenta, scaled, selection
-from calogen.reproduction.chi2_tables import CUT_REMARK, chi2_quantities, chi2_table, size_table
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import json_size
 from calogen.reproduction.study import Configs, Data, Study, read_data, run_study
-from calogen.reproduction.study_figures import (
-    Drawing,
-    distributions,
-    draw_study,
-    iterations,
-    network,
-    statistics,
-    total_energy,
-)
 from calogen.reproduction.study_report import Account, build_results, join_results
 from calogen.showers.bundled import voxel_geometry
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
@@ -64,7 +54,9 @@ def main(arguments: Arguments) -> None:
         pions = voxel_geometry(arguments.train_data) == PIONS_DATASET1
         particles = ("pion" if pions else "photon",)
     everything = {
-        particle: read_data(arguments, f"{particle}s", GEOMETRIES[particle], check_momenta(arguments.options, particle))
+        particle: read_data(
+            arguments, f"{particle}s", GEOMETRIES[particle], chi2_selection.check_momenta(arguments.options, particle)
+        )
         for particle in particles
     }
     parts: dict[str, Results] = {}
@@ -86,11 +78,11 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         name=NAME,
         model=NAME,
         configs=networks(ensembles, data, own=arguments.train_data is not None),
-        budget=scaled,
-        select=selection(arguments.options),
+        budget=chi2_selection.scaled,
+        select=chi2_selection.selection(arguments.options),
         ensembles=ensembles,
         observables=voxel_observables(GEOMETRIES[particle]),
-        min_energy=MIN_ENERGY,
+        min_energy=chi2_selection.MIN_ENERGY,
         variants=frozenset(VERSION_2[particle]),
     )
     outcomes = run_study(study, arguments, data)
@@ -102,34 +94,34 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         title="FastCaloGAN",
         citation=str(PAPER),
         originals={name: CONFIGS[name][0] for name in study.configs},
-        quantities=chi2_quantities(tests, ensembles, {}, data.note),
+        quantities=chi2_tables.chi2_quantities(tests, ensembles, {}, data.note),
         tables={
-            "chi2 of the total energy": chi2_table(tests, ensembles, {}, {}),
-            "Size of the generator (CaloShowerGAN's section 5.7)": size_table(size, published),
+            "chi2 of the total energy": chi2_tables.chi2_table(tests, ensembles, {}, {}),
+            "Size of the generator (CaloShowerGAN's section 5.7)": chi2_tables.size_table(size, published),
         },
         remarks=(
             *(REMARKS if arguments.train_data is None else ()),
             *((RULE_REMARK,) if arguments.options["rule"] == "caloshowergan" else ()),
-            CUT_REMARK,
+            chi2_tables.CUT_REMARK,
         ),
     )
     results = build_results(account, arguments, outcomes, recorded)
-    drawn = draw_study(figures(particle), outcomes[0], data)
+    drawn = study_figures.draw_study(figures(particle), outcomes[0], data)
     return add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
 
 
-def figures(particle: str) -> dict[str, Drawing]:
+def figures(particle: str) -> dict[str, study_figures.Drawing]:
     """What is drawn, by title."""
     return {
-        "Number of showers": statistics,
-        "The generator": partial(network, name=particle),
-        "Total energy, by momentum": partial(total_energy, groups=((particle,),)),
-        "chi2/NDF by iteration": partial(iterations, names=(particle,)),
-        README_FIGURE: partial(distributions, names="layer_*_energy"),
-        "Centres, all momenta": partial(distributions, names="layer_*_centroid"),
-        "Widths, all momenta": partial(distributions, names="layer_*_width"),
+        "Number of showers": study_figures.statistics,
+        "The generator": partial(study_figures.network, name=particle),
+        "Total energy, by momentum": partial(study_figures.total_energy, groups=((particle,),)),
+        "chi2/NDF by iteration": partial(study_figures.iterations, names=(particle,)),
+        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
+        "Centres, all momenta": partial(study_figures.distributions, names="layer_*_centroid"),
+        "Widths, all momenta": partial(study_figures.distributions, names="layer_*_width"),
         "Energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            distributions, names="voxel_energy"
+            study_figures.distributions, names="voxel_energy"
         ),
     }
 
@@ -147,4 +139,4 @@ def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) ->
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.GAN_OPTIONS)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Refused
 from toy_gan import GAN_VALUES
 from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch, load, showers_of
 
@@ -19,7 +18,7 @@ from calogen.models.caloshowergan import CONFIGS
 from calogen.reproduction.chi2_tables import CUT_REMARK
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
-from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1
 
 SCRIPT = "caloshowergan"
 MOMENTA = (1024.0, 4096.0, 2.0**18)  # every range of the three GANs has showers: 2, 2 and 1 of the momenta
@@ -179,38 +178,6 @@ def test_the_third_gan_begins_below_the_highest_momentum(highest: int, border: i
     assert found["photon-maximum"].momentum_range == (2.0**8, 2.0**highest)
     assert len(found) == 5 + 5 + 5 + 1
     assert {name for name, config in found.items() if config.spectral_normalization != "none"} == {"photon-spectral"}
-
-
-@pytest.mark.parametrize(
-    ("geometry", "momenta", "counts", "message"),
-    [
-        (PIONS_DATASET1, (1024.0,), (5,), r"photons_dataset1 must have shape \[n, 368\], .* Received: \[5, 533\]"),
-        (
-            PHOTONS_DATASET1,
-            (1024.0, 4096.0),
-            (5, 5),
-            r"showers with energy at 8192\.\.4194304 MeV. Received: showers at 1024, 4096 MeV",
-        ),
-        (PHOTONS_DATASET1, MOMENTA, (5, 5, 1), "several different showers of each momentum; at 262144 MeV"),
-        (
-            PHOTONS_DATASET1,
-            (128.0, *MOMENTA),
-            (5, 5, 5, 5),
-            r"single GAN needs momenta within 256\.\.4194304 MeV. Received: 128 MeV",
-        ),
-    ],
-    ids=["pions", "a range without showers", "one shower", "below all ranges"],
-)
-def test_files_that_cannot_train_are_refused(
-    geometry: VoxelGeometry,
-    momenta: tuple[float, ...],
-    counts: tuple[int, ...],
-    message: str,
-    tmp_path: Path,
-    refused: Refused,
-) -> None:
-    showers_of(geometry, momenta, counts).write(tmp_path / "wrong.h5")
-    refused(SCRIPT, message)
 
 
 def test_the_ablation_takes_no_file_of_one_particle(folder: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS, Refused, make_showers
+from conftest import TINY_VOXELS, make_showers
 from toy_gan import GAN_VALUES, network_test
 from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
 
@@ -16,7 +16,7 @@ from calogen.models.caloshowergan import CONFIGS
 from calogen.observables import voxels
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.networks import Comparisons
-from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PIONS_DATASET1
 
 SCRIPT = "caloshowergan_pions"
 MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one
@@ -130,25 +130,6 @@ def test_half_of_the_iterations(given: tuple[int, ...]) -> None:
     assert found.paper == pytest.approx(628 / 420)
     assert found.ours == pytest.approx(3.0 * np.mean(given))
     assert found.spread == (None if len(given) == 1 else pytest.approx(np.sqrt(4.5)))
-
-
-@pytest.mark.parametrize(
-    ("geometry", "counts", "message"),
-    [
-        (PHOTONS_DATASET1, (5, 5, 5), r"pions_dataset1 must have shape \[n, 533\], n above 0. Received: \[15, 368\]"),
-        (PIONS_DATASET1, (5, 1, 5), "several different showers of each momentum; at 4096 MeV"),
-    ],
-    ids=["photons", "one shower"],
-)
-def test_files_that_cannot_train_are_refused(
-    geometry: VoxelGeometry,
-    counts: tuple[int, ...],
-    message: str,
-    tmp_path: Path,
-    refused: Refused,
-) -> None:
-    showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
-    refused(SCRIPT, message)
 
 
 def test_the_papers_figures() -> None:

@@ -22,7 +22,7 @@ from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data, other_test, read_data
 from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
 SCRIPT = "fastcalogan"
 MOMENTA = (1024.0, 4096.0, 8192.0)  # version 2 has a GAN up to 4 GeV and one from there on
@@ -136,24 +136,6 @@ def test_what_is_trained() -> None:
         highest = min(8192.0, CONFIGS[name][0].highest_momentum)
         assert config == replace(CONFIGS[name][0], highest_momentum=highest)
     assert bundled["photon-low-v2"] == CONFIGS["photon-low-v2"], "it ends below"
-
-
-@pytest.mark.parametrize(
-    ("geometry", "counts", "message"),
-    [
-        (PIONS_DATASET1, (5, 1, 5), "several different showers of each momentum; at 4096 MeV"),
-        (PHOTONS_DATASET1, (1, 5, 5), "several different showers of each momentum; at 1024 MeV"),
-    ],
-)
-def test_files_that_cannot_train_are_refused(
-    geometry: VoxelGeometry,
-    counts: tuple[int, ...],
-    message: str,
-    tmp_path: Path,
-    refused: Refused,
-) -> None:
-    showers_of(geometry, MOMENTA, counts).write(tmp_path / "wrong.h5")
-    refused(SCRIPT, message)
 
 
 def test_cells_beside_the_voxels_do_not_hide_the_particle(tmp_path: Path, refused: Refused) -> None:
