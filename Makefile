@@ -35,6 +35,8 @@ $(error VENV must be a path of letters, digits and ._/+@-, as make knows it as a
 endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(addprefix -,$(EXTRA))
+# Two files of tests at a time, on two cores; each process holds TensorFlow.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 CODE := $(wildcard calogen experiments export benchmarks tests)
 TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py export/*/*.py benchmarks/*.py)
 REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
@@ -83,10 +85,10 @@ lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=
 	else echo "lwtnn-tools: skipped: cannot clone $(LWTNN) (no network?)"; fi
 
 test: $(READY) ## Run the tests (minutes)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(READY) ## Run the slow tests too
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-versions: $(READY) ## Run the tests on each Python found, with the newest and with the lowest versions allowed (hours)
 	$(BIN)/python tests/versions.py

@@ -72,7 +72,20 @@ def run(python: Path, name: str, constraints: list[str], folder: Path) -> tuple[
     steps = {
         "environment": [python, "-m", "venv", home],
         "installation": [ours, *pip, "--constraint", folder / f"{name}.txt", "--editable", f"{ROOT}[dev]"],
-        "tests": [ours, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"],
+        "tests": [
+            ours,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "-m",
+            "not slow",
+            "-p",
+            "no:cacheprovider",
+        ],
     }
     outcome = "ok"
     with log.open("w", encoding="utf-8") as file:
