@@ -26,7 +26,7 @@ from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
 BLOCK_ROWS = 65_536
-"""Showers of a sample that are looked at together where all of them are; fewer of more than 1024 features."""
+"""Showers of a sample that are looked at together where all of them are; fewer of more than 640 features."""
 _CHUNK_BYTES = 2**24  # of features that are read from a file at a time
 
 

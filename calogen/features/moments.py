@@ -9,7 +9,7 @@ from calogen.errors import DataFormatError
 
 ROWS_PER_BLOCK = 4096
 """Showers that are summed at once; with the same blocks resident and streamed features have the same moments."""
-_MOST_FEATURES = 1024  # of showers that come in blocks of full length
+_MOST_FEATURES = 640  # of showers that come in blocks of full length
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Moments:
 
 
 def fitting_rows(num_rows: int, num_features: int) -> int:
-    """So many rows, or fewer where they have more than 1024 features: a block takes no more memory.
+    """So many rows, or fewer where they have more than 640 features: a block takes no more memory.
 
     >>> fitting_rows(4096, 368), fitting_rows(4096, 30 * 30 * 30)
-    (4096, 155)
+    (4096, 97)
     """
     return max(1, min(num_rows, num_rows * _MOST_FEATURES // num_features))
 
