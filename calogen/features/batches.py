@@ -1,7 +1,7 @@
 """Features of training showers and batches of them: one layer for every model.
 
 A batch is {"shower": [b, f], "condition": [b, c]}. Features are computed once, in blocks of rows, into memory
-(`Resident`) or into a file beside the run (`Mapped`): both give the same batches. `dataset` makes a tf.data.Dataset of
+(`Resident`) or into a file beside the run (`OnDisk`): both give the same batches. `dataset` makes a tf.data.Dataset of
 either, for Keras' own `fit` and for `tf.distribute`.
 """
 
@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from calogen.backend import tf
-from calogen.errors import ConfigError
+from calogen.errors import ConfigError, DataFormatError
+from calogen.features.moments import ROWS_PER_BLOCK, Moments, fitting_rows, moments_of_blocks
 from calogen.features.transforms import Chain
-from calogen.files import atomic_path, require_space
+from calogen.files import atomic_path, read_error, require_space
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
@@ -25,8 +26,8 @@ from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
 BLOCK_ROWS = 65_536
-"""Showers of a sample that are looked at together where all of them are."""
-_CHUNK_BYTES = 2**26  # of features that are read from a file at a time
+"""Showers of a sample that are looked at together where all of them are; fewer of more than 640 features."""
+_CHUNK_BYTES = 2**24  # of features that are read from a file at a time
 
 
 class Source(Protocol):
@@ -51,8 +52,8 @@ class Features(Protocol):
     """Features of a sample, wherever they are: what compiled calls gather batches from."""
 
     @property
-    def shower(self) -> Any:
-        """Features `[n, f]`, float32."""
+    def num_features(self) -> int:
+        """Number `f` of the features of a shower."""
 
     @property
     def condition(self) -> Any:
@@ -60,6 +61,9 @@ class Features(Protocol):
 
     def __len__(self) -> int:
         """Number of showers."""
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Gives the showers of some rows `[b]`."""
 
     def chunks(self, rows: np.ndarray) -> Iterator[Any]:
         """Gives what compiled calls take for the steps of rows `[s, k, b]`, some steps at a time."""
@@ -83,7 +87,12 @@ class Resident:
     def __len__(self) -> int:
         return self.shower.shape[0]
 
-    def batch(self, rows: tf.Tensor) -> Batch:
+    @property
+    def num_features(self) -> int:
+        """Number `f` of the features of a shower."""
+        return self.shower.shape[1]
+
+    def batch(self, rows: tf.Tensor | np.ndarray) -> Batch:
         """Gives the showers of some rows `[b]`."""
         return {"shower": tf.gather(self.shower, rows), "condition": tf.gather(self.condition, rows)}
 
@@ -97,46 +106,78 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """All features of a sample in a file of float32, read batch by batch.
+class OnDisk:
+    """All features of a sample in a file of float32, of which only what is asked for is read.
+
+    The file is not mapped into memory: every page of a map that was touched would count as the process's own.
 
     Args:
-        shower: `[n, f]`, a memory map.
+        path: of the file, `[n, f]`, row after row.
+        num_features: number `f` of the features of a shower.
         condition: `[n, c]`, in memory.
     """
 
-    shower: np.ndarray
+    path: Path
+    num_features: int
     condition: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.shower)
+        return len(self.condition)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Gives the showers of some rows, in whatever shape these are, e.g. `[s, k, b]`.
+
+        Raises:
+            CalogenError: the file cannot be read, or has become too short.
+        """
+        shower = self._read(rows.reshape(-1)).reshape(*rows.shape, self.num_features)
+        return {"shower": tf.constant(shower), "condition": tf.constant(self.condition[rows])}
 
     def chunks(self, rows: np.ndarray) -> Iterator[Batch]:
         """Gives the showers of some steps `[s, k, b, ...]`; the next ones are read meanwhile."""
-        step_bytes = 4 * rows[0].size * self.shower.shape[1]
-        num_steps = max(1, _CHUNK_BYTES // step_bytes)
+        num_steps = max(1, _CHUNK_BYTES // (4 * rows[0].size * self.num_features))
         parts = [rows[first : first + num_steps] for first in range(0, len(rows), num_steps)]
         with ThreadPoolExecutor(1) as reader:
-            waiting = reader.submit(self._gather, parts[0])
+            waiting = reader.submit(self.batch, parts[0])
             for part in (*parts[1:], None):
                 chunk = waiting.result()
                 if part is not None:
-                    waiting = reader.submit(self._gather, part)
+                    waiting = reader.submit(self.batch, part)
                 yield chunk
 
     def batch_of(self, chunk: Batch, step: tf.Tensor, number: tf.Tensor) -> Batch:
         """Gives the showers of one of a step's batches."""
         return {name: values[step, number] for name, values in chunk.items()}
 
-    def _gather(self, rows: np.ndarray) -> Batch:
-        return {"shower": tf.constant(self.shower[rows]), "condition": tf.constant(self.condition[rows])}
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """Features `[b, f]` of some rows `[b]`, read in the order of the file."""
+        shower = np.empty((len(rows), self.num_features), np.float32)
+        order, size, num_read = np.argsort(rows), 4 * self.num_features, 0
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                for place, row in zip(order.tolist(), rows[order].tolist(), strict=True):
+                    file.seek(size * row)
+                    num_read += file.readinto(shower[place])
+        except OSError as error:
+            raise read_error(self.path, error) from error
+        if num_read != shower.nbytes:
+            raise DataFormatError(
+                f"{self.path} must hold the features of {len(self)} showers, {size * len(self)} bytes, while the "
+                f"training lasts. Received: {self.path.stat().st_size} bytes (start again: they are computed anew)"
+            )
+        return shower
 
 
-def blocks_of(features: Features) -> Iterator[Batch]:
-    """All showers in their order, `BLOCK_ROWS` at a time."""
-    for first in range(0, len(features), BLOCK_ROWS):
-        rows = slice(first, first + BLOCK_ROWS)
-        yield {"shower": tf.constant(features.shower[rows]), "condition": tf.constant(features.condition[rows])}
+def blocks_of(features: Features, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
+    """All showers in their order, so many at a time, or as many of their features as fit (`fitting_rows`)."""
+    step = fitting_rows(num_rows, features.num_features)
+    for first in range(0, len(features), step):
+        yield features.batch(np.arange(first, min(first + step, len(features))))
+
+
+def moments_of(features: Features) -> Moments:
+    """Mean and spread of all features, the same wherever they are."""
+    return moments_of_blocks(block["shower"].numpy() for block in blocks_of(features, ROWS_PER_BLOCK))
 
 
 def split(num_showers: int, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -170,12 +211,13 @@ def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Re
     """
     rows = np.arange(len(source)) if rows is None else rows
     shower = np.empty((len(rows), chain.num_features(source.geometry)), np.float32)
-    _fill(shower, source, chain, rows)
+    for place, block in _transformed(source, chain, rows):
+        shower[place] = block
     with tf.init_scope():
         return Resident(tf.constant(shower), tf.constant(chain.condition(source.given[rows])))
 
 
-def mapped(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = None) -> Mapped:
+def on_disk(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = None) -> OnDisk:
     """Transforms showers once into a file, or finds it.
 
     Args:
@@ -188,15 +230,14 @@ def mapped(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = N
         CalogenError: the file cannot be written, or there is no space for it.
     """
     rows = np.arange(len(source)) if rows is None else rows
-    shape = len(rows), chain.num_features(source.geometry)
-    size = 4 * shape[0] * shape[1]
+    features = OnDisk(path, chain.num_features(source.geometry), chain.condition(source.given[rows]))
+    size = 4 * len(features) * features.num_features
     if not path.is_file() or path.stat().st_size != size:
         require_space(path, size)
-        with atomic_path(path) as temporary:
-            shower = np.memmap(temporary, np.float32, "w+", shape=shape)
-            _fill(shower, source, chain, rows)
-            shower.flush()
-    return Mapped(np.memmap(path, np.float32, "r", shape=shape), chain.condition(source.given[rows]))
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            for _, block in _transformed(source, chain, rows):
+                file.write(np.ascontiguousarray(block).data)
+    return features
 
 
 def chosen_blocks(source: Source, rows: np.ndarray) -> Iterator[tuple[slice, Showers]]:
@@ -207,11 +248,11 @@ def chosen_blocks(source: Source, rows: np.ndarray) -> Iterator[tuple[slice, Sho
             yield slice(first, end), showers[rows[first:end] - place.start]
 
 
-def _fill(shower: np.ndarray, source: Source, chain: Chain, rows: np.ndarray) -> None:
-    """Write the features of some rows, `[n, f]`, block by block."""
+def _transformed(source: Source, chain: Chain, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Features `[b, f]` of some rows, block by block, and their places among these."""
     with progress("preparing showers", len(rows), "showers") as bar:
         for place, showers in chosen_blocks(source, rows):
-            shower[place] = chain.forward(showers, place.start)
+            yield place, chain.forward(showers, place.start)
             bar.advance(len(showers))
 
 
@@ -225,7 +266,7 @@ def dataset(
     an endless dataset, with `steps_per_epoch=len(features) // batch_size`.
 
     Args:
-        features: resident or mapped.
+        features: in memory or in a file.
         batch_size: showers per batch.
         seed: of the order.
         shuffle: see above.
@@ -236,17 +277,17 @@ def dataset(
     """
     if not 0 < batch_size <= len(features):
         raise ConfigError(f"batch_size must be 1..{len(features)}, the number of showers. Received: {batch_size}")
-    arrays = {name: np.asarray(getattr(features, name)) for name in ("shower", "condition")}
     steps = len(features) // batch_size if shuffle else -(-len(features) // batch_size)
 
-    def batches() -> Iterator[dict[str, np.ndarray]]:
+    def batches() -> Iterator[Batch]:
         for epoch in islice(count(), epochs):
             order = permutation(len(features), seed, epoch) if shuffle else np.arange(len(features))
             for step in range(steps):
                 rows = order[step * batch_size : (step + 1) * batch_size]
-                yield {name: values[rows] for name, values in arrays.items()}
+                yield features.batch(rows)
 
-    signature = {name: tf.TensorSpec((None, values.shape[1]), tf.float32) for name, values in arrays.items()}
+    widths = {"shower": features.num_features, "condition": features.condition.shape[1]}
+    signature = {name: tf.TensorSpec((None, width), tf.float32) for name, width in widths.items()}
     options = tf.data.Options()
     options.autotune.enabled = False  # its threads delay the end of every epoch of `fit` by 0.4 s and more
     generated = tf.data.Dataset.from_generator(batches, output_signature=signature)

@@ -9,6 +9,7 @@ from calogen.errors import DataFormatError
 
 ROWS_PER_BLOCK = 4096
 """Showers that are summed at once; with the same blocks resident and streamed features have the same moments."""
+_MOST_FEATURES = 640  # of showers that come in blocks of full length
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,19 @@ class Moments:
         return len(self.mean)
 
 
+def fitting_rows(num_rows: int, num_features: int) -> int:
+    """So many rows, or fewer where they have more than 640 features: a block takes no more memory.
+
+    >>> fitting_rows(4096, 368), fitting_rows(4096, 30 * 30 * 30)
+    (4096, 97)
+    """
+    return max(1, min(num_rows, num_rows * _MOST_FEATURES // num_features))
+
+
 def moments(features: np.ndarray) -> Moments:
-    """Moments of features `[n, f]`, in blocks of `ROWS_PER_BLOCK`."""
-    return moments_of_blocks(features[row : row + ROWS_PER_BLOCK] for row in range(0, len(features), ROWS_PER_BLOCK))
+    """Moments of features `[n, f]`, in blocks of `ROWS_PER_BLOCK` (of wide ones fewer: `fitting_rows`)."""
+    step = fitting_rows(ROWS_PER_BLOCK, features.shape[1])
+    return moments_of_blocks(features[row : row + step] for row in range(0, len(features), step))
 
 
 def moments_of_blocks(blocks: Iterable[np.ndarray]) -> Moments:

@@ -14,8 +14,7 @@ from calogen import provenance
 from calogen.backend import keras
 from calogen.config import config_to_json
 from calogen.errors import DataFormatError
-from calogen.features.batches import Features, Source, chosen_blocks, mapped, resident, split
-from calogen.features.moments import moments
+from calogen.features.batches import Features, Source, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
 from calogen.files import write_json
 from calogen.parallel import free_memory
@@ -83,7 +82,7 @@ def fit(
     )
     about = provenance.collect(config.seed, {})
     with _features(showers, chain, parts, directory, identity) as (features, *judged):
-        trainers = module.build_trainer(config, trained, moments(np.asarray(features.shower)))
+        trainers = module.build_trainer(config, trained, moments_of(features))
         stages = stages_of(trainers, schedules)
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
@@ -112,7 +111,7 @@ def _features(
         return
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     paths = [directory / f"features-{name}-{number}.f32" for number in range(len(parts))]
-    yield [mapped(showers, chain, path, rows) for path, rows in zip(paths, parts, strict=True)]
+    yield [on_disk(showers, chain, path, rows) for path, rows in zip(paths, parts, strict=True)]
     for path in paths:
         path.unlink(missing_ok=True)
 
