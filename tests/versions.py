@@ -72,20 +72,7 @@ def run(python: Path, name: str, constraints: list[str], folder: Path) -> tuple[
     steps = {
         "environment": [python, "-m", "venv", home],
         "installation": [ours, *pip, "--constraint", folder / f"{name}.txt", "--editable", f"{ROOT}[dev]"],
-        "tests": [
-            ours,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "2",
-            "--dist",
-            "loadfile",
-            "-m",
-            "not slow",
-            "-p",
-            "no:cacheprovider",
-        ],
+        "tests": [ours, *"-m pytest -q -n 2 --dist loadfile -p no:cacheprovider -m".split(), "not slow"],
     }
     outcome = "ok"
     with log.open("w", encoding="utf-8") as file:
