@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("numpy", "scipy", "keras", "tensorflow")
 """Whose versions the table shows."""
+PYTEST = ("-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not slow", "-p", "no:cacheprovider")
 
 
 def read_setup(path: Path = ROOT / "setup.cfg") -> ConfigParser:
@@ -72,7 +73,7 @@ def run(python: Path, name: str, constraints: list[str], folder: Path) -> tuple[
     steps = {
         "environment": [python, "-m", "venv", home],
         "installation": [ours, *pip, "--constraint", folder / f"{name}.txt", "--editable", f"{ROOT}[dev]"],
-        "tests": [ours, *"-m pytest -q -n 2 --dist loadfile -p no:cacheprovider -m".split(), "not slow"],
+        "tests": [ours, *PYTEST],
     }
     outcome = "ok"
     with log.open("w", encoding="utf-8") as file:
