@@ -87,7 +87,7 @@ def write_showers(path: Path, number: int) -> None:
 
 
 def measure(path: Path, directory: Path, iterations: int, where: str) -> tuple[float, float, float]:
-    """Iterations per second of a training in a process of its own, its memory, MiB, before it and at most."""
+    """Iterations per second of a training in its own process; its memory, MiB."""
     command = [sys.executable, "-c", _TRAIN, str(path), str(directory), str(iterations), where]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     speed, imported, peak = map(float, done.stdout.split())

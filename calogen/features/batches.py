@@ -169,7 +169,7 @@ class OnDisk:
 
 
 def blocks_of(features: Features, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
-    """All showers in their order, so many at a time, or as many of their features as fit (`fitting_rows`)."""
+    """All showers in their order, so many at a time or fewer (`fitting_rows`)."""
     step = fitting_rows(num_rows, features.num_features)
     for first in range(0, len(features), step):
         yield features.batch(np.arange(first, min(first + step, len(features))))

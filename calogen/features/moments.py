@@ -28,7 +28,7 @@ class Moments:
 
 
 def fitting_rows(num_rows: int, num_features: int) -> int:
-    """So many rows, or fewer where they have more than 640 features: a block takes no more memory.
+    """So many rows, or fewer of more than 640 features: a block takes no more memory.
 
     >>> fitting_rows(4096, 368), fitting_rows(4096, 30 * 30 * 30)
     (4096, 97)
@@ -37,7 +37,7 @@ def fitting_rows(num_rows: int, num_features: int) -> int:
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Moments of features `[n, f]`, in blocks of `ROWS_PER_BLOCK` (of wide ones fewer: `fitting_rows`)."""
+    """Moments of features `[n, f]`, in blocks of `ROWS_PER_BLOCK` (or `fitting_rows`)."""
     step = fitting_rows(ROWS_PER_BLOCK, features.shape[1])
     return moments_of_blocks(features[row : row + step] for row in range(0, len(features), step))
 
