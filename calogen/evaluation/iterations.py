@@ -67,6 +67,11 @@ class IterationScan:
     ndf: np.ndarray
 
     @property
+    def merit(self) -> str:
+        """What `total` is: `chi2_per_ndf`, or a `merit` that is no sum over energies."""
+        return "chi2_per_ndf" if self.momenta.all() else "merit"
+
+    @property
     def total(self) -> np.ndarray:
         """chi2/NDF over all momenta, `[k]`."""
         return self.chi2.sum(axis=1) / np.maximum(self.ndf.sum(axis=1), 1)
@@ -145,7 +150,7 @@ class NetworkTest:
         first, late = float(scan.total[0]), float(np.median(scan.total[-max(1, len(scan.total) // 3) :]))
         if len(scan.total) < 2 or late < first:
             return ""
-        merit = "chi2/NDF" if self.chi2 else "figure of merit"
+        merit = {"chi2_per_ndf": "chi2/NDF", "merit": "figure of merit"}[scan.merit]
         return (
             f"{self.name} did not learn in {scan.iterations[-1]:,} iterations: {merit} {first:.1f} after the first "
             f"{scan.iterations[0]:,}, {late:.1f} over the last third"

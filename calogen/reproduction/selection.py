@@ -177,7 +177,7 @@ def select(directory: Path, found: IterationScan, unit: str = "iteration", *, sa
     chosen = replace(whole, networks={name: whole.networks[name] for name in run.generates})
     if save:
         save_run(directory / "selected", chosen)
-        about = {unit: number, "chi2_per_ndf": float(found.total[found.best])}
+        about = {unit: number, found.merit: float(found.total[found.best])}
         write_json(directory / "selected" / "selection.json", about)
     return chosen
 

@@ -233,7 +233,8 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) ->
             networks[name] = Network(trained) if chosen is None else judge(name, here, data, directory, chosen)
         test = networks[name].test
         if test is not None:
-            run.log("judged", name=name, iteration=test.iteration, chi2_per_ndf=test.value)
+            found = test.scans[test.chosen_by]
+            run.log("judged", name=name, **{found.merit: test.value}, iteration=test.iteration)
     return networks
 
 

@@ -63,7 +63,7 @@ def test_cells_by_epochs_and_a_distance(study: Study, tmp_path: Path) -> None:
     assert test.scans[ALL].iterations.tolist() == [1, 2, 3]
     assert (dict(test.chi2), dict(test.floor)) == ({}, {}), "the distance is no chi2"
     assert test.value == test.scans[ALL].total.min()
-    assert read_json(directory / "selected" / "selection.json")["epoch"] == test.iteration
+    assert read_json(directory / "selected" / "selection.json") == {"epoch": test.iteration, "merit": test.value}
     expected = load_snapshot(load_run(directory), directory, "epoch", test.iteration)
     ours = outcome.networks["vae"].run
     for name in ours.generates:
