@@ -1,7 +1,6 @@
 """Experiment scripts on toy showers in the CaloChallenge's format: what their tests share."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_showers
+from toy_commands import load_script
 from toy_gan import GAN_VALUES
 
 from calogen.showers.sample import Showers
@@ -51,13 +51,7 @@ def launch(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[
 
 def load(script: str) -> ModuleType:
     """A script as a module: its path below `experiments/`, without suffix."""
-    path = EXPERIMENTS / f"{script}.py"
-    spec = importlib.util.spec_from_file_location(f"experiment_{script.replace('/', '_')}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(EXPERIMENTS / f"{script}.py")
 
 
 @dataclass

@@ -28,8 +28,8 @@ from calogen.observables.observable import Observed
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
-from calogen.reports.page import Page, build_markdown
-from calogen.reports.reproduction import write_page, write_report
+from calogen.reports.page import Page, build_markdown, write_page
+from calogen.reports.reproduction import write_report
 from calogen.reports.results import build_results_page
 from calogen.showers.bundled import read_vae_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
@@ -322,7 +322,7 @@ def _given_labels(path: Path) -> np.ndarray:
 
 def _shown(page: Page, where: Path) -> str:
     """What a terminal shows: the page's words and tables, and where it lies."""
-    sections = tuple(item for item in page.sections if item.title != "Provenance")
+    sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
     return f"{build_markdown(replace(page, sections=sections))}\n{where}"
 
 
