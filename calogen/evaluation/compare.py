@@ -108,13 +108,11 @@ def compare(
         Of each column, first of all incident energies together: by sample, the reference among them.
     """
     tables = {"reference": reference, **generated}
-    how = partial(
-        measure, resampling=resampling, chi2_error="resampling" if resampling == "cells" else "ndf", seed=seed
-    )
+    how = partial(measure, resampling=resampling, seed=seed)
 
     def work(task: tuple[Feature, float]) -> dict[str, Scored]:
         feature, energy = task
-        columns = {name: _column(table, feature, energy, resampling == "cells") for name, table in tables.items()}
+        columns = {name: _column(table, feature, energy) for name, table in tables.items()}
         given = columns["reference"]
         bins = binning(feature, given, energy)
         histograms = {name: Histogram.fill(column, bins.edges) for name, column in columns.items()}
@@ -137,10 +135,9 @@ def compare(
     return in_threads(work, tasks, num_workers(_WORKERS))
 
 
-def _column(table: Table, feature: Feature, energy: float, in_order: bool) -> np.ndarray:
+def _column(table: Table, feature: Feature, energy: float) -> np.ndarray:
     column = table[feature.name]
-    column = column[table.incident_energies == energy] if energy else column
-    return np.sort(column) if in_order else column  # NaN at the end
+    return column[table.incident_energies == energy] if energy else column
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from calogen.errors import ConfigError, GeometryError
 from calogen.metrics.features import Feature, Features
-from calogen.metrics.histograms import energy_edges
+from calogen.metrics.histograms import energy_axis
 from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
@@ -114,7 +114,7 @@ class Binning:
         """
         quantity, tile = feature.quantity, feature.layer_id in self.tile_layers
         if quantity in ("layer_energy", "total_energy"):
-            return energy_edges(min_energy, maximum, 40)
+            return energy_axis(min_energy, maximum, 40)
         if quantity == "response":
             fine = (0.9, 1.1) if incident_energy >= self.fine_response else (0.4, 1.4)
             return np.linspace(*fine, 21) if incident_energy else np.linspace(0.5, 1.5, 101)

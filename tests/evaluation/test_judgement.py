@@ -33,7 +33,7 @@ def judged(reference, *others, **options):
 
 def compare_values(reference, generated, edges, seed=0, axis=None):
     bins = Bins(edges, FEATURE_METRICS, False, axis)
-    return measure(reference, generated, bins, resampling="cells", chi2_error="resampling", seed=seed)
+    return measure(reference, generated, bins, resampling="cells", seed=seed)
 
 
 def worst(judgement, metric="ks"):
