@@ -56,11 +56,11 @@ def standardised(reference: Observed, generated: Observed) -> tuple[np.ndarray, 
     Source: ours.
     """
     samples = reference, generated
-    inputs = [np.empty((len(item.incident_energies), 1 + len(item.features))) for item in samples]
+    inputs = [np.empty((len(item.incident_energies), 1 + len(reference.observables))) for item in samples]
     for found, item in zip(inputs, samples, strict=True):
         found[:, 0] = np.log10(item.incident_energies)
-    for number, feature in enumerate(reference.features, 1):
-        columns = [np.asarray(item[feature.name], np.float64) for item in samples]
+    for number, observable in enumerate(reference.observables, 1):
+        columns = [np.asarray(observable.values(item.showers), np.float64) for item in samples]
         for energy in np.unique(generated.incident_energies):
             chosen = [item.incident_energies == energy for item in samples]
             values = columns[0][chosen[0]]

@@ -1,12 +1,11 @@
 """Observables of showers by name, and tables of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from calogen.metrics.distributions import OBSERVABLE_METRICS
-from calogen.metrics.features import Feature
 from calogen.showers.sample import Showers
 
 
@@ -59,12 +58,7 @@ class Observed:
     """A table of named observables whose columns are computed when they are asked for."""
 
     showers: Showers
-    observables: Mapping[str, Observable]
-
-    @property
-    def features(self) -> tuple[Feature, ...]:
-        """What the columns are."""
-        return tuple(map(Feature, self.observables))
+    observables: Sequence[Observable]
 
     @property
     def incident_energies(self) -> np.ndarray:
@@ -73,4 +67,4 @@ class Observed:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """One observable by its name."""
-        return self.observables[name].values(self.showers)
+        return next(item for item in self.observables if item.name == name).values(self.showers)

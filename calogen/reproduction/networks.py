@@ -9,7 +9,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.backend import keras
-from calogen.evaluation.compare import Comparison, ObservableComparison, compare_at, compare_together
+from calogen.evaluation.compare import Comparison, Scored, compare_showers
 from calogen.evaluation.iterations import NetworkTest, chi2_by_momentum
 from calogen.generation.generate import generate, generate_like
 from calogen.generation.load import model_module
@@ -99,7 +99,7 @@ class Pictures:
     reference: Showers
     generated: Mapping[str, Showers]
     by_momentum: Mapping[float, Comparison]
-    together: Mapping[str, ObservableComparison]
+    together: Comparison
 
 
 def compare_networks(
@@ -131,19 +131,17 @@ def compare_networks(
     energy = [item for item in observables if item.name == "total_energy"]
     others = [item for item in observables if item.name != "total_energy"]
     by_momentum: dict[float, Comparison] = {}
-    together: dict[str, ObservableComparison] = {}
+    together: dict[str, Scored[Observable]] = {}
     momenta = np.unique(reference.incident_energies).tolist()
     with progress("comparing with Geant4", len(momenta) + len(observables)) as bar:
         for momentum in momenta:
             shown = [item for item in others if momentum in item.figures or momentum in detailed]
-            here, cut = ({label: item.at(momentum) for label, item in made.items()} for made in (whole, generated))
-            found = compare_at(reference.at(momentum), here, energy, errors)
-            rest = compare_at(expected.at(momentum), cut, shown, errors)
-            by_momentum[momentum] = replace(rest, observables={**found.observables, **rest.observables})
+            found = compare_showers(reference, whole, energy, errors, momentum)
+            by_momentum[momentum] = {**found, **compare_showers(expected, generated, shown, errors, momentum)}
             bar.advance()
         for item in observables:
             samples_of = (reference, whole) if item in energy else (expected, generated)
-            together |= compare_together(*samples_of, [item], errors)
+            together |= compare_showers(*samples_of, [item], errors)
             bar.advance()
     return Pictures(reference=expected, generated=generated, by_momentum=by_momentum, together=together)
 

@@ -305,8 +305,8 @@ def draw_study(
         panels = [
             item
             for comparison in outcome.pictures.by_momentum.values()
-            for name, item in comparison.observables.items()
-            if name.endswith(ending) and comparison.incident_energy in item.observable.figures
+            for name, item in comparison.items()
+            if name.endswith(ending) and item.incident_energy in item.feature.figures
         ]
         if kind in titles and panels:
             figures[titles[kind]] = draw_observables(panels, note, columns=4, log_scale=True)
@@ -324,7 +324,7 @@ def _draw_total(outcome: Outcome, groups: Iterable[tuple[str, ...]], note: str) 
         for group in groups:
             found = [outcome.tests[name].chi2[momentum] for name in group if momentum in outcome.tests[name].chi2]
             lines += [f"{_gans(group)}: {found[0].per_ndf:.1f}"] if found else []
-        panels.append(comparison.observables["total_energy"])
+        panels.append(comparison["total_energy"])
         captions.append("\n".join(lines))
     return draw_observables(panels, note, columns=4, captions=captions)
 

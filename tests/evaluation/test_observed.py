@@ -10,13 +10,10 @@ from calogen.evaluation.judging import Options
 from calogen.evaluation.observed import observed_numbers, standardised
 from calogen.evaluation.published import ATLAS_VAE_OBSERVABLES
 from calogen.metrics import classifier
-from calogen.metrics.features import Feature
 from calogen.observables.cells import response, total_energy
 from calogen.observables.observable import Observable, Observed
 from calogen.reports.evaluate import SECOND, evaluate_cells
 from calogen.showers.windows import ATLAS_VAE_WINDOW
-
-NAMED = {item.name: item for item in ATLAS_VAE_OBSERVABLES}
 
 
 def undefined(showers):
@@ -38,9 +35,8 @@ def small(monkeypatch):
 
 
 def test_inputs_are_standard_at_every_energy():
-    named = {"response": Observable("response", response, "r"), "half": Observable("half", undefined, "h")}
+    named = Observable("response", response, "r"), Observable("half", undefined, "h")
     reference, generated = Observed(sample(300, 0), named), Observed(sample(200, 1, 2.0), named)
-    assert reference.features == (Feature("response"), Feature("half"))
     ours, theirs = standardised(reference, generated)
     np.testing.assert_allclose(theirs[:, 0], np.log10(generated.incident_energies))
     for energy in np.unique(reference.incident_energies):
@@ -55,9 +51,9 @@ def test_inputs_are_standard_at_every_energy():
 
 
 def test_numbers_tell_samples_apart(small):
-    reference, named = Observed(sample(400, 0), NAMED), NAMED
-    same, _ = observed_numbers(reference, Observed(sample(300, 1), named), 0)
-    other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), named), 1)
+    reference = Observed(sample(400, 0), ATLAS_VAE_OBSERVABLES)
+    same, _ = observed_numbers(reference, Observed(sample(300, 1), ATLAS_VAE_OBSERVABLES), 0)
+    other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), ATLAS_VAE_OBSERVABLES), 1)
     assert set(same) == {"fpd", "kpd"}
     assert missing == ()
     assert other["fpd"].value > 3 * same["fpd"].value
@@ -66,7 +62,7 @@ def test_numbers_tell_samples_apart(small):
 
 
 def test_too_few_showers_are_told():
-    few = Observed(sample(30, 0).at(2048.0), NAMED)
+    few = Observed(sample(30, 0).at(2048.0), ATLAS_VAE_OBSERVABLES)
     numbers, missing = observed_numbers(few, few, 1)
     assert not numbers.keys() & {"auc"}
     assert any(reason.startswith("classifiers left out: ") for reason in missing)
@@ -84,5 +80,5 @@ def test_a_page_of_cells_has_them_beside_the_second_reference(tmp_path: Path, sm
     for title in ("AUC of a classifier", "JSD of the same", "FPD x 1000", "KPD x 1000"):
         assert sum(title in line for line in lines) == 1, title
     assert (out / "classifiers.json").is_file()
-    with pytest.raises(ConfigError, match="no label of a model"):
+    with pytest.raises(ConfigError, match="labels of models must be other words"):
         evaluate_cells(paths[0], {SECOND: paths[1]}, out)
