@@ -26,8 +26,6 @@ ALL_ENERGIES = 0.0
 _WORKERS = 2  # at most: more would wait for Python's lock
 
 Column = TypeVar("Column", Feature, Observable)
-Binning = Callable[[Column, np.ndarray, float], Bins]
-"""(observable, its values in the reference, incident energy or `ALL_ENERGIES`) -> its bins and metrics."""
 
 
 class Table(Protocol):
@@ -131,7 +129,7 @@ def compare(
     columns: Iterable[tuple[Column, float]],
     reference: Table,
     generated: Mapping[str, Table],
-    binning: Binning[Column],
+    binning: Callable[[Column, np.ndarray, float], Bins],
     resampling: Resampling = "showers",
     floor: Literal["bootstrap", "second"] = "bootstrap",
     seed: int = 0,
@@ -141,7 +139,7 @@ def compare(
     Args:
         columns: what is compared: columns of the tables, and the incident energy at which, or `ALL_ENERGIES`.
         reference, generated: tables with these columns; of the latter by sample.
-        binning: gives each observable its bins and metrics.
+        binning: (column, its values in the reference, the incident energy) -> its bins and metrics.
         resampling: for the errors, as `measure` has it.
         floor: `bootstrap` draws both samples from the reference. `second` takes what the sample `second_reference`
             gives, and what samples that are dealt out again give.

@@ -5,7 +5,7 @@ Errors are larger than the scatter of new samples by up to sqrt(3) where the two
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
@@ -64,13 +64,14 @@ def measure(
         errors["chi2_per_ndf"] = float(np.sqrt(2 / max(int(filled) - 1, 1)))
     rest = [name for name in values if name not in errors]
     if resampling == "cells":
-        errors |= _errors(rest, _redrawn(exact, _resampling_cells(exact, bins), seed))
+        found = _measured(rest, [_redrawn(exact, _resampling_cells(exact, bins), seed)])
     else:
+        placed = [name for name in rest if name not in exact.boundaries]
+        drawn = chain([exact], _bootstrap(exact, numbers, sizes, _ROUNDS, seed))
+        found = _measured(placed, drawn) if placed else {}
         for name in exact.boundaries.keys() & rest:
-            errors |= _errors([name], _redrawn(exact, exact.boundaries[name], seed))
-        if placed := [name for name in rest if name not in exact.boundaries]:
-            found = _over(placed, _bootstrap(exact, numbers, sizes, _ROUNDS, seed))
-            errors |= {name: _spread(items) for name, items in found.items()}
+            found |= _measured([name], [_redrawn(exact, exact.boundaries[name], seed)])
+    errors |= {name: item.error for name, item in found.items()}
     return {name: Value(value, errors[name] if np.isfinite(value) else np.nan) for name, value in values.items()}
 
 
@@ -162,8 +163,7 @@ def measure_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
     bins = Bins(reference.edges, FEATURE_METRICS, join=False)
     boundaries = bins.boundaries(reference.histogram, int(sides[1][0].sum()))
     pairs = Pairs(np.stack(sides, axis=1), np.append(-np.inf, reference.cells), boundaries)
-    errors = _errors(FEATURE_METRICS, pairs)
-    return {name: Value(float(METRICS[name].statistic(pairs)[0]), error) for name, error in errors.items()}
+    return _measured(FEATURE_METRICS, [pairs])
 
 
 def dealt_spectra(reference: Spectrum, generated: Spectrum, sizes: tuple[int, int], seed: int = 0) -> Value:
@@ -186,14 +186,15 @@ def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
     return float(ks_distance(_counted((reference, generated), Bins(np.array([0.0, 1.0])), 1)[0])[0])
 
 
-def _spread(values: np.ndarray) -> float:
-    """Standard deviation; NaN where not all are finite."""
-    return float(np.std(values)) if np.isfinite(values).all() else np.nan
+def _measured(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, Value]:
+    """Metrics of the first pair, and their spread over the others, which are resampled from it.
 
-
-def _errors(metrics: Sequence[str], pairs: Pairs) -> dict[str, float]:
-    """Spread of metrics over all pairs but the first, which the others are resampled from."""
-    return {name: _spread(METRICS[name].statistic(pairs)[1:]) for name in metrics}
+    The spread is NaN where not all are finite.
+    """
+    found = {}
+    for name, (value, *others) in _over(metrics, blocks).items():
+        found[name] = Value(float(value), float(np.std(others)) if np.isfinite(others).all() else np.nan)
+    return found
 
 
 def _over(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, np.ndarray]:
