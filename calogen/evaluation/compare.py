@@ -149,7 +149,11 @@ def compare(
 
     def work(column: tuple[Column, float]) -> Scored[Column]:
         feature, energy = column
-        values = {name: _values(table, feature.name, energy) for name, table in tables.items()}
+        values = {name: table[feature.name] for name, table in tables.items()}
+        if energy != ALL_ENERGIES:
+            values = {name: items[tables[name].incident_energies == energy] for name, items in values.items()}
+        if resampling == "cells":
+            values = {name: np.sort(items) for name, items in values.items()}  # what is in order is counted quickly
         bins = binning(feature, values["reference"], energy)
         histograms = {name: Histogram.fill(items, bins.edges) for name, items in values.items()}
         given = values.pop("reference")
@@ -163,11 +167,6 @@ def compare(
         return Scored(feature, energy, histograms, numbers, floors, expected, bins.coarse)
 
     return in_threads(work, columns, num_workers(_WORKERS))
-
-
-def _values(table: Table, name: str, energy: float) -> np.ndarray:
-    column = table[name]
-    return column[table.incident_energies == energy] if energy else column
 
 
 def compare_showers(

@@ -67,4 +67,4 @@ class Observed:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """One observable by its name."""
-        return next(item for item in self.observables if item.name == name).values(self.showers)
+        return {item.name: item for item in self.observables}[name].values(self.showers)
