@@ -7,6 +7,7 @@ showers.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -127,17 +128,18 @@ def judge(
     shapes = [(item, ALL_ENERGIES) for item in (reference.shapes.features if reference.shapes else ())]
     others = {name: sample for name, sample in samples.items() if name != "reference"}
     bins = partial(_bins, binning, reference.min_energy)
-    with progress("comparing", len(features) + len(shapes), "features") as shown:
 
-        def score(columns: Iterable[tuple[Feature, float]]) -> Iterator[Scored[Feature]]:
-            for item in compare(columns, reference, others, bins, "cells", "second", seed):
-                yield item
-                shown.advance()
+    def score(columns: Iterable[tuple[Feature, float]]) -> Iterator[Scored[Feature]]:
+        return compare(columns, reference, others, bins, "cells", "second", seed)
 
-        scored = (*score(features), _score_spectra(reference, others, seed), *score(shapes))
+    scored: list[Scored[Feature]] = []
+    with progress("comparing", len(features) + 1 + len(shapes), "features") as shown:
+        for item in chain(score(features), [_score_spectra(reference, others, seed)], score(shapes)):
+            scored.append(item)
+            shown.advance()
     sizes = {name: len(sample.features) for name, sample in samples.items()}
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
-    return Judgement(binning, reference.min_energy, sizes, scored, correlations)
+    return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)
 
 
 def _score_spectra(reference: Sample, others: Mapping[str, Sample], seed: int) -> Scored[Feature]:

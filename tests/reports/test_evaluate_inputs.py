@@ -185,7 +185,7 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     page = evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=TOLERANT).read_text()
     assert "set to 0 were 1 negative energies" in page
     assert f"{len(second)} incident energies were close to the reference" in page
-    copy = evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", 1).read_text()
+    copy = evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", options=QUICK).read_text()
     assert f"ATTENTION: {len(first)} of the {len(first)} VAE showers are showers of the reference" in copy
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
     with pytest.raises(DataFormatError, match="in MeV"):
