@@ -17,6 +17,7 @@ from calogen.evaluation.submissions import Placement, notes, placement_table
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.correlations import Correlations, correlate, difference, pair_histograms
 from calogen.metrics.distributions import FEATURE_METRICS, Value
+from calogen.metrics.features import Feature
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.judgement import draw_scored, feature_title
 from calogen.plots.observables import draw_response
@@ -252,7 +253,7 @@ def _averaged(item: Average) -> str:
 
 def _distributions(assessments: Sequence[Assessment], note: str) -> dict[str, Figure]:
     """A figure for each quantity, by caption; the response also at each energy."""
-    panels: dict[str, list[Mapping[str, Scored]]] = {}
+    panels: dict[str, list[Mapping[str, Scored[Feature]]]] = {}
     for scored in assessments[0].judgement.scored:
         feature, energy = scored.feature, scored.incident_energy
         models = {item.label: item.judgement.find(feature.name, energy) for item in assessments}
@@ -303,11 +304,11 @@ def _compared_metrics(assessments: Sequence[Assessment]) -> DataTable:
     return DataTable("Separation power of every distribution", ("distribution", *labels), tuple(rows))
 
 
-def _over_all(assessment: Assessment) -> list[Scored]:
+def _over_all(assessment: Assessment) -> list[Scored[Feature]]:
     return [item for item in assessment.judgement.scored if item.incident_energy == ALL_ENERGIES]
 
 
-def _cell(item: Scored, metric: str) -> Cell:
+def _cell(item: Scored[Feature], metric: str) -> Cell:
     scale, value = _SCALE.get(metric, 1), item.measured[metric]
     note = f"Geant4 {_text(item.floor[metric], scale)}" if item.floor else ""
     return Cell(_text(value, scale), value.value if np.isfinite(value.value) else None, note=note)
