@@ -49,6 +49,15 @@ def launch(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
+def write_showers(folder: Path, geometry: VoxelGeometry, momenta: Sequence[float]) -> tuple[str | Path, ...]:
+    """30 training showers of each momentum and 20 of each to test with, as options of a script."""
+    files: tuple[str | Path, ...] = ()
+    for name, number, seed in (("train", 30, 1), ("test", 20, 2)):
+        showers_of(geometry, momenta, (number,) * len(momenta), seed).write(folder / f"{name}.h5")
+        files += (f"--{name}-data", folder / f"{name}.h5")
+    return files
+
+
 def load(script: str) -> ModuleType:
     """A script as a module: its path below `experiments/`, without suffix."""
     return load_script(EXPERIMENTS / f"{script}.py")
