@@ -37,14 +37,14 @@ from calogen.claims.atlas_vae import (
 from calogen.claims.judge import Evidence, Quantity, Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
-from calogen.evaluation.compare import Comparison, compare_at
+from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.summary import response_curve
 from calogen.files import read_json
 from calogen.generation.generate import generate
 from calogen.metrics.distributions import Value
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, PAPER
-from calogen.observables.cells import CELL_OBSERVABLES, shower_depth
+from calogen.observables.cells import CELL_OBSERVABLES, average_showers, shower_depth
 from calogen.observables.observable import numbered
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
@@ -138,14 +138,14 @@ def main(arguments: Arguments) -> None:
     evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
-            trained, found, comparisons = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
+            trained, found, samples = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
             export_set(RunSet("lwtnn", (run.directory,)), run.directory)
         evidence.append(found)
         runs.append(trained)
         folders[seed] = run.directory
         if seed == arguments.seeds[0]:
             losses = {"Losses of the training": draw_losses({VAE: trained.history}, note)}
-            figures.append(draw(found, comparisons, note) | losses)
+            figures.append(draw(found, {"Geant4": test, **samples}, note) | losses)
     decoder = run.directory / "lwtnn" / "decoder.json"
     costs = measure_costs(runs[0], decoder, test, simulate=arguments.preset != "smoke")
     evidence = [replace(item, values={**item.values, "costs": costs}) for item in evidence]
@@ -163,7 +163,9 @@ def main(arguments: Arguments) -> None:
             "wall_time": round(time.monotonic() - start, 1),
             "training": {str(seed): read_json(folder / "provenance.json") for seed, folder in folders.items()},
         },
-        measurements=tuple(row for item in evidence[0].comparisons.values() for row in item.measurements),
+        measurements=tuple(
+            row for item in evidence[0].comparisons.values() for one in item.values() for row in one.measurements
+        ),
         deviations=tuple(sources(runs[0].config)),
         remarks=REMARKS if arguments.train_data is None else (),
     )
@@ -227,8 +229,7 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
     comparisons: dict[float, Comparison] = {}
     with progress("comparing with Geant4", len(COMPARED)) as bar:
         for energy in COMPARED:
-            at_energy = {label: showers.at(energy) for label, showers in samples.items()}
-            comparisons[energy] = compare_at(test.at(energy), at_energy, OBSERVABLES, seeds["bootstrap"])
+            comparisons[energy] = compare_showers(test, samples, OBSERVABLES, seeds["bootstrap"], energy)
             bar.advance()
     validation = validation_split(train, config)[1]
     distances = epoch_distances(vae, run.directory, validation, JUDGES, seeds["validate"])
@@ -292,17 +293,17 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
 
 
 def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str, Figure]:
-    """The paper's figures, by caption."""
+    """The paper's figures, by caption; Geant4's sample is the first."""
     drawn = {
-        caption: draw_observables([evidence.comparisons[energy].observables[name] for name, energy in panels], note)
+        caption: draw_observables([evidence.comparisons[energy][name] for name, energy in panels], note)
         for caption, panels in FIGURES.items()
     }
     curves = {VAE: evidence.values["vae"], ABSOLUTE: evidence.values["absolute"]}
     drawn["Fig. 9a: response and resolution"] = draw_response(evidence.values["geant4"], curves, note, "Fig. 9a")
     for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
         caption = f"Average shower at {energy / GeV:.3g} GeV"
-        drawn[caption] = draw_average_shower(evidence.comparisons[energy].average, note)
-    drawn["Average shower, cell by cell, at 65 GeV"] = draw_average_cells(evidence.comparisons[65536.0].average, note)
+        drawn[caption] = draw_average_shower(average_showers(samples, energy), note)
+    drawn["Average shower, cell by cell, at 65 GeV"] = draw_average_cells(average_showers(samples, 65536.0), note)
     return drawn
 
 

@@ -1,6 +1,5 @@
 """Exports made by hand, for the tests of what runs them."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from toy_commands import load_script
 
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable, format_graph
 from calogen.lwtnn.layers import Activation, Dense
@@ -92,9 +92,4 @@ def call(*command: str | Path, cwd: Path | None = None) -> "subprocess.Completed
 
 def load_compare() -> ModuleType:
     """compare.py as a module."""
-    spec = importlib.util.spec_from_file_location("compare", ATHENA / "compare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ATHENA / "compare.py")

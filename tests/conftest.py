@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from calogen.metrics.histograms import Histogram
 from calogen.showers.cells import CellGrid, CellLayer
 from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
@@ -37,6 +38,11 @@ def make_showers(geometry: Geometry, num_showers: int, seed: int = 0) -> Showers
     ]
     energies = np.concatenate(blocks, axis=1) * (response * incident)[:, None]
     return Showers(geometry, incident, energies.astype(np.float32))
+
+
+def counts_of(*histograms: Histogram) -> np.ndarray:
+    """Counts of histograms with the same edges, as statistics take them."""
+    return np.stack([item.counts for item in histograms])
 
 
 def make_grid(*sizes: tuple[int, int]) -> CellGrid:

@@ -85,6 +85,7 @@ def outcomes(kind: str, given: Input, seeds: range, folder: Path) -> Counter[str
 def watched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder, now the current one; what is done in the process from now on is watched."""
     monkeypatch.chdir(folder)
+    forbidden.clear()  # of what other tests of this process have done since an earlier hook
     seen, names = forbidden.append, FORBIDDEN  # the hook outlives this module's globals
     sys.addaudithook(lambda event, arguments: seen(event) if event in names else None)
     return folder

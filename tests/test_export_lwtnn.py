@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import subprocess
 import sys
@@ -7,6 +6,7 @@ from types import ModuleType
 
 import pytest
 from conftest import make_grid, make_showers
+from toy_commands import load_script
 
 from calogen.athena import export as deployment
 from calogen.athena.closure import Agreement
@@ -19,12 +19,7 @@ SCRIPT = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("export_lwtnn", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +10,9 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS
 from keras import KerasTensor, layers
+from toy_commands import load_script
 from toy_gan import CONFIG
+from toy_generators import full_size_generator, perturbed
 
 from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert
@@ -33,33 +34,13 @@ needs_converter = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("export_official", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _perturbed(model: keras.Model) -> keras.Model:
-    """Every bias and all of batch normalisation away from where they start."""
-    rng = np.random.default_rng(2)
-    for variable in model.weights:
-        if any(word in variable.path for word in ("gamma", "beta", "moving", "bias")):
-            positive = "gamma" in variable.path or "variance" in variable.path
-            variable.assign(rng.uniform(0.5 if positive else -1.0, 2.0 if positive else 1.0, variable.shape))
-    return model
+    return load_script(SCRIPT)
 
 
 def _model(function: Callable[[KerasTensor], KerasTensor]) -> keras.Model:
     keras.utils.set_random_seed(3)
     x = keras.Input((4,), name="x")
-    return _perturbed(keras.Model(x, function(x)))
-
-
-def _generator(model: Any, name: str) -> keras.Model:
-    networks = model.build(*model.CONFIGS[name]).values()
-    return _perturbed(next(net for net in networks if any(tensor.name == "latent" for tensor in net.inputs)))
+    return perturbed(keras.Model(x, function(x)))
 
 
 def _inputs(model: keras.Model, number: int = 100) -> dict[str, np.ndarray]:
@@ -95,7 +76,7 @@ GENERATORS = {
 }
 MODELS: dict[str, Callable[[], keras.Model]] = {
     **{name: lambda function=function: _model(function) for name, function in GOOD.items()},
-    **{name: lambda given=given: _generator(*given) for name, given in GENERATORS.items()},
+    **{name: lambda given=given: full_size_generator(*given) for name, given in GENERATORS.items()},
 }
 
 
@@ -123,7 +104,7 @@ def test_official_converter_agrees(name: str, script: ModuleType) -> None:
 
 @needs_converter
 def test_official_graph_is_that_of_the_network(script: ModuleType) -> None:
-    model = _generator(caloshowergan, "photon")
+    model = full_size_generator(caloshowergan, "photon")
     official = script.convert_officially(model, TOOLS)
     assert [given.name for given in official.inputs] == [tensor.name for tensor in model.inputs]
     assert [node.type for node in official.nodes].count("feed_forward") > len(convert(model).layers)  # not folded

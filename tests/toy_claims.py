@@ -9,7 +9,7 @@ from toy_gan import network_test
 
 from calogen.claims.caloshowergan import KINETIC, PION
 from calogen.claims.judge import Evidence
-from calogen.evaluation.compare import Comparison, Measurement, ObservableComparison
+from calogen.evaluation.compare import Comparison, Scored
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
 from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Floor, Value
@@ -125,16 +125,15 @@ def comparisons(
     metrics: Mapping[tuple[str, float, str, str], tuple[Value, float]], histograms: Mapping[tuple[float, str], Counts]
 ) -> dict[float, Comparison]:
     histogram = Histogram.fill(np.ones(2), np.array([0.0, 2.0]))
-    found: dict[float, dict[str, ObservableComparison]] = {}
+    found: dict[float, dict[str, Scored[Observable]]] = {}
     for (momentum, name), (expected, ours) in histograms.items():
-        both = histogram_of(expected), {PION: histogram_of(ours)}
-        item = Observable(name, np.ones, name)
-        found.setdefault(momentum, {})[name] = ObservableComparison(item, momentum, *both, ())
+        both = {"reference": histogram_of(expected), PION: histogram_of(ours)}
+        found.setdefault(momentum, {})[name] = Scored(Observable(name, np.ones, name), momentum, both)
     for (sample, momentum, name, metric), (measured, limit) in metrics.items():
-        row = Measurement(momentum, name, sample, metric, measured, Floor(0.0, 0.0, limit), 2, 2, 0)
-        item = Observable(name, np.ones, name)
-        found.setdefault(momentum, {})[name] = ObservableComparison(item, momentum, histogram, {}, (row,))
-    return {momentum: Comparison(momentum, observables, ()) for momentum, observables in found.items()}
+        numbers, floors = {sample: {metric: measured}}, {sample: {metric: Floor(0.0, 0.0, limit)}}
+        both = {"reference": histogram, sample: histogram}
+        found.setdefault(momentum, {})[name] = Scored(Observable(name, np.ones, name), momentum, both, numbers, floors)
+    return {**found}
 
 
 def times(*seconds: float) -> dict[float, Value]:

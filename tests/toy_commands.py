@@ -1,7 +1,10 @@
-"""The command `calogen`, as tests run it."""
+"""The command `calogen` and scripts, as tests run them."""
 
+import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -22,3 +25,13 @@ def exit_of_main(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> i
     with pytest.raises(SystemExit) as exit_info:
         cli.main()
     return int(exit_info.value.code or 0)
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script as a module, called `script_` and its name."""
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,7 +1,6 @@
 """Experiment scripts on toy showers in the CaloChallenge's format: what their tests share."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_showers
+from toy_commands import load_script
 from toy_gan import GAN_VALUES
 
 from calogen.reproduction import chi2_selection
@@ -50,15 +50,18 @@ def launch(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
+def write_showers(folder: Path, geometry: VoxelGeometry, momenta: Sequence[float]) -> tuple[str | Path, ...]:
+    """30 training showers of each momentum and 20 of each to test with, as options of a script."""
+    files: tuple[str | Path, ...] = ()
+    for name, number, seed in (("train", 30, 1), ("test", 20, 2)):
+        showers_of(geometry, momenta, (number,) * len(momenta), seed).write(folder / f"{name}.h5")
+        files += (f"--{name}-data", folder / f"{name}.h5")
+    return files
+
+
 def load(script: str) -> ModuleType:
     """A script as a module: its path below `experiments/`, without suffix."""
-    path = EXPERIMENTS / f"{script}.py"
-    spec = importlib.util.spec_from_file_location(f"experiment_{script.replace('/', '_')}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(EXPERIMENTS / f"{script}.py")
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG, network_test, toy_showers
 
-from calogen.evaluation.compare import ALL_ENERGIES, compare_at, compare_together
+from calogen.evaluation.compare import ALL_ENERGIES, compare_showers
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, IterationScan, NetworkTest
 from calogen.metrics.chi2 import Chi2
 from calogen.models.fastcalogan import FastCaloGanConfig
@@ -75,14 +75,13 @@ def toy_outcome() -> Outcome:
     """Of two GANs and one, with pictures of the two."""
     reference, generated = toy_showers(60, 1), {"GANs": toy_showers(60, 2)}
     by_energy = {
-        momentum: compare_at(reference.at(momentum), {"GANs": generated["GANs"].at(momentum)}, observables())
-        for momentum in MOMENTA
+        momentum: compare_showers(reference, generated, observables(), energy=momentum) for momentum in MOMENTA
     }
     comparisons = Comparisons(
         reference=reference,
         generated=generated,
         by_energy=by_energy,
-        together=compare_together(reference, generated, observables()),
+        together=compare_showers(reference, generated, observables()),
     )
     tests = {
         "low": made("low", [1024.0, 2048.0], 56.0),

@@ -224,8 +224,7 @@ def evaluate(
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
-    options = Options(binning=binning, min_energy=min_energy, repetitions=repetitions, max_showers=max_showers)
-    options = replace(options, seed=seed, tolerant=tolerant, match_energies=match_energies)
+    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant)
     if hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned]):
         voxels_only = {
             "--geometry": geometry,
@@ -239,6 +238,9 @@ def evaluate(
         require(not more, f"cells take {known} only. Received: {more}, too")
         typer.echo(evaluate_cells(first, files, output, second or None, options, learned or None))
         return
+    options = replace(
+        options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
+    )
     typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))
 
 

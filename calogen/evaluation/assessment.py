@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.compare import ALL_ENERGIES, Scored, score_row
+from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.criteria import (
     CLASSIFIERS,
     DISTANCES,
@@ -70,7 +70,7 @@ class Assessment:
     provenance: Mapping[str, Any]
     drawn: Mapping[str, int] = field(default_factory=dict)
 
-    def worst(self, number: int = 5, metric: str = "separation_power") -> list[Scored]:
+    def worst(self, number: int = 5, metric: str = "separation_power") -> list[Scored[Feature]]:
         """The features with the largest values of a metric, worst first."""
         found = [item for item in self.judgement.scored if item.incident_energy == ALL_ENERGIES]
         known = [item for item in found if math.isfinite(item.measured[metric].value)]
@@ -114,8 +114,8 @@ class Assessment:
     def rows(self) -> list[dict[str, Any]]:
         """One row per metric, of plain JSON values; single numbers have the quantity `showers`."""
         place = {"quantity": "showers", "layer": None, "incident_energy": None, "undefined": None}
-        rows = [row for item in self.judgement.scored for row in item.to_json()]
-        return rows + [score_row(place, name, value, self.floor.get(name)) for name, value in self.numbers.items()]
+        rows = [row for item in self.judgement.scored for row in scored_rows(item)]
+        return rows + _rows(place, self.numbers, self.floor)
 
     def write(self, directory: str | Path) -> None:
         """Write `evaluation.json`; `metrics.json` with a row for each metric."""
@@ -188,6 +188,28 @@ def read_assessment(directory: str | Path) -> Assessment:
         raise DataFormatError(f"{path}: {error}") from error
 
 
+def scored_rows(item: Scored[Feature]) -> list[dict[str, Any]]:
+    """One row per metric, of plain JSON values; a number that is not defined becomes None."""
+    place = {
+        "quantity": item.feature.quantity,
+        "layer": item.feature.layer_id,
+        "incident_energy": item.incident_energy or None,
+        "undefined": item.undefined,
+    }
+    return _rows(place, item.measured, item.floor)
+
+
+def _rows(place: Mapping[str, Any], numbers: Numbers, floors: Numbers) -> list[dict[str, Any]]:
+    """Numbers at their place, each with its floor where there is one."""
+    rows = []
+    for metric, value in numbers.items():
+        given = {"value": value.value, "error": value.error}
+        if metric in floors:
+            given |= {"floor": floors[metric].value, "floor_error": floors[metric].error}
+        rows.append({**place, "metric": metric} | {name: json_number(number) for name, number in given.items()})
+    return rows
+
+
 def of_too_few(sizes: Mapping[str, int], drawn: Mapping[str, int]) -> frozenset[str]:
     """Single numbers of too few showers for a place: the challenge takes 10,000.
 
@@ -215,7 +237,7 @@ def particle_of(geometry: Geometry) -> str:
     return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
 
 
-def _floor_here(item: Scored) -> Value:
+def _floor_here(item: Scored[Feature]) -> Value:
     """The separation power of as many showers of Geant4 as the generated file has.
 
     That is what fluctuations give (`Scored.expected`), or the second reference's, corrected for its number of showers.
@@ -240,7 +262,7 @@ def _require_whole(label: str, judgement: Judgement, provenance: Mapping[str, An
         raise ValueError("samples, metrics or files are missing, or the label is none")
 
 
-def _scored_to_json(item: Scored) -> dict[str, Any]:
+def _scored_to_json(item: Scored[Feature]) -> dict[str, Any]:
     histograms = {
         name: {"counts": histogram.counts.tolist(), "undefined": histogram.undefined}
         for name, histogram in item.histograms.items()
@@ -258,7 +280,7 @@ def _scored_to_json(item: Scored) -> dict[str, Any]:
     }
 
 
-def _scored_from_json(value: Mapping[str, Any]) -> Scored:
+def _scored_from_json(value: Mapping[str, Any]) -> Scored[Feature]:
     edges = np.array([_finite(edge) for edge in value["edges"]])
     histograms = {
         str(name): Histogram(edges, np.array([_count(number) for number in item["counts"]]), _count(item["undefined"]))
@@ -272,10 +294,9 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored:
         feature,
         _finite(value["incident_energy"]),
         histograms,
-        measured,
-        floor,
-        expected,
-        None if coarse is None else _count(coarse),
+        {"generated": measured} | ({"second_reference": floor} if floor else {}),
+        expected=expected,
+        coarse=None if coarse is None else _count(coarse),
     )
 
 

@@ -4,15 +4,16 @@ The floor is the second reference in place of the generated showers: Geant4 agai
 showers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES, Scored, compare
-from calogen.metrics.distributions import FEATURE_METRICS, Bins, Value
+from calogen.metrics.distributions import FEATURE_METRICS, Bins
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import FINE, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.metrics.resampling import Spectrum, dealt_spectra, measure_spectra
@@ -47,6 +48,16 @@ class Sample:
     hashes: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def incident_energies(self) -> np.ndarray:
+        """Incident energies, `[n]`, MeV."""
+        return self.features.incident_energies
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A feature or shape by its name, `[n]`."""
+        table = self.features if self.shapes is None or name in self.features.names else self.shapes
+        return table[name]
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -64,10 +75,10 @@ class Judgement:
     binning: str
     min_energy: float
     num_showers: Mapping[str, int]
-    scored: tuple[Scored, ...]
+    scored: tuple[Scored[Feature], ...]
     correlations: Mapping[str, np.ndarray]
 
-    def find(self, name: str, incident_energy: float = ALL_ENERGIES) -> Scored:
+    def find(self, name: str, incident_energy: float = ALL_ENERGIES) -> Scored[Feature]:
         """One feature by its name, e.g. `width_eta_2`.
 
         Raises:
@@ -78,23 +89,6 @@ class Judgement:
                 return item
         known = ", ".join(item.feature.name for item in self.scored if item.incident_energy == ALL_ENERGIES)
         raise DataFormatError(f"judged were {known}, the response at some energies. Received: {name}")
-
-    def over_layers(self, metric: str, floor: bool = False) -> dict[str, tuple[float, float]]:
-        """Mean and maximum of a metric over the layers, by quantity.
-
-        Args:
-            metric: one of `FEATURE_METRICS`.
-            floor: the floor's instead.
-
-        Source: the tables of arXiv:2410.21611.
-        """
-        found: dict[str, list[float]] = {}
-        for item in self.scored:
-            if item.incident_energy == ALL_ENERGIES and (item.floor or not floor):
-                found.setdefault(item.feature.quantity, []).append(
-                    (item.floor if floor else item.measured)[metric].value
-                )
-        return {quantity: (float(np.mean(values)), float(np.max(values))) for quantity, values in found.items()}
 
 
 def default_min_energy(binning: str) -> float:
@@ -129,37 +123,35 @@ def judge(
     samples |= {"second_reference": second_reference} if second_reference else {}
     for name, sample in samples.items():
         require_comparable(name, reference, sample)
-    energies = {"response": discrete_energies(reference.features.incident_energies).tolist()}
-    sizes = {name: len(sample.features) for name, sample in samples.items()}
-    shapes = {name: sample.shapes for name, sample in samples.items() if sample.shapes is not None}
+    energies = {"response": discrete_energies(reference.incident_energies).tolist()}
+    names = reference.features.features
+    features = [(item, energy) for item in names for energy in (ALL_ENERGIES, *energies.get(item.name, ()))]
+    shapes = [(item, ALL_ENERGIES) for item in (reference.shapes.features if reference.shapes else ())]
+    others = {name: sample for name, sample in samples.items() if name != "reference"}
     bins = partial(_bins, binning, reference.min_energy)
-    scored: list[Scored] = []
-    tables = [{name: sample.features for name, sample in samples.items()}, *([shapes] if shapes else [])]
-    total = sum(len(given["reference"].features) for given in tables) + len(energies["response"]) + 1
-    with progress("comparing", total, "features") as shown:
-        for given in tables:
-            others = {name: table for name, table in given.items() if name != "reference"}
-            for found in compare(given["reference"], others, bins, "cells", "second", energies, seed):
-                scored.append(found["generated"])
-                shown.advance()
-            if given is tables[0]:
-                scored.append(_score_spectra(samples, seed))
-                shown.advance()
+
+    def score(columns: Iterable[tuple[Feature, float]]) -> Iterator[Scored[Feature]]:
+        return compare(columns, reference, others, bins, "cells", "second", seed)
+
+    scored: list[Scored[Feature]] = []
+    with progress("comparing", len(features) + 1 + len(shapes), "features") as shown:
+        for item in chain(score(features), [_score_spectra(reference, others, seed)], score(shapes)):
+            scored.append(item)
+            shown.advance()
+    sizes = {name: len(sample.features) for name, sample in samples.items()}
     correlations = {name: layer_correlation(sample.features) for name, sample in samples.items()}
     return Judgement(binning, reference.min_energy, sizes, tuple(scored), correlations)
 
 
-def _score_spectra(samples: Mapping[str, Sample], seed: int) -> Scored:
-    found: dict[str, dict[str, Value]] = {}
-    expected: dict[str, Value] = {}
-    first, size = samples["reference"].spectrum, len(samples["reference"].features)
-    for name, item in samples.items():
-        if name != "reference":
-            found[name] = measure_spectra(first, item.spectrum, seed)
-            expected[name] = dealt_spectra(first, item.spectrum, (size, len(item.features)), seed)
-    histograms = {name: item.spectrum.histogram for name, item in samples.items()}
-    second = found.get("second_reference", {})
-    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, found["generated"], second, expected)
+def _score_spectra(reference: Sample, others: Mapping[str, Sample], seed: int) -> Scored[Feature]:
+    first, size = reference.spectrum, len(reference.features)
+    spectra = {name: item.spectrum for name, item in others.items()}
+    histograms = {name: item.histogram for name, item in {"reference": first, **spectra}.items()}
+    numbers = {name: measure_spectra(first, item, seed) for name, item in spectra.items()}
+    expected = {
+        name: dealt_spectra(first, item.spectrum, (size, len(item.features)), seed) for name, item in others.items()
+    }
+    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, numbers, expected=expected)
 
 
 def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarray, energy: float) -> Bins:
@@ -183,4 +175,4 @@ def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
         raise DataFormatError(f"{name} must have shapes as the reference has, or neither. Received: one of them has")
     if not np.array_equal(sample.spectrum.cells, reference.spectrum.cells):
         raise DataFormatError(f"{name} must have its voxels counted in the reference's cells")
-    require_energies(name, *(item.features.incident_energies for item in (reference, sample)))
+    require_energies(name, reference.incident_energies, sample.incident_energies)

@@ -10,7 +10,7 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distances import frechet_physics_distance, kernel_physics_distance
-from calogen.metrics.distributions import Value
+from calogen.metrics.distributions import Value, defined
 from calogen.observables.observable import Observed
 from calogen.showers.labels import match_shares
 
@@ -57,15 +57,14 @@ def standardised(reference: Observed, generated: Observed) -> tuple[np.ndarray, 
     Source: ours.
     """
     samples = reference, generated
-    inputs = [np.empty((len(item.incident_energies), 1 + len(item.features))) for item in samples]
+    inputs = [np.empty((len(item.incident_energies), 1 + len(reference.observables))) for item in samples]
     for found, item in zip(inputs, samples, strict=True):
         found[:, 0] = np.log10(item.incident_energies)
-    for number, feature in enumerate(reference.features, 1):
-        columns = [np.asarray(item[feature.name], np.float64) for item in samples]
+    for number, observable in enumerate(reference.observables, 1):
+        columns = [np.asarray(observable.values(item.showers), np.float64) for item in samples]
         for energy in np.unique(generated.incident_energies):
             chosen = [item.incident_energies == energy for item in samples]
-            values = columns[0][chosen[0]]
-            values = values[np.isfinite(values)]
+            values = defined(columns[0][chosen[0]])
             centre, spread = (values.mean(), values.std()) if len(values) else (0.0, 0.0)
             for found, column, rows in zip(inputs, columns, chosen, strict=True):
                 found[rows, number] = np.nan_to_num((column[rows] - centre) / (spread or 1.0))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import truediv
 from typing import Any
 
 import numpy as np
 
 from calogen.evaluation.compare import ALL_ENERGIES
-from calogen.metrics.distributions import Value, mean, ratio, standard_deviation
+from calogen.metrics.distributions import Value, mean, standard_deviation
 from calogen.observables.cells import response
 from calogen.showers.sample import Showers
 from calogen.units import GeV
@@ -93,7 +94,7 @@ def curve_of(incident_energies: np.ndarray, responses: np.ndarray) -> ResponseCu
     points = {float(energy): responses[incident_energies == energy] for energy in np.unique(incident_energies)}
     spread = tuple(standard_deviation(item) for item in points.values())
     centre = tuple(mean(item) for item in points.values())
-    return ResponseCurve(np.array(list(points)), centre, spread, tuple(map(ratio, centre, spread)))
+    return ResponseCurve(np.array(list(points)), centre, spread, tuple(map(truediv, spread, centre)))
 
 
 def energy_text(incident_energy: float) -> str:

@@ -87,7 +87,7 @@ class TrainingTests:
     def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
         """One entry of the metrics tables."""
         found = self.comparisons.get(energy)
-        for row in found.observables[observable].measurements if found else ():
+        for row in found[observable].measurements if found else ():
             if (row.metric, row.sample) == (metric, sample):
                 return row
         raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV")
@@ -96,5 +96,5 @@ class TrainingTests:
         """The reference's and a sample's distribution."""
         if energy not in self.comparisons:
             raise NotDecidedError(f"there are no showers of {energy:.10g} MeV")
-        found = self.comparisons[energy].observables[observable]
-        return found.reference, found.generated[sample]
+        found = self.comparisons[energy][observable].histograms
+        return found["reference"], found[sample]

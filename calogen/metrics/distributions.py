@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from calogen.errors import DataFormatError
 from calogen.metrics.histograms import Histogram, joined_edges
 
 OBSERVABLE_METRICS = ("ks", "chi2_per_ndf", "separation_power", "wasserstein", "mean_ratio", "rms_ratio")
@@ -145,6 +144,15 @@ class Bins:
     axis: np.ndarray | None = None
     coarse: int | None = None
 
+    def boundaries(self, reference: Histogram, num_generated: int) -> dict[str, np.ndarray]:
+        """Boundaries `[d]` of each metric's bins, without upper edges, for samples of such sizes."""
+        edges, joined = half_open(self.edges), np.isin(self.edges, joined_edges(reference, num_generated))
+        return {
+            "chi2_per_ndf": edges[joined],
+            "separation_power": edges[joined] if self.join else edges,
+            "challenge_separation_power": edges if self.axis is None else half_open(self.axis),
+        }
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -153,15 +161,13 @@ class Pairs:
     Args:
         counts: `[k, 2, c]`, of the reference and of the generated sample.
         lows: `[c]`, where the cells begin: at -inf, or each at the only value that it holds.
-        bins: whose edges the cells hold; None: the cells are the bins.
-        joined: where joined bins begin.
+        boundaries: by metric, `Bins.boundaries`; cells lie between them.
         observed: whether the first pair is compared and the others are resampled from it.
     """
 
     counts: np.ndarray
     lows: np.ndarray
-    bins: Bins | None
-    joined: np.ndarray
+    boundaries: Mapping[str, np.ndarray]
     observed: bool = True
 
     @cached_property
@@ -172,14 +178,9 @@ class Pairs:
         return np.abs(found, out=found)
 
     @cached_property
-    def reference_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations of the reference, `[k]` each, also where means are large."""
-        return self._moments(0)
-
-    @cached_property
-    def generated_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the generated sample."""
-        return self._moments(1)
+    def moments(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Means and standard deviations, `[k]` each, of both samples, also of large means."""
+        return self._moments(0), self._moments(1)
 
     def _moments(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         places = self.lows
@@ -194,18 +195,11 @@ class Pairs:
     def between(self, boundaries: np.ndarray) -> np.ndarray:
         """Counts below, between and above boundaries `[d]` of cells, `[k, 2, d + 1]`."""
         stops = np.searchsorted(self.lows, boundaries)
-        return np.diff(self._below[..., [0, *stops, len(self.lows)]])
+        return np.diff(self._below.take([0, *stops, len(self.lows)], axis=-1))
 
     def binned(self, metric: str) -> np.ndarray:
-        """Counts in the bins of a metric, `[k, 2, b]`."""
-        bins = self.bins
-        if bins is None:
-            return self.counts
-        if metric == "challenge_separation_power" and bins.axis is not None:
-            return self.between(half_open(bins.axis))
-        counts = self.between(half_open(bins.edges))
-        join = metric == "chi2_per_ndf" or (bins.join and metric == "separation_power")
-        return np.add.reduceat(counts, self.joined, axis=-1) if join else counts
+        """Counts in the bins of a metric, `[k, 2, d + 1]`."""
+        return self.between(self.boundaries[metric])
 
     @cached_property
     def _below(self) -> np.ndarray:
@@ -213,11 +207,6 @@ class Pairs:
         below = np.zeros((*self.counts.shape[:2], len(self.lows) + 1), self.counts.dtype)
         np.cumsum(self.counts, axis=-1, out=below[..., 1:])
         return below
-
-
-def joined_bins(reference: Histogram, num_generated: int) -> np.ndarray:
-    """Where the bins of `joined_edges` begin among underflow, bins and overflow."""
-    return np.append(0, np.searchsorted(reference.edges, joined_edges(reference, num_generated)) + 1)
 
 
 def ks_distance(pairs: Pairs) -> np.ndarray:
@@ -236,19 +225,21 @@ def wasserstein(pairs: Pairs) -> np.ndarray:
         heights, places = (heights[:, :-1] + heights[:, 1:]) / 2, places[1:]
     area = heights @ np.diff(places)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(area == 0, 0.0, area / pairs.reference_moments[1])
+        return np.where(area == 0, 0.0, area / pairs.moments[0][1])
 
 
 def mean_ratio(pairs: Pairs) -> np.ndarray:
     """Mean of the generated sample / the reference's, `[k]`."""
-    return _quotient(pairs.reference_moments[0], pairs.generated_moments[0])
+    (expected, _), (found, _) = pairs.moments
+    return _quotient(expected, found)
 
 
 def rms_ratio(pairs: Pairs) -> np.ndarray:
     """Standard deviation ("RMS") of the generated sample / the reference's, `[k]`."""
     first, second = pairs.counts[0].sum(axis=-1)
     unbiased = np.sqrt((second * (first - 1)) / ((second - 1) * first))
-    return unbiased * _quotient(pairs.reference_moments[1], pairs.generated_moments[1])
+    (_, expected), (_, found) = pairs.moments
+    return unbiased * _quotient(expected, found)
 
 
 def separation_power(counts: np.ndarray, outside: bool = True, eps: float = 0.0) -> np.ndarray:
@@ -326,14 +317,6 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 """All statistics, by the name that results files use."""
 
 
-def paired(reference: Histogram, generated: Histogram) -> np.ndarray:
-    """Counts of both histograms, `[2, b + 2]`."""
-    if not np.array_equal(reference.edges, generated.edges):
-        texts = (f"{len(edges)} from {edges[0]:g} to {edges[-1]:g}" for edges in (reference.edges, generated.edges))
-        raise DataFormatError(f"the two histograms must have the same edges. Received: {' and '.join(texts)}")
-    return np.stack([reference.counts, generated.counts])
-
-
 def mean(values: np.ndarray) -> Value:
     """Mean of a sample with its error."""
     values = defined(values)
@@ -354,14 +337,6 @@ def standard_deviation(values: np.ndarray) -> Value:
     fourth = float(np.mean((values - values.mean()) ** 4))
     variance = max(fourth - spread**4, 0.0) / (4 * len(values) * spread**2) if spread > 0 else 0.0
     return Value(spread, float(np.sqrt(variance)))
-
-
-def ratio(denominator: Value, numerator: Value) -> Value:
-    """Numerator / denominator; the two errors are taken as independent."""
-    if not denominator.value:
-        return Value(np.nan, np.nan)
-    found = numerator.value / denominator.value
-    return Value(found, float(np.hypot(numerator.error, found * denominator.error) / abs(denominator.value)))
 
 
 def json_number(number: float) -> float | None:

@@ -189,7 +189,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def energy_edges(min_energy: float, maximum: float, num_edges: int) -> np.ndarray:
+def energy_axis(min_energy: float, maximum: float, num_edges: int) -> np.ndarray:
     """Edges equidistant in the logarithm, `[num_edges]`, MeV.
 
     40 edges for layers, 50 for the spectrum of voxels. The outermost ones are exact: in the challenge's script rounding
@@ -206,13 +206,3 @@ def energy_edges(min_energy: float, maximum: float, num_edges: int) -> np.ndarra
     edges = np.logspace(np.log10(min_energy), np.log10(last), num_edges)
     edges[[0, -1]] = min_energy, last
     return edges
-
-
-def triangular_discrimination(counts: np.ndarray) -> np.ndarray:
-    """Separation power of pairs of histograms, `[..., 2, b]` -> `[...]`.
-
-    1/2 sum (p - q)^2 / (p + q + 1e-16); NaN if one of the two is empty.
-    """
-    with np.errstate(invalid="ignore"):
-        p, q = np.moveaxis(counts / counts.sum(axis=-1, keepdims=True), -2, 0)
-    return 0.5 * ((p - q) ** 2 / (p + q + 1e-16)).sum(axis=-1)

@@ -5,7 +5,7 @@ Errors are larger than the scatter of new samples by up to sqrt(3) where the two
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
@@ -19,18 +19,14 @@ from calogen.metrics.distributions import (
     Value,
     defined,
     half_open,
-    joined_bins,
     ks_distance,
     mean,
-    paired,
-    ratio,
     separation_power,
     standard_deviation,
 )
-from calogen.metrics.histograms import Histogram, energy_edges
+from calogen.metrics.histograms import Histogram, energy_axis
 
 Resampling = Literal["showers", "cells"]
-Chi2Error = Literal["ndf", "resampling"]
 
 _ROUNDS, _FLOOR_ROUNDS = 100, 200
 _QUANTILES, _STEPS = 96, 32  # cells in which samples are resampled: of equal content, and of equal width
@@ -39,13 +35,7 @@ _AT_ONCE = 2**22  # numbers in the resampled pairs that are counted at a time
 
 
 def measure(
-    reference: np.ndarray,
-    generated: np.ndarray,
-    bins: Bins,
-    *,
-    resampling: Resampling = "showers",
-    chi2_error: Chi2Error = "ndf",
-    seed: int = 0,
+    reference: np.ndarray, generated: np.ndarray, bins: Bins, resampling: Resampling = "showers", seed: int = 0
 ) -> dict[str, Value]:
     """Metrics of two samples, with errors.
 
@@ -53,11 +43,11 @@ def measure(
     NaN with fewer than two others in a sample.
 
     Args:
-        reference, generated: `[n]`, `[m]`; quickest if they are in order.
+        reference, generated: `[n]`, `[m]`.
         bins: what is measured, and in which bins.
-        resampling: `showers` draws showers or, for what sees bins only, their counts. `cells` draws counts in about 200
-            cells that hold the bins' edges, so that a hundred rounds take less than the sorting.
-        chi2_error: of chi2/NDF: sqrt(2 / NDF), the scatter for two samples of one distribution, or by resampling.
+        resampling: `showers` draws showers or, for what sees bins only, their counts; the error of chi2/NDF is
+            sqrt(2 / NDF), the scatter for two samples of one distribution. `cells` draws counts in about 200 cells that
+            hold the bins' edges, so that a hundred rounds take less than the sorting; for chi2/NDF, too.
         seed: of the resampling.
     """
     if not bins.metrics:
@@ -68,22 +58,21 @@ def measure(
         return dict.fromkeys(bins.metrics, Value(np.nan, np.nan))
     exact, numbers = _counted(samples, bins, sizes[1])
     values = {name: float(METRICS[name].statistic(exact)[0]) for name in bins.metrics}
-    parts = [item for item in (("mean_ratio", mean), ("rms_ratio", standard_deviation)) if item[0] in bins.metrics]
-    errors = {name: ratio(*map(part, samples)).error for name, part in parts}
-    if chi2_error == "ndf":
+    moments = {"mean_ratio": mean, "rms_ratio": standard_deviation}
+    errors = {name: (of(samples[1]) / of(samples[0])).error for name, of in moments.items() if name in values}
+    if resampling == "showers":
         filled = np.count_nonzero(exact.binned("chi2_per_ndf").sum(axis=(0, 1)))
         errors["chi2_per_ndf"] = float(np.sqrt(2 / max(int(filled) - 1, 1)))
+    rest = [name for name in values if name not in errors]
     if resampling == "cells":
-        cells = _resampling_cells(exact, bins)
-        drawn = replace(exact, counts=_resampled(exact.between(cells), seed), lows=np.append(-np.inf, cells))
-        errors |= {name: _spread(METRICS[name].statistic(drawn)[1:]) for name in bins.metrics if name not in errors}
+        found = _measured(rest, [_redrawn(exact, _resampling_cells(exact, bins), seed)])
     else:
-        placed = [name for name in bins.metrics if name in ("ks", "wasserstein")]
-        found = _over(placed, _bootstrap(exact, numbers, sizes, _ROUNDS, seed)) if placed else {}
-        for name in (name for name in bins.metrics if name not in (*placed, *errors)):
-            drawn = replace(exact, counts=_resampled(exact.binned(name), seed), bins=None)
-            found[name] = METRICS[name].statistic(drawn)[1:]
-        errors |= {name: _spread(items) for name, items in found.items()}
+        placed = [name for name in rest if name not in exact.boundaries]
+        drawn = chain([exact], _bootstrap(exact, numbers, sizes, _ROUNDS, seed))
+        found = _measured(placed, drawn) if placed else {}
+        for name in exact.boundaries.keys() & rest:
+            found |= _measured([name], [_redrawn(exact, exact.boundaries[name], seed)])
+    errors |= {name: item.error for name, item in found.items()}
     return {name: Value(value, errors[name] if np.isfinite(value) else np.nan) for name, value in values.items()}
 
 
@@ -120,9 +109,9 @@ def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: 
     Source: ours.
     """
     edges = bins.edges if bins.axis is None else bins.axis
-    first, counts = paired(*(Histogram.fill(sample, edges) for sample in (reference, generated)))
-    counts, size = first + counts, int(first.sum())
-    return _dealt(np.random.default_rng(seed).multivariate_hypergeometric(counts, size, _ROUNDS), counts)
+    first, second = (Histogram.fill(sample, edges).counts for sample in (reference, generated))
+    rng = np.random.default_rng(seed)
+    return _dealt(rng.multivariate_hypergeometric(first + second, int(first.sum()), _ROUNDS), first + second)
 
 
 @dataclass(frozen=True)
@@ -157,7 +146,7 @@ class Spectrum:
 
 def spectrum_cells(min_energy: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges `[b + 1]` and cells `[c]` of the voxel spectrum up to a largest voxel, MeV."""
-    edges = energy_edges(min_energy, maximum, 50)
+    edges = energy_axis(min_energy, maximum, 50)
     parts = [np.geomspace(low, high, _CELLS_PER_BIN + 1)[1:-1] for low, high in pairwise(edges)]
     return edges, np.unique(np.concatenate([[0.0], half_open(edges), *parts]))
 
@@ -172,11 +161,10 @@ def measure_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
     for groups in (reference.groups, generated.groups):
         weights = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), _ROUNDS).astype(np.float64)
         sides.append(np.vstack([groups.sum(axis=0), np.einsum("rg,gc->rc", weights, groups)]))
-    counts, bins = np.stack(sides, axis=1), Bins(reference.edges, FEATURE_METRICS, join=False)
-    joined = joined_bins(reference.histogram, int(counts[0, 1].sum()))
-    pairs = Pairs(counts, np.append(-np.inf, reference.cells), bins, joined)
-    found = {name: METRICS[name].statistic(pairs) for name in FEATURE_METRICS}
-    return {name: Value(float(items[0]), _spread(items[1:])) for name, items in found.items()}
+    bins = Bins(reference.edges, FEATURE_METRICS, join=False)
+    boundaries = bins.boundaries(reference.histogram, int(sides[1][0].sum()))
+    pairs = Pairs(np.stack(sides, axis=1), np.append(-np.inf, reference.cells), boundaries)
+    return _measured(FEATURE_METRICS, [pairs])
 
 
 def dealt_spectra(reference: Spectrum, generated: Spectrum, sizes: tuple[int, int], seed: int = 0) -> Value:
@@ -199,9 +187,15 @@ def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
     return float(ks_distance(_counted((reference, generated), Bins(np.array([0.0, 1.0])), 1)[0])[0])
 
 
-def _spread(values: np.ndarray) -> float:
-    """Standard deviation; NaN where not all are finite."""
-    return float(np.std(values)) if np.isfinite(values).all() else np.nan
+def _measured(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, Value]:
+    """Metrics of the first pair, and their spread over those resampled from it.
+
+    The spread is NaN where not all are finite.
+    """
+    found = {}
+    for name, (value, *others) in _over(metrics, blocks).items():
+        found[name] = Value(float(value), float(np.std(others)) if np.isfinite(others).all() else np.nan)
+    return found
 
 
 def _over(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, np.ndarray]:
@@ -212,16 +206,10 @@ def _over(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, np.ndarr
 
 def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: int) -> tuple[Pairs, list[np.ndarray]]:
     """A pair of samples in cells of one value each, and the number of each value's cell."""
-    pooled = np.concatenate(samples)
-    order = np.argsort(pooled, kind="stable")  # merges what is in order
-    pooled = pooled[order]
-    new = np.append(True, pooled[1:] != pooled[:-1])
-    numbers = np.empty(len(pooled), np.intp)
-    numbers[order] = np.cumsum(new) - 1
-    parts, places = np.split(numbers, [len(samples[0])]), pooled[new]
-    pairs = Pairs(_tally([part[None] for part in parts], len(places)), places, bins, np.zeros(1))
-    joined = joined_bins(Histogram(bins.edges, pairs.between(half_open(bins.edges))[0, 0]), num_generated)
-    return replace(pairs, joined=joined), parts
+    places, numbers = np.unique(np.concatenate(samples), return_inverse=True)
+    parts = np.split(numbers, [len(samples[0])])
+    boundaries = bins.boundaries(Histogram.fill(samples[0], bins.edges), num_generated)
+    return Pairs(_tally([part[None] for part in parts], len(places)), places, boundaries), parts
 
 
 def _bootstrap(
@@ -238,18 +226,14 @@ def _bootstrap(
 
 def _tally(sides: Sequence[np.ndarray], size: int) -> np.ndarray:
     """Counts of each number below `size` by row, of two `[k, n]`: `[k, 2, size]`."""
-    counts = np.empty((len(sides[0]), 2, size), np.int64)
-    for side, rows in enumerate(sides):
-        for number, row in enumerate(rows):
-            counts[number, side] = np.bincount(row, minlength=size)
-    return counts
+    return np.stack([np.apply_along_axis(np.bincount, 1, rows, minlength=size) for rows in sides], axis=1)
 
 
-def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
-    """A pair's counts, `[1, 2, b]`, and a hundred that are resampled from them."""
-    rng = np.random.default_rng(seed)
+def _redrawn(exact: Pairs, cells: np.ndarray, seed: int) -> Pairs:
+    """A pair in cells with boundaries `[c]`, and a hundred resampled from its counts."""
+    rng, counts = np.random.default_rng(seed), exact.between(cells)
     drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _ROUNDS) for row in counts[0]], axis=1)
-    return np.concatenate([counts, drawn])
+    return replace(exact, counts=np.concatenate([counts, drawn]), lows=np.append(-np.inf, cells))
 
 
 def _resampling_cells(exact: Pairs, bins: Bins) -> np.ndarray:

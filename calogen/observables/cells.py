@@ -196,18 +196,16 @@ class AverageShower:
 
 
 def average_showers(samples: Mapping[str, Showers], incident_energy: float) -> tuple[AverageShower, ...]:
-    """The average shower layer by layer; none of a geometry without cells."""
-    grid = next(iter(samples.values())).geometry
-    if grid.kind != "CellGrid":
-        return ()
+    """The average shower of one incident energy, MeV, layer by layer; of samples by label."""
+    chosen = {label: showers.at(incident_energy) for label, showers in samples.items()}
     return tuple(
         AverageShower(
             layer.name,
             incident_energy,
-            {label: {axis: average_profile(item, layer.id, axis) for axis in AXES} for label, item in samples.items()},
-            {label: average_cells(item, layer.id) for label, item in samples.items()},
+            {label: {axis: average_profile(item, layer.id, axis) for axis in AXES} for label, item in chosen.items()},
+            {label: average_cells(item, layer.id) for label, item in chosen.items()},
         )
-        for layer in grid.layers
+        for layer in _grid(next(iter(samples.values()))).layers
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from calogen.errors import ConfigError, GeometryError
 from calogen.metrics.features import Feature, Features
-from calogen.metrics.histograms import energy_edges
+from calogen.metrics.histograms import energy_axis
 from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
@@ -61,10 +61,11 @@ def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
     geometry = _geometry(showers)
     features = list_features(geometry)
     values = np.empty((len(showers), len(features)))
-    columns = {feature: number for number, feature in enumerate(features)}
     for rows, energies, filled in blocks(showers.energies, min_energy):
-        _fill(values[rows], columns, geometry, energies, filled)
-    values[:, 1] = values[:, 0] / showers.incident_energies
+        found = _by_feature(geometry, energies, filled)
+        found[Feature("response")] = found[Feature("total_energy")] / showers.incident_energies[rows]
+        for column, feature in enumerate(features):
+            values[rows, column] = found[feature]
     return Features(features, values, np.asarray(showers.incident_energies, np.float64))
 
 
@@ -114,7 +115,7 @@ class Binning:
         """
         quantity, tile = feature.quantity, feature.layer_id in self.tile_layers
         if quantity in ("layer_energy", "total_energy"):
-            return energy_edges(min_energy, maximum, 40)
+            return energy_axis(min_energy, maximum, 40)
         if quantity == "response":
             fine = (0.9, 1.1) if incident_energy >= self.fine_response else (0.4, 1.4)
             return np.linspace(*fine, 21) if incident_energy else np.linspace(0.5, 1.5, 101)
@@ -197,28 +198,22 @@ def blocks(energies: np.ndarray, min_energy: float) -> Iterator[tuple[slice, np.
         yield rows, block, filled
 
 
-def _fill(
-    values: np.ndarray,
-    columns: Mapping[Feature, int],
-    geometry: VoxelGeometry,
-    energies: np.ndarray,
-    filled: np.ndarray,
-) -> None:
-    """Write the features of a block, `[n, f]`, but for the response."""
+def _by_feature(geometry: VoxelGeometry, energies: np.ndarray, filled: np.ndarray) -> dict[Feature, np.ndarray]:
+    """Features `[n]` of a block, but for the response."""
     starts = [part.start for part in geometry.slices]
     numbers = np.add.reduceat(filled.view(np.uint8), starts, axis=1, dtype=np.uint32)
-    total = np.zeros(len(energies))
+    found, total = {}, np.zeros(len(energies))
     for layer, part, matrix, count in zip(
         geometry.layers, geometry.slices, _matrices(geometry), numbers.T, strict=True
     ):
         energy, means, widths = _moments(energies[:, part], matrix)
         total += energy
-        values[:, columns[Feature("layer_energy", layer.id)]] = energy
-        values[:, columns[Feature("sparsity", layer.id)]] = 1 - count / layer.size
+        found[Feature("layer_energy", layer.id)] = energy
+        found[Feature("sparsity", layer.id)] = 1 - count / layer.size
         for axis, mean, width in zip(("r", "eta", "phi"), means.T, widths.T, strict=False):
-            values[:, columns[Feature(f"centroid_{axis}", layer.id)]] = mean
-            values[:, columns[Feature(f"width_{axis}", layer.id)]] = width
-    values[:, columns[Feature("total_energy")]] = total
+            found[Feature(f"centroid_{axis}", layer.id)] = mean
+            found[Feature(f"width_{axis}", layer.id)] = width
+    return found | {Feature("total_energy"): total}
 
 
 def _moments(energies: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,12 +1,11 @@
 """Observables of showers by name, and tables of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from calogen.metrics.distributions import OBSERVABLE_METRICS
-from calogen.metrics.features import Feature
 from calogen.showers.sample import Showers
 
 
@@ -74,12 +73,7 @@ class Observed:
     """A table of named observables whose columns are computed when they are asked for."""
 
     showers: Showers
-    observables: Mapping[str, Observable]
-
-    @property
-    def features(self) -> tuple[Feature, ...]:
-        """What the columns are."""
-        return tuple(map(Feature, self.observables))
+    observables: Sequence[Observable]
 
     @property
     def incident_energies(self) -> np.ndarray:
@@ -88,4 +82,4 @@ class Observed:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """One observable by its name."""
-        return self.observables[name].values(self.showers)
+        return {item.name: item for item in self.observables}[name].values(self.showers)

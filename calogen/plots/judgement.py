@@ -49,7 +49,7 @@ def feature_title(feature: Feature) -> str:
     return title if feature.layer_id is None else f"{title}, layer {feature.layer_id}"
 
 
-def draw_scored(scored: Sequence[Mapping[str, Scored]], note: str = "") -> Figure:
+def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "") -> Figure:
     """A figure of distributions, each above generated / reference.
 
     Args:
@@ -76,11 +76,11 @@ def draw_scored(scored: Sequence[Mapping[str, Scored]], note: str = "") -> Figur
     return figure
 
 
-def _badness(models: Mapping[str, Scored]) -> float:
+def _badness(models: Mapping[str, Scored[Feature]]) -> float:
     return max(item.measured[_SHOWN].value for item in models.values())
 
 
-def _caption(models: Sequence[Scored]) -> str:
+def _caption(models: Sequence[Scored[Feature]]) -> str:
     """The metric of each model, in the legend's order; its error, if there is one model."""
     (first, *others), floor = (item.measured[_SHOWN] for item in models), models[0].floor
     shown = [f"{1000 * first.value:.3g}" + ("" if others else f" ± {1000 * first.error:.1g}")]

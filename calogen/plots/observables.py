@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calogen.evaluation.compare import ObservableComparison
+from calogen.evaluation.compare import Scored
 from calogen.evaluation.summary import ResponseCurve, energy_text
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
+from calogen.observables.observable import Observable
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, sample_styles, short, style
 from calogen.units import GeV
 
@@ -61,7 +62,7 @@ def draw_comparison(
 
 
 def draw_observables(
-    comparisons: Sequence[ObservableComparison],
+    comparisons: Sequence[Scored[Observable]],
     note: str = "",
     columns: int | None = None,
     captions: Sequence[str] | None = None,
@@ -80,11 +81,12 @@ def draw_observables(
     with style():
         figure, panels = build_figure(len(comparisons), (3, 1), note, columns)
         for (ax, ratio_ax), item, text in zip(panels, comparisons, texts, strict=True):
-            artists = draw_comparison(ax, ratio_ax, item.reference, item.generated)
-            ratio_ax.set(xlabel=item.observable.axis_label, xscale="log" if item.observable.log_axis else "linear")
+            generated = dict(item.histograms)
+            artists = draw_comparison(ax, ratio_ax, generated.pop("reference"), generated)
+            ratio_ax.set(xlabel=item.feature.axis_label, xscale="log" if item.feature.log_axis else "linear")
             ax.set_title(_title(item))
-            ax.set_ylabel(f"Share of {item.observable.counted} / bin")
-            set_height(ax, [item.reference, *item.generated.values()], log_scale)
+            ax.set_ylabel(f"Share of {item.feature.counted} / bin")
+            set_height(ax, [*item.histograms.values()], log_scale)
             if text:
                 ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize="small")
         add_legend(figure, [drawn[0] for drawn in artists.values()])
@@ -142,12 +144,12 @@ def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> No
         ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
 
 
-def _title(item: ObservableComparison) -> str:
+def _title(item: Scored[Observable]) -> str:
     energy = energy_text(item.incident_energy)
-    number = item.observable.figures.get(item.incident_energy)
+    number = item.feature.figures.get(item.incident_energy)
     if not number:
         return energy
-    return f"{energy} (Fig. {number}{', noise-free here' if number in item.observable.noise_free else ''})"
+    return f"{energy} (Fig. {number}{', noise-free here' if number in item.feature.noise_free else ''})"
 
 
 def _band(ax: Axes, edges: np.ndarray, values: np.ndarray, errors: np.ndarray, colour: str) -> Drawn:

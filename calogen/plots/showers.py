@@ -58,7 +58,7 @@ def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figu
     """A figure of the average shower: a column per layer, eta above phi, each with its ratio.
 
     Args:
-        layers: the layers at one energy (`Comparison.average`); the first sample is the reference.
+        layers: the layers at one energy (`average_showers`); the first sample is the reference.
         note: small print at the bottom.
 
     Source: ours; Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001) around the impact cell.

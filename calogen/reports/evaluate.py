@@ -14,7 +14,7 @@ from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
-from calogen.evaluation.compare import compare_at
+from calogen.evaluation.compare import compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
@@ -28,8 +28,8 @@ from calogen.observables.observable import Observed
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
-from calogen.reports.page import Page, build_markdown
-from calogen.reports.reproduction import write_page, write_report
+from calogen.reports.page import Page, build_markdown, write_page
+from calogen.reports.reproduction import write_report
 from calogen.reports.results import build_results_page
 from calogen.showers.bundled import read_vae_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
@@ -160,8 +160,8 @@ def evaluate_cells(
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
     found = []
     for energy in energies:
-        at_energy = {label: item.at(energy) for label, item in samples.items() if energy in item.incident_energies}
-        found.append(compare_at(expected.at(energy), at_energy, CELL_OBSERVABLES, seed))
+        present = {label: item for label, item in samples.items() if energy in item.incident_energies}
+        found.append(compare_showers(expected, present, CELL_OBSERVABLES, seed, energy))
     table, missing = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
@@ -171,11 +171,13 @@ def evaluate_cells(
         claims=(),
         quantities=tuple(quantities),
         provenance=provenance,
-        measurements=tuple(row for comparison in found for row in comparison.measurements),
+        measurements=tuple(row for comparison in found for item in comparison.values() for row in item.measurements),
         tables={"All observables together, in standard deviations of Geant4 at each energy": table},
         remarks=(*notes, *missing),
     )
-    figures = {f"{item.incident_energy:g} MeV": draw_observables([*item.observables.values()]) for item in found}
+    figures = {
+        f"{energy:g} MeV": draw_observables([*item.values()]) for energy, item in zip(energies, found, strict=True)
+    }
     return write_report(output, results, figures)
 
 
@@ -183,11 +185,10 @@ def _numbers_table(
     reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
 ) -> tuple[Table, tuple[str, ...]]:
     """Single numbers of all samples, and why some are missing."""
-    named = {item.name: item for item in CELL_OBSERVABLES}
     found: dict[str, dict[str, Value]] = {}
     missing: dict[str, None] = {}
     for label, showers in samples.items():
-        pair = Observed(reference, named), Observed(showers, named)
+        pair = Observed(reference, CELL_OBSERVABLES), Observed(showers, CELL_OBSERVABLES)
         found[label], more = observed_numbers(*pair, repetitions, seed, trainings)
         missing |= dict.fromkeys(f"{label}: {reason}" for reason in more)
     known = [name for name in _NUMBERS if any(name in numbers for numbers in found.values())]
@@ -322,7 +323,7 @@ def _given_labels(path: Path) -> np.ndarray:
 
 def _shown(page: Page, where: Path) -> str:
     """What a terminal shows: the page's words and tables, and where it lies."""
-    sections = tuple(item for item in page.sections if item.title != "Provenance")
+    sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
     return f"{build_markdown(replace(page, sections=sections))}\n{where}"
 
 

@@ -17,24 +17,12 @@ from calogen.evaluation.submissions import Placement, notes, placement_table
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.correlations import Correlations, correlate, difference, pair_histograms
 from calogen.metrics.distributions import FEATURE_METRICS, Value
+from calogen.metrics.features import Feature
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.judgement import draw_scored, feature_title
 from calogen.plots.observables import draw_response
 from calogen.plots.polar import draw_showers
-from calogen.reports.page import (
-    Block,
-    Cell,
-    DataTable,
-    FigureBlock,
-    Gallery,
-    Items,
-    Page,
-    Section,
-    Text,
-    Tone,
-    Verdict,
-    number_text,
-)
+from calogen.reports.page import Block, Cell, DataTable, Gallery, Items, Page, Tone, Verdict, number_text
 from calogen.reports.reproduction import flat_rows
 from calogen.units import GeV
 
@@ -100,15 +88,15 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
         pictures: of the showers.
         note: small print of the figures, e.g. which simulation.
     """
-    one, drawn = [assessment], draw_pictures([pictures], note)
-    sections = (
-        Section("Warnings", (Items(assessment.warnings),) if assessment.warnings else ()),
-        Section("Rank", tuple(_ranks(one))),
-        Section("Showers, energies, correlations", (Gallery("", tuple(FigureBlock(*item) for item in drawn.items())),)),
-        Section("Distributions", (Gallery("", tuple(_distributions(one, note))),)),
-        Section("Numbers", (_single_numbers(one), Text(_EXPLAINED), *_remarks(assessment), _all_metrics(assessment))),
-        Section("Provenance", (_provenance(one),)),
-    )
+    one = [assessment]
+    sections: dict[str, tuple[Block, ...]] = {
+        "Warnings": (Items(assessment.warnings),) if assessment.warnings else (),
+        "Rank": tuple(_ranks(one)),
+        "Showers, energies, correlations": (Gallery(draw_pictures([pictures], note)),),
+        "Distributions": (Gallery(_distributions(one, note)),),
+        "Numbers": (_single_numbers(one), _EXPLAINED, *_remarks(assessment), _all_metrics(assessment)),
+        "Provenance": (_provenance(one),),
+    }
     subtitle = f"{_showers(assessment)}, {assessment.geometry}. {note}".strip()
     return Page(f"{assessment.label} against Geant4", subtitle, _verdict(one), sections)
 
@@ -125,13 +113,13 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
     for item in assessments[1:]:
         _require_same(assessments[0], item)
     warnings = tuple(dict.fromkeys(f"{item.label}: {text}" for item in assessments for text in item.warnings))
-    sections = (
-        Section("Warnings", (Items(warnings),) if warnings else ()),
-        Section("Rank", tuple(_ranks(assessments))),
-        Section("Distributions", (Gallery("", tuple(_distributions(assessments, note))),)),
-        Section("Numbers", (_single_numbers(assessments), *_remarks(assessments[0]), _compared_metrics(assessments))),
-        Section("Provenance", (_provenance(assessments),)),
-    )
+    sections: dict[str, tuple[Block, ...]] = {
+        "Warnings": (Items(warnings),) if warnings else (),
+        "Rank": tuple(_ranks(assessments)),
+        "Distributions": (Gallery(_distributions(assessments, note)),),
+        "Numbers": (_single_numbers(assessments), *_remarks(assessments[0]), _compared_metrics(assessments)),
+        "Provenance": (_provenance(assessments),),
+    }
     subtitle = f"{_showers(assessments[0])}, {assessments[0].geometry}. {note}".strip()
     return Page(", ".join(labels), subtitle, _verdict(assessments), sections)
 
@@ -263,30 +251,28 @@ def _averaged(item: Average) -> str:
     return f"Average of {number}, {' to '.join(ends)}"
 
 
-def _distributions(assessments: Sequence[Assessment], note: str) -> Iterable[FigureBlock]:
-    """A figure for each quantity; the response also at each energy."""
-    panels: dict[str, list[Mapping[str, Scored]]] = {}
+def _distributions(assessments: Sequence[Assessment], note: str) -> dict[str, Figure]:
+    """A figure for each quantity, by caption; the response also at each energy."""
+    panels: dict[str, list[Mapping[str, Scored[Feature]]]] = {}
     for scored in assessments[0].judgement.scored:
         feature, energy = scored.feature, scored.incident_energy
         models = {item.label: item.judgement.find(feature.name, energy) for item in assessments}
         by_energy = f"{feature.quantity}, by incident energy"
         whole = "whole shower" if feature.layer_id is None else feature.quantity
         panels.setdefault(whole if energy == ALL_ENERGIES else by_energy, []).append(models)
-    for title, shown in panels.items():
-        drawn = title.replace("_", " ")
-        yield FigureBlock(f"Distributions: {drawn}", draw_scored(shown, note))
+    return {f"Distributions: {title.replace('_', ' ')}": draw_scored(shown, note) for title, shown in panels.items()}
 
 
 def _relabelled(found: Correlations) -> Correlations:
     return replace(found, names=tuple(name.replace("_", " ") for name in found.names))
 
 
-def _remarks(assessment: Assessment) -> Iterable[Text]:
+def _remarks(assessment: Assessment) -> Iterable[str]:
     """In which bins and of which inputs its numbers are."""
     if any(item.coarse is not None for item in assessment.judgement.scored):
-        yield Text(_COARSE)
+        yield _COARSE
     if "auc_low-normed" in assessment.numbers:
-        yield Text(_NORMED[assessment.judgement.binning != OWN_BINNING])
+        yield _NORMED[assessment.judgement.binning != OWN_BINNING]
 
 
 def _single_numbers(assessments: Sequence[Assessment]) -> DataTable:
@@ -318,11 +304,11 @@ def _compared_metrics(assessments: Sequence[Assessment]) -> DataTable:
     return DataTable("Separation power of every distribution", ("distribution", *labels), tuple(rows))
 
 
-def _over_all(assessment: Assessment) -> list[Scored]:
+def _over_all(assessment: Assessment) -> list[Scored[Feature]]:
     return [item for item in assessment.judgement.scored if item.incident_energy == ALL_ENERGIES]
 
 
-def _cell(item: Scored, metric: str) -> Cell:
+def _cell(item: Scored[Feature], metric: str) -> Cell:
     scale, value = _SCALE.get(metric, 1), item.measured[metric]
     note = f"Geant4 {_text(item.floor[metric], scale)}" if item.floor else ""
     return Cell(_text(value, scale), value.value if np.isfinite(value.value) else None, note=note)

@@ -5,7 +5,7 @@ paper: its look is `data/page.css`, its little script `data/page.js`, and no oth
 
 Example:
     >>> table = DataTable("Masses", ("particle", "MeV"), (("electron", "0.511"), ("pion", "139.6")))
-    >>> page = Page("Particles", "", Verdict("Both are known", "good"), (Section("Numbers", (table,)),))
+    >>> page = Page("Particles", "", Verdict("Both are known", "good"), {"Numbers": (table,)})
     >>> build_html(page).count("<tr>")
     3
 """
@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from calogen.errors import DataFormatError
+from calogen.files import write_text
 from calogen.progress import progress
 
 Tone = Literal["good", "bad", "unsure", ""]
@@ -56,13 +57,6 @@ class Cell:
     sort: float | str | None = None
     tone: Tone = ""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -110,21 +104,14 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Figures side by side where there is room, below a title if it has one."""
+    """Figures by caption, side by side where there is room, below a title if it has one."""
 
-    title: str
-    figures: tuple[FigureBlock, ...]
-
-
-Block = Text | Items | DataTable | FigureBlock | Gallery
+    figures: Mapping[str, Figure]
+    title: str = ""
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page that folds; without blocks it is left out."""
-
-    title: str
-    blocks: tuple[Block, ...]
+Block = str | Items | DataTable | FigureBlock | Gallery
+"""What a section holds; a text is a paragraph."""
 
 
 @dataclass(frozen=True)
@@ -146,19 +133,21 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: title, a line below it, the verdict, and the sections in order.
+    """A report: title, a line below it, the verdict, and the sections by title, in order.
+
+    A section folds; without blocks it is left out.
 
     Raises:
-        DataFormatError: two sections whose titles differ in punctuation at most.
+        DataFormatError: two sections whose titles differ in case and punctuation only.
     """
 
     title: str
     subtitle: str
     verdict: Verdict
-    sections: tuple[Section, ...]
+    sections: Mapping[str, tuple[Block, ...]]
 
     def __post_init__(self) -> None:
-        names = [_section_id(section) for section in self.sections]
+        names = [_section_id(title) for title in self.sections]
         if len({*names}) < len(names):
             raise DataFormatError(f"sections must have titles of their own. Received: {', '.join(names)}")
 
@@ -180,13 +169,13 @@ def build_html(page: Page, max_image_bytes: int = MAX_IMAGE_BYTES) -> str:
     Raises:
         DataFormatError: figures that are larger than that at any sensible resolution.
     """
-    sections = [section for section in page.sections if section.blocks]
-    images = _draw(_figures(sections), max_image_bytes)
-    links = "".join(f'<li><a href="#{_section_id(item)}">{_text(item.title)}</a></li>' for item in sections)
+    sections = {title: blocks for title, blocks in page.sections.items() if blocks}
+    images = _draw([figure for blocks in sections.values() for figure in _figures(blocks)], max_image_bytes)
+    links = "".join(f'<li><a href="#{_section_id(title)}">{_text(title)}</a></li>' for title in sections)
     body = "".join(
-        f'<details open id="{_section_id(item)}"><summary><h2>{_text(item.title)}</h2></summary>'
-        f"{''.join(_block_html(block, images) for block in item.blocks)}</details>\n"
-        for item in sections
+        f'<details open id="{_section_id(title)}"><summary><h2>{_text(title)}</h2></summary>'
+        f"{''.join(_block_html(block, images) for block in blocks)}</details>\n"
+        for title, blocks in sections.items()
     )
     style, script = ((_DATA / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = (
@@ -216,10 +205,22 @@ def build_markdown(page: Page) -> str:
     parts.append(f"**{_marked(page.verdict.tone)}{_plain(page.verdict.headline)}**")
     parts += [_lines(f"{label}: {value}" for label, value in page.verdict.facts)] if page.verdict.facts else []
     parts += [_block_markdown(page.verdict.worst)] if page.verdict.worst else []
-    for section in page.sections:
-        if section.blocks:
-            parts += [f"## {_plain(section.title)}", *(_block_markdown(block) for block in section.blocks)]
+    for title, blocks in page.sections.items():
+        if blocks:
+            parts += [f"## {_plain(title)}", *(_block_markdown(block) for block in blocks)]
     return "\n\n".join(parts) + "\n"
+
+
+def write_page(directory: Path, page: Page) -> Path:
+    """Write `report.html` and `report.md`; gives the path of the former.
+
+    Raises:
+        DataFormatError: figures too large for one page.
+    """
+    html = build_html(page)
+    write_text(directory / "report.md", build_markdown(page))
+    write_text(directory / "report.html", html)
+    return directory / "report.html"
 
 
 def _verdict_html(verdict: Verdict) -> str:
@@ -233,17 +234,18 @@ def _verdict_html(verdict: Verdict) -> str:
 
 def _block_html(block: Block, images: Mapping[Figure, str]) -> str:
     match block:
-        case Text(text):
-            return f"<p>{_text(text)}</p>"
+        case str():
+            return f"<p>{_text(block)}</p>"
         case Items(items):
             return f"<ul>{''.join(f'<li>{_text(item)}</li>' for item in items)}</ul>"
         case DataTable():
             return _table_html(block)
         case FigureBlock():
             return _figure_html(block, images)
-        case Gallery(title, figures):
+        case Gallery(figures, title):
             heading = f"<h3>{_text(title)}</h3>" if title else ""
-            return f'{heading}<div class="gallery">{"".join(_figure_html(item, images) for item in figures)}</div>'
+            shown = "".join(_figure_html(FigureBlock(*item), images) for item in figures.items())
+            return f'{heading}<div class="gallery">{shown}</div>'
 
 
 def _table_html(table: DataTable) -> str:
@@ -308,10 +310,12 @@ def _describe(figure: Figure) -> str:
     return "; ".join(f"{key}: {', '.join(names)}" for key, names in words.items() if names) or "Figure"
 
 
-def _figures(sections: Sequence[Section]) -> list[Figure]:
-    blocks = [block for section in sections for block in section.blocks]
-    groups = [block.figures if isinstance(block, Gallery) else (block,) for block in blocks]
-    return [item.figure for group in groups for item in group if isinstance(item, FigureBlock)]
+def _figures(blocks: Iterable[Block]) -> Iterable[Figure]:
+    for block in blocks:
+        if isinstance(block, Gallery):
+            yield from block.figures.values()
+        elif isinstance(block, FigureBlock):
+            yield block.figure
 
 
 def _draw(figures: Sequence[Figure], max_bytes: int) -> dict[Figure, str]:
@@ -341,8 +345,8 @@ def _png(figure: Figure, dpi: float) -> str:
 
 def _block_markdown(block: Block) -> str:
     match block:
-        case Text(text):
-            return _plain(text)
+        case str():
+            return _plain(block)
         case Items(items):
             return _lines(items)
         case DataTable():
@@ -350,9 +354,9 @@ def _block_markdown(block: Block) -> str:
             return f"{_plain(block.caption)}:\n\n" + "\n".join(rows)
         case FigureBlock(caption):
             return f"(figure: {_plain(caption)})"
-        case Gallery(title, figures):
+        case Gallery(figures, title):
             heading = f"### {_plain(title)}\n\n" if title else ""
-            return heading + _lines(f"(figure: {item.caption})" for item in figures)
+            return heading + _lines(f"(figure: {caption})" for caption in figures)
 
 
 def _row(cells: Iterable[str | Cell]) -> str:
@@ -386,8 +390,8 @@ def _defined(text: str) -> str:
     return _UNDEFINED.sub(NOT_DEFINED, text)
 
 
-def _section_id(section: Section) -> str:
-    return "section-" + re.sub(r"\W+", "-", section.title.lower()).strip("-")
+def _section_id(title: str) -> str:
+    return "section-" + re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
 def _hash(text: str) -> str:

@@ -11,23 +11,9 @@ from matplotlib.figure import Figure
 from calogen.claims.judge import Claim, Quantity, Results, Verdict
 from calogen.evaluation.compare import Measurement
 from calogen.evaluation.summary import energy_text
-from calogen.files import write_json, write_text
+from calogen.files import write_json
 from calogen.metrics.distributions import METRICS, Value
-from calogen.reports.page import (
-    Block,
-    Cell,
-    DataTable,
-    FigureBlock,
-    Gallery,
-    Items,
-    Page,
-    Section,
-    Text,
-    Tone,
-    build_html,
-    build_markdown,
-    number_text,
-)
+from calogen.reports.page import Block, Cell, DataTable, Gallery, Items, Page, Tone, number_text, write_page
 from calogen.reports.page import Verdict as PageVerdict
 
 TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
@@ -66,18 +52,6 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
     return write_page(directory, page)
 
 
-def write_page(directory: Path, page: Page) -> Path:
-    """Write `report.html` and `report.md`; gives the path of the former.
-
-    Raises:
-        DataFormatError: figures too large for one page.
-    """
-    html = build_html(page)
-    write_text(directory / "report.md", build_markdown(page))
-    write_text(directory / "report.html", html)
-    return directory / "report.html"
-
-
 def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
     """The report: the verdict, then claims, quantities, tables, figures, metrics, deviations."""
     assumed = [source for source in results.deviations if source.kind == "assumed"]
@@ -86,7 +60,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
         "Claims": _claims_table(results.claims),
         "Quantities": _quantities_table(results.quantities),
         "Tables": tuple(DataTable(caption, item.header, item.rows) for caption, item in results.tables.items()),
-        "Figures": (Gallery("", tuple(FigureBlock(*item) for item in figures.items())),) if figures else (),
+        "Figures": (Gallery(figures),) if figures else (),
         "Metrics": _metrics_tables(results.measurements),
         "Deviations and choices": (
             *((Items(results.remarks),) if results.remarks else ()),
@@ -94,8 +68,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
         ),
         "Provenance": _table("What was run, where and on what", ("item", "value"), flat_rows(results.provenance)),
     }
-    verdict = _judge_all(results)
-    return Page(results.title, results.paper, verdict, tuple(Section(*item) for item in sections.items()))
+    return Page(results.title, results.paper, _judge_all(results), sections)
 
 
 def _judge_all(results: Results) -> PageVerdict:
@@ -172,7 +145,7 @@ def _quantities_table(quantities: Iterable[Quantity]) -> tuple[DataTable, ...]:
 
 def _metrics_tables(rows: Sequence[Measurement]) -> tuple[Block, ...]:
     """A table per energy and sample: observables down, metrics across, each above its floor."""
-    blocks: list[Block] = [Text(_FLOOR_TEXT)] if rows else []
+    blocks: list[Block] = [_FLOOR_TEXT] if rows else []
     for energy, sample in dict.fromkeys((row.incident_energy, row.sample) for row in rows):
         chosen = [row for row in rows if (row.incident_energy, row.sample) == (energy, sample)]
         metrics = list(dict.fromkeys(row.metric for row in chosen))

@@ -13,7 +13,7 @@ from typing import Any
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
 from calogen.files import listed, read_json, read_text, write_text
-from calogen.reports.page import Cell, DataTable, Page, Section, Tone, Verdict
+from calogen.reports.page import Cell, DataTable, Page, Tone, Verdict
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading foreign results may raise
@@ -114,7 +114,7 @@ def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
         f"{label}: {sum(item['verdict'] == 'reproduced' for item in one.values())} of {len(one)} claims reproduced"
         for label, one in claims.items()
     ]
-    sections = (Section("Claims", (verdicts,)), Section("Quantities", (DataTable("Ours", ("quantity", *found), rows),)))
+    sections = {"Claims": (verdicts,), "Quantities": (DataTable("Ours", ("quantity", *found), rows),)}
     return Page(" and ".join(found), "", Verdict("; ".join(counts)), sections)
 
 

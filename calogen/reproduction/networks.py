@@ -10,7 +10,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.backend import keras
-from calogen.evaluation.compare import Comparison, ObservableComparison, compare_at, compare_together
+from calogen.evaluation.compare import Comparison, Scored, compare_showers
 from calogen.evaluation.iterations import NetworkTest
 from calogen.generation.generate import generate, generate_like
 from calogen.generation.load import model_module
@@ -83,7 +83,7 @@ class Comparisons:
     reference: Showers
     generated: Mapping[str, Showers]
     by_energy: Mapping[float, Comparison]
-    together: Mapping[str, ObservableComparison]
+    together: Comparison
 
 
 def compare_networks(
@@ -118,19 +118,17 @@ def compare_networks(
     uncut = [item for item in observables if item.name in everywhere]
     others = [item for item in observables if item.name not in everywhere]
     by_energy: dict[float, Comparison] = {}
-    together: dict[str, ObservableComparison] = {}
+    together: dict[str, Scored[Observable]] = {}
     energies = np.unique(reference.incident_energies).tolist()
     with progress("comparing with Geant4", len(energies) + len(observables)) as bar:
         for energy in energies:
             shown = [item for item in others if energy in item.figures or energy in detailed]
-            here, cut_here = ({label: item.at(energy) for label, item in made.items()} for made in (whole, generated))
-            found = compare_at(reference.at(energy), here, uncut, errors)
-            rest = compare_at(expected.at(energy), cut_here, shown, errors)
-            by_energy[energy] = replace(rest, observables={**found.observables, **rest.observables})
+            found = compare_showers(reference, whole, uncut, errors, energy)
+            by_energy[energy] = {**found, **compare_showers(expected, generated, shown, errors, energy)}
             bar.advance()
         for item in observables:
             samples_of = (reference, whole) if item in uncut else (expected, generated)
-            together |= compare_together(*samples_of, [item], errors)
+            together |= compare_showers(*samples_of, [item], errors)
             bar.advance()
     return Comparisons(reference=expected, generated=generated, by_energy=by_energy, together=together)
 

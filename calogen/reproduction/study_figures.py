@@ -66,8 +66,8 @@ def distributions_by_energy(title: str, outcome: Outcome, data: Data, *, names: 
     panels = [
         item
         for energy, comparison in outcome.comparisons.by_energy.items()
-        for name, item in comparison.observables.items()
-        if fnmatchcase(name, names) and energy in item.observable.figures
+        for name, item in comparison.items()
+        if fnmatchcase(name, names) and energy in item.feature.figures
     ]
     return {title: draw_observables(panels, data.note, columns=_COLUMNS, log_scale=True)} if panels else {}
 
@@ -83,7 +83,7 @@ def total_energy(title: str, outcome: Outcome, data: Data, *, groups: Sequence[S
         for group in every:
             found = [outcome.tests[name].chi2[momentum] for name in group if momentum in outcome.tests[name].chi2]
             lines += [f"{_gans(group)}: {found[0].per_ndf:.1f}"] if found else []
-        panels.append(comparison.observables["total_energy"])
+        panels.append(comparison["total_energy"])
         captions.append("\n".join(lines))
     figure = draw_observables(panels, data.note, columns=_COLUMNS, captions=captions)
     return {f"{title} (chi2/NDF; {added})": figure}

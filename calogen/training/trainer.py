@@ -1,12 +1,12 @@
 """What a training needs to know of a model: its protocol and its schedules."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from calogen.backend import tf
+from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.features.batches import Batch, permutation
@@ -45,6 +45,27 @@ class ValidatedTrainer(Trainer, Protocol):
 
     def validate(self, batch: Batch, number: tf.Tensor) -> dict[str, tf.Tensor]:
         """Gives the terms of validation showers; `number` counts the blocks that they come in."""
+
+
+class KerasTrainer(keras.Model):
+    """A trainer that Keras' `fit` can train, too: it shows running means of the terms."""
+
+    term_names: tuple[str, ...]
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self._means = {term: keras.metrics.Mean(name=term) for term in self.term_names}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Running means of the terms."""
+        return list(self._means.values())
+
+    def average(self, terms: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Adds terms to the running means and gives these."""
+        for name, value in terms.items():
+            self._means[name].update_state(value)
+        return {name: mean.result() for name, mean in self._means.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,14 @@ import numpy as np
 from calogen.backend import keras, tf
 from calogen.features.batches import Batch
 from calogen.training.losses import kl_divergence, weighted_mse
-from calogen.training.trainer import BatchOf
+from calogen.training.trainer import BatchOf, KerasTrainer
 
 _TERMS = ("loss", "reconstruction", "kl")
 # Added to the seed's first word: validation uses the same noise every time, replicas each a noise of their own.
 _VALIDATION, _REPLICA = 1_000_003, 7_919
 
 
-class Vae(keras.Model):
+class Vae(KerasTrainer):
     """Encoder and decoder trained together, by Keras' `fit` or by `training.train`.
 
     The loss is (1/f) sum w_i (x_i - x~_i)^2 + kl_weight * KL, averaged over the batch. The noise is a function of
@@ -40,19 +40,13 @@ class Vae(keras.Model):
         seed: int,
         optimizer: keras.optimizers.Optimizer,
     ) -> None:
-        super().__init__(name="vae")
+        super().__init__("vae")
         self.encoder, self.decoder = encoder, decoder
         self._feature_weights = tf.constant(feature_weights, tf.float32)
         self._kl_weight, self._seed = kl_weight, seed
-        self._means = {name: keras.metrics.Mean(name=name) for name in _TERMS}
         self.compile(optimizer=optimizer)
         self.optimizer.build([*encoder.trainable_variables, *decoder.trainable_variables])
         self.built = True
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Running means of the loss and its parts."""
-        return list(self._means.values())
 
     @property
     def variables_of_networks(self) -> list[keras.Variable]:
@@ -99,19 +93,14 @@ class Vae(keras.Model):
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Is what `fit` calls."""
-        return self._average(self._step(batch))
+        return self.average(self._step(batch))
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Is what `evaluate` calls."""
-        return self._average(self.validate(batch, tf.constant(0)))
+        return self.average(self.validate(batch, tf.constant(0)))
 
     def _noise_seed(self) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         replica = 0 if context is None else context.replica_id_in_sync_group
         seed = tf.cast(self._seed + _REPLICA * replica, tf.int32)
         return tf.stack([seed, tf.cast(self.optimizer.iterations, tf.int32)])
-
-    def _average(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        for name, value in terms.items():
-            self._means[name].update_state(value)
-        return {name: mean.result() for name, mean in self._means.items()}

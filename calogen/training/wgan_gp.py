@@ -13,7 +13,7 @@ from calogen.features.batches import Batch
 from calogen.training.critic import PenaltyGradient
 from calogen.training.latent import Latent
 from calogen.training.losses import critic_loss, gradient_penalty
-from calogen.training.trainer import BatchOf, fold
+from calogen.training.trainer import BatchOf, KerasTrainer, fold
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
 _REPLICA = 7_919  # added to the seed: replicas have a noise of their own
@@ -56,7 +56,7 @@ class Generator:
     batch_statistics: bool = True
 
 
-class WganGp(keras.Model):
+class WganGp(KerasTrainer):
     """A generator and its critics trained against one another.
 
     `compile` is done; it works with `fit`, whose batches are `critic_steps` batches of the critic at once, and with
@@ -81,7 +81,7 @@ class WganGp(keras.Model):
         seed: int,
         by_hand: bool = True,
     ) -> None:
-        super().__init__(name="wgan_gp")
+        super().__init__("wgan_gp")
         require(critic_steps >= 1, f"critic_steps must be at least 1. Received: {critic_steps}")
         require(len(critics) >= 1, "a WGAN needs at least one critic. Received: none")
         self.generator = generator.network
@@ -90,17 +90,11 @@ class WganGp(keras.Model):
         self._critics, self._seed = tuple(critics), seed
         self._latent, self._batch_statistics = generator.latent, generator.batch_statistics
         self._gradients = [PenaltyGradient(critic.network, by_hand=by_hand) for critic in critics]
-        self._means = {name: keras.metrics.Mean(name=name) for name in TERMS}
         self.compile(optimizer=generator.optimizer, jit_compile=False)
         self.optimizer.build(self.generator.trainable_variables)
         for critic in critics:
             critic.optimizer.build(critic.network.trainable_variables)
         self.built = True
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Running means of the losses."""
-        return list(self._means.values())
 
     @property
     def variables_of_networks(self) -> list[keras.Variable]:
@@ -125,9 +119,7 @@ class WganGp(keras.Model):
             lambda step: {name: values[step * size : (step + 1) * size] for name, values in batch.items()},
             self._replica_seed(),
         )
-        for name, value in terms.items():
-            self._means[name].update_state(value)
-        return {name: mean.result() for name, mean in self._means.items()}
+        return self.average(terms)
 
     def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
         """Takes one iteration and gives the means of the losses before each step."""

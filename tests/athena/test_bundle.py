@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG
+from toy_generators import tiny_generator
 
 from calogen.athena import bundle as module
 from calogen.athena.bundle import Bundle, build_bundle
@@ -15,27 +16,14 @@ from calogen.athena.interface import SELECTOR, V1, V2, Generator, voxel_order
 from calogen.errors import CalogenError, ExportError, GeometryError
 from calogen.lwtnn.graph import read_graph
 from calogen.models import fastcalogan
-from calogen.models.caloshowergan import CaloShowerGanConfig, build_generator, build_latent, build_transform
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
-
-
-def _generator(low: float, high: float, config: CaloShowerGanConfig = CONFIG) -> Generator:
-    config = replace(config, lowest_momentum=low, highest_momentum=high)
-    model = build_generator(config, TINY_VOXELS)
-    model.layers[-2].bias.assign(np.linspace(-1, 1, model.layers[-2].units))
-    return Generator(
-        model=model,
-        transform=build_transform(config, TINY_VOXELS),
-        latent=build_latent(config),
-        geometry=TINY_VOXELS,
-        particle="photon",
-        momentum_range=config.momentum_range,
-    )
 
 
 @pytest.fixture(scope="module")
 def two() -> Bundle:
-    return build_bundle([_generator(2.0**12, 2.0**18), _generator(2.0**8, 2.0**12, replace(CONFIG, latent_dim=5))])
+    return build_bundle(
+        [tiny_generator(2.0**12, 2.0**18), tiny_generator(2.0**8, 2.0**12, replace(CONFIG, latent_dim=5))]
+    )
 
 
 def test_a_bundle_is_what_the_class_loads(two: Bundle, tmp_path: Path) -> None:
@@ -84,7 +72,7 @@ def test_showers_come_from_the_network_of_their_momentum(two: Bundle) -> None:
 
 def test_three_networks_are_marked_for_the_selector(tmp_path: Path) -> None:
     borders = [2.0**8, 2.0**12, 2.0**16, 2.0**18]
-    found = build_bundle([_generator(low, high) for low, high in pairwise(borders)])
+    found = build_bundle([tiny_generator(low, high) for low, high in pairwise(borders)])
     assert (found.interface, len(found.networks)) == (SELECTOR, 3)
     found.write(tmp_path, {})
     assert len(list(tmp_path.glob("*.json"))) == 4
@@ -111,7 +99,7 @@ def test_version_1_has_one_file_and_the_old_binning(tmp_path: Path) -> None:
 
 
 def test_a_network_that_deviates_is_no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    generators = [_generator(2.0**8, 2.0**18)]
+    generators = [tiny_generator(2.0**8, 2.0**18)]
     monkeypatch.setattr(module, "TOLERANCE", 1e-16)
     with pytest.raises(ExportError, match="High12.json must agree|UltraLow12.json must agree"):
         build_bundle(generators)
@@ -123,7 +111,7 @@ def test_a_network_that_deviates_is_no_bundle(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_onnx_there_are_the_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    found = build_bundle([_generator(2.0**8, 2.0**18)])
+    found = build_bundle([tiny_generator(2.0**8, 2.0**18)])
     assert all("onnx" not in item for item in found.manifest["networks"])
     assert not any(name.endswith("onnx") for name in found.files)
 
@@ -141,7 +129,7 @@ def test_networks_of_an_earlier_export_are_removed_and_other_files_kept(two: Bun
 
 
 def test_voxels_that_the_class_would_skip_are_refused_before_anything_is_written() -> None:
-    generator = _generator(2.0**8, 2.0**18)
+    generator = tiny_generator(2.0**8, 2.0**18)
     layers = (VoxelLayer(0, (0.0, 10.0), 2), TINY_VOXELS.layers[1])
     with pytest.raises(GeometryError, match="two or more radial bins"):
         build_bundle([replace(generator, geometry=VoxelGeometry("one", layers))])

@@ -1,35 +1,22 @@
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
-from toy_gan import CONFIG
+from toy_generators import tiny_generator
 
 from calogen.athena import interface as athena
 from calogen.athena.closure import FALSE_ALARM, Agreement, agreement, closure, draw_noise, energies_of, in_float64
 from calogen.athena.interface import SELECTOR, V1, V2, Generator
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.layers import Dense
-from calogen.models.caloshowergan import build_generator, build_latent, build_transform
 from calogen.showers.sample import Showers
 from calogen.training.latent import Latent
 
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    config = replace(CONFIG, lowest_momentum=2.0**8, highest_momentum=2.0**18)
-    model = build_generator(config, TINY_VOXELS)
-    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
-    last.bias.assign(np.linspace(-1, 1, last.units))
-    return Generator(
-        model=model,
-        transform=build_transform(config, TINY_VOXELS),
-        latent=build_latent(config),
-        geometry=TINY_VOXELS,
-        particle="photon",
-        momentum_range=config.momentum_range,
-    )
+    return tiny_generator(2.0**8, 2.0**18)
 
 
 def _changed(graph: Graph, factor: float) -> Graph:

@@ -21,7 +21,7 @@ from calogen.claims.atlas_vae import (
     claims,
 )
 from calogen.claims.judge import Claim, Evidence
-from calogen.evaluation.compare import Comparison, Measurement, ObservableComparison
+from calogen.evaluation.compare import Comparison, Scored
 from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
@@ -93,13 +93,14 @@ def _comparison(energy: float, metrics: dict[tuple[str, str, str, float], Value]
     histogram = Histogram.fill(np.ones(2), np.array([0.0, 2.0]))
     found = {}
     for item in CELL_OBSERVABLES:
-        rows = tuple(
-            Measurement(energy, item.name, sample, metric, value, Floor(0.0, 0.0, 0.0), 2, 2, 0)
-            for (metric, sample, name, at), value in metrics.items()
-            if (name, at) == (item.name, energy)
-        )
-        found[item.name] = ObservableComparison(item, energy, histogram, {}, rows)
-    return Comparison(energy, found, ())
+        numbers: dict[str, dict[str, Value]] = {}
+        for (metric, sample, name, at), value in metrics.items():
+            if (name, at) == (item.name, energy):
+                numbers.setdefault(sample, {})[metric] = value
+        floors = {sample: dict.fromkeys(values, Floor(0.0, 0.0, 0.0)) for sample, values in numbers.items()}
+        histograms = dict.fromkeys(("reference", *numbers), histogram)
+        found[item.name] = Scored(item, energy, histograms, numbers, floors)
+    return found
 
 
 def claim(name: str, *seeds: Evidence, costs: Costs = COSTS) -> Claim:

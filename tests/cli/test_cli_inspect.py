@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from toy_commands import exit_of_main, run
+from toy_graphs import input_nodes, layer_nodes
 
 from calogen.errors import ConfigError, DataFormatError, ExportError
 from calogen.lwtnn.describe import boxes, describe, format_description
@@ -27,14 +28,11 @@ def _variables(count: int, **preprocessing: float) -> list[dict[str, Any]]:
 
 
 NODES: list[dict[str, Any]] = [
-    {"type": "input", "sources": [0], "size": 3},
-    {"type": "input", "sources": [1], "size": 1},
+    *input_nodes(3, 1),
     {"type": "concatenate", "sources": [0, 1]},
-    {"type": "feed_forward", "sources": [2], "layer_index": 0},
-    {"type": "feed_forward", "sources": [3], "layer_index": 1},
-    {"type": "feed_forward", "sources": [3], "layer_index": 2},
+    *layer_nodes(2, 3, 3),
     {"type": "add", "sources": [4, 5, 4]},
-    {"type": "feed_forward", "sources": [6], "layer_index": 3},
+    *layer_nodes(6, first=3),
     {"type": "concatenate", "sources": [2]},
 ]
 DOCUMENT: dict[str, Any] = {

@@ -99,8 +99,9 @@ def test_the_floor_of_separation_powers_is_of_the_generated_files_size() -> None
     expected = {"generated": Value(0.05, 0.01), "second_reference": Value(0.02, 0.005)}
     assert floor_of(with_response(expected=expected)) == Value(pytest.approx(second.value + 0.03), second.error)
     assert floor_of(with_response(expected={}), "separation_power_response") == second, "an evaluation of old"
-    assert floor_of(with_response(expected=expected, floor={})) == expected["generated"]
-    assert floor_of(with_response(expected={}, floor={})) is None
+    alone = {"generated": found.judgement.find("response").measured}
+    assert floor_of(with_response(expected=expected, numbers=alone)) == expected["generated"]
+    assert floor_of(with_response(expected={}, numbers=alone)) is None
     assert floor_of(found, "separation_power_mean") is not None
 
 

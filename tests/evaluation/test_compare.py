@@ -7,10 +7,10 @@ import pytest
 from conftest import make_showers
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.compare import ALL_ENERGIES, Measurement, compare_at, compare_together
+from calogen.evaluation.compare import ALL_ENERGIES, Measurement, compare_showers
 from calogen.evaluation.summary import response_curve
 from calogen.metrics.distributions import OBSERVABLE_METRICS, Floor, Value
-from calogen.observables.cells import response, shower_depth
+from calogen.observables.cells import average_showers, response, shower_depth
 from calogen.observables.observable import Observable
 from calogen.observables.voxels import voxel_observables
 from calogen.showers.sample import Showers, concatenate
@@ -27,15 +27,23 @@ def toy(n, seed=0, energy=1000.0, scale=1.0):
     return Showers(ATLAS_VAE_WINDOW, np.full(n, energy), rng.gamma(shares, scales, (n, len(shares))))
 
 
+def compare_at(reference, generated, observables, seed=0):
+    return compare_showers(reference, generated, observables, seed, 1000.0)
+
+
+def rows_of(result):
+    return [row for item in result.values() for row in item.measurements]
+
+
 def test_table_and_histograms():
     result = compare_at(toy(60), {"good": toy(80, 1), "low": toy(70, 2, scale=0.5)}, PAIR)
-    assert result.incident_energy == 1000
-    item = result.observables["response"]
-    assert set(item.generated) == {"good", "low"}
-    assert item.reference.entries == 60
-    np.testing.assert_array_equal(item.generated["low"].edges, item.reference.edges)
-    assert len(result.measurements) == 2 * 2 * len(OBSERVABLE_METRICS)
-    rows = {(row.observable, row.sample, row.metric): row for row in result.measurements}
+    assert [item.incident_energy for item in result.values()] == [1000, 1000]
+    histograms = result["response"].histograms
+    assert set(histograms) == {"reference", "good", "low"}
+    assert histograms["reference"].entries == 60
+    np.testing.assert_array_equal(histograms["low"].edges, histograms["reference"].edges)
+    assert len(rows_of(result)) == 2 * 2 * len(OBSERVABLE_METRICS)
+    rows = {(row.observable, row.sample, row.metric): row for row in rows_of(result)}
     assert rows["response", "low", "mean_ratio"].measured.value == pytest.approx(0.5, rel=0.1)
     assert not rows["response", "low", "ks"].within_floor
     assert rows["response", "good", "mean_ratio"].within_floor
@@ -44,15 +52,15 @@ def test_table_and_histograms():
 
 
 def test_axes_are_in_their_units():
-    item = compare_at(toy(40), {"other": toy(40, 1)}, PAIR).observables["shower_depth"]
-    assert item.observable.axis_label == "depth [m]"
-    assert 0.2 < item.reference.edges.mean() < 0.4
+    item = compare_at(toy(40), {"other": toy(40, 1)}, PAIR)["shower_depth"]
+    assert item.feature.axis_label == "depth [m]"
+    assert 0.2 < item.histograms["reference"].edges.mean() < 0.4
 
 
 def test_average_shower():
-    result = compare_at(toy(40), {"other": toy(40, 1)}, PAIR)
-    assert [layer.layer for layer in result.average] == ["presampler", "front", "middle", "back"]
-    front = result.average[1]
+    average = average_showers({"Geant4": toy(40), "other": toy(40, 1)}, 1000.0)
+    assert [layer.layer for layer in average] == ["presampler", "front", "middle", "back"]
+    front = average[1]
     assert list(front.profiles) == ["Geant4", "other"]
     assert front.cells["other"].shape == (57, 3)
     assert len(front.profiles["Geant4"]["eta"].mean) == 57
@@ -61,7 +69,7 @@ def test_average_shower():
 def test_rows_are_json_and_undefined_is_counted():
     empty = toy(30, 1)
     empty = replace(empty, energies=empty.energies * (np.arange(30) < 1)[:, None])
-    rows = compare_at(toy(30), {"empty": empty}, PAIR[1:]).measurements
+    rows = rows_of(compare_at(toy(30), {"empty": empty}, PAIR[1:]))
     assert {(row.num_generated, row.undefined) for row in rows} == {(1, 29)}
     text = json.dumps([row.to_json() for row in rows], allow_nan=False)
     assert json.loads(text)[0]["measured"]["value"] is None
@@ -75,12 +83,15 @@ def test_limits_of_one_and_two_sided_metrics():
 
 
 def test_same_seed_same_table():
-    first, second = (compare_at(toy(40), {"other": toy(40, 1)}, PAIR, seed=5).measurements for _ in range(2))
+    first, second = (rows_of(compare_at(toy(40), {"other": toy(40, 1)}, PAIR, seed=5)) for _ in range(2))
     assert first == second
 
 
-def test_refuses_several_energies():
-    with pytest.raises(DataFormatError, match="same incident energy.*1000, 2000"):
+def test_showers_of_one_energy_are_compared():
+    several, other = concatenate([toy(30), toy(20, 3, 2000.0)]), concatenate([toy(20, 4, 2000.0), toy(30, 1)])
+    found, expected = (compare_at(*pair, PAIR) for pair in ((several, {"b": other}), (toy(30), {"b": toy(30, 1)})))
+    assert rows_of(found) == rows_of(expected)
+    with pytest.raises(DataFormatError, match="no shower has incident energy 1000 MeV"):
         compare_at(toy(9), {"other": toy(9, energy=2000.0)}, PAIR)
 
 
@@ -97,32 +108,32 @@ def test_response_curve():
 
 def test_all_energies_together():
     reference, generated = (concatenate([toy(30, seed), toy(50, seed + 1, 4000.0)]) for seed in (0, 2))
-    together = compare_together(reference, {"good": generated}, [replace(PAIR[0], log_axis=True), PAIR[1]])
+    together = compare_showers(reference, {"good": generated}, [replace(PAIR[0], log_axis=True), PAIR[1]])
     item = together["response"]
     assert item.incident_energy == ALL_ENERGIES
-    assert item.reference.entries == item.generated["good"].entries == 80
-    steps = np.diff(np.log(item.reference.edges))
+    assert item.histograms["reference"].entries == item.histograms["good"].entries == 80
+    steps = np.diff(np.log(item.histograms["reference"].edges))
     np.testing.assert_allclose(steps, steps[0])
-    assert np.ptp(np.diff(together["shower_depth"].reference.edges)) < 1e-9
+    assert np.ptp(np.diff(together["shower_depth"].histograms["reference"].edges)) < 1e-9
     json.dumps([row.to_json() for row in item.measurements], allow_nan=False)
     twice = concatenate([generated, generated])
-    assert compare_together(reference, {"twice": twice}, PAIR[:1])["response"].measurements[0].num_generated == 160
+    assert compare_showers(reference, {"twice": twice}, PAIR[:1])["response"].measurements[0].num_generated == 160
 
 
 def test_an_observable_names_its_metrics():
     named = (replace(PAIR[0], metrics=("mean_ratio", "ks")), replace(PAIR[1], metrics=()))
     result = compare_at(toy(30), {"good": toy(30, 1)}, named)
-    assert [(row.observable, row.metric) for row in result.measurements] == [
+    assert [(row.observable, row.metric) for row in rows_of(result)] == [
         ("response", "mean_ratio"),
         ("response", "ks"),
     ]
-    assert result.observables["shower_depth"].generated["good"].entries == 30
+    assert result["shower_depth"].histograms["good"].entries == 30
 
 
 def test_an_observable_names_its_tail():
     wide = replace(PAIR[0], tail=1e-4)
-    narrow, reaching = (compare_at(toy(200), {}, [item]).observables["response"].reference for item in (PAIR[0], wide))
-    assert reaching.edges[-1] > narrow.edges[-1]
+    narrow, reaching = (compare_at(toy(200), {}, [item])["response"].histograms for item in (PAIR[0], wide))
+    assert reaching["reference"].edges[-1] > narrow["reference"].edges[-1]
 
 
 def test_voxel_energies_need_no_more_memory_than_the_showers():
@@ -131,10 +142,10 @@ def test_voxel_energies_need_no_more_memory_than_the_showers():
     reference, generated = (replace(item, incident_energies=np.full(3000, 1000.0)) for item in (reference, generated))
     item = voxel_observables(PHOTONS_DATASET1)[-1]
     tracemalloc.start()
-    together = compare_together(reference, {"GAN": generated}, [item])["voxel_energy"]
+    together = compare_showers(reference, {"GAN": generated}, [item])["voxel_energy"]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert together.reference.entries == together.generated["GAN"].entries == 3000 * 368
+    assert together.histograms["reference"].entries == together.histograms["GAN"].entries == 3000 * 368
     assert together.measurements == ()
     assert peak < 2 * reference.energies.nbytes
 
@@ -143,4 +154,4 @@ def test_other_shares_of_the_energies_are_refused():
     reference = concatenate([toy(30), toy(50, 1, 4000.0)])
     for other in (toy(80), concatenate([toy(40), toy(40, 1, 4000.0)])):
         with pytest.raises(DataFormatError, match="shares of its 2 incident energies"):
-            compare_together(reference, {"other": other}, PAIR)
+            compare_showers(reference, {"other": other}, PAIR)

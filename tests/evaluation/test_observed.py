@@ -9,13 +9,10 @@ from calogen.errors import ConfigError
 from calogen.evaluation.judging import Options
 from calogen.evaluation.observed import observed_numbers, standardised
 from calogen.metrics import classifier
-from calogen.metrics.features import Feature
 from calogen.observables.cells import CELL_OBSERVABLES, response, total_energy
 from calogen.observables.observable import Observable, Observed
 from calogen.reports.evaluate import SECOND, evaluate_cells
 from calogen.showers.windows import ATLAS_VAE_WINDOW
-
-NAMED = {item.name: item for item in CELL_OBSERVABLES}
 
 
 def undefined(showers):
@@ -37,9 +34,8 @@ def small(monkeypatch):
 
 
 def test_inputs_are_standard_at_every_energy():
-    named = {"response": Observable("response", response, "r"), "half": Observable("half", undefined, "h")}
+    named = Observable("response", response, "r"), Observable("half", undefined, "h")
     reference, generated = Observed(sample(300, 0), named), Observed(sample(200, 1, 2.0), named)
-    assert reference.features == (Feature("response"), Feature("half"))
     ours, theirs = standardised(reference, generated)
     np.testing.assert_allclose(theirs[:, 0], np.log10(generated.incident_energies))
     for energy in np.unique(reference.incident_energies):
@@ -54,9 +50,9 @@ def test_inputs_are_standard_at_every_energy():
 
 
 def test_numbers_tell_samples_apart(small):
-    reference, named = Observed(sample(400, 0), NAMED), NAMED
-    same, _ = observed_numbers(reference, Observed(sample(300, 1), named), 0)
-    other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), named), 1)
+    reference = Observed(sample(400, 0), CELL_OBSERVABLES)
+    same, _ = observed_numbers(reference, Observed(sample(300, 1), CELL_OBSERVABLES), 0)
+    other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), CELL_OBSERVABLES), 1)
     assert set(same) == {"fpd", "kpd"}
     assert missing == ()
     assert other["fpd"].value > 3 * same["fpd"].value
@@ -65,7 +61,7 @@ def test_numbers_tell_samples_apart(small):
 
 
 def test_too_few_showers_are_told():
-    few = Observed(sample(30, 0).at(2048.0), NAMED)
+    few = Observed(sample(30, 0).at(2048.0), CELL_OBSERVABLES)
     numbers, missing = observed_numbers(few, few, 1)
     assert not numbers.keys() & {"auc"}
     assert any(reason.startswith("classifiers left out: ") for reason in missing)

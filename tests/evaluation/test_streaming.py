@@ -15,6 +15,7 @@ from reference import challenge as slow
 
 from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.evaluation import streaming
+from calogen.evaluation.assessment import scored_rows
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
 from calogen.metrics.resampling import spectrum_cells
 from calogen.observables.challenge import BINNINGS, compute_features
@@ -100,7 +101,7 @@ def test_shapes_change_no_number_of_the_challenge(files, binning):
         for shapes in (True, False)
     )
     number = len(without.scored)
-    assert [item.to_json() for item in with_shapes.scored[:number]] == [item.to_json() for item in without.scored]
+    assert [scored_rows(item) for item in with_shapes.scored[:number]] == [scored_rows(item) for item in without.scored]
     for item, expected in zip(with_shapes.scored, without.scored, strict=False):
         for name, histogram in expected.histograms.items():
             np.testing.assert_array_equal(item.histograms[name].counts, histogram.counts)
@@ -352,7 +353,7 @@ def test_networks_that_give_nothing_are_judged(tmp_path, files):
     back = judge_files(empty, files[0], PHOTONS_DATASET1)
     assert back.find("voxel_energy").measured["ks"].value > 0.1
     assert np.isinf(back.find("total_energy").measured["wasserstein"].value)
-    assert json.dumps([item.to_json() for item in back.scored], allow_nan=False)
+    assert json.dumps([scored_rows(item) for item in back.scored], allow_nan=False)
 
 
 def test_blocks_of_a_file_are_whole_chunks(files, tmp_path):

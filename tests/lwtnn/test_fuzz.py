@@ -14,17 +14,14 @@ from damage import damaged_json, places
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import lwtnn_forward
+from toy_graphs import EMPTY, NUMBER, chain, input_nodes, layer_nodes, of_one_number
 
 from calogen.errors import CalogenError, DataFormatError, ExportError
 from calogen.lwtnn.graph import (
     ACTIVATIONS,
     Activation,
     Dense,
-    Graph,
-    Input,
     Node,
-    Output,
-    Variable,
     format_graph,
     parse_graph,
     read_graph,
@@ -58,16 +55,11 @@ def _four_kinds() -> dict[str, Any]:
         {"architecture": "dense", "weights": [], "bias": [], "activation": "softmax"},
     ]
     nodes = [
-        {"type": "input", "sources": [0], "size": 2},
-        {"type": "input", "sources": [1], "size": 1},
+        *input_nodes(2, 1),
         {"type": "concatenate", "sources": [0, 1]},
-        {"type": "feed_forward", "sources": [2], "layer_index": 0},
-        {"type": "feed_forward", "sources": [3], "layer_index": 1},
-        {"type": "feed_forward", "sources": [4], "layer_index": 2},
+        *layer_nodes(2, 3, 4),
         {"type": "add", "sources": [4, 5]},
-        {"type": "feed_forward", "sources": [6], "layer_index": 3},
-        {"type": "feed_forward", "sources": [7], "layer_index": 4},
-        {"type": "feed_forward", "sources": [7], "layer_index": 5},
+        *layer_nodes(6, 7, 7, first=3),
         {"type": "concatenate", "sources": [8, 9]},
     ]
     variables = [{"name": "a", "offset": 0.5, "scale": 2}, {"name": "b", "offset": 0, "scale": 1}]
@@ -180,12 +172,6 @@ def test_any_json_is_refused_or_a_graph(key: str, value: Any) -> None:
             continue
 
 
-def _layer_graph(layer: Dense, size: int) -> Graph:
-    given = Input("x", tuple(Variable(f"variable_{i}") for i in range(size)))
-    nodes = (Node("input", (0,), size=size), Node("feed_forward", (0,), layer_index=0))
-    return Graph((given,), nodes, (layer,), {"out": Output(1, tuple(f"out_{i}" for i in range(size)))})
-
-
 EDGES = [30.0, math.nextafter(30.0, 31.0), -30.0, math.nextafter(-30.0, -31.0), 2.5, -2.5, 0.0, -0.0, 1e308, -1e308]
 
 
@@ -201,7 +187,7 @@ EDGES = [30.0, math.nextafter(30.0, 31.0), -30.0, math.nextafter(-30.0, -31.0), 
 @settings(max_examples=300)
 def test_functions_agree_with_the_twin_on_all_numbers(function: str, alpha: float, numbers: list[float]) -> None:
     """No warning either: lwtnn answers infinity or NaN without a word."""
-    graph = _layer_graph(Dense(np.empty(0), np.empty(0), Activation(function, alpha)), len(numbers))
+    graph = chain(len(numbers), Dense(EMPTY, EMPTY, Activation(function, alpha)))
     inputs = {"x": {f"variable_{i}": number for i, number in enumerate(numbers)}}
     expected = [*lwtnn_forward.forward(format_graph(graph), inputs).values()]
     found = evaluate(graph, inputs)
@@ -212,7 +198,7 @@ def test_functions_agree_with_the_twin_on_all_numbers(function: str, alpha: floa
 
 
 def test_elu_is_an_exponential_minus_one_as_in_lwtnn() -> None:
-    graph = _layer_graph(Dense(np.empty(0), np.empty(0), Activation("elu", 2.0)), 2)
+    graph = chain(2, Dense(EMPTY, EMPTY, Activation("elu", 2.0)))
     assert evaluate(graph, {"x": [-1e-20, -1e-15]}).tolist() == [0.0, 2.0 * (math.exp(-1e-15) - 1.0)]
 
 
@@ -227,11 +213,11 @@ def test_evaluations_and_order_of_any_graph(sources: list[list[int]], random: Ra
     """The twin, which keeps no results either, computes a node as often as the graph says; numbers are shuffled."""
     numbers = list(range(len(sources) + 1))
     random.shuffle(numbers)
-    nodes = [Node("input", (0,), size=1)] * len(numbers)
+    nodes = [NUMBER] * len(numbers)
     for own, given_sources in enumerate(sources, start=1):
         chosen = given_sources if kind == "concatenate" else given_sources[:1] * len(given_sources)
         nodes[numbers[own]] = Node(kind, tuple(numbers[source] for source in chosen))
-    graph = Graph((Input("x", (Variable("a"),)),), tuple(nodes), (), {"out": Output(numbers[-1], ("a",))})
+    graph = of_one_number(nodes, numbers[-1])
     with pytest.MonkeyPatch.context() as patch:
         counted: Counter[int] = Counter()
         compute = lwtnn_forward._node
@@ -288,7 +274,7 @@ def test_only_the_inputs_of_the_wanted_output_are_needed() -> None:
 def test_weights_of_any_type_are_computed_in_float64() -> None:
     third = np.float32(1 / 3)
     for weights in (np.full((2, 2), third, np.float32), np.full((2, 2), third, np.float64)):
-        found = evaluate(_layer_graph(Dense(weights, np.empty(0, np.float32)), 2), {"x": np.float32([1, 1e-9])})
+        found = evaluate(chain(2, Dense(weights, np.empty(0, np.float32))), {"x": np.float32([1, 1e-9])})
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, float(third) * (1.0 + float(np.float32(1e-9))), rtol=1e-15)
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import lwtnn_forward
+from toy_graphs import NUMBER, of_one_number
 
 from calogen.errors import CalogenError, ExportError
 from calogen.lwtnn.graph import (
@@ -241,8 +242,7 @@ def test_integers_may_be_names() -> None:
 
 def _adds(*sources: tuple[int, ...], kind: str = "add") -> Graph:
     """One number as input, node 0, then nodes of these sources; the last one is the output."""
-    nodes = (Node("input", (0,), size=1), *(Node(kind, source) for source in sources))
-    return Graph((Input("x", (Variable("a"),)),), nodes, (), {"out": Output(len(sources), ("a",))})
+    return of_one_number((NUMBER, *(Node(kind, source) for source in sources)), len(sources))
 
 
 def test_lwtnn_computes_a_node_once_for_each_path() -> None:
@@ -283,9 +283,9 @@ def test_more_nodes_in_a_row_than_lwtnn_can_do_are_refused() -> None:
     for num_nodes in (1000, 100_000):
         with pytest.raises(ExportError, match="at most 1000 nodes may follow one another"):
             _adds(*((i,) for i in range(num_nodes)))
-    consumers_first = [Node("add", (i + 1,)) for i in range(100_000)] + [Node("input", (0,), size=1)]
+    consumers_first = [*(Node("add", (i + 1,)) for i in range(100_000)), NUMBER]
     with pytest.raises(ExportError, match="at most 1000 nodes may follow one another"):
-        Graph((Input("x", (Variable("a"),)),), tuple(consumers_first), (), {"out": Output(0, ("a",))})
+        of_one_number(consumers_first)
     with pytest.raises(ExportError, match="node 50000 is its own source"):
         _adds(*((i - 1 if i != 50_000 else 100_000,) for i in range(1, 100_001)))
 
@@ -312,7 +312,7 @@ def test_graphs_made_by_hand_are_checked_too() -> None:
             Activation("elu", value)
     for node in (Node("input", (0,), size=True), Node("input", (0.0,), size=1), Node("input", (0,))):  # type: ignore[arg-type]
         with pytest.raises(ExportError, match="node 0: "):
-            Graph((Input("x", (Variable("a"),)),), (node,), (), {"out": Output(0, ("a",))})
+            of_one_number((node,))
     nodes = (Node("input", (0,), size=2), Node("feed_forward", (0,), layer_index=0))
     inputs = (Input("x", (Variable("a"), Variable("b"))),)
     Graph(inputs, nodes, (Dense(np.ones((3, 2)), np.empty(0)),), {"out": Output(1, ("a",))})

@@ -3,93 +3,25 @@ import math
 import numpy as np
 import pytest
 from reference.lwtnn_forward import forward
+from toy_graphs import EMPTY, chain, every_kind, of_one_number
 
 from calogen.errors import DataFormatError
-from calogen.lwtnn.graph import (
-    ACTIVATIONS,
-    Activation,
-    Affine,
-    Dense,
-    Graph,
-    Highway,
-    Input,
-    Layer,
-    Maxout,
-    Node,
-    Normalization,
-    Output,
-    Variable,
-    format_graph,
-    parse_graph,
-)
+from calogen.lwtnn.graph import Variable, format_graph, parse_graph
+from calogen.lwtnn.layers import ACTIVATIONS, Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
 from calogen.lwtnn.runtime import compile_forward, evaluate
-
-EMPTY = np.empty(0)
-
-
-def _inputs(size: int, name: str = "x") -> Input:
-    return Input(name, tuple(Variable(f"variable_{i}") for i in range(size)))
-
-
-def _chain(size: int, *layers: Layer) -> Graph:
-    """The layers one after another on one input."""
-    nodes = [Node("input", (0,), size=size)]
-    nodes += [Node("feed_forward", (i,), layer_index=i) for i in range(len(layers))]
-    output_size = size
-    for layer in layers:
-        output_size = layer.output_size(output_size)
-    labels = tuple(f"out_{i}" for i in range(output_size))
-    return Graph((_inputs(size),), tuple(nodes), layers, {"out": Output(len(layers), labels)})
 
 
 def _value(x: float | list[float], *layers: Layer) -> list[float]:
     vector = np.atleast_1d(x)
-    return evaluate(_chain(len(vector), *layers), {"x": vector}).tolist()
+    return evaluate(chain(len(vector), *layers), {"x": vector}).tolist()
 
 
 def _activated(function: str, x: float) -> float:
     return _value(x, Dense(EMPTY, EMPTY, Activation(function)))[0]
 
 
-def _all_layers(activation: Activation) -> Graph:
-    """Two preprocessed inputs and every kind of node and layer, maps to fold before and after matrices."""
-    rng = np.random.default_rng(7)
-    normal = rng.standard_normal
-    latent = Input("latent", tuple(Variable(f"variable_{i}", offset=0.5 * i, scale=1.5 - i) for i in range(3)))
-    condition = Input("condition", (Variable("variable_0", offset=-3.0, scale=0.25),))
-    layers = (
-        Normalization(normal(4), normal(4)),
-        Dense(normal((5, 4)), normal(5), activation),
-        Normalization(normal(5), normal(5)),
-        Dense(normal((5, 5)), EMPTY),
-        Highway(Affine(normal((5, 5)), normal(5)), Affine(normal((5, 5)), normal(5)), Activation("tanh")),
-        Maxout(tuple(Affine(normal((6, 5)), normal(6)) for _ in range(3))),
-        Dense(EMPTY, normal(6), Activation("tanh")),
-        Normalization(normal(17), normal(17)),
-    )
-    nodes = (
-        Node("input", (0,), size=3),
-        Node("input", (1,), size=1),
-        Node("concatenate", (0, 1)),
-        Node("feed_forward", (2,), layer_index=0),
-        Node("feed_forward", (3,), layer_index=1),
-        Node("feed_forward", (4,), layer_index=2),
-        Node("feed_forward", (5,), layer_index=3),
-        Node("add", (5, 6, 4)),
-        Node("feed_forward", (7,), layer_index=4),
-        Node("feed_forward", (8,), layer_index=5),
-        Node("feed_forward", (9,), layer_index=6),
-        Node("concatenate", (10, 9, 5)),
-        Node("feed_forward", (11,), layer_index=7),
-    )
-    labels = tuple(f"out_{i}" for i in range(16))  # one fewer than the node has
-    return Graph((latent, condition), nodes, layers, {"out": Output(12, labels)})
-
-
 def test_inputs_are_shifted_then_scaled() -> None:
-    graph = Graph(
-        (Input("x", (Variable("a", offset=1, scale=2),)),), (Node("input", (0,), size=1),), (), {"o": Output(0, ("o",))}
-    )
+    graph = of_one_number(variable=Variable("a", offset=1, scale=2))
     assert evaluate(graph, {"x": [3.0]}) == [8.0]  # as the real lwtnn
     assert compile_forward(graph)(np.array([3.0])) == [8.0]
 
@@ -138,7 +70,7 @@ def test_maxout_takes_the_largest() -> None:
 
 @pytest.mark.parametrize("function", ACTIVATIONS)
 def test_twin_and_compiled_network_agree(function: str) -> None:
-    text = format_graph(_all_layers(Activation(function, 0.7)))
+    text = format_graph(every_kind(Activation(function, 0.7)))
     graph = parse_graph(text)
     rng = np.random.default_rng(3)
     latent, condition = 3.0 * rng.standard_normal((8, 3)), rng.standard_normal((8, 1))
@@ -153,13 +85,13 @@ def test_twin_and_compiled_network_agree(function: str) -> None:
 
 
 def test_surplus_inputs_are_ignored() -> None:
-    graph = _chain(1, Dense(np.array([2.0]), EMPTY))
+    graph = chain(1, Dense(np.array([2.0]), EMPTY))
     assert evaluate(graph, {"x": {"variable_0": 1.0, "variable_1": 5.0}, "y": [1.0]}).tolist() == [2.0]
 
 
 def test_extreme_numbers_raise_no_warning() -> None:
     for function in ("sigmoid", "swish"):
-        graph = _chain(2, Dense(np.eye(2), EMPTY, Activation(function, 1.0)))
+        graph = chain(2, Dense(np.eye(2), EMPTY, Activation(function, 1.0)))
         big = np.array([-1e4, 1e4])
         expected = [0.0, 1.0] if function == "sigmoid" else [0.0, 1e4]
         np.testing.assert_allclose(compile_forward(graph)(big), expected, atol=1e-20)
@@ -167,14 +99,14 @@ def test_extreme_numbers_raise_no_warning() -> None:
 
 
 def test_results_of_the_compiled_network_are_kept() -> None:
-    network = compile_forward(_chain(1, Dense(np.array([2.0]), EMPTY)))
+    network = compile_forward(chain(1, Dense(np.array([2.0]), EMPTY)))
     first = network(np.array([1.0]))
     network(np.array([5.0]))
     assert first == [2.0]
 
 
 def test_wrong_inputs_are_refused() -> None:
-    graph = _all_layers(Activation("tanh"))
+    graph = every_kind(Activation("tanh"))
     good = {"latent": np.zeros(3), "condition": np.zeros(1)}
     for bad, message in (
         ({"latent": np.zeros(3)}, "'condition'"),

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from conftest import counts_of
 from reference import challenge as slow
 
-from calogen.metrics.distributions import FEATURE_METRICS, Bins, paired, separation_power
+from calogen.metrics.distributions import FEATURE_METRICS, Bins, separation_power
 from calogen.metrics.histograms import Histogram
 from calogen.metrics.resampling import Spectrum, dealt_floor, dealt_spectra, measure, measure_spectra, spectrum_cells
 
@@ -49,7 +50,7 @@ def test_spectra_that_are_equal_and_that_are_not():
     pair = make_spectrum(first), make_spectrum(second)
     found, exact = measure_spectra(*pair), measure(first.ravel(), second.ravel(), Bins(EDGES))
     assert found["separation_power"].value == pytest.approx(
-        separation_power(paired(*(item.histogram for item in pair))), rel=1e-10
+        separation_power(counts_of(*(item.histogram for item in pair))), rel=1e-10
     )
     power = slow.separation_power(first.ravel(), second.ravel(), pair[0].edges)
     assert found["challenge_separation_power"].value == pytest.approx(power, rel=1e-10)

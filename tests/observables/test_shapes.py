@@ -7,6 +7,7 @@ from conftest import TINY_VOXELS, make_showers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import shapes as slow
+from toy_showers import scattered_showers
 
 from calogen.errors import GeometryError
 from calogen.observables import challenge, voxels
@@ -68,9 +69,7 @@ def test_depths_agree_with_the_slow_twin():
 @given(st.integers(0, 2**32), st.sampled_from([1e-12, 1e-3, 1.0, 1e6]))
 @settings(max_examples=30, deadline=None)
 def test_shapes_of_any_size_agree_with_the_slow_twin(seed, scale):
-    rng = np.random.default_rng(seed)
-    energies = scale * 10.0 ** rng.uniform(-6, 0, (5, NINE.size)) * (rng.random((5, NINE.size)) < 0.5)
-    compare(Showers(NINE, np.full(5, 1000.0), energies), 0.0)
+    compare(scattered_showers(NINE, 5, seed, scale, decades=6), 0.0)
 
 
 def test_one_voxel():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_gan import GAN_VALUES
-from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch, load, showers_of
+from toy_runs import EXPERIMENTS, Smoke, check_provenance, check_report, launch, load, showers_of, write_showers
 
 from calogen.claims.caloshowergan import PHOTONS
 from calogen.evaluation.assessment import read_assessment
@@ -30,8 +30,7 @@ STATED = PHOTONS.statements
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(SCRIPT)
-    showers_of(PHOTONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(folder / "train.h5")
-    showers_of(PHOTONS_DATASET1, MOMENTA, (20, 20, 20), 2).write(folder / "test.h5")
+    write_showers(folder, PHOTONS_DATASET1, MOMENTA)
     return folder
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from toy_gan import GAN_VALUES, network_test
-from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
+from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of, write_showers
 
 from calogen.claims.caloshowergan import PIONS
 from calogen.evaluation.compare import ALL_ENERGIES
@@ -25,9 +25,7 @@ MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
     folder = tmp_path_factory.mktemp(SCRIPT)
-    showers_of(PIONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(folder / "train.h5")
-    showers_of(PIONS_DATASET1, MOMENTA, (20, 20, 20), 2).write(folder / "test.h5")
-    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    files = write_showers(folder, PIONS_DATASET1, MOMENTA)
     return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", *files))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Refused
 from toy_gan import GAN_VALUES
-from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of
+from toy_runs import Smoke, check_provenance, check_report, launch, load, showers_of, write_showers
 from typer.testing import CliRunner
 
 from calogen.cli.main import app
@@ -34,9 +34,7 @@ NETWORKS = ("photon", "photon-low-v2", "photon-high-v2")
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
     folder = tmp_path_factory.mktemp(SCRIPT)
-    showers_of(PHOTONS_DATASET1, MOMENTA, (30, 30, 30), 1).write(folder / "train.h5")
-    showers_of(PHOTONS_DATASET1, MOMENTA, (20, 20, 20), 2).write(folder / "test.h5")
-    files = ("--train-data", folder / "train.h5", "--test-data", folder / "test.h5")
+    files = write_showers(folder, PHOTONS_DATASET1, MOMENTA)
     return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", "--ablation", *files))
 
 

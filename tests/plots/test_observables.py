@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from calogen.evaluation.compare import ObservableComparison
+from calogen.evaluation.compare import Scored
 from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram
@@ -50,7 +50,7 @@ def test_no_ratio_where_the_reference_is_empty():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_figure_has_a_panel_per_comparison(count, tmp_path):
-    item = ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, {"VAE": GENERATED, "other": EMPTY_BIN}, ())
+    item = Scored(OBSERVABLE, 4096.0, {"reference": REFERENCE, "VAE": GENERATED, "other": EMPTY_BIN})
     figure = draw_observables([item] * count, "no noise")
     assert len(figure.axes) == 2 * count
     assert figure.axes[0].get_title(loc="left") == "4.1 GeV (Fig. 6a, noise-free here)"
@@ -65,7 +65,7 @@ def test_figure_has_a_panel_per_comparison(count, tmp_path):
 @pytest.mark.parametrize("label", ["kinetic", "a label that is much too long for any legend"])
 def test_the_legend_stands_above_the_panels(label: str, count: int, tmp_path: Path) -> None:
     generated = dict.fromkeys(["single GAN", "two GANs", "three GANs", label], GENERATED)
-    figure = draw_observables([ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, generated, ())] * count)
+    figure = draw_observables([Scored(OBSERVABLE, 4096.0, {"reference": REFERENCE, **generated})] * count)
     write_figure(figure, tmp_path / "figure.png")
     (legend,) = figure.legends
     box = legend.get_window_extent()
@@ -74,7 +74,7 @@ def test_the_legend_stands_above_the_panels(label: str, count: int, tmp_path: Pa
 
 
 def test_captions_in_a_grid(tmp_path):
-    item = ObservableComparison(OBSERVABLE, 4096.0, REFERENCE, {"GAN": GENERATED}, ())
+    item = Scored(OBSERVABLE, 4096.0, {"reference": REFERENCE, "GAN": GENERATED})
     figure = draw_observables([item] * 5, columns=4, captions=[f"chi2/NDF = {n}" for n in range(5)])
     panels = figure.axes[::2]
     assert [[text.get_text() for text in ax.texts] for ax in panels] == [[f"chi2/NDF = {n}"] for n in range(5)]
@@ -88,7 +88,7 @@ def test_captions_in_a_grid(tmp_path):
 @pytest.mark.parametrize(("reference", "generated"), [(REFERENCE, GENERATED), (EMPTY_BIN, REFERENCE)])
 def test_logarithmic_shares(reference, generated, tmp_path):
     """The axis begins below the least filled bin and has room above the fullest one; empty bins lie below it."""
-    item = ObservableComparison(OBSERVABLE, 4096.0, reference, {"GAN": generated}, ())
+    item = Scored(OBSERVABLE, 4096.0, {"reference": reference, "GAN": generated})
     figure = draw_observables([item], log_scale=True)
     ax, ratio_ax = figure.axes
     low, high = ax.get_ylim()
@@ -101,13 +101,13 @@ def test_logarithmic_shares(reference, generated, tmp_path):
 
 def test_logarithmic_shares_of_nothing(tmp_path):
     nothing = Histogram(EDGES, np.zeros(5, int))
-    item = ObservableComparison(OBSERVABLE, 4096.0, nothing, {"GAN": nothing}, ())
+    item = Scored(OBSERVABLE, 4096.0, {"reference": nothing, "GAN": nothing})
     write_figure(draw_observables([item], log_scale=True), tmp_path / "figure.png")
 
 
 def test_what_is_counted_stands_on_the_axis():
     voxels = replace(OBSERVABLE, counted="voxels")
-    (ax, _) = draw_observables([ObservableComparison(voxels, 4096.0, REFERENCE, {}, ())]).axes
+    (ax, _) = draw_observables([Scored(voxels, 4096.0, {"reference": REFERENCE})]).axes
     assert ax.get_ylabel() == "Share of voxels / bin"
 
 

@@ -10,18 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from calogen.reports.page import (
-    Cell,
-    DataTable,
-    FigureBlock,
-    Gallery,
-    Items,
-    Page,
-    Section,
-    Text,
-    Verdict,
-    build_html,
-)
+from calogen.reports.page import Cell, DataTable, Gallery, Items, Page, Verdict, build_html
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -44,11 +33,11 @@ def build_page() -> Page:
     figure.subplots(1, 3)[0].plot([0, 1])
     wide = DataTable("Wide", tuple(f"column {i}" for i in range(12)), (tuple(["0.1234 ± 0.0001"] * 12),) * 40)
     claims = DataTable("Claims", ("claim", "verdict"), (("It holds " * 20, Cell("no", tone="bad", note=LONG)),) * 2)
-    sections = (
-        Section("Table", (Text("words " * 60), DataTable("Distances", ("name", "distance"), DISTANCES), claims)),
-        Section("Wide", (wide, Items((LONG, "item")))),
-        Section("Figures", (Gallery("All", (FigureBlock("First", figure), FigureBlock("Second", Figure()))),)),
-    )
+    sections = {
+        "Table": ("words " * 60, DataTable("Distances", ("name", "distance"), DISTANCES), claims),
+        "Wide": (wide, Items((LONG, "item"))),
+        "Figures": (Gallery({"First": figure, "Second": Figure()}, "All"),),
+    }
     worst = DataTable("Worst", ("observable", "distance", "limit"), ((LONG, "0.3", "0.1"), ("width", "0.2", "0.1")))
     return Page(
         "A report " + LONG, LONG, Verdict("One of two claims holds", "bad", (("device", LONG),), worst), sections

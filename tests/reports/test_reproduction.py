@@ -45,8 +45,7 @@ def test_page_escapes_and_lists_only_assumed_values():
 
 
 def test_metrics_beyond_the_floor_are_marked():
-    (section,) = [item for item in build_page(RESULTS, {}).sections if item.title == "Metrics"]
-    table = section.blocks[1]
+    _, table = build_page(RESULTS, {}).sections["Metrics"]
     assert isinstance(table, DataTable)
     assert table.caption == "VAE, 4.1 GeV"
     assert table.rows == (
@@ -139,10 +138,10 @@ def test_tables_stand_between_quantities_and_figures() -> None:
         "Table 3": Table(("x",), (("y",),)),
     }
     page = build_page(replace(RESULTS, tables=tables), {"a": figure()})
-    titles = [section.title for section in page.sections if section.blocks]
+    titles = [title for title, blocks in page.sections.items() if blocks]
     assert titles[:4] == ["Claims", "Quantities", "Tables", "Figures"]
     expected = tuple(DataTable(caption, table.header, table.rows) for caption, table in tables.items())
-    assert page.sections[2].blocks == expected
+    assert page.sections["Tables"] == expected
     assert "<h2>Tables" not in build_html(build_page(RESULTS, {}))
 
 
@@ -155,7 +154,7 @@ def test_tables_are_in_the_json(tmp_path: Path) -> None:
 def test_a_claim_may_be_inconsistent_in_the_paper() -> None:
     claims = (Claim("6.2 MB", "section 5.7", "6.2 MB", "3.5 MB", "inconsistent in the paper"),)
     results = replace(RESULTS, claims=claims)
-    (table,) = build_page(results, {}).sections[0].blocks
+    (table,) = build_page(results, {}).sections["Claims"]
     assert isinstance(table, DataTable)
     assert table.rows[0][1] == Cell("inconsistent in the paper", tone="unsure")
     assert "| 6.2 MB | 3.5 MB | inconsistent in the paper |" in results_table(results.to_json())

@@ -76,8 +76,8 @@ def test_voxels_below_1_mev_are_zero_in_both_samples(monkeypatch: pytest.MonkeyP
     assert list(found.generated) == ["one", "two"]
     assert received["one"] == received["two"], "the same seed"
     assert received["one"][0] == reference.incident_energies.tolist()
-    entries = found.by_energy[512.0].observables["total_energy"].generated["one"]
+    entries = found.by_energy[512.0]["total_energy"].histograms["one"]
     assert entries.counts.sum() == 10
-    totals = {place.observables["total_energy"].reference.edges[-1] for place in found.by_energy.values()}
+    totals = {place["total_energy"].histograms["reference"].edges[-1] for place in found.by_energy.values()}
     assert min(totals) > 113, "the total energy is of all voxels: 115 MeV; 112.5 MeV are in those above 1 MeV"
-    assert [list(item.observables) for item in found.by_energy.values()] == [["total_energy"], [*found.together]]
+    assert [list(item) for item in found.by_energy.values()] == [["total_energy"], [*found.together]]

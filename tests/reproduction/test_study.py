@@ -204,7 +204,7 @@ def test_a_study_trains_judges_and_compares(outcome: Outcome, folder: Path, data
         assert len(list((directory / name / "snapshots").iterdir())) == 4
     events = [line.split('"event": "')[1].split('"')[0] for line in (directory / "log.jsonl").read_text().splitlines()]
     assert events == ["started", "network", "judged", "network", "judged", "finished"]
-    assert {momentum: list(item.observables) for momentum, item in outcome.comparisons.by_energy.items()} == {
+    assert {momentum: list(item) for momentum, item in outcome.comparisons.by_energy.items()} == {
         1024.0: ["total_energy", "first", "second"],
         4096.0: ["total_energy", "first"],
         16384.0: ["total_energy"],

@@ -75,7 +75,7 @@ def test_without_a_choice_the_last_epoch_stays(study: Study, tmp_path: Path) -> 
     outcome = outcome_of(study, CELLS, tmp_path)
     assert (outcome.tests, outcome.networks["vae"].test) == ({}, None)
     assert len(outcome.networks["vae"].run.history) == 3
-    assert list(outcome.comparisons.by_energy[1024.0].observables) == ["total_energy"]
+    assert list(outcome.comparisons.by_energy[1024.0]) == ["total_energy"]
 
 
 def test_a_regular_grid(study: Study, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_a_regular_grid(study: Study, tmp_path: Path) -> None:
     assert test.value == test.chi2[1024.0].per_ndf
     generated = outcome.comparisons.generated["GAN"].energies
     assert not ((generated > 0) & (generated < 1)).any()
-    assert list(outcome.comparisons.by_energy[1024.0].observables) == ["total_energy", "first"]
+    assert list(outcome.comparisons.by_energy[1024.0]) == ["total_energy", "first"]
