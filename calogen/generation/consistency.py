@@ -44,7 +44,7 @@ def require_consistent(
             networks,
             sizes,
             module.GENERATES,
-            lambda name, tensor: _shapes(module.build(config, geometry)[name].inputs).get(tensor),
+            lambda name, tensor: _shapes_of(module.build(config, geometry).get(name)).get(tensor),
         )
     except (CalogenError, AttributeError) as error:
         raise DataFormatError(
@@ -100,6 +100,11 @@ def _require_networks(
                 raise DataFormatError(
                     f"the input {tensor} of {name}.keras must have shape (None, {sizes[tensor]}). Received: {shape}"
                 )
+
+
+def _shapes_of(network: keras.Model | None) -> dict[str, tuple[int | None, ...]]:
+    """Shapes of the inputs; none where the model has no network of that name."""
+    return {} if network is None else _shapes(network.inputs)
 
 
 def _shapes(tensors: Sequence[Any]) -> dict[str, tuple[int | None, ...]]:

@@ -111,3 +111,14 @@ def test_a_generator_with_other_inputs_or_outputs_is_refused(saved: Path, tmp_pa
 @pytest.mark.parametrize("name", RUNS)
 def test_files_of_one_run_are_read(saved: Path, name: str) -> None:
     assert load_run(saved / name).geometry in (GRID, TINY_VOXELS)
+
+
+def test_a_network_that_the_model_does_not_have_is_named(saved: Path, tmp_path: Path) -> None:
+    """Its input has another size than the transform's, and the model has none of that name to ask."""
+    folder = tmp_path / "run"
+    shutil.copytree(saved / "gan", folder)
+    shutil.copy(saved / "gan of two conditions" / "critic.keras", folder / "net.keras")
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(about | {"networks": [*about["networks"], "net"]}), encoding="utf-8")
+    with pytest.raises(DataFormatError, match=r"the input condition of net\.keras must have shape \(None, 1\)"):
+        load_run(folder)
