@@ -54,7 +54,7 @@ from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
 from calogen.reproduction.selection import epoch_distances, validation_distance
 from calogen.reproduction.timing import Costs, measure_costs, require_times
-from calogen.showers.bundled import bundled, choose_edition, read_vae_window
+from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -177,10 +177,10 @@ def read_data(arguments: Arguments, files: Mapping[str, Path]) -> tuple[Showers,
     """Showers to train and to test with, at the paper's energies, and where they come from.
 
     Raises:
-        DataFormatError, GeometryError: as `read_vae_window`; an energy without showers.
+        DataFormatError, GeometryError: as `read_window`; an energy without showers.
     """
     note = ", ".join(path.name for path in files.values())
-    given = [read_vae_window(path, arguments.tolerant) for path in files.values()]
+    given = [read_window(path, ATLAS_VAE_WINDOW, arguments.tolerant) for path in files.values()]
     if arguments.train_data is None:
         given[0], note = choose_edition("photons_train", given[0], arguments.all_showers)
     known, tolerance = np.repeat((*TRAINED, *COMPARED), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL

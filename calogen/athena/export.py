@@ -17,7 +17,7 @@ from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
 from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_scale, in_float64, keras_energies
 from calogen.athena.interface import V2, Generator
 from calogen.athena.radial import MOMENTUM, file_name, write_radial
-from calogen.errors import DataFormatError, ExportError, GeometryError
+from calogen.errors import CalogenError, DataFormatError, ExportError, GeometryError
 from calogen.generation.generate import generate, route
 from calogen.generation.load import load_run, model_module
 from calogen.lwtnn.convert import convert
@@ -91,6 +91,24 @@ class Exported:
 
     line: str
     agrees: bool
+
+
+def export_runs(path: Path, output: Path, eta: int = 20) -> Iterator[tuple[str, str]]:
+    """Export all trained runs of a folder, and go on where one of them cannot be.
+
+    Args:
+        path, output, eta: as for `find_sets` and `export_set`.
+
+    Returns:
+        of each set of runs a line on what came of it, and what is wrong; empty if all is well.
+    """
+    for item in find_sets(path):
+        try:
+            done = export_set(item, output, eta)
+            yield done.line, "" if done.agrees else f"{item.name}: its distributions differ from Keras'"
+        except CalogenError as error:
+            fault = f"{item.name}: {' '.join(str(error).split())}"
+            yield f"not exported: {fault}", fault
 
 
 def export_set(item: RunSet, output: Path, eta: int = 20) -> Exported:

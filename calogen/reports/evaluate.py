@@ -31,10 +31,11 @@ from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, bui
 from calogen.reports.page import Page, build_markdown, write_page
 from calogen.reports.reproduction import write_report
 from calogen.reports.results import build_results_page
-from calogen.showers.bundled import read_vae_window, voxel_geometry
+from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
 from calogen.showers.sample import Negative, Showers, concatenate
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 SECOND = "second reference"
 """What pages call the second sample of Geant4."""
@@ -283,7 +284,7 @@ def _kinds(path: Path) -> set[str]:
 def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
     """Showers with the reference's incident energies, and what was changed."""
     paths = paths_of(files)
-    parts = [read_vae_window(path, tolerant) for path in paths]
+    parts = [read_window(path, ATLAS_VAE_WINDOW, tolerant) for path in paths]
     given = np.concatenate([_given_labels(path) for path in paths])
     found = (part.attributes.get("clipped") for part in parts)
     clipped = sum((item for item in found if isinstance(item, Negative)), Negative())

@@ -1,19 +1,28 @@
 """The bundled Geant4 samples: what runs on a laptop without any download."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.hdf5 import damage_named, dataset_shape, open_file
-from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.files import Files, Reading, ShowerFile, paths_of
 from calogen.showers.geometry import Geometry
 from calogen.showers.layouts import missing_dataset
-from calogen.showers.sample import Showers
+from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.showers.windows import ATLAS_VAE_WINDOW, select_window
+from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, select_window
 
-GEOMETRIES: tuple[Geometry, ...] = (ATLAS_BARREL_STORED, ATLAS_VAE_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)
+GEOMETRIES: tuple[Geometry, ...] = (
+    ATLAS_BARREL_STORED,
+    ATLAS_VAE_WINDOW,
+    ATLAS_GAN_WINDOW,
+    PHOTONS_DATASET1,
+    PIONS_DATASET1,
+)
 BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """What has to stand wherever numbers from the bundled showers appear."""
@@ -92,6 +101,39 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
     raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes}")
 
 
+def bundled_for(geometry: Geometry) -> Path:
+    """The bundled training showers of a geometry, or those of cells of which it is a window.
+
+    Raises:
+        DataFormatError: there are none.
+    """
+    for name in ("photons_train", "pions_train"):
+        with open_file(bundled(name)) as file:
+            shape = dataset_shape(file, geometry.dataset)
+        if shape and shape[1] in (geometry.size, ATLAS_BARREL_STORED.size):
+            return bundled(name)
+    raise DataFormatError(f"training data must be given for {geometry.name}. Received: none, and none are bundled")
+
+
+@contextmanager
+def open_showers(files: Files, geometry: Geometry, tolerant: bool = False) -> Iterator[Showers | ShowerFile]:
+    """Showers of a geometry: files of voxels of any size, cells (or their window) in memory.
+
+    Args:
+        files: one, or several that are read as one.
+        geometry: of the showers.
+        tolerant: as for `Showers.read`.
+
+    Raises:
+        DataFormatError, GeometryError: as `ShowerFile` and `read_window`.
+    """
+    if isinstance(geometry, CellGrid):
+        yield concatenate([read_window(path, geometry, tolerant) for path in paths_of(files)])
+        return
+    with ShowerFile(files, geometry, reading=Reading(tolerant=tolerant)) as opened:
+        yield opened
+
+
 def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     """The geometry of a file's voxels.
 
@@ -119,15 +161,16 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     )
 
 
-def read_vae_window(path: str | Path, tolerant: bool = False) -> Showers:
-    """The 276 cells of the ATLAS VAE from a file of stored cells (297) or the window itself.
+def read_window(path: str | Path, window: CellGrid, tolerant: bool = False) -> Showers:
+    """The cells of a window from a file of stored cells (297) or of the window itself.
 
     Args:
         path: the file.
+        window: e.g. `ATLAS_VAE_WINDOW`.
         tolerant: as for `Showers.read`.
 
     Raises:
         DataFormatError, GeometryError: as `Showers.read` and `select_window`.
     """
     showers = read_showers(path, tolerant)
-    return showers if showers.geometry == ATLAS_VAE_WINDOW else select_window(showers, ATLAS_VAE_WINDOW)
+    return showers if showers.geometry == window else select_window(showers, window)

@@ -27,7 +27,7 @@ from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
 from calogen.reproduction.experiment import clean_exit, whole_number
 from calogen.reproduction.selection import validation_distance
-from calogen.showers.bundled import bundled, choose_edition, read_vae_window
+from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.fit import fit, validation_split
@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     epochs = given.epochs or (400 if given.final else 100)
     variants = FINALISTS if given.final else {name: VARIANTS[name] for name in [given.only] if name} or VARIANTS
     with clean_exit("atlas_vae scan"):
-        showers, note = choose_edition("photons_train", read_vae_window(bundled("photons_train")), all_showers=False)
+        showers = read_window(bundled("photons_train"), ATLAS_VAE_WINDOW)
+        showers, note = choose_edition("photons_train", showers, all_showers=False)
         showers = showers[np.isin(showers.incident_energies, TRAINED)]
         rows = []
         for name, changes in variants.items():

@@ -11,7 +11,7 @@ from damage import damaged_json
 from toy_results import RESULTS
 
 from calogen.claims.judge import Claim
-from calogen.cli.main import report
+from calogen.cli.report import report
 from calogen.errors import DataFormatError
 from calogen.reports import evaluate
 from calogen.reports.evaluate import compare_directories

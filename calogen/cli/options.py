@@ -1,9 +1,17 @@
-"""Incident energies and numbers of showers as texts of a command line."""
+"""What several commands take: energies, numbers of showers, seeds, files to write."""
 
 import math
+from pathlib import Path
+from typing import Annotated
 
-from calogen.config import require
+import typer
+
+from calogen.config import MAX_SEED, require
 from calogen.errors import ConfigError
+
+Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
+Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
 
