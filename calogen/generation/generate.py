@@ -1,4 +1,4 @@
-"""From a trained run and incident energies to showers in MeV."""
+"""From a trained run and what is given of showers to showers in MeV."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ from calogen.generation.load import load_run
 from calogen.generation.merging import in_order
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
+from calogen.showers.files import read_given
 from calogen.showers.labels import within
 from calogen.showers.layouts import MAX_DEFLATE
 from calogen.showers.sample import Showers, write_blocks
@@ -66,8 +67,8 @@ def generate_like(
         DataFormatError: as `generate_blocks`; a condition that the model knows and the reference lacks.
     """
     runs = [run] if isinstance(run, TrainedRun) else run
-    needs = tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
-    return generate(runs, reference.given.only(needs)[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
+    given = reference.given.only(_needs(runs))
+    return generate(runs, given[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
 
 
 def generate_blocks(
@@ -94,13 +95,14 @@ def generate_blocks(
 
     Raises:
         ConfigError: a seed below 0 or above `MAX_SEED`, at once.
-        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, at
-            once.
+        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, a
+            condition that the model knows and that is not given; at once.
     """
     require_seed(seed)
     sources = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in sources]
     given = Conditions.of(given)
+    given.only(_needs(runs))  # refuses what lacks one
     chosen, total = route(runs, given.incident_energies), len(given) * copies
     batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
@@ -142,23 +144,24 @@ def _batches(
 
 
 def write_generated(
-    path: Path, runs: Sequence[Path], incident_energies: Sequence[float], num_showers: int, seed: int
+    path: Path, runs: Sequence[Path], given: Path | Conditions | Sequence[float], copies: int, seed: int
 ) -> None:
     """Generates showers into a file, piece by piece; see `generate_blocks`.
 
     Args:
         path: the file to write, whole or not at all.
         runs: folders of trained runs that share the momenta.
-        incident_energies: MeV.
-        num_showers: of each incident energy.
+        given: incident energies, MeV, alone or with other conditions; or a file of showers that has them.
+        copies: showers of each that is given, one after another.
         seed: of the latent space.
 
     Raises:
         CalogenError: as `generate_blocks`; the file cannot be written, or more showers than the disk can hold.
     """
     loaded = [load_run(directory) for directory in runs]
-    total = num_showers * len(incident_energies)
-    pieces = generate_blocks(loaded, np.asarray(incident_energies), seed, copies=num_showers)
+    known = read_given(given).only(_needs(loaded)) if isinstance(given, Path) else Conditions.of(given)
+    total = copies * len(known)
+    pieces = generate_blocks(loaded, known, seed, copies=copies)
     require_space(path, 4 * total * loaded[0].geometry.size // MAX_DEFLATE)
 
     def counted() -> Iterator[Showers]:
@@ -170,6 +173,11 @@ def write_generated(
 
     with progress("generating", total, "showers") as bar:
         write_blocks(path, counted(), total, min(BLOCK_SHOWERS, total))
+
+
+def _needs(runs: Sequence[TrainedRun]) -> tuple[str, ...]:
+    """Names of the conditions that the models know, besides the incident energy."""
+    return tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
 
 
 def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarray:
