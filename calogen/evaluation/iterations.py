@@ -81,6 +81,10 @@ class IterationScan:
         """Position of the iteration with the smallest `total`."""
         return int(np.argmin(self.total))
 
+    def choice(self, unit: str) -> dict[str, float]:
+        """Number of the best iteration, or whatever the unit is, and its figure of merit by its name."""
+        return {unit: int(self.iterations[self.best]), self.merit: float(self.total[self.best])}
+
     @property
     def best_by_momentum(self) -> np.ndarray:
         """Positions of the iterations that are the best ones for each momentum, `[m]`."""
@@ -122,12 +126,6 @@ class NetworkTest:
     num_held_out: Mapping[float, int] = field(default_factory=dict)
     chosen_by: str = ALL
     statistics: Mapping[float, int] = field(default_factory=dict)
-
-    @property
-    def value(self) -> float:
-        """chi2/NDF, or another figure of merit, of the chosen iteration."""
-        scan = self.scans[self.chosen_by]
-        return total(self.chi2.values()).per_ndf if self.chi2 else float(scan.total[scan.best])
 
     @property
     def iteration(self) -> int:

@@ -4,7 +4,7 @@ It knows neither a paper nor a kind of geometry: an experiment says what is trai
 chosen, and what is looked at.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -180,34 +180,25 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     """For every seed: train what is missing, choose, compare with Geant4."""
     require_coverage(study, data)
-    return [outcome for _, outcome in train_seeds(study, arguments, data)]
-
-
-def train_seeds(study: Study, arguments: Arguments, data: Data) -> Iterator[tuple[Run, Outcome]]:
-    """Each seed's directory, open while its outcome is looked at."""
+    outcomes = []
     for position, seed in enumerate(arguments.seeds):
         configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
         ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks = reproduce(replace(study, configs=configs), data, run, arguments.options)
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
-            folders = {name: run.directory / name / "provenance.json" for name in networks}
-            yield (
-                run,
-                Outcome(
-                    networks=networks,
-                    comparisons=compare_networks(
-                        samples,
-                        data.reference,
-                        study.observables,
-                        seed,
-                        everywhere=study.everywhere,
-                        detailed=study.detailed,
-                        min_energy=study.min_energy,
-                    ),
-                    provenance={name: read_json(path) for name, path in folders.items()},
-                ),
+            comparisons = compare_networks(
+                samples,
+                data.reference,
+                study.observables,
+                seed,
+                everywhere=study.everywhere,
+                detailed=study.detailed,
+                min_energy=study.min_energy,
             )
+            about = {name: read_json(run.directory / name / "provenance.json") for name in networks}
+        outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about))
+    return outcomes
 
 
 def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) -> dict[str, Network]:
@@ -232,9 +223,8 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) ->
             trained = fit(model_module(study.model), here, geometry, data.train, directory, **settings)
             networks[name] = Network(trained) if chosen is None else judge(name, here, data, directory, chosen)
         test = networks[name].test
-        if test is not None:
-            found = test.scans[test.chosen_by]
-            run.log("judged", name=name, **{found.merit: test.value}, iteration=test.iteration)
+        if chosen and test:
+            run.log("judged", name=name, **test.scans[test.chosen_by].choice(chosen.unit))
     return networks
 
 

@@ -1,5 +1,6 @@
 """A study is the same for cells, by epochs and another figure of merit, and for a regular grid."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,23 @@ def outcome_of(study: Study, geometry: Geometry, runs: Path) -> Any:
     return outcome
 
 
+def logged(runs: Path) -> dict[str, Any]:
+    """What the log says of the network that was judged."""
+    lines = map(json.loads, (runs / "toy" / "smoke-seed4" / "log.jsonl").read_text().splitlines())
+    (found,) = (line for line in lines if line["event"] == "judged")
+    return {name: value for name, value in found.items() if name not in ("time", "event")}
+
+
+def test_the_log_has_the_number_of_the_merit_that_chose(study: Study, tmp_path: Path) -> None:
+    """The name was that of one figure of merit, the number that of the other."""
+    merits = {ALL: Chi2Merit("caloshowergan"), "distance": DistanceMerit(OBSERVABLES)}
+    chosen = Selection(merits=merits, chosen_by="distance", unit="epoch", snapshots=(1, 3))
+    test = outcome_of(replace(study, select=lambda _: chosen), CELLS, tmp_path).tests["vae"]
+    scan = test.scans["distance"]
+    assert logged(tmp_path) == {"name": "vae", "epoch": test.iteration, "merit": scan.total.min()}
+    assert scan.total.min() < 1 < test.scans[ALL].total.min()
+
+
 @pytest.fixture
 def study() -> Study:
     """Of the last epoch of a VAE on cells."""
@@ -62,8 +80,9 @@ def test_cells_by_epochs_and_a_distance(study: Study, tmp_path: Path) -> None:
     assert list(test.scans) == [ALL, TRAIN, HELD_OUT]
     assert test.scans[ALL].iterations.tolist() == [1, 2, 3]
     assert (dict(test.chi2), dict(test.floor)) == ({}, {}), "the distance is no chi2"
-    assert test.value == test.scans[ALL].total.min()
-    assert read_json(directory / "selected" / "selection.json") == {"epoch": test.iteration, "merit": test.value}
+    best = {"epoch": test.iteration, "merit": test.scans[ALL].total.min()}
+    assert read_json(directory / "selected" / "selection.json") == best
+    assert logged(tmp_path) == {"name": "vae", **best}
     expected = load_snapshot(load_run(directory), directory, "epoch", test.iteration)
     ours = outcome.networks["vae"].run
     for name in ours.generates:
@@ -91,7 +110,11 @@ def test_a_regular_grid(study: Study, tmp_path: Path) -> None:
     outcome = outcome_of(gan, GRID, tmp_path)
     test = outcome.tests["gan"]
     assert list(test.chi2) == list(test.floor) == [1024.0]
-    assert test.value == test.chi2[1024.0].per_ndf
+    assert logged(tmp_path) == {
+        "name": "gan",
+        "iteration": test.iteration,
+        "chi2_per_ndf": test.chi2[1024.0].per_ndf,
+    }
     generated = outcome.comparisons.generated["GAN"].energies
     assert not ((generated > 0) & (generated < 1)).any()
     assert list(outcome.comparisons.by_energy[1024.0]) == ["total_energy", "first"]
