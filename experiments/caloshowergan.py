@@ -159,7 +159,7 @@ def figures(total: str) -> dict[str, study_figures.Drawing]:
             study_figures.network, name="photon"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups=(SINGLE, THREE)
+            study_figures.total_energy, groups={"1 GAN": SINGLE, "3 GANs": THREE}
         ),
         "Fig. 7: chi2/NDF by iteration": partial(study_figures.iterations, names=(*SINGLE, *THREE)),
         README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
@@ -261,4 +261,4 @@ def json_sizes(trained: Mapping[str, Network]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, chi2_selection.GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.OPTIONS)

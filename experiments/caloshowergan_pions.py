@@ -142,7 +142,7 @@ def figures(total: str) -> dict[str, study_figures.Drawing]:
             study_figures.network, name="pion"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups=(("pion",),)
+            study_figures.total_energy, groups={"1 GAN": ("pion",)}
         ),
         "Fig. 8: chi2/NDF by iteration": partial(study_figures.iterations, names=("pion",)),
         README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
@@ -243,4 +243,4 @@ def narrow_shares(compared: Comparisons) -> tuple[Value, Value]:
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, chi2_selection.GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.OPTIONS)

@@ -6,6 +6,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.judge import Quantity, Table
+from calogen.config import require
 from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.evaluation.summary import energy_text
@@ -23,13 +24,16 @@ PublishedRows = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
 def chi2_table(
     seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, halves: Mapping[str, PublishedChi2]
 ) -> Table:
-    """Tables 3 and 4 of arXiv:2309.06515: a row for each network, and one for their sum.
+    """chi2 of networks beside the paper's: a row for each, and one for the sum of those that belong together.
 
     Args:
         seeds: tests by network, of each training seed; the chi2 are those of the first.
         ensembles: networks by title.
         paper: its rows by title, networks first, the sum last.
         halves: its rows after half of a network's iterations.
+
+    Raises:
+        ConfigError: as `chi2_sum`.
     """
     columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
     header = (*columns, "held-out, iteration chosen by training showers, at the paper's statistics")
@@ -38,8 +42,8 @@ def chi2_table(
         tests = [seeds[0][name] for name in names]
         published = paper.get(title, ())
         for position, test in enumerate(tests):
-            row = (test.name, _momenta(test), f"{test.iteration:,}", *_cells([test]))
-            rows.append((*row, _published(published, position)))
+            cells = (*_cells([test]), _published(published, position))
+            rows.append((test.name, _momenta(test), f"{test.iteration:,}", *cells))
             if test.name in halves:
                 rows.append(_half_row(test, halves[test.name]))
         if len(tests) > 1:
@@ -58,6 +62,9 @@ def chi2_quantities(
     Args:
         seeds, ensembles, paper: as for `chi2_table`; of all seeds that have the networks.
         data: which showers.
+
+    Raises:
+        ConfigError: as `chi2_sum`.
     """
     found = []
     for title, names in ensembles.items():
@@ -65,7 +72,7 @@ def chi2_quantities(
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
         idle = dict.fromkeys(test.name for group in tests for test in group if test.idle)
         where += f"; {', '.join(idle)} did not learn in so few iterations" if idle else ""
-        ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
+        ours = [chi2_sum(group) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper
         found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
@@ -89,7 +96,7 @@ def time_table(
     label: Callable[[float], str],
     machine: str,
 ) -> Table:
-    """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms.
+    """Times of calls, ms, beside the paper's: mean and standard deviation.
 
     Args:
         seconds: ours by momentum, or by batch size.
@@ -106,7 +113,7 @@ def time_table(
 
 
 def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
-    """Section 5.7 of arXiv:2309.06515: sizes of the LWTNN JSON, MB."""
+    """Sizes of the LWTNN JSON, MB, beside the paper's."""
     rows = []
     for name, size in megabytes.items():
         published = paper.get(name)
@@ -114,8 +121,19 @@ def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumb
     return Table(("LWTNN JSON", "MB", "paper"), tuple(rows))
 
 
+def chi2_sum(tests: Sequence[NetworkTest]) -> Chi2:
+    """chi2 of networks together.
+
+    Raises:
+        ConfigError: one of them was judged by a figure of merit that is no chi2.
+    """
+    without = ", ".join(test.name for test in tests if not test.chi2)
+    require(not without, f"the figure of merit '{ALL}' must be a chi2 to be tabulated. Received: another for {without}")
+    return total(part for test in tests for part in test.chi2.values())
+
+
 def _cells(tests: Sequence[NetworkTest]) -> tuple[str, ...]:
-    ours = total(part for test in tests for part in test.chi2.values())
+    ours = chi2_sum(tests)
     scaled = total(part for test in tests for part in test.at_papers_statistics.values())
     held_out = [test.held_out_at_papers_statistics for test in tests]
     known = [part for part in held_out if part is not None]

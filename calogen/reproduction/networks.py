@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from calogen import provenance
+from calogen.athena.interface import without_heads
 from calogen.backend import keras
 from calogen.evaluation.compare import Comparison, Scored, compare_showers
 from calogen.evaluation.iterations import NetworkTest
@@ -20,8 +21,8 @@ from calogen.metrics.distributions import Value
 from calogen.observables.observable import Observable
 from calogen.progress import progress
 from calogen.provenance import stream_seed
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
-from calogen.training.layers import ShowerHeads
 from calogen.training.run import TrainedRun
 
 
@@ -34,29 +35,32 @@ class Network:
 
 
 def generation_time(
-    runs: Sequence[TrainedRun], incident_energies: Sequence[float], batch_size: int = 1, trials: int = 100
+    runs: Sequence[TrainedRun], given: Conditions | Sequence[float], batch_size: int = 1, trials: int = 100
 ) -> dict[float, Value]:
-    """Seconds of one call that generates a batch, by energy: mean and deviation.
+    """Seconds of one call that generates a batch, by incident energy: mean and deviation.
 
     The energies take turns, so that what else the machine does slows all of them alike.
 
-    Source: Tables 5 and 6 of arXiv:2309.06515.
+    Args:
+        runs: trained runs that share the energies.
+        given: one shower of each energy, of which a batch has copies.
+        batch_size, trials: showers of a call, and calls that count; the first call does not.
     """
-    durations: dict[float, list[float]] = {energy: [] for energy in incident_energies}
+    known = Conditions.of(given)
+    durations: list[list[float]] = [[] for _ in range(len(known))]
     for seed in range(trials + 1):
-        for energy, measured in durations.items():
-            batch = np.full(batch_size, energy)
+        for position, measured in enumerate(durations):
+            batch = known[np.full(batch_size, position)]
             start = time.perf_counter()
             generate(runs, batch, seed)
             measured.append(time.perf_counter() - start)
-    return {energy: Value(float(np.mean(m[1:])), float(np.std(m[1:]))) for energy, m in durations.items()}
+    values = [Value(float(np.mean(item[1:])), float(np.std(item[1:]))) for item in durations]
+    return dict(zip(known.incident_energies.tolist(), values, strict=True))
 
 
 def dense_graph(generator: keras.Model) -> Graph:
     """A generator as LWTNN graph, without `ShowerHeads` at its end, which have no weights."""
-    if isinstance(generator.layers[-1], ShowerHeads):
-        generator = keras.Model(generator.input, generator.layers[-1].input)
-    return convert(generator, ["latent", "condition"])
+    return convert(without_heads(generator), ["latent", "condition"])
 
 
 def json_size(generator: keras.Model) -> int:
@@ -64,10 +68,10 @@ def json_size(generator: keras.Model) -> int:
     return len(format_graph(dense_graph(generator)).encode())
 
 
-def trainable_parameters(run: TrainedRun) -> tuple[int, ...]:
-    """Numbers of trainable parameters of what was trained: generator, critic."""
+def trainable_parameters(run: TrainedRun) -> dict[str, int]:
+    """Numbers of trainable parameters of the model's networks, by name."""
     networks = model_module(run.model).build(run.config, run.geometry)
-    return tuple(sum(math.prod(weight.shape) for weight in item.trainable_weights) for item in networks.values())
+    return {name: sum(math.prod(weight.shape) for weight in item.trainable_weights) for name, item in networks.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

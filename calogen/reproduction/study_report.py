@@ -129,7 +129,7 @@ def deviations(configs: Mapping[str, Any], originals: Mapping[str, Any]) -> tupl
 
 
 def hyperparameters(networks: Mapping[str, Network], originals: Mapping[str, Any], published: str) -> Table:
-    """Table 2 of arXiv:2309.06515, and all other values: a column for each network.
+    """All values of the networks' configurations, and their sizes: a column for each network.
 
     Args:
         networks: by name.
@@ -142,6 +142,7 @@ def hyperparameters(networks: Mapping[str, Network], originals: Mapping[str, Any
     for position, name in enumerate(names):
         found = [column[position] for column in columns.values()]
         rows.append((name.replace("_", " "), *(str(source.value) for source in found), found[0].source))
-    counts = (", ".join(f"{count:,}" for count in trainable_parameters(network.run)) for network in networks.values())
-    rows.append(("trainable parameters: generator, critic", *counts, published))
+    counts = [trainable_parameters(network.run) for network in networks.values()]
+    cells = (", ".join(f"{number:,}" for number in count.values()) for count in counts)
+    rows.append((f"trainable parameters: {', '.join(counts[0])}", *cells, published))
     return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))
