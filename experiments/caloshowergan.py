@@ -25,9 +25,10 @@ from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
 from calogen.claims.judge import Evidence, Quantity
 from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
-from calogen.metrics.chi2 import RULES, total
+from calogen.metrics.chi2 import total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator
 from calogen.observables.cells import layer_energy
@@ -230,7 +231,7 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
 def gather(outcome: Outcome, data: Data, costs: Mapping[str, Any], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
     scatter = chi2_selection.seed_scatter(
-        outcome.networks["photon"], data.reference, RULES[chi2_selection.rule_name(arguments.options, "photon")]
+        outcome.networks["photon"], data.reference, Chi2Merit(chi2_selection.rule_name(arguments.options, "photon"))
     )
     return Evidence(
         comparisons=outcome.comparisons.by_energy,

@@ -24,9 +24,9 @@ from calogen.claims.caloshowergan import PION, PIONS
 from calogen.claims.judge import Evidence, Quantity, Table
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import NetworkTest
+from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
-from calogen.metrics.chi2 import RULES
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
 from calogen.observables.observable import numbered
@@ -206,16 +206,15 @@ def half_way(tests: list[NetworkTest], note: str) -> Quantity:
     """Table 4's pion GAN after half of its iterations."""
     half = tests[0].last_iteration // 2
     found = [test.within(half) for test in tests]
-    spread = float(np.std([item.per_ndf for item in found], ddof=1)) if len(found) > 1 else None
-    ours, error = (float(np.mean([getattr(item, name) for item in found])) for name in ("per_ndf", "error"))
+    ours, spread = Value.repeated([item.reduced for item in found])
     name = f"chi2/NDF of the total energy, {PION} after {half:,} iterations"
-    return Quantity(name, "", HALF_WAY.per_ndf if half >= 1_000_000 else None, ours, error, spread, note)
+    return Quantity(name, "", HALF_WAY.per_ndf if half >= 1_000_000 else None, ours.value, ours.error, spread, note)
 
 
 def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
     scatter = chi2_selection.seed_scatter(
-        outcome.networks["pion"], data.reference, RULES[chi2_selection.rule_name(arguments.options, "pion")]
+        outcome.networks["pion"], data.reference, Chi2Merit(chi2_selection.rule_name(arguments.options, "pion"))
     )
     return Evidence(
         comparisons=outcome.comparisons.by_energy,

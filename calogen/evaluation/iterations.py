@@ -160,13 +160,8 @@ class NetworkTest:
         return {momentum: self._scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
 
     @property
-    def held_out(self) -> Chi2 | None:
-        """Of the held-out showers, at the iteration that the training showers choose."""
-        return self.held_out_within(None)
-
-    @property
     def held_out_at_papers_statistics(self) -> Chi2 | None:
-        """`held_out` as the paper's numbers of showers would give it."""
+        """`held_out_within` the whole training, as the paper's numbers of showers would give it."""
         if HELD_OUT not in self.scans:
             return None
         scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
@@ -176,7 +171,7 @@ class NetworkTest:
         )
 
     def held_out_within(self, iterations: int | None) -> Chi2 | None:
-        """`held_out` of a training that ends after so many iterations; None: the whole one."""
+        """Of the held-out showers, at the iteration that the training showers choose among so many; None: all."""
         if HELD_OUT not in self.scans:
             return None
         return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)

@@ -191,15 +191,13 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
     """
     if any(item.geometry != runs[0].geometry for item in runs):
         raise DataFormatError(f"runs must be of one geometry. Received: {[item.geometry.name for item in runs]}")
-    chosen = np.full(len(incident_energies), -1)
-    for position, item in reversed(list(enumerate(runs))):
-        low, high = item.momentum_range or (0.0, np.inf)
+    ranges, chosen = [item.momentum_range or (0.0, np.inf) for item in runs], np.full(len(incident_energies), -1)
+    for position, (low, high) in reversed(list(enumerate(ranges))):
         chosen[within(incident_energies, low, high)] = position
     if (chosen < 0).any():
-        limits = (item.momentum_range or (0, np.inf) for item in runs)
-        ranges = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in limits)
+        known = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in ranges)
         raise DataFormatError(
-            f"incident energies must be within {ranges} MeV, what the networks are made for. "
+            f"incident energies must be within {known} MeV, what the networks are made for. "
             f"Received: {incident_energies[chosen < 0][0]:.10g} MeV"
         )
     return chosen

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from calogen.config import require
-from calogen.evaluation.iterations import ALL, SHAPES, chi2_by_momentum
+from calogen.evaluation.iterations import ALL, SHAPES
 from calogen.evaluation.merits import Chi2Merit, Merit
 from calogen.generation.generate import generate_like
-from calogen.metrics.chi2 import RULES, Rule, total
+from calogen.metrics.chi2 import RULES
 from calogen.reproduction.networks import Network
 from calogen.reproduction.study import Selection
 from calogen.showers.labels import within
@@ -72,8 +72,8 @@ def rule_name(options: Mapping[str, Any], particle: str) -> str:
 
 def check_momenta(options: Mapping[str, Any], particle: str) -> Callable[[Showers], object]:
     """What `read_data` asks of showers: that the chi2 has bins at each of their momenta."""
-    rule = RULES[rule_name(options, particle)]
-    return lambda showers: chi2_by_momentum(showers, showers, rule, rounds=0)
+    merit = Chi2Merit(rule_name(options, particle))
+    return lambda showers: merit(showers, showers)
 
 
 def selection(options: Mapping[str, Any]) -> Callable[[Any], Selection]:
@@ -89,12 +89,11 @@ def selection(options: Mapping[str, Any]) -> Callable[[Any], Selection]:
     return select
 
 
-def seed_scatter(network: Network, reference: Showers, rule: Rule, num_seeds: int = 10) -> float:
-    """Standard deviation of chi2/NDF over seeds of generation."""
+def seed_scatter(network: Network, reference: Showers, merit: Merit, num_seeds: int = 10) -> float:
+    """Standard deviation of a figure of merit over seeds of generation."""
     low, high = network.run.momentum_range or (0.0, np.inf)
     reference = reference[within(reference.incident_energies, low, high)]
-    found = []
-    for seed in range(1, num_seeds + 1):
-        generated = generate_like(network.run, reference, seed)
-        found.append(total(chi2_by_momentum(reference, generated, rule, rounds=0).values()).per_ndf)
-    return float(np.std(found, ddof=1))
+    seeds = range(1, num_seeds + 1)
+    return float(
+        np.std([merit(reference, generate_like(network.run, reference, seed)).value for seed in seeds], ddof=1)
+    )

@@ -70,8 +70,8 @@ class Judge:
         for array in (self.reference.incident_energies, self.reference.energies, *named):
             digest.update(np.ascontiguousarray(array).tobytes())
         merits = {name: repr(merit) for name, merit in self.merits.items()}
-        about = {"merits": merits, "seed": self.seed, "parts": sorted(self.parts)}
-        return about | {"showers": digest.hexdigest()[:16]}
+        showers = digest.hexdigest()[:16]
+        return {"merits": merits, "seed": self.seed, "parts": sorted(self.parts), "showers": showers}
 
     @property
     def tables(self) -> dict[str, tuple[Merit, np.ndarray]]:

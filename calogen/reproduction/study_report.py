@@ -67,10 +67,7 @@ def build_results(
         paper=account.citation,
         claims=account.claims,
         quantities=account.quantities,
-        tables={
-            account.caption: hyperparameters(networks, account.originals, account.parameters),
-            **account.tables,
-        },
+        tables={account.caption: hyperparameters(networks, account.originals, account.parameters), **account.tables},
         provenance={
             **recorded,
             **asked,
@@ -120,10 +117,9 @@ def deviations(configs: Mapping[str, Any], originals: Mapping[str, Any]) -> tupl
     """
     (first, config), *others = configs.items()
     found = sources(config, originals[first])
-    known = {(source.name, source.value, source.source) for source in found}
+    known = set(found)
     for name, config in others:
-        every = sources(config, originals[name])
-        different = [source for source in every if (source.name, source.value, source.source) not in known]
+        different = (source for source in sources(config, originals[name]) if source not in known)
         found += [replace(source, name=f"{name}: {source.name}") for source in different]
     return tuple(found)
 
