@@ -32,7 +32,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
-ENERGIES = "MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step."
+Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
 Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -46,7 +46,7 @@ def main() -> None:
 
 @app.command()
 def simulate(
-    energies: Annotated[str, typer.Option(help=ENERGIES)],
+    energies: Energies,
     output: Annotated[
         Path | None, typer.Option(help="The file to write, whole or not at all; by default the file of --extend.")
     ] = None,
@@ -125,22 +125,22 @@ def generate(
         typer.Argument(help="Directory of a trained run; several, by rising momentum, share the momenta between them."),
     ],
     output: Output,
-    energies: Annotated[str | None, typer.Option(help=ENERGIES)] = None,
+    energies: Energies = "",
     like: Annotated[Path | None, typer.Option(help="Instead: a file of showers whose conditions are taken.")] = None,
     showers: Annotated[int | None, typer.Option(min=1, help="Of each energy: 1000; of each of --like: 1.")] = None,
     seed: Seed = 1,
 ) -> None:
     """Generate showers with a trained run, or with several that share the momenta.
 
-    What a model knows beside the incident energy (impact position, angle ...) it takes from the datasets of --like. A
+    What a model knows besides the incident energy (impact position, angle ...) it takes from the datasets of --like. A
     file may be larger than memory: at most 10,000 showers at a time are made and written.
     """
     from calogen.generation.generate import write_generated
 
-    number = sum(item is not None for item in (energies, like))
+    number = bool(energies) + (like is not None)
     require(number == 1, f"generate needs either --energies or --like. Received: {number} of them")
     require_writable_file(output)
-    write_generated(output, run, like or parse_energies(energies or ""), showers or (1 if like else 1000), seed)
+    write_generated(output, run, like or parse_energies(energies), showers or (1 if like else 1000), seed)
     typer.echo(output)
 
 

@@ -3,24 +3,36 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from conftest import make_grid, make_showers
 
+from calogen.athena.export import decoder_closure
+from calogen.errors import DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN
 from calogen.evaluation.merits import Chi2Merit, DistanceMerit
+from calogen.features.conditions import Column
+from calogen.features.transforms import Chain
 from calogen.files import read_json
+from calogen.generation.generate import write_generated
 from calogen.generation.load import load_run, load_snapshot
+from calogen.lwtnn.convert import convert
+from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.observable import Observable
 from calogen.reproduction.experiment import Arguments
-from calogen.reproduction.study import Data, Selection, Study, run_study
+from calogen.reproduction.networks import generation_time
+from calogen.reproduction.study import Data, Selection, Study, read_data, run_study
+from calogen.showers.cells import CellGrid
 from calogen.showers.geometry import Geometry
 from calogen.showers.grid import GridLayer, RegularGrid
+from calogen.showers.sample import Showers
 
 CELLS = make_grid((2, 1), (3, 2), (2, 2))
 GRID = RegularGrid("grid", tuple(GridLayer(number, 3, 3, 5.0, 10.0 * number) for number in range(2)))
@@ -88,6 +100,62 @@ def test_cells_by_epochs_and_a_distance(study: Study, tmp_path: Path) -> None:
     for name in ours.generates:
         for one, other in zip(ours.networks[name].weights, expected.networks[name].weights, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def conditioned_vae() -> ModuleType:
+    """The VAE with `impact_eta` as a second column of its condition; tiny networks."""
+    module = ModuleType(atlas_vae.__name__)
+    vars(module).update(vars(atlas_vae))
+
+    def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
+        plain = atlas_vae.build_transform(config, geometry)
+        return Chain(plain.steps, (*plain.encodings, Column("impact_eta", 0.2, 0.1)))
+
+    def build(config: AtlasVaeConfig, geometry: CellGrid) -> dict[str, keras.Model]:
+        size = build_transform(config, geometry).num_features(geometry)
+        shower, latent, condition = (
+            keras.Input((width,), name=name) for width, name in ((size, "shower"), (2, "latent"), (2, "condition"))
+        )
+        seen, drawn = (keras.layers.Concatenate()([part, condition]) for part in (shower, latent))
+        moments = {name: keras.layers.Dense(2, name=name)(seen) for name in ("mean", "log_variance")}
+        output = keras.layers.Dense(size, "sigmoid", name="shower")(drawn)
+        return {
+            "encoder": keras.Model({"shower": shower, "condition": condition}, moments, name="encoder"),
+            "decoder": keras.Model({"latent": latent, "condition": condition}, output, name="decoder"),
+        }
+
+    module.build_transform, module.build = build_transform, build  # type: ignore[attr-defined]
+    return module
+
+
+def test_conditions_travel_from_the_file_to_what_is_generated(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = conditioned_vae()
+    for place in ("generation.load", "reproduction.study"):
+        monkeypatch.setattr(f"calogen.{place}.model_module", lambda name: module)
+    given = Arguments(
+        preset="smoke", seeds=(4,), runs=tmp_path, train_data=tmp_path / "a.h5", test_data=tmp_path / "b.h5"
+    )
+    for seed, path in ((1, given.train_data), (2, given.test_data)):
+        showers = make_showers(CELLS, 60, seed)
+        eta = np.random.default_rng(seed).uniform(0.1, 0.3, len(showers))
+        replace(showers, conditions={"impact_eta": eta}).write(path or "")
+    data = read_data(given, "photons", CELLS, len)
+    merits = {ALL: DistanceMerit(OBSERVABLES)}
+    chosen = replace(study, select=lambda _: Selection(merits=merits, unit="epoch", snapshots=(1, 3)))
+    (outcome,) = run_study(chosen, given, data)
+    generated, expected = outcome.comparisons.generated["VAE"], data.reference.conditions["impact_eta"]
+    np.testing.assert_array_equal(generated.conditions["impact_eta"], expected)
+    run = outcome.networks["vae"].run
+    assert list(generation_time([run], data.reference.given[:1], trials=1)) == [data.reference.incident_energies[0]]
+    assert decoder_closure(convert(run.generator, ["latent", "condition"]), run) < 1e-8
+    selected, output = tmp_path / "toy" / "smoke-seed4" / "vae" / "selected", tmp_path / "generated.h5"
+    write_generated(output, [selected], tmp_path / "b.h5", 1, seed=1)
+    found, test = (Showers.read(path, CELLS).conditions["impact_eta"] for path in (output, tmp_path / "b.h5"))
+    np.testing.assert_array_equal(found, test)
+    with pytest.raises(DataFormatError, match="the model needs impact_eta of each shower"):
+        write_generated(output, [selected], [8192.0], 1, seed=1)
 
 
 def test_without_a_choice_the_last_epoch_stays(study: Study, tmp_path: Path) -> None:
