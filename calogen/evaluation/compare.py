@@ -8,7 +8,7 @@ draw and tell them, and compute nothing.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,10 +26,10 @@ ALL_ENERGIES = 0.0
 
 _WORKERS = 2  # at most: more would wait for Python's lock
 
-Column = TypeVar("Column", Feature, Observable)
+Compared = TypeVar("Compared", Feature, Observable)
 
 
-class Table(Protocol):
+class ShowerTable(Protocol):
     """Named observables of some showers, NaN where they are not defined."""
 
     @property
@@ -72,7 +72,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Scored(Generic[Column]):
+class Scored(Generic[Compared]):
     """One observable of samples beside the reference.
 
     Args:
@@ -80,14 +80,14 @@ class Scored(Generic[Column]):
         incident_energy: MeV, or `ALL_ENERGIES`.
         histograms: of `reference` and of all samples that are compared with it, with the same edges.
         numbers: by sample, metrics of the showers for which the observable is defined.
-        floors: by sample, the metrics' floors by bootstrap of the reference; empty where a second reference gives them.
+        floors: by sample, the metrics' floors by bootstrap; empty where showers are dealt out instead.
         expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
-            (`dealt_floor`); empty in evaluations of earlier versions.
+            (`dealt_floor`); empty in evaluations of earlier versions, and where floors are by bootstrap.
         coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
             all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
     """
 
-    feature: Column
+    feature: Compared
     incident_energy: float
     histograms: Mapping[str, Histogram]
     numbers: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
@@ -95,14 +95,20 @@ class Scored(Generic[Column]):
     expected: Mapping[str, Value] = field(default_factory=dict)
     coarse: int | None = None
 
-    @property
-    def measured(self) -> Mapping[str, Value]:
-        """Metrics of the sample `generated`."""
-        return self.numbers["generated"]
+    def numbers_of(self, sample: str = "generated") -> Mapping[str, Value]:
+        """Metrics of one sample.
+
+        Raises:
+            DataFormatError: it was not compared.
+        """
+        if sample not in self.numbers:
+            known = ", ".join(self.numbers) or "none"
+            raise DataFormatError(f"metrics of {self.feature.name} are known of {known}. Received: {sample}")
+        return self.numbers[sample]
 
     @property
-    def floor(self) -> Mapping[str, Value]:
-        """Metrics of the sample `second_reference`; empty without one."""
+    def second_reference(self) -> Mapping[str, Value]:
+        """Metrics of the sample of that name, the floor of the others; empty without one."""
         return self.numbers.get("second_reference", {})
 
     @property
@@ -112,7 +118,16 @@ class Scored(Generic[Column]):
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """All metrics of all samples beside their floors by bootstrap."""
+        """All metrics of all samples beside their floors by bootstrap.
+
+        Raises:
+            DataFormatError: there are no such floors.
+        """
+        if lacking := self.numbers.keys() - self.floors.keys():
+            raise DataFormatError(
+                f"{self.feature.name} needs floors by bootstrap, which `compare` finds with resampling 'showers'. "
+                f"Received: none for {', '.join(lacking)}"
+            )
         rows, place = [], (self.incident_energy, self.feature.name)
         for sample, values in self.numbers.items():
             reference, generated = self.histograms["reference"], self.histograms[sample]
@@ -127,28 +142,26 @@ Comparison = Mapping[str, Scored[Observable]]
 
 
 def compare(
-    columns: Iterable[tuple[Column, float]],
-    reference: Table,
-    generated: Mapping[str, Table],
-    binning: Callable[[Column, np.ndarray, float], Bins],
+    columns: Iterable[tuple[Compared, float]],
+    reference: ShowerTable,
+    generated: Mapping[str, ShowerTable],
+    binning: Callable[[Compared, np.ndarray, float], Bins],
     resampling: Resampling = "showers",
-    floor: Literal["bootstrap", "second"] = "bootstrap",
     seed: int = 0,
-) -> Iterator[Scored[Column]]:
+) -> Iterator[Scored[Compared]]:
     """Compare samples with the reference, observable by observable.
 
     Args:
         columns: what is compared: columns of the tables, and the incident energy at which, or `ALL_ENERGIES`.
         reference, generated: tables with these columns; of the latter by sample.
         binning: (column, its values in the reference, the incident energy) -> its bins and metrics.
-        resampling: for the errors, as `measure` has it.
-        floor: `bootstrap` draws both samples from the reference. `second` takes what the sample `second_reference`
-            gives, and what samples that are dealt out again give.
+        resampling: for the errors, as `measure` has it. With `showers`, `Scored.floors` are found by bootstrap; with
+            `cells`, for large samples, `Scored.expected` by dealing out the showers of each sample and the reference.
         seed: of everything random.
     """
     tables = {"reference": reference, **generated}
 
-    def work(column: tuple[Column, float]) -> Scored[Column]:
+    def work(column: tuple[Compared, float]) -> Scored[Compared]:
         feature, energy = column
         values = {name: table[feature.name] for name, table in tables.items()}
         if energy != ALL_ENERGIES:
@@ -160,7 +173,7 @@ def compare(
         given = values.pop("reference")
         numbers = {name: measure(given, items, bins, resampling, seed) for name, items in values.items()}
         expected, floors = {}, {}
-        if floor == "second":
+        if resampling == "cells":
             expected = {name: dealt_floor(given, items, bins, seed) for name, items in values.items()}
         else:
             of_size = cache(lambda size: bootstrap_floors(given, size, bins, seed))

@@ -131,7 +131,7 @@ def judge(
     bins = partial(_bins, binning, reference.min_energy)
 
     def score(columns: Iterable[tuple[Feature, float]]) -> Iterator[Scored[Feature]]:
-        return compare(columns, reference, others, bins, "cells", "second", seed)
+        return compare(columns, reference, others, bins, "cells", seed)
 
     scored: list[Scored[Feature]] = []
     with progress("comparing", len(features) + 1 + len(shapes), "features") as shown:
