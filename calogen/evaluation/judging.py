@@ -326,17 +326,23 @@ def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str,
     return found
 
 
+def floor_warnings(second: int, generated: int) -> list[str]:
+    """Whether a second reference of so many showers is a floor for so many generated ones."""
+    if second >= generated:
+        return []
+    return [
+        f"the second reference has {second:,} showers, the generated file {generated:,}: its distances are too large "
+        "for a floor, as those of fewer showers are"
+    ]
+
+
 def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
     """What a reader has to know before the numbers."""
     found: list[str] = []
     first, second = reference.first, generated
     sizes = [len(item.sample.features) for item in (first, second)]
-    floor_size = len(reference.second.sample.features) if reference.second else sizes[1]
-    if floor_size < sizes[1]:
-        found.append(
-            f"the second reference has {floor_size:,} showers, the generated file {sizes[1]:,}: its distances are too "
-            "large for a floor, as those of fewer showers are"
-        )
+    if reference.second:
+        found += floor_warnings(len(reference.second.sample.features), sizes[1])
     taken = min(len(item.showers) for item in (first, second))
     if first.particle:
         found += _unranked(reference, generated, min(sizes), taken)
