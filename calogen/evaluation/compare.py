@@ -1,8 +1,7 @@
 """One engine for all comparisons of showers: tables of named observables.
 
-It gives their histograms, metrics and floors. A table has a column for each observable: features of voxels, kept by
-`streaming`, or a paper's observables of any showers. All results are plain data: `calogen.plots` and `calogen.reports`
-draw and tell them, and compute nothing.
+It gives their histograms, metrics and floors as plain data. A table has a column for each observable: features of
+voxels, kept by `streaming`, or a paper's observables of any showers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -192,13 +191,7 @@ def compare_showers(
 ) -> Comparison:
     """Compare observables of generated showers, by label, with the reference's, in its bins.
 
-    chi2/NDF and separation power join sparse bins.
-
-    Args:
-        reference, generated: showers of any energies.
-        observables: what to compare.
-        seed: of everything random.
-        energy: the incident energy at which they are compared, MeV, or `ALL_ENERGIES`.
+    That is at an incident energy, MeV, or for all of them together. chi2/NDF and separation power join sparse bins.
 
     Raises:
         DataFormatError: a sample has no shower of that energy; for all energies together, it has others than the
@@ -206,8 +199,14 @@ def compare_showers(
     """
     if energy != ALL_ENERGIES:
         reference, generated = reference.at(energy), {label: item.at(energy) for label, item in generated.items()}
+    energies, counts = np.unique(reference.incident_energies, return_counts=True)
     for label, showers in generated.items():
-        _require_shares(label, reference, showers)
+        others, numbers = np.unique(showers.incident_energies, return_counts=True)
+        if not np.array_equal(energies, others) or (counts * len(showers) != numbers * len(reference)).any():
+            raise DataFormatError(
+                f"{label} must have the reference's shares of its {len(energies)} incident energies to be compared "
+                f"with all of them together. Received: {len(others)} energies, {numbers.tolist()} of {counts.tolist()}"
+            )
     tables = {label: Observed(showers, observables) for label, showers in generated.items()}
     columns = [(item, ALL_ENERGIES) for item in observables]
     found = compare(columns, Observed(reference, observables), tables, _reference_bins, seed=seed)
@@ -217,15 +216,3 @@ def compare_showers(
 def _reference_bins(observable: Observable, reference: np.ndarray, energy: float) -> Bins:
     edges = logarithmic_edges if observable.log_axis else reference_edges
     return Bins(edges(reference, observable.tail), observable.metrics)
-
-
-def _require_shares(label: str, reference: Showers, showers: Showers) -> None:
-    """Refuse showers without the reference's shares of incident energies."""
-    (energies, counts), (others, numbers) = (
-        np.unique(sample.incident_energies, return_counts=True) for sample in (reference, showers)
-    )
-    if not np.array_equal(energies, others) or (counts * len(showers) != numbers * len(reference)).any():
-        raise DataFormatError(
-            f"{label} must have the reference's shares of its {len(energies)} incident energies to be compared "
-            f"with all of them together. Received: {len(others)} energies, {numbers.tolist()} of {counts.tolist()}"
-        )

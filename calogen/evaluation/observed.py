@@ -10,7 +10,7 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.summary import energy_text
-from calogen.metrics.distances import MIN_SHOWERS, frechet_physics_distance, kernel_physics_distance
+from calogen.metrics.distances import MIN_SHOWERS, physics_distances
 from calogen.metrics.distributions import Value, defined
 from calogen.observables.observable import Observed
 from calogen.showers.labels import match_shares
@@ -37,8 +37,7 @@ def observed_numbers(
     except DataFormatError as error:
         return found, (f"distances and classifiers left out: {error}",)
     try:
-        found["fpd"] = frechet_physics_distance(ours, theirs, seed=seed)
-        found["kpd"] = kernel_physics_distance(ours, theirs, seed=seed)
+        found |= physics_distances(ours, theirs, seed)
         number = min(len(ours), len(theirs))
         if number < MIN_SHOWERS:
             remarks.append(

@@ -212,8 +212,7 @@ def ks_distance(pairs: Pairs) -> np.ndarray:
 def wasserstein(pairs: Pairs) -> np.ndarray:
     """Area between the cumulative distributions, `[k]`.
 
-    It is in standard deviations of the reference: a shift of the whole reference by s of these gives s. Within cells of
-    several values, distributions are straight.
+    It is in standard deviations of the reference. Within cells of several values, distributions are straight.
     """
     heights, places = pairs.heights, pairs.lows
     if np.isinf(places[0]):
@@ -225,16 +224,14 @@ def wasserstein(pairs: Pairs) -> np.ndarray:
 
 def mean_ratio(pairs: Pairs) -> np.ndarray:
     """Mean of the generated sample / the reference's, `[k]`."""
-    (expected, _), (found, _) = pairs.moments
-    return _quotient(expected, found)
+    return _ratio(pairs, 0)
 
 
 def rms_ratio(pairs: Pairs) -> np.ndarray:
     """Standard deviation ("RMS") of the generated sample / the reference's, `[k]`."""
     first, second = pairs.counts[0].sum(axis=-1)
     unbiased = np.sqrt((second * (first - 1)) / ((second - 1) * first))
-    (_, expected), (_, found) = pairs.moments
-    return unbiased * _quotient(expected, found)
+    return unbiased * _ratio(pairs, 1)
 
 
 def separation_power(counts: np.ndarray, eps: float = 0.0) -> np.ndarray:
@@ -355,5 +352,6 @@ def defined(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _quotient(denominator: np.ndarray, numerator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator != 0)
+def _ratio(pairs: Pairs, moment: int) -> np.ndarray:
+    expected, found = (moments[moment] for moments in pairs.moments)
+    return np.divide(found, expected, out=np.full(len(expected), np.nan), where=expected != 0)

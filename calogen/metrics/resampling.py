@@ -106,8 +106,8 @@ def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: 
     """
     edges = bins.edges if bins.axis is None else bins.axis
     first, second = (Histogram.fill(sample, edges).counts for sample in (reference, generated))
-    rng = np.random.default_rng(seed)
-    return _dealt(rng.multivariate_hypergeometric(first + second, int(first.sum()), _ROUNDS), first + second)
+    drawn = np.random.default_rng(seed).multivariate_hypergeometric(first + second, int(first.sum()), _ROUNDS)
+    return _dealt(drawn, first + second)
 
 
 @dataclass(frozen=True)
@@ -184,10 +184,7 @@ def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
 
 
 def _measured(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, Value]:
-    """Metrics of the first pair, and their spread over those resampled from it.
-
-    The spread is NaN where not all are finite.
-    """
+    """Metrics of the first pair, and their spread over the others; NaN where not all are finite."""
     found = {}
     for name, (value, *others) in _over(metrics, blocks).items():
         found[name] = Value(float(value), float(np.std(others)) if np.isfinite(others).all() else np.nan)
@@ -218,16 +215,16 @@ def _bootstrap(
     generator passes over them.
     """
     yield exact
-    sizes, num_cells = (len(numbers[0]), num_generated), len(exact.lows)
-    rngs = [np.random.default_rng(seed) for _ in numbers]
+    (first, second), num_cells = numbers, len(exact.lows)
+    rng, other_rng = np.random.default_rng(seed), np.random.default_rng(seed)
     for _ in range(rounds):
-        rngs[1].integers(0, len(numbers[0]), sizes[0])
+        other_rng.integers(0, len(first), len(first))
     step = max(1, _AT_ONCE // num_cells)
     for start in range(0, rounds, step):
         counts = np.empty((min(step, rounds - start), 2, num_cells), np.int32)
         for pair in counts:
-            for found, part, size, rng in zip(pair, numbers, sizes, rngs, strict=True):
-                found[:] = np.bincount(part[rng.integers(0, len(part), size)], minlength=num_cells)
+            pair[0] = np.bincount(first[rng.integers(0, len(first), len(first))], minlength=num_cells)
+            pair[1] = np.bincount(second[other_rng.integers(0, len(second), num_generated)], minlength=num_cells)
         yield replace(exact, counts=counts, observed=False)
 
 
