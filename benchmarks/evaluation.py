@@ -196,7 +196,7 @@ def ours(paths: list[Path], count: int) -> dict[str, Any]:
     powers = {}
     for item in judgement.scored:
         name = item.feature.name + (f" {item.incident_energy:.0f}" if item.incident_energy else "")
-        powers[name] = item.measured[METRIC].value
+        powers[name] = item.numbers_of()[METRIC].value
     return {"powers": powers}
 
 

@@ -28,6 +28,7 @@ from calogen.athena.interface import V2, Generator, Slot
 from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.files import write_json
+from calogen.generation.folding import split_heads
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, Node, Output, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise
@@ -89,7 +90,7 @@ def ways(generator: Generator, slot: Slot) -> dict[str, Graph]:
     """The graphs, as they come back from their files."""
     sizes = tuple(layer.size for layer in generator.geometry.layers)
     features = athena.features_graph(generator, slot, V2)
-    logits = convert(athena.without_heads(generator.model), athena.NAMES)
+    logits = convert(split_heads(generator.model)[0], athena.NAMES)
 
     def exported(graph: Graph) -> Graph:
         return athena.fitted(athena.relabelled(graph, generator.geometry, V2), generator, slot, V2)

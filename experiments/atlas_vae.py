@@ -41,6 +41,7 @@ from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.summary import response_curve
 from calogen.files import read_json
 from calogen.generation.generate import generate
+from calogen.generation.load import list_snapshots, load_snapshot
 from calogen.metrics.distributions import Value
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, PAPER
@@ -52,7 +53,7 @@ from calogen.plots.training import draw_losses
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
-from calogen.reproduction.selection import epoch_distances, validation_distance
+from calogen.reproduction.selection import validation_distance
 from calogen.reproduction.timing import Costs, measure_costs, require_times
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
@@ -232,7 +233,9 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
             comparisons[energy] = compare_showers(test, samples, OBSERVABLES, seeds["bootstrap"], energy)
             bar.advance()
     validation = validation_split(train, config)[1]
-    distances = epoch_distances(vae, run.directory, validation, JUDGES, seeds["validate"])
+    saved = {
+        epoch: load_snapshot(vae, run.directory, "epoch", epoch) for epoch in list_snapshots(run.directory, "epoch")
+    }
     best = 1 + int(np.argmin([row["val_loss"] for row in vae.history]))
     values = {
         "geant4": response_curve([test]),
@@ -246,7 +249,10 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
             layer.name: (_share(test, position), _share(samples[VAE], position))
             for position, layer in enumerate(ATLAS_VAE_WINDOW.layers)
         },
-        "epoch_distances": distances | {best: validation_distance(vae, validation, JUDGES, seeds["validate"])},
+        "epoch_distances": {
+            epoch: validation_distance(item, validation, JUDGES, seeds["validate"])
+            for epoch, item in (saved | {best: vae}).items()
+        },
         "best_epoch": best,
     }
     run.log("measured", best_epoch=best, history=vae.history[-1])

@@ -25,9 +25,10 @@ from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
 from calogen.claims.judge import Evidence, Quantity
 from calogen.evaluation.compare import ALL_ENERGIES
+from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
-from calogen.metrics.chi2 import RULES, total
+from calogen.metrics.chi2 import total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator
 from calogen.observables.cells import layer_energy
@@ -159,7 +160,7 @@ def figures(total: str) -> dict[str, study_figures.Drawing]:
             study_figures.network, name="photon"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups=(SINGLE, THREE)
+            study_figures.total_energy, groups={"1 GAN": SINGLE, "3 GANs": THREE}
         ),
         "Fig. 7: chi2/NDF by iteration": partial(study_figures.iterations, names=(*SINGLE, *THREE)),
         README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
@@ -230,7 +231,7 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
 def gather(outcome: Outcome, data: Data, costs: Mapping[str, Any], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
     scatter = chi2_selection.seed_scatter(
-        outcome.networks["photon"], data.reference, RULES[chi2_selection.rule_name(arguments.options, "photon")]
+        outcome.networks["photon"], data.reference, Chi2Merit(chi2_selection.rule_name(arguments.options, "photon"))
     )
     return Evidence(
         comparisons=outcome.comparisons.by_energy,
@@ -261,4 +262,4 @@ def json_sizes(trained: Mapping[str, Network]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, chi2_selection.GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.OPTIONS)

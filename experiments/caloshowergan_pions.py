@@ -24,9 +24,9 @@ from calogen.claims.caloshowergan import PION, PIONS
 from calogen.claims.judge import Evidence, Quantity, Table
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import NetworkTest
+from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
-from calogen.metrics.chi2 import RULES
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
 from calogen.observables.observable import numbered
@@ -142,7 +142,7 @@ def figures(total: str) -> dict[str, study_figures.Drawing]:
             study_figures.network, name="pion"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups=(("pion",),)
+            study_figures.total_energy, groups={"1 GAN": ("pion",)}
         ),
         "Fig. 8: chi2/NDF by iteration": partial(study_figures.iterations, names=("pion",)),
         README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
@@ -206,16 +206,15 @@ def half_way(tests: list[NetworkTest], note: str) -> Quantity:
     """Table 4's pion GAN after half of its iterations."""
     half = tests[0].last_iteration // 2
     found = [test.within(half) for test in tests]
-    spread = float(np.std([item.per_ndf for item in found], ddof=1)) if len(found) > 1 else None
-    ours, error = (float(np.mean([getattr(item, name) for item in found])) for name in ("per_ndf", "error"))
+    ours, spread = Value.repeated([item.reduced for item in found])
     name = f"chi2/NDF of the total energy, {PION} after {half:,} iterations"
-    return Quantity(name, "", HALF_WAY.per_ndf if half >= 1_000_000 else None, ours, error, spread, note)
+    return Quantity(name, "", HALF_WAY.per_ndf if half >= 1_000_000 else None, ours.value, ours.error, spread, note)
 
 
 def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments: Arguments, seed: int) -> Evidence:
     """What the claims look at."""
     scatter = chi2_selection.seed_scatter(
-        outcome.networks["pion"], data.reference, RULES[chi2_selection.rule_name(arguments.options, "pion")]
+        outcome.networks["pion"], data.reference, Chi2Merit(chi2_selection.rule_name(arguments.options, "pion"))
     )
     return Evidence(
         comparisons=outcome.comparisons.by_energy,
@@ -243,4 +242,4 @@ def narrow_shares(compared: Comparisons) -> tuple[Value, Value]:
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, chi2_selection.GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.OPTIONS)

@@ -115,7 +115,7 @@ def figures(particle: str) -> dict[str, study_figures.Drawing]:
     return {
         "Number of showers": study_figures.statistics,
         "The generator": partial(study_figures.network, name=particle),
-        "Total energy, by momentum": partial(study_figures.total_energy, groups=((particle,),)),
+        "Total energy, by momentum": partial(study_figures.total_energy, groups={"1 GAN": (particle,)}),
         "chi2/NDF by iteration": partial(study_figures.iterations, names=(particle,)),
         README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
         "Centres, all momenta": partial(study_figures.distributions, names="layer_*_centroid"),
@@ -139,4 +139,4 @@ def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) ->
 
 
 if __name__ == "__main__":
-    execute(main, __doc__, chi2_selection.GAN_OPTIONS)
+    execute(main, __doc__, chi2_selection.OPTIONS)

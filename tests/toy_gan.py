@@ -6,11 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 from conftest import TINY_VOXELS, make_showers
 
 from calogen.evaluation.iterations import IterationScan, NetworkTest
+from calogen.features.conditions import Column
 from calogen.features.moments import moments
+from calogen.features.transforms import Chain
 from calogen.models import caloshowergan, fastcalogan
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.reproduction.chi2_selection import challenge_showers
@@ -33,7 +36,7 @@ CONFIG = CaloShowerGanConfig(
 )
 """Four iterations, each of them saved."""
 GAN_VALUES = {"ablation": False, "merit": "energy", "rule": "caloshowergan", "bfloat16": False}
-"""Values of `GAN_OPTIONS` that nobody changed."""
+"""Values of `OPTIONS` that nobody changed."""
 
 
 def toy_showers(per_momentum: int, seed: int = 1, momenta: tuple[float, ...] = (1024.0, 2048.0, 4096.0)) -> Showers:
@@ -84,3 +87,16 @@ def make_gan(low: float, high: float, response: float, **fields: Any) -> Trained
         variable.assign(np.full(variable.shape, response if variable.name == "bias" else 0.0))
     transform = fastcalogan.build_transform(config, TINY_VOXELS)
     return assemble_run(fastcalogan, config, TINY_VOXELS, networks, transform)
+
+
+def make_conditioned(offset: float = 0.2, scale: float = 0.1) -> TrainedRun:
+    """A GAN of any momentum whose voxels hold more the farther `impact_eta` lies above an offset."""
+    config = fastcalogan.FastCaloGanConfig(latent_dim=2, generator_units=(4,), critic_units=(4,))
+    latent, condition = keras.Input((2,), name="latent"), keras.Input((2,), name="condition")
+    joined = keras.layers.Concatenate()([latent, condition])
+    output = keras.layers.Dense(TINY_VOXELS.size, "relu", kernel_initializer="zeros", bias_initializer="ones")(joined)
+    generator = keras.Model({"latent": latent, "condition": condition}, output)
+    generator.trainable_variables[0].assign(np.outer([0.0, 0.0, 0.0, 1.0], np.ones(TINY_VOXELS.size)))
+    plain = fastcalogan.build_transform(config, TINY_VOXELS)
+    chain = Chain(plain.steps, (*plain.encodings, Column("impact_eta", offset, scale)))
+    return assemble_run(fastcalogan, config, TINY_VOXELS, {"generator": generator}, chain)

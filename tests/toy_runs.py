@@ -138,7 +138,7 @@ def refusal(
     monkeypatch.setattr("sys.argv", [f"{script}.py", "--smoke", "--runs", str(folder / "runs"), *files])
     module = load(script)
     with pytest.raises(SystemExit, match="2"):
-        module.execute(module.main, "", chi2_selection.GAN_OPTIONS)
+        module.execute(module.main, "", chi2_selection.OPTIONS)
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(rf"{script}: error: .*{message}.*", line), line
     written = {path.name for path in (folder / "runs").rglob("*") if path.is_file()}

@@ -19,6 +19,7 @@ from calogen.backend import keras
 from calogen.features.transforms import Chain
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.runtime import evaluate
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
 from calogen.training.latent import Latent
 from calogen.units import MASSES, kinetic_energy
@@ -126,7 +127,9 @@ def energies_of(
     return energies * kinetic_energy(momenta, mass)[:, None]
 
 
-def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, momenta: np.ndarray) -> np.ndarray:
+def keras_energies(
+    model: keras.Model, transform: Chain, latent: np.ndarray, given: Conditions | np.ndarray
+) -> np.ndarray:
     """Gives energies `[n, v]`, MeV, of a Keras model, in the precision of `latent` `[n, z]`.
 
     Negative features count as zero and nothing makes up for them, as in the production code: `transforms` keeps the
@@ -136,12 +139,13 @@ def keras_energies(model: keras.Model, transform: Chain, latent: np.ndarray, mom
         model: inputs `latent` and `condition`.
         transform: of its features.
         latent: points of the latent space.
-        momenta: `[n]`, MeV, or energies where the transform takes those.
+        given: what the model knows of the showers: incident energies or momenta `[n]`, MeV, alone or with others.
     """
+    known = Conditions.of(given)
     with keras.device("cpu"):  # GPUs may round products to ten bits
-        given = {"latent": latent, "condition": transform.columns(momenta).astype(latent.dtype)}
-        features = keras.ops.convert_to_numpy(model(given, training=False))
-    return transform.energies(np.maximum(features, 0.0), momenta)
+        inputs = {"latent": latent, "condition": transform.columns(known).astype(latent.dtype)}
+        features = keras.ops.convert_to_numpy(model(inputs, training=False))
+    return transform.energies(np.maximum(features, 0.0), known.incident_energies)
 
 
 def deviation_scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:

@@ -18,12 +18,14 @@ from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_sc
 from calogen.athena.interface import V2, Generator
 from calogen.athena.radial import MOMENTUM, file_name, write_radial
 from calogen.errors import CalogenError, DataFormatError, ExportError, GeometryError
+from calogen.features.conditions import Column
 from calogen.generation.generate import generate, route
 from calogen.generation.load import load_run, model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.observables.shape_quantities import shape_quantities
+from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
@@ -283,25 +285,31 @@ def decoder_closure(graph: Graph, run: TrainedRun, num_showers: int = _NUM_SHOWE
     """
     low, high = _energy_range(run)
     energies = low * (high / low) ** np.random.default_rng(seed).random(num_showers)
-    latent = run.latent.draw(num_showers, seed).astype(np.float64)
-    found = _decoded(graph, run, latent, energies)
-    expected = keras_energies(in_float64(run.generator), run.transform, latent, energies)
+    given, latent = _conditions(run, energies), run.latent.draw(num_showers, seed).astype(np.float64)
+    found = _decoded(graph, run, latent, given)
+    expected = keras_energies(in_float64(run.generator), run.transform, latent, given)
     return float((np.abs(found - expected) / deviation_scale(expected, energies[:, None])).max())
 
 
 def _decoder_distributions(graph: Graph, run: TrainedRun) -> Agreement:
     low, high = _energy_range(run)
     energies = np.repeat([energy for energy in 2.0 ** np.arange(8, 23, 2) if low <= energy <= high], _SHOWERS)
-    latent = run.latent.draw(len(energies), seed=1001).astype(np.float64)
-    found = Showers(run.geometry, energies, _decoded(graph, run, latent, energies).astype(np.float32))
-    return agreement(generate(run, energies, seed=1), found, _quantities(run))
+    given, latent = _conditions(run, energies), run.latent.draw(len(energies), seed=1001).astype(np.float64)
+    found = Showers(run.geometry, energies, _decoded(graph, run, latent, given).astype(np.float32))
+    return agreement(generate(run, given, seed=1), found, _quantities(run))
 
 
-def _decoded(graph: Graph, run: TrainedRun, latent: np.ndarray, energies: np.ndarray) -> np.ndarray:
+def _conditions(run: TrainedRun, energies: np.ndarray) -> Conditions:
+    """Incident energies with the model's other conditions: at random, so that their columns are -1 to 1."""
+    rng, encodings = np.random.default_rng(0), [item for item in run.transform.encodings if isinstance(item, Column)]
+    others = {item.condition: item.offset + item.scale * rng.uniform(-1, 1, len(energies)) for item in encodings}
+    return Conditions(energies, others)
+
+
+def _decoded(graph: Graph, run: TrainedRun, latent: np.ndarray, given: Conditions) -> np.ndarray:
     """Energies `[n, v]`, MeV, of a decoder's graph."""
-    return run.transform.energies(
-        evaluate(graph, {"latent": latent, "condition": run.transform.columns(energies)}), energies
-    )
+    features = evaluate(graph, {"latent": latent, "condition": run.transform.columns(given)})
+    return run.transform.energies(features, given.incident_energies)
 
 
 def _energy_range(run: TrainedRun) -> tuple[float, float]:

@@ -20,13 +20,13 @@ from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.features.conditions import Constant, LinearEnergy, LogEnergy
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask
+from calogen.generation.folding import split_heads
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
 from calogen.lwtnn.heads import denormalise
 from calogen.lwtnn.layers import Activation, Dense
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.latent import Latent
-from calogen.training.layers import ShowerHeads
 from calogen.units import MASSES, kinetic_energy
 
 V1, V2, SELECTOR = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"
@@ -166,7 +166,7 @@ def lwtnn_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
         ExportError: what the network was trained with cannot be absorbed.
     """
     fractions = _fractions(generator)
-    graph = convert(without_heads(generator.model), NAMES)
+    graph = convert(split_heads(generator.model)[0], NAMES)
     match fractions:
         case LayerFractions(layer_sizes=sizes):
             graph = denormalise(graph, sizes)
@@ -287,14 +287,6 @@ def _fractions(generator: Generator) -> LayerFractions | KineticFractions:
         "KineticFractions or LayerFractions of it, without renormalisation, noise or scale. "
         f"Received: {', '.join(map(str, steps))} (undo it outside the network)"
     )
-
-
-def without_heads(model: keras.Model) -> keras.Model:
-    """Gives a generator without the `ShowerHeads` at its end, if it has them."""
-    last, node_index, _ = model.outputs[0]._keras_history
-    if not isinstance(last, ShowerHeads):
-        return model
-    return keras.Model(model.input, last._inbound_nodes[node_index].input_tensors[0])
 
 
 def _rectified(graph: Graph) -> Graph:

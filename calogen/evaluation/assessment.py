@@ -73,8 +73,8 @@ class Assessment:
     def worst(self, number: int = 5, metric: str = "separation_power") -> list[Scored[Feature]]:
         """The features with the largest values of a metric, worst first."""
         found = [item for item in self.judgement.scored if item.incident_energy == ALL_ENERGIES]
-        known = [item for item in found if math.isfinite(item.measured[metric].value)]
-        return sorted(known, key=lambda item: -item.measured[metric].value)[:number]
+        known = [item for item in found if math.isfinite(item.numbers_of()[metric].value)]
+        return sorted(known, key=lambda item: -item.numbers_of()[metric].value)[:number]
 
     def placements(self) -> list[Placement]:
         """Places among the challenge's submissions.
@@ -103,7 +103,7 @@ class Assessment:
         if judgement.binning != f"1-{self.particle}s":
             known = {name for name in known if not name.startswith(SEPARATION_POWER)}
         scored = [item for item in judgement.scored if item.incident_energy == ALL_ENERGIES]
-        ours = {SEPARATION_POWER + item.feature.name: item.measured[RANKED_METRIC] for item in scored}
+        ours = {SEPARATION_POWER + item.feature.name: item.numbers_of()[RANKED_METRIC] for item in scored}
         floor |= {SEPARATION_POWER + item.feature.name: _floor_here(item) for item in scored}
         finite = [
             {name: value for name, value in given.items() if name in known and math.isfinite(value.value)}
@@ -196,7 +196,7 @@ def scored_rows(item: Scored[Feature]) -> list[dict[str, Any]]:
         "incident_energy": item.incident_energy or None,
         "undefined": item.undefined,
     }
-    return _rows(place, item.measured, item.floor)
+    return _rows(place, item.numbers_of(), item.second_reference)
 
 
 def _rows(place: Mapping[str, Any], numbers: Numbers, floors: Numbers) -> list[dict[str, Any]]:
@@ -245,7 +245,7 @@ def _floor_here(item: Scored[Feature]) -> Value:
     Returns:
         NaN where neither is known.
     """
-    expected, second = item.expected, item.floor.get(RANKED_METRIC)
+    expected, second = item.expected, item.second_reference.get(RANKED_METRIC)
     if second is None or not {"generated", "second_reference"} <= set(expected):
         return second or expected.get("generated", Value(math.nan, math.nan))
     return Value(second.value + expected["generated"].value - expected["second_reference"].value, second.error)
@@ -255,8 +255,8 @@ def _require_whole(label: str, judgement: Judgement, provenance: Mapping[str, An
     samples = {"reference", "generated"}
     whole = samples <= set(judgement.num_showers) and bool(judgement.scored)
     for item in judgement.scored:
-        floor = not item.floor or set(FEATURE_METRICS) <= set(item.floor)
-        whole &= samples <= set(item.histograms) and set(FEATURE_METRICS) <= set(item.measured) and floor
+        floor = not item.second_reference or set(FEATURE_METRICS) <= set(item.second_reference)
+        whole &= samples <= set(item.histograms) and set(FEATURE_METRICS) <= set(item.numbers_of()) and floor
     whole &= LABEL.fullmatch(label) is not None
     if not whole or not isinstance(provenance.get("data", {}), dict):
         raise ValueError("samples, metrics or files are missing, or the label is none")
@@ -273,8 +273,8 @@ def _scored_to_json(item: Scored[Feature]) -> dict[str, Any]:
         "incident_energy": item.incident_energy,
         "edges": next(iter(item.histograms.values())).edges.tolist(),
         "histograms": histograms,
-        "measured": _pairs(item.measured),
-        "floor": _pairs(item.floor),
+        "measured": _pairs(item.numbers_of()),
+        "floor": _pairs(item.second_reference),
         "expected": _pairs(item.expected),
         "coarse": item.coarse,
     }

@@ -1,14 +1,13 @@
 """One engine for all comparisons of showers: tables of named observables.
 
-It gives their histograms, metrics and floors. A table has a column for each observable: features of voxels, kept by
-`streaming`, or a paper's observables of any showers. All results are plain data: `calogen.plots` and `calogen.reports`
-draw and tell them, and compute nothing.
+It gives their histograms, metrics and floors as plain data. A table has a column for each observable: features of
+voxels, kept by `streaming`, or a paper's observables of any showers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,10 +25,10 @@ ALL_ENERGIES = 0.0
 
 _WORKERS = 2  # at most: more would wait for Python's lock
 
-Column = TypeVar("Column", Feature, Observable)
+Compared = TypeVar("Compared", Feature, Observable)
 
 
-class Table(Protocol):
+class ShowerTable(Protocol):
     """Named observables of some showers, NaN where they are not defined."""
 
     @property
@@ -72,7 +71,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Scored(Generic[Column]):
+class Scored(Generic[Compared]):
     """One observable of samples beside the reference.
 
     Args:
@@ -80,14 +79,14 @@ class Scored(Generic[Column]):
         incident_energy: MeV, or `ALL_ENERGIES`.
         histograms: of `reference` and of all samples that are compared with it, with the same edges.
         numbers: by sample, metrics of the showers for which the observable is defined.
-        floors: by sample, the metrics' floors by bootstrap of the reference; empty where a second reference gives them.
+        floors: by sample, the metrics' floors by bootstrap; empty where showers are dealt out instead.
         expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
-            (`dealt_floor`); empty in evaluations of earlier versions.
+            (`dealt_floor`); empty in evaluations of earlier versions, and where floors are by bootstrap.
         coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
             all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
     """
 
-    feature: Column
+    feature: Compared
     incident_energy: float
     histograms: Mapping[str, Histogram]
     numbers: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
@@ -95,14 +94,20 @@ class Scored(Generic[Column]):
     expected: Mapping[str, Value] = field(default_factory=dict)
     coarse: int | None = None
 
-    @property
-    def measured(self) -> Mapping[str, Value]:
-        """Metrics of the sample `generated`."""
-        return self.numbers["generated"]
+    def numbers_of(self, sample: str = "generated") -> Mapping[str, Value]:
+        """Metrics of one sample.
+
+        Raises:
+            DataFormatError: it was not compared.
+        """
+        if sample not in self.numbers:
+            known = ", ".join(self.numbers) or "none"
+            raise DataFormatError(f"metrics of {self.feature.name} are known of {known}. Received: {sample}")
+        return self.numbers[sample]
 
     @property
-    def floor(self) -> Mapping[str, Value]:
-        """Metrics of the sample `second_reference`; empty without one."""
+    def second_reference(self) -> Mapping[str, Value]:
+        """Metrics of the sample of that name, the floor of the others; empty without one."""
         return self.numbers.get("second_reference", {})
 
     @property
@@ -112,7 +117,16 @@ class Scored(Generic[Column]):
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """All metrics of all samples beside their floors by bootstrap."""
+        """All metrics of all samples beside their floors by bootstrap.
+
+        Raises:
+            DataFormatError: there are no such floors.
+        """
+        if lacking := self.numbers.keys() - self.floors.keys():
+            raise DataFormatError(
+                f"{self.feature.name} needs floors by bootstrap, which `compare` finds with resampling 'showers'. "
+                f"Received: none for {', '.join(lacking)}"
+            )
         rows, place = [], (self.incident_energy, self.feature.name)
         for sample, values in self.numbers.items():
             reference, generated = self.histograms["reference"], self.histograms[sample]
@@ -127,28 +141,26 @@ Comparison = Mapping[str, Scored[Observable]]
 
 
 def compare(
-    columns: Iterable[tuple[Column, float]],
-    reference: Table,
-    generated: Mapping[str, Table],
-    binning: Callable[[Column, np.ndarray, float], Bins],
+    columns: Iterable[tuple[Compared, float]],
+    reference: ShowerTable,
+    generated: Mapping[str, ShowerTable],
+    binning: Callable[[Compared, np.ndarray, float], Bins],
     resampling: Resampling = "showers",
-    floor: Literal["bootstrap", "second"] = "bootstrap",
     seed: int = 0,
-) -> Iterator[Scored[Column]]:
+) -> Iterator[Scored[Compared]]:
     """Compare samples with the reference, observable by observable.
 
     Args:
         columns: what is compared: columns of the tables, and the incident energy at which, or `ALL_ENERGIES`.
         reference, generated: tables with these columns; of the latter by sample.
         binning: (column, its values in the reference, the incident energy) -> its bins and metrics.
-        resampling: for the errors, as `measure` has it.
-        floor: `bootstrap` draws both samples from the reference. `second` takes what the sample `second_reference`
-            gives, and what samples that are dealt out again give.
+        resampling: for the errors, as `measure` has it. With `showers`, `Scored.floors` are found by bootstrap; with
+            `cells`, for large samples, `Scored.expected` by dealing out the showers of each sample and the reference.
         seed: of everything random.
     """
     tables = {"reference": reference, **generated}
 
-    def work(column: tuple[Column, float]) -> Scored[Column]:
+    def work(column: tuple[Compared, float]) -> Scored[Compared]:
         feature, energy = column
         values = {name: table[feature.name] for name, table in tables.items()}
         if energy != ALL_ENERGIES:
@@ -160,7 +172,7 @@ def compare(
         given = values.pop("reference")
         numbers = {name: measure(given, items, bins, resampling, seed) for name, items in values.items()}
         expected, floors = {}, {}
-        if floor == "second":
+        if resampling == "cells":
             expected = {name: dealt_floor(given, items, bins, seed) for name, items in values.items()}
         else:
             of_size = cache(lambda size: bootstrap_floors(given, size, bins, seed))
@@ -179,13 +191,7 @@ def compare_showers(
 ) -> Comparison:
     """Compare observables of generated showers, by label, with the reference's, in its bins.
 
-    chi2/NDF and separation power join sparse bins.
-
-    Args:
-        reference, generated: showers of any energies.
-        observables: what to compare.
-        seed: of everything random.
-        energy: the incident energy at which they are compared, MeV, or `ALL_ENERGIES`.
+    That is at an incident energy, MeV, or for all of them together. chi2/NDF and separation power join sparse bins.
 
     Raises:
         DataFormatError: a sample has no shower of that energy; for all energies together, it has others than the
@@ -193,8 +199,14 @@ def compare_showers(
     """
     if energy != ALL_ENERGIES:
         reference, generated = reference.at(energy), {label: item.at(energy) for label, item in generated.items()}
+    energies, counts = np.unique(reference.incident_energies, return_counts=True)
     for label, showers in generated.items():
-        _require_shares(label, reference, showers)
+        others, numbers = np.unique(showers.incident_energies, return_counts=True)
+        if not np.array_equal(energies, others) or (counts * len(showers) != numbers * len(reference)).any():
+            raise DataFormatError(
+                f"{label} must have the reference's shares of its {len(energies)} incident energies to be compared "
+                f"with all of them together. Received: {len(others)} energies, {numbers.tolist()} of {counts.tolist()}"
+            )
     tables = {label: Observed(showers, observables) for label, showers in generated.items()}
     columns = [(item, ALL_ENERGIES) for item in observables]
     found = compare(columns, Observed(reference, observables), tables, _reference_bins, seed=seed)
@@ -204,15 +216,3 @@ def compare_showers(
 def _reference_bins(observable: Observable, reference: np.ndarray, energy: float) -> Bins:
     edges = logarithmic_edges if observable.log_axis else reference_edges
     return Bins(edges(reference, observable.tail), observable.metrics)
-
-
-def _require_shares(label: str, reference: Showers, showers: Showers) -> None:
-    """Refuse showers without the reference's shares of incident energies."""
-    (energies, counts), (others, numbers) = (
-        np.unique(sample.incident_energies, return_counts=True) for sample in (reference, showers)
-    )
-    if not np.array_equal(energies, others) or (counts * len(showers) != numbers * len(reference)).any():
-        raise DataFormatError(
-            f"{label} must have the reference's shares of its {len(energies)} incident energies to be compared "
-            f"with all of them together. Received: {len(others)} energies, {numbers.tolist()} of {counts.tolist()}"
-        )

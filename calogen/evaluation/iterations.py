@@ -81,6 +81,10 @@ class IterationScan:
         """Position of the iteration with the smallest `total`."""
         return int(np.argmin(self.total))
 
+    def choice(self, unit: str) -> dict[str, float]:
+        """Number of the best iteration, or whatever the unit is, and its figure of merit by its name."""
+        return {unit: int(self.iterations[self.best]), self.merit: float(self.total[self.best])}
+
     @property
     def best_by_momentum(self) -> np.ndarray:
         """Positions of the iterations that are the best ones for each momentum, `[m]`."""
@@ -124,12 +128,6 @@ class NetworkTest:
     statistics: Mapping[float, int] = field(default_factory=dict)
 
     @property
-    def value(self) -> float:
-        """chi2/NDF, or another figure of merit, of the chosen iteration."""
-        scan = self.scans[self.chosen_by]
-        return total(self.chi2.values()).per_ndf if self.chi2 else float(scan.total[scan.best])
-
-    @property
     def iteration(self) -> int:
         """The chosen iteration."""
         scan = self.scans[self.chosen_by]
@@ -162,13 +160,8 @@ class NetworkTest:
         return {momentum: self._scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
 
     @property
-    def held_out(self) -> Chi2 | None:
-        """Of the held-out showers, at the iteration that the training showers choose."""
-        return self.held_out_within(None)
-
-    @property
     def held_out_at_papers_statistics(self) -> Chi2 | None:
-        """`held_out` as the paper's numbers of showers would give it."""
+        """`held_out_within` the whole training, as the paper's numbers of showers would give it."""
         if HELD_OUT not in self.scans:
             return None
         scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
@@ -178,7 +171,7 @@ class NetworkTest:
         )
 
     def held_out_within(self, iterations: int | None) -> Chi2 | None:
-        """`held_out` of a training that ends after so many iterations; None: the whole one."""
+        """Of the held-out showers, at the iteration that the training showers choose among so many; None: all."""
         if HELD_OUT not in self.scans:
             return None
         return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)

@@ -4,7 +4,7 @@ The floor is the second reference in place of the generated showers: Geant4 agai
 showers.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -24,8 +24,6 @@ from calogen.showers.labels import discrete_energies, require_energies
 
 OWN_BINNING = "reference"
 """Name of calogen's own bins, between quantiles of the reference."""
-VOXEL_ENERGY = Feature("voxel_energy")
-"""All voxels of all showers; the empty ones are its underflow."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,7 @@ class Judgement:
 
 
 def default_min_energy(binning: str) -> float:
-    """The energy below which voxels are empty, MeV: 1 for `OWN_BINNING`.
-
-    Raises:
-        ConfigError: no such binning.
-    """
+    """The energy below which voxels are empty, MeV; refuses unknown binnings."""
     if binning not in (*BINNINGS, OWN_BINNING):
         raise ConfigError(f"binning must be one of {', '.join((*BINNINGS, OWN_BINNING))}. Received: {binning}")
     return BINNINGS[binning].min_energy if binning in BINNINGS else 1.0
@@ -109,33 +103,26 @@ def judge(
     binning: str = "1-photons",
     seed: int = 1,
 ) -> Judgement:
-    """Judge generated showers by everything that is kept of them.
-
-    A second reference gives the floor. The binning is that of one of the challenge's data sets in `BINNINGS`, or
-    `OWN_BINNING`.
+    """Judge generated showers by everything that is kept of them; a second reference gives the floor.
 
     Raises:
-        ConfigError: no such binning.
+        ConfigError: the binning is neither in `BINNINGS` nor `OWN_BINNING`.
         DataFormatError: samples with other incident energies, features or thresholds than the reference.
     """
     default_min_energy(binning)
-    samples = {"reference": reference, "generated": generated}
-    samples |= {"second_reference": second_reference} if second_reference else {}
-    for name, sample in samples.items():
+    others = {"generated": generated} | ({"second_reference": second_reference} if second_reference else {})
+    for name, sample in others.items():
         require_comparable(name, reference, sample)
+    samples = {"reference": reference, **others}
     energies = {"response": discrete_energies(reference.incident_energies).tolist()}
     names = reference.features.features
     features = [(item, energy) for item in names for energy in (ALL_ENERGIES, *energies.get(item.name, ()))]
     shapes = [(item, ALL_ENERGIES) for item in (reference.shapes.features if reference.shapes else ())]
-    others = {name: sample for name, sample in samples.items() if name != "reference"}
     bins = partial(_bins, binning, reference.min_energy)
-
-    def score(columns: Iterable[tuple[Feature, float]]) -> Iterator[Scored[Feature]]:
-        return compare(columns, reference, others, bins, "cells", "second", seed)
-
+    first, last = (compare(columns, reference, others, bins, "cells", seed) for columns in (features, shapes))
     scored: list[Scored[Feature]] = []
     with progress("comparing", len(features) + 1 + len(shapes), "features") as shown:
-        for item in chain(score(features), [_score_spectra(reference, others, seed)], score(shapes)):
+        for item in chain(first, [_score_spectra(reference, others, seed)], last):
             scored.append(item)
             shown.advance()
     sizes = {name: len(sample.features) for name, sample in samples.items()}
@@ -144,14 +131,14 @@ def judge(
 
 
 def _score_spectra(reference: Sample, others: Mapping[str, Sample], seed: int) -> Scored[Feature]:
+    """All voxels of all showers; the empty ones are underflow."""
     first, size = reference.spectrum, len(reference.features)
-    spectra = {name: item.spectrum for name, item in others.items()}
-    histograms = {name: item.histogram for name, item in {"reference": first, **spectra}.items()}
-    numbers = {name: measure_spectra(first, item, seed) for name, item in spectra.items()}
+    histograms = {name: item.spectrum.histogram for name, item in {"reference": reference, **others}.items()}
+    numbers = {name: measure_spectra(first, item.spectrum, seed) for name, item in others.items()}
     expected = {
         name: dealt_spectra(first, item.spectrum, (size, len(item.features)), seed) for name, item in others.items()
     }
-    return Scored(VOXEL_ENERGY, ALL_ENERGIES, histograms, numbers, expected=expected)
+    return Scored(Feature("voxel_energy"), ALL_ENERGIES, histograms, numbers, expected=expected)
 
 
 def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarray, energy: float) -> Bins:

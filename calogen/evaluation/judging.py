@@ -21,13 +21,7 @@ from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy
 from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
-from calogen.metrics.distances import (
-    MIN_SHOWERS,
-    frechet_physics_distance,
-    kernel_physics_distance,
-    log_voxels,
-    precision_recall_density_coverage,
-)
+from calogen.metrics.distances import MIN_SHOWERS, log_voxels, physics_distances, precision_recall_density_coverage
 from calogen.metrics.distributions import Value
 from calogen.observables.challenge import ClassifierInput, classifier_inputs, high_level_inputs
 from calogen.provenance import collect, file_record
@@ -79,11 +73,6 @@ class _Loaded:
 
     sample: Sample
     showers: Showers
-
-    @property
-    def energies(self) -> np.ndarray:
-        """Incident energies of all showers, `[n]`, MeV."""
-        return self.sample.features.incident_energies
 
     @property
     def particle(self) -> str:
@@ -178,7 +167,7 @@ def require_judgeable(reference: Reference, generated: Files, label: str) -> Non
         LABEL.fullmatch(label) is not None, f"labels must be printable, without $ and not Geant4. Received: {label!r}"
     )
     with ShowerFile(generated, reference.geometry, reading=_reading(reference.options, reference.first)) as file:
-        require_energies(label, reference.first.energies, file.incident_energies)
+        require_energies(label, reference.first.sample.incident_energies, file.incident_energies)
 
 
 def assess(reference: Reference, generated: Files, label: str) -> tuple[Assessment, Pictures]:
@@ -232,7 +221,7 @@ def _load(path: Files, geometry: VoxelGeometry, options: Options, reference: _Lo
 
 
 def _reading(options: Options, reference: _Loaded | None) -> Reading:
-    energies = None if reference is None else reference.energies
+    energies = None if reference is None else reference.sample.incident_energies
     return Reading(options.tolerant, options.seed if options.match_energies else None, energies)
 
 
@@ -288,10 +277,7 @@ def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[st
 
 def _distances(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     ours, theirs = (high_level_inputs(item.sample.features) for item in (first, second))
-    return {
-        "fpd": frechet_physics_distance(ours, theirs, seed=options.seed),
-        "kpd": kernel_physics_distance(ours, theirs, seed=options.seed),
-    }
+    return physics_distances(ours, theirs, options.seed)
 
 
 def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
@@ -326,17 +312,23 @@ def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str,
     return found
 
 
+def floor_warnings(second: int, generated: int) -> list[str]:
+    """Whether a second reference of so many showers is a floor for so many generated ones."""
+    if second >= generated:
+        return []
+    return [
+        f"the second reference has {second:,} showers, the generated file {generated:,}: its distances are too large "
+        "for a floor, as those of fewer showers are"
+    ]
+
+
 def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
     """What a reader has to know before the numbers."""
     found: list[str] = []
     first, second = reference.first, generated
     sizes = [len(item.sample.features) for item in (first, second)]
-    floor_size = len(reference.second.sample.features) if reference.second else sizes[1]
-    if floor_size < sizes[1]:
-        found.append(
-            f"the second reference has {floor_size:,} showers, the generated file {sizes[1]:,}: its distances are too "
-            "large for a floor, as those of fewer showers are"
-        )
+    if reference.second:
+        found += floor_warnings(len(reference.second.sample.features), sizes[1])
     taken = min(len(item.showers) for item in (first, second))
     if first.particle:
         found += _unranked(reference, generated, min(sizes), taken)
@@ -348,15 +340,12 @@ def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
 def _unranked(reference: Reference, generated: _Loaded, whole: int, taken: int) -> list[str]:
     """Which numbers are of too few showers for a place.
 
-    Args:
-        reference, generated: what is compared.
-        whole: showers of the smaller one.
-        taken: the same of those that classifiers and neighbourhoods see.
+    The smaller sample has `whole` showers, of which classifiers and neighbourhoods see `taken`.
     """
     loaded = {"reference": reference.first, "generated": generated}
     loaded |= {"second_reference": reference.second} if reference.second else {}
     drawn = {name: len(item.showers) for name, item in loaded.items()}
-    unranked = of_too_few({name: len(item.energies) for name, item in loaded.items()}, drawn)
+    unranked = of_too_few({name: len(item.sample.features) for name, item in loaded.items()}, drawn)
     unranked -= set() if reference.options.repetitions else set(CLASSIFIERS)
     texts = {
         DISTANCES: f"FPD and KPD of {whole:,}",

@@ -76,19 +76,14 @@ def take_pictures(geometry: VoxelGeometry, samples: Mapping[str, Sample], shower
     single = {name: item.energies[nearest[name]] for name, item in showers.items()}
     discrete = bool(len(discrete_energies(next(iter(features.values())).incident_energies)))
     curves = {name: _curve(item, discrete) for name, item in features.items()}
-    return Pictures(geometry, tuple(average_showers(showers)), middle, single, curves, together)
+    return Pictures(geometry, tuple(average_at_energies(showers)), middle, single, curves, together)
 
 
-def average_showers(showers: Mapping[str, Showers]) -> Iterator[Average]:
+def average_at_energies(showers: Mapping[str, Showers]) -> Iterator[Average]:
     """Mean showers at each incident energy, or in ranges of continuous ones.
 
-    The ranges are equal in the logarithm.
-
-    In a range, the showers of each sample are taken evenly spread over its energies. Where one of the samples has no
-    shower, there is no average.
-
-    Args:
-        showers: by name; the first ones choose the energies.
+    The ranges are equal in the logarithm. The first sample chooses the energies. In a range, the showers of each sample
+    are taken evenly spread over its energies. Where one of the samples has no shower, there is no average.
     """
     for low, high in _ranges(next(iter(showers.values())).incident_energies):
         rows = {name: _rows(item.incident_energies, low, high) for name, item in showers.items()}

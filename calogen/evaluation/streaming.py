@@ -150,7 +150,7 @@ def read_sample(
         CalogenError: the file is missing, damaged or foreign, or not in MeV; `min_energy` is not above 0.
     """
     if reference is not None:
-        reading = replace(reading, reference=reference.features.incident_energies)
+        reading = replace(reading, reference=reference.incident_energies)
     with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
         blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, file.name)
         return replace(_sample(blocks, min_energy, reference, shapes), notes=tuple(file.notes))
@@ -175,7 +175,7 @@ def sample_of(
     """What `read_sample` gives, for showers in memory."""
     geometry = require_kind(showers.geometry, VoxelGeometry, "the challenge's features need voxels")
     if reference is not None:
-        labels = snap(showers.incident_energies, reference.features.incident_energies)
+        labels = snap(showers.incident_energies, reference.incident_energies)
         showers = replace(showers, incident_energies=labels)
     step = max(1, _BLOCK_BYTES // (8 * geometry.size))
     rows = tuple(slice(start, start + step) for start in range(0, len(showers), step))

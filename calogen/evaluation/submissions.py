@@ -137,7 +137,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Published:
+class ChallengeTable:
     """The challenge's table of one particle.
 
     Args:
@@ -168,7 +168,7 @@ class Published:
         return Ranking(metric, known[metric], tuple(found), floor)
 
 
-def read_submissions(particle: str, path: str | Path | None = None) -> Published:
+def read_submissions(particle: str, path: str | Path | None = None) -> ChallengeTable:
     """The published numbers of `photon` or `pion`, with the means over layers.
 
     Args:
@@ -266,7 +266,7 @@ def _challenge_name(path: str | Path, particle: str) -> str | None:
     return names[0] if names else None
 
 
-def _published(content: Any, particle: str, where: str) -> Published:
+def _published(content: Any, particle: str, where: str) -> ChallengeTable:
     """The table from a file's content."""
     try:
         if content["particle"] != particle:
@@ -280,7 +280,7 @@ def _published(content: Any, particle: str, where: str) -> Published:
         ) from error
     if len({item.name for item in others}) < len(others) or not others:
         raise DataFormatError(f"{where} must hold submissions of different names. Received: {[o.name for o in others]}")
-    return Published(particle, source, geant4, tuple(others))
+    return ChallengeTable(particle, source, geant4, tuple(others))
 
 
 def _submission(item: Mapping[str, Any], particle: str) -> Submission:

@@ -40,12 +40,7 @@ def require_consistent(
             "condition": transform.condition_dim,
             "shower": transform.num_features(geometry),
         }
-        _require_networks(
-            networks,
-            sizes,
-            module.GENERATES,
-            lambda name, tensor: _shapes_of(module.build(config, geometry).get(name)).get(tensor),
-        )
+        _require_networks(networks, sizes, module.GENERATES, lambda name: module.build(config, geometry).get(name))
     except (CalogenError, AttributeError) as error:
         raise DataFormatError(
             f"{directory} must hold the files of one run: {error!s:.500} (were they copied from different runs?)"
@@ -76,12 +71,12 @@ def _require_networks(
     networks: Mapping[str, keras.Model],
     sizes: Mapping[str, int],
     generates: Sequence[str],
-    own: Callable[[str, str], tuple[int | None, ...] | None],
+    own: Callable[[str], keras.Model | None],
 ) -> None:
     """Refuse networks of other sizes.
 
     One of them, and no more, has points of the latent space as input; the last of those that generate gives features.
-    A critic may look at something else than the whole shower: `own` gives the shape that an input has in the model.
+    A critic may look at something else than the whole shower: `own` gives the model's network of a name.
     """
     generators = {name: network for name, network in networks.items() if "latent" in _shapes(network.inputs)}
     if len(generators) != 1:
@@ -96,7 +91,7 @@ def _require_networks(
         )
     for name, network in networks.items():
         for tensor, shape in _shapes(network.inputs).items():
-            if tensor in sizes and shape != (None, sizes[tensor]) and shape != own(name, tensor):
+            if tensor in sizes and shape != (None, sizes[tensor]) and shape != _shapes_of(own(name)).get(tensor):
                 raise DataFormatError(
                     f"the input {tensor} of {name}.keras must have shape (None, {sizes[tensor]}). Received: {shape}"
                 )

@@ -54,6 +54,14 @@ class FoldedGenerator:
         return self.rest.energies(values, incident_energies) if self.rest.steps or not self.heads else values
 
 
+def split_heads(generator: keras.Model) -> tuple[keras.Model, ShowerHeads | None]:
+    """Gives a generator without the `ShowerHeads` at its end, and these, if it has them."""
+    last, node_index, _ = generator.outputs[0]._keras_history
+    if not isinstance(last, ShowerHeads):
+        return generator, None
+    return keras.Model(generator.input, last._inbound_nodes[node_index].input_tensors[0]), last
+
+
 def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
     """Gives the chain of dense layers that a generator is.
 
@@ -65,12 +73,8 @@ def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
         ExportError: it is no such chain, an activation is not among `ACTIVATIONS`, a weight is not finite, or the
             transform does not take back the fractions of the generator's heads.
     """
-    heads, rest = None, transform
-    (output,) = generator.outputs
-    last, node_index, _ = output._keras_history
-    if isinstance(last, ShowerHeads):
-        heads, rest = _undone(last, transform)
-        generator = keras.Model(generator.input, last._inbound_nodes[node_index].input_tensors[0])
+    generator, last = split_heads(generator)
+    heads, rest = _undone(last, transform) if last else (None, transform)
     layers, scale = _chain(convert(generator, ["latent", "condition"])), 1.0
     kernels, biases = [], []
     for layer in layers:

@@ -1,4 +1,4 @@
-"""From a trained run and incident energies to showers in MeV."""
+"""From a trained run and what is given of showers to showers in MeV."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ from calogen.generation.load import load_run
 from calogen.generation.merging import in_order
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
+from calogen.showers.files import read_given
 from calogen.showers.labels import within
 from calogen.showers.layouts import MAX_DEFLATE
 from calogen.showers.sample import Showers, write_blocks
@@ -66,8 +67,8 @@ def generate_like(
         DataFormatError: as `generate_blocks`; a condition that the model knows and the reference lacks.
     """
     runs = [run] if isinstance(run, TrainedRun) else run
-    needs = tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
-    return generate(runs, reference.given.only(needs)[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
+    given = reference.given.only(_needs(runs))
+    return generate(runs, given[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
 
 
 def generate_blocks(
@@ -94,13 +95,14 @@ def generate_blocks(
 
     Raises:
         ConfigError: a seed below 0 or above `MAX_SEED`, at once.
-        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, at
-            once.
+        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, a
+            condition that the model knows and that is not given; at once.
     """
     require_seed(seed)
     sources = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in sources]
     given = Conditions.of(given)
+    given.only(_needs(runs))  # refuses what lacks one
     chosen, total = route(runs, given.incident_energies), len(given) * copies
     batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
@@ -142,23 +144,24 @@ def _batches(
 
 
 def write_generated(
-    path: Path, runs: Sequence[Path], incident_energies: Sequence[float], num_showers: int, seed: int
+    path: Path, runs: Sequence[Path], given: Path | Conditions | Sequence[float], copies: int, seed: int
 ) -> None:
     """Generates showers into a file, piece by piece; see `generate_blocks`.
 
     Args:
         path: the file to write, whole or not at all.
         runs: folders of trained runs that share the momenta.
-        incident_energies: MeV.
-        num_showers: of each incident energy.
+        given: incident energies, MeV, alone or with other conditions; or a file of showers that has them.
+        copies: showers of each that is given, one after another.
         seed: of the latent space.
 
     Raises:
         CalogenError: as `generate_blocks`; the file cannot be written, or more showers than the disk can hold.
     """
     loaded = [load_run(directory) for directory in runs]
-    total = num_showers * len(incident_energies)
-    pieces = generate_blocks(loaded, np.asarray(incident_energies), seed, copies=num_showers)
+    known = read_given(given).only(_needs(loaded)) if isinstance(given, Path) else Conditions.of(given)
+    total = copies * len(known)
+    pieces = generate_blocks(loaded, known, seed, copies=copies)
     require_space(path, 4 * total * loaded[0].geometry.size // MAX_DEFLATE)
 
     def counted() -> Iterator[Showers]:
@@ -172,6 +175,11 @@ def write_generated(
         write_blocks(path, counted(), total, min(BLOCK_SHOWERS, total))
 
 
+def _needs(runs: Sequence[TrainedRun]) -> tuple[str, ...]:
+    """Names of the conditions that the models know, besides the incident energy."""
+    return tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
+
+
 def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarray:
     """Gives the position of the run that generates each shower, `[n]`.
 
@@ -183,15 +191,13 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
     """
     if any(item.geometry != runs[0].geometry for item in runs):
         raise DataFormatError(f"runs must be of one geometry. Received: {[item.geometry.name for item in runs]}")
-    chosen = np.full(len(incident_energies), -1)
-    for position, item in reversed(list(enumerate(runs))):
-        low, high = item.momentum_range or (0.0, np.inf)
+    ranges, chosen = [item.momentum_range or (0.0, np.inf) for item in runs], np.full(len(incident_energies), -1)
+    for position, (low, high) in reversed(list(enumerate(ranges))):
         chosen[within(incident_energies, low, high)] = position
     if (chosen < 0).any():
-        limits = (item.momentum_range or (0, np.inf) for item in runs)
-        ranges = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in limits)
+        known = ", ".join(f"{low:.10g}..{high:.10g}" for low, high in ranges)
         raise DataFormatError(
-            f"incident energies must be within {ranges} MeV, what the networks are made for. "
+            f"incident energies must be within {known} MeV, what the networks are made for. "
             f"Received: {incident_energies[chosen < 0][0]:.10g} MeV"
         )
     return chosen

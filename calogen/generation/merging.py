@@ -18,20 +18,18 @@ def in_order(
     left: dict[int, np.ndarray] = {}  # of each run's latest batch
 
     def piece(due: np.ndarray) -> np.ndarray:
-        found: np.ndarray | None = None
+        found = np.empty((0, 0), np.float32)
         for position in np.unique(due).tolist():
             rows = np.flatnonzero(due == position)
             while len(rows):
                 batch = left.pop(position) if position in left else next(makers[position])
                 if len(batch) == len(due) == len(rows):
                     return batch  # as it is: of one run, all are
-                found = np.empty((len(due), batch.shape[1]), np.float32) if found is None else found
+                found = found if len(found) else np.empty((len(due), batch.shape[1]), np.float32)
                 here, rows = rows[: len(batch)], rows[len(batch) :]
                 found[here] = batch[: len(here)]
                 if len(here) < len(batch):
                     left[position] = batch[len(here) :]
-        if found is None:
-            raise ValueError("a piece must have showers. Received: none")
         return found
 
     for start in range(0, len(which), size):

@@ -71,16 +71,10 @@ class Rule:
 
 
 def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndarray:
-    """CaloShowerGAN's bin edges of one momentum's total energies, `[30]`.
+    """CaloShowerGAN's bin edges of one momentum's total energies, `[30]`, MeV.
 
-    They lie around the median.
-
-    Each side reaches to the nearest of: the distance of the maximum, twice that of the 5 % or 95 % quantile, ten times
-    that of the 84 % quantile.
-
-    Args:
-        reference: total energies `[n]`, MeV.
-        incident_energy: not looked at.
+    They lie around the median. Each side reaches to the nearest of: the distance of the maximum, twice that of the 5 %
+    or 95 % quantile, ten times that of the 84 % quantile. The incident energy is not looked at.
 
     Raises:
         DataFormatError: the median is also the 5 % or 95 % quantile or the maximum.

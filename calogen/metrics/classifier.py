@@ -1,6 +1,6 @@
 """The CaloChallenge's classifier: how well a network tells two samples apart.
 
-The one module of `calogen.evaluation` that needs Keras.
+The one module of `calogen.metrics` that needs Keras.
 """
 
 import hashlib

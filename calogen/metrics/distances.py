@@ -126,6 +126,12 @@ def kernel_physics_distance(
     return Value(float(np.median(found)), float(high - low) / 2)
 
 
+def physics_distances(reference: np.ndarray, generated: np.ndarray, seed: int = 1) -> dict[str, Value]:
+    """Both distances of two samples `[n, f]` and `[m, f]` by the names that results have."""
+    fpd = frechet_physics_distance(reference, generated, seed=seed)
+    return {"fpd": fpd, "kpd": kernel_physics_distance(reference, generated, seed=seed)}
+
+
 def squared_mmd(reference: np.ndarray, generated: np.ndarray) -> float:
     """Unbiased estimate of the squared discrepancy of two samples `[n, f]`, `[m, f]`."""
     # With these columns the kernel is (x.y)^4.

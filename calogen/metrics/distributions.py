@@ -178,28 +178,23 @@ class Pairs:
         return np.abs(found, out=found)
 
     @cached_property
-    def moments(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    def moments(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Means and standard deviations, `[k]` each, of both samples, also of large means."""
-        return self._moments(0), self._moments(1)
-
-    def _moments(self, side: int) -> tuple[np.ndarray, np.ndarray]:
-        places = self.lows
+        found, places = [], self.lows
         if np.isinf(places[0]):
             places = np.concatenate([places[1:2], (places[1:-1] + places[2:]) / 2, places[-1:]])
-        shares = self.counts[:, side] / self._below[:, side, -1:]
-        centre = shares[0] @ places
-        moved = places - centre
-        means = shares @ moved
-        return centre + means, np.sqrt(np.maximum(shares @ (moved * moved) - means**2, 0))
+        for side in (0, 1):
+            shares = self.counts[:, side] / self._below[:, side, -1:]
+            centre = shares[0] @ places
+            moved = places - centre
+            means = shares @ moved
+            found.append((centre + means, np.sqrt(np.maximum(shares @ (moved * moved) - means**2, 0))))
+        return found
 
     def between(self, boundaries: np.ndarray) -> np.ndarray:
         """Counts below, between and above boundaries `[d]` of cells, `[k, 2, d + 1]`."""
         stops = np.searchsorted(self.lows, boundaries)
         return np.diff(self._below.take([0, *stops, len(self.lows)], axis=-1))
-
-    def binned(self, metric: str) -> np.ndarray:
-        """Counts in the bins of a metric, `[k, 2, d + 1]`."""
-        return self.between(self.boundaries[metric])
 
     @cached_property
     def _below(self) -> np.ndarray:
@@ -217,8 +212,7 @@ def ks_distance(pairs: Pairs) -> np.ndarray:
 def wasserstein(pairs: Pairs) -> np.ndarray:
     """Area between the cumulative distributions, `[k]`.
 
-    It is in standard deviations of the reference: a shift of the whole reference by s of these gives s. Within cells of
-    several values, distributions are straight.
+    It is in standard deviations of the reference. Within cells of several values, distributions are straight.
     """
     heights, places = pairs.heights, pairs.lows
     if np.isinf(places[0]):
@@ -230,36 +224,34 @@ def wasserstein(pairs: Pairs) -> np.ndarray:
 
 def mean_ratio(pairs: Pairs) -> np.ndarray:
     """Mean of the generated sample / the reference's, `[k]`."""
-    (expected, _), (found, _) = pairs.moments
-    return _quotient(expected, found)
+    return _ratio(pairs, 0)
 
 
 def rms_ratio(pairs: Pairs) -> np.ndarray:
     """Standard deviation ("RMS") of the generated sample / the reference's, `[k]`."""
     first, second = pairs.counts[0].sum(axis=-1)
     unbiased = np.sqrt((second * (first - 1)) / ((second - 1) * first))
-    (_, expected), (_, found) = pairs.moments
-    return unbiased * _quotient(expected, found)
+    return unbiased * _ratio(pairs, 1)
 
 
-def separation_power(counts: np.ndarray, outside: bool = True, eps: float = 0.0) -> np.ndarray:
+def separation_power(counts: np.ndarray, eps: float = 0.0) -> np.ndarray:
     """Triangular discrimination of pairs of histograms, `[..., 2, b]` -> `[...]`.
 
-    1/2 sum (p - q)^2 / (p + q): 0 for equal histograms, 1 for disjoint ones, (b - 1)/4 (1/n + 1/m) for two samples of
-    one distribution in b filled bins, NaN if one is empty.
-
-    Args:
-        counts: underflow, the bins, overflow.
-        outside: whether underflow and overflow count as bins, or are dropped before either is normalised.
-        eps: what the challenge's script adds to p + q.
-
-    Source: the CaloChallenge (arXiv:2410.21611), whose evaluate_plotting_helper.py drops what is outside.
+    1/2 sum (p - q)^2 / (p + q + eps): 0 for equal histograms, 1 for disjoint ones, (b - 1)/4 (1/n + 1/m) for two
+    samples of one distribution in b filled bins, NaN if one is empty.
     """
-    counts = counts if outside else counts[..., 1:-1]
     with np.errstate(invalid="ignore"):
         p, q = np.moveaxis(counts / counts.sum(axis=-1, keepdims=True), -2, 0)
     sums = p + q + eps
     return 0.5 * np.divide((p - q) ** 2, sums, out=np.zeros_like(sums), where=sums != 0).sum(axis=-1)
+
+
+def challenge_separation_power(counts: np.ndarray) -> np.ndarray:
+    """The same without underflow and overflow, which are dropped before either is normalised.
+
+    Source: the CaloChallenge (arXiv:2410.21611); its evaluate_plotting_helper.py adds 1e-16 to p + q.
+    """
+    return separation_power(counts[..., 1:-1], eps=1e-16)
 
 
 def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
@@ -300,17 +292,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "ks": Metric("KS", ks_distance),
         "chi2_per_ndf": Metric(
-            "chi2/NDF", lambda pairs: chi2_per_ndf(pairs.binned("chi2_per_ndf"), pairs.observed), 1.0
+            "chi2/NDF", lambda pairs: chi2_per_ndf(pairs.between(pairs.boundaries["chi2_per_ndf"]), pairs.observed), 1.0
         ),
         "separation_power": Metric(
-            "separation power", lambda pairs: separation_power(pairs.binned("separation_power"))
+            "separation power", lambda pairs: separation_power(pairs.between(pairs.boundaries["separation_power"]))
         ),
         "wasserstein": Metric("Wasserstein", wasserstein),
         "mean_ratio": Metric("mean ratio", mean_ratio, 1.0, two_sided=True),
         "rms_ratio": Metric("RMS ratio", rms_ratio, 1.0, two_sided=True),
         "challenge_separation_power": Metric(
             "separation power inside the axis",
-            lambda pairs: separation_power(pairs.binned("challenge_separation_power"), outside=False, eps=1e-16),
+            lambda pairs: challenge_separation_power(pairs.between(pairs.boundaries["challenge_separation_power"])),
         ),
     }
 )
@@ -318,11 +310,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 
 
 def mean(values: np.ndarray) -> Value:
-    """Mean of a sample with its error."""
+    """Mean of a sample with its error; one value has an error of NaN."""
     values = defined(values)
-    if len(values) < 2:
+    if not len(values):
         return Value(np.nan, np.nan)
-    return Value(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+    return Value(float(values.mean()), standard_deviation(values).value / float(np.sqrt(len(values))))
 
 
 def standard_deviation(values: np.ndarray) -> Value:
@@ -360,5 +352,6 @@ def defined(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _quotient(denominator: np.ndarray, numerator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator != 0)
+def _ratio(pairs: Pairs, moment: int) -> np.ndarray:
+    expected, found = (moments[moment] for moments in pairs.moments)
+    return np.divide(found, expected, out=np.full(len(expected), np.nan), where=expected != 0)

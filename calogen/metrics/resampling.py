@@ -5,7 +5,7 @@ Errors are larger than the scatter of new samples by up to sqrt(3) where the two
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -17,11 +17,11 @@ from calogen.metrics.distributions import (
     Floor,
     Pairs,
     Value,
+    challenge_separation_power,
     defined,
     half_open,
     ks_distance,
     mean,
-    separation_power,
     standard_deviation,
 )
 from calogen.metrics.histograms import Histogram, energy_axis
@@ -31,20 +31,18 @@ Resampling = Literal["showers", "cells"]
 _ROUNDS, _FLOOR_ROUNDS = 100, 200
 _QUANTILES, _STEPS = 96, 32  # cells in which samples are resampled: of equal content, and of equal width
 _CELLS_PER_BIN = 8  # of the voxel spectrum
-_AT_ONCE = 2**22  # numbers in the resampled pairs that are counted at a time
+_AT_ONCE = 2**21  # numbers in the resampled pairs that are counted at a time
 
 
 def measure(
     reference: np.ndarray, generated: np.ndarray, bins: Bins, resampling: Resampling = "showers", seed: int = 0
 ) -> dict[str, Value]:
-    """Metrics of two samples, with errors.
+    """Metrics of two samples, `[n]` and `[m]`, with errors.
 
     Values are exact; errors are over a hundred rounds, those of ratios propagated. NaN (undefined) values are left out;
     NaN with fewer than two others in a sample.
 
     Args:
-        reference, generated: `[n]`, `[m]`.
-        bins: what is measured, and in which bins.
         resampling: `showers` draws showers or, for what sees bins only, their counts; the error of chi2/NDF is
             sqrt(2 / NDF), the scatter for two samples of one distribution. `cells` draws counts in about 200 cells that
             hold the bins' edges, so that a hundred rounds take less than the sorting; for chi2/NDF, too.
@@ -53,23 +51,21 @@ def measure(
     if not bins.metrics:
         return {}
     samples = defined(reference), defined(generated)
-    sizes = len(samples[0]), len(samples[1])
-    if min(sizes) < 2:
+    if min(map(len, samples)) < 2:
         return dict.fromkeys(bins.metrics, Value(np.nan, np.nan))
-    exact, numbers = _counted(samples, bins, sizes[1])
+    exact, numbers = _counted(samples, bins, len(samples[1]))
     values = {name: float(METRICS[name].statistic(exact)[0]) for name in bins.metrics}
     moments = {"mean_ratio": mean, "rms_ratio": standard_deviation}
     errors = {name: (of(samples[1]) / of(samples[0])).error for name, of in moments.items() if name in values}
     if resampling == "showers":
-        filled = np.count_nonzero(exact.binned("chi2_per_ndf").sum(axis=(0, 1)))
+        filled = np.count_nonzero(exact.between(exact.boundaries["chi2_per_ndf"]).sum(axis=(0, 1)))
         errors["chi2_per_ndf"] = float(np.sqrt(2 / max(int(filled) - 1, 1)))
     rest = [name for name in values if name not in errors]
     if resampling == "cells":
         found = _measured(rest, [_redrawn(exact, _resampling_cells(exact, bins), seed)])
     else:
         placed = [name for name in rest if name not in exact.boundaries]
-        drawn = chain([exact], _bootstrap(exact, numbers, sizes, _ROUNDS, seed))
-        found = _measured(placed, drawn) if placed else {}
+        found = _measured(placed, _bootstrap(exact, numbers, len(samples[1]), _ROUNDS, seed)) if placed else {}
         for name in exact.boundaries.keys() & rest:
             found |= _measured([name], [_redrawn(exact, exact.boundaries[name], seed)])
     errors |= {name: item.error for name, item in found.items()}
@@ -87,13 +83,13 @@ def bootstrap_floors(reference: np.ndarray, num_generated: int, bins: Bins, seed
     if not bins.metrics:
         return {}
     values = defined(reference)
-    sizes = len(values), num_generated
-    if min(sizes) < 2:
+    if min(len(values), num_generated) < 2:
         return dict.fromkeys(bins.metrics, Floor(np.nan, np.nan, np.nan))
     exact, numbers = _counted((values, values), bins, num_generated)
     floors = {}
-    for name, items in _over(bins.metrics, _bootstrap(exact, numbers, sizes, _FLOOR_ROUNDS, seed)).items():
-        found = items[np.isfinite(items)] if np.isfinite(items).any() else items[:1]
+    for name, items in _over(bins.metrics, _bootstrap(exact, numbers, num_generated, _FLOOR_ROUNDS, seed)).items():
+        drawn = items[1:]
+        found = drawn[np.isfinite(drawn)] if np.isfinite(drawn).any() else drawn[:1]
         limit = np.quantile(METRICS[name].excess(found), 0.95)
         floors[name] = Floor(float(found.mean()), float(found.std()), float(limit))
     return floors
@@ -110,8 +106,8 @@ def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: 
     """
     edges = bins.edges if bins.axis is None else bins.axis
     first, second = (Histogram.fill(sample, edges).counts for sample in (reference, generated))
-    rng = np.random.default_rng(seed)
-    return _dealt(rng.multivariate_hypergeometric(first + second, int(first.sum()), _ROUNDS), first + second)
+    drawn = np.random.default_rng(seed).multivariate_hypergeometric(first + second, int(first.sum()), _ROUNDS)
+    return _dealt(drawn, first + second)
 
 
 @dataclass(frozen=True)
@@ -188,10 +184,7 @@ def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
 
 
 def _measured(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, Value]:
-    """Metrics of the first pair, and their spread over those resampled from it.
-
-    The spread is NaN where not all are finite.
-    """
+    """Metrics of the first pair, and their spread over the others; NaN where not all are finite."""
     found = {}
     for name, (value, *others) in _over(metrics, blocks).items():
         found[name] = Value(float(value), float(np.std(others)) if np.isfinite(others).all() else np.nan)
@@ -209,24 +202,30 @@ def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: 
     places, numbers = np.unique(np.concatenate(samples), return_inverse=True)
     parts = np.split(numbers, [len(samples[0])])
     boundaries = bins.boundaries(Histogram.fill(samples[0], bins.edges), num_generated)
-    return Pairs(_tally([part[None] for part in parts], len(places)), places, boundaries), parts
+    counts = np.stack([np.bincount(part, minlength=len(places)) for part in parts])[None]
+    return Pairs(counts, places, boundaries), parts
 
 
 def _bootstrap(
-    exact: Pairs, numbers: Sequence[np.ndarray], sizes: tuple[int, int], rounds: int, seed: int
+    exact: Pairs, numbers: Sequence[np.ndarray], num_generated: int, rounds: int, seed: int
 ) -> Iterator[Pairs]:
-    """Pairs of such sizes, drawn with replacement from showers in cells, in blocks."""
-    rng, num_cells = np.random.default_rng(seed), len(exact.lows)
-    drawn = [part[rng.integers(0, len(part), (rounds, size))] for part, size in zip(numbers, sizes, strict=True)]
+    """The pair itself, then, in blocks, pairs whose showers are drawn from it with replacement.
+
+    The seed's numbers choose all references first, then all generated samples. Instead of keeping the former, a second
+    generator passes over them.
+    """
+    yield exact
+    (first, second), num_cells = numbers, len(exact.lows)
+    rng, other_rng = np.random.default_rng(seed), np.random.default_rng(seed)
+    for _ in range(rounds):
+        other_rng.integers(0, len(first), len(first))
     step = max(1, _AT_ONCE // num_cells)
-    for row in range(0, rounds, step):
-        counts = _tally([item[row : row + step] for item in drawn], num_cells)
+    for start in range(0, rounds, step):
+        counts = np.empty((min(step, rounds - start), 2, num_cells), np.int32)
+        for pair in counts:
+            pair[0] = np.bincount(first[rng.integers(0, len(first), len(first))], minlength=num_cells)
+            pair[1] = np.bincount(second[other_rng.integers(0, len(second), num_generated)], minlength=num_cells)
         yield replace(exact, counts=counts, observed=False)
-
-
-def _tally(sides: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Counts of each number below `size` by row, of two `[k, n]`: `[k, 2, size]`."""
-    return np.stack([np.apply_along_axis(np.bincount, 1, rows, minlength=size) for rows in sides], axis=1)
 
 
 def _redrawn(exact: Pairs, cells: np.ndarray, seed: int) -> Pairs:
@@ -248,5 +247,5 @@ def _resampling_cells(exact: Pairs, bins: Bins) -> np.ndarray:
 
 def _dealt(first: np.ndarray, counts: np.ndarray) -> Value:
     """Mean and spread for counts `[k, b + 2]` dealt out of those of both, `[b + 2]`."""
-    found = separation_power(np.stack([first, counts - first], axis=1), outside=False, eps=1e-16)
+    found = challenge_separation_power(np.stack([first, counts - first], axis=1))
     return Value(float(np.mean(found)), float(np.std(found)))

@@ -31,27 +31,21 @@ ClassifierInput = Literal["low", "low-normed", "high"]
 
 
 def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
-    """The features of a geometry's showers.
-
-    Centres and widths in eta and phi exist for layers with several alpha bins only.
-    """
-    every = [layer.id for layer in geometry.layers]
-    angular = [layer.id for layer in geometry.layers if layer.num_alpha > 1]
-    layers = {"layer_energy": every} | dict.fromkeys(_SHAPES, angular)
-    layers |= dict.fromkeys((*_RADIAL, "sparsity"), every)
-    rest = tuple(Feature(quantity, number) for quantity, numbers in layers.items() for number in numbers)
+    """The features of a geometry's showers; in eta and phi only of layers with several alpha bins."""
+    rest = (
+        Feature(quantity, layer.id)
+        for quantity in ("layer_energy", *_SHAPES, *_RADIAL, "sparsity")
+        for layer in geometry.layers
+        if layer.num_alpha > 1 or quantity not in _SHAPES
+    )
     return (Feature("total_energy"), Feature("response"), *rest)
 
 
 def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
-    """All features of all showers at once.
+    """All features of all showers at once; voxels below `min_energy`, MeV, are empty.
 
     One matrix product per layer gives its energy and its first and second moments. Where <x^2> - <x>^2 would lose
     digits (one voxel holds nearly all energy), the squared deviations themselves are summed.
-
-    Args:
-        showers: showers of a voxel geometry.
-        min_energy: voxels below are empty, MeV: 1 for data set 1, `BINNINGS["2"].min_energy` for 2 and 3.
 
     Raises:
         GeometryError: the showers have no voxels, or alpha bins that do not begin at -pi.
@@ -70,9 +64,7 @@ def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
 
 
 def layer_correlation(features: Features) -> np.ndarray:
-    """Pearson correlation of the layers' energies, `[l, l]`.
-
-    NaN where a layer's energy is the same in all showers.
+    """Pearson correlation of the layers' energies, `[l, l]`; NaN where one is the same in all showers.
 
     Source: arXiv:2410.21611; its files hold the rows in reverse.
     """
@@ -82,14 +74,14 @@ def layer_correlation(features: Features) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Binning:
-    """How the challenge bins the features of one of its data sets.
+    """How the challenge bins the features of one of its data sets; MeV and mm.
 
     Args:
-        min_energy: below which its voxels are empty, MeV.
-        reach: of the centres and widths in eta and phi, mm.
-        radii: where the axes of the centre and of the width in r end, mm.
+        min_energy: below which its voxels are empty.
+        reach: of the centres and widths in eta and phi.
+        radii: where the axes of the centre and of the width in r end.
         tile_layers: layers with wider bins.
-        fine_response: incident energy from which the response has narrower bins, MeV.
+        fine_response: incident energy from which the response has narrower bins.
     """
 
     min_energy: float
@@ -101,11 +93,8 @@ class Binning:
     def edges(self, feature: Feature, maximum: float, min_energy: float, incident_energy: float = 0.0) -> np.ndarray:
         """Bin edges of a feature, `[b + 1]`.
 
-        Args:
-            feature: which.
-            maximum: of the reference's values: the end of logarithmic axes.
-            min_energy: their start, MeV.
-            incident_energy: of all the showers, MeV, or 0 where several are together.
+        Logarithmic axes reach from `min_energy` to the maximum of the reference's values, MeV. The incident energy is
+        that of all the showers, MeV, or 0 where several are together.
 
         Raises:
             ConfigError: no such feature.
@@ -145,7 +134,7 @@ def classifier_inputs(
     """What the challenge's classifiers see of each shower, `[n, f]`, float64, without label.
 
     Args:
-        showers: showers of a voxel geometry.
+        showers: of a voxel geometry.
         kind: `low`: log10 of the incident energy, voxels / incident energy. `low-normed`: the same logarithm, voxels /
             their layer's energy, log10 of the layers' energies. `high`: log10 of the incident and the layers' energies,
             centres and widths in eta and phi / 100 mm, log10 of the total energy, sparsities, centres and widths in r /
@@ -173,7 +162,7 @@ def classifier_inputs(
             found[rows, 1:] = energies / showers.incident_energies[rows, None]
         else:
             sums = geometry.layer_energies(energies)
-            divided = showers.energies[rows].astype(np.float64) if small_voxels else energies
+            divided = showers.energies[rows] if small_voxels else energies
             found[rows, 1:-layers] = divided / (sums + _EPS)[:, geometry.layer_of]
             found[rows, -layers:] = np.log10(sums + _LOG_EPS)
     return found

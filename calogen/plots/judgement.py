@@ -77,12 +77,12 @@ def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "")
 
 
 def _badness(models: Mapping[str, Scored[Feature]]) -> float:
-    return max(item.measured[_SHOWN].value for item in models.values())
+    return max(item.numbers_of()[_SHOWN].value for item in models.values())
 
 
 def _caption(models: Sequence[Scored[Feature]]) -> str:
     """The metric of each model, in the legend's order; its error, if there is one model."""
-    (first, *others), floor = (item.measured[_SHOWN] for item in models), models[0].floor
+    (first, *others), floor = (item.numbers_of()[_SHOWN] for item in models), models[0].second_reference
     shown = [f"{1000 * first.value:.3g}" + ("" if others else f" ± {1000 * first.error:.1g}")]
     shown += [f"{1000 * item.value:.3g}" for item in others]
     return f"1000 S = {', '.join(shown)}" + (f" (Geant4 {1000 * floor[_SHOWN].value:.2g})" if floor else "")

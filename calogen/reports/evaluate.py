@@ -18,8 +18,9 @@ from calogen.evaluation.compare import compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
-from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
+from calogen.evaluation.judging import Options, assess, floor_warnings, read_reference, require_judgeable
 from calogen.evaluation.observed import observed_numbers
+from calogen.evaluation.summary import energy_text
 from calogen.files import listed, matching_files, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
@@ -163,7 +164,9 @@ def evaluate_cells(
     for energy in energies:
         present = {label: item for label, item in samples.items() if energy in item.incident_energies}
         found.append(compare_showers(expected, present, CELL_OBSERVABLES, seed, energy))
-    table, missing = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
+        single = [label for label, item in present.items() if len(item.at(energy)) == 1]
+        notes += [f"{label}: of one shower at {energy_text(energy)}, no metric is defined" for label in single]
+    tables, remarks = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
         name="observables",
@@ -173,8 +176,8 @@ def evaluate_cells(
         quantities=tuple(quantities),
         provenance=provenance,
         measurements=tuple(row for comparison in found for item in comparison.values() for row in item.measurements),
-        tables={"All observables together, in standard deviations of Geant4 at each energy": table},
-        remarks=(*notes, *missing),
+        tables=tables,
+        remarks=(*notes, *remarks),
     )
     figures = {
         f"{energy:g} MeV": draw_observables([*item.values()]) for energy, item in zip(energies, found, strict=True)
@@ -184,20 +187,23 @@ def evaluate_cells(
 
 def _numbers_table(
     reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
-) -> tuple[Table, tuple[str, ...]]:
-    """Single numbers of all samples, and why some are missing."""
+) -> tuple[dict[str, Table], list[str]]:
+    """A table, if there are any, of single numbers of all samples; and what a reader has to know of them."""
     found: dict[str, dict[str, Value]] = {}
-    missing: dict[str, None] = {}
+    remarks: list[str] = []
     for label, showers in samples.items():
         pair = Observed(reference, CELL_OBSERVABLES), Observed(showers, CELL_OBSERVABLES)
         found[label], more = observed_numbers(*pair, repetitions, seed, trainings)
-        missing |= dict.fromkeys(f"{label}: {reason}" for reason in more)
+        remarks += [f"{label}: {remark}" for remark in more]
+        if SECOND in samples:
+            remarks += [f"{label}: {remark}" for remark in floor_warnings(len(samples[SECOND]), len(showers))]
     known = [name for name in _NUMBERS if any(name in numbers for numbers in found.values())]
     rows = tuple(
         (_NUMBERS[name].title, *(_NUMBERS[name].text(item[name]) if name in item else "-" for item in found.values()))
         for name in known
     )
-    return Table(("number", *samples), rows), tuple(missing)
+    title = "All observables together, in standard deviations of Geant4 at each energy"
+    return {title: Table(("number", *samples), rows)} if rows else {}, remarks
 
 
 def compare_directories(directories: Sequence[Path], output: Path) -> str:

@@ -151,7 +151,7 @@ def _auc(item: Assessment) -> float:
 
 
 def _mean_separation(item: Assessment) -> float:
-    values = [one.measured["separation_power"].value for one in _over_all(item)]
+    values = [one.numbers_of()["separation_power"].value for one in _over_all(item)]
     return float(np.nanmean(values))
 
 
@@ -309,8 +309,8 @@ def _over_all(assessment: Assessment) -> list[Scored[Feature]]:
 
 
 def _cell(item: Scored[Feature], metric: str) -> Cell:
-    scale, value = _SCALE.get(metric, 1), item.measured[metric]
-    note = f"Geant4 {_text(item.floor[metric], scale)}" if item.floor else ""
+    scale, value = _SCALE.get(metric, 1), item.numbers_of()[metric]
+    note = f"Geant4 {_text(item.second_reference[metric], scale)}" if item.second_reference else ""
     return Cell(_text(value, scale), value.value if np.isfinite(value.value) else None, note=note)
 
 

@@ -1,5 +1,6 @@
 """The report of a reproduction: a page, the same as text, and JSON."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -74,7 +75,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
 def _judge_all(results: Results) -> PageVerdict:
     """How many claims hold; without claims, how many metrics are those of Geant4."""
     counts = Counter(claim.verdict for claim in results.claims)
-    rows = results.measurements
+    rows = [row for row in results.measurements if not math.isnan(row.measured.value)]
     beyond = sum(not row.within_floor for row in rows)
     metrics = f"{beyond} of {len(rows)} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
     tone: Tone = ""
@@ -163,13 +164,15 @@ def _metrics_tables(rows: Sequence[Measurement]) -> tuple[Block, ...]:
 
 def _metric_cell(row: Measurement) -> Cell:
     metric = METRICS[row.metric]
+    if math.isnan(row.measured.value):
+        return Cell("-", note="not defined")
     limit = f"±{row.floor.limit:.2g}" if metric.two_sided else f"{metric.ideal + row.floor.limit:.2g}"
     note = f"{row.floor.mean:.3g} ({limit})"
     return Cell(_with_error(row.measured), row.measured.value, "" if row.within_floor else "bad", note)
 
 
 def _with_error(value: Value) -> str:
-    return f"{value.value:.3g} ± {value.error:.1g}"
+    return f"{value.value:.3g}" + (f" ± {value.error:.1g}" if math.isfinite(value.error) else "")
 
 
 def _table(caption: str, header: tuple[str, ...], rows: Iterable[tuple[str | Cell, ...]]) -> tuple[DataTable, ...]:

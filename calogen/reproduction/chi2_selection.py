@@ -1,6 +1,6 @@
 """What experiments share whose iterations are chosen by a chi2 of the total energy.
 
-Budgets, options and the figures of merit of GANs that were trained on the CaloChallenge's data set 1.
+Budgets, options and figures of merit of trainings on the CaloChallenge's data set 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from calogen.config import require
-from calogen.evaluation.iterations import ALL, SHAPES, chi2_by_momentum
+from calogen.evaluation.iterations import ALL, SHAPES
 from calogen.evaluation.merits import Chi2Merit, Merit
 from calogen.generation.generate import generate_like
-from calogen.metrics.chi2 import RULES, Rule, total
+from calogen.metrics.chi2 import RULES
 from calogen.reproduction.networks import Network
 from calogen.reproduction.study import Selection
 from calogen.showers.labels import within
@@ -21,24 +21,24 @@ from calogen.showers.sample import Showers
 
 # Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
-GAN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--ablation": {"action": "store_true", "help": "train the paper's other variants, too (first seed only)"},
     "--merit": {
         "choices": ("energy", "shapes"),
         "default": "energy",
-        "help": "what chooses the iteration: chi2 of the total energy, as in the paper, or of layers and shapes, too",
+        "help": "what chooses the iteration: chi2 of the total energy, as published, or of layers and shapes, too",
     },
     "--rule": {
-        "choices": ("caloshowergan", "fastcalogan"),
-        "default": "caloshowergan",
-        "help": "whose bins the chi2 has: CaloShowerGAN's 29 around the median, or FastCaloGAN's 30 around the mode",
+        "choices": tuple(dict.fromkeys(name.split("-")[0] for name in RULES)),
+        "default": next(iter(RULES)),
+        "help": "whose published bins the chi2 has: 29 around the median (by default), or 30 around the mode",
     },
     "--bfloat16": {
         "action": "store_true",
         "help": "critic's matrix products in bfloat16: 1.5 times faster where the processor has them",
     },
 }
-"""Options of an experiment with GANs, beside those of every experiment."""
+"""Options of an experiment by chi2, beside those of every experiment."""
 MIN_ENERGY = 1.0
 """Voxels with less are zero in figures and their metrics, in Geant4's showers and ours, MeV (CaloChallenge)."""
 _FEWER_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}
@@ -57,7 +57,7 @@ def scaled(config: Any, preset: str, seed: int) -> Any:
 
 
 def rule_name(options: Mapping[str, Any], particle: str) -> str:
-    """Key of `RULES` for the values of `GAN_OPTIONS` and a particle.
+    """Key of `RULES` for the values of `OPTIONS` and a particle.
 
     Raises:
         ConfigError: a figure of merit that the rule does not have.
@@ -72,12 +72,12 @@ def rule_name(options: Mapping[str, Any], particle: str) -> str:
 
 def check_momenta(options: Mapping[str, Any], particle: str) -> Callable[[Showers], object]:
     """What `read_data` asks of showers: that the chi2 has bins at each of their momenta."""
-    rule = RULES[rule_name(options, particle)]
-    return lambda showers: chi2_by_momentum(showers, showers, rule, rounds=0)
+    merit = Chi2Merit(rule_name(options, particle))
+    return lambda showers: merit(showers, showers)
 
 
 def selection(options: Mapping[str, Any]) -> Callable[[Any], Selection]:
-    """By what iterations are chosen, for the values of `GAN_OPTIONS`: a study's `select`."""
+    """By what iterations are chosen, for the values of `OPTIONS`: a study's `select`."""
 
     def select(config: Any) -> Selection:
         rule = rule_name(options, config.particle)
@@ -89,12 +89,11 @@ def selection(options: Mapping[str, Any]) -> Callable[[Any], Selection]:
     return select
 
 
-def seed_scatter(network: Network, reference: Showers, rule: Rule, num_seeds: int = 10) -> float:
-    """Standard deviation of chi2/NDF over seeds of generation."""
+def seed_scatter(network: Network, reference: Showers, merit: Merit, num_seeds: int = 10) -> float:
+    """Standard deviation of a figure of merit over seeds of generation."""
     low, high = network.run.momentum_range or (0.0, np.inf)
     reference = reference[within(reference.incident_energies, low, high)]
-    found = []
-    for seed in range(1, num_seeds + 1):
-        generated = generate_like(network.run, reference, seed)
-        found.append(total(chi2_by_momentum(reference, generated, rule, rounds=0).values()).per_ndf)
-    return float(np.std(found, ddof=1))
+    seeds = range(1, num_seeds + 1)
+    return float(
+        np.std([merit(reference, generate_like(network.run, reference, seed)).value for seed in seeds], ddof=1)
+    )

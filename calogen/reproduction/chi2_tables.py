@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from calogen import provenance
 from calogen.claims.judge import Quantity, Table
+from calogen.config import require
 from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.evaluation.summary import energy_text
@@ -23,7 +22,7 @@ PublishedRows = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
 def chi2_table(
     seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, halves: Mapping[str, PublishedChi2]
 ) -> Table:
-    """Tables 3 and 4 of arXiv:2309.06515: a row for each network, and one for their sum.
+    """chi2 of networks beside the paper's: a row for each, and one for the sum of those that belong together.
 
     Args:
         seeds: tests by network, of each training seed; the chi2 are those of the first.
@@ -32,20 +31,20 @@ def chi2_table(
         halves: its rows after half of a network's iterations.
     """
     columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
-    header = (*columns, "held-out, iteration chosen by training showers, at the paper's statistics")
+    held_out = "held-out, iteration chosen by training showers, at the paper's statistics"
     rows = []
     for title, names in ensembles.items():
         tests = [seeds[0][name] for name in names]
         published = paper.get(title, ())
         for position, test in enumerate(tests):
-            row = (test.name, _momenta(test), f"{test.iteration:,}", *_cells([test]))
-            rows.append((*row, _published(published, position)))
+            cells = (*_cells([test]), _published(published, position))
+            rows.append((test.name, _momenta(test), f"{test.iteration:,}", *cells))
             if test.name in halves:
                 rows.append(_half_row(test, halves[test.name]))
         if len(tests) > 1:
             rows.append((title, "sum", "", *_cells(tests), _published(published, -1)))
     rows.append(("Geant4 against Geant4", *_floor_cells(next(iter(seeds[0].values())))))
-    return Table((*header, "paper: chi2 / NDF"), tuple(rows))
+    return Table((*columns, held_out, "paper: chi2 / NDF"), tuple(rows))
 
 
 def chi2_quantities(
@@ -65,17 +64,15 @@ def chi2_quantities(
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
         idle = dict.fromkeys(test.name for group in tests for test in group if test.idle)
         where += f"; {', '.join(idle)} did not learn in so few iterations" if idle else ""
-        ours = [total(part for test in group for part in test.chi2.values()) for group in tests]
+        ours = [chi2_sum(group) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper
         found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
         found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
-        held_out = [[test.held_out_at_papers_statistics for test in group] for group in tests]
-        by_energy = all(test.chosen_by == ALL for group in tests for test in group)
-        if by_energy and all(part is not None for group in held_out for part in group):
-            sums = [total(part for part in group if part is not None) for group in held_out]
+        held_out = [part for group in tests if (part := _held_out(group))]
+        if len(held_out) == len(tests) and all(test.chosen_by == ALL for group in tests for test in group):
             name = f"the same on held-out showers alone, iteration chosen by the others, {title}"
-            found.append(_quantity(name, published, sums, where, shown))
+            found.append(_quantity(name, published, held_out, where, shown))
         floors = [part for test in tests[0] for part in test.floor.values()]
         if floors:
             name = f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"
@@ -89,7 +86,7 @@ def time_table(
     label: Callable[[float], str],
     machine: str,
 ) -> Table:
-    """Tables 5 and 6 of arXiv:2309.06515: mean and standard deviation of 100 calls, ms.
+    """Times of calls, ms, beside the paper's: mean and standard deviation.
 
     Args:
         seconds: ours by momentum, or by batch size.
@@ -97,29 +94,44 @@ def time_table(
         label: what to call a row.
         machine: that the paper's times are of.
     """
-    rows = []
-    for key, value in seconds.items():
-        published = paper.get(key)
-        theirs = "-" if published is None else f"{published.value:g} ± {published.error:g}"
-        rows.append((label(key), f"{1e3 * value}", theirs))
-    return Table(("showers", f"ms per call, {provenance.device()}", f"paper, {machine}"), tuple(rows))
+    rows = tuple((label(key), f"{1e3 * value}", _theirs(paper.get(key))) for key, value in seconds.items())
+    return Table(("showers", f"ms per call, {provenance.device()}", f"paper, {machine}"), rows)
 
 
 def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
-    """Section 5.7 of arXiv:2309.06515: sizes of the LWTNN JSON, MB."""
-    rows = []
-    for name, size in megabytes.items():
-        published = paper.get(name)
-        rows.append((name, f"{size:.2f}", "-" if published is None else f"{published.value:g}"))
-    return Table(("LWTNN JSON", "MB", "paper"), tuple(rows))
+    """Sizes of the LWTNN JSON, MB, beside the paper's."""
+    rows = tuple((name, f"{size:.2f}", _theirs(paper.get(name))) for name, size in megabytes.items())
+    return Table(("LWTNN JSON", "MB", "paper"), rows)
+
+
+def _theirs(number: PublishedNumber | None) -> str:
+    if number is None:
+        return "-"
+    return f"{number.value:g}" if number.error is None else f"{number.value:g} ± {number.error:g}"
+
+
+def chi2_sum(tests: Sequence[NetworkTest]) -> Chi2:
+    """chi2 of networks together.
+
+    Raises:
+        ConfigError: one of them was judged by a figure of merit that is no chi2.
+    """
+    without = ", ".join(test.name for test in tests if not test.chi2)
+    require(not without, f"the figure of merit '{ALL}' must be a chi2 to be tabulated. Received: another for {without}")
+    return total(part for test in tests for part in test.chi2.values())
+
+
+def _held_out(tests: Sequence[NetworkTest]) -> Chi2 | None:
+    """chi2 of held-out showers of networks together, at the paper's statistics; None where one has none."""
+    found = [part for test in tests if (part := test.held_out_at_papers_statistics)]
+    return total(found) if len(found) == len(tests) else None
 
 
 def _cells(tests: Sequence[NetworkTest]) -> tuple[str, ...]:
-    ours = total(part for test in tests for part in test.chi2.values())
+    ours = chi2_sum(tests)
     scaled = total(part for test in tests for part in test.at_papers_statistics.values())
-    held_out = [test.held_out_at_papers_statistics for test in tests]
-    known = [part for part in held_out if part is not None]
-    other = _with_error(total(known)) if len(known) == len(tests) else "-"
+    held_out = _held_out(tests)
+    other = _with_error(held_out) if held_out else "-"
     return f"{ours.value:.0f}", f"{ours.ndf}", _with_error(ours), _with_error(scaled), other
 
 
@@ -131,7 +143,7 @@ def _floor_cells(test: NetworkTest) -> tuple[str, ...]:
 
 
 def _half_row(test: NetworkTest, paper: PublishedChi2) -> tuple[str, ...]:
-    iterations = int(test.scans[ALL].iterations[-1]) // 2
+    iterations = test.last_iteration // 2
     found = test.within(iterations)
     cells = (f"{found.value:.0f}", f"{found.ndf}", _with_error(found), "", "")
     return (f"{test.name}, half", _momenta(test), f"up to {iterations:,}", *cells, _published([paper], 0))
@@ -159,7 +171,5 @@ def _with_error(chi2: Chi2) -> str:
 
 
 def _quantity(name: str, paper: float | None, parts: Sequence[Chi2], data: str, headline: bool = False) -> Quantity:
-    values = [part.per_ndf for part in parts]
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    error = float(np.mean([part.error for part in parts])) or None
-    return Quantity(name, "", paper, float(np.mean(values)), error, spread, data, headline)
+    ours, spread = Value.repeated([part.reduced for part in parts])
+    return Quantity(name, "", paper, ours.value, ours.error or None, spread, data, headline)

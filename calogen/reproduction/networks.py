@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from calogen import provenance
 from calogen.backend import keras
 from calogen.evaluation.compare import Comparison, Scored, compare_showers
 from calogen.evaluation.iterations import NetworkTest
+from calogen.generation.folding import split_heads
 from calogen.generation.generate import generate, generate_like
 from calogen.generation.load import model_module
 from calogen.lwtnn.convert import convert
@@ -20,8 +20,8 @@ from calogen.metrics.distributions import Value
 from calogen.observables.observable import Observable
 from calogen.progress import progress
 from calogen.provenance import stream_seed
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
-from calogen.training.layers import ShowerHeads
 from calogen.training.run import TrainedRun
 
 
@@ -34,29 +34,31 @@ class Network:
 
 
 def generation_time(
-    runs: Sequence[TrainedRun], incident_energies: Sequence[float], batch_size: int = 1, trials: int = 100
+    runs: Sequence[TrainedRun], given: Conditions | Sequence[float], batch_size: int = 1, trials: int = 100
 ) -> dict[float, Value]:
-    """Seconds of one call that generates a batch, by energy: mean and deviation.
+    """Seconds of one call that generates a batch, by incident energy: mean and deviation.
 
     The energies take turns, so that what else the machine does slows all of them alike.
 
-    Source: Tables 5 and 6 of arXiv:2309.06515.
+    Args:
+        runs: trained runs that share the energies.
+        given: one shower of each energy, of which a batch has copies.
+        batch_size, trials: showers of a call, and calls that count; the first call does not.
     """
-    durations: dict[float, list[float]] = {energy: [] for energy in incident_energies}
-    for seed in range(trials + 1):
-        for energy, measured in durations.items():
-            batch = np.full(batch_size, energy)
-            start = time.perf_counter()
-            generate(runs, batch, seed)
-            measured.append(time.perf_counter() - start)
-    return {energy: Value(float(np.mean(m[1:])), float(np.std(m[1:]))) for energy, m in durations.items()}
+    known = Conditions.of(given)
+    seconds = np.empty((trials + 1, len(known)))
+    for seed, position in np.ndindex(*seconds.shape):
+        batch = known[np.full(batch_size, position)]
+        start = time.perf_counter()
+        generate(runs, batch, seed)
+        seconds[seed, position] = time.perf_counter() - start
+    values = map(Value, seconds[1:].mean(axis=0).tolist(), seconds[1:].std(axis=0).tolist())
+    return dict(zip(known.incident_energies.tolist(), values, strict=True))
 
 
 def dense_graph(generator: keras.Model) -> Graph:
     """A generator as LWTNN graph, without `ShowerHeads` at its end, which have no weights."""
-    if isinstance(generator.layers[-1], ShowerHeads):
-        generator = keras.Model(generator.input, generator.layers[-1].input)
-    return convert(generator, ["latent", "condition"])
+    return convert(split_heads(generator)[0], ["latent", "condition"])
 
 
 def json_size(generator: keras.Model) -> int:
@@ -64,10 +66,10 @@ def json_size(generator: keras.Model) -> int:
     return len(format_graph(dense_graph(generator)).encode())
 
 
-def trainable_parameters(run: TrainedRun) -> tuple[int, ...]:
-    """Numbers of trainable parameters of what was trained: generator, critic."""
+def trainable_parameters(run: TrainedRun) -> dict[str, int]:
+    """Numbers of trainable parameters of the model's networks, by name."""
     networks = model_module(run.model).build(run.config, run.geometry)
-    return tuple(sum(math.prod(weight.shape) for weight in item.trainable_weights) for item in networks.values())
+    return {name: sum(math.prod(weight.shape) for weight in item.trainable_weights) for name, item in networks.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,31 +94,33 @@ def compare_networks(
     observables: Sequence[Observable],
     seed: int,
     *,
-    everywhere: Set[str] = frozenset({"total_energy"}),
     detailed: Sequence[float] = (),
     min_energy: float = 0.0,
 ) -> Comparisons:
     """Showers of several sets of networks beside the reference; each network generates once.
 
     Cells or voxels below `min_energy` count as empty in both samples, as a softmax never gives the zeros of Geant4, but
-    for the observables that are compared everywhere, which see all of them.
+    for the total energy, which is also compared at each incident energy.
 
     Args:
         samples: sets of networks by label; each set spans all incident energies of the reference.
         reference: Geant4's showers.
         observables: compared for all incident energies together, and at those of their figures.
         seed: of generation and bootstrap.
-        everywhere: names of observables that are compared at each incident energy.
         detailed: incident energies at which all observables are compared.
         min_energy: MeV.
     """
     streams = provenance.seed_streams(seed, "generate", "bootstrap")
     draw, errors = (stream_seed(streams[name]) for name in ("generate", "bootstrap"))
     whole = {label: generate_like(runs, reference, draw) for label, runs in samples.items()}
-    cut = partial(_cut, min_energy=min_energy)
+
+    def cut(showers: Showers) -> Showers:
+        empty = showers.energies < min_energy
+        return replace(showers, energies=np.where(empty, np.float32(0), showers.energies)) if min_energy else showers
+
     expected, generated = cut(reference), {label: cut(showers) for label, showers in whole.items()}
-    uncut = [item for item in observables if item.name in everywhere]
-    others = [item for item in observables if item.name not in everywhere]
+    uncut = [item for item in observables if item.name == "total_energy"]
+    others = [item for item in observables if item not in uncut]
     by_energy: dict[float, Comparison] = {}
     together: dict[str, Scored[Observable]] = {}
     energies = np.unique(reference.incident_energies).tolist()
@@ -131,9 +135,3 @@ def compare_networks(
             together |= compare_showers(*samples_of, [item], errors)
             bar.advance()
     return Comparisons(reference=expected, generated=generated, by_energy=by_energy, together=together)
-
-
-def _cut(showers: Showers, min_energy: float) -> Showers:
-    if not min_energy:
-        return showers
-    return replace(showers, energies=np.where(showers.energies < min_energy, np.float32(0), showers.energies))

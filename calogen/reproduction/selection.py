@@ -1,8 +1,7 @@
 """Choosing epochs, iterations and settings by a physics figure of merit.
 
 `scan` judges every saved epoch or iteration by any figures of merit (`evaluation.merits`), `select` takes the one with
-the smallest. GANs have the chi2 of total energies of their papers; variational autoencoders one distance on validation,
-never test showers.
+the smallest.
 """
 
 import hashlib
@@ -47,16 +46,6 @@ def validation_distance(
     return physics_distance(validation, generated, observables)
 
 
-def epoch_distances(
-    run: TrainedRun, directory: Path, validation: Showers, observables: Sequence[Observable], seed: int = 0
-) -> dict[int, Value]:
-    """`validation_distance` after each epoch that was saved in a run's directory."""
-    return {
-        epoch: validation_distance(load_snapshot(run, directory, "epoch", epoch), validation, observables, seed)
-        for epoch in list_snapshots(directory, "epoch")
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class Judge:
     """What judges the epochs or iterations of a training.
@@ -81,8 +70,8 @@ class Judge:
         for array in (self.reference.incident_energies, self.reference.energies, *named):
             digest.update(np.ascontiguousarray(array).tobytes())
         merits = {name: repr(merit) for name, merit in self.merits.items()}
-        about = {"merits": merits, "seed": self.seed, "parts": sorted(self.parts)}
-        return about | {"showers": digest.hexdigest()[:16]}
+        showers = digest.hexdigest()[:16]
+        return {"merits": merits, "seed": self.seed, "parts": sorted(self.parts), "showers": showers}
 
     @property
     def tables(self) -> dict[str, tuple[Merit, np.ndarray]]:
@@ -127,8 +116,14 @@ def scan(
         progress(f"judging saved {unit}s", len(missing)) as bar,
         _measured(directory, judge, unit, missing, workers) as results,
     ):
-        for count, (number, table) in enumerate(results, 1):
-            tables[str(number)] = table
+        for count, (number, columns) in enumerate(results, 1):
+            undefined = [name for name, values in columns.items() if not np.isfinite(values).all()]
+            if undefined:
+                raise DataFormatError(
+                    f"the figure of merit {undefined[0]!r} must be a number for every {unit}. Received: NaN or "
+                    f"infinity for {unit} {number}: choose by observables that these showers have"
+                )
+            tables[str(number)] = columns
             bar.advance()
             if monotonic() > last + _RECORD_SECONDS or count == len(missing):
                 last = monotonic()
@@ -172,24 +167,23 @@ def select(directory: Path, found: IterationScan, unit: str = "iteration", *, sa
     Raises:
         DataFormatError: no trained run, or no snapshot of that iteration.
     """
-    run, number = load_run(directory), int(found.iterations[found.best])
-    whole = load_snapshot(run, directory, unit, number)
+    run, about = load_run(directory), found.choice(unit)
+    whole = load_snapshot(run, directory, unit, int(about[unit]))
     chosen = replace(whole, networks={name: whole.networks[name] for name in run.generates})
     if save:
         save_run(directory / "selected", chosen)
-        about = {unit: number, found.merit: float(found.total[found.best])}
         write_json(directory / "selected" / "selection.json", about)
     return chosen
 
 
-Table = dict[str, list[list[float]]]  # part -> momenta, chi2, ndf
+Columns = dict[str, list[list[float]]]  # table -> momenta, chi2, ndf
 
 
 @contextmanager
 def _measured(
     directory: Path, judge: Judge, unit: str, numbers: Sequence[int], workers: int
-) -> Iterator[Iterator[tuple[int, Table]]]:
-    """Gives (number, table) as they come, from this process or several."""
+) -> Iterator[Iterator[tuple[int, Columns]]]:
+    """Gives (number, tables' columns) as they come, from this process or several."""
     run = load_run(directory) if numbers else None  # also where workers load it: a damaged one is told here
     if workers < 2 or len(numbers) < 2:
         yield ((number, _measure(load_snapshot(run, directory, unit, number), judge)) for number in numbers if run)
@@ -212,12 +206,12 @@ def _start_worker(directory: Path, judge: Judge) -> None:
     _worker.append((load_run(directory), judge))
 
 
-def _measure_in_worker(directory: Path, unit: str, number: int) -> Table:
+def _measure_in_worker(directory: Path, unit: str, number: int) -> Columns:
     run, judge = _worker[0]
     return _measure(load_snapshot(run, directory, unit, number), judge)
 
 
-def _measure(run: TrainedRun, judge: Judge) -> Table:
+def _measure(run: TrainedRun, judge: Judge) -> Columns:
     reference, generated = judge.reference, generate_like(run, judge.reference, judge.seed, once=True)
     return {name: _columns(merit, reference[rows], generated[rows]) for name, (merit, rows) in judge.tables.items()}
 
@@ -230,7 +224,7 @@ def _columns(merit: Merit, reference: Showers, generated: Showers) -> list[list[
     return [list(found), [part.value for part in found.values()], [part.ndf for part in found.values()]]
 
 
-def _scan(iterations: list[int], tables: Mapping[str, Table], name: str) -> IterationScan:
+def _scan(iterations: list[int], tables: Mapping[str, Columns], name: str) -> IterationScan:
     rows = [tables[str(iteration)][name] for iteration in iterations]
     chi2, ndf = (np.array([row[position] for row in rows], np.float64) for position in (1, 2))
     return IterationScan(np.array(iterations), np.array(rows[0][0]), chi2, ndf)

@@ -4,7 +4,7 @@ It knows neither a paper nor a kind of geometry: an experiment says what is trai
 chosen, and what is looked at.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,9 @@ class Study:
         budget: (configuration, preset, seed) -> the configuration that is trained.
         select: configuration -> by what its epoch or iteration is chosen; None: the last one stays.
         ensembles: networks that together span the incident energies, by label: what figures show.
-        observables: what figures show.
-        everywhere: names of observables that are compared at each incident energy, and with `min_energy` at 0.
+        observables: what figures show; of these the total energy is compared at each incident energy.
         detailed: incident energies at which all observables are compared.
-        min_energy: cells or voxels below are empty in what figures show, MeV.
+        min_energy: cells or voxels below are empty in what figures show, the total energy apart, MeV.
         variants: networks that only the first seed trains.
     """
 
@@ -106,7 +105,6 @@ class Study:
     ensembles: Mapping[str, Sequence[str]]
     observables: Sequence[Observable]
     select: Callable[[Any], Selection] | None = None
-    everywhere: Set[str] = frozenset({"total_energy"})
     detailed: Sequence[float] = ()
     min_energy: float = 0.0
     variants: Set[str] = frozenset()
@@ -145,69 +143,49 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
         DataFormatError, GeometryError: as `Showers.read`; no held-out showers at energies that train.
     """
     files = {"train": arguments.train_data or bundled(f"{sample}_train")}
-    if arguments.train_data is None:
-        files["test"] = bundled(f"{sample}_test")
-    elif arguments.test_data is not None:
-        files["test"] = arguments.test_data
+    test = arguments.test_data if arguments.train_data else bundled(f"{sample}_test")
+    files |= {"test": test} if test else {}
     note = ", ".join(path.name for path in files.values())
     train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
     if arguments.train_data is None:
         train, note = choose_edition(f"{sample}_train", train, arguments.all_showers)
-    if "test" in files:
-        held_out = Showers.read(files["test"], geometry, tolerant=arguments.tolerant)
+    if test:
+        held_out = Showers.read(test, geometry, tolerant=arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
         held_out = replace(held_out, incident_energies=snap(given, train.incident_energies, tolerance))
-        note += moved_note(files["test"].name, given, held_out.incident_energies)
+        note += moved_note(test.name, given, held_out.incident_energies)
         filled = train.energies.any(axis=1)
         common = np.isin(held_out.incident_energies, np.unique(train.incident_energies[filled]))
         if not common.any():
-            raise DataFormatError(f"{files['test']} must hold showers at momenta of {files['train']}. Received: none")
+            raise DataFormatError(f"{test} must hold showers at momenta of {files['train']}. Received: none")
         held_out = held_out[common]
     if arguments.preset == "smoke" and arguments.train_data is None:
         train, held_out = train[::8], None if held_out is None else held_out[::4]
-    for path, part in zip(files.values(), (train, held_out), strict=False):
-        if part is not None and "clipped" in part.attributes:
-            note += f"; {path.name}: set to 0 were {part.attributes['clipped']}"
-    data = Data(train=train, held_out=held_out, files=files, note=note)
-    for path, showers in zip(files.values(), data.samples.values(), strict=True):
+    for path, part in zip(files.values(), (train, held_out) if held_out else (train,), strict=True):
+        note += f"; {path.name}: set to 0 were {part.attributes['clipped']}" if "clipped" in part.attributes else ""
         try:
-            check(showers[showers.energies.any(axis=1)])
+            check(part[part.energies.any(axis=1)])
         except DataFormatError as error:
             raise DataFormatError(f"{path} must hold several different showers of each momentum; {error}") from error
-    return data
+    return Data(train=train, held_out=held_out, files=files, note=note)
 
 
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     """For every seed: train what is missing, choose, compare with Geant4."""
     require_coverage(study, data)
-    return [outcome for _, outcome in train_seeds(study, arguments, data)]
-
-
-def train_seeds(study: Study, arguments: Arguments, data: Data) -> Iterator[tuple[Run, Outcome]]:
-    """Each seed's directory, open while its outcome is looked at."""
+    outcomes = []
     for position, seed in enumerate(arguments.seeds):
         configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
         ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks = reproduce(replace(study, configs=configs), data, run, arguments.options)
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
-            folders = {name: run.directory / name / "provenance.json" for name in networks}
-            yield (
-                run,
-                Outcome(
-                    networks=networks,
-                    comparisons=compare_networks(
-                        samples,
-                        data.reference,
-                        study.observables,
-                        seed,
-                        everywhere=study.everywhere,
-                        detailed=study.detailed,
-                        min_energy=study.min_energy,
-                    ),
-                    provenance={name: read_json(path) for name, path in folders.items()},
-                ),
+            comparisons = compare_networks(
+                samples, data.reference, study.observables, seed, detailed=study.detailed, min_energy=study.min_energy
             )
+            about = {name: read_json(run.directory / name / "provenance.json") for name in networks}
+        outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about))
+    return outcomes
 
 
 def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) -> dict[str, Network]:
@@ -232,9 +210,8 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) ->
             trained = fit(model_module(study.model), here, geometry, data.train, directory, **settings)
             networks[name] = Network(trained) if chosen is None else judge(name, here, data, directory, chosen)
         test = networks[name].test
-        if test is not None:
-            found = test.scans[test.chosen_by]
-            run.log("judged", name=name, **{found.merit: test.value}, iteration=test.iteration)
+        if chosen and test:
+            run.log("judged", name=name, **test.scans[test.chosen_by].choice(chosen.unit))
     return networks
 
 

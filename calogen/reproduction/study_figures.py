@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from calogen.evaluation.iterations import ALL
 from calogen.lwtnn.describe import boxes
-from calogen.metrics.chi2 import total
 from calogen.plots.networks import draw_network
 from calogen.plots.observables import draw_observables
 from calogen.plots.training import draw_iterations, draw_statistics
+from calogen.reproduction.chi2_tables import chi2_sum
 from calogen.reproduction.networks import dense_graph
 from calogen.reproduction.study import Data, Outcome
 
@@ -72,22 +72,17 @@ def distributions_by_energy(title: str, outcome: Outcome, data: Data, *, names: 
     return {title: draw_observables(panels, data.note, columns=_COLUMNS, log_scale=True)} if panels else {}
 
 
-def total_energy(title: str, outcome: Outcome, data: Data, *, groups: Sequence[Sequence[str]]) -> dict[str, Figure]:
-    """The total energy at each momentum, with the chi2/NDF of groups of GANs."""
-    every = list(dict.fromkeys(map(tuple, groups)))
-    sums = [total(part for name in group for part in outcome.tests[name].chi2.values()).per_ndf for group in every]
-    added = ", ".join(f"{_gans(group)}: {value:.1f}" for group, value in zip(every, sums, strict=True))
+def total_energy(title: str, outcome: Outcome, data: Data, *, groups: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
+    """The total energy at each momentum, with the chi2/NDF of networks that belong together, by label."""
+    tests = {label: [outcome.tests[name] for name in names] for label, names in groups.items()}
+    added = ", ".join(f"{label}: {chi2_sum(group).per_ndf:.1f}" for label, group in tests.items())
     panels, captions = [], []
     for momentum, comparison in outcome.comparisons.by_energy.items():
         lines = ["chi2/NDF"]
-        for group in every:
-            found = [outcome.tests[name].chi2[momentum] for name in group if momentum in outcome.tests[name].chi2]
-            lines += [f"{_gans(group)}: {found[0].per_ndf:.1f}"] if found else []
+        for label, group in tests.items():
+            found = [test.chi2[momentum] for test in group if momentum in test.chi2]
+            lines += [f"{label}: {found[0].per_ndf:.1f}"] if found else []
         panels.append(comparison["total_energy"])
         captions.append("\n".join(lines))
     figure = draw_observables(panels, data.note, columns=_COLUMNS, captions=captions)
     return {f"{title} (chi2/NDF; {added})": figure}
-
-
-def _gans(group: Sequence[str]) -> str:
-    return "1 GAN" if len(group) == 1 else f"{len(group)} GANs"

@@ -67,10 +67,7 @@ def build_results(
         paper=account.citation,
         claims=account.claims,
         quantities=account.quantities,
-        tables={
-            account.caption: hyperparameters(networks, account.originals, account.parameters),
-            **account.tables,
-        },
+        tables={account.caption: hyperparameters(networks, account.originals, account.parameters), **account.tables},
         provenance={
             **recorded,
             **asked,
@@ -120,16 +117,15 @@ def deviations(configs: Mapping[str, Any], originals: Mapping[str, Any]) -> tupl
     """
     (first, config), *others = configs.items()
     found = sources(config, originals[first])
-    known = {(source.name, source.value, source.source) for source in found}
+    known = set(found)
     for name, config in others:
-        every = sources(config, originals[name])
-        different = [source for source in every if (source.name, source.value, source.source) not in known]
+        different = (source for source in sources(config, originals[name]) if source not in known)
         found += [replace(source, name=f"{name}: {source.name}") for source in different]
     return tuple(found)
 
 
 def hyperparameters(networks: Mapping[str, Network], originals: Mapping[str, Any], published: str) -> Table:
-    """Table 2 of arXiv:2309.06515, and all other values: a column for each network.
+    """All values of the networks' configurations, and their sizes: a column for each network.
 
     Args:
         networks: by name.
@@ -142,6 +138,7 @@ def hyperparameters(networks: Mapping[str, Network], originals: Mapping[str, Any
     for position, name in enumerate(names):
         found = [column[position] for column in columns.values()]
         rows.append((name.replace("_", " "), *(str(source.value) for source in found), found[0].source))
-    counts = (", ".join(f"{count:,}" for count in trainable_parameters(network.run)) for network in networks.values())
-    rows.append(("trainable parameters: generator, critic", *counts, published))
+    counts = [trainable_parameters(network.run) for network in networks.values()]
+    cells = (", ".join(f"{number:,}" for number in count.values()) for count in counts)
+    rows.append((f"trainable parameters: {', '.join(counts[0])}", *cells, published))
     return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))

@@ -66,15 +66,18 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
     Args:
         run: the trained run.
         decoder: its LWTNN JSON.
-        test: its `cpu_seconds` are Geant4's times where nothing is simulated.
+        test: showers whose conditions are generated from; its `cpu_seconds` are Geant4's times where nothing is
+            simulated.
         simulate: time Geant4 now, in the same run; without Geant4 the times of `test` serve.
     """
-    one_shower, energies = compile_one_shower(run), np.full(10_000, 65536.0)
+    one_shower, given = compile_one_shower(run), test.given.only(run.transform.needs)
+    many = given[np.resize(np.arange(len(given)), 10_000)]
+    energy, others = float(given.incident_energies[0]), {name: values[0] for name, values in given.others.items()}
     geant4, origin = geant4_seconds(test, simulate)
     return Costs(
         geant4_seconds=geant4,
-        one_by_one_seconds=seconds_per_call(lambda: one_shower(65536.0)),
-        batch_seconds=seconds_per_call(lambda: generate(run, energies, 1), repeats=5) / len(energies),
+        one_by_one_seconds=seconds_per_call(lambda: one_shower(energy, **others)),
+        batch_seconds=seconds_per_call(lambda: generate(run, many, 1), repeats=5) / len(many),
         json_bytes=decoder.stat().st_size,
         weight_bytes=4 * run.generator.count_params(),
         added_bytes=added_memory(decoder),

@@ -64,6 +64,7 @@ class Conditions:
         missing = [name for name in names if name not in self.others]
         if missing:
             raise DataFormatError(
-                f"the model needs the conditions {', '.join(names)} of each shower. Received: {sorted(self.others)}"
+                f"the model needs {', '.join(missing)} of each shower, besides its incident energy: datasets of these "
+                f"names in a file of showers (calogen generate --like FILE). Received: {sorted(self.others) or 'none'}"
             )
         return type(self)(self.incident_energies, {name: self.others[name] for name in names})

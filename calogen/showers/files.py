@@ -15,7 +15,7 @@ from calogen.progress import progress
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, match_shares, snap
-from calogen.showers.layouts import find_conditions, find_showers
+from calogen.showers.layouts import find_conditions, find_labels, find_showers
 from calogen.showers.sample import Negative, Showers, clip_negative, concatenate
 
 Files = str | Path | Sequence[str | Path]
@@ -175,6 +175,18 @@ class ShowerFile:
 def paths_of(files: Files) -> tuple[Path, ...]:
     """Paths of a file or of several."""
     return (Path(files),) if isinstance(files, str | Path) else tuple(map(Path, files))
+
+
+def read_given(path: Path) -> Conditions:
+    """What was given of the showers of a file, which need not hold the showers themselves.
+
+    Raises:
+        DataFormatError: missing, damaged or foreign file; incident energies that are not above 0.
+    """
+    with open_file(path) as file, damage_named(path), ExitStack() as opened:
+        labels = find_labels(file, path, opened)
+        others = {name: item[:] for name, item in find_conditions(file, len(labels), opened).items()}
+        return Conditions(snap(labels[:].reshape(-1)), others)
 
 
 def read_some(path: Files, geometry: Geometry, max_showers: int | None, seed: int, reading: Reading = EXACT) -> Showers:

@@ -36,7 +36,7 @@ def find_showers(
         GeometryError: another number of cells or voxels than the geometry has.
     """
     name = geometry.dataset
-    labels = _find_numbers(file, path, "incident_energies", opened)
+    labels = find_labels(file, path, opened)
     energies = _find_numbers(file, path, name, opened, whole)
     if energies.ndim == 2 and not len(energies) and energies.shape[1] == geometry.size:
         raise DataFormatError(
@@ -48,17 +48,23 @@ def find_showers(
             f"{path}: incident_energies and {name} must have the same length. "
             f"Received: {len(labels)} and {len(energies)}"
         )
-    if math.prod(labels.shape) != len(labels):
-        raise DataFormatError(
-            f"{path}: incident_energies must hold one energy per shower. "
-            f"Received: {math.prod(labels.shape)} for {len(labels)} showers"
-        )
     if energies.ndim != 2 or energies.shape[1] != geometry.size:
         raise GeometryError(
             f"{path}: showers of geometry {geometry.name} must have shape [n, {geometry.size}], n above 0. "
             f"Received: {list(energies.shape)} (is this another geometry's file?)"
         )
     return labels, energies
+
+
+def find_labels(file: h5py.File, path: str | Path, opened: ExitStack) -> h5py.Dataset:
+    """The dataset of incident energies, as `find_showers` gives it."""
+    labels = _find_numbers(file, path, "incident_energies", opened)
+    if math.prod(labels.shape) != len(labels):
+        raise DataFormatError(
+            f"{path}: incident_energies must hold one energy per shower. "
+            f"Received: {math.prod(labels.shape)} for {len(labels)} showers"
+        )
+    return labels
 
 
 def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dict[str, h5py.Dataset]:

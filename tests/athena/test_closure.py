@@ -3,13 +3,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
+from toy_gan import make_conditioned
 from toy_generators import tiny_generator
 
 from calogen.athena import interface as athena
-from calogen.athena.closure import FALSE_ALARM, Agreement, agreement, closure, draw_noise, energies_of, in_float64
+from calogen.athena.closure import (
+    FALSE_ALARM,
+    Agreement,
+    agreement,
+    closure,
+    draw_noise,
+    energies_of,
+    in_float64,
+    keras_energies,
+)
 from calogen.athena.interface import SELECTOR, V1, V2, Generator
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.layers import Dense
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
 from calogen.training.latent import Latent
 
@@ -78,6 +89,14 @@ def test_energies_are_the_outputs_times_the_kinetic_energy_in_our_order(generato
     condition = generator.transform.condition(momenta)
     features = generator.model({"latent": noise.astype(np.float32), "condition": condition}).numpy()
     np.testing.assert_allclose(found, generator.transform.energies(features, momenta), rtol=1e-4, atol=1e-3)
+
+
+def test_energies_of_a_model_with_conditions() -> None:
+    """The toy's voxels hold 1 + (impact_eta - 0.2) / 0.1 times a share of the energy."""
+    run, momenta = make_conditioned(), np.full(3, 8192.0)
+    given = Conditions(momenta, {"impact_eta": np.array([0.2, 0.25, 0.3])})
+    found = keras_energies(run.generator, run.transform, np.zeros((3, 2), np.float32), given).sum(axis=1)
+    np.testing.assert_allclose(found / found[0], [1.0, 1.5, 2.0], rtol=1e-5)
 
 
 def _energy(showers: Showers) -> np.ndarray:

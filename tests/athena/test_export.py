@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_grid, make_showers
-from toy_gan import CONFIG, toy_showers, train
+from toy_gan import CONFIG, make_conditioned, toy_showers, train
 
 from calogen.athena import export as deployment
 from calogen.athena.closure import Agreement
@@ -179,6 +179,16 @@ def test_a_wrong_decoder_does_not_close(tmp_path: Path) -> None:
     run = load_run(tmp_path / "run")
     graph = convert(run.generator, ["latent", "condition"])
     assert deployment.decoder_closure(graph, run) < 1e-8
+    run.generator.weights[0].assign(run.generator.weights[0].numpy() * 1.001)
+    assert deployment.decoder_closure(graph, run) > 1e-6
+
+
+def test_a_decoder_with_conditions_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment, "_SHOWERS", 20)
+    run = make_conditioned()
+    graph = convert(run.generator, ["latent", "condition"])
+    assert deployment.decoder_closure(graph, run) < 1e-8
+    assert deployment._decoder_distributions(graph, run).agrees
     run.generator.weights[0].assign(run.generator.weights[0].numpy() * 1.001)
     assert deployment.decoder_closure(graph, run) > 1e-6
 

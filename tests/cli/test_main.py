@@ -163,6 +163,19 @@ def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_pa
     options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
     assert run("generate", *map(str, runs), *options.split()).strip() == str(output)
     assert asked == [(output, runs, (1024.0, 4096.0), 2, 7)]
+    for options, last in (
+        ("--energies 1024", ((1024.0,), 1000, 1)),
+        ("--like a.h5", (Path("a.h5"), 1, 1)),
+        ("--like a.h5 --showers 3", (Path("a.h5"), 3, 1)),
+    ):
+        run("generate", str(runs[0]), "--output", str(output), *options.split())
+        assert asked[-1] == (output, runs[:1], *last)
+
+
+@pytest.mark.parametrize(("options", "number"), [("", 0), ("--energies 1024 --like a.h5", 2)])
+def test_generate_needs_energies_or_a_file(tmp_path: Path, options: str, number: int) -> None:
+    with pytest.raises(ConfigError, match=f"needs either --energies or --like. Received: {number} of them"):
+        run("generate", str(tmp_path), "--output", str(tmp_path / "a.h5"), *options.split())
 
 
 def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     rows = {
         (row["quantity"], row["metric"], row["incident_energy"]): row for row in read_json(tmp_path / "metrics.json")
     }
-    assert rows["response", "ks", None]["value"] == written.judgement.find("response").measured["ks"].value
+    assert rows["response", "ks", None]["value"] == written.judgement.find("response").numbers_of()["ks"].value
     assert rows["showers", "auc_low", None]["value"] == NUMBERS["auc_low"].value
     assert rows["showers", "fpd", None]["error"] is None
     for ours, theirs in zip(read.judgement.scored, written.judgement.scored, strict=True):
@@ -56,7 +56,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 def test_the_worst_come_first() -> None:
     worst = make_assessment(factor=1.3).worst(3)
-    values = [item.measured["separation_power"].value for item in worst]
+    values = [item.numbers_of()["separation_power"].value for item in worst]
     assert values == sorted(values, reverse=True)
     assert worst[0].feature.name == "response"
     assert {item.incident_energy for item in worst} == {0.0}
@@ -95,11 +95,11 @@ def test_the_floor_of_separation_powers_is_of_the_generated_files_size() -> None
         scored = [replace(i, **changes) if i.feature.name == "response" else i for i in found.judgement.scored]
         return replace(found, judgement=replace(found.judgement, scored=tuple(scored)))
 
-    second = found.judgement.find("response").floor["challenge_separation_power"]
+    second = found.judgement.find("response").second_reference["challenge_separation_power"]
     expected = {"generated": Value(0.05, 0.01), "second_reference": Value(0.02, 0.005)}
     assert floor_of(with_response(expected=expected)) == Value(pytest.approx(second.value + 0.03), second.error)
     assert floor_of(with_response(expected={}), "separation_power_response") == second, "an evaluation of old"
-    alone = {"generated": found.judgement.find("response").measured}
+    alone = {"generated": found.judgement.find("response").numbers_of()}
     assert floor_of(with_response(expected=expected, numbers=alone)) == expected["generated"]
     assert floor_of(with_response(expected={}, numbers=alone)) is None
     assert floor_of(found, "separation_power_mean") is not None

@@ -7,11 +7,11 @@ import pytest
 from conftest import make_showers
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.compare import ALL_ENERGIES, Measurement, compare_showers
+from calogen.evaluation.compare import ALL_ENERGIES, Measurement, compare, compare_showers
 from calogen.evaluation.summary import response_curve
-from calogen.metrics.distributions import OBSERVABLE_METRICS, Floor, Value
+from calogen.metrics.distributions import FEATURE_METRICS, OBSERVABLE_METRICS, Bins, Floor, Value
 from calogen.observables.cells import average_showers, response, shower_depth
-from calogen.observables.observable import Observable
+from calogen.observables.observable import Observable, Observed
 from calogen.observables.voxels import voxel_observables
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1
@@ -49,6 +49,30 @@ def test_table_and_histograms():
     assert rows["response", "good", "mean_ratio"].within_floor
     assert rows["response", "good", "ks"].num_generated == 80
     assert rows["shower_depth", "low", "ks"].within_floor, "the depth does not depend on the scale"
+
+
+def test_numbers_are_those_of_a_sample_that_was_compared():
+    item = compare_at(toy(30), {"good": toy(30, 1)}, PAIR[:1])["response"]
+    assert item.numbers_of("good")["ks"] == item.measurements[0].measured
+    assert item.second_reference == {}
+    with pytest.raises(DataFormatError, match="metrics of response are known of good. Received: generated"):
+        item.numbers_of()
+
+
+def test_floors_are_by_bootstrap_of_showers_or_there_are_none():
+    """Cells, for large samples, have what dealt-out showers give instead."""
+    tables = [Observed(toy(40, seed), PAIR) for seed in (0, 1, 2)]
+    samples = {"generated": tables[1], "second_reference": tables[2]}
+    bins = Bins(np.linspace(0.8, 1.2, 21), FEATURE_METRICS)
+    columns = [(PAIR[0], ALL_ENERGIES)]
+    (drawn,) = compare(columns, tables[0], samples, lambda *_: bins, "showers")
+    assert (set(drawn.floors), drawn.expected) == (set(samples), {})
+    assert len(drawn.measurements) == 2 * len(FEATURE_METRICS)
+    (dealt,) = compare(columns, tables[0], samples, lambda *_: bins, "cells")
+    assert (dealt.floors, set(dealt.expected)) == ({}, set(samples))
+    assert dealt.second_reference == dealt.numbers_of("second_reference")
+    with pytest.raises(DataFormatError, match="needs floors by bootstrap.* Received: none for"):
+        rows_of({"response": dealt})
 
 
 def test_axes_are_in_their_units():

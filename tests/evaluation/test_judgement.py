@@ -39,7 +39,7 @@ def compare_values(reference, generated, edges, seed=0, axis=None):
 
 def worst(judgement, metric="ks"):
     """feature -> its value, all energies together."""
-    return {item.feature.name: item.measured[metric].value for item in judgement.scored if not item.incident_energy}
+    return {item.feature.name: item.numbers_of()[metric].value for item in judgement.scored if not item.incident_energy}
 
 
 def test_equal_samples_differ_nowhere():
@@ -48,8 +48,13 @@ def test_equal_samples_differ_nowhere():
     assert len(found.scored) == 2 + 3 * 8 + 1 + len(np.unique(showers.incident_energies)) + len(list_shapes(SAME))
     for item in found.scored:
         for metric in FEATURE_METRICS:
-            assert item.measured[metric].value == 0 or math.isnan(item.measured[metric].value), (item.feature, metric)
-            assert item.floor[metric] == item.measured[metric] or math.isnan(item.measured[metric].value)
+            assert item.numbers_of()[metric].value == 0 or math.isnan(item.numbers_of()[metric].value), (
+                item.feature,
+                metric,
+            )
+            assert item.second_reference[metric] == item.numbers_of()[metric] or math.isnan(
+                item.numbers_of()[metric].value
+            )
     np.testing.assert_array_equal(found.correlations["reference"], found.correlations["generated"])
 
 
@@ -87,7 +92,7 @@ def test_each_number_is_that_of_its_feature_bins_and_energy():
         axis = BINNINGS["1-photons"].edges(item.feature, values[0].max(), 1.0, energy)
         edges = axis if item.coarse is None else reference_edges(values[0], min_bins=20)
         assert (item.coarse is None) == (name != "response"), "the challenge's 20 bins of it are wider than its range"
-        assert item.measured == compare_values(*values, edges, 7, axis)
+        assert item.numbers_of() == compare_values(*values, edges, 7, axis)
         for label, sample in zip(("reference", "generated"), values, strict=True):
             np.testing.assert_array_equal(item.histograms[label].counts, Histogram.fill(sample, edges).counts)
             np.testing.assert_array_equal(item.histograms[label].edges, edges)
@@ -97,10 +102,10 @@ def test_the_floor_is_the_second_reference():
     samples = [showers_of(number, seed) for number, seed in ((400, 6), (300, 7), (200, 8))]
     with_floor, other = judged(*samples), judged(samples[0], samples[2])
     for item in other.scored:
-        floor = with_floor.find(item.feature.name, item.incident_energy).floor
+        floor = with_floor.find(item.feature.name, item.incident_energy).second_reference
         for metric in FEATURE_METRICS:
-            assert floor[metric] == item.measured[metric] or math.isnan(floor[metric].value)
-        assert not item.floor
+            assert floor[metric] == item.numbers_of()[metric] or math.isnan(floor[metric].value)
+        assert not item.second_reference
         assert set(item.histograms) == {"reference", "generated"}
     assert with_floor.num_showers == {"reference": 400, "generated": 300, "second_reference": 200}
 
@@ -130,9 +135,9 @@ def test_where_the_challenges_axis_is_too_coarse_the_other_metrics_have_own_bins
     axis = BINNINGS["1-photons"].edges(found.feature, 0.0, 1.0)
     assert found.coarse == num_bins_filled(values[0], axis) < 5
     expected = compare_values(*values, axis)["challenge_separation_power"].value
-    assert found.measured["challenge_separation_power"].value == expected
-    assert found.measured["separation_power"].value > 2 * found.measured["challenge_separation_power"].value
-    assert found.measured["chi2_per_ndf"].value > 1
+    assert found.numbers_of()["challenge_separation_power"].value == expected
+    assert found.numbers_of()["separation_power"].value > 2 * found.numbers_of()["challenge_separation_power"].value
+    assert found.numbers_of()["chi2_per_ndf"].value > 1
     edges = found.histograms["reference"].edges
     np.testing.assert_array_equal(edges, reference_edges(values[0], min_bins=20))
     assert num_bins_filled(values[0], edges) >= 20
@@ -152,7 +157,7 @@ def test_no_feature_is_left_in_under_20_bins(binning, number):
             column = column[~np.isnan(column)]
             if np.ptp(np.quantile(column, [0.01, 0.99])):
                 assert num_bins_filled(column, item.histograms["reference"].edges) >= 20, item.feature.name
-                assert item.measured["chi2_per_ndf"].value == 0 or len(column) < 40
+                assert item.numbers_of()["chi2_per_ndf"].value == 0 or len(column) < 40
 
 
 @pytest.mark.parametrize("binning", ["1-photons", OWN_BINNING])
@@ -167,7 +172,7 @@ def test_shapes_are_judged_where_they_are_defined(binning):
     values = [compute_shapes(each)["containment_radius_1"] for each in (reference, changed)]
     defined = [column[~np.isnan(column)] for column in values]
     edges = reference_edges(values[0], min_bins=20)
-    assert item.measured == compare_values(*defined, edges, 1)
+    assert item.numbers_of() == compare_values(*defined, edges, 1)
     np.testing.assert_array_equal(item.histograms["generated"].edges, edges)
     assert item.undefined["generated"] == pytest.approx(1 - len(defined[1]) / 400)
     assert item.undefined["generated"] >= 0.25
@@ -186,7 +191,7 @@ def test_shapes_that_are_never_defined():
     dead = replace(showers, energies=energies)
     for pair in ((showers, dead), (dead, showers), (dead, dead)):
         item = judged(*pair).find("inner_fraction_1")
-        assert all(math.isnan(value.value) for value in item.measured.values())
+        assert all(math.isnan(value.value) for value in item.numbers_of().values())
         assert [item.undefined[name] == 1 for name in ("reference", "generated")] == [each is dead for each in pair]
         assert {row["value"] for row in scored_rows(item)} == {None}
 
@@ -220,8 +225,8 @@ def test_json_is_plain_and_complete():
     item = found.find("total_energy")
     assert row["quantity"] == "total_energy"
     assert (row["layer"], row["incident_energy"], row["metric"]) == (None, None, "ks")
-    assert (row["value"], row["error"]) == (item.measured["ks"].value, item.measured["ks"].error)
-    assert (row["floor"], row["floor_error"]) == (item.floor["ks"].value, item.floor["ks"].error)
+    assert (row["value"], row["error"]) == (item.numbers_of()["ks"].value, item.numbers_of()["ks"].error)
+    assert (row["floor"], row["floor_error"]) == (item.second_reference["ks"].value, item.second_reference["ks"].error)
     assert "floor" not in scored_rows(judged(reference, reference).scored[0])[0]
 
 

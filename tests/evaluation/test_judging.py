@@ -57,7 +57,7 @@ def files(tmp_path: Path) -> list[Path]:
 def test_identical_files_differ_nowhere(files: list[Path]) -> None:
     found, pictures = assess(files[0], files[0], TINY_VOXELS, "same", options=QUICK)
     for item in found.judgement.scored:
-        values = [value.value for name, value in item.measured.items() if name != "chi2_per_ndf"]
+        values = [value.value for name, value in item.numbers_of().items() if name != "chi2_per_ndf"]
         assert all(value == 0 or np.isnan(value) for value in values), item.feature
     assert found.numbers["fpd"].value == pytest.approx(0, abs=1e-2)
     assert found.numbers["coverage"].value == 1
@@ -69,7 +69,7 @@ def test_identical_files_differ_nowhere(files: list[Path]) -> None:
 def test_a_shift_is_seen_beside_the_floor(files: list[Path]) -> None:
     found, pictures = assess(files[0], files[1], TINY_VOXELS, "shifted", files[2], QUICK)
     response = found.judgement.find("response")
-    assert response.measured["ks"].value > 5 * response.floor["ks"].value
+    assert response.numbers_of()["ks"].value > 5 * response.second_reference["ks"].value
     assert found.worst(1)[0].feature.name == "response"
     assert {"precision", "kpd"} <= set(found.floor)
     reference, shifted = (curve.mean for curve in pictures.curves.values())
@@ -246,7 +246,7 @@ def test_showers_without_energy_are_judged(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.h5", item) for name, item in (("full", showers), ("empty", empty))]
     for first, second in (paths, paths[::-1]):
         found, pictures = assess(first, second, TINY_VOXELS, "GAN")
-        assert found.judgement.find("total_energy").measured["ks"].value == 1
+        assert found.judgement.find("total_energy").numbers_of()["ks"].value == 1
         draw_pictures([pictures])
 
 

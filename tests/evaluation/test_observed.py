@@ -12,6 +12,7 @@ from calogen.metrics import classifier
 from calogen.observables.cells import CELL_OBSERVABLES, response, total_energy
 from calogen.observables.observable import Observable, Observed
 from calogen.reports.evaluate import SECOND, evaluate_cells
+from calogen.showers.sample import concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 
@@ -35,8 +36,9 @@ def small(monkeypatch):
 
 def test_inputs_are_standard_at_every_energy():
     named = Observable("response", response, "r"), Observable("half", undefined, "h")
-    reference, generated = Observed(sample(300, 0), named), Observed(sample(200, 1, 2.0), named)
-    ours, theirs = standardised(reference, generated)
+    reference, generated = Observed(sample(300, 0), named), Observed(sample(300, 0, 2.0), named)
+    ours, theirs, remarks = standardised(reference, generated)
+    assert remarks == []
     np.testing.assert_allclose(theirs[:, 0], np.log10(generated.incident_energies))
     for energy in np.unique(reference.incident_energies):
         chosen = ours[reference.incident_energies == energy]
@@ -54,14 +56,65 @@ def test_numbers_tell_samples_apart(small):
     same, _ = observed_numbers(reference, Observed(sample(300, 1), CELL_OBSERVABLES), 0)
     other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), CELL_OBSERVABLES), 1)
     assert set(same) == {"fpd", "kpd"}
-    assert missing == ()
+    assert missing == ("FPD and KPD are of 260 showers: of fewer, they are larger; compare those of as many",)
     assert other["fpd"].value > 3 * same["fpd"].value
     assert other["auc"].value > 0.75
     assert "jsd" in other
 
 
+def two_energies(low, high, seed):
+    """So many showers of 1 and of 66 GeV."""
+    return concatenate(
+        [
+            replace(sample(number, seed + number, energy / 1024.0), incident_energies=np.full(number, energy))
+            for number, energy in ((low, 1024.0), (high, 65536.0))
+        ]
+    )
+
+
+@pytest.mark.parametrize("counts", [(500, 1), (500, 100)])
+def test_distances_do_not_depend_on_the_shares_of_the_energies(counts):
+    """The FPD of one distribution is below 0.02 for 500 showers; a scale from one shower made it 10,000 and more."""
+    named = CELL_OBSERVABLES[:3]
+    reference = Observed(two_energies(500, 500, 0), named)
+    numbers, remarks = observed_numbers(reference, Observed(two_energies(*counts, 1), named), 0)
+    assert numbers["fpd"].value < 0.02
+    assert abs(numbers["kpd"].value) < 0.02
+    assert len(remarks) == 1
+    ours, theirs, _ = standardised(reference, Observed(two_energies(*counts, 1), named))
+    assert [(ours[:, 0] > 4).sum(), (theirs[:, 0] > 4).sum()] == [counts[1]] * 2, "shares are the generated sample's"
+
+
+def test_energies_and_observables_that_tell_nothing_are_left_out_and_named():
+    flat = Observable("flat", lambda showers: np.where(showers.incident_energies > 2000, 7.0, showers.response), "f")
+    named = *CELL_OBSERVABLES[:3], flat
+    reference, generated = (Observed(two_energies(500, 9, seed), named) for seed in (0, 1))
+    ours, theirs, remarks = standardised(reference, generated)
+    assert remarks == ["showers of 65.5 GeV left out: too few in the reference"]
+    assert ours.shape == theirs.shape == (500, 5)
+    reference, generated = (Observed(two_energies(500, 300, seed), named) for seed in (0, 1))
+    ours, theirs, remarks = standardised(reference, generated)
+    assert remarks == ["observables without a spread in the reference left out: flat (65.5 GeV)"]
+    assert ours.shape == theirs.shape == (800, 4)
+
+
+def test_a_reference_without_spread_has_no_distance():
+    """Empty showers: the kernel distance of raw millimetres was 1e31."""
+    full = two_energies(100, 100, 0)
+    empty = Observed(replace(full, energies=0 * full.energies), CELL_OBSERVABLES)
+    numbers, remarks = observed_numbers(empty, Observed(full, CELL_OBSERVABLES), 1)
+    assert numbers == {}
+    assert len(remarks) == 1
+    assert "Received: no spread of presampler_energy (1.02 GeV), front_energy" in remarks[0]
+    few = Observed(two_energies(9, 8, 0), CELL_OBSERVABLES)
+    numbers, remarks = observed_numbers(few, few, 0)
+    assert numbers == {}
+    assert "needs 10 showers or more" in remarks[0]
+    assert remarks[0].endswith("Received: at most 9 showers")
+
+
 def test_too_few_showers_are_told():
-    few = Observed(sample(30, 0).at(2048.0), CELL_OBSERVABLES)
+    few = Observed(sample(300, 0).at(2048.0)[:12], CELL_OBSERVABLES)
     numbers, missing = observed_numbers(few, few, 1)
     assert not numbers.keys() & {"auc"}
     assert any(reason.startswith("classifiers left out: ") for reason in missing)

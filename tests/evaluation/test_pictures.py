@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 
-from calogen.evaluation.pictures import MOST_ENERGIES, average_showers, take_pictures
+from calogen.evaluation.pictures import MOST_ENERGIES, average_at_energies, take_pictures
 from calogen.evaluation.streaming import sample_of
 from calogen.reports.evaluation import draw_pictures
 from calogen.showers.labels import discrete_energies
@@ -22,7 +22,7 @@ def continuous(number: int, seed: int) -> Showers:
 def test_continuous_energies_are_averaged_in_ranges_of_the_logarithm() -> None:
     """The reference's average was a single shower here, the model's that of a twentieth of its showers."""
     reference, generated = continuous(600, 1), continuous(300, 2)
-    found = list(average_showers({"Geant4": reference, "GAN": generated}))
+    found = list(average_at_energies({"Geant4": reference, "GAN": generated}))
     assert [item.low for item in found[1:]] == [item.high for item in found[:-1]]
     assert len(found) == MOST_ENERGIES
     energies = [each.incident_energies for each in (reference, generated)]
@@ -40,7 +40,7 @@ def test_each_discrete_energy_has_the_mean_of_as_many_showers_of_both() -> None:
     showers = make_showers(TINY_VOXELS, 400, 1)
     some = showers[showers.incident_energies < 2.0**13]
     generated = some[::2]
-    found = list(average_showers({"Geant4": some, "GAN": generated}))
+    found = list(average_at_energies({"Geant4": some, "GAN": generated}))
     assert [item.low for item in found] == [item.high for item in found] == [2.0**10, 2.0**11, 2.0**12]
     for item in found:
         chosen = [each.energies[each.incident_energies == item.low] for each in (some, generated)]
@@ -50,7 +50,7 @@ def test_each_discrete_energy_has_the_mean_of_as_many_showers_of_both() -> None:
 
 def test_of_many_energies_some_are_averaged_from_the_first_to_the_last() -> None:
     showers = make_showers(TINY_VOXELS, 400, 1)
-    found = list(average_showers({"Geant4": showers, "GAN": showers}))
+    found = list(average_at_energies({"Geant4": showers, "GAN": showers}))
     assert len(found) == MOST_ENERGIES < 9
     assert (found[0].low, found[-1].low) == (2.0**10, 2.0**18)
 
@@ -58,7 +58,7 @@ def test_of_many_energies_some_are_averaged_from_the_first_to_the_last() -> None
 def test_labels_that_went_through_single_precision_are_the_same_energy() -> None:
     showers = make_showers(TINY_VOXELS, 100, 1)
     rounded = 10 ** np.log10(showers.incident_energies).astype(np.float32).astype(np.float64)
-    found = list(average_showers({"Geant4": showers, "GAN": replace(showers, incident_energies=rounded)}))
+    found = list(average_at_energies({"Geant4": showers, "GAN": replace(showers, incident_energies=rounded)}))
     assert len(found) == MOST_ENERGIES
     for item in found:
         assert item.number == (showers.incident_energies == item.low).sum()
@@ -67,11 +67,11 @@ def test_labels_that_went_through_single_precision_are_the_same_energy() -> None
 def test_few_showers_have_few_averages_and_none_of_nothing() -> None:
     showers = make_showers(TINY_VOXELS, 100, 1)
     pair = showers[showers.incident_energies == 2.0**12][:2]
-    (found,) = average_showers({"Geant4": pair[:1], "GAN": pair})
+    (found,) = average_at_energies({"Geant4": pair[:1], "GAN": pair})
     assert (found.low, found.high, found.number) == (2.0**12, 2.0**12, 1)
     np.testing.assert_array_equal(found.showers["Geant4"], pair.energies[0])
     elsewhere = replace(pair, incident_energies=2 * pair.incident_energies)
-    assert list(average_showers({"Geant4": pair, "GAN": elsewhere})) == []
+    assert list(average_at_energies({"Geant4": pair, "GAN": elsewhere})) == []
 
 
 def test_models_of_as_many_showers_share_a_figure_and_captions_say_how_many() -> None:

@@ -86,10 +86,10 @@ def test_blocks_of_any_size_give_the_same(files, monkeypatch, block_bytes, keep_
     for item, expected in zip(found.scored, whole.scored, strict=True):
         for name, histogram in expected.histograms.items():
             np.testing.assert_array_equal(item.histograms[name].counts, histogram.counts)
-        for metric, value in expected.measured.items():
-            assert item.measured[metric].value == pytest.approx(value.value, rel=1e-9, abs=1e-12, nan_ok=True)
-            floor = expected.floor[metric].value
-            assert item.floor[metric].value == pytest.approx(floor, rel=1e-9, abs=1e-12, nan_ok=True)
+        for metric, value in expected.numbers_of().items():
+            assert item.numbers_of()[metric].value == pytest.approx(value.value, rel=1e-9, abs=1e-12, nan_ok=True)
+            floor = expected.second_reference[metric].value
+            assert item.second_reference[metric].value == pytest.approx(floor, rel=1e-9, abs=1e-12, nan_ok=True)
     for name, matrix in whole.correlations.items():
         np.testing.assert_allclose(found.correlations[name], matrix, rtol=1e-9)
 
@@ -111,7 +111,9 @@ def test_shapes_change_no_number_of_the_challenge(files, binning):
 
 def test_identical_files_differ_nowhere(files):
     found = judge_files(files[0], files[0], PHOTONS_DATASET1, second_reference=files[0])
-    values = [value.value for item in found.scored for value in (*item.measured.values(), *item.floor.values())]
+    values = [
+        value.value for item in found.scored for value in (*item.numbers_of().values(), *item.second_reference.values())
+    ]
     assert set(np.nan_to_num(values)) == {0.0}
 
 
@@ -137,7 +139,7 @@ def test_spectrum_is_that_of_all_voxels(files):
         assert histogram.counts[-1] == (item > edges[-1]).sum()
     p, q = counts[0] / counts[0].sum(), counts[1] / counts[1].sum()
     expected = 0.5 * np.sum((p - q) ** 2 / (p + q + 1e-16))
-    assert found.measured["challenge_separation_power"].value == pytest.approx(expected, rel=1e-10)
+    assert found.numbers_of()["challenge_separation_power"].value == pytest.approx(expected, rel=1e-10)
 
 
 def test_small_file_agrees_with_the_slow_twins(tmp_path):
@@ -151,10 +153,10 @@ def test_small_file_agrees_with_the_slow_twins(tmp_path):
     for name in ("response", "layer_energy_1", "centroid_phi_1", "width_r_1", "sparsity_1"):
         item, pair = found.find(name), [[row[name] for row in sample] for sample in rows]
         area = slow.area_between(*pair) / np.std(pair[0])
-        assert item.measured["wasserstein"].value == pytest.approx(area, rel=1e-10)
+        assert item.numbers_of()["wasserstein"].value == pytest.approx(area, rel=1e-10)
         axis = BINNINGS["1-pions"].edges(item.feature, max(pair[0]), 20.0)
         power = slow.separation_power(*pair, axis)
-        assert item.measured["challenge_separation_power"].value == pytest.approx(power, rel=1e-10, nan_ok=True)
+        assert item.numbers_of()["challenge_separation_power"].value == pytest.approx(power, rel=1e-10, nan_ok=True)
 
 
 def test_thresholds_are_those_of_the_binning(files):
@@ -347,12 +349,12 @@ def test_networks_that_give_nothing_are_judged(tmp_path, files):
     showers = make_showers(PHOTONS_DATASET1, 150)
     empty = write(tmp_path / "empty.hdf5", replace(showers, energies=0 * showers.energies))
     found = judge_files(files[0], empty, PHOTONS_DATASET1)
-    assert found.find("total_energy").measured["ks"].value == 1
-    assert found.find("sparsity_1").measured["separation_power"].value > 0.9
-    assert np.isnan(found.find("layer_energy_1").measured["challenge_separation_power"].value)
+    assert found.find("total_energy").numbers_of()["ks"].value == 1
+    assert found.find("sparsity_1").numbers_of()["separation_power"].value > 0.9
+    assert np.isnan(found.find("layer_energy_1").numbers_of()["challenge_separation_power"].value)
     back = judge_files(empty, files[0], PHOTONS_DATASET1)
-    assert back.find("voxel_energy").measured["ks"].value > 0.1
-    assert np.isinf(back.find("total_energy").measured["wasserstein"].value)
+    assert back.find("voxel_energy").numbers_of()["ks"].value > 0.1
+    assert np.isinf(back.find("total_energy").numbers_of()["wasserstein"].value)
     assert json.dumps([scored_rows(item) for item in back.scored], allow_nan=False)
 
 

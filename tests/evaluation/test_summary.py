@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import make_grid, make_showers
 
-from calogen.evaluation.summary import energy_table, format_energy_table
+from calogen.evaluation.summary import curve_of, energy_table, format_energy_table
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1
 
@@ -41,6 +41,13 @@ def test_a_single_shower_has_no_error(showers: Showers) -> None:
     (row,) = energy_table(showers[:1])
     assert row["response"] == 0.5
     assert row["response_error"] is None
+
+
+def test_a_single_shower_has_a_mean_response_and_no_resolution() -> None:
+    curve = curve_of(np.array([1000.0, 2000.0, 2000.0]), np.array([0.9, 0.8, 1.0]))
+    assert [item.value for item in curve.mean] == pytest.approx([0.9, 0.9])
+    assert np.isnan([curve.mean[0].error, curve.spread[0].value, curve.resolution[0].value]).all()
+    assert curve.mean[1].error == pytest.approx(0.1)
 
 
 def test_text_has_aligned_columns(showers: Showers) -> None:

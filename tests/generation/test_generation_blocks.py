@@ -10,14 +10,14 @@ import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS
-from toy_gan import RANGES, make_gan
+from toy_gan import RANGES, make_conditioned, make_gan
 
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation import generate as generation
 from calogen.generation.engines import engine
 from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route, write_generated
 from calogen.showers.conditions import Conditions
-from calogen.showers.sample import write_blocks
+from calogen.showers.sample import Showers, write_blocks
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 from calogen.training import latent
 from calogen.training.latent import BLOCK_SHOWERS, block_seed
@@ -190,6 +190,44 @@ def test_files_of_one_block_and_of_several(
             np.testing.assert_array_equal(file["incident_energies"][:, 0], at_once.incident_energies)
             assert (file["showers"].shape, file["showers"].dtype) == ((33, TINY_VOXELS.size), np.float32)
             assert dict(file.attrs) == {"model": "fastcalogan", "seed": 9}
+
+
+@pytest.fixture
+def conditioned(monkeypatch: pytest.MonkeyPatch) -> TrainedRun:
+    """A model that knows `impact_eta`, which every folder holds."""
+    run = make_conditioned()
+    monkeypatch.setattr(generation, "load_run", lambda path: run)
+    return run
+
+
+def test_a_file_gives_the_conditions(conditioned: TrainedRun, tmp_path: Path) -> None:
+    """Those that the model knows: what else Geant4's showers have is not the generated ones'."""
+    momenta, eta = np.array([1024.0, 8192.0, 65536.0]), np.array([0.2, 0.25, 0.3], np.float32)
+    with h5py.File(tmp_path / "like.h5", "w") as file:  # which needs no showers
+        file.update({"incident_energies": momenta[:, None], "impact_eta": eta, "cpu_seconds": np.ones(3)})
+    write_generated(tmp_path / "a.h5", [tmp_path], tmp_path / "like.h5", 2, 9)
+    expected = generate(conditioned, Conditions(momenta, {"impact_eta": eta})[np.repeat(np.arange(3), 2)], 9)
+    found = Showers.read(tmp_path / "a.h5", TINY_VOXELS)
+    np.testing.assert_array_equal(found.energies, expected.energies)
+    np.testing.assert_array_equal(found.incident_energies, np.repeat(momenta, 2))
+    assert {name: values.tolist() for name, values in found.conditions.items()} == {"impact_eta": [*np.repeat(eta, 2)]}
+    shares = found.energies.sum(axis=1) / found.incident_energies
+    np.testing.assert_allclose(shares / shares[0], np.repeat([1.0, 1.5, 2.0], 2), rtol=1e-5)
+
+
+def test_a_condition_that_is_not_given_is_named_before_anything_is_made(
+    conditioned: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "engine", lambda *_: pytest.fail("nothing may be computed"))
+    with h5py.File(tmp_path / "like.h5", "w") as file:
+        file.update({"incident_energies": np.full((3, 1), 8192.0), "impact_phi": np.zeros(3)})
+    message = r"the model needs impact_eta of each shower.* \(calogen generate --like FILE\). Received: "
+    for given, received in (([8192.0], "none"), (tmp_path / "like.h5", r"\['impact_phi'\]")):
+        with pytest.raises(DataFormatError, match=message + received):
+            write_generated(tmp_path / "a.h5", [tmp_path], given, 3, 1)
+    with pytest.raises(DataFormatError, match=message + "none"):
+        generate_blocks(conditioned, np.array([8192.0]))
+    assert [path.name for path in tmp_path.iterdir()] == ["like.h5"]
 
 
 def test_more_showers_than_the_disk_holds_are_refused_before_any_is_made(

@@ -1,11 +1,22 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import counts_of
 from reference import challenge as slow
+from scipy.stats import ks_2samp
 
 from calogen.metrics.distributions import FEATURE_METRICS, Bins, separation_power
 from calogen.metrics.histograms import Histogram
-from calogen.metrics.resampling import Spectrum, dealt_floor, dealt_spectra, measure, measure_spectra, spectrum_cells
+from calogen.metrics.resampling import (
+    Spectrum,
+    bootstrap_floors,
+    dealt_floor,
+    dealt_spectra,
+    measure,
+    measure_spectra,
+    spectrum_cells,
+)
 
 EDGES = np.linspace(-2.0, 2.0, 21)
 
@@ -73,6 +84,31 @@ def test_errors_of_spectra_know_that_voxels_of_a_shower_go_together():
     for name in FEATURE_METRICS:
         spread = np.std([item[name].value for item in values])
         assert 0.67 < np.mean([item[name].error for item in errors]) / spread < 1.5, name
+
+
+def test_resampling_holds_few_draws_at_a_time():
+    """Errors and floors of 2 x 50,000 showers: all draws would be 80 and 160 MB, counted and compared several times."""
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(2, 50_000))
+    for function in (measure, lambda *pair: bootstrap_floors(pair[0], len(pair[1]), pair[2])):
+        tracemalloc.start()
+        function(first, second, Bins(EDGES))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 127e6
+
+
+def test_bootstrap_draws_all_references_then_all_generated_samples():
+    """The floor's rounds by hand: each seed's numbers are those of two whole tables of draws."""
+    values = np.random.default_rng(5).normal(size=90)
+    found = bootstrap_floors(values, 60, Bins(EDGES, ("ks", "mean_ratio")), seed=7)
+    rng = np.random.default_rng(7)
+    references, generated = (values[rng.integers(0, 90, (200, size))] for size in (90, 60))
+    ratios = generated.mean(axis=1) / references.mean(axis=1)
+    assert found["mean_ratio"].mean == pytest.approx(ratios.mean(), rel=1e-10)
+    assert found["mean_ratio"].error == pytest.approx(ratios.std(), rel=1e-10)
+    distances = [ks_2samp(*pair).statistic for pair in zip(references, generated, strict=True)]
+    assert found["ks"].mean == pytest.approx(np.mean(distances), rel=1e-10)
 
 
 @pytest.mark.parametrize("number", [40, 400])

@@ -11,7 +11,7 @@ from reference import challenge as slow
 from toy_showers import scattered_showers
 
 from calogen.errors import ConfigError, DataFormatError, GeometryError
-from calogen.metrics.distributions import Bins, separation_power
+from calogen.metrics.distributions import Bins, challenge_separation_power, separation_power
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import Histogram, energy_axis
 from calogen.metrics.resampling import measure, spectrum_cells
@@ -206,7 +206,7 @@ def test_bins_of_energies_reach_from_the_threshold_to_the_references_maximum():
 
 
 def inside(pair):
-    return separation_power(counts_of(*pair), outside=False, eps=1e-16)
+    return challenge_separation_power(counts_of(*pair))
 
 
 def histograms(first, second, edges):

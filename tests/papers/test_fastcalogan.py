@@ -94,7 +94,7 @@ def test_a_second_launch_trains_nothing(smoke: Smoke, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(loading, "_load_as", load_snapshot)
     script = load(SCRIPT)
-    script.execute(script.main, "", chi2_selection.GAN_OPTIONS)
+    script.execute(script.main, "", chi2_selection.OPTIONS)
     assert len(loaded) == 1, "only what was selected: nothing is judged again"
     published = json.loads((tmp_path / "published" / "fastcalogan.json").read_text(encoding="utf-8"))
     assert published["quantities"] == [row for row in smoke.results["quantities"] if "version 1" in row["name"]]

@@ -1,5 +1,6 @@
 """`calogen evaluate` on files as others write them: what is accepted, what is said, what is refused and how."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,45 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
     with pytest.raises(DataFormatError, match="in MeV"):
         evaluate_cells(reference, {"VAE": tmp_path / "gev.h5"}, tmp_path / "out", options=QUICK)
+
+
+def write_cells(folder: Path, **numbers: int) -> dict[str, Path]:
+    """Files of so many showers of 66 GeV each."""
+    for seed, (name, number) in enumerate(numbers.items()):
+        showers = make_showers(ATLAS_VAE_WINDOW, number, seed)
+        replace(showers, incident_energies=np.full(number, 65536.0)).write(folder / f"{name}.h5")
+    return {name: folder / f"{name}.h5" for name in numbers}
+
+
+@pytest.fixture
+def one_observable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
+
+
+@pytest.mark.usefixtures("one_observable")
+def test_cells_of_a_single_shower_have_no_metric_and_no_verdict(tmp_path: Path) -> None:
+    files = write_cells(tmp_path, reference=60, VAE=1)
+    page = evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", options=QUICK).read_text()
+    text = (tmp_path / "out" / "report.md").read_text()
+    for shown in (page, text):
+        assert "VAE: of one shower at 65.5 GeV, no metric is defined" in shown
+        assert "Nothing was judged" in shown
+        assert "All observables together" not in shown, "a table without a row"
+        assert not re.search(r"\bnan\b", shown)
+    (row,) = (line for line in text.splitlines() if line.startswith("| presampler_energy"))
+    assert row.count("| - (not defined) ") == len(CELL_OBSERVABLES[0].metrics)
+
+
+@pytest.mark.usefixtures("one_observable")
+def test_few_cells_are_told_as_few_voxels_are(tmp_path: Path) -> None:
+    files = write_cells(tmp_path, reference=90, VAE=60, second=40)
+    evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", files["second"], QUICK)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "VAE: FPD and KPD are of 60 showers: of fewer, they are larger; compare those of as many" in text
+    assert "second reference: FPD and KPD are of 40 showers" in text
+    assert text.count("VAE: the second reference has 40 showers, the generated file 60: its distances are too") == 1
+    assert "All observables together" in text
 
 
 def test_labels() -> None:

@@ -84,7 +84,7 @@ def test_labels_are_escaped(evaluated: Path) -> None:
 def test_models_stand_side_by_side(evaluated: Path) -> None:
     text = (evaluated / "report.md").read_text()
     assert "| distribution | GAN, 1000 S | VAE \\<b>, 1000 S |" in text
-    found = read_assessment(evaluated / "VAE <b>").judgement.find("response").measured["separation_power"]
+    found = read_assessment(evaluated / "VAE <b>").judgement.find("response").numbers_of()["separation_power"]
     (row,) = (line for line in text.splitlines() if line.startswith("| total / incident energy |"))
     assert f"{1000 * found.value:.3g}" in row
     assert "Of 2 models, GAN's separation power" in text, "the better one is named"

@@ -5,6 +5,7 @@ import pytest
 from toy_gan import network_test, toy_showers, train
 
 from calogen.evaluation.iterations import chi2_by_momentum
+from calogen.evaluation.merits import Chi2Merit
 from calogen.generation.generate import generate
 from calogen.metrics.chi2 import RULES, total
 from calogen.reproduction.chi2_selection import seed_scatter
@@ -20,5 +21,5 @@ def test_the_scatter_over_seeds_of_generation(tmp_path_factory: pytest.TempPathF
         values.append(total(chi2_by_momentum(inside, ours, RULES["caloshowergan"]).values()).per_ndf)
     mean = sum(values) / 3
     expected = np.sqrt(sum((value - mean) ** 2 for value in values) / 2)
-    assert seed_scatter(network, showers, RULES["caloshowergan"], 3) == pytest.approx(expected)
+    assert seed_scatter(network, showers, Chi2Merit("caloshowergan"), 3) == pytest.approx(expected)
     assert expected > 0

@@ -7,6 +7,7 @@ import pytest
 from toy_study import made, scan
 
 from calogen.claims.judge import Quantity
+from calogen.errors import ConfigError
 from calogen.evaluation.iterations import ALL
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.evaluation.summary import energy_text
@@ -53,6 +54,17 @@ def test_a_table_without_held_out_showers_has_no_floor() -> None:
     mixed = {"a": TESTS["low"], "b": made("b", [512.0], 56.0, held_out=False)}
     rows = chi2_table([mixed], {"both": ("a", "b")}, {}, {}).rows
     assert [row[7] for row in rows] == ["21.00 ± 12.65", "-", "-", ""], "a sum needs all its parts"
+
+
+@pytest.mark.parametrize("ensembles", [{"one": ("other",)}, {"both": ("low", "other")}])
+def test_networks_that_were_judged_by_no_chi2_are_refused(ensembles: dict[str, tuple[str, ...]]) -> None:
+    """The table ended in a traceback, the quantities were NaN."""
+    tests = TESTS | {"other": replace(TESTS["low"], name="other", chi2={}, floor={})}
+    message = "the figure of merit 'all' must be a chi2 to be tabulated. Received: another for other"
+    with pytest.raises(ConfigError, match=message):
+        chi2_table([tests], ensembles, {}, {})
+    with pytest.raises(ConfigError, match=message):
+        chi2_quantities([tests], ensembles, {}, "")
 
 
 def test_every_row_has_the_columns_of_the_header() -> None:

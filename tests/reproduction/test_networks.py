@@ -8,19 +8,23 @@ from typing import Any, cast
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS
-from toy_gan import CONFIG
+from conftest import TINY_VOXELS, make_grid, make_showers
+from toy_gan import CONFIG, make_conditioned
 
+from calogen.errors import DataFormatError
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph
 from calogen.metrics.distributions import Value
-from calogen.models import caloshowergan
+from calogen.models import atlas_vae, caloshowergan
+from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.observable import Observable
 from calogen.reproduction import networks as study_networks
 from calogen.reproduction.chi2_selection import MIN_ENERGY
+from calogen.reproduction.study_report import hyperparameters
+from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
-from calogen.training.run import TrainedRun
+from calogen.training.run import TrainedRun, assemble_run
 
 OBSERVABLES = (
     Observable("total_energy", total_energy, "Total energy", metrics=("ks",)),
@@ -33,7 +37,9 @@ def test_the_time_of_a_call_leaves_the_first_out(monkeypatch: pytest.MonkeyPatch
     clock = iter([0, 100, 0, 100, 0, 1, 0, 7, 0, 3, 0, 7])
     monkeypatch.setattr(study_networks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(
-        study_networks, "generate", lambda runs, energies, seed: calls.append((runs, energies.tolist(), seed))
+        study_networks,
+        "generate",
+        lambda runs, given, seed: calls.append((runs, given.incident_energies.tolist(), seed)),
     )
     found = study_networks.generation_time(
         cast(list[TrainedRun], ["low", "upper"]), [512.0, 65536.0], batch_size=3, trials=2
@@ -42,6 +48,28 @@ def test_the_time_of_a_call_leaves_the_first_out(monkeypatch: pytest.MonkeyPatch
     assert [energies for _, energies, _ in calls] == [[512.0] * 3, [65536.0] * 3] * 3
     assert all(runs == ["low", "upper"] for runs, *_ in calls)
     assert [seed for *_, seed in calls] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_model_with_conditions_is_timed_with_them() -> None:
+    energies = np.array([512.0, 1024.0])
+    given = Conditions(energies, {"impact_eta": np.array([0.2, 0.3])})
+    found = study_networks.generation_time([make_conditioned()], given, batch_size=3, trials=2)
+    assert list(found) == [512.0, 1024.0]
+    assert all(item.value > 0 for item in found.values())
+    with pytest.raises(DataFormatError, match="the model needs impact_eta of each shower"):
+        study_networks.generation_time([make_conditioned()], Conditions(energies))
+
+
+def test_the_networks_of_a_model_are_counted_by_name() -> None:
+    """A VAE has no generator and no critic."""
+    config = AtlasVaeConfig(encoder_units=(4,), decoder_units=(5,), latent_dim=2)
+    grid = make_grid((2, 1))  # two cells, a layer and the total: four features
+    chain = atlas_vae.build_transform(config, grid).fit(make_showers(grid, 20))
+    run = assemble_run(atlas_vae, config, grid, atlas_vae.build(config, grid), chain)
+    expected = {"encoder": 5 * 4 + 4 + 2 * (4 * 2 + 2), "decoder": 3 * 5 + 5 + 5 * 4 + 4}
+    assert study_networks.trainable_parameters(run) == expected
+    table = hyperparameters({"vae": study_networks.Network(run)}, {"vae": config}, "-")
+    assert table.rows[-1] == ("trainable parameters: encoder, decoder", "44, 44", "-")
 
 
 def test_the_heads_are_not_in_the_json() -> None:

@@ -15,8 +15,9 @@ from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, chi2_by_momentum
 from calogen.evaluation.merits import Chi2Merit, DistanceMerit, physics_distance
 from calogen.generation.generate import generate
-from calogen.generation.load import load_network, load_run
+from calogen.generation.load import list_snapshots, load_network, load_run, load_snapshot
 from calogen.metrics.chi2 import RULES
+from calogen.metrics.distributions import Value
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.observables.cells import layer_energy, response, total_energy
@@ -26,7 +27,6 @@ from calogen.observables.voxels import voxel_centroid, voxel_width
 from calogen.reproduction import selection
 from calogen.reproduction.selection import (
     Judge,
-    epoch_distances,
     scan,
     select,
     validation_distance,
@@ -59,11 +59,14 @@ def test_epochs_are_judged_by_their_own_decoders(run: TrainedRun, tiny_showers: 
     bias = run.networks["decoder"].get_layer("shower").bias
     bias.assign(np.append(np.zeros(bias.shape[0] - 1), -9.0))  # the last feature is the response: nearly nothing
     save_network(run.networks["decoder"], tmp_path / "snapshots" / "epoch-0010.keras")
-    found = epoch_distances(run, tmp_path, tiny_showers, [RESPONSE], seed=1)
-    assert list(found) == [3, 10]
-    assert found[10] == validation_distance(run, tiny_showers, [RESPONSE], 1)
-    assert found[10].value == 1
-    assert found[3].value < 1
+    assert list_snapshots(tmp_path, "epoch") == [3, 10]
+    third, tenth = (
+        validation_distance(load_snapshot(run, tmp_path, "epoch", epoch), tiny_showers, [RESPONSE], 1)
+        for epoch in (3, 10)
+    )
+    assert tenth == validation_distance(run, tiny_showers, [RESPONSE], 1)
+    assert tenth.value == 1
+    assert third.value < 1
 
 
 SHOWERS = toy_showers(40)
@@ -365,6 +368,17 @@ def test_any_figure_of_merit_can_choose(copy: Path) -> None:
         generate(chosen, SHOWERS.incident_energies, 3).energies.tolist()
         == generated(load_run(copy), copy, best + 1).tolist()
     )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_merit_that_is_no_number_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    """The smallest of several numbers and a NaN would be the NaN."""
+    (copy / "selection.json").unlink()
+    calls = iter([0.5, value, 0.1, 0.2])
+    monkeypatch.setattr(DistanceMerit, "__call__", lambda *_: Value(next(calls), 0.0))
+    judge = Judge(reference=SHOWERS, merits={ALL: MERITS[ALL], "distance": DistanceMerit((RESPONSE,))})
+    with pytest.raises(DataFormatError, match="the figure of merit 'distance' must be a number .* for iteration 2: "):
+        scan(copy, judge)
 
 
 def test_epochs_are_chosen_as_iterations_are(run: TrainedRun, tiny_showers: Showers, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from toy_study import DATA, MOMENTA, scan, toy_outcome
 
+from calogen.errors import ConfigError
 from calogen.evaluation.iterations import HELD_OUT, SHAPES, TRAIN
 from calogen.reproduction.networks import Network
 from calogen.reproduction.study import Outcome
@@ -31,7 +32,7 @@ def titles_of(one: tuple[str, ...], several: tuple[str, ...]) -> dict[str, Drawi
     return {
         "Fig. 1": statistics,
         "Fig. 2": partial(network, name=one[0]),
-        "Fig. 3": partial(total_energy, groups=(one, several)),
+        "Fig. 3": partial(total_energy, groups={"alone": one} | ({} if one == several else {"together": several})),
         "Fig. 7": partial(iterations, names=(*one, *several)),
         "Fig. 9": partial(distributions, names="layer_*_energy"),
         "Fig. 11": partial(distributions, names="layer_*_centroid"),
@@ -41,7 +42,7 @@ def titles_of(one: tuple[str, ...], several: tuple[str, ...]) -> dict[str, Drawi
 
 
 ALONE, BOTH = titles_of(("single",), ("single",)), titles_of(("single",), ("low", "upper"))
-TOTAL = "Fig. 3 (chi2/NDF; 1 GAN: 3.0, 2 GANs: 1.8)"  # 196 / 112
+TOTAL = "Fig. 3 (chi2/NDF; alone: 3.0, together: 1.8)"  # 196 / 112
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def outcome() -> Outcome:
 
 @pytest.fixture(scope="module")
 def figures(outcome: Outcome) -> dict[str, Figure]:
-    """Of one GAN and of two."""
+    """Of one network and of two that belong together."""
     return draw_study(BOTH | BY_MOMENTUM, outcome, DATA)
 
 
@@ -63,10 +64,10 @@ def test_every_figure_has_its_caption(figures: dict[str, Figure], outcome: Outco
             continue
         assert "toy showers" in {text.get_text() for text in figure.texts}, caption
     alone = draw_study(ALONE, outcome, DATA)
-    once = "Fig. 3 (chi2/NDF; 1 GAN: 3.0)"
+    once = "Fig. 3 (chi2/NDF; alone: 3.0)"
     assert list(alone) == ["Fig. 1", "Fig. 2, single", once, "Fig. 7, single", *rest]
     (first, *_) = alone[once].axes[0].texts
-    assert first.get_text() == "chi2/NDF\n1 GAN: 3.0", "once, if there is one GAN only"
+    assert first.get_text() == "chi2/NDF\nalone: 3.0", "the labels are the experiment's"
 
 
 def titles(figure: Figure) -> list[str]:
@@ -84,6 +85,12 @@ def test_panels_of_single_momenta_are_those_of_the_papers_figure(figures: dict[s
     assert "Fig. 17" not in found, "no panel, no figure"
 
 
+def test_the_total_energy_of_networks_without_a_chi2_is_refused(outcome: Outcome) -> None:
+    other = {"single": Network(outcome.networks["single"].run, replace(outcome.tests["single"], chi2={}))}
+    with pytest.raises(ConfigError, match="must be a chi2 to be tabulated. Received: another for single"):
+        total_energy("Fig. 3", replace(outcome, networks=other), DATA, groups={"alone": ("single",)})
+
+
 def labels(figure: Figure) -> list[str]:
     return [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()]
 
@@ -96,9 +103,9 @@ def test_panels_of_all_momenta(figures: dict[str, Figure]) -> None:
 
 
 def test_panels_of_the_total_energy_hold_chi2_per_ndf(figures: dict[str, Figure]) -> None:
-    """Of one GAN and of two; a momentum that two share shows the lower one's."""
+    """Of one network and of two; a momentum that two share shows the lower one's."""
     found = [text.get_text() for ax in figures[TOTAL].axes for text in ax.texts]
-    assert found == [f"chi2/NDF\n1 GAN: 3.0\n2 GANs: {value}" for value in ("2.0", "2.0", "1.5")]
+    assert found == [f"chi2/NDF\nalone: 3.0\ntogether: {value}" for value in ("2.0", "2.0", "1.5")]
 
 
 def test_statistics_count_the_showers_of_both_samples(figures: dict[str, Figure]) -> None:

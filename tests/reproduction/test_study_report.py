@@ -1,5 +1,6 @@
 """The results of a study: what an experiment says, hyperparameters, deviations, provenance."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from toy_study import made, network_of, toy_outcome
 from calogen.claims.judge import Claim, Quantity, Results, Table
 from calogen.config import Source
 from calogen.models.fastcalogan import FastCaloGanConfig
+from calogen.reproduction import study_report
 from calogen.reproduction.chi2_tables import CUT_REMARK
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Outcome
@@ -114,3 +116,10 @@ def test_results_of_several_particles_stand_side_by_side(outcome: Outcome) -> No
     assert both.provenance | {"photons": 0, "pions": 0} == {
         "preset": "smoke", "seeds": [3, 4], "device": photons.provenance["device"], "photons": 0, "pions": 0,
     }  # fmt: skip
+
+
+def test_shared_code_knows_no_paper() -> None:
+    """Names of networks, tables and figures are the experiment's."""
+    for path in Path(study_report.__file__).parent.glob("*.py"):
+        found = re.findall(r"arXiv:\S+|\bGANs?\b|\bTables? \d+|\bFig\. \d+", path.read_text(encoding="utf-8"))
+        assert found == [], path.name
