@@ -138,11 +138,8 @@ def _best_epoch(evidence: Evidence) -> Found:
 def _speed(evidence: Evidence) -> Found:
     costs = evidence.values["costs"]
     low, high = (Value(costs.speedup(energy), 0.0) for energy in (8192.0, 262144.0))
-    return [min(low / 10 - 1, high / 100 - 1, key=Value.significance)], {
-        "low": low,
-        "high": high,
-        "origin": costs.origin,
-    }
+    figures = {"low": low, "high": high, "origin": costs.origin}
+    return [min(low / 10 - 1, high / 100 - 1, key=Value.significance)], figures
 
 
 @claims.rule("memory")

@@ -63,12 +63,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report.
-
-    Args:
-        header: titles of the columns.
-        rows: texts.
-    """
+    """A table of the report: titles of the columns, and rows of texts."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -101,9 +96,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """What `experiments/results/<name>.json` holds: all but the measurements."""
-        values = asdict(self)
-        values.pop("measurements")
-        return values
+        return {name: value for name, value in asdict(self).items() if name != "measurements"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +183,8 @@ class Claims:
 
     def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
         """The claims table, averaged over the seeds that trained what a claim needs."""
-        found = {name: self._judge(name, seeds) for name in self.statements}
-        return tuple(Claim(at.claim, at.source, at.words, *found[name]) for name, at in self.statements.items())
+        stated = self.statements.items()
+        return tuple(Claim(item.claim, item.source, item.words, *self._judge(name, seeds)) for name, item in stated)
 
     def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
         """Our figures in words, and the verdict by the weakest margin."""
@@ -236,19 +229,16 @@ def average(values: Sequence[Value], independent: bool = False) -> Value:
     return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
 
 
-def judge(evidence: Value, threshold: float = 2.0) -> Verdict:
+def judge(evidence: Value) -> Verdict:
     """Verdict on a claim from a number that is positive where the claim holds.
 
-    `reproduced` where it is above 0 by at least `threshold` standard errors, `not reproduced` where it is below 0 by as
-    much, else (also without a value) `undecided at this statistics`.
+    `reproduced` where it is above 0 by at least two standard errors, `not reproduced` where it is below 0 by as much,
+    else (also without a value) `undecided at this statistics`.
 
     Example:
         >>> judge(Value(0.03, 0.01)), judge(Value(-0.03, 0.01)), judge(Value(0.01, 0.01))
         ('reproduced', 'not reproduced', 'undecided at this statistics')
     """
-    margin = threshold * evidence.error
-    if evidence.value > 0 and evidence.value >= margin:
-        return "reproduced"
-    if evidence.value < 0 and evidence.value <= -margin:
-        return "not reproduced"
+    if evidence.value and abs(evidence.value) >= 2 * evidence.error:  # NaN is neither above nor below
+        return "reproduced" if evidence.value > 0 else "not reproduced"
     return "undecided at this statistics"

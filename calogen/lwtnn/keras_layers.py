@@ -332,6 +332,9 @@ def _identity(layer: Any, sources: list[Vertex]) -> Vertex:
     return sources[0]
 
 
+_ACTIVATION_LAYERS = [getattr(keras.layers, name) for name in ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")]
+_REGULARISERS = ("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization")
+_UNCHANGED = [getattr(keras.layers, name) for name in (*_REGULARISERS, "Flatten", "Identity")]
 _HANDLERS: dict[type | str, _Handler] = {
     keras.layers.Dense: _dense,
     keras.layers.BatchNormalization: _batch_normalization,
@@ -342,20 +345,10 @@ _HANDLERS: dict[type | str, _Handler] = {
     keras.layers.Subtract: _minus,
     keras.layers.Average: _average,
     keras.layers.Maximum: _maximum,
-    keras.layers.Activation: _activation_layer,
-    keras.layers.ReLU: _activation_layer,
-    keras.layers.LeakyReLU: _activation_layer,
-    keras.layers.ELU: _activation_layer,
-    keras.layers.Softmax: _activation_layer,
+    **dict.fromkeys(_ACTIVATION_LAYERS, _activation_layer),
     Swish: _swish,
     ShowerHeads: _shower_heads,
-    keras.layers.Dropout: _identity,
-    keras.layers.AlphaDropout: _identity,
-    keras.layers.GaussianDropout: _identity,
-    keras.layers.GaussianNoise: _identity,
-    keras.layers.ActivityRegularization: _identity,
-    keras.layers.Flatten: _identity,
-    keras.layers.Identity: _identity,
+    **dict.fromkeys(_UNCHANGED, _identity),
     # operations: a + b, keras.ops.add(a, b) and so on
     "Add": _plus,
     "Subtract": _minus,
