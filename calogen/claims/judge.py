@@ -11,7 +11,7 @@ import numpy as np
 from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.compare import Measurement
-from calogen.evaluation.trainings import NotDecidedError, TrainingTests
+from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.files import read_toml
 from calogen.metrics.distributions import Value
 
@@ -25,7 +25,6 @@ class Claim:
     Args:
         claim, source: what the paper claims, in one line; section or figure.
         paper, ours: the paper's words or figure; our figures, in words.
-        verdict: see `judge`.
     """
 
     claim: str
@@ -44,7 +43,6 @@ class Quantity:
     """A number of the paper beside ours.
 
     Args:
-        name, unit: what it is.
         paper: the paper's number, or text such as "about 5"; None where the paper gives none.
         ours, uncertainty, spread: our number, its statistical error, standard deviation over training seeds.
         data: which showers `ours` comes from.
@@ -75,7 +73,6 @@ class Results:
 
     Args:
         name, title, paper: the file's name, e.g. `atlas_vae`, the report's title, the citation.
-        claims, quantities: see there.
         provenance: seed, commit, versions, device, wall time, data and their hashes.
         measurements: the metrics, for the report and `metrics.json`.
         tables: further ones, by caption.
@@ -97,19 +94,6 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """What `experiments/results/<name>.json` holds: all but the measurements."""
         return {name: value for name, value in asdict(self).items() if name != "measurements"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence(TrainingTests):
-    """What one training seed gave; methods raise NotDecidedError where there is nothing.
-
-    Args:
-        values: what the paper's claims look at beyond the tests, by name.
-        chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
-    """
-
-    values: Mapping[str, Any]
-    chi2: Mapping[str, Value] = field(default_factory=dict)
 
 
 Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]
