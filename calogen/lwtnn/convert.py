@@ -50,7 +50,10 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
     by_name = {tensor.name: tensor for tensor in inputs}
     vertices = [Vertex("input", _width(by_name[name], "an input"), index=i) for i, name in enumerate(names)]
     known = {_key(by_name[name]): vertex for name, vertex in zip(names, vertices, strict=True)}
-    given = [_input(name, vertex.size) for name, vertex in zip(names.values(), vertices, strict=True)]
+    given = [
+        Input(name, tuple(Variable(f"variable_{i}") for i in range(vertex.size)))
+        for name, vertex in zip(names.values(), vertices, strict=True)
+    ]
     return _graph(_walk(outputs[0], known), given)
 
 
@@ -125,10 +128,6 @@ def _graph_names(model: keras.Model, input_names: InputNames | None) -> dict[str
     if sorted(names) != sorted(keras_names) or len(set(names.values())) != len(wanted):
         raise ExportError(f"input_names must name the inputs {keras_names}, each once. Received: {wanted}")
     return names
-
-
-def _input(name: str, size: int) -> Input:
-    return Input(name, tuple(Variable(f"variable_{i}") for i in range(size)))
 
 
 def _key(tensor: keras.KerasTensor) -> tuple:

@@ -44,7 +44,8 @@ def vertex_of(operation: Any, operands: list[Any]) -> Vertex:
     """
     kind = _kind(operation)
     if kind not in _HANDLERS:
-        unknown = "this converter does not know it", f"build the model from {', '.join(_supported())}"
+        supported = ", ".join(item.__name__ for item in _HANDLERS if isinstance(item, type))
+        unknown = "this converter does not know it", f"build the model from {supported}"
         raise refusal(operation, *_LIMITS.get(type(operation).__name__, unknown))
     handler = _HANDLERS[kind]
     if not all(isinstance(item, Vertex) for item in operands) and (handler not in _ARITHMETIC or len(operands) > 2):
@@ -380,7 +381,3 @@ _LIMITS = {
     "GetItem": ("lwtnn takes no part of a vector", "train a Dense layer for each part"),
 }
 """Reason and remedy, by the class's name."""
-
-
-def _supported() -> list[str]:
-    return [kind.__name__ for kind in _HANDLERS if isinstance(kind, type)]

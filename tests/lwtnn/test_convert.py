@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from golden.make_lwtnn_graph import build_model
 from keras import KerasTensor, layers, ops
+from toy_conversions import largest_difference
 
 from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert
@@ -17,31 +18,6 @@ from calogen.lwtnn.runtime import evaluate
 from calogen.training.layers import ShowerHeads, Swish
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"
-
-
-def largest_difference(
-    model: keras.Model, graph: Graph, num_inputs: int = 1000, input_names: Mapping[str, str] | None = None
-) -> float:
-    """Largest difference between a Keras model and its graph, relative to the output's scale.
-
-    Args:
-        model: the Keras model; it is evaluated on the CPU, since GPUs may round products to ten bits.
-        graph: its conversion.
-        num_inputs: number of random inputs, each variable from a standard normal distribution.
-        input_names: as for `convert`.
-
-    Returns:
-        max |Keras - LWTNN| / max |Keras|, over all inputs and outputs.
-    """
-    rng = np.random.default_rng(0)
-    names = input_names or {tensor.name: tensor.name for tensor in model.inputs}
-    arrays = {t.name: rng.standard_normal((num_inputs, t.shape[1]), np.float32) for t in model.inputs}
-    with keras.device("cpu"):
-        given = arrays if len(arrays) > 1 else next(iter(arrays.values()))
-        (output,) = keras.tree.flatten(model(given, training=False))
-        expected = keras.ops.convert_to_numpy(output)
-    result = evaluate(graph, {names[name]: array for name, array in arrays.items()})
-    return float(np.abs(result - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
 
 
 def _model(function: Callable[[KerasTensor], KerasTensor]) -> keras.Model:
