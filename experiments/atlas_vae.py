@@ -31,14 +31,14 @@ from calogen.claims.atlas_vae import (
     SHOWN,
     TRAINED,
     VAE,
-    at,
     claims,
 )
-from calogen.claims.judge import Evidence, Quantity, Results
+from calogen.claims.judge import Quantity, Results
 from calogen.config import require, sources
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.summary import response_curve
+from calogen.evaluation.trainings import Evidence
 from calogen.files import read_json
 from calogen.generation.generate import generate
 from calogen.generation.load import list_snapshots, load_snapshot
@@ -272,9 +272,9 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
     for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
         for title, attribute in (("mean response", "mean"), ("resolution", "resolution")):
             name = f"{title} at {energy / GeV:.4g} GeV"
-            geant4 = at(seeds[0].values["geant4"], attribute, energy)
+            geant4 = seeds[0].values["geant4"].at(attribute, energy)
             found.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
-            ours, spread = Value.repeated([at(evidence.values["vae"], attribute, energy) for evidence in seeds])
+            ours, spread = Value.repeated([evidence.values["vae"].at(attribute, energy) for evidence in seeds])
             found.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data))
     megabyte = 1e-6
     found += [

@@ -23,11 +23,12 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
-from calogen.claims.judge import Evidence, Quantity
+from calogen.claims.judge import Quantity
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.chi2 import total
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, SPLITS, CaloShowerGanConfig, build_generator

@@ -21,12 +21,13 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import PION, PIONS
-from calogen.claims.judge import Evidence, Quantity, Table
+from calogen.claims.judge import Quantity, Table
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import NetworkTest
 from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 from calogen.models.caloshowergan import CONFIGS, PAPER, CaloShowerGanConfig
 from calogen.observables.observable import numbered

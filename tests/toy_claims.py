@@ -8,9 +8,9 @@ import numpy as np
 from toy_gan import network_test
 
 from calogen.claims.caloshowergan import KINETIC, PION
-from calogen.claims.judge import Evidence
 from calogen.evaluation.compare import Comparison, Scored
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram

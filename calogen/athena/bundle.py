@@ -110,9 +110,8 @@ def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
         contents[about["file"]] = text.encode()
         about["closure"] = found.to_json()
         if interface != V1 and _has_onnx():  # version 1 knows no ONNX
-            about["onnx"] = (
-                "onnx/" + about["file"].removesuffix("json") + "onnx"
-            )  # where both are, FastCaloSim takes it
+            # where both are, FastCaloSim takes it
+            about["onnx"] = "onnx/" + about["file"].removesuffix("json") + "onnx"
             model = _onnx(generator, slot, interface, manifest["latent"]["dim"])
             about["closure"]["onnx"] = _checked(model, generator, slot, interface)
             contents[about["onnx"]] = model.SerializeToString()

@@ -17,7 +17,7 @@ from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
 from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_scale, in_float64, keras_energies
 from calogen.athena.interface import V2, Generator
 from calogen.athena.radial import MOMENTUM, file_name, write_radial
-from calogen.errors import CalogenError, DataFormatError, ExportError, GeometryError
+from calogen.errors import CalogenError, DataFormatError, ExportError
 from calogen.features.conditions import Column
 from calogen.generation.generate import generate, route
 from calogen.generation.load import load_run, model_module
@@ -26,7 +26,6 @@ from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.conditions import Conditions
-from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.latent import Latent
@@ -163,11 +162,13 @@ def as_generator(run: TrainedRun, directory: Path) -> Generator:
     text = f"{run.model} must generate voxels of a range of momenta to be exported for Athena's GAN classes"
     if run.momentum_range is None:
         raise ExportError(text)
+    if not isinstance(run.geometry, VoxelGeometry):
+        raise ExportError(f"{text}. Received: geometry {run.geometry.name}")
     return Generator(
         model=run.generator,
         transform=run.transform,
         latent=_prior(run),
-        geometry=_voxels(run, text),
+        geometry=run.geometry,
         particle=run.config.particle,
         momentum_range=run.momentum_range,
         trained_range=_training(directory).get("incident_energies"),
@@ -179,13 +180,6 @@ def _prior(run: TrainedRun) -> Latent:
     if not isinstance(run.latent, Latent):
         raise ExportError(f"{run.model} draws its latent space from what was fitted: Athena's classes draw from priors")
     return run.latent
-
-
-def _voxels(run: TrainedRun, text: str) -> VoxelGeometry:
-    try:
-        return require_kind(run.geometry, VoxelGeometry, text)
-    except GeometryError as error:
-        raise ExportError(str(error)) from error
 
 
 def _runs(path: Path) -> Iterator[Path]:
@@ -275,17 +269,16 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
     return {"paper": asdict(model_module(runs[0].model).PAPER), "sources": sources, "exported": exported}
 
 
-def decoder_closure(graph: Graph, run: TrainedRun, num_showers: int = _NUM_SHOWERS, seed: int = 0) -> float:
+def decoder_closure(graph: Graph, run: TrainedRun) -> float:
     """Largest deviation of a cell from Keras in float64, in units as of `Closure`.
 
     Args:
         graph: the decoder's conversion.
         run: the trained run.
-        num_showers, seed: of random energies and noise.
     """
     low, high = _energy_range(run)
-    energies = low * (high / low) ** np.random.default_rng(seed).random(num_showers)
-    given, latent = _conditions(run, energies), run.latent.draw(num_showers, seed).astype(np.float64)
+    energies = low * (high / low) ** np.random.default_rng(0).random(_NUM_SHOWERS)
+    given, latent = _conditions(run, energies), run.latent.draw(_NUM_SHOWERS, 0).astype(np.float64)
     found = _decoded(graph, run, latent, given)
     expected = keras_energies(in_float64(run.generator), run.transform, latent, given)
     return float((np.abs(found - expected) / deviation_scale(expected, energies[:, None])).max())

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 
 import calogen
 from calogen.errors import DataFormatError, ExportError
-from calogen.lwtnn.graph import Activation, Affine, Dense, Graph, Highway, Input, Layer, Maxout, Normalization, Output
+from calogen.lwtnn.graph import Graph, Input, Output
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
 
 if TYPE_CHECKING:
     import onnx

@@ -6,11 +6,9 @@ training's weakest counts, not the weakest of their means.
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from calogen.claims.judge import Claims, Evidence, Found
+from calogen.claims.judge import Claims, Found
 from calogen.evaluation.published import Published
-from calogen.evaluation.summary import ResponseCurve
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
 
@@ -26,15 +24,10 @@ JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name != "second_lambda_
 """Observables whose mean KS distance on validation showers chooses settings and compares epochs."""
 
 
-def at(curve: ResponseCurve, attribute: str, energy: float) -> Value:
-    """`mean`, `spread` or `resolution` at an energy, MeV."""
-    return getattr(curve, attribute)[int(np.flatnonzero(curve.energies == energy)[0])]
-
-
 def _relative(evidence: Evidence, attribute: str, *energies: float) -> Value:
     """Response or spread over Geant4's, averaged over energies."""
     ours, geant4 = evidence.values["vae"], evidence.values["geant4"]
-    return Value.mean([at(ours, attribute, energy) / at(geant4, attribute, energy) for energy in energies])
+    return Value.mean([ours.at(attribute, energy) / geant4.at(attribute, energy) for energy in energies])
 
 
 def _mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
@@ -138,11 +131,8 @@ def _best_epoch(evidence: Evidence) -> Found:
 def _speed(evidence: Evidence) -> Found:
     costs = evidence.values["costs"]
     low, high = (Value(costs.speedup(energy), 0.0) for energy in (8192.0, 262144.0))
-    return [min(low / 10 - 1, high / 100 - 1, key=Value.significance)], {
-        "low": low,
-        "high": high,
-        "origin": costs.origin,
-    }
+    figures = {"low": low, "high": high, "origin": costs.origin}
+    return [min(low / 10 - 1, high / 100 - 1, key=Value.significance)], figures
 
 
 @claims.rule("memory")

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Evidence, Found
+from calogen.claims.judge import Claims, Found
 from calogen.evaluation.iterations import ALL, SHAPES
-from calogen.evaluation.trainings import NotDecidedError
+from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.chi2 import total
 from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
@@ -56,9 +56,7 @@ def _low_but_at_4_gev(evidence: Evidence) -> Found:
 
 @PHOTONS.rule("layer_0")
 def _overshoot(evidence: Evidence) -> Found:
-    if evidence.values.get("overshoot") is None:
-        raise NotDecidedError("the three GANs were not trained")
-    excess = 100 * evidence.values["overshoot"] - 0.5
+    excess = 100 * evidence.value("overshoot", "the three GANs were not trained") - 0.5
     return [excess, 1 - excess], {"excess": excess}
 
 
@@ -153,9 +151,7 @@ def _bimodality(evidence: Evidence) -> Found:
 
 @PIONS.rule("narrow_showers")
 def _narrow(evidence: Evidence) -> Found:
-    if evidence.values.get("narrow") is None:
-        raise NotDecidedError("the pion GAN was not trained")
-    geant4, ours = (100 * share for share in evidence.values["narrow"])
+    geant4, ours = (100 * share for share in evidence.value("narrow", "the pion GAN was not trained"))
     return [0.5 * geant4 - ours], {"geant4": geant4, "ours": ours}
 
 

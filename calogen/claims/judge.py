@@ -11,7 +11,7 @@ import numpy as np
 from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.compare import Measurement
-from calogen.evaluation.trainings import NotDecidedError, TrainingTests
+from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.files import read_toml
 from calogen.metrics.distributions import Value
 
@@ -25,7 +25,6 @@ class Claim:
     Args:
         claim, source: what the paper claims, in one line; section or figure.
         paper, ours: the paper's words or figure; our figures, in words.
-        verdict: see `judge`.
     """
 
     claim: str
@@ -44,7 +43,6 @@ class Quantity:
     """A number of the paper beside ours.
 
     Args:
-        name, unit: what it is.
         paper: the paper's number, or text such as "about 5"; None where the paper gives none.
         ours, uncertainty, spread: our number, its statistical error, standard deviation over training seeds.
         data: which showers `ours` comes from.
@@ -63,12 +61,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report.
-
-    Args:
-        header: titles of the columns.
-        rows: texts.
-    """
+    """A table of the report: titles of the columns, and rows of texts."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -80,7 +73,6 @@ class Results:
 
     Args:
         name, title, paper: the file's name, e.g. `atlas_vae`, the report's title, the citation.
-        claims, quantities: see there.
         provenance: seed, commit, versions, device, wall time, data and their hashes.
         measurements: the metrics, for the report and `metrics.json`.
         tables: further ones, by caption.
@@ -101,22 +93,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """What `experiments/results/<name>.json` holds: all but the measurements."""
-        values = asdict(self)
-        values.pop("measurements")
-        return values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence(TrainingTests):
-    """What one training seed gave; methods raise NotDecidedError where there is nothing.
-
-    Args:
-        values: what the paper's claims look at beyond the tests, by name.
-        chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
-    """
-
-    values: Mapping[str, Any]
-    chi2: Mapping[str, Value] = field(default_factory=dict)
+        return {name: value for name, value in asdict(self).items() if name != "measurements"}
 
 
 Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]
@@ -190,8 +167,8 @@ class Claims:
 
     def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
         """The claims table, averaged over the seeds that trained what a claim needs."""
-        found = {name: self._judge(name, seeds) for name in self.statements}
-        return tuple(Claim(at.claim, at.source, at.words, *found[name]) for name, at in self.statements.items())
+        stated = self.statements.items()
+        return tuple(Claim(item.claim, item.source, item.words, *self._judge(name, seeds)) for name, item in stated)
 
     def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
         """Our figures in words, and the verdict by the weakest margin."""
@@ -236,19 +213,16 @@ def average(values: Sequence[Value], independent: bool = False) -> Value:
     return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
 
 
-def judge(evidence: Value, threshold: float = 2.0) -> Verdict:
+def judge(evidence: Value) -> Verdict:
     """Verdict on a claim from a number that is positive where the claim holds.
 
-    `reproduced` where it is above 0 by at least `threshold` standard errors, `not reproduced` where it is below 0 by as
-    much, else (also without a value) `undecided at this statistics`.
+    `reproduced` where it is above 0 by at least two standard errors, `not reproduced` where it is below 0 by as much,
+    else (also without a value) `undecided at this statistics`.
 
     Example:
         >>> judge(Value(0.03, 0.01)), judge(Value(-0.03, 0.01)), judge(Value(0.01, 0.01))
         ('reproduced', 'not reproduced', 'undecided at this statistics')
     """
-    margin = threshold * evidence.error
-    if evidence.value > 0 and evidence.value >= margin:
-        return "reproduced"
-    if evidence.value < 0 and evidence.value <= -margin:
-        return "not reproduced"
+    if evidence.value and abs(evidence.value) >= 2 * evidence.error:  # NaN is neither above nor below
+        return "reproduced" if evidence.value > 0 else "not reproduced"
     return "undecided at this statistics"

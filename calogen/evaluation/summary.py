@@ -78,6 +78,10 @@ class ResponseCurve:
     spread: tuple[Value, ...]
     resolution: tuple[Value, ...]
 
+    def at(self, attribute: str, energy: float) -> Value:
+        """`mean`, `spread` or `resolution` at an energy, MeV."""
+        return getattr(self, attribute)[int(np.flatnonzero(self.energies == energy)[0])]
+
 
 def response_curve(samples: Iterable[Showers]) -> ResponseCurve:
     """Mean response and resolution of each incident energy in the samples.

@@ -1,7 +1,8 @@
-"""The tests of a training seed, and what cannot be said without one of them."""
+"""What a training seed gave, and what cannot be said without a part of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +27,8 @@ class NotDecidedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingTests:
-    """The tests of a training seed.
+class Evidence:
+    """What one training seed gave.
 
     Methods raise NotDecidedError of what is missing or did not learn.
 
@@ -36,12 +37,22 @@ class TrainingTests:
         networks: tests by name.
         others: tests of other papers' networks on the same showers, by paper; None: not trained.
         alone: whether there is no other training seed: then the scatter between late iterations stands for theirs.
+        values: what claims look at beyond the tests, by name.
+        chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
     """
 
     comparisons: Mapping[float, Comparison]
     networks: Mapping[str, NetworkTest] = field(default_factory=dict)
     others: Mapping[str, NetworkTest | None] = field(default_factory=dict)
     alone: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict)
+    chi2: Mapping[str, Value] = field(default_factory=dict)
+
+    def value(self, name: str, missing: str) -> Any:
+        """One of the values; where it is None, the error says what is missing."""
+        if self.values.get(name) is None:
+            raise NotDecidedError(missing)
+        return self.values[name]
 
     def network(self, name: str) -> NetworkTest:
         """The test of a network that learned."""

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,56 +19,15 @@ from calogen.features.moments import ROWS_PER_BLOCK, Moments, fitting_rows, mome
 from calogen.features.transforms import Chain
 from calogen.files import atomic_path, read_error, require_space
 from calogen.progress import progress
-from calogen.showers.conditions import Conditions
-from calogen.showers.geometry import Geometry
+from calogen.showers.files import ShowerFile
 from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
+Source = Showers | ShowerFile
+"""Showers in memory or in files."""
 BLOCK_ROWS = 65_536
 """Showers of a sample that are looked at together where all of them are; fewer of more than 640 features."""
 _CHUNK_BYTES = 2**24  # of features that are read from a file at a time
-
-
-class Source(Protocol):
-    """Showers in memory or in files: `Showers` or `showers.files.ShowerFile`."""
-
-    @property
-    def geometry(self) -> Geometry:
-        """What their numbers stand for."""
-
-    def __len__(self) -> int:
-        """Number of showers."""
-
-    @property
-    def given(self) -> Conditions:
-        """What was given of them."""
-
-    def blocks(self) -> Iterator[tuple[slice, Showers]]:
-        """Gives all of them in their order, some rows at a time."""
-
-
-class Features(Protocol):
-    """Features of a sample, wherever they are: what compiled calls gather batches from."""
-
-    @property
-    def num_features(self) -> int:
-        """Number `f` of the features of a shower."""
-
-    @property
-    def condition(self) -> Any:
-        """Conditions `[n, c]`, float32."""
-
-    def __len__(self) -> int:
-        """Number of showers."""
-
-    def batch(self, rows: np.ndarray) -> Batch:
-        """Gives the showers of some rows `[b]`."""
-
-    def chunks(self, rows: np.ndarray) -> Iterator[Any]:
-        """Gives what compiled calls take for the steps of rows `[s, k, b]`, some steps at a time."""
-
-    def batch_of(self, chunk: Any, step: tf.Tensor, number: tf.Tensor) -> Batch:
-        """Gives one of the batches of a step in a chunk."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +55,7 @@ class Resident:
         return {"shower": tf.gather(self.shower, rows), "condition": tf.gather(self.condition, rows)}
 
     def chunks(self, rows: np.ndarray) -> Iterator[tf.Tensor]:
-        """Gives the rows themselves: the calls gather."""
+        """Gives what compiled calls take for the steps of rows `[s, k, b]`: these themselves."""
         yield tf.constant(rows)
 
     def batch_of(self, chunk: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Batch:
@@ -134,7 +92,10 @@ class OnDisk:
         return {"shower": tf.constant(shower), "condition": tf.constant(self.condition[rows])}
 
     def chunks(self, rows: np.ndarray) -> Iterator[Batch]:
-        """Gives the showers of some steps `[s, k, b, ...]`; the next ones are read meanwhile."""
+        """Gives what compiled calls take for the steps of rows `[s, k, b]`: showers, so many steps at a time.
+
+        The next ones are read meanwhile.
+        """
         num_steps = max(1, _CHUNK_BYTES // (4 * rows[0].size * self.num_features))
         parts = [rows[first : first + num_steps] for first in range(0, len(rows), num_steps)]
         with ThreadPoolExecutor(1) as reader:
@@ -166,6 +127,10 @@ class OnDisk:
                 f"training lasts. Received: {self.path.stat().st_size} bytes (start again: they are computed anew)"
             )
         return shower
+
+
+Features = Resident | OnDisk
+"""Features of a sample, wherever they are: what compiled calls gather batches from."""
 
 
 def blocks_of(features: Features, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:

@@ -8,7 +8,8 @@ from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.features.transforms import Chain, LayerFractions
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import Activation, Dense, Graph
+from calogen.lwtnn.graph import Graph
+from calogen.lwtnn.layers import Activation, Dense
 from calogen.training.layers import ShowerHeads
 from calogen.units import kinetic_energy
 

@@ -9,14 +9,11 @@ and what this converter does not know, is refused by name.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
 from calogen.lwtnn.keras_layers import Vertex, named, refusal, vertex_of
 from calogen.lwtnn.layers import Layer
-from calogen.lwtnn.runtime import evaluate
 
 InputNames = Sequence[str] | Mapping[str, str]
 
@@ -53,34 +50,11 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
     by_name = {tensor.name: tensor for tensor in inputs}
     vertices = [Vertex("input", _width(by_name[name], "an input"), index=i) for i, name in enumerate(names)]
     known = {_key(by_name[name]): vertex for name, vertex in zip(names, vertices, strict=True)}
-    given = [_input(name, vertex.size) for name, vertex in zip(names.values(), vertices, strict=True)]
+    given = [
+        Input(name, tuple(Variable(f"variable_{i}") for i in range(vertex.size)))
+        for name, vertex in zip(names.values(), vertices, strict=True)
+    ]
     return _graph(_walk(outputs[0], known), given)
-
-
-def largest_difference(
-    model: keras.Model, graph: Graph, num_inputs: int = 1000, seed: int = 0, input_names: InputNames | None = None
-) -> float:
-    """Largest difference between a Keras model and its graph, relative to the output's scale.
-
-    Args:
-        model: the Keras model; it is evaluated on the CPU, since GPUs may round products to ten bits.
-        graph: its conversion.
-        num_inputs: number of random inputs, each variable from a standard normal distribution.
-        seed: of the random inputs.
-        input_names: as for `convert`.
-
-    Returns:
-        max |Keras - LWTNN| / max |Keras|, over all inputs and outputs.
-    """
-    rng = np.random.default_rng(seed)
-    names = _graph_names(model, input_names)
-    arrays = {t.name: rng.standard_normal((num_inputs, t.shape[1]), np.float32) for t in model.inputs}
-    with keras.device("cpu"):
-        given = arrays if len(arrays) > 1 else next(iter(arrays.values()))
-        (output,) = keras.tree.flatten(model(given, training=False))
-        expected = keras.ops.convert_to_numpy(output)
-    result = evaluate(graph, {names[name]: array for name, array in arrays.items()})
-    return float(np.abs(result - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
 
 
 def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
@@ -154,10 +128,6 @@ def _graph_names(model: keras.Model, input_names: InputNames | None) -> dict[str
     if sorted(names) != sorted(keras_names) or len(set(names.values())) != len(wanted):
         raise ExportError(f"input_names must name the inputs {keras_names}, each once. Received: {wanted}")
     return names
-
-
-def _input(name: str, size: int) -> Input:
-    return Input(name, tuple(Variable(f"variable_{i}") for i in range(size)))
 
 
 def _key(tensor: keras.KerasTensor) -> tuple:

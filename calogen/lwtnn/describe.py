@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from calogen import files
-from calogen.lwtnn.graph import Affine, Dense, Graph, Highway, Layer, Maxout
+from calogen.lwtnn.graph import Graph
+from calogen.lwtnn.layers import Affine, Dense, Highway, Layer, Maxout
 from calogen.lwtnn.property_tree import shown
 
 if TYPE_CHECKING:

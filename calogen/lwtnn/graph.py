@@ -17,21 +17,9 @@ from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from calogen import files
 from calogen.errors import ExportError
 from calogen.lwtnn import property_tree
-from calogen.lwtnn.layers import (  # noqa: F401 (whoever builds or reads a graph finds its layers here too)
-    ACTIVATIONS,
-    Activation,
-    Affine,
-    Dense,
-    Highway,
-    Layer,
-    Maxout,
-    Normalization,
-    layer_document,
-    read_layer,
-)
+from calogen.lwtnn.layers import Layer, layer_document, read_layer
 
 NODES = ("input", "feed_forward", "concatenate", "add")
 MAX_DEPTH = 1000
@@ -290,11 +278,6 @@ class Graph:
         if node.type == "add" and len(set(lengths)) != 1:
             raise ExportError(f"the sources of add must have one size. Received: {property_tree.shown(lengths)}")
         return sum(lengths) if node.type == "concatenate" else lengths[0]
-
-
-def write_graph(path: str | Path, graph: Graph) -> None:
-    """Write a graph as LWTNN JSON, whole or not at all."""
-    files.write_text(path, format_graph(graph))
 
 
 def read_graph(path: str | Path) -> Graph:

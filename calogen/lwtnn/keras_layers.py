@@ -44,7 +44,8 @@ def vertex_of(operation: Any, operands: list[Any]) -> Vertex:
     """
     kind = _kind(operation)
     if kind not in _HANDLERS:
-        unknown = "this converter does not know it", f"build the model from {', '.join(_supported())}"
+        supported = ", ".join(item.__name__ for item in _HANDLERS if isinstance(item, type))
+        unknown = "this converter does not know it", f"build the model from {supported}"
         raise refusal(operation, *_LIMITS.get(type(operation).__name__, unknown))
     handler = _HANDLERS[kind]
     if not all(isinstance(item, Vertex) for item in operands) and (handler not in _ARITHMETIC or len(operands) > 2):
@@ -332,6 +333,9 @@ def _identity(layer: Any, sources: list[Vertex]) -> Vertex:
     return sources[0]
 
 
+_ACTIVATION_LAYERS = [getattr(keras.layers, name) for name in ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")]
+_REGULARISERS = ("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization")
+_UNCHANGED = [getattr(keras.layers, name) for name in (*_REGULARISERS, "Flatten", "Identity")]
 _HANDLERS: dict[type | str, _Handler] = {
     keras.layers.Dense: _dense,
     keras.layers.BatchNormalization: _batch_normalization,
@@ -342,20 +346,10 @@ _HANDLERS: dict[type | str, _Handler] = {
     keras.layers.Subtract: _minus,
     keras.layers.Average: _average,
     keras.layers.Maximum: _maximum,
-    keras.layers.Activation: _activation_layer,
-    keras.layers.ReLU: _activation_layer,
-    keras.layers.LeakyReLU: _activation_layer,
-    keras.layers.ELU: _activation_layer,
-    keras.layers.Softmax: _activation_layer,
+    **dict.fromkeys(_ACTIVATION_LAYERS, _activation_layer),
     Swish: _swish,
     ShowerHeads: _shower_heads,
-    keras.layers.Dropout: _identity,
-    keras.layers.AlphaDropout: _identity,
-    keras.layers.GaussianDropout: _identity,
-    keras.layers.GaussianNoise: _identity,
-    keras.layers.ActivityRegularization: _identity,
-    keras.layers.Flatten: _identity,
-    keras.layers.Identity: _identity,
+    **dict.fromkeys(_UNCHANGED, _identity),
     # operations: a + b, keras.ops.add(a, b) and so on
     "Add": _plus,
     "Subtract": _minus,
@@ -387,7 +381,3 @@ _LIMITS = {
     "GetItem": ("lwtnn takes no part of a vector", "train a Dense layer for each part"),
 }
 """Reason and remedy, by the class's name."""
-
-
-def _supported() -> list[str]:
-    return [kind.__name__ for kind in _HANDLERS if isinstance(kind, type)]

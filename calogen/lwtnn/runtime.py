@@ -1,7 +1,7 @@
 """LWTNN graphs in NumPy, without TensorFlow: an interpreter, a fast path for one shower.
 
-`evaluate` does lwtnn's arithmetic in float64, for one vector or a batch. `compile_forward` prepares the same network
-for one vector at a time: no allocation, affine maps folded, float32 where that is enough. Use one BLAS thread with it
+`evaluate` does lwtnn's arithmetic in float64, for one vector or a batch. `Forward` prepares the same network for one
+vector at a time: no allocation, affine maps folded, float32 where that is enough. Use one BLAS thread with it
 (OMP_NUM_THREADS=1 before NumPy is imported): matrices of this size gain nothing from two, and on a busy machine two
 threads wait for each other for milliseconds.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from calogen.errors import DataFormatError
-from calogen.lwtnn.graph import Activation, Affine, Dense, Graph, Highway, Input, Layer, Maxout, Normalization
+from calogen.lwtnn.graph import Graph, Input
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
 
 Inputs = Mapping[str, ArrayLike | Mapping[str, ArrayLike]]
 
@@ -57,21 +58,21 @@ def evaluate(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndar
 
 
 class Forward:
-    """A network ready for one shower at a time; made by `compile_forward`.
+    """A network of one output, ready for one shower at a time.
 
-    It owns its buffers: a thread needs its own.
+    It owns its buffers: a thread needs its own. In float32 the result differs from `evaluate` by rounding: about 1e-6
+    of the output's scale.
+
+    Args:
+        graph: the network.
+        dtype: float32, or float64 for twice the time; None: float64 where there is a highway layer, whose products are
+            small differences, else float32.
     """
 
-    def __init__(self, graph: Graph, output: str | None = None, dtype: DTypeLike = np.float32) -> None:
-        """Allocate the buffers and fold the affine maps.
-
-        Args:
-            graph: the network.
-            output: name of the output; needed where the graph has several.
-            dtype: float32, or float64 for twice the time.
-        """
-        wanted = graph.output(output)
-        self._dtype = np.dtype(dtype)
+    def __init__(self, graph: Graph, dtype: DTypeLike | None = None) -> None:
+        wanted = graph.output()
+        highway = any(isinstance(layer, Highway) for layer in graph.layers)
+        self._dtype = np.dtype(dtype or (np.float64 if highway else np.float32))
         self._steps: list[Callable[[], object]] = []
         self._slots: list[tuple[str, slice, np.ndarray]] = []
         self._size = sum(len(given.variables) for given in graph.inputs)
@@ -152,17 +153,6 @@ class Forward:
         self._steps.append(partial(np.multiply, value.vector, scale, out=result.vector))
         self._steps.append(partial(np.add, result.vector, shift, out=result.vector))
         return result
-
-
-def compile_forward(graph: Graph, output: str | None = None, dtype: DTypeLike | None = None) -> Forward:
-    """Prepare a network for one shower at a time; see `Forward`.
-
-    In float32 the result differs from `evaluate` by rounding: about 1e-6 of the output's scale. Networks with a highway
-    layer, whose products are small differences, are computed in float64 unless `dtype` says otherwise.
-    """
-    if dtype is None:
-        dtype = np.float64 if any(isinstance(layer, Highway) for layer in graph.layers) else np.float32
-    return Forward(graph, output, dtype)
 
 
 class _Value:

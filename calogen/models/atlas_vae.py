@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
 from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
@@ -60,19 +60,16 @@ class AtlasVaeConfig:
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:
-        choices = {
-            "inputs": ("fractions", "absolute"),
-            "condition": ("log", "linear"),
-            "feature_weights": ("inverse_spread", "equal"),
-            "output_bias": ("mean", "zero"),
-            "keep": ("best", "last"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
+        require_one_of(
+            self,
+            inputs=("fractions", "absolute"),
+            condition=("log", "linear"),
+            feature_weights=("inverse_spread", "equal"),
+            output_bias=("mean", "zero"),
+            keep=("best", "last"),
+        )
         numbers = ("absolute_constant", "response_scale", "spread_floor", "learning_rate")
-        for name in ("latent_dim", "batch_size", "epochs", *numbers):
-            require(getattr(self, name) > 0, f"{name} must be above 0. Received: {getattr(self, name)}")
+        require_above_zero(self, "latent_dim", "batch_size", "epochs", *numbers)
         units = (*self.encoder_units, *self.decoder_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
         require(0 <= self.kl_weight <= 1, f"kl_weight must be 0..1. Received: {self.kl_weight}")

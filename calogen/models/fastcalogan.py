@@ -220,22 +220,12 @@ CONFIGS: dict[str, tuple[FastCaloGanConfig, VoxelGeometry]] = {
     "pion": (_PION, PIONS_DATASET1),
     "photon-low-v2": (
         replace(
-            _PHOTON,
-            **_V2,
-            highest_momentum=2.0**12,
-            generator_units=(100, 200, 400),
-            batch_normalization="hidden",
+            _PHOTON, **_V2, highest_momentum=2.0**12, generator_units=(100, 200, 400), batch_normalization="hidden"
         ),
         PHOTONS_DATASET1,
     ),
     "photon-high-v2": (
-        replace(
-            _PHOTON,
-            **_V2,
-            lowest_momentum=2.0**12,
-            generator_activation="swish",
-            batch_normalization="all",
-        ),
+        replace(_PHOTON, **_V2, lowest_momentum=2.0**12, generator_activation="swish", batch_normalization="all"),
         PHOTONS_DATASET1,
     ),
     "pion-v2": (

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.metrics.correlations import Correlations, PairHistograms
 from calogen.metrics.features import Feature
 from calogen.plots.judgement import feature_title
-from calogen.plots.style import short, style
+from calogen.plots.style import new_figure, short, style
 
 _UNDEFINED = "0.8"  # grey
 _LABEL_SIZE = 0.13  # inches that a label needs
@@ -40,7 +39,7 @@ def draw_correlation_matrices(
     largest = np.abs(difference.values[np.isfinite(difference.values)]).max(initial=_LEAST_LIMIT)
     mean = f"generated - Geant4, mean absolute value {difference.mean_absolute:.3f}"
     with style():
-        figure = _figure((3 * (side + 1.2) + 1.2, side + 2.0), note)
+        figure = new_figure((3 * (side + 1.2) + 1.2, side + 2.0), note)
         panels = figure.subplots(1, 3, sharey=True)
         drawn = (("Geant4", reference, 1.0), ("generated", generated, 1.0), (mean, difference, float(largest)))
         for ax, (title, item, limit) in zip(panels, drawn, strict=True):
@@ -65,7 +64,7 @@ def draw_pairs(pairs: Sequence[PairHistograms], note: str = "") -> Figure:
     """
     samples = list(pairs[0].counts)
     with style():
-        figure = _figure((3.6 * len(samples) + 0.8, 3.2 * len(pairs) + 0.35), note)
+        figure = new_figure((3.6 * len(samples) + 0.8, 3.2 * len(pairs) + 0.35), note)
         panels = figure.subplots(len(pairs), len(samples), sharex="row", sharey="row", squeeze=False)
         for row, item in zip(panels, pairs, strict=True):
             _draw_row(list(row), item, samples)
@@ -86,10 +85,3 @@ def _draw_row(row: list[Axes], item: PairHistograms, samples: Sequence[str]) -> 
         ax.set(xscale=scales[0], yscale=scales[1], xlabel=feature_title(Feature(item.names[0])))
     row[0].set_ylabel(feature_title(Feature(item.names[1])))
     row[0].figure.colorbar(image, ax=row, label="Share of showers / bin")
-
-
-def _figure(size: tuple[float, float], note: str) -> Figure:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
-    return figure

@@ -56,7 +56,8 @@ def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "")
         scored: for each panel the same feature at the same energy, by model; all have the reference's bins.
         note: small print at the bottom.
     """
-    chosen = sorted(range(len(scored)), key=lambda number: -_badness(scored[number]))[:MOST_PANELS]
+    badness = [max(item.numbers_of()[_SHOWN].value for item in models.values()) for models in scored]
+    chosen = sorted(range(len(scored)), key=lambda number: -badness[number])[:MOST_PANELS]
     shown = [scored[number] for number in sorted(chosen)]
     with style():
         figure, panels = build_figure(len(shown), (3, 1), note, columns=COLUMNS)
@@ -74,10 +75,6 @@ def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "")
             ax.set_title(at + _caption([*models.values()]), fontsize=7.5)
         add_legend(figure, [drawn[0] for drawn in artists.values()])
     return figure
-
-
-def _badness(models: Mapping[str, Scored[Feature]]) -> float:
-    return max(item.numbers_of()[_SHOWN].value for item in models.values())
 
 
 def _caption(models: Sequence[Scored[Feature]]) -> str:

@@ -27,12 +27,8 @@ Kind = Literal["input", "layer", "join", "output"]
 
 _COLOURS: dict[Kind, str] = {"input": "#d6e6f4", "layer": "#f7f7f7", "join": "#fdebd0", "output": "#d5efdd"}
 _TITLE_SIZE, _DETAIL_SIZE = 8.0, 7.0  # points
-_HEIGHT, _PADDING, _SPACE, _BEND = (
-    0.44,
-    0.09,
-    0.16,
-    0.1,
-)  # of boxes, their text, between boxes, of an arrow's way; inches
+# Of boxes, of their text, between boxes, of an arrow's way; inches.
+_HEIGHT, _PADDING, _SPACE, _BEND = 0.44, 0.09, 0.16, 0.1
 _GAP, _STEEPNESS, _WIDEST_GAP = 0.34, 0.05, 0.8  # between rows: wider where arrows go far aside; inches
 _SHORT = 0.1  # how much short ways count beside straight ones
 _POINTS = 72.0  # in an inch

@@ -57,7 +57,7 @@ def draw_comparison(
             *_draw_arrows(ratio_ax, centres, ratio, look["color"]),
         ]
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None), ylabel="Share of showers / bin")
-    _finish_ratio(ratio_ax)
+    finish_ratio(ratio_ax, RATIO_RANGE)
     return artists
 
 
@@ -112,15 +112,10 @@ def draw_response(
                 bars = curve.spread if quantity == "mean" else curve.resolution
                 values = np.array([item.value for item in getattr(curve, quantity)])
                 errors = [item.value if quantity == "mean" else item.error for item in bars]
-                marks: dict[str, Any] = {
-                    "marker": "o",
-                    "markersize": 4,
-                    "linestyle": "none",
-                    "label": short(label),
-                    **look,
-                }
+                marks: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "label": short(label)}
+                marks |= look
                 ax.errorbar(shifted, values, errors, **marks)
-                ratios = _ratios(getattr(curve, quantity), getattr(reference, quantity), curve, reference)
+                ratios = _ratios(curve, reference, quantity)
                 ratio_ax.errorbar(shifted, [r.value for r in ratios], [r.error for r in ratios], **marks)
             ax.set_ylabel("E / E$_{true}$ (bars: spread)" if quantity == "mean" else r"Resolution $\sigma_E/\bar E$")
             ratio_ax.set(xscale="log", xlabel="Incident energy [GeV]", ylabel="ratio to Geant4")
@@ -142,6 +137,12 @@ def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> No
         ax.set(yscale="log", ylim=(low, high * (high / low) ** 0.3))
     else:
         ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
+
+
+def finish_ratio(ax: Axes, limits: tuple[float, float]) -> None:
+    """Give the axes of a ratio their range, their title and a line at 1."""
+    ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    ax.set(ylim=limits, ylabel="ratio to\nGeant4")
 
 
 def _title(item: Scored[Observable]) -> str:
@@ -168,27 +169,17 @@ def _draw_arrows(ax: Axes, centres: np.ndarray, ratio: np.ndarray, colour: str) 
     return artists
 
 
-def _finish_ratio(ax: Axes) -> None:
-    ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
-    ax.set(ylim=RATIO_RANGE, ylabel="ratio to\nGeant4")
-
-
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient, NaN (drawn as nothing) where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
 
 
-def _ratios(
-    values: Sequence[Value], expected: Sequence[Value], curve: ResponseCurve, reference: ResponseCurve
-) -> list[Value]:
-    """Values / the reference's at the same energy, errors of both; NaN without a reference."""
-    known = dict(zip(reference.energies, expected, strict=True))
-    missing = Value(np.nan, np.nan)
+def _ratios(curve: ResponseCurve, reference: ResponseCurve, quantity: str) -> list[Value]:
+    """A curve over the reference at the same energy, errors of both; NaN without a reference."""
+    known = dict(zip(reference.energies, getattr(reference, quantity), strict=True))
     ratios = []
-    for energy, value in zip(curve.energies, values, strict=True):
-        other = known.get(energy, missing)
-        if other.value == 0:
-            other = missing
-        error = 0.0 if value is other else np.hypot(value.error, value.value / other.value * other.error) / other.value
-        ratios.append(Value(value.value / other.value, float(error)))
+    for energy, value in zip(curve.energies, getattr(curve, quantity), strict=True):
+        other = known.get(energy, Value(np.nan, np.nan))
+        ratio = value / other
+        ratios.append(Value(ratio.value, 0.0) if value is other else ratio)  # of the reference itself no error is left
     return ratios

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from calogen.plots.style import short, style
+from calogen.plots.style import new_figure, short, style
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 MOST_LAYERS = 8
@@ -52,8 +51,7 @@ def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], not
     """
     chosen = np.unique(np.linspace(0, len(geometry.layers) - 1, MOST_LAYERS).round().astype(int)).tolist()
     with style():
-        figure = Figure(figsize=(_WIDTH * len(chosen), _WIDTH * len(showers) + 0.8), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure((_WIDTH * len(chosen), _WIDTH * len(showers) + 0.8), note)
         panels = figure.subplots(len(showers), len(chosen), squeeze=False)
         for column, position in zip(panels.T, chosen, strict=True):
             layer, part = geometry.layers[position], geometry.slices[position]
@@ -64,5 +62,4 @@ def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], not
                 ax.set_title(f"{layer.name}, {short(label)}", fontsize=8)
             column[-1].set_xlabel(f"r to {layer.r_edges[-1]:g} mm", fontsize=7.5)
             figure.colorbar(mesh, ax=list(column), label="energy [MeV]", location="bottom", shrink=0.9)
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
     return figure

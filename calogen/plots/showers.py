@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from calogen.metrics.histograms import Profile
 from calogen.observables.cells import AXES, AverageShower
+from calogen.plots.observables import finish_ratio
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
 from calogen.units import GeV
 
@@ -49,8 +50,8 @@ def draw_profile(
     ax.set(yscale="log", ylabel="Mean energy [MeV]")
     if filled.any():
         ax.set_ylim(0.3 * reference.mean[filled].min(), 5 * reference.mean.max())
-    ratio_ax.set(ylim=RATIO_RANGE, ylabel="ratio to\nGeant4", xlim=(reference.edges[0], reference.edges[-1]))
-    ratio_ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    finish_ratio(ratio_ax, RATIO_RANGE)
+    ratio_ax.set_xlim(reference.edges[0], reference.edges[-1])
     return artists
 
 

@@ -70,6 +70,14 @@ def short(label: str, length: int = 28) -> str:
     return label if len(label) <= length else f"…{label[1 - length :].lstrip()}"
 
 
+def new_figure(size: tuple[float, float], note: str) -> Figure:
+    """An empty figure of a width and a height, inches, with small print at the bottom."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
+    return figure
+
+
 def build_figure(
     num_panels: int, rows_per_panel: Sequence[float], note: str, columns: int | None = None
 ) -> tuple[Figure, list[list[Axes]]]:
@@ -88,14 +96,12 @@ def build_figure(
     columns = min(columns, num_panels) if columns else (num_panels if num_panels <= 4 else -(-num_panels // 2))
     rows = -(-num_panels // columns)
     width, height = size * columns * _PANEL_WIDTH, size * rows * _PANEL_HEIGHT + 0.35
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((width, height), note)
     grid = figure.subfigures(rows, columns, squeeze=False)
     panels: list[list[Axes]] = []
     for part in grid.flat[:num_panels]:
         axes = part.subplots(len(rows_per_panel), 1, sharex=True, squeeze=False, height_ratios=rows_per_panel)
         panels.append(list(axes[:, 0]))
-    figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
     return figure, panels
 
 

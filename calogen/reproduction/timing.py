@@ -24,13 +24,13 @@ _ADDED_MEMORY = """
 import sys
 import numpy as np
 from calogen.lwtnn.graph import read_graph
-from calogen.lwtnn.runtime import compile_forward
+from calogen.lwtnn.runtime import Forward
 def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 before = resident()
 graph = read_graph(sys.argv[1])
-compile_forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
+Forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
 print(resident() - before)
 """
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calogen.errors import GeometryError
-from calogen.showers.geometry import Geometry
+from calogen.showers.geometry import Geometry, Layer
 
 
 @dataclass(frozen=True)
-class CellLayer:
+class CellLayer(Layer):
     """Cells of one calorimeter layer: `num_eta` x `num_phi`, phi running fastest.
 
     Args:
@@ -34,9 +33,9 @@ class CellLayer:
     eta_anchor: float = 0.0
 
     @property
-    def size(self) -> int:
-        """Number of cells of the layer."""
-        return self.num_eta * self.num_phi
+    def shape(self) -> tuple[int, int]:
+        """Numbers of cells along eta and phi."""
+        return self.num_eta, self.num_phi
 
     def first_cell(self, eta: ArrayLike, phi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Absolute indices (cell 0 begins at 0) of the window's first cell in eta and phi.
@@ -65,25 +64,11 @@ class CellGrid(Geometry):
 
     dataset = "cells"
 
-    def index(self, layer: int, eta: int, phi: int) -> int:
-        """Flat index of the cell at (position in `layers`, eta, phi)."""
-        part, cells = self.layers[layer], self.slices[layer]
-        if not (0 <= eta < part.num_eta and 0 <= phi < part.num_phi):
-            raise GeometryError(f"{self.name}, {part.name}: no cell ({eta}, {phi}) in {part.num_eta} x {part.num_phi}")
-        return cells.start + eta * part.num_phi + phi
-
-    def unravel(self, index: int) -> tuple[int, int, int]:
-        """(position in `layers`, eta, phi) of a flat index; the inverse of `index`."""
-        layer = int(self.layer_of[index])
-        eta, phi = divmod(index - self.slices[layer].start, self.layers[layer].num_phi)
-        return layer, eta, phi
-
     def blocks(self, energies: np.ndarray) -> list[np.ndarray]:
         """The layers as images, each `[n, num_eta, num_phi]`, MeV (views, no copies)."""
         self.require(energies)
         return [
-            energies[:, part].reshape(-1, layer.num_eta, layer.num_phi)
-            for part, layer in zip(self.slices, self.layers, strict=True)
+            energies[:, part].reshape(-1, *layer.shape) for part, layer in zip(self.slices, self.layers, strict=True)
         ]
 
 

@@ -5,6 +5,7 @@ cells, `voxels.VoxelGeometry` (layer, alpha, r) for the bins of the CaloChalleng
 slices and sums; whoever needs no more asks for no more.
 """
 
+import math
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
@@ -14,6 +15,20 @@ import numpy as np
 from calogen.errors import GeometryError
 
 Kind = TypeVar("Kind", bound="Geometry")
+
+
+class Layer:
+    """Cells or voxels in two directions, the second running fastest."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Their numbers in both directions."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+        return math.prod(self.shape)
 
 
 class Geometry:
@@ -54,6 +69,19 @@ class Geometry:
     def layer_of(self) -> np.ndarray:
         """Position in `layers` of each cell or voxel, `[v]`."""
         return np.repeat(np.arange(len(self.layers)), [layer.size for layer in self.layers])
+
+    def index(self, layer: int, *place: int) -> int:
+        """Flat index of the cell or voxel at (position in `layers`, places in both directions)."""
+        part = self.layers[layer]
+        if not all(0 <= at < number for at, number in zip(place, part.shape, strict=True)):
+            numbers = " x ".join(map(str, part.shape))
+            raise GeometryError(f"{self.name}, {part.name}: no cell or voxel {place} in {numbers}")
+        return self.slices[layer].start + int(np.ravel_multi_index(place, part.shape))
+
+    def unravel(self, index: int) -> tuple[int, int, int]:
+        """(position in `layers`, places in both directions) of a flat index."""
+        layer = int(self.layer_of[index])
+        return layer, *divmod(index - self.slices[layer].start, self.layers[layer].shape[1])
 
     def position(self, layer_id: int) -> int:
         """Position of a layer in `layers`.

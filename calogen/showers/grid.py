@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from calogen.errors import GeometryError
-from calogen.showers.geometry import Geometry
+from calogen.showers.geometry import Geometry, Layer
 
 
 @dataclass(frozen=True)
-class GridLayer:
+class GridLayer(Layer):
     """Square cells of one layer: `num_x` x `num_z`, z running fastest.
 
     Args:
@@ -31,9 +31,9 @@ class GridLayer:
         return f"layer {self.id}"
 
     @property
-    def size(self) -> int:
-        """Number of cells of the layer."""
-        return self.num_x * self.num_z
+    def shape(self) -> tuple[int, int]:
+        """Numbers of cells along x and z."""
+        return self.num_x, self.num_z
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class RegularGrid(Geometry):
     layers: tuple[GridLayer, ...]
 
     def __post_init__(self) -> None:
-        shapes = {(layer.num_x, layer.num_z) for layer in self.layers}
+        shapes = {layer.shape for layer in self.layers}
         if len(shapes) > 1:
             raise GeometryError(f"layers of a RegularGrid must have equal numbers of cells. Received: {sorted(shapes)}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Numbers of layers and of cells along x and z."""
-        return len(self.layers), self.layers[0].num_x, self.layers[0].num_z
+        return len(self.layers), *self.layers[0].shape
 
     def images(self, energies: np.ndarray) -> np.ndarray:
         """Showers `[n, v]` as `[n, layer, x, z]`, MeV (a view)."""

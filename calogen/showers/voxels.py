@@ -9,7 +9,7 @@ import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.files import write_text
-from calogen.showers.geometry import Geometry
+from calogen.showers.geometry import Geometry, Layer
 
 # What the readers of each dialect of binning XML ask for; Athena's finds some on the Particle, the rest on its Bin.
 _REQUIRED = {
@@ -24,7 +24,7 @@ _NUM_LAYERS = 24  # of ATLAS: readers find a layer by its place in the file, so 
 
 
 @dataclass(frozen=True)
-class VoxelLayer:
+class VoxelLayer(Layer):
     """Voxels of one layer: `num_alpha` x `num_r`, r running fastest.
 
     Args:
@@ -56,9 +56,9 @@ class VoxelLayer:
         return len(self.r_edges) - 1
 
     @property
-    def size(self) -> int:
-        """Number of voxels of the layer."""
-        return self.num_r * self.num_alpha
+    def shape(self) -> tuple[int, int]:
+        """Numbers of bins in alpha and r."""
+        return self.num_alpha, self.num_r
 
 
 @dataclass(frozen=True)
@@ -79,19 +79,6 @@ class VoxelGeometry(Geometry):
     def turned_layers(self) -> tuple[int, ...]:
         """Ids of the layers with several bins in alpha."""
         return tuple(layer.id for layer in self.layers if layer.num_alpha > 1)
-
-    def index(self, layer: int, alpha: int, r: int) -> int:
-        """Flat index of the voxel at (position in `layers`, alpha, r)."""
-        part, voxels = self.layers[layer], self.slices[layer]
-        if not (0 <= alpha < part.num_alpha and 0 <= r < part.num_r):
-            raise GeometryError(f"{self.name}, {part.name}: no voxel ({alpha}, {r}) in {part.num_alpha} x {part.num_r}")
-        return voxels.start + alpha * part.num_r + r
-
-    def unravel(self, index: int) -> tuple[int, int, int]:
-        """(position in `layers`, alpha, r) of a flat index; the inverse of `index`."""
-        layer = int(self.layer_of[index])
-        alpha, r = divmod(index - self.slices[layer].start, self.layers[layer].num_r)
-        return layer, alpha, r
 
     @classmethod
     def read_xml(

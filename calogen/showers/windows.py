@@ -10,6 +10,7 @@ import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
+from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
 
 ATLAS_VAE_WINDOW = CellGrid(
@@ -62,26 +63,10 @@ def select_window(showers: Showers, window: CellGrid) -> Showers:
     return replace(showers, geometry=window, energies=np.take_along_axis(showers.energies, columns, axis=1))
 
 
-def restore_window(showers: Showers, grid: CellGrid = ATLAS_BARREL_STORED) -> Showers:
-    """The inverse of `select_window`: cells of `grid` outside the window are zero.
-
-    Raises:
-        DataFormatError: as `select_window`.
-    """
-    columns, within = _columns(showers, showers.geometry, grid)
-    if not within.all():
-        raise DataFormatError(
-            f"{showers.geometry.name} must lie inside {grid.name}. Received: a shower where it does not"
-        )
-    energies = np.zeros((len(showers), grid.size), showers.energies.dtype)
-    np.put_along_axis(energies, columns, showers.energies, axis=1)
-    return replace(showers, geometry=grid, energies=energies)
-
-
-def _columns(showers: Showers, window: object, grid: object) -> tuple[np.ndarray, np.ndarray]:
+def _columns(showers: Showers, window: CellGrid, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Columns of `grid` for the cells of `window`, `[n, c]`, and which are inside, `[n, c]`."""
-    if not isinstance(grid, CellGrid) or not isinstance(window, CellGrid) or grid.layer_ids != window.layer_ids:
-        names = " and ".join(getattr(geometry, "name", "nothing") for geometry in (window, grid))
+    if not isinstance(grid, CellGrid) or grid.layer_ids != window.layer_ids:
+        names = f"{window.name} and {grid.name}"
         raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")
     if not {"impact_eta", "impact_phi"} <= set(showers.conditions):
         raise DataFormatError(

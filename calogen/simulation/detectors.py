@@ -4,6 +4,7 @@ The frame is ATLAS's: x is the distance from the beam line at azimuth 0, z runs 
 across x; cells and voxels are projective (they follow eta and phi seen from the origin).
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from calogen.errors import ConfigError
@@ -124,29 +125,20 @@ def _passive(name: str, end: float, radiation_lengths: float) -> Section:
     return Section(name, end - thickness, (Slab(ALUMINIUM, thickness),))
 
 
-_PRESAMPLER_START, _FRONT_START = 1417.0, 1500.0
-_PERIODS = {"front": 13, "middle": 49, "back": 6}
+_PRESAMPLER_START, _FRONT_START, _TILE_START = 1417.0, 1500.0, 2280.0
+_ACCORDION_LAYERS = {1: ("front", 13), 2: ("middle", 49), 3: ("back", 6)}
+# 1.5, 4.1 and 1.8 interaction lengths of about 195 mm each.
+_TILE_LAYERS = {12: ("tile12", 17), 13: ("tile13", 47), 14: ("tile14", 21)}
 
 
-def _accordion() -> tuple[Section, ...]:
-    sections: list[Section] = []
-    start = _FRONT_START
-    for layer_id, (name, num_periods) in enumerate(_PERIODS.items(), start=1):
-        section = Section(name, start, _ACCORDION, num_periods, layer_id, 1 / ACCORDION_SAMPLING_FRACTION)
-        sections.append(section)
+def _layers(
+    start: float, period: tuple[Slab, ...], fraction: float, layers: Mapping[int, tuple[str, int]]
+) -> Iterator[Section]:
+    """Layers one behind the other: name and number of periods, by id."""
+    for layer_id, (name, num_periods) in layers.items():
+        section = Section(name, start, period, num_periods, layer_id, 1 / fraction)
+        yield section
         start = section.end
-    return tuple(sections)
-
-
-def _tile() -> tuple[Section, ...]:
-    # 1.5, 4.1 and 1.8 interaction lengths of about 195 mm each.
-    sections: list[Section] = []
-    start = 2280.0
-    for layer_id, num_periods in ((12, 17), (13, 47), (14, 21)):
-        section = Section(f"tile{layer_id}", start, _TILE, num_periods, layer_id, 1 / TILE_SAMPLING_FRACTION)
-        sections.append(section)
-        start = section.end
-    return tuple(sections)
 
 
 ATLAS_BARREL = Detector(
@@ -155,8 +147,8 @@ ATLAS_BARREL = Detector(
         _passive("upstream", _PRESAMPLER_START - 2.0, 1.4),
         Section("presampler", _PRESAMPLER_START, (Slab(ARGON, 11.0, True),), 1, 0, PRESAMPLER_SCALE),
         _passive("gap", _FRONT_START - 5.0, 0.6),
-        *_accordion(),
-        *_tile(),
+        *_layers(_FRONT_START, _ACCORDION, ACCORDION_SAMPLING_FRACTION, _ACCORDION_LAYERS),
+        *_layers(_TILE_START, _TILE, TILE_SAMPLING_FRACTION, _TILE_LAYERS),
     ),
     surface=1148.0,
     eta_range=(0.20, 0.25),

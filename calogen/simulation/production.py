@@ -91,7 +91,7 @@ class Request:
         require_seed(self.seed)
         if self.mantissa_bits not in (None, *range(1, 24)):
             raise ConfigError(f"mantissa_bits must be 1..23. Received: {self.mantissa_bits}")
-        num_chunks = sum(-(-count // self._chunk_size(energy)) for energy, count in self._counts)
+        num_chunks = sum(-(-count // self._chunk_size(energy)) for energy, count in self.counts)
         if num_chunks > _MAX_CHUNKS:
             raise ConfigError(
                 f"a production may have {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} "
@@ -112,14 +112,14 @@ class Request:
             present: numbers of showers by energy, MeV, that need no simulation.
         """
         found = []
-        for energy, count in self._counts:
+        for energy, count in self.counts:
             size = self._chunk_size(energy)
             for start in range(present.get(energy, 0), count, size):
                 found.append((start / count, Chunk(self, energy, start, min(start + size, count))))
         return (chunk for _, chunk in sorted(found, key=lambda item: (item[0], item[1].energy)))
 
     @property
-    def _counts(self) -> list[tuple[float, int]]:
+    def counts(self) -> list[tuple[float, int]]:
         """Energies, MeV, with their numbers of showers."""
         counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         return list(zip(self.energies, counts, strict=True))
@@ -172,8 +172,8 @@ def _least_size(request: Request) -> float:
     """Bytes that the output takes at least."""
     chosen = detector(request.detector)
     numbers = chosen.cells.size + voxels_of(chosen, request.particle).size
-    counts = sum(request.showers) * (len(request.energies) if len(request.showers) == 1 else 1)
-    return _LEAST_SHARE * counts * numbers * np.dtype(np.float32).itemsize
+    num_showers = sum(count for _, count in request.counts)
+    return _LEAST_SHARE * num_showers * numbers * np.dtype(np.float32).itemsize
 
 
 def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np.ndarray] | None = None) -> None:

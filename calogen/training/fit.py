@@ -117,8 +117,12 @@ def _features(
 
 
 def _in_bfloat16(module: ModuleType, config: Any, geometry: Geometry, names: Collection[str]) -> dict[str, keras.Model]:
-    with _dtype_policy("mixed_bfloat16"):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
         networks = module.build(config, geometry)
+    finally:
+        keras.config.set_dtype_policy(before)
     return {name: networks[name] for name in names}
 
 
@@ -195,16 +199,6 @@ def _write_provenance(
         "incident_energies": [float(energies.min()), float(energies.max())],
     }
     write_json(directory / "provenance.json", about | more)
-
-
-@contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _identity(module: ModuleType, config: Any, geometry: Geometry, showers: str, more: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 
 from calogen.config import require
 
+Seed = int | np.random.SeedSequence | np.random.Generator
+"""A number, a stream (see `block_seed`), or a generator that goes on with each call."""
 BLOCK_SHOWERS = 65_536
 """Showers whose noise comes from one stream: those of a file with the numbers 0..65535, 65536..131071 and so on."""
 
@@ -38,12 +40,7 @@ class Sampler(Protocol):
     def arrays(self) -> Mapping[str, np.ndarray]:
         """What was fitted, by name: a run keeps it. A prior has nothing."""
 
-    def draw(
-        self,
-        num_showers: int,
-        seed: int | np.random.SeedSequence | np.random.Generator,
-        condition: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def draw(self, num_showers: int, seed: Seed, condition: np.ndarray | None = None) -> np.ndarray:
         """Gives points `[n, z]`, float32: a function of the seed and the condition `[n, c]`."""
 
 
@@ -74,17 +71,12 @@ class Latent:
         """Nothing: the configuration says all of it."""
         return {}
 
-    def draw(
-        self,
-        num_showers: int,
-        seed: int | np.random.SeedSequence | np.random.Generator,
-        condition: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def draw(self, num_showers: int, seed: Seed, condition: np.ndarray | None = None) -> np.ndarray:
         """Gives points of the latent space, `[n, z]`, float32: a function of the seed.
 
         Args:
             num_showers: how many points.
-            seed: a number, a stream (see `block_seed`), or a generator that goes on with each call.
+            seed: of the draw.
             condition: of the showers; it does not matter.
         """
         random = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
 """What a training needs to know of a model: its protocol and its schedules."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from calogen.errors import CalogenError
 from calogen.features.batches import Batch, permutation
 
 ITERATIONS_PER_CALL = 10
+_REPLICA = 7_919  # added to the seed: replicas have a noise of their own
 BatchOf = Callable[[tf.Tensor], Batch]
 
 
@@ -48,13 +49,44 @@ class ValidatedTrainer(Trainer, Protocol):
 
 
 class KerasTrainer(keras.Model):
-    """A trainer that Keras' `fit` can train, too: it shows running means of the terms."""
+    """A trainer that Keras' `fit` can train, too: it shows running means of the terms.
+
+    Args:
+        name: of the model.
+        networks, optimizers: in the order of the checkpoint.
+        seed: of the noise.
+    """
 
     term_names: tuple[str, ...]
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, networks: Sequence[keras.Model], optimizers: Sequence[keras.optimizers.Optimizer], seed: int
+    ) -> None:
         super().__init__(name=name)
         self._means = {term: keras.metrics.Mean(name=term) for term in self.term_names}
+        self.networks, self.optimizers, self._seed = list(networks), list(optimizers), seed
+
+    @property
+    def variables_of_networks(self) -> list[keras.Variable]:
+        """Variables of all networks, without those of the metrics."""
+        return [variable for network in self.networks for variable in network.variables]
+
+    @property
+    def variables_of_optimizers(self) -> list[keras.Variable]:
+        """Variables of all optimizers."""
+        return [variable for optimizer in self.optimizers for variable in optimizer.variables]
+
+    @property
+    def num_replicas(self) -> int:
+        """Over how many devices a batch is spread; optimizers sum their gradients."""
+        return tf.distribute.get_strategy().num_replicas_in_sync
+
+    def step_seed(self) -> tf.Tensor:
+        """Seed `[2]` of the step that comes next; each replica has its own."""
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        seed = tf.cast(self._seed + _REPLICA * replica, tf.int32)
+        return tf.stack([seed, tf.cast(self.optimizer.iterations, tf.int32)])
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

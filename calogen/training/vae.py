@@ -7,9 +7,7 @@ from calogen.features.batches import Batch
 from calogen.training.losses import kl_divergence, weighted_mse
 from calogen.training.trainer import BatchOf, KerasTrainer
 
-_TERMS = ("loss", "reconstruction", "kl")
-# Added to the seed's first word: validation uses the same noise every time, replicas each a noise of their own.
-_VALIDATION, _REPLICA = 1_000_003, 7_919
+_VALIDATION = 1_000_003  # added to the seed: validation uses the same noise every time
 
 
 class Vae(KerasTrainer):
@@ -27,7 +25,7 @@ class Vae(KerasTrainer):
         optimizer: of both networks.
     """
 
-    term_names = _TERMS
+    term_names = ("loss", "reconstruction", "kl")
     batches_per_step = 1
     jit = True
 
@@ -40,23 +38,13 @@ class Vae(KerasTrainer):
         seed: int,
         optimizer: keras.optimizers.Optimizer,
     ) -> None:
-        super().__init__("vae")
+        super().__init__("vae", (encoder, decoder), (optimizer,), seed)
         self.encoder, self.decoder = encoder, decoder
         self._feature_weights = tf.constant(feature_weights, tf.float32)
-        self._kl_weight, self._seed = kl_weight, seed
+        self._kl_weight = kl_weight
         self.compile(optimizer=optimizer)
         self.optimizer.build([*encoder.trainable_variables, *decoder.trainable_variables])
         self.built = True
-
-    @property
-    def variables_of_networks(self) -> list[keras.Variable]:
-        """Variables of encoder and decoder, without those of the metrics."""
-        return [*self.encoder.variables, *self.decoder.variables]
-
-    @property
-    def variables_of_optimizers(self) -> list[keras.Variable]:
-        """Variables of the optimizer."""
-        return list(self.optimizer.variables)
 
     def call(self, batch: Batch, training: bool = False) -> tf.Tensor:
         """Gives the reconstruction `[b, f]` from the mean of the latent distribution."""
@@ -83,10 +71,9 @@ class Vae(KerasTrainer):
         return self.terms(batch, tf.stack([self._seed + _VALIDATION, number]))
 
     def _step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
-            terms = self.terms(batch, self._noise_seed())
-            loss = terms["loss"] / replicas  # the optimizer sums the replicas' gradients
+            terms = self.terms(batch, self.step_seed())
+            loss = terms["loss"] / self.num_replicas
         variables = [*self.encoder.trainable_variables, *self.decoder.trainable_variables]
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return terms
@@ -98,9 +85,3 @@ class Vae(KerasTrainer):
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Is what `evaluate` calls."""
         return self.average(self.validate(batch, tf.constant(0)))
-
-    def _noise_seed(self) -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        seed = tf.cast(self._seed + _REPLICA * replica, tf.int32)
-        return tf.stack([seed, tf.cast(self.optimizer.iterations, tf.int32)])

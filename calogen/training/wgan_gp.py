@@ -16,7 +16,6 @@ from calogen.training.losses import critic_loss, gradient_penalty
 from calogen.training.trainer import BatchOf, KerasTrainer, fold
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
-_REPLICA = 7_919  # added to the seed: replicas have a noise of their own
 _View = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -73,21 +72,16 @@ class WganGp(KerasTrainer):
     jit = False
 
     def __init__(
-        self,
-        generator: Generator,
-        critics: Sequence[Critic],
-        *,
-        critic_steps: int,
-        seed: int,
-        by_hand: bool = True,
+        self, generator: Generator, critics: Sequence[Critic], *, critic_steps: int, seed: int, by_hand: bool = True
     ) -> None:
-        super().__init__("wgan_gp")
+        networks = [generator.network, *(critic.network for critic in critics)]
+        optimizers = [generator.optimizer, *(critic.optimizer for critic in critics)]
+        super().__init__("wgan_gp", networks, optimizers, seed)
         require(critic_steps >= 1, f"critic_steps must be at least 1. Received: {critic_steps}")
         require(len(critics) >= 1, "a WGAN needs at least one critic. Received: none")
         self.generator = generator.network
-        self.critic_networks = [critic.network for critic in critics]
         self.critic_steps = self.batches_per_step = critic_steps
-        self._critics, self._seed = tuple(critics), seed
+        self._critics = tuple(critics)
         self._latent, self._batch_statistics = generator.latent, generator.batch_statistics
         self._gradients = [PenaltyGradient(critic.network, by_hand=by_hand) for critic in critics]
         self.compile(optimizer=generator.optimizer, jit_compile=False)
@@ -95,17 +89,6 @@ class WganGp(KerasTrainer):
         for critic in critics:
             critic.optimizer.build(critic.network.trainable_variables)
         self.built = True
-
-    @property
-    def variables_of_networks(self) -> list[keras.Variable]:
-        """Variables of generator and critics, without those of the metrics."""
-        return [variable for network in (self.generator, *self.critic_networks) for variable in network.variables]
-
-    @property
-    def variables_of_optimizers(self) -> list[keras.Variable]:
-        """Variables of all optimizers."""
-        optimizers = (self.optimizer, *(critic.optimizer for critic in self._critics))
-        return [variable for optimizer in optimizers for variable in optimizer.variables]
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Gives showers `[b, f]` for points of the latent space and conditions."""
@@ -117,13 +100,13 @@ class WganGp(KerasTrainer):
         tf.debugging.assert_positive(size, f"fit needs batches of {self.critic_steps} showers (critic_steps) or more")
         terms = self.iterate(
             lambda step: {name: values[step * size : (step + 1) * size] for name, values in batch.items()},
-            self._replica_seed(),
+            self.step_seed(),
         )
         return self.average(terms)
 
     def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
         """Takes one iteration and gives the means of the losses before each step."""
-        return self.iterate(batch, self.iteration_seed())
+        return self.iterate(batch, self.step_seed())
 
     def iterate(self, batch: Callable[[tf.Tensor], Batch], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes all steps of one iteration and gives the means of the losses before each step.
@@ -159,7 +142,7 @@ class WganGp(KerasTrainer):
                 scores, gradient = scores_and_gradient(*seen, condition, fraction)
                 loss = critic_loss(*tf.split(scores, 2))
                 penalty = gradient_penalty(gradient)
-                total = (loss + critic.gradient_penalty_weight * penalty) / self._replicas()
+                total = (loss + critic.gradient_penalty_weight * penalty) / self.num_replicas
             critic.optimizer.apply(tape.gradient(total, variables), variables)
             losses.append(loss)
             penalties.append(penalty)
@@ -176,25 +159,13 @@ class WganGp(KerasTrainer):
                 for critic in self._critics
             ]
             loss = -tf.add_n([tf.reduce_mean(tf.cast(score, tf.float32)) for score in scores])
-            total = loss / self._replicas()
+            total = loss / self.num_replicas
         self.optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 
     def _generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         latent = draw(self._latent, tf.shape(condition)[0], seed)
         return self.generator({"latent": latent, "condition": condition}, training=self._batch_statistics)
-
-    def _replicas(self) -> int:
-        return tf.distribute.get_strategy().num_replicas_in_sync  # the optimizers sum the replicas' gradients
-
-    def _replica_seed(self) -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return self.iteration_seed(tf.cast(_REPLICA * replica, tf.int32))
-
-    def iteration_seed(self, offset: tf.Tensor | int = 0) -> tf.Tensor:
-        """Seed `[2]` of the iteration that comes next."""
-        return tf.stack([self._seed + offset, tf.cast(self.optimizer.iterations, tf.int32)])
 
 
 def draw(latent: Latent, num_showers: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,8 @@ from calogen.athena.onnx import evaluate_onnx, to_onnx
 from calogen.errors import DataFormatError, ExportError
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import ACTIVATIONS, Activation, Variable
+from calogen.lwtnn.graph import Variable
+from calogen.lwtnn.layers import ACTIVATIONS, Activation
 from calogen.lwtnn.runtime import evaluate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.training.layers import ShowerHeads

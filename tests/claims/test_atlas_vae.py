@@ -20,9 +20,10 @@ from calogen.claims.atlas_vae import (
     VAE,
     claims,
 )
-from calogen.claims.judge import Claim, Evidence
+from calogen.claims.judge import Claim
 from calogen.evaluation.compare import Comparison, Scored
 from calogen.evaluation.summary import ResponseCurve
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Floor, Value
 from calogen.metrics.histograms import Histogram
 from calogen.observables.cells import CELL_OBSERVABLES

@@ -33,8 +33,9 @@ from toy_claims import (
 
 from calogen.claims import caloshowergan
 from calogen.claims.caloshowergan import KINETIC
-from calogen.claims.judge import Claim, Evidence
+from calogen.claims.judge import Claim
 from calogen.evaluation.iterations import ALL, SHAPES
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided at this statistics"

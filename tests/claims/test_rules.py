@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from calogen.claims import atlas_vae, caloshowergan
-from calogen.claims.judge import Claims, Evidence, average
+from calogen.claims.judge import Claims, average
 from calogen.errors import CalogenError
+from calogen.evaluation.trainings import Evidence
 from calogen.metrics.correlations import rank_correlation
 from calogen.metrics.distributions import Value
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from golden.make_lwtnn_graph import build_model
 from keras import KerasTensor, layers, ops
+from toy_conversions import largest_difference
 
 from calogen.errors import ExportError
-from calogen.lwtnn.convert import convert, largest_difference
+from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.layers import Dense
 from calogen.lwtnn.runtime import evaluate

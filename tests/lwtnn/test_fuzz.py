@@ -17,16 +17,9 @@ from reference import lwtnn_forward
 from toy_graphs import EMPTY, NUMBER, chain, input_nodes, layer_nodes, of_one_number
 
 from calogen.errors import CalogenError, DataFormatError, ExportError
-from calogen.lwtnn.graph import (
-    ACTIVATIONS,
-    Activation,
-    Dense,
-    Node,
-    format_graph,
-    parse_graph,
-    read_graph,
-    write_graph,
-)
+from calogen.files import write_text
+from calogen.lwtnn.graph import Node, format_graph, parse_graph, read_graph
+from calogen.lwtnn.layers import ACTIVATIONS, Activation, Dense
 from calogen.lwtnn.runtime import evaluate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"
@@ -306,5 +299,5 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(fail: Fail, tmp_path: Path
         with pytest.MonkeyPatch.context() as patch:
             fail(path, patch)
             with pytest.raises((CalogenError, KeyboardInterrupt)):
-                write_graph(path, graph)
+                write_text(path, format_graph(graph))
         assert [entry.read_text() for entry in tmp_path.iterdir()] == ([before] if before else [])

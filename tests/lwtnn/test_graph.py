@@ -12,20 +12,10 @@ from hypothesis import strategies as st
 from reference import lwtnn_forward
 from toy_graphs import NUMBER, of_one_number
 
-from calogen.errors import CalogenError, ExportError
-from calogen.lwtnn.graph import (
-    Activation,
-    Dense,
-    Graph,
-    Input,
-    Node,
-    Output,
-    Variable,
-    format_graph,
-    parse_graph,
-    read_graph,
-    write_graph,
-)
+from calogen.errors import ExportError
+from calogen.files import write_text
+from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable, format_graph, parse_graph, read_graph
+from calogen.lwtnn.layers import Activation, Dense
 
 # 2 voxels, latent 1 + 1 condition, ready for Athena; read by the real lwtnn 2.14.1
 MINIMAL = """
@@ -340,11 +330,9 @@ def test_an_output_must_be_named_where_there_are_several() -> None:
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "network.json"
-    write_graph(path, parse_graph(MINIMAL))
+    write_text(path, format_graph(parse_graph(MINIMAL)))
     assert format_graph(read_graph(path)) == path.read_text()
     path.write_text("{", encoding="utf-8")
     for bad in (path, tmp_path / "none.json", tmp_path):
         with pytest.raises(ExportError, match=str(bad)):
             read_graph(bad)
-    with pytest.raises(CalogenError, match="cannot write"):
-        write_graph(tmp_path, parse_graph(MINIMAL))

@@ -7,7 +7,7 @@ from calogen.lwtnn import heads
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise
-from calogen.lwtnn.runtime import compile_forward, evaluate
+from calogen.lwtnn.runtime import Forward, evaluate
 from calogen.training.layers import ShowerHeads
 
 DATASET1 = {"photon": (8, 160, 190, 5, 5), "pion": (8, 100, 100, 5, 150, 160, 10)}
@@ -118,7 +118,7 @@ def test_numbers_of_the_layer_energies_are_hidden() -> None:
 
 def test_one_shower_at_a_time_is_as_exact() -> None:
     graph, inputs = denormalise(convert(_logits((2, 3))), (2, 3)), _inputs(20)
-    exact, rounded = compile_forward(graph), compile_forward(graph, dtype=np.float32)
+    exact, rounded = Forward(graph), Forward(graph, dtype=np.float32)
     rows = [{name: values[i] for name, values in inputs.items()} for i in range(20)]
     expected = evaluate(graph, inputs)
     np.testing.assert_allclose([exact(row) for row in rows], expected, rtol=1e-7, atol=1e-9)

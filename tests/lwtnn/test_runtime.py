@@ -8,7 +8,7 @@ from toy_graphs import EMPTY, chain, every_kind, of_one_number
 from calogen.errors import DataFormatError
 from calogen.lwtnn.graph import Variable, format_graph, parse_graph
 from calogen.lwtnn.layers import ACTIVATIONS, Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
-from calogen.lwtnn.runtime import compile_forward, evaluate
+from calogen.lwtnn.runtime import Forward, evaluate
 
 
 def _value(x: float | list[float], *layers: Layer) -> list[float]:
@@ -23,7 +23,7 @@ def _activated(function: str, x: float) -> float:
 def test_inputs_are_shifted_then_scaled() -> None:
     graph = of_one_number(variable=Variable("a", offset=1, scale=2))
     assert evaluate(graph, {"x": [3.0]}) == [8.0]  # as the real lwtnn
-    assert compile_forward(graph)(np.array([3.0])) == [8.0]
+    assert Forward(graph)(np.array([3.0])) == [8.0]
 
 
 def test_rows_of_weights_are_outputs() -> None:
@@ -75,7 +75,7 @@ def test_twin_and_compiled_network_agree(function: str) -> None:
     rng = np.random.default_rng(3)
     latent, condition = 3.0 * rng.standard_normal((8, 3)), rng.standard_normal((8, 1))
     batch = evaluate(graph, {"latent": latent, "condition": condition})
-    exact, fast = compile_forward(graph, dtype=np.float64), compile_forward(graph)
+    exact, fast = Forward(graph, dtype=np.float64), Forward(graph)
     for row, z, c in zip(batch, latent, condition, strict=True):
         named = {"latent": {f"variable_{i}": x for i, x in enumerate(z)}, "condition": {"variable_0": c[0]}}
         np.testing.assert_allclose(evaluate(graph, named), row, rtol=1e-12, atol=1e-12)
@@ -94,12 +94,12 @@ def test_extreme_numbers_raise_no_warning() -> None:
         graph = chain(2, Dense(np.eye(2), EMPTY, Activation(function, 1.0)))
         big = np.array([-1e4, 1e4])
         expected = [0.0, 1.0] if function == "sigmoid" else [0.0, 1e4]
-        np.testing.assert_allclose(compile_forward(graph)(big), expected, atol=1e-20)
+        np.testing.assert_allclose(Forward(graph)(big), expected, atol=1e-20)
         np.testing.assert_array_equal(evaluate(graph, {"x": big}), expected)
 
 
 def test_results_of_the_compiled_network_are_kept() -> None:
-    network = compile_forward(chain(1, Dense(np.array([2.0]), EMPTY)))
+    network = Forward(chain(1, Dense(np.array([2.0]), EMPTY)))
     first = network(np.array([1.0]))
     network(np.array([5.0]))
     assert first == [2.0]
@@ -116,8 +116,8 @@ def test_wrong_inputs_are_refused() -> None:
         with pytest.raises(DataFormatError, match=message):
             evaluate(graph, bad)
         with pytest.raises(DataFormatError, match=message):
-            compile_forward(graph)(bad)
+            Forward(graph)(bad)
     with pytest.raises(DataFormatError, match="variables variable_0, variable_2"):
         evaluate(graph, good | {"latent": {"variable_1": 1.0}})
     with pytest.raises(DataFormatError, match=r"shape \(4,\). Received: \(1, 4\)"):
-        compile_forward(graph)(np.zeros((1, 4)))
+        Forward(graph)(np.zeros((1, 4)))

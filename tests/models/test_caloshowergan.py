@@ -239,7 +239,7 @@ def test_the_trainer_has_the_configurations_optimizers() -> None:
         "shower": tf.constant(data.forward(SHOWERS[:16])),
         "condition": tf.constant(data.condition(SHOWERS.incident_energies[:16])),
     }
-    terms = trainer.iterate(lambda step: batch, trainer.iteration_seed())
+    terms = trainer.iterate(lambda step: batch, trainer.step_seed())
     assert all(np.isfinite(float(value)) for value in terms.values())
     after = [weights for network in networks.values() for weights in network.get_weights()]
     assert sum((new != old).any() for new, old in zip(after, before, strict=True)) > len(after) - 4

@@ -67,7 +67,7 @@ def main(path: Path) -> None:
     history = trainer.fit(batch_of(((0, 0), (0, 1), (1, 0), (1, 1))), verbose=0, shuffle=False).history
     weights = [variable.value.values for variable in trainer.variables_of_networks]
     after = {f"after/{number:02d}": np.stack([one.numpy() for one in found]) for number, found in enumerate(weights)}
-    np.savez(path, seeds=np.stack(strategy.run(trainer._replica_seed).values), **after, **history)
+    np.savez(path, seeds=np.stack(strategy.run(trainer.step_seed).values), **after, **history)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
+from toy_conversions import largest_difference
 from toy_gan import CONFIG as TOY_GAN
 
 from calogen import files
 from calogen.errors import CalogenError, DataFormatError
 from calogen.generation.generate import generate
 from calogen.generation.load import load_network, load_run
-from calogen.lwtnn.convert import convert, largest_difference
+from calogen.lwtnn.convert import convert
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.caloshowergan import CaloShowerGanConfig

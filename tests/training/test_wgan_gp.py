@@ -37,7 +37,7 @@ from calogen.training.wgan_gp import (
 
 def test_the_steps_equal_a_slow_twin_by_finite_differences() -> None:
     trainer, seed, rate, weight = make_trainer(optimizer=sgd), tf.constant([3, 4]), 0.1, 10.0
-    (critic,) = trainer.critic_networks
+    (critic,) = trainer.networks[1:]
     real = {name: values.numpy() for name, values in batch().items()}
     points = tf.random.stateless_uniform((BATCH_SIZE, 2), fold(seed, 0), -1.0, 1.0).numpy()
     fractions = tf.random.stateless_uniform((BATCH_SIZE, 1), fold(seed, 1)).numpy()
@@ -86,7 +86,7 @@ def assert_descended(
 
 def test_an_iteration_is_its_steps_with_seeds_of_their_own() -> None:
     whole, parts = make_trainer(), make_trainer()
-    seed = whole.iteration_seed()
+    seed = whole.step_seed()
     np.testing.assert_array_equal(seed, [SEED, 0])
     terms = whole.iterate(batch, seed)
     steps = [parts.critic_step(batch(step), fold(seed, step)) for step in (0, 1)]
@@ -95,7 +95,7 @@ def test_an_iteration_is_its_steps_with_seeds_of_their_own() -> None:
     assert float(terms["critic_loss"]) == pytest.approx(np.mean([float(step[0]) for step in steps]))
     assert float(terms["gradient_penalty"]) == pytest.approx(np.mean([float(step[1]) for step in steps]))
     assert float(terms["generator_loss"]) == float(loss)
-    np.testing.assert_array_equal(whole.iteration_seed(), [SEED, 1])
+    np.testing.assert_array_equal(whole.step_seed(), [SEED, 1])
 
 
 @pytest.mark.parametrize("critic_steps", [1, 3])
@@ -186,15 +186,15 @@ def test_several_critics_see_what_they_are_given_and_weigh_in_the_generator() ->
     terms, parts = iterate(both), [iterate(trainer) for trainer in alone]
     for name in TERMS:
         assert terms[name] == pytest.approx(sum(part[name] for part in parts), rel=1e-5)
-    for network, trainer, old in zip(both.critic_networks, alone, untrained, strict=True):
-        same = trainer.critic_networks[0].get_weights()
+    for network, trainer, old in zip(both.networks[1:], alone, untrained, strict=True):
+        same = trainer.networks[1].get_weights()
         for ours, theirs, before in zip(network.get_weights(), same, old, strict=True):
             np.testing.assert_array_equal(ours, theirs)
             assert (ours != before).any() or ours.shape == (1,), "all but the last bias, which shifts all scores alike"
     condition = batch(1)["condition"]
     points = draw(latent, BATCH_SIZE, fold(tf.constant([SEED, 0]), 2))
     seen = total_energy(generator({"latent": points, "condition": condition}))
-    score = float(tf.reduce_mean(both.critic_networks[1]({"shower": seen, "condition": condition})))
+    score = float(tf.reduce_mean(both.networks[2]({"shower": seen, "condition": condition})))
     assert abs(score) > 1e-3
     assert parts[1]["generator_loss"] == pytest.approx(-0.5 * score, rel=1e-5)
 

@@ -99,7 +99,7 @@ def test_compiled_iterations_take_the_steps_of_single_ones(
     trainer, _, state, _ = trained
     single, data, rows = make_trainer(), data_of(), []
     for _ in range(12):
-        seed = single.iteration_seed()
+        seed = single.step_seed()
         terms = single.iterate(lambda step, s=seed: data.batch(rows_of(s, int(step), CURRICULUM)), seed)
         rows.append([float(terms[name]) for name in TERMS])
     np.testing.assert_allclose(weights_of(trainer), weights_of(single), atol=2e-5)
@@ -158,7 +158,7 @@ def test_fit_takes_an_iteration_from_a_batch_of_all_critic_steps() -> None:
         losses.append(
             single.iterate(
                 lambda step, s=start: data.batch(s + BATCH_SIZE * int(step) + tf.range(BATCH_SIZE)),
-                single.iteration_seed(),
+                single.step_seed(),
             )
         )
     np.testing.assert_allclose(weights_of(fitted), weights_of(single), atol=1e-5)

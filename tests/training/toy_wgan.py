@@ -67,7 +67,7 @@ def batch(step: int | tf.Tensor = 0) -> Batch:
 def iterate(trainer: WganGp, iterations: int = 1) -> dict[str, float]:
     """Takes iterations without compiling them, always from the same showers."""
     for _ in range(iterations):
-        terms = trainer.iterate(batch, trainer.iteration_seed())
+        terms = trainer.iterate(batch, trainer.step_seed())
     return {name: float(value) for name, value in terms.items()}
 
 

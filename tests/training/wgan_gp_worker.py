@@ -32,7 +32,7 @@ def main(directory: Path, iterations: int) -> None:
     trainer = caloshowergan.build_trainer(config, networks, moments(data.shower.numpy()))
     order = np.random.default_rng(1).permutation(len(showers))
     curriculum = Curriculum(order=order, starts=(0, iterations // 2), counts=(50, 100))
-    seed = trainer.iteration_seed().numpy()[0]
+    seed = trainer.step_seed().numpy()[0]
     schedule = Draws(iterations=iterations, batch_size=16, seed=int(seed), curriculum=curriculum, interval=4)
     keeper = Keeper(directory=directory, identity="worker", networks={"generator": networks["generator"]})
     train(stages_of(trainer, schedule), data, None, keeper, [ScalarLog(directory / "tensorboard")])
