@@ -293,7 +293,7 @@ def _decoder_distributions(graph: Graph, run: TrainedRun) -> Agreement:
 
 
 def _conditions(run: TrainedRun, energies: np.ndarray) -> Conditions:
-    """Incident energies with the model's other conditions: at random, so that their columns are -1 to 1."""
+    """Incident energies with other conditions at random, whose columns are -1 to 1."""
     rng, encodings = np.random.default_rng(0), [item for item in run.transform.encodings if isinstance(item, Column)]
     others = {item.condition: item.offset + item.scale * rng.uniform(-1, 1, len(energies)) for item in encodings}
     return Conditions(energies, others)

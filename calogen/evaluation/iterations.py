@@ -82,7 +82,7 @@ class IterationScan:
         return int(np.argmin(self.total))
 
     def choice(self, unit: str) -> dict[str, float]:
-        """Number of the best iteration, or whatever the unit is, and its figure of merit by its name."""
+        """Number of the best iteration (or epoch), and its figure of merit by its name."""
         return {unit: int(self.iterations[self.best]), self.merit: float(self.total[self.best])}
 
     @property
@@ -171,7 +171,7 @@ class NetworkTest:
         )
 
     def held_out_within(self, iterations: int | None) -> Chi2 | None:
-        """Of the held-out showers, at the iteration that the training showers choose among so many; None: all."""
+        """chi2 of held-out showers where the training showers choose among so many iterations."""
         if HELD_OUT not in self.scans:
             return None
         return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)

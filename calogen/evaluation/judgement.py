@@ -103,7 +103,7 @@ def judge(
     binning: str = "1-photons",
     seed: int = 1,
 ) -> Judgement:
-    """Judge generated showers by everything that is kept of them; a second reference gives the floor.
+    """Judge generated showers by everything that is kept; a second reference gives the floor.
 
     Raises:
         ConfigError: the binning is neither in `BINNINGS` nor `OWN_BINNING`.

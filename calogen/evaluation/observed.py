@@ -23,7 +23,7 @@ _NAMED = 5  # at most, of what was left out
 def observed_numbers(
     reference: Observed, generated: Observed, repetitions: int, seed: int = 1, trainings: Path | None = None
 ) -> tuple[dict[str, Value], tuple[str, ...]]:
-    """`fpd`, `kpd`, `auc` and `jsd` of `standardised` observables; and what a reader has to know of them.
+    """`fpd`, `kpd`, `auc` and `jsd` of `standardised` observables, and remarks on them.
 
     Args:
         reference, generated: tables of the same observables.
@@ -57,7 +57,7 @@ def observed_numbers(
 
 
 def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Inputs of the classifier and of the distances, `[n, f]` and `[m, f]`; and what is left out of them.
+    """Inputs of classifier and distances, `[n, f]` and `[m, f]`, and what is left out.
 
     The logarithm of the incident energy, then all observables less the mean of the whole reference at that energy, in
     its standard deviations; one that is not defined counts as the mean. Then reference showers are left out, so that

@@ -92,7 +92,7 @@ class OnDisk:
         return {"shower": tf.constant(shower), "condition": tf.constant(self.condition[rows])}
 
     def chunks(self, rows: np.ndarray) -> Iterator[Batch]:
-        """Gives what compiled calls take for the steps of rows `[s, k, b]`: showers, so many steps at a time.
+        """Gives what compiled calls take for the steps of rows `[s, k, b]`, some at a time.
 
         The next ones are read meanwhile.
         """

@@ -184,7 +184,7 @@ def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
 
 
 def _measured(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, Value]:
-    """Metrics of the first pair, and their spread over the others; NaN where not all are finite."""
+    """Metrics of the first pair, and their spread over the others (NaN if any is)."""
     found = {}
     for name, (value, *others) in _over(metrics, blocks).items():
         found[name] = Value(float(value), float(np.std(others)) if np.isfinite(others).all() else np.nan)
@@ -209,7 +209,7 @@ def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: 
 def _bootstrap(
     exact: Pairs, numbers: Sequence[np.ndarray], num_generated: int, rounds: int, seed: int
 ) -> Iterator[Pairs]:
-    """The pair itself, then, in blocks, pairs whose showers are drawn from it with replacement.
+    """The pair itself, then blocks of pairs whose showers are drawn from it.
 
     The seed's numbers choose all references first, then all generated samples. Instead of keeping the former, a second
     generator passes over them.

@@ -31,7 +31,7 @@ ClassifierInput = Literal["low", "low-normed", "high"]
 
 
 def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
-    """The features of a geometry's showers; in eta and phi only of layers with several alpha bins."""
+    """The features of a geometry's showers; eta and phi need several alpha bins."""
     rest = (
         Feature(quantity, layer.id)
         for quantity in ("layer_energy", *_SHAPES, *_RADIAL, "sparsity")
@@ -64,7 +64,7 @@ def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
 
 
 def layer_correlation(features: Features) -> np.ndarray:
-    """Pearson correlation of the layers' energies, `[l, l]`; NaN where one is the same in all showers.
+    """Pearson correlation of layer energies, `[l, l]`; NaN where one does not vary.
 
     Source: arXiv:2410.21611; its files hold the rows in reverse.
     """

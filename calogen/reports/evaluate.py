@@ -188,7 +188,7 @@ def evaluate_cells(
 def _numbers_table(
     reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
 ) -> tuple[dict[str, Table], list[str]]:
-    """A table, if there are any, of single numbers of all samples; and what a reader has to know of them."""
+    """A table of all samples' single numbers, if there are any, and remarks on them."""
     found: dict[str, dict[str, Value]] = {}
     remarks: list[str] = []
     for label, showers in samples.items():

@@ -22,7 +22,7 @@ PublishedRows = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
 def chi2_table(
     seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, halves: Mapping[str, PublishedChi2]
 ) -> Table:
-    """chi2 of networks beside the paper's: a row for each, and one for the sum of those that belong together.
+    """chi2 of networks beside the paper's, and of the sums of those that belong together.
 
     Args:
         seeds: tests by network, of each training seed; the chi2 are those of the first.
@@ -122,7 +122,7 @@ def chi2_sum(tests: Sequence[NetworkTest]) -> Chi2:
 
 
 def _held_out(tests: Sequence[NetworkTest]) -> Chi2 | None:
-    """chi2 of held-out showers of networks together, at the paper's statistics; None where one has none."""
+    """chi2 of networks' held-out showers, at the paper's statistics; None if one has none."""
     found = [part for test in tests if (part := test.held_out_at_papers_statistics)]
     return total(found) if len(found) == len(tests) else None
 

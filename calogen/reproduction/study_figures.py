@@ -73,7 +73,7 @@ def distributions_by_energy(title: str, outcome: Outcome, data: Data, *, names: 
 
 
 def total_energy(title: str, outcome: Outcome, data: Data, *, groups: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
-    """The total energy at each momentum, with the chi2/NDF of networks that belong together, by label."""
+    """The total energy at each momentum, with chi2/NDF by group of networks."""
     tests = {label: [outcome.tests[name] for name in names] for label, names in groups.items()}
     added = ", ".join(f"{label}: {chi2_sum(group).per_ndf:.1f}" for label, group in tests.items())
     panels, captions = [], []
