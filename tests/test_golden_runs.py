@@ -65,9 +65,16 @@ def test_an_interrupted_old_training_goes_on(name: str, tmp_path: Path) -> None:
     run = fit(name, tmp_path)
     assert len(run.history) == len(expected.history)
     assert run.history[0]["seconds"] != expected.history[0]["seconds"], "the first half is of the interrupted training"
-    for network, model in expected.networks.items():
-        for ours, theirs in zip(run.networks[network].get_weights(), model.get_weights(), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-5)
+    networks = list(model_module(run.model).build(run.config, run.geometry))
+    ours, theirs = (
+        np.concatenate([w.ravel() for name in networks for w in item.networks[name].get_weights()])
+        for item in (run, expected)
+    )
+    with np.load(RUNS / name / "half.npz", allow_pickle=False) as file:
+        half = np.concatenate([file[key].ravel() for key in sorted(file.files) if key.startswith("weights/")])
+    way = np.linalg.norm(theirs - half)
+    assert np.linalg.norm(ours - theirs) < 0.005 * way, "rounding, which Adam enlarges where a gradient is almost 0"
+    assert way > 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
