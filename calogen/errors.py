@@ -1,5 +1,10 @@
 """Exceptions at calogen's boundary: each says what was expected, received, and a remedy."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 class CalogenError(Exception):
     """A fault that the user can mend; commands print it in one line and exit with code 2."""
@@ -32,3 +37,10 @@ class ConfigError(CalogenError):
 
 class ExportError(CalogenError):
     """A network that cannot be written in the requested format."""
+
+
+def checked(function: _Function) -> _Function:
+    """A function that refuses arguments of other types than its own with a `ConfigError`."""
+    from beartype import BeartypeConf, beartype
+
+    return beartype(conf=BeartypeConf(violation_param_type=ConfigError))(function)

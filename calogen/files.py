@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calogen import process
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DISK_FULL = "free some space or write to another disk"
 _UNWRITABLE = "choose a path that you may write to"
@@ -161,6 +164,15 @@ def read_text(path: str | Path) -> str:
         raise read_error(path, error) from error
     except UnicodeDecodeError as error:
         raise DataFormatError(f"{path} must be a text in UTF-8. Received: {error}") from error
+
+
+def write_table(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, whole or not at all; what is not defined is empty.
+
+    Raises:
+        CalogenError: as `write_text`.
+    """
+    write_text(path, table.to_csv(index=False))
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -7,10 +7,11 @@ from importlib import resources
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from calogen.config import Source, plain_from_json, require_one_of
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.compare import Measurement
+from calogen.evaluation.compare import Measurement, measurement_table
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.files import read_toml
 from calogen.metrics.distributions import Value
@@ -90,6 +91,14 @@ class Results:
     tables: Mapping[str, Table] = field(default_factory=dict)
     deviations: tuple[Source, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def to_frames(self) -> dict[str, pd.DataFrame]:
+        """Tables of the `claims`, the `quantities` and the `metrics`, a row for each."""
+        return {
+            "claims": pd.DataFrame([asdict(item) for item in self.claims]),
+            "quantities": pd.DataFrame([asdict(item) for item in self.quantities]),
+            "metrics": measurement_table(self.measurements),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """What `experiments/results/<name>.json` holds: all but the measurements."""

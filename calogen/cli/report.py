@@ -27,7 +27,7 @@ def report(
 
     results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:
-        from calogen.reports.evaluate import compare_directories
+        from calogen.reports.comparison import compare_directories
 
         require(readme is None, "--readme takes one directory of results. Received: several")
         typer.echo(compare_directories(directories, output))

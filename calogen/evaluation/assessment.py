@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES, Scored
@@ -25,7 +26,7 @@ from calogen.evaluation.criteria import (
 )
 from calogen.evaluation.judgement import Judgement
 from calogen.evaluation.submissions import Placement, rank
-from calogen.files import read_json, write_json
+from calogen.files import read_json, write_json, write_table
 from calogen.metrics.distances import MIN_SHOWERS
 from calogen.metrics.distributions import FEATURE_METRICS, Value, json_matrix, json_number
 from calogen.metrics.features import Feature
@@ -117,9 +118,14 @@ class Assessment:
         rows = [row for item in self.judgement.scored for row in scored_rows(item)]
         return rows + _rows(place, self.numbers, self.floor)
 
+    def to_frame(self) -> pd.DataFrame:
+        """The `rows` as a table."""
+        return pd.DataFrame(self.rows())
+
     def write(self, directory: str | Path) -> None:
-        """Write `evaluation.json`; `metrics.json` with a row for each metric."""
+        """Write `evaluation.json`; `metrics.json` and `metrics.csv` with a row for each metric."""
         write_json(Path(directory) / "metrics.json", self.rows())
+        write_table(Path(directory) / "metrics.csv", self.to_frame())
         write_json(Path(directory) / FILE_NAME, self.to_json())
 
     def to_json(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from calogen.errors import DataFormatError
 from calogen.metrics.chi2 import ROUNDS, Chi2, Rule, energy_chi2, total
@@ -95,6 +96,11 @@ class IterationScan:
         """Standard deviation of `total` over the last third of the iterations."""
         late = self.total[-max(2, len(self.total) // 3) :]
         return float(np.std(late, ddof=1)) if len(late) > 1 else 0.0
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table with a row for each iteration and incident energy (MeV): chi2 and NDF."""
+        places = pd.MultiIndex.from_product([self.iterations, self.momenta], names=["iteration", "incident_energy"])
+        return pd.DataFrame({"chi2": self.chi2.ravel(), "ndf": self.ndf.ravel()}, index=places).reset_index()
 
     def at(self, momentum: float) -> "IterationScan":
         """The same of one momentum, MeV."""

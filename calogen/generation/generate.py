@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from calogen.config import require_seed
-from calogen.errors import DataFormatError
+from calogen.errors import DataFormatError, checked
 from calogen.files import require_space
 from calogen.generation.engines import Block, engine, to_litert
 from calogen.generation.folding import fold
@@ -25,6 +25,7 @@ from calogen.training.latent import BLOCK_SHOWERS, block_seed
 from calogen.training.run import TrainedRun
 
 
+@checked
 def generate(
     run: TrainedRun | Path | Sequence[TrainedRun | Path],
     given: Conditions | np.ndarray,

@@ -15,7 +15,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -197,6 +197,12 @@ def write_page(directory: Path, page: Page) -> Path:
     write_text(directory / "report.md", build_markdown(page))
     write_text(directory / "report.html", html)
     return directory / "report.html"
+
+
+def shown_text(page: Page, where: Path) -> str:
+    """What a terminal shows: the page's words and tables, and where it lies."""
+    sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
+    return f"{build_markdown(replace(page, sections=sections))}\n{where}"
 
 
 def _sort_key(cell: Cell) -> float | str | None:

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from calogen.backend import tf
@@ -22,7 +23,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, physics_distance
-from calogen.files import read_json, sha256, write_json
+from calogen.files import read_json, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot
 from calogen.metrics.distributions import Value
@@ -128,7 +129,10 @@ def scan(
             if monotonic() > last + _RECORD_SECONDS or count == len(missing):
                 last = monotonic()
                 write_json(record, {"identity": identity, "iterations": tables})
-    return {name: _scan(numbers, tables, name) for name in judge.tables}
+    scans = {name: _scan(numbers, tables, name) for name in judge.tables}
+    frames = [found.to_frame().assign(reference=name) for name, found in scans.items()]
+    write_table(record.with_suffix(".csv"), pd.concat(frames).rename(columns={"iteration": unit}))
+    return scans
 
 
 def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

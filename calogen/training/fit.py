@@ -13,7 +13,7 @@ import numpy as np
 from calogen import provenance
 from calogen.backend import keras
 from calogen.config import config_to_json
-from calogen.errors import DataFormatError
+from calogen.errors import DataFormatError, checked
 from calogen.features.batches import Features, Source, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
 from calogen.files import write_json
@@ -31,6 +31,7 @@ from calogen.training.train import Keeper, is_finished, stages_of, train
 _SHARE = 4  # of the free memory, its inverse: what features may take
 
 
+@checked
 def fit(
     module: ModuleType,
     config: Any,
