@@ -33,10 +33,6 @@ def test_cells_in_memory_or_in_files_are_judged_alike(tmp_path: Path, monkeypatc
     assert list(table["observable"]) == [row["observable"] for row in rows]
     np.testing.assert_allclose(table["measured_value"], [row["measured"]["value"] for row in rows], rtol=1e-15)
     np.testing.assert_allclose(table["floor_limit"], [row["floor"]["limit"] for row in rows], rtol=1e-15)
-    quantities = pd.read_csv(tmp_path / "a" / "quantities.csv")
-    assert list(quantities["name"]) == [
-        item["name"] for item in read_json(tmp_path / "a" / "observables.json")["quantities"]
-    ]
 
 
 def test_voxels_of_several_models_are_one_table(tmp_path: Path) -> None:
