@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from calogen.claims.judge import Claims, Found
-from calogen.evaluation.iterations import ALL, SHAPES
+from calogen.evaluation.iterations import ALL, WITH_SHAPES
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.chi2 import total
 from calogen.metrics.correlations import rank_correlation
@@ -97,9 +97,9 @@ def _shapes(evidence: Evidence) -> Found:
     found = []
     for name in ("photon", "photon-low", "photon-medium", "photon-high"):
         scans = evidence.network(name).scans
-        if SHAPES not in scans:
+        if WITH_SHAPES not in scans:
             raise NotDecidedError("the rule fastcalogan judges no shapes")
-        energy, both = scans[ALL], scans[SHAPES]
+        energy, both = scans[ALL], scans[WITH_SHAPES]
         shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
         late = slice(len(shapes) // 3, None)
         found.append(rank_correlation(np.diff(energy.total[late]), np.diff(shapes[late])))

@@ -14,7 +14,7 @@ from calogen.showers.sample import Showers
 
 ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
 """Names of the reference: all showers, those that trained, those that did not."""
-SHAPES = "shapes"
+WITH_SHAPES = "shapes"
 """Name of the figure of merit that adds layers and shapes to the total energy."""
 
 
@@ -115,7 +115,7 @@ class NetworkTest:
     Args:
         name: of the network.
         scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
-            `SHAPES`.
+            `WITH_SHAPES`.
         chi2: of the chosen iteration by momentum in MeV, all showers as reference.
         floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
         num_showers: reference showers by momentum.

@@ -96,7 +96,7 @@ def default_min_energy(binning: str) -> float:
     return BINNINGS[binning].min_energy if binning in BINNINGS else 1.0
 
 
-def judge(
+def judge_samples(
     reference: Sample,
     generated: Sample,
     second_reference: Sample | None = None,

@@ -16,7 +16,7 @@ import numpy as np
 
 from calogen.errors import CalogenError
 from calogen.evaluation.copies import hash_showers
-from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
+from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge_samples
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import Spectrum, spectrum_cells
 from calogen.observables.challenge import compute_features, list_features
@@ -124,7 +124,7 @@ def judge_files(
     first = read_sample(reference, geometry, threshold, shapes=shapes)
     second = read_sample(generated, geometry, threshold, first, shapes)
     third = None if second_reference is None else read_sample(second_reference, geometry, threshold, first, shapes)
-    return judge(first, second, third, binning)
+    return judge_samples(first, second, third, binning)
 
 
 def read_sample(

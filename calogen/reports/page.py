@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
@@ -182,7 +182,7 @@ def build_markdown(page: Page) -> str:
     return render("page.md.j2", page=page, sections=page.filled)
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """A file of `templates`, filled in with values by name."""
     return _ENVIRONMENT.get_template(template).render(marks=_MARKS, **values)
 

@@ -197,21 +197,24 @@ def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     return rows
 
 
-def _listed(value: Any) -> str:
+def _listed(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def ours_text(item: Quantity) -> str:
+    """Our number with its uncertainty and the spread over seeds, as tables show it."""
     text = value_text(item.ours)
     text += f" ± {item.uncertainty:.2g}" if item.uncertainty is not None else ""
     return text + (f" (seeds ± {item.spread:.2g})" if item.spread is not None else "")
 
 
 def value_text(value: float | str | None) -> str:
+    """A number with four digits, or a paper's words; `-` for None."""
     if value is None:
         return "-"
     return value if isinstance(value, str) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def title_with_unit(item: Mapping[str, Any]) -> str:
+    """Name of a quantity, its unit in brackets."""
     return f"{item['name']} [{item['unit']}]" if item["unit"] else str(item["name"])

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from calogen.claims.judge import Quantity
@@ -132,7 +133,7 @@ def _quantities(results: Mapping[str, Any]) -> list[Quantity]:
     return [Quantity(**item) for item in results["quantities"]]
 
 
-def _require_type(item: Mapping[str, Any], kind: Any, *names: str) -> None:
+def _require_type(item: Mapping[str, Any], kind: type | UnionType, *names: str) -> None:
     wrong = [name for name in names if not isinstance(item[name], kind)]
     if wrong:
         raise TypeError(f"{wrong[0]} is {item[wrong[0]]!r:.50}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from calogen.config import require
-from calogen.evaluation.iterations import ALL, SHAPES
+from calogen.evaluation.iterations import ALL, WITH_SHAPES
 from calogen.evaluation.merits import Chi2Merit, Merit
 from calogen.generation.generate import generate_like
 from calogen.metrics.chi2 import RULES
@@ -82,8 +82,8 @@ def selection(options: Mapping[str, Any]) -> Callable[[Any], Selection]:
     def select(config: Any) -> Selection:
         rule = rule_name(options, config.particle)
         merits: dict[str, Merit] = {ALL: Chi2Merit(rule)}
-        merits |= {} if RULES[rule].energies_only else {SHAPES: Chi2Merit(rule, shapes=True)}
-        chosen_by = {"energy": ALL, "shapes": SHAPES}[options["merit"]]
+        merits |= {} if RULES[rule].energies_only else {WITH_SHAPES: Chi2Merit(rule, shapes=True)}
+        chosen_by = {"energy": ALL, "shapes": WITH_SHAPES}[options["merit"]]
         return Selection(merits=merits, chosen_by=chosen_by, statistics=challenge_showers)
 
     return select
