@@ -22,7 +22,7 @@ from calogen.backend import tf
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
-from calogen.evaluation.merits import Merit, MeritByEnergy, physics_distance
+from calogen.evaluation.merits import Merit, MeritByEnergy, mean_ks_distance
 from calogen.files import read_json, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot
@@ -42,9 +42,9 @@ _RECORD_SECONDS = 5.0
 def validation_distance(
     run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
 ) -> Value:
-    """`physics_distance` of a trained run: `copies` generated showers per validation shower."""
+    """`mean_ks_distance` of a trained run: `copies` generated showers per validation shower."""
     generated = generate_like(run, validation, seed, copies=copies)
-    return physics_distance(validation, generated, observables)
+    return mean_ks_distance(validation, generated, observables)
 
 
 @dataclass(frozen=True, kw_only=True)
