@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
 import numpy as np
 
 from calogen.backend import keras

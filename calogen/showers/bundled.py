@@ -16,7 +16,7 @@ from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, select_window
 
-GEOMETRIES: tuple[Geometry, ...] = (
+KNOWN_GEOMETRIES: tuple[Geometry, ...] = (
     ATLAS_BARREL_STORED,
     ATLAS_VAE_WINDOW,
     ATLAS_GAN_WINDOW,
@@ -94,10 +94,10 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
         shapes = {name: shape for name, shape in found.items() if shape}
         if not shapes:
             raise missing_dataset(file, path, "showers")
-    for geometry in GEOMETRIES:
+    for geometry in KNOWN_GEOMETRIES:
         if shapes.get(geometry.dataset, ())[1:] == (geometry.size,):
             return Showers.read(path, geometry, tolerant=tolerant)
-    known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in GEOMETRIES)
+    known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in KNOWN_GEOMETRIES)
     raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes}")
 
 
@@ -150,7 +150,7 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
         shape = dataset_shape(file, "showers")
         if not shape:
             raise missing_dataset(file, path, "showers")
-    known = [geometry for geometry in GEOMETRIES if isinstance(geometry, VoxelGeometry)]
+    known = [geometry for geometry in KNOWN_GEOMETRIES if isinstance(geometry, VoxelGeometry)]
     for geometry in known:
         if shape[1:] == (geometry.size,):
             return geometry

@@ -14,7 +14,7 @@ import numpy as np
 
 from calogen.errors import GeometryError
 
-Kind = TypeVar("Kind", bound="Geometry")
+GeometryT = TypeVar("GeometryT", bound="Geometry")
 
 
 class Layer:
@@ -126,7 +126,7 @@ class Geometry:
         return {"kind": self.kind, "name": self.name, "layers": [asdict(layer) for layer in self.layers]}
 
 
-def require_kind(geometry: Geometry, kind: type[Kind], text: str) -> Kind:
+def require_kind(geometry: Geometry, kind: type[GeometryT], text: str) -> GeometryT:
     """Gives a geometry of one kind.
 
     Args:

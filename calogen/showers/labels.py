@@ -96,7 +96,7 @@ def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> 
         )
 
 
-def require_known(name: str, reference: np.ndarray, labels: np.ndarray, energies: np.ndarray) -> None:
+def require_known_energies(name: str, reference: np.ndarray, labels: np.ndarray, energies: np.ndarray) -> None:
     """Refuse labels at other energies than the reference's.
 
     Args:
@@ -130,7 +130,7 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
     Raises:
         DataFormatError: others, or others in their shares.
     """
-    require_known(name, first, second, discrete_energies(first))
+    require_known_energies(name, first, second, discrete_energies(first))
     sizes = (len(first), len(second))
     distance = ks_statistic(first, second)
     if min(sizes) < 2 or distance > _SAME_ENERGIES * np.sqrt(1 / sizes[0] + 1 / sizes[1]):
