@@ -29,7 +29,7 @@ class Dataclass(Protocol):
 
 
 class Config(Dataclass, Protocol):
-    """The configuration of a model: a frozen dataclass whose seed decides all random numbers of a training."""
+    """The configuration of a model: a frozen dataclass with a seed."""
 
     @property
     def seed(self) -> int:
@@ -110,7 +110,7 @@ def assumed(value: _Value, reason: str, others: Mapping[_Value, str] = MappingPr
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuse a configuration for which a condition does not hold (for use in `__post_init__`).
+    """Refuse a configuration for which a condition does not hold.
 
     Raises:
         ConfigError: the condition does not hold; the error carries the message.
@@ -181,7 +181,7 @@ def sources(config: Config | type[Config], original: Config | None = None) -> li
 
 
 def config_to_json(config: Config) -> dict[str, object]:
-    """The values of a configuration as JSON, from which `config_from_json` makes the configuration again.
+    """The values of a configuration as JSON; `config_from_json` is the inverse.
 
     Raises:
         ConfigError: a value is neither a number, a text, a bool, None nor a tuple of these.

@@ -1,4 +1,4 @@
-"""Exceptions at calogen's boundary; each message says what was expected, what was received, and the remedy."""
+"""Exceptions; each message says what was expected and received, and the remedy."""
 
 
 class CalogenError(Exception):
@@ -27,7 +27,7 @@ class DataFormatError(CalogenError):
 
 
 class ConfigError(CalogenError):
-    """A configuration that is inconsistent, or does not fit the data or the software it is used with."""
+    """A configuration that is inconsistent, or does not fit the data or the software."""
 
 
 class ExportError(CalogenError):

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, the remains that killed processes leave, and hashes."""
+"""Files that are written whole or not at all, remains of killed processes, hashes."""
 
 import errno
 import glob
@@ -47,7 +47,7 @@ _PARTIAL = re.compile(r"\..*\.(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{8}\.partia
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path, whose file becomes `path` when the block ends without an exception.
+    """Give a temporary path; its file becomes `path` when the block succeeds.
 
     The temporary file lies in the folder of `path`, which is made if it is missing, and has the suffix of `path`. It is
     flushed to the disk and renamed at the end; after any exception, an interrupt included, it is removed and `path` is
@@ -114,7 +114,7 @@ def matching_files(pattern: str) -> list[str]:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove the temporary files of `atomic_path` that processes which no longer run have left in a folder."""
+    """Remove temporary files that processes which no longer run have left in a folder."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             parts = _PARTIAL.fullmatch(entry.name)
@@ -233,20 +233,20 @@ def sha256(path: str | Path) -> str:
 
 
 def read_error(path: str | Path, error: OSError) -> CalogenError:
-    """The error for a file that cannot be read; after errors of a disk or a network another try may help."""
+    """The error for an unreadable file; another try may help after some errors."""
     kind = TemporaryError if error.errno in TEMPORARY else DataFormatError
     return kind(f"cannot read {path}: {error.strerror or error}")
 
 
 def refusal(what: str, number: int | None) -> CalogenError:
-    """The error for an operation on files that failed (`write <path>`), with the remedy for its error number."""
+    """The error for a failed operation (`write <path>`), with the remedy for its number."""
     kind = TemporaryError if number in TEMPORARY else CalogenError
     return kind(f"cannot {what}: {os.strerror(number or 0)}; {_REMEDIES.get(number or 0, _UNWRITABLE)}")
 
 
 @contextmanager
 def _failures_named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
-    """Name the file and a remedy where writing fails; with `temporary`, only where writing this file fails."""
+    """Name the file and a remedy where writing fails, or only where `temporary` fails."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -279,7 +279,7 @@ def _target(path: Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    """A path in the target's folder, named after the target, this machine, this process and a random number."""
+    """A path beside the target, named after this machine and process, with a random number."""
     suffix = target.suffix if len(os.fsencode(target.suffix)) < 100 else ""
     tail = f".{process.machine()}{os.getpid():08x}{secrets.token_hex(4)}.partial{suffix}"
     try:
@@ -291,7 +291,7 @@ def _temporary(target: Path) -> Path:
 
 
 def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None) -> bool:
-    """Whether the process that wrote a temporary file no longer runs, as far as this machine can tell."""
+    """Whether the process that wrote a temporary file is gone, as far as can be seen."""
     if machine != process.machine() or number is None:
         return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
     if int(number, 16) == os.getpid():
@@ -300,7 +300,7 @@ def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None)
 
 
 def _require_writable(target: Path, folder: Path) -> None:
-    """Write a small file into a folder, that of the target or the one where it will be made, and remove it."""
+    """Write a small file into the folder of the target, or of its parents, and remove it."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     temporary = _temporary(folder / target.name)
@@ -329,7 +329,7 @@ def _flush(path: Path) -> None:
 
 
 def _write_error(error: Exception, temporary: Path | None) -> int | None:
-    """The number of an error in writing the temporary file; None: the error is another one, or of another file."""
+    """The number of an error in writing the temporary file; None: another error or file."""
     number = getattr(error, "errno", None)
     if number is None:  # HDF5 gives the number in its text only
         match = re.search(r"errno = (\d+)", str(error))

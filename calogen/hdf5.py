@@ -1,4 +1,4 @@
-"""Reading of HDF5 files that may be locked, compressed by plugins, or spread over several files.
+"""Reading of HDF5 files that may be locked, compressed, or spread over several files.
 
 A dataset may be reached by links, and its numbers may lie in the file itself, in other HDF5 files (external links,
 virtual datasets) or in raw files (external storage). All of these files are found before anything is read: they belong
@@ -176,7 +176,7 @@ def _why_closed(path: Path, error: BaseException) -> str:
 
 
 def _follow(file: h5py.File, name: str | bytes, opened: ExitStack) -> tuple[h5py.HLObject | None, list[Path]]:
-    """The object to which a path leads, None if there is none, and the other files on the way to it."""
+    """The object to which a path leads, None if there is none, and the files on the way."""
     files: list[Path] = []
     item, parts, links = file["/"], os.fsencode(name).split(b"/"), 0
     while parts:
@@ -259,7 +259,7 @@ def _virtual_source(
 
 
 def _covered(item: h5py.Dataset, source: "VDSmap", shape: tuple[int, ...]) -> _Box:
-    """The part of a virtual dataset that comes from a source of this shape, which must hold all of it.
+    """The part of a virtual dataset that a source of this shape holds.
 
     Without this check HDF5 would fill in numbers that the source lacks.
     """
@@ -305,7 +305,7 @@ def _num_missing(item: h5py.Dataset, boxes: list[_Box]) -> int:
 
 
 def _places(axis: tuple[int, int, int, int], size: int) -> np.ndarray:
-    """Indices, below a size, that a regular selection of start, stride, count and block takes along an axis."""
+    """Indices below a size that a selection (start, stride, count, block) takes."""
     start, stride, count, block = axis
     places = start + stride * np.arange(min(count, size))[:, None] + np.arange(min(block, size))
     return places[places < size]
@@ -341,7 +341,7 @@ def _raw_sources(item: h5py.Dataset) -> tuple[list[Path], int]:
 
 
 def _located(name: str, owner: h5py.File, variable: str) -> Path:
-    """Path of another file that a file names, searched in the folders and the order of the HDF5 library.
+    """Path of a file that another file names, searched as the HDF5 library does it.
 
     Source: the HDF5 library's documentation of H5Lcreate_external and H5Pset_virtual_prefix.
     """
@@ -369,7 +369,7 @@ def _require_source(path: Path, owner: h5py.File) -> None:
 
 
 def _require_filters(item: h5py.Dataset) -> None:
-    """Refuse a dataset whose compression filters are not installed; hdf5plugin, if installed, adds its own."""
+    """Refuse a dataset whose compression filters neither HDF5 nor hdf5plugin has."""
     properties = item.id.get_create_plist()
     for code, _, _, name in map(properties.get_filter, range(properties.get_nfilters())):
         if h5py.h5z.filter_avail(code):

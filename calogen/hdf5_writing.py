@@ -1,4 +1,4 @@
-"""Writing of HDF5 files block by block, whole or not at all, even when the disk becomes full."""
+"""Writing of HDF5 files block by block, whole or not at all, even on a full disk."""
 
 import io
 import os
@@ -126,7 +126,7 @@ def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_r
 
 
 def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Append rows to a dataset in whole chunks: a partial chunk would be compressed twice and leave a gap in the file.
+    """Append rows in whole chunks: partial ones are compressed twice and leave gaps.
 
     Args:
         dataset: the dataset.

@@ -1,4 +1,4 @@
-"""Locks on directories, whose holder also removes the files that killed processes have left there."""
+"""Locks on directories, whose holder removes the remains of killed processes."""
 
 import errno
 import fcntl

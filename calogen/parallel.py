@@ -69,7 +69,7 @@ def free_memory() -> int:
 
 
 def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
-    """Number of workers, at least 1: at most the number of tasks, that of cores, and as many as memory holds.
+    """Number of workers, at least 1: limited by tasks, cores and memory.
 
     Args:
         num_tasks: number of tasks.
@@ -82,7 +82,7 @@ def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
 
 
 def in_threads(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int) -> Iterator[ResultT]:
-    """Results of a function in the order of the items, from threads with one thread of linear algebra each.
+    """Results in the order of the items, from threads with one thread of linear algebra.
 
     At most twice as many items as there are workers wait at a time. A single worker is the calling thread itself.
     """
@@ -104,7 +104,7 @@ def in_threads(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], wor
 def process_pool(
     workers: int, initializer: Callable[..., None], arguments: tuple[object, ...]
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block, and without finishing their tasks where the block fails.
+    """Processes that end with the block, or with its failure, before their tasks.
 
     Args:
         workers: number of processes.
@@ -140,7 +140,7 @@ def blas_threads(limit: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _libraries(_num_modules: int) -> ThreadpoolController:
-    """The loaded libraries with threads, found anew whenever the number of imported modules has changed.
+    """The loaded libraries with threads, found anew when modules were imported.
 
     A new module may load further libraries. Finding them takes 8 ms, more than the distances of a few hundred showers.
     """
@@ -148,7 +148,7 @@ def _libraries(_num_modules: int) -> ThreadpoolController:
 
 
 def limit_libraries() -> None:
-    """Gives TensorFlow the cores of this job, and linear algebra one thread, unless the environment sets them.
+    """Limits TensorFlow to the cores of this job, and linear algebra to one thread.
 
     By themselves both would use every core on which the process may run, whatever a control group or a batch system
     grants. TensorFlow must not have computed anything before. Processes that this one starts inherit the limits.

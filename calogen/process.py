@@ -60,7 +60,7 @@ class Lenient:
             self.failure = error
 
     def finish(self) -> None:
-        """Flush for the last time; a text that cannot be written is dropped, as Python would fail on it at its end."""
+        """Flush for the last time and drop what cannot be written: Python would fail on it."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -80,7 +80,7 @@ class Lenient:
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Run the block as a command, which only SIGTERM and an interrupt end early, and in order.
+    """Run the block as a command, which only SIGTERM and an interrupt end early.
 
     SIGTERM raises `Terminated`, once. SIGHUP is ignored, and stdout and stderr are `Lenient`: a long work goes on when
     its terminal or the reader of its pipe is gone, or the disk of its log is full.
@@ -139,7 +139,7 @@ def prepare_worker() -> None:
 
 @cache
 def machine() -> str:
-    """Eight hexadecimal digits that are equal for processes which can see each other's process numbers."""
+    """Eight hexadecimal digits, equal for processes that see each other's numbers."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # containers may share the name of a host
     except OSError:
@@ -199,7 +199,7 @@ def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
 
 
 def _remove_unfinished(number: int, _frame: FrameType | None) -> None:
-    """Remove the unfinished files and end by the signal; an exception would go to the parent, which may be gone."""
+    """Remove the unfinished files and end by the signal: an exception needs the parent."""
     for path in tuple(UNFINISHED):
         with suppress(OSError):
             path.unlink()

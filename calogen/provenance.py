@@ -22,7 +22,7 @@ _CODE = (":(top)calogen", ":(top,glob)experiments/*.py", ":(top)setup.cfg")
 
 
 def seed_streams(seed: int, *names: str) -> dict[str, np.random.SeedSequence]:
-    """An independent seed stream for each named stage, a function of the seed and the name alone.
+    """An independent seed stream for each named stage, from the seed and the name alone.
 
     >>> a, b = seed_streams(1, "train", "generate"), seed_streams(1, "generate")
     >>> stream_seed(a["generate"]) == stream_seed(b["generate"]) != stream_seed(a["train"])

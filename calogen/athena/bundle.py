@@ -53,7 +53,7 @@ class Bundle:
     manifest: Mapping[str, Any]
 
     def write(self, directory: Path, about: Mapping[str, Any]) -> None:
-        """Writes all files, each whole or not at all, and last the manifest, to which `about` is added.
+        """Writes all files, each whole or not at all, and last the manifest with `about`.
 
         Networks of an earlier export that this one does not replace are removed, because Athena would load them.
         """
@@ -140,7 +140,7 @@ def _checked(model: "onnx.ModelProto", generator: VoxelGenerator, slot: Slot, in
 
 
 def _onnx(generator: VoxelGenerator, slot: Slot, interface: str, latent_dim: int) -> "onnx.ModelProto":
-    """The network with the product of its fractions, and with inputs as wide as FastCaloSim fills them."""
+    """The network with the product of its fractions, and inputs as wide as FastCaloSim's."""
     last = generator.transform.steps[-1]
     return to_onnx(
         athena.features_graph(generator, slot, interface),

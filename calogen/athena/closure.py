@@ -1,4 +1,4 @@
-"""Closure tests: does an exported network give the showers of the Keras model from which it was converted?
+"""Closure tests: does an exported network give the showers of its Keras model?
 
 From the same noise, voxels are compared one by one, with the model in float64 and in float32, in which it was trained.
 From independent noise, distributions of observables are compared.
@@ -86,7 +86,7 @@ def onnx_deviation(
     num_showers: int = 200,
     seed: int = 0,
 ) -> float:
-    """Largest deviation of an ONNX model from Keras, as a share of the energy that `Closure` explains.
+    """Largest deviation of an ONNX model from Keras, divided as in `Closure`.
 
     Args:
         model: model with the inputs `Noise` and `mycond` and the outputs in the interface's order.
@@ -114,7 +114,7 @@ def draw_noise(latent: Latent, interface: str, num_showers: int, seed: int) -> n
 def energies_of(
     graph: Graph, generator: VoxelGenerator, slot: Slot, interface: str, momenta: np.ndarray, noise: np.ndarray
 ) -> np.ndarray:
-    """Gives energies `[n, v]`, MeV, in the order of the geometry's voxels, computed as an interface does.
+    """Gives energies `[n, v]`, MeV, in the geometry's order, computed as an interface does.
 
     Args:
         graph: the result of `athena.lwtnn_graph`.
@@ -190,7 +190,7 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether the smallest p-value is large enough: of exact copies only a share of `FALSE_ALARM` fails."""
+        """Whether the smallest p-value is large enough; exact copies fail with `FALSE_ALARM`."""
         return self.smallest > 1 - (1 - FALSE_ALARM) ** (1 / self.num_tests)
 
     def to_json(self) -> dict[str, object]:
@@ -219,7 +219,7 @@ def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[S
 def _draw(
     generator: VoxelGenerator, slot: Slot, interface: str, num_showers: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Momenta `[n]`, MeV, the interface's noise `[n, z]`, and the latent points to which it corresponds."""
+    """Momenta `[n]`, MeV, the interface's noise `[n, z]`, and the matching latent points."""
     lowest, highest = max(generator.momentum_range[0], slot.above), min(generator.momentum_range[1], slot.up_to)
     momenta = lowest * (highest / lowest) ** np.random.default_rng(seed).random(num_showers)
     noise, prior = draw_noise(generator.latent, interface, num_showers, seed + 1), generator.latent

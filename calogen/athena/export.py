@@ -54,7 +54,7 @@ class RunSet:
 
 
 def find_sets(path: Path) -> list[RunSet]:
-    """Finds the trained runs in a folder, and joins those that share the momenta between them.
+    """Finds the trained runs in a folder and joins those that share the momenta.
 
     A study writes several networks into one folder. Those that the model's `SPLITS` list together form a set; each
     network that is no part of a complete split forms a set of its own.
@@ -95,7 +95,7 @@ class Exported:
 
 
 def export_runs(path: Path, output: Path, eta: int = 20) -> Iterator[tuple[str, str]]:
-    """Exports all trained runs of a folder; a run that cannot be exported does not stop the others.
+    """Exports all trained runs of a folder, even if one of them cannot be exported.
 
     Args:
         path, output, eta: as for `find_sets` and `export_set`.
@@ -184,7 +184,7 @@ def _prior(run: TrainedRun) -> Latent:
 
 
 def _runs(path: Path) -> Iterator[Path]:
-    """Folders of the trained runs in a folder, without scans and without runs inside other runs."""
+    """Folders of the trained runs in a folder, without scans and runs inside other runs."""
     if (path / "selected" / "config.json").is_file():
         path = path / "selected"
     if all((path / name).is_file() for name in _SOURCES):
@@ -196,7 +196,7 @@ def _runs(path: Path) -> Iterator[Path]:
 
 
 def _together(names: list[str], splits: Mapping[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Names of the networks in each set: complete splits, whose names may have an ending, and single networks."""
+    """Networks of each set, by its name: complete splits, with any ending, and the rest."""
     complete: dict[str, tuple[str, ...]] = {}
     for count, split in splits.items():
         for ending in {name.removeprefix(split[0]) for name in names if name.startswith(split[0])}:
@@ -208,7 +208,7 @@ def _together(names: list[str], splits: Mapping[int, tuple[str, ...]]) -> dict[s
 
 
 def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
-    """Agreement of the files' showers with Keras', from independent noise, at momenta that are powers of four."""
+    """Agreement of the files' showers with Keras', from independent noise."""
     ranges = [item.generator.momentum_range for item in bundle.networks]
     low, high = min(lowest for lowest, _ in ranges), max(highest for _, highest in ranges)
     momenta = np.repeat([p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high], _SHOWERS)
@@ -223,7 +223,7 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
 
 
 def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
-    """Writes the radial histograms of the network's showers that the class reads, if uproot is installed."""
+    """Writes the radial histograms that the class reads, if uproot is installed."""
     if bundle.interface != V2 or find_spec("uproot") is None:
         return None
     top = bundle.networks[-1].generator
@@ -249,7 +249,7 @@ def _name(quantity: Callable[[Showers], np.ndarray]) -> str:
 
 
 def _training(directory: Path) -> dict[str, Any]:
-    """Provenance of a run; that of the training lies in the parent folder of a selected iteration."""
+    """Provenance of a run; that of a selected iteration lies in the parent folder."""
     paths = [folder / "provenance.json" for folder in (directory, directory.parent)]
     return next((files.read_json_table(path) for path in paths if path.is_file()), {})
 
@@ -271,7 +271,7 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
 
 
 def decoder_closure(graph: Graph, run: TrainedRun) -> float:
-    """Largest deviation of a cell from Keras in float64, as a share of the energy that `Closure` explains.
+    """Largest deviation of a cell from Keras in float64, divided as in `Closure`.
 
     Args:
         graph: the converted decoder.
@@ -294,7 +294,7 @@ def _decoder_distributions(graph: Graph, run: TrainedRun) -> Agreement:
 
 
 def _conditions(run: TrainedRun, energies: np.ndarray) -> Conditions:
-    """Conditions of showers: the incident energies, and random values, whose columns are -1 to 1, of the others."""
+    """Incident energies, with random values, whose columns are -1 to 1, of other conditions."""
     rng, encodings = np.random.default_rng(0), [item for item in run.transform.encodings if isinstance(item, Column)]
     others = {item.condition: item.offset + item.scale * rng.uniform(-1, 1, len(energies)) for item in encodings}
     return Conditions(energies, others)
@@ -340,7 +340,7 @@ def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
 
 
 def _first_line(part: object) -> str:
-    """The class of a step or an encoding, and its docstring's first line, which says what its numbers mean."""
+    """The class of a step or an encoding, with its docstring's first line."""
     return f"{type(part).__name__}: {(type(part).__doc__ or '').splitlines()[0]}"
 
 

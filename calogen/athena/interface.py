@@ -72,7 +72,7 @@ class VoxelGenerator:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a network in an interface: a range of momenta, and the condition that the network gets.
+    """A place for a network in an interface: its range of momenta and its condition.
 
     Args:
         range: name of the range in the file's name; empty in version 1.
@@ -186,7 +186,7 @@ def features_graph(generator: VoxelGenerator, slot: Slot, interface: str) -> Gra
 
 
 def relabelled(graph: Graph, geometry: VoxelGeometry, interface: str) -> Graph:
-    """Gives a graph, whose label `out_i` is the geometry's voxel i, with labels in the interface's order."""
+    """Gives a graph with labels `out_i` of the geometry's voxels in the interface's order."""
     (name, output), order = next(iter(graph.outputs.items())), voxel_order(geometry, interface)
     place = {f"out_{voxel}": f"out_{position}" for position, voxel in enumerate(order)}
     labels = tuple(place[label] for label in output.labels)
@@ -215,7 +215,7 @@ def fitted(graph: Graph, generator: VoxelGenerator, slot: Slot, interface: str) 
 
 
 def manifest(generators: Sequence[VoxelGenerator], interface: str, eta: int) -> dict[str, Any]:
-    """Gives the table that a program needs to use a set of networks; export/README.md explains its keys."""
+    """Gives the table that describes a set of networks; export/README.md explains it."""
     first, dim = generators[0], max(generator.latent.dim for generator in generators)
     latent = NOISE.get(interface, first.latent)
     return {
@@ -257,7 +257,7 @@ def binning_attributes(generators: Sequence[VoxelGenerator], interface: str, eta
 
 
 def condition_of(momenta: np.ndarray, slot: Slot, mass: float) -> np.ndarray:
-    """Gives the condition that an interface hands to the network of a slot, `[n]`, for momenta `[n]`, MeV."""
+    """Gives the condition of a slot's network, `[n]`, for momenta `[n]`, MeV."""
     if slot.kind == "momentum":
         return momenta / slot.highest
     energies = [kinetic_energy(np.asarray(value, np.float64), mass) for value in (momenta, slot.lowest, slot.highest)]

@@ -123,7 +123,7 @@ def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLik
 
 
 class _Operators:
-    """The operators of a model in the order in which they were added, and its constants without repetition."""
+    """The operators of a model, in order, and its constants, without repetition."""
 
     def __init__(self, package: ModuleType) -> None:
         self.nodes: list[onnx.NodeProto] = []

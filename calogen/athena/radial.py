@@ -1,4 +1,4 @@
-"""Histograms of energy against distance from the track, which Athena's GAN class reads from ROOT files.
+"""Histograms of energy against distance from the track, for Athena's GAN class.
 
 `TFCSGANEtaSlice` fits an exponential to such a histogram, once for each radial bin of a layer, and places the hits of
 this bin accordingly. Voxels tell only how much energy a radial bin holds; its distribution inside the bin is taken from
@@ -23,7 +23,7 @@ _PARTS = 10  # histogram bins in each radial bin
 
 
 def file_name(pid: int, eta: int) -> str:
-    """Gives a file's path below the folder of networks; `eta` is 100 times the slice's lower edge."""
+    """Gives a file's path below the networks; `eta` is 100 times the slice's lower edge."""
     return f"rootFiles/pid{pid}_E{MOMENTUM:.0f}_eta_{eta}_{eta + 5}.root"
 
 

@@ -28,7 +28,7 @@ class Step:
         raise NotImplementedError
 
     def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives the rows of `forward` from row `first` of a sample on, for the values of these rows alone."""
+        """Gives rows of `forward` from row `first` of a sample on, for their values alone."""
         return self.forward(values, incident_energies)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ class LayerFractions(Step):
 
 @dataclass(frozen=True)
 class AbsoluteEnergies(Step):
-    """Energies divided by one constant, which the paper says does not work; it is here to show that.
+    """Energies divided by one constant, which, says the paper, does not work.
 
     Args:
         constant: the divisor, MeV.
@@ -158,7 +158,7 @@ class KineticFractions(Step):
 
 @dataclass(frozen=True)
 class Noise(Step):
-    """Uniform noise that is added to every energy; it is a function of the seed and the row alone.
+    """Uniform noise on every energy, a function of the seed and the row alone.
 
     Args:
         largest: upper limit of the noise, MeV; the lower limit is 0.
@@ -179,13 +179,13 @@ class Noise(Step):
         return self.forward_from(0, values, incident_energies)
 
     def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies with noise for the rows of a sample from `first` on: each row has noise of its own."""
+        """Gives energies with noise for rows from `first` on: each row has its own noise."""
         random = np.random.default_rng(self.seed)
         random.bit_generator.advance(first * values.shape[1])  # type: ignore[attr-defined]
         return values + random.uniform(0, self.largest, values.shape)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]` minus the mean of the noise, MeV, without negative ones; their sum stays."""
+        """Gives energies `[n, v]` minus the mean of the noise, MeV; their sum stays."""
         return _positive(features - self.largest / 2).astype(features.dtype)
 
 
@@ -221,7 +221,7 @@ _Part = TypeVar("_Part", bound=Dataclass)
 
 @dataclass(frozen=True)
 class Chain:
-    """The transform between showers and a network: steps, applied in order, and encodings of the condition.
+    """The transform between showers and a network: steps, and encodings of the condition.
 
     Args:
         steps: steps from energies to features; `inverse` applies their inverses in reverse order.
@@ -270,7 +270,7 @@ class Chain:
         return np.concatenate([*columns, np.empty((len(conditions), 0))], axis=1)
 
     def condition(self, conditions: Conditions | np.ndarray) -> np.ndarray:
-        """Gives the network's condition `[n, c]`, float32, for conditions or for incident energies `[n]`, MeV."""
+        """Gives the condition `[n, c]`, float32, for conditions or incident energies `[n]`, MeV."""
         return self.columns(conditions).astype(np.float32)
 
     def energies(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -318,7 +318,7 @@ def _part(item: Mapping[str, object], classes: tuple[type[_Part], ...]) -> _Part
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
-    """Gives values without negative ones, scaled so that the sum stays; zeros where the sum is 0 or less."""
+    """Gives values without negative ones, scaled to the sum before; zeros if it is negative."""
     positive = np.maximum(values, 0)
     totals = np.maximum(values.sum(axis=1, keepdims=True), 0)
     return positive * _ratio(totals, positive.sum(axis=1, keepdims=True))

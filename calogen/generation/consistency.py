@@ -71,7 +71,7 @@ def _require_networks(
     generates: Sequence[str],
     own: Callable[[str], keras.Model | None],
 ) -> None:
-    """Refuse networks whose inputs or outputs have other sizes than the configuration asks for.
+    """Refuse networks whose inputs or outputs do not fit the configuration.
 
     Exactly one network must have latent points as its input, and the last generating network must give the features of
     a shower. A critic may see something else than the whole shower; its inputs must then have the shapes of the

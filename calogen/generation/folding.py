@@ -1,4 +1,4 @@
-"""Folding of a trained generator and its transform into a chain of dense layers with few operations."""
+"""Folding of a generator and its transform into a chain of dense layers."""
 
 from dataclasses import dataclass, replace
 
@@ -52,12 +52,12 @@ class FoldedGenerator:
         return scales.astype(np.float32)[:, None]
 
     def finish(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]`, MeV, for the values `[n, f]` that layers and heads have computed."""
+        """Gives energies `[n, v]`, MeV, for the values `[n, f]` of layers and heads."""
         return self.rest.energies(values, incident_energies) if self.rest.steps or not self.heads else values
 
 
 def split_heads(generator: keras.Model) -> tuple[keras.Model, ShowerHeads | None]:
-    """Gives a generator without the `ShowerHeads` at its end, and these heads; None: it has none."""
+    """Gives a generator without the `ShowerHeads` at its end, and these heads, if any."""
     last, node_index, _ = generator.outputs[0]._keras_history
     if not isinstance(last, ShowerHeads):
         return generator, None
@@ -92,7 +92,7 @@ def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
 
 
 def _undone(heads: ShowerHeads, transform: Chain) -> tuple[LayerFractions, Chain]:
-    """The step whose inverse turns the heads' fractions into energies, and the transform without it."""
+    """The step that inverts the heads' fractions, and the transform without it."""
     for step in transform.steps[-1:]:
         if isinstance(step, LayerFractions) and step.layer_sizes == heads.layer_sizes:
             return step, replace(transform, steps=transform.steps[:-1])

@@ -92,7 +92,7 @@ def load_network(path: Path) -> keras.Model:
 
 
 def list_snapshots(directory: Path, unit: str) -> list[int]:
-    """Numbers of the epochs or iterations (`unit`) after which the generating networks were saved."""
+    """Numbers of the epochs or iterations (`unit`) after which networks were saved."""
     names = (path.stem.split("-") for path in listed(directory, f"snapshots/{unit}-*.keras"))
     return sorted({int(number) for _, number, *_ in names})
 
@@ -115,7 +115,7 @@ def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> T
 
 
 def _load_as(path: Path, own: keras.Model) -> keras.Model:
-    """Reads a saved network, which must have the inputs and outputs of the run's final network `own`.
+    """Reads a saved network with the inputs and outputs of the run's network `own`.
 
     Raises:
         DataFormatError: the file is missing or damaged, or its network has other inputs or outputs.

@@ -57,7 +57,7 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
 
 
 def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
-    """The vertex of a tensor; the vertices of all tensors from which it is computed are added to `known`."""
+    """The vertex of a tensor; `known` has those of the tensors before it, and gets new ones."""
     key = _key(tensor)
     if key not in known:
         operation, node_index, tensor_index = tensor._keras_history
@@ -81,7 +81,7 @@ def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
 
 
 def _require_single_precision(operation: keras.Operation, tensor: keras.KerasTensor) -> None:
-    """Refuse an operation that computes with rounded or quantised numbers, as the graph would not."""
+    """Refuse an operation that computes with rounded or quantised numbers."""
     policy: keras.DTypePolicy | None = getattr(operation, "dtype_policy", None)
     remedy = "build the model anew under the dtype policy float32"
     if policy is not None and policy.quantization_mode:
@@ -99,7 +99,7 @@ def _require_single_precision(operation: keras.Operation, tensor: keras.KerasTen
 
 
 def _graph(result: Vertex, inputs: list[GraphInput]) -> Graph:
-    """The graph of a vertex and of all vertices that it needs, which are numbered sources first."""
+    """The graph of a vertex and of all vertices that it needs, sources first."""
     numbers: dict[int, int] = {}
     nodes: list[Node] = []
     layers: list[NetworkLayer] = []

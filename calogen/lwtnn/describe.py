@@ -1,4 +1,4 @@
-"""Descriptions of an LWTNN graph, its parts and its costs: as plain data, as text, and as boxes to draw."""
+"""Descriptions of an LWTNN graph: plain data, a text, and boxes to draw."""
 
 import io
 from collections.abc import Iterable
@@ -152,7 +152,7 @@ def _parameters(layer: NetworkLayer) -> int:
 
 
 def _input_rows(inputs: list[dict[str, Any]]) -> Iterable[list[object]]:
-    """Rows of a table: one for each run of neighbouring variables with equal offset and scale."""
+    """Rows of a table, one for each run of variables with equal offset and scale."""
     for given in inputs:
         name = _short(given["name"])
         for (offset, scale), group in groupby(given["variables"], key=lambda v: (v["offset"], v["scale"])):

@@ -1,4 +1,4 @@
-"""The JSON schema of lwtnn's LightweightGraph as dataclasses, which are checked when they are made.
+"""The JSON schema of lwtnn's LightweightGraph as dataclasses, which check themselves.
 
 Only nodes that work on vectors are supported, which generators and decoders need; sequences are refused. The classes
 follow the file one to one: a node refers to its sources by position and to its parameters by `layer_index`.
@@ -83,7 +83,7 @@ class Node:
 
 @dataclass(frozen=True)
 class GraphOutput:
-    """The node that holds an output, and the labels of its first elements; the rest is no output.
+    """The node that holds an output, and the labels of the output's elements.
 
     Raises:
         ExportError: there is no label, or one stands twice: lwtnn would keep only one of the two numbers.
@@ -140,7 +140,7 @@ class Graph:
 
     @cached_property
     def depths(self) -> dict[int, int]:
-        """Number of steps on the longest path from an input to each node, sources before their consumers."""
+        """Length of the longest path from an input to each node, sources first."""
         depths: dict[int, int] = {}
         for index in self._order(range(len(self.nodes))):
             depths[index] = 1 + max((depths[source] for source in self.sources(index)), default=-1)
@@ -208,7 +208,7 @@ class Graph:
         return self.outputs[name]
 
     def _order(self, targets: Iterable[int]) -> list[int]:
-        """The targets and the nodes they need, sources first; without recursion, as paths may be long."""
+        """The targets and the nodes they need, sources first; without recursion."""
         order: dict[int, None] = {}
         started: set[int] = set()
         stack = list(targets)[::-1]

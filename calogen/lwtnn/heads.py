@@ -1,4 +1,4 @@
-"""Fraction heads as in CaloShowerGAN, built into an LWTNN graph: from logits to voxel / kinetic energy.
+"""CaloShowerGAN's heads in an LWTNN graph: from logits to voxel / kinetic energy.
 
 Athena multiplies each output by the kinetic energy and knows no layer fractions. The graph itself must therefore
 compute voxel fraction x layer fraction x total, although LWTNN has neither a product nor a slice and evaluates a node
@@ -35,7 +35,7 @@ _EXPONENTIAL = 50  # number of multiplications that take as long as one exponent
 
 
 def denormalise(graph: Graph, layer_sizes: tuple[int, ...], *, join: bool = True) -> Graph:
-    """Adds the layer `ShowerHeads` and the product of its fractions to a graph that ends in their logits.
+    """Adds `ShowerHeads` and the product of its fractions to a graph of their logits.
 
     Args:
         graph: a graph whose only output is a linear dense layer with the logits `[v + l + 1]`.
@@ -74,7 +74,7 @@ def denormalise(graph: Graph, layer_sizes: tuple[int, ...], *, join: bool = True
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """The logits of one softmax; the one of layers and total has a second index of two values.
+    """The logits of one softmax, which may have two indices.
 
     Args:
         rows: rows of these logits in the dense layer of all logits, one array for each index.
@@ -89,7 +89,7 @@ _Head = list[_Group]  # groups whose logits come from one evaluation of the trun
 
 
 def _joined(groups: list[_Group], trunk_cost: int) -> list[_Head]:
-    """Heads of the groups, joined as long as that saves time; the one with the layer energies is last."""
+    """Heads of the groups, joined where that saves time; layer energies come last."""
     heads = [[group] for group in groups]
     while len(heads) > 1:
         gains = {
@@ -179,7 +179,7 @@ class _GraphBuilder:
         return self.feed(highway, Normalization(np.full(size, -2 / SCALE), zero))
 
     def _evaluation_cost(self, index: int) -> int:
-        """Multiplications of lwtnn to evaluate a node, which computes every source anew for every consumer."""
+        """Number of multiplications in one evaluation of a node by lwtnn."""
         node = self.nodes[index]
         if node.type == "input":
             return 0

@@ -1,4 +1,4 @@
-"""Conversion of Keras layers, and of operations on Keras' tensors, to nodes of an LWTNN graph.
+"""Conversion of Keras layers and operations to nodes of an LWTNN graph.
 
 There is one small function for each class of layers, which must match exactly: a subclass may compute something else.
 An error says whose limit it is: lwtnn's, or this converter's.
@@ -61,7 +61,7 @@ def named(operation: keras.Operation) -> str:
 
 
 def conversion_error(operation: keras.Operation, reason: str, remedy: str) -> ExportError:
-    """The error that names a layer or an operation, why it cannot be converted, and what to do instead."""
+    """The error for a layer or operation that cannot be converted, with reason and remedy."""
     return ExportError(f"{named(operation)} cannot be converted: {reason}; {remedy}")
 
 
@@ -88,7 +88,7 @@ def _linear(vertex: Vertex) -> Dense | None:
 
 
 def _scaled(vertex: Vertex, scale: np.ndarray, shift: np.ndarray) -> Vertex:
-    """The vertex `scale * x + shift`: folded into the linear dense layer of `x`, else a normalization."""
+    """The vertex `scale * x + shift`: folded into the dense layer of `x`, or a new layer."""
     if dense := _linear(vertex):
         bias = dense.bias * scale + shift if dense.bias.size else shift
         return replace(vertex, layer=replace(dense, weights=dense.weights * scale[:, None], bias=bias))
@@ -98,7 +98,7 @@ def _scaled(vertex: Vertex, scale: np.ndarray, shift: np.ndarray) -> Vertex:
 
 
 def _activated(vertex: Vertex, function: _Function, owner: keras.Operation) -> Vertex:
-    """A vertex with an activation, in its own linear dense layer where it has one, else in a new layer."""
+    """A vertex with an activation, in its own linear dense layer or in a new layer."""
     activation = _activation(function, owner)
     if activation.function == "hard_sigmoid":  # Keras 3 has x / 6 + 0.5, lwtnn 0.2 x + 0.5
         vertex = _scaled(vertex, np.full(vertex.size, 5.0 / 6.0), np.zeros(vertex.size))
@@ -114,7 +114,7 @@ def _with(vertex: Vertex, activation: Activation) -> Vertex:
 
 
 def _activation(function: _Function, owner: keras.Operation) -> Activation:
-    """lwtnn's activation for a function of keras.activations, or for a layer or an operation of Keras."""
+    """The lwtnn activation for a function of keras.activations, a layer or an operation."""
     if type(function) is keras.layers.Activation:
         return _activation(function.activation, owner)
     kind = type(function).__name__ if type(function).__module__.startswith("keras.") else ""
@@ -215,7 +215,7 @@ def _rescaling(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
 
 
 def _normalization(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
-    """(x - mean) / spread, or its inverse, with mean and spread of the data to which the layer was adapted."""
+    """Standardise a vertex with the layer's mean and spread, or invert that."""
     size = sources[0].size
     mean, variance = (np.broadcast_to(_array(item).ravel(), size) for item in (layer.mean, layer.variance))
     spread = np.maximum(np.sqrt(variance), keras.config.epsilon())
@@ -314,7 +314,7 @@ def _activation_layer(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
 
 
 def _swish(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
-    """x sigmoid(b x) with a trained b; as lwtnn has one b for all elements, several become swish(b x) / b."""
+    """Swish, x sigmoid(b x); as lwtnn has one b for all, several become swish(b x) / b."""
     (vertex,), beta = sources, _array(layer.beta)
     if beta.size == 1:
         return _with(vertex, Activation("swish", float(beta.item())))
@@ -326,7 +326,7 @@ def _swish(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
 
 
 def _shower_heads(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
-    """One dense layer for each head, as lwtnn cannot slice a vector; it evaluates the trunk for each."""
+    """One dense layer for each head, since lwtnn cannot slice a vector."""
     (vertex,), sizes = sources, (*layer.layer_sizes, len(layer.layer_sizes), 1)
     dense, source = _linear(vertex), vertex.sources
     if dense is None:

@@ -95,7 +95,7 @@ class Normalization(Affine):
     """`weights * (x + bias)`, element by element: the bias comes first."""
 
     def output_size(self, num_inputs: int) -> int:
-        """Number of outputs, which equals that of inputs; lwtnn does not check it and reads beyond the end."""
+        """Number of outputs, equal to that of inputs, which lwtnn does not check."""
         if not self.weights.size == self.bias.size == num_inputs:
             sizes = f"{self.weights.size} and {self.bias.size}"
             raise ExportError(f"normalization needs {num_inputs} weights and biases. Received: {sizes}")

@@ -1,4 +1,4 @@
-"""JSON as boost's property_tree reads it: strictly, except that numbers may stand in quotes.
+"""JSON as boost's property_tree reads it: strict, but numbers may be quoted.
 
 Every function refuses, with an `ExportError`, what lwtnn's own parser refuses. Ambiguous texts are refused as well: a
 key that stands twice in one object, and a text or an object in the place of a list.
@@ -62,7 +62,7 @@ def items(document: object, key: str) -> list[object]:
 
 
 def each(document: object, key: str, read: Callable[[object], _Item]) -> tuple[_Item, ...]:
-    """The items of a key's list, each converted by `read`; an error names the item that it refuses."""
+    """The items of a key's list, converted by `read`; an error names its item."""
     converted = []
     for position, item in enumerate(items(document, key)):
         try:

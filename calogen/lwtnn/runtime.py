@@ -156,7 +156,7 @@ class Forward:
 
 
 class _Value:
-    """A node's value, `scale * vector + shift`, whose scale and shift the next matrix absorbs."""
+    """A node's value, `scale * vector + shift`; the next matrix absorbs scale and shift."""
 
     def __init__(self, extended: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> None:
         self.extended, self.vector = extended, extended[:-1]
@@ -244,7 +244,7 @@ def _activate(activation: Activation, x: np.ndarray) -> np.ndarray:
 
 
 def _activation_steps(activation: Activation, y: np.ndarray) -> list[Callable[[], object]]:
-    """Steps that apply an activation to `y` in place; functions that are rarely used allocate memory."""
+    """Steps that apply an activation to `y` in place; rare ones allocate memory."""
     match activation:
         case Activation("linear"):
             return []
@@ -262,7 +262,7 @@ def _activation_steps(activation: Activation, y: np.ndarray) -> list[Callable[[]
 
 
 def _one_plus_exponential(factor: float, y: np.ndarray, out: np.ndarray) -> list[Callable[[], object]]:
-    """Steps for `1 + exp(factor * y)`, with exponents of at most 80, whose exponential float32 holds."""
+    """Steps for `1 + exp(factor * y)`, with exponents of at most 80, for float32."""
     return [
         partial(np.multiply, y, factor, out=out),
         partial(np.minimum, out, 80.0, out=out),

@@ -103,7 +103,7 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
 
 
 def bundled_for(geometry: Geometry) -> Path:
-    """The file with bundled training showers of a geometry, or with the stored cells that hold its window.
+    """The file with bundled training showers of a geometry, or of cells around its window.
 
     Raises:
         DataFormatError: there is no such file.
@@ -118,7 +118,7 @@ def bundled_for(geometry: Geometry) -> Path:
 
 @contextmanager
 def open_showers(files: Files, geometry: Geometry, tolerant: bool = False) -> Iterator[Showers | ShowerFile]:
-    """Showers in files: voxels are read block by block, cells or a window of them are held in memory.
+    """Showers in files: voxels are read block by block, cells are held in memory.
 
     Args:
         files: one file, or several that are read as one.

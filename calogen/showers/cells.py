@@ -38,7 +38,7 @@ class CellLayer(Layer):
         return self.num_eta, self.num_phi
 
     def first_cell(self, eta: ArrayLike, phi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Indices, counted from the cell that begins at 0, of the window's first cell in eta and phi.
+        """Indices of the window's first cell in eta and phi, counted from the cell at 0.
 
         Args:
             eta, phi: impact point, `[n]`; phi in rad.

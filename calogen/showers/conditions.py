@@ -1,4 +1,4 @@
-"""Conditions of showers: incident energies, and further numbers that a file holds for each shower."""
+"""Conditions of showers: incident energies, and further numbers of each shower."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Conditions:
 
     @classmethod
     def of(cls, source: "Conditions | np.ndarray | Sequence[float]") -> "Conditions":
-        """Gives the source itself if it is `Conditions`, else conditions with these incident energies, MeV."""
+        """Gives conditions as they are, or conditions of these incident energies, MeV."""
         return source if isinstance(source, Conditions) else cls(np.asarray(source))
 
     def __len__(self) -> int:

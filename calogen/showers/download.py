@@ -1,4 +1,4 @@
-"""Download of public data sets, which are checked, kept in a cache, and resumed after an interruption."""
+"""Download of public data sets, checked, cached, and resumed after interruptions."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ _CHUNK = 2**16  # bytes that an interruption loses at most
 
 
 def download(name: str, output: str | Path | None = None, base_url: str = ZENODO) -> list[Path]:
-    """Download the files of a public data set, except those that exist already and are undamaged.
+    """Download the files of a public data set, unless they exist undamaged.
 
     Args:
         name: one of `DATASETS`.
@@ -133,7 +133,7 @@ def _require_size(url: str, size: int, part: Path) -> None:
 
 
 def _failed(url: str, error: "requests.RequestException") -> CalogenError:
-    """The error for a failed download, which another try may mend unless the server has no such file."""
+    """The error for a failed download; permanent if the server has no such file."""
     status = 0 if error.response is None else error.response.status_code
     permanent = 400 <= status < 500 and status not in (408, 425, 429)  # timeout, too early, too many requests
     permanent |= isinstance(error, ValueError)  # the address is malformed
@@ -144,7 +144,7 @@ def _failed(url: str, error: "requests.RequestException") -> CalogenError:
 
 
 def _request(url: str, start: int) -> "requests.Response":
-    """Request the bytes from `start` on, which the server answers with status 206, or the whole file."""
+    """Request the bytes from `start` on (status 206), or the whole file."""
     import requests
 
     headers = {"Accept-Encoding": "identity", "User-Agent": f"calogen/{calogen.__version__}"}

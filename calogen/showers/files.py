@@ -44,7 +44,7 @@ EXACT = Reading()
 
 
 class ShowerFile:
-    """Shower files of any size, read as one file in blocks of rows; to be used in a `with` block.
+    """Shower files of any size, read as one file in blocks of rows.
 
     Several threads may read at once: HDF5 serves one at a time, while the others work on their blocks. Blocks have no
     conditions, which are in `given`, and no attributes. Whether the energies are in MeV is not checked, as a block may

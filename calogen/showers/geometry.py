@@ -32,7 +32,7 @@ class Layer:
 
 
 class Geometry:
-    """Base class of all geometries, in which a shower is a flat vector with one block per layer.
+    """Base class of all geometries: flat vectors with one block per layer.
 
     Attributes:
         dataset: name of the energies in an HDF5 file.
@@ -46,7 +46,7 @@ class Geometry:
 
     @property
     def turned_layers(self) -> tuple[int, ...]:
-        """Ids of the layers whose voxels have a direction, from which centroids in eta and phi are computed."""
+        """Ids of the layers whose voxels have centres and widths in eta and phi."""
         return ()
 
     @cached_property
@@ -79,7 +79,7 @@ class Geometry:
         return self.slices[layer].start + int(np.ravel_multi_index(place, part.shape))
 
     def unravel(self, index: int) -> tuple[int, int, int]:
-        """Position in `layers` and places in both directions of the cell or voxel at a flat index."""
+        """Position in `layers` and places in both directions of a flat index."""
         layer = int(self.layer_of[index])
         return layer, *divmod(index - self.slices[layer].start, self.layers[layer].shape[1])
 
@@ -122,7 +122,7 @@ class Geometry:
         return type(self).__name__
 
     def to_json(self) -> dict[str, object]:
-        """Tables and lists of JSON, from which `kinds.geometry_from_json` makes the geometry again."""
+        """The geometry as JSON; `kinds.geometry_from_json` is the inverse."""
         return {"kind": self.kind, "name": self.name, "layers": [asdict(layer) for layer in self.layers]}
 
 

@@ -1,4 +1,4 @@
-"""Incident energies as labels of showers, which may be rounded differently in different files.
+"""Incident energies as labels of showers, which files may round differently.
 
 Programs that train on the logarithm of the energy write its float32 exponential: 1024.0001 for 1024. Wherever labels
 are compared, those within `SAME_LABEL` of one another count as one energy; exact labels are never changed.
@@ -20,7 +20,7 @@ _MATCHED_BINS = 50  # bins of continuous energies in which `match_shares` makes 
 
 
 def discrete_energies(labels: np.ndarray) -> np.ndarray:
-    """The different energies of labels `[n]`, sorted, if they are discrete; an empty array if they are continuous."""
+    """The energies of labels `[n]`, sorted, if they are discrete; empty if continuous."""
     energies = np.unique(labels)
     return energies if len(energies) <= min(_MAX_ENERGIES, len(labels) // 2) else energies[:0]
 
@@ -55,7 +55,7 @@ def snap(labels: np.ndarray, known: np.ndarray | None = None, tolerance: float =
 
 
 def moved_note(name: str, given: np.ndarray, labels: np.ndarray) -> str:
-    """A note on the number of a file's labels that `snap` has changed; empty if it changed none."""
+    """A note on the number of labels that `snap` has changed; empty if there are none."""
     moved = int((labels != given).sum())
     return f"; {name}: {moved:,} incident energies were close to known ones and count as equal" if moved else ""
 
@@ -68,7 +68,7 @@ def nearest_energy(labels: np.ndarray, energies: np.ndarray) -> np.ndarray:
 
 
 def has_energy(labels: np.ndarray, energy: float) -> np.ndarray:
-    """Mask of the labels of one energy, `[n]`: those that equal it or, if none does, those close to it."""
+    """Mask of the labels of one energy, `[n]`: exact ones, or else those close to it."""
     exact = labels == energy
     return exact if exact.any() else np.abs(labels - energy) <= SAME_LABEL * energy
 
@@ -143,12 +143,12 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
 
 
 def within(labels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Mask of the labels from one energy to another, `[n]`; labels close to either energy are included."""
+    """Mask of the labels from one energy to another, `[n]`, including those close to them."""
     return (labels >= low * (1 - SAME_LABEL)) & (labels <= high * (1 + SAME_LABEL))
 
 
 def energy_places(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each label the position of its energy among the reference's energies, `[n]`; -1: it is not among them.
+    """Position of each label's energy among the reference's energies, `[n]`, or -1.
 
     For continuous energies it is the position of the label's bin; up to 50 bins lie between quantiles of the reference.
     """
@@ -164,7 +164,7 @@ def energy_places(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Chooses as many showers as possible whose incident energies have the shares of the reference's.
+    """Chooses as many showers as possible with the reference's shares of energies.
 
     Args:
         reference: incident energies of the reference, `[m]`, MeV.
@@ -196,7 +196,7 @@ def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
 
 
 def _gathered(labels: np.ndarray) -> np.ndarray:
-    """The energies at which labels gather; an empty array if the labels are exact or continuous.
+    """The energies at which labels gather; empty if they are exact or continuous.
 
     The energy of a group of labels is a whole number of MeV, if one is close, else the group's median.
     """

@@ -84,7 +84,7 @@ def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dic
 
 
 def missing_dataset(file: h5py.File, path: str | Path, needed: str) -> DataFormatError:
-    """The error for a file that lacks a dataset; it suggests the one that may hold these numbers."""
+    """The error for a file that lacks a dataset; it may suggest another one."""
     names = [name for name in list(file)[:20] if isinstance(name, str)]
     known = "incident_energies", "cells", "showers"
     links = {name: file.get(name, getclass=True, getlink=True) for name in names if name not in known}
@@ -98,7 +98,7 @@ def missing_dataset(file: h5py.File, path: str | Path, needed: str) -> DataForma
 
 
 def _what_is_there(file: h5py.File, name: str) -> str:
-    """Description of an object with the name of a dataset that is no dataset; empty if there is none."""
+    """Description of an object that has a dataset's name but is none; empty if absent."""
     link = file.get(name, getlink=True) if file.id.links.exists(name.encode()) else None
     if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
         return f"a link to {link.path!a:.100}, where no dataset with numbers is"
@@ -130,7 +130,7 @@ def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStac
 
 
 def _swells(stored: Stored, whole: bool = True) -> bool:
-    """Whether a dataset, or one of its chunks, would unpack to too many bytes for its size in the files."""
+    """Whether a dataset or a chunk would unpack to too many bytes for its size."""
     item = stored.dataset
     limits = (item.shape, _MAX_COMPRESSION if whole else MAX_DEFLATE), (item.chunks or (), _MAX_COMPRESSION)
     return any(

@@ -72,7 +72,7 @@ class Showers:
         )
 
     def at(self, incident_energy: float) -> "Showers":
-        """The showers of one incident energy, MeV: those with exactly this label or, if there are none, within 1e-5.
+        """The showers with this incident energy, MeV, or else those within 1e-5 of it.
 
         Raises:
             DataFormatError: there are no such showers.
@@ -192,7 +192,7 @@ class Negative:
 
 
 def count_negative(energies: np.ndarray, incident_energies: np.ndarray) -> Negative:
-    """Counts the negative energies among energies `[n, v]` of showers with incident energies `[n]`, MeV."""
+    """Counts the negative energies of showers, `[n, v]`, with incident energies `[n]`, MeV."""
     lowest = np.fmin(energies, 0)
     if not lowest.any():
         return Negative()
@@ -269,7 +269,7 @@ def concatenate(parts: list[Showers]) -> Showers:
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """Rounds float32 numbers to some explicit bits of the mantissa (1..23), which compress better."""
+    """Rounds float32 numbers to some explicit mantissa bits (1..23), to compress better."""
     if not 1 <= bits <= _FLOAT32_BITS:
         raise DataFormatError(f"mantissa_bits must be 1..23. Received: {bits}")
     drop = np.uint32(_FLOAT32_BITS - bits)
@@ -280,7 +280,7 @@ def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
-    """Refuse energies that cannot be in MeV, because no calorimeter has such labels or such a response.
+    """Refuse energies whose labels or response show that they are not in MeV.
 
     Args:
         incident_energies: `[n]`, MeV.

@@ -1,4 +1,4 @@
-"""Voxels of the CaloChallenge and of Athena: a geometry of layers, alpha and r, and its XML files."""
+"""Voxels of the CaloChallenge and of Athena: layers, alpha and r, and their XML files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,7 +112,7 @@ class VoxelGeometry(Geometry):
     def write_xml(
         self, path: str | Path, dialect: str = "calochallenge", attributes: Mapping[str, str] | None = None
     ) -> None:
-        """Writes a binning file, whole or not at all, from which `read_xml` makes the geometry again.
+        """Writes a binning file, whole or not at all; `read_xml` is the inverse.
 
         The file does not tell the order of the voxels; in Athena's newer class alpha runs fastest.
 
@@ -147,7 +147,7 @@ class VoxelGeometry(Geometry):
 
 
 class _SafeBuilder(ElementTree.TreeBuilder):
-    """Refuses a DOCTYPE, without which there are no entities, whose nesting could fill the memory."""
+    """Refuses a DOCTYPE: it may declare entities, which can fill the memory."""
 
     def doctype(self, *names: str | None) -> None:
         raise ValueError("it must be without DOCTYPE: remove it")

@@ -64,7 +64,7 @@ def select_window(showers: Showers, window: CellGrid) -> Showers:
 
 
 def _columns(showers: Showers, window: CellGrid, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of `grid` for the cells of `window`, `[n, c]`, and a mask of those inside the grid, `[n, c]`."""
+    """Columns of `grid` for a window's cells, `[n, c]`, and a mask of those inside it."""
     if not isinstance(grid, CellGrid) or grid.layer_ids != window.layer_ids:
         names = f"{window.name} and {grid.name}"
         raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")

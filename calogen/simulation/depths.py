@@ -1,4 +1,4 @@
-"""Mean depths of the energy inside each layer, by incident energy, to place hits along a particle's path.
+"""Mean depths of the energy in each layer, to place hits along a particle's path.
 
     calogen simulate --depths --energies 1024:65536:x2 --showers 100 --output depths.h5
     python -m calogen.simulation.depths depths.h5 depths.json

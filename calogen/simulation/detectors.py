@@ -1,4 +1,4 @@
-"""Simplified calorimeters as data: materials, thicknesses and cells; this module does not use Geant4.
+"""Simplified calorimeters as data: materials, thicknesses and cells.
 
 The frame is ATLAS's: x is the distance from the beam line at azimuth 0, z runs along the beam. Layers are flat slabs
 across x; cells and voxels are projective (they follow eta and phi as seen from the origin).
@@ -134,7 +134,7 @@ _TILE_LAYERS = {12: ("tile12", 17), 13: ("tile13", 47), 14: ("tile14", 21)}
 def _layers(
     start: float, period: tuple[Slab, ...], fraction: float, layers: Mapping[int, tuple[str, int]]
 ) -> Iterator[Section]:
-    """Sections one behind the other, from the names and numbers of periods of their layers, by id."""
+    """Sections one behind the other, from names and numbers of periods, by layer id."""
     for layer_id, (name, num_periods) in layers.items():
         section = Section(name, start, period, num_periods, layer_id, 1 / fraction)
         yield section

@@ -93,7 +93,7 @@ class Geant4Run:
         )
 
     def sampling_fraction(self, particle: str, kinetic_energy: float, etas: np.ndarray, seed: int) -> dict[int, float]:
-        """Share of each layer's energy left in active material, by layer id; -1 stands for layers 1 to 3 together.
+        """Share of each layer's energy in active material, by id; -1: layers 1 to 3 together.
 
         Raises:
             ConfigError: the run was made without `score_passive`.
@@ -142,7 +142,7 @@ class _Collector(Protocol):
 
 
 def _deposit_collector(detector: Detector) -> _Collector:
-    """A collector of all deposits, with the detector's time cut and saturation where it has them."""
+    """A collector of deposits, with the time cut and saturation of the detector."""
     if detector.time_cut is None and not detector.birks:
         return _collector_class()()
     return _corrected_class(_collector_class(), detector.time_cut, detector.birks)()
@@ -187,7 +187,7 @@ def _collector_class() -> "type[geant4_pybind.G4VSensitiveDetector]":
 def _corrected_class(
     base: "type[geant4_pybind.G4VSensitiveDetector]", time_cut: float | None, birks: float
 ) -> "type[geant4_pybind.G4VSensitiveDetector]":
-    """The class of a collector with a time cut and with Birks' law: E / (1 + k E / step length)."""
+    """The class of a collector with a time cut and Birks' law: E / (1 + k E / length)."""
 
     class Corrected(base):
         def ProcessHits(self, step: "geant4_pybind.G4Step", history: "geant4_pybind.G4TouchableHistory") -> bool:
@@ -209,7 +209,7 @@ def _read(step: "geant4_pybind.G4Step") -> bytes:
 
 
 def _views(step: "geant4_pybind.G4Step", deposit: bytes) -> "tuple[_Bytes, _Bytes] | None":
-    """The memory of a step's position and energy; None: it does not hold the deposit that the getters gave.
+    """The memory of a step's position and energy; None: it does not hold the deposit.
 
     G4StepPoint begins with its position, G4Step with its energy.
     """
@@ -280,7 +280,7 @@ class _Volumes:
 def _construction(
     detector: Detector, active: _Collector, passive: _Collector | None
 ) -> "geant4_pybind.G4VUserDetectorConstruction":
-    """The user's detector construction: the volumes, with collectors in the layers of the calorimeter."""
+    """The user's detector construction: volumes, with collectors in the layers."""
     import geant4_pybind
 
     class Construction(geant4_pybind.G4VUserDetectorConstruction):
@@ -301,7 +301,7 @@ def _construction(
 
 
 def _actions() -> "geant4_pybind.G4VUserActionInitialization":
-    """The user's actions: one primary particle per event, with a direction and a seed of its own."""
+    """The user's actions: one particle per event, with its own direction and seed."""
     import geant4_pybind
 
     class Primaries(geant4_pybind.G4VUserPrimaryGeneratorAction):

@@ -96,7 +96,7 @@ def _require_data_sets() -> None:
 
 
 def _pretend_data_sets() -> None:
-    """Point Geant4 to an empty data folder, so that its import does not ask for, or start, a download."""
+    """Point Geant4 to an empty data folder, so that its import starts no download."""
     folder = Path(tempfile.gettempdir()) / f"calogen-geant4-{os.getuid()}"
     try:
         for name in ("ENSDFSTATE", "PhotonEvaporation"):

@@ -106,7 +106,7 @@ class Request:
         return self.output.with_name(self.output.name + ".parts")
 
     def chunks(self, present: Mapping[float, int] = MappingProxyType({})) -> Iterator["Chunk"]:
-        """The chunks, in an order in which all energies grow together: an unfinished production is usable.
+        """The chunks, ordered so that all energies grow together.
 
         Args:
             present: numbers of showers that exist already, by energy, MeV.
@@ -235,7 +235,7 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
 
 
 def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> None:
-    """Refuse, with a `ValueError`, rows whose impact points are not those of the first showers of an energy."""
+    """Refuse, with a `ValueError`, rows that are not the first showers of an energy."""
     counts: Counter[float] = Counter()
     columns = (present["incident_energies"].tolist(), present["impact_eta"].tolist(), present["impact_phi"].tolist())
     for row, (energy, *point) in enumerate(zip(*columns, strict=True)):
@@ -247,7 +247,7 @@ def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> Non
 
 
 def _columns(request: Request) -> dict[str, str]:
-    """Names of the output's datasets, and of the columns of the chunks from which they are joined."""
+    """Names of the output's datasets, and of the chunks' columns that they consist of."""
     names = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
     voxels = voxels_of(detector(request.detector), request.particle)
     depths = {"depths": "depths"} if request.depths else {}
@@ -255,7 +255,7 @@ def _columns(request: Request) -> dict[str, str]:
 
 
 def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
-    """The voxels of a detector for a particle: one geometry for photons and electrons, another for hadrons."""
+    """The voxels of a detector for a particle: photons and electrons, or hadrons."""
     hadron = particle.startswith("pion")
     return next(geometry for geometry in chosen.voxels if geometry.name.startswith("pions") == hadron)
 

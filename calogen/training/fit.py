@@ -130,7 +130,7 @@ def _in_bfloat16(
 
 
 def choose_rows(showers: ShowerSource, config: Config) -> tuple[np.ndarray, int]:
-    """Rows of the showers to train on, and the number of showers in the momentum range without energy.
+    """Rows of the showers to train on, and the number without energy in their range.
 
     Without a momentum range in the configuration these are the rows of all showers.
 
@@ -153,7 +153,7 @@ def choose_rows(showers: ShowerSource, config: Config) -> tuple[np.ndarray, int]
 
 
 def select_training(showers: Showers, config: Config) -> tuple[Showers, int]:
-    """Gives the showers to train on, and the number of showers in the momentum range without energy.
+    """Gives the showers to train on, and the number without energy in their range.
 
     Raises:
         DataFormatError: there is no shower to train on.
@@ -177,7 +177,7 @@ def was_trained_on(directory: Path, showers: Showers, run: TrainedRun) -> bool:
 
 
 def split_rows(num_showers: int, config: Config) -> tuple[np.ndarray, ...]:
-    """Rows that train and, where the configuration has a `validation_fraction`, rows that validate."""
+    """Rows that train and, with a `validation_fraction`, rows that validate."""
     fraction = getattr(config, "validation_fraction", None)
     if fraction is None:
         return (np.arange(num_showers),)
@@ -208,14 +208,14 @@ def _write_provenance(
 def _identity(
     module: ModelModule[ConfigT, GeometryT], config: ConfigT, geometry: Geometry, showers: str, more: Mapping[str, bool]
 ) -> str:
-    """Everything that decides the weights, as text: the checkpoint of a training with another text is refused."""
+    """Everything that decides the weights, as text, by which checkpoints are recognised."""
     parts = {"model": module.__name__.rpartition(".")[2], "config": config_to_json(config), "showers": showers}
     grid = hashlib.sha256(json.dumps(geometry.to_json()).encode()).hexdigest()[:16]
     return json.dumps({**parts, "geometry": grid, **more}, sort_keys=True)
 
 
 def digest(showers: ShowerSource, rows: np.ndarray, needs: Sequence[str] = ()) -> str:
-    """Hash of the showers in some rows: incident energies, energies, and the conditions named in `needs`."""
+    """Hash of some showers: incident energies, energies, conditions named in `needs`."""
     sha256 = hashlib.sha256()
     sha256.update(np.ascontiguousarray(showers.given.incident_energies[rows]).tobytes())
     for _, part in chosen_blocks(showers, rows):

@@ -1,4 +1,4 @@
-"""What the suite needs to know of a paper's model: the parts of its file in `calogen.models`."""
+"""The parts of a paper's model, its file in `calogen.models`, that the suite uses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
@@ -18,7 +18,7 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 class ModelModule(Protocol[ConfigT, GeometryT]):
-    """A module of `calogen.models`, with the type of its configurations and that of its geometries.
+    """A module of `calogen.models`, with the types of its configurations and geometries.
 
     Attributes:
         __name__: `calogen.models.<model>`.
@@ -32,7 +32,7 @@ class ModelModule(Protocol[ConfigT, GeometryT]):
 
     @property
     def GENERATES(self) -> tuple[str, ...]:  # noqa: N802
-        """Names of the networks that turn latent points and conditions into showers, in the order of their use."""
+        """Names of the networks that generate showers, in the order of their use."""
 
     @property
     def CONFIGS(self) -> Mapping[str, tuple[ConfigT, GeometryT]]:  # noqa: N802
@@ -50,10 +50,10 @@ class ModelModule(Protocol[ConfigT, GeometryT]):
     def build_trainer(
         self, config: ConfigT, networks: dict[str, keras.Model], moments: Moments
     ) -> Trainer | Sequence[Trainer]:
-        """Gives the trainer of the networks, or one trainer for each stage; `moments` are the features'."""
+        """Gives the trainer of the networks, or one for each stage, for features' moments."""
 
     def build_schedule(self, config: ConfigT, incident_energies: np.ndarray) -> Schedule | Sequence[Schedule]:
-        """Gives the schedule of each trainer, for training showers of these incident energies `[n]`, MeV."""
+        """Gives the schedule of each trainer, for training showers of these energies, MeV."""
 
 
 @runtime_checkable
@@ -68,5 +68,5 @@ class FitsLatent(Protocol):
 
 
 def critics_of(module: object) -> tuple[str, ...]:
-    """Names of a module's critics (its `CRITICS`), which can be trained in bfloat16; most models have none."""
+    """Names of a module's critics, its `CRITICS`, which can be trained in bfloat16."""
     return getattr(module, "CRITICS", ())

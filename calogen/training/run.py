@@ -1,4 +1,4 @@
-"""A trained run: its networks and all that is needed to generate with them, in memory and as files.
+"""A trained run, with all that is needed to generate, in memory and as files.
 
 A run is a folder with every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
 `history.json`, and with `latent.npz` where the latent space was fitted to encoded showers.
@@ -48,7 +48,7 @@ class TrainedRun:
 
     @cached_property
     def generator(self) -> keras.Model:
-        """The network from latent points and conditions to showers; several generating networks are joined."""
+        """The network from latent points and conditions to showers, joined of several."""
         missing = [name for name in self.generates if name not in self.networks]
         if missing or not self.generates:
             raise CalogenError(f"{self.model} generates with {self.generates}. Received: {sorted(self.networks)}")
@@ -56,12 +56,12 @@ class TrainedRun:
 
     @property
     def momentum_range(self) -> tuple[float, float] | None:
-        """Lowest and highest momentum, MeV, for which the model was trained; None: it has no limits."""
+        """Lowest and highest momentum of the training, MeV; None: there are no limits."""
         return momentum_range_of(self.config)
 
 
 def momentum_range_of(config: Config) -> tuple[float, float] | None:
-    """Lowest and highest momentum, MeV, of a configuration that has a `momentum_range`; None: it has none."""
+    """Lowest and highest momentum, MeV, of a configuration, or None if it has no limits."""
     return getattr(config, "momentum_range", None)
 
 
@@ -126,7 +126,7 @@ def save_run(directory: Path, run: TrainedRun) -> None:
 
 
 def snapshot_paths(directory: Path, unit: str, number: int, names: Collection[str]) -> dict[str, Path]:
-    """Files of the generating networks as they were after some epoch or iteration, by the networks' names.
+    """Files of the generating networks after some epoch or iteration, by network.
 
     With several generating networks each file's name ends in the name of its network.
 
