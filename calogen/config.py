@@ -67,8 +67,6 @@ class Source:
     """Where one value of a configuration comes from.
 
     Args:
-        name: the field's name.
-        value: the field's value.
         kind: `paper` if the paper states the value, `assumed` if not.
         source: the place in the paper, or the reason for the choice.
     """
@@ -88,7 +86,6 @@ def paper(
     """A dataclass field whose value the paper states, e.g. `paper(5, "Table 1")`.
 
     Args:
-        value: the field's default.
         source: the place where the paper states it.
         others: further values that the paper states, with their places, e.g. `{50: "section 4.1: the upper GANs"}`.
         code: values in which the paper's public code differs from its text, with their places; they count as assumed.
@@ -102,7 +99,6 @@ def assumed(value: _Value, reason: str, others: Mapping[_Value, str] = MappingPr
     """A dataclass field that the paper leaves open, or in which we deviate from the paper.
 
     Args:
-        value: the field's default.
         reason: why this value was chosen.
         others: further values, with the reasons for them.
     """
@@ -110,33 +106,21 @@ def assumed(value: _Value, reason: str, others: Mapping[_Value, str] = MappingPr
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuse a configuration for which a condition does not hold.
-
-    Raises:
-        ConfigError: the condition does not hold; the error carries the message.
-    """
+    """Refuse, with a `ConfigError`, a configuration for which a condition does not hold."""
     if not condition:
         raise ConfigError(message)
 
 
 def require_seed(seed: int) -> None:
-    """Refuse a seed that is not in 0..`MAX_SEED`.
-
-    Raises:
-        ConfigError: the seed is out of this range.
-    """
+    """Refuse, with a `ConfigError`, a seed that is not in 0..`MAX_SEED`."""
     require(0 <= seed <= MAX_SEED, f"seed must be 0 to {MAX_SEED}. Received: {seed!s:.40}")
 
 
 def require_one_of(config: Dataclass, **choices: tuple[str, ...]) -> None:
-    """Refuse a configuration in which a field has none of the values that are allowed for it.
+    """Refuse, with a `ConfigError`, a field with none of the values that are allowed for it.
 
     Args:
-        config: the configuration.
         choices: the allowed values of each field to check, by the field's name.
-
-    Raises:
-        ConfigError: a field has another value; the message names the first such field.
     """
     for name, allowed in choices.items():
         value = getattr(config, name)
@@ -144,11 +128,7 @@ def require_one_of(config: Dataclass, **choices: tuple[str, ...]) -> None:
 
 
 def require_above_zero(config: Dataclass, *names: str) -> None:
-    """Refuse a configuration in which a named field is not above 0.
-
-    Raises:
-        ConfigError: a field is 0 or less; the message names the first such field.
-    """
+    """Refuse, with a `ConfigError`, a configuration in which a named field is not above 0."""
     for name in names:
         require(getattr(config, name) > 0, f"{name} must be above 0. Received: {getattr(config, name)}")
 

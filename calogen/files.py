@@ -53,9 +53,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     flushed to the disk and renamed at the end; after any exception, an interrupt included, it is removed and `path` is
     as it was before. An existing file keeps its mode, and a symbolic link remains: the file it names is replaced.
 
-    Args:
-        path: the file to write or replace.
-
     Raises:
         CalogenError: the file cannot be written: no permission, a directory or device, a long name, or a full disk.
     """
@@ -87,7 +84,6 @@ def require_writable_file(path: str | Path, size: float = 0) -> None:
     are not made; it is checked whether a file can be written where the first of them would be.
 
     Args:
-        path: the file to write or replace.
         size: the least size of the file, in bytes.
 
     Raises:
@@ -124,14 +120,11 @@ def sweep(folder: str | Path) -> None:
 
 
 def require_space(path: str | Path, num_bytes: float) -> None:
-    """Refuse at once, not after hours of work, a future file for which its disk has no space.
+    """Refuse at once, with a `CalogenError`, a future file that does not fit on its disk.
 
     Args:
         path: the file; for a symbolic link the disk of its target counts.
         num_bytes: the number of bytes that the file needs at least, beyond its present size.
-
-    Raises:
-        CalogenError: the disk has less free space.
     """
     disk = shutil.disk_usage(next(filter(os.path.isdir, Path(os.path.realpath(path)).parents)))
     if disk.total and num_bytes > disk.free:  # some network file systems tell no total
@@ -257,12 +250,7 @@ def _failures_named(path: str | Path, temporary: Path | None = None) -> Iterator
 
 
 def _target(path: Path) -> Path:
-    """The file that a path stands for, its symbolic links followed.
-
-    Raises:
-        CalogenError: the path is a device, a pipe or a socket.
-        OSError: the path is a directory, or its folder cannot exist.
-    """
+    """The file that a path stands for, its symbolic links followed; it must be no device."""
     target, folder = Path(os.path.realpath(path)), str(path.absolute().parent)
     try:
         mode = os.stat(target).st_mode

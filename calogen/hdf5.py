@@ -50,7 +50,6 @@ class Stored:
     """A dataset and the files in which its numbers lie.
 
     Args:
-        dataset: the dataset to read from.
         files: other files that hold the numbers, or links to them.
         num_bytes: size of the compressed numbers in all files, in bytes.
     """
@@ -61,11 +60,7 @@ class Stored:
 
 
 def require_regular(path: str | Path) -> None:
-    """Refuse a path that is not a regular file, which can be read more than once.
-
-    Raises:
-        DataFormatError: the path does not exist, or is a directory, a pipe or a device.
-    """
+    """Refuse, with a `DataFormatError`, a path that is no regular file."""
     if os.path.isdir(path):
         raise DataFormatError(f"{path} is a directory: name a file in it")
     if not os.path.exists(path):
@@ -124,11 +119,7 @@ def find_dataset(file: h5py.File, name: str | bytes, opened: ExitStack) -> Store
 
 
 def dataset_shape(file: h5py.File, name: str) -> tuple[int, ...]:
-    """Shape of the dataset with a name; () if there is none, or only one without extent.
-
-    Raises:
-        DataFormatError: as for `find_dataset`.
-    """
+    """Shape of the dataset with a name; () if there is none, or only one without extent."""
     with ExitStack() as opened:
         found = find_dataset(file, name, opened)
         return () if found is None else found.dataset.shape
@@ -259,10 +250,7 @@ def _virtual_source(
 
 
 def _covered(item: h5py.Dataset, source: "VDSmap", shape: tuple[int, ...]) -> _Box:
-    """The part of a virtual dataset that a source of this shape holds.
-
-    Without this check HDF5 would fill in numbers that the source lacks.
-    """
+    """The part of a virtual dataset from a source, which must hold it: HDF5 would invent it."""
     whole = tuple((0, 1, size, 1) for size in item.shape)
     try:
         num_numbers = source.vspace.get_select_npoints()

@@ -27,7 +27,6 @@ def write_hdf5(
     """Write datasets block by block, whole or not at all, with gzip and shuffle.
 
     Args:
-        path: the file to write or replace.
         blocks: rows of each dataset, by its name; all blocks have the same names.
         num_rows: number of rows of all blocks together.
         attributes: attributes of the file.
@@ -67,9 +66,6 @@ class _PatientFile(io.FileIO):
 
     HDF5 crashes the whole process if a write fails while it closes a file. This file therefore reads as if every write
     had succeeded; the bytes after the error stay in memory, so the writer must check `error` now and then.
-
-    Args:
-        path: the file to create.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,15 +122,9 @@ def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_r
 
 
 def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Append rows in whole chunks: partial ones are compressed twice and leave gaps.
+    """Append rows, after those `left` before, in whole chunks; gives the rows that fill none.
 
-    Args:
-        dataset: the dataset.
-        left: rows of earlier blocks that did not fill a chunk; they are written first.
-        rows: the rows to append.
-
-    Returns:
-        the rows at the end that do not fill a chunk.
+    Partial chunks would be compressed twice and leave gaps in the file.
     """
     step = dataset.chunks[0]
     first = np.concatenate([left, rows[: -len(left) % step]])

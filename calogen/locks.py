@@ -29,7 +29,6 @@ def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool =
     a holder on this machine is respected, but one on another machine cannot be seen, as a warning says.
 
     Args:
-        path: the directory.
         wait: seconds to wait until another process releases the directory; None: `WAIT`.
         sweep: whether to remove the unfinished files of processes that no longer run, in all folders of the directory.
 

@@ -140,10 +140,7 @@ def blas_threads(limit: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _libraries(_num_modules: int) -> ThreadpoolController:
-    """The loaded libraries with threads, found anew when modules were imported.
-
-    A new module may load further libraries. Finding them takes 8 ms, more than the distances of a few hundred showers.
-    """
+    """The loaded libraries with threads; to find them takes 8 ms, new modules may add some."""
     return ThreadpoolController()
 
 
@@ -191,10 +188,7 @@ def _quotas() -> list[int]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of this process's control groups, of both versions, beginning with the root.
-
-    In a container its own group is mounted as the root, and the path that the process reads does not exist.
-    """
+    """Folders of this process's control groups; a container's own is mounted as the root."""
     for line in _lines(_ROOT / "proc/self/cgroup"):
         _, names, path = line.split(":", 2)
         if names and controller not in names.split(","):

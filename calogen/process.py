@@ -32,9 +32,6 @@ class Lenient:
     """A text stream that drops a text which it cannot write, instead of raising an exception.
 
     The reader of its pipe or its terminal may be gone, and its disk may be full.
-
-    Args:
-        stream: the stream to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -179,10 +176,7 @@ def is_alive(number: int, start: str | None = None) -> bool:
 
 
 def _open_standard_files() -> None:
-    """Open stdin, stdout and stderr where they are closed.
-
-    Otherwise the next opened file would get their number, and libraries would print into it.
-    """
+    """Open closed standard streams: the next file would get their number and their texts."""
     for number in range(3):
         try:
             os.fstat(number)

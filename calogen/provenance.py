@@ -51,7 +51,6 @@ def collect(seed: int, data: Mapping[str, Path | Sequence[Path]]) -> dict[str, A
     Call it before anything is written, so that `commit` and `dirty` describe the code that runs.
 
     Args:
-        seed: the run's seed.
         data: the input files, by name; an input may consist of several files.
 
     Returns:

@@ -71,7 +71,6 @@ class Bundle:
 
         Args:
             momenta: `[n]`, MeV, each in the slot of a network.
-            seed: seed of the noise.
         """
         geometry = self.networks[0].generator.geometry
         energies = np.zeros((len(momenta), geometry.size), np.float32)

@@ -65,7 +65,6 @@ def closure(
         generator: the generator that was converted.
         slot, interface: the slot and the interface for which it was converted.
         num_showers: number of showers, at random momenta.
-        seed: seed of momenta and noise.
     """
     momenta, noise, latent = _draw(generator, slot, interface, num_showers, seed)
     kinetic = kinetic_energy(momenta, MASSES[generator.particle])[:, None]
@@ -143,7 +142,6 @@ def keras_energies(
     Args:
         model: network with the inputs `latent` and `condition`.
         transform: transform of its features.
-        latent: points of the latent space.
         conditions: incident energies or momenta `[n]`, MeV, alone or with the other conditions of the showers.
     """
     conditions = Conditions.of(conditions)

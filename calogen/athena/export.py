@@ -271,12 +271,7 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
 
 
 def decoder_closure(graph: Graph, run: TrainedRun) -> float:
-    """Largest deviation of a cell from Keras in float64, divided as in `Closure`.
-
-    Args:
-        graph: the converted decoder.
-        run: the trained run of the decoder.
-    """
+    """Largest deviation of a cell from Keras in float64, divided as in `Closure`."""
     low, high = _energy_range(run)
     energies = low * (high / low) ** np.random.default_rng(0).random(_NUM_SHOWERS)
     conditions, latent = _conditions(run, energies), run.latent.draw(_NUM_SHOWERS, 0).astype(np.float64)

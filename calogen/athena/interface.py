@@ -55,7 +55,6 @@ class VoxelGenerator:
         model: network with the inputs `latent` and `condition`, whose output is the transform's features.
         transform: transform between features and energies, with the encodings of the condition.
         latent: prior of the latent space.
-        geometry: geometry of the voxels.
         particle: one of `PIDS`.
         momentum_range: lowest and highest momentum for which the network was trained, MeV.
         trained_range: lowest and highest momentum of its training showers, MeV; None: not known.

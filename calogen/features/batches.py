@@ -170,8 +170,6 @@ def resident(source: ShowerSource, chain: Chain, rows: np.ndarray | None = None)
     """Transforms showers once and keeps them on the device.
 
     Args:
-        source: the showers.
-        chain: the fitted transform.
         rows: rows of the showers to transform, rising; None: all.
     """
     rows = np.arange(len(source)) if rows is None else rows
@@ -186,8 +184,6 @@ def on_disk(source: ShowerSource, chain: Chain, path: Path, rows: np.ndarray | N
     """Transforms showers once into a file, unless it exists already.
 
     Args:
-        source: the showers.
-        chain: the fitted transform.
         path: path of the file, whose name must identify its content.
         rows: rows of the showers to transform, rising; None: all.
 
@@ -231,9 +227,7 @@ def dataset(
     `epochs=None`, an endless dataset, with `steps_per_epoch=len(features) // batch_size`.
 
     Args:
-        features: the features, in memory or in a file.
         batch_size: number of showers per batch.
-        seed: seed of the order.
         shuffle: whether every epoch has an order of its own.
         epochs: number of epochs in the dataset; None: it has no end.
 

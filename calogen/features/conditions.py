@@ -96,11 +96,7 @@ class LinearEnergy(Encoding):
 
 @dataclass(frozen=True)
 class Constant(Encoding):
-    """One value for every shower, for an input of a network that carries no information.
-
-    Args:
-        value: the value of the input.
-    """
+    """One value for every shower, for an input of a network that carries no information."""
 
     value: float = 0.0
 
@@ -115,8 +111,6 @@ class Column(Encoding):
 
     Args:
         condition: name of the condition, e.g. `impact_eta`.
-        offset: the offset.
-        scale: the scale.
     """
 
     condition: str

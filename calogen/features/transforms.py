@@ -162,7 +162,6 @@ class Noise(Step):
 
     Args:
         largest: upper limit of the noise, MeV; the lower limit is 0.
-        seed: seed of the noise.
 
     Source: arXiv:2309.06515, section 6: noise of 1 keV to 1 MeV, which is subtracted from generated showers; that it is
     uniform, and that its mean is subtracted, is ours.
@@ -192,9 +191,6 @@ class Noise(Step):
 @dataclass(frozen=True)
 class Mask(Step):
     """Energies below a threshold become zero in training; generated energies are not changed.
-
-    Args:
-        threshold: the threshold, MeV.
 
     Source: arXiv:2309.06515, section 6; training only, as in its public code.
     """

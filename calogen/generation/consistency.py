@@ -21,15 +21,11 @@ def require_consistent(
     networks: Mapping[str, keras.Model],
     transform: Chain,
 ) -> None:
-    """Refuse a run whose configuration, transform and networks do not belong together.
+    """Refuse, with a `DataFormatError`, files of a run that do not belong together.
 
     Args:
         directory: folder of the run, named in the message.
-        module: the model's module.
         config, geometry, networks, transform: what was read from the files of the directory.
-
-    Raises:
-        DataFormatError: two files disagree; the message names them and the difference.
     """
     try:
         _require_transform(module.build_transform(config, geometry), transform)
@@ -75,13 +71,7 @@ def _require_networks(
 
     Exactly one network must have latent points as its input, and the last generating network must give the features of
     a shower. A critic may see something else than the whole shower; its inputs must then have the shapes of the
-    network that the model builds under its name.
-
-    Args:
-        networks: the run's networks, by name.
-        sizes: sizes of the inputs, by name.
-        generates: names of the generating networks, in the order of their use.
-        own: gives the network that the model builds under a name, or None.
+    network that the model builds under its name, which `own` gives.
     """
     generators = {name: network for name, network in networks.items() if "latent" in _shapes(network.inputs)}
     if len(generators) != 1:

@@ -60,7 +60,6 @@ def engine(generator: keras.Model, transform: Chain, num_showers: int, once: boo
 
     Args:
         generator: network with the inputs `latent` and `condition`.
-        transform: fitted transform.
         num_showers: number of showers in each call.
         once: whether these weights generate only once, so that a conversion for LiteRT would take longer than it saves.
     """

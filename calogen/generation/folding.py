@@ -69,7 +69,6 @@ def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
 
     Args:
         generator: network with the inputs `latent` and `condition`.
-        transform: fitted transform.
 
     Raises:
         ExportError: the generator is no such chain, an activation is not among `FOLDABLE_ACTIVATIONS`, a weight is not

@@ -36,9 +36,6 @@ def generate(
 
     Args:
         run, conditions, seed, batch_size, once: as for `generate_blocks`.
-
-    Raises:
-        DataFormatError: as for `generate_blocks`.
     """
     conditions = Conditions.of(conditions)
     blocks = generate_blocks(run, conditions, seed, batch_size, once)
@@ -62,9 +59,6 @@ def generate_like(
         reference: Geant4's showers, with the conditions that the model needs.
         seed, once: as for `generate_blocks`.
         copies: number of showers for each shower of the reference; they follow one another.
-
-    Raises:
-        DataFormatError: as for `generate_blocks`.
     """
     runs = [run] if isinstance(run, TrainedRun) else run
     conditions = reference.given.only(_needs(runs))
@@ -126,14 +120,9 @@ def generate_blocks(
 def _batches(
     run: TrainedRun, stream: np.random.SeedSequence | int, conditions: Conditions, sizes: tuple[int, int], once: bool
 ) -> Iterator[np.ndarray]:
-    """Energies of a run's showers in one block, batch by batch.
+    """Energies of a run's showers in one block, batch by batch, with noise from a stream.
 
-    Args:
-        run: the run that generates the showers.
-        stream: the seed of their noise.
-        conditions: the conditions of these showers.
-        sizes: largest size of a batch in this block, and in all blocks, for which the engine is chosen.
-        once: as for `generate_blocks`.
+    `sizes` are the largest size of a batch in this block, and in all blocks, for which the engine is chosen.
     """
     compute, condition = engine(run.generator, run.transform, sizes[1], once), run.transform.condition(conditions)
     latent, labels = run.latent.draw(len(conditions), stream, condition), conditions.incident_energies
@@ -151,7 +140,6 @@ def write_generated(
     """Generates showers into a file, piece by piece; see `generate_blocks`.
 
     Args:
-        path: the file to write, whole or not at all.
         runs: folders of trained runs that share the momenta.
         source: conditions of the showers, incident energies alone, MeV, or a file with the conditions of its showers.
         copies, seed: as for `generate_blocks`.
@@ -209,10 +197,6 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
 
     Each random generator serves `BLOCK_SHOWERS` showers, since making one takes as long as reading the weights of a
     small network.
-
-    Args:
-        run: a trained run.
-        seed: seed of the noise.
 
     Returns:
         a function `one_shower(incident_energy, latent=None, **others)` that gives energies `[v]`, MeV, for an incident

@@ -62,11 +62,7 @@ def load_run(directory: Path) -> TrainedRun:
 
 
 def _read_latent(path: Path, module: ModelModule[ConfigT, GeometryT]) -> Sampler | None:
-    """Gives the sampler that was fitted to encoded showers; None: there is no such file.
-
-    Raises:
-        DataFormatError: the file is damaged or another model's.
-    """
+    """Gives the sampler that was fitted to encoded showers; None: there is no such file."""
     if not path.exists():
         return None
     try:
@@ -102,7 +98,6 @@ def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> T
 
     Args:
         run: the run with its final networks.
-        directory: folder of the run.
         unit: `epoch` or `iteration`.
         number: number of the epoch or iteration.
 
@@ -115,11 +110,7 @@ def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> T
 
 
 def _load_as(path: Path, own: keras.Model) -> keras.Model:
-    """Reads a saved network with the inputs and outputs of the run's network `own`.
-
-    Raises:
-        DataFormatError: the file is missing or damaged, or its network has other inputs or outputs.
-    """
+    """Reads a saved network, which must have the inputs and outputs of the run's own."""
     network = load_network(path)
     expected, received = (
         [(tensor.name, tuple(tensor.shape)) for tensor in model.inputs] + [tuple(model.output_shape)]

@@ -23,7 +23,6 @@ def evaluate_graph(graph: Graph, inputs: Inputs, output: str | None = None) -> n
     """The output of a graph, computed in float64 as lwtnn's LightweightGraph does it.
 
     Args:
-        graph: the network.
         inputs: for each input its vector `[..., size]`, or, as lwtnn takes it, a mapping from the variables' names to
             their values `[...]`; surplus names are ignored.
         output: name of the output; needed where the graph has several.
@@ -64,7 +63,6 @@ class Forward:
     `evaluate_graph` by rounding, about 1e-6 of the output's scale.
 
     Args:
-        graph: the network.
         dtype: float32, or float64, which takes twice the time; None: float64 for a graph with a highway layer, whose
             products are small differences, else float32.
     """

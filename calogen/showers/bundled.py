@@ -38,11 +38,7 @@ _FIRST_ABOVE = {
 
 
 def bundled(name: str) -> Path:
-    """Path of a bundled file.
-
-    Raises:
-        DataFormatError: there is no bundled file of this name.
-    """
+    """Path of a bundled file; a `DataFormatError` if there is none of this name."""
     if name not in BUNDLED:
         raise DataFormatError(f"bundled samples are {', '.join(BUNDLED)}. Received: {name}")
     return _DATA / f"{name}.h5"
@@ -55,7 +51,6 @@ def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
     Experiments train on the first edition unless they are told to take all showers.
 
     Args:
-        name: one of `BUNDLED`.
         incident_energies: `[n]`, MeV, of the whole file.
     """
     chosen = np.zeros(len(incident_energies), bool)
@@ -71,8 +66,6 @@ def choose_edition(name: str, showers: Showers, all_showers: bool) -> tuple[Show
     The note must stand wherever numbers appear of networks that were trained on them.
 
     Args:
-        name: one of `BUNDLED`.
-        showers: the showers of the whole file.
         all_showers: whether to take all showers, not only those of the first edition.
     """
     if all_showers:
@@ -84,7 +77,6 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
     """Showers of a file, whose geometry is one of `KNOWN_GEOMETRIES`.
 
     Args:
-        path: the file.
         tolerant: as for `Showers.read`.
 
     Raises:
@@ -122,11 +114,7 @@ def open_showers(files: Files, geometry: Geometry, tolerant: bool = False) -> It
 
     Args:
         files: one file, or several that are read as one.
-        geometry: geometry of the showers.
         tolerant: as for `Showers.read`.
-
-    Raises:
-        DataFormatError, GeometryError: as for `ShowerFile` and `read_window`.
     """
     if isinstance(geometry, CellGrid):
         yield concatenate([read_window(path, geometry, tolerant) for path in paths_of(files)])
@@ -139,7 +127,6 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     """The geometry of a file's voxels.
 
     Args:
-        path: the file.
         xml: the binning file of its voxels; None: the number of voxels decides among the known geometries.
 
     Raises:
@@ -166,12 +153,8 @@ def read_window(path: str | Path, window: CellGrid, tolerant: bool = False) -> S
     """The cells of a window from a file of stored cells (297) or of the window itself.
 
     Args:
-        path: the file.
         window: the window, e.g. `ATLAS_VAE_WINDOW`.
         tolerant: as for `Showers.read`.
-
-    Raises:
-        DataFormatError, GeometryError: as for `Showers.read` and `select_window`.
     """
     showers = read_showers(path, tolerant)
     return showers if showers.geometry == window else select_window(showers, window)

@@ -37,7 +37,6 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
     """Download the files of a public data set, unless they exist undamaged.
 
     Args:
-        name: one of `DATASETS`.
         output: the directory; None: that in the environment variable CALOGEN_DATA, else the user's cache.
         base_url: address of the folder with the files.
 

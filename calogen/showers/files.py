@@ -51,8 +51,6 @@ class ShowerFile:
     be too small for `require_mev`.
 
     Args:
-        path: the file, or several.
-        geometry: geometry of the showers.
         max_bytes: size of a block in float64. A block consists of whole chunks of the file where these are smaller; a
             larger chunk is unpacked once for each of its blocks.
         reading: changes that are made to the showers.
@@ -195,7 +193,6 @@ def read_some(path: Files, geometry: Geometry, max_showers: int | None, seed: in
     Args:
         path, geometry: the file, or several, and their geometry.
         max_showers: largest number of showers; None: 121,000, or as many as take 512 MiB.
-        seed: seed of the choice.
         reading: changes that are made to the showers.
 
     Raises:

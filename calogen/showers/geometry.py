@@ -36,8 +36,6 @@ class Geometry:
 
     Attributes:
         dataset: name of the energies in an HDF5 file.
-        name: name of the geometry.
-        layers: the layers, in the order of the vector.
     """
 
     dataset: ClassVar[str] = "showers"
@@ -84,11 +82,7 @@ class Geometry:
         return layer, *divmod(index - self.slices[layer].start, self.layers[layer].shape[1])
 
     def position(self, layer_id: int) -> int:
-        """Position in `layers` of the layer with an id.
-
-        Raises:
-            GeometryError: the geometry has no such layer.
-        """
+        """Position in `layers` of the layer with an id; a `GeometryError` if there is none."""
         if layer_id not in self.layer_ids:
             raise GeometryError(f"{self.name} has the layers {self.layer_ids}. Received: layer {layer_id}")
         return self.layer_ids.index(layer_id)
@@ -105,11 +99,7 @@ class Geometry:
         return np.stack([energies[:, part].sum(axis=1, dtype=np.float64) for part in self.slices], axis=1)
 
     def require(self, energies: np.ndarray) -> None:
-        """Refuse an array of energies that does not fit this geometry.
-
-        Raises:
-            GeometryError: `energies` is not `[n, v]`.
-        """
+        """Refuse, with a `GeometryError`, an array of energies that does not fit this geometry."""
         if energies.ndim != 2 or energies.shape[1] != self.size:
             raise GeometryError(
                 f"showers of geometry {self.name} must have shape [n, {self.size}]. "
@@ -130,7 +120,6 @@ def require_kind(geometry: Geometry, kind: type[GeometryT], text: str) -> Geomet
     """Gives a geometry that must be of one kind.
 
     Args:
-        geometry: the geometry.
         kind: the class of geometries that is needed.
         text: beginning of the message, which says what needs this class.
 

@@ -31,7 +31,6 @@ def cell_energies(hits: Hits, grid: CellGrid, impact_eta: float, impact_phi: flo
     """Energies of the cells around the impact point.
 
     Args:
-        hits: the deposits of one shower.
         grid: the cells, `[c]` in all; deposits outside are lost.
         impact_eta, impact_phi: direction of the particle; phi in rad.
 
@@ -56,7 +55,6 @@ def mean_depths(hits: Hits, layer_ids: tuple[int, ...]) -> np.ndarray:
     """Energy-weighted mean depth of the deposits inside each layer.
 
     Args:
-        hits: the deposits of one shower, with depths.
         layer_ids: ids of the `l` layers.
 
     Returns:
@@ -83,7 +81,6 @@ def voxelise(hits: Hits, geometry: VoxelGeometry, radii: dict[int, float]) -> np
     """Energies of the (layer, alpha, r) voxels around the particle's track.
 
     Args:
-        hits: the deposits of one shower.
         geometry: the voxels, `[v]` in all; deposits outside are lost.
         radii: radius R_l of each layer, by id, mm, by which angles are multiplied to get lengths across the track.
 

@@ -74,14 +74,10 @@ def has_energy(labels: np.ndarray, energy: float) -> np.ndarray:
 
 
 def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> None:
-    """Refuse labels that are in GeV where the reference's are in MeV.
+    """Refuse, with a `DataFormatError`, labels in GeV where the reference's are in MeV.
 
     Args:
-        name: name of the sample in the message.
         reference, labels: incident energies of the reference and of the sample.
-
-    Raises:
-        DataFormatError: most labels are the reference's energies in GeV.
     """
     energies = discrete_energies(reference)
     if len(energies):
@@ -97,15 +93,11 @@ def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> 
 
 
 def require_known_energies(name: str, reference: np.ndarray, labels: np.ndarray, energies: np.ndarray) -> None:
-    """Refuse labels of energies that the reference lacks.
+    """Refuse, with a `DataFormatError`, labels of energies that the reference lacks.
 
     Args:
-        name: name of the sample in the message.
         reference, labels: incident energies of the reference and of the sample, MeV.
         energies: the different energies of the reference, sorted; an empty array if they are continuous.
-
-    Raises:
-        DataFormatError: a label is no energy of the reference, or the labels are in GeV.
     """
     require_label_unit(name, reference, labels)
     foreign = ~np.isin(labels, energies)
@@ -121,14 +113,10 @@ def require_known_energies(name: str, reference: np.ndarray, labels: np.ndarray,
 
 
 def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
-    """Refuse a sample whose incident energies are not distributed as the reference's.
+    """Refuse, with a `DataFormatError`, other incident energies, or other shares of them.
 
     Args:
-        name: name of the sample in the message.
         first, second: incident energies of the reference and of the sample, MeV.
-
-    Raises:
-        DataFormatError: the sample has other energies than the reference, or the same energies in other shares.
     """
     require_known_energies(name, first, second, discrete_energies(first))
     sizes = (len(first), len(second))
@@ -169,7 +157,6 @@ def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
     Args:
         reference: incident energies of the reference, `[m]`, MeV.
         labels: incident energies of the showers, `[n]`, MeV; showers of energies that the reference lacks are left out.
-        seed: seed of the random choice.
 
     Returns:
         the rows of the chosen showers, in order. For continuous energies the shares are those of `energy_places`' bins.
@@ -196,10 +183,7 @@ def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
 
 
 def _gathered(labels: np.ndarray) -> np.ndarray:
-    """The energies at which labels gather; empty if they are exact or continuous.
-
-    The energy of a group of labels is a whole number of MeV, if one is close, else the group's median.
-    """
+    """The energies (whole MeV, if close) at which labels gather; empty if there are none."""
     values = np.unique(labels)
     starts = np.flatnonzero(np.diff(values) > SAME_LABEL * values[:-1]) + 1
     groups = np.split(values, starts)

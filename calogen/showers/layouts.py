@@ -23,7 +23,6 @@ def find_showers(
 
     Args:
         file, path: the file, open, and its path.
-        geometry: geometry of its showers.
         opened: a stack that closes other files with these datasets.
         whole: whether all energies will be read at once, for which their unpacked size must fit the file's size.
 

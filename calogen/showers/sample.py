@@ -123,8 +123,6 @@ class Showers:
         Labels of a whole file that lie within 1e-5 of one another become one energy (`labels.snap`).
 
         Args:
-            path: the file.
-            geometry: geometry of its showers.
             rows: the rows to read; None: all.
             tolerant: whether to set slightly negative energies to 0 (`clip_negative`); their number is in the attribute
                 `clipped`, a `Negative`.
@@ -157,7 +155,6 @@ class Showers:
         """Writes the showers whole or not at all, with gzip and shuffle.
 
         Args:
-            path: the file to write or replace.
             mantissa_bits: number of explicit bits of the float32 mantissa that are kept (12: relative 1.2e-4), to save
                 space; None: all.
         """
@@ -238,13 +235,9 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, 
     """Writes showers block by block with fast compression; at most two blocks are in memory.
 
     Args:
-        path: the file to write or replace.
         blocks: showers of one geometry, with equal names of conditions and equal attributes.
         num_showers: number of showers of all blocks together.
         chunk_rows: as for `write_hdf5`.
-
-    Raises:
-        CalogenError: as for `write_hdf5`.
     """
     attributes: dict[str, object] = {}
 
@@ -280,14 +273,11 @@ def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
-    """Refuse energies whose labels or response show that they are not in MeV.
+    """Refuse, with a `DataFormatError`, energies that cannot be in MeV.
 
     Args:
         incident_energies: `[n]`, MeV.
         responses: `[n]`, total deposited energy / incident energy.
-
-    Raises:
-        DataFormatError: the median shower's response or label is far from any in MeV.
     """
     response, label = float(np.median(responses)), float(np.median(incident_energies))
     if response == 0 and label >= _MIN_MEDIAN_LABEL:

@@ -66,8 +66,6 @@ class VoxelGeometry(Geometry):
     """Voxels around a particle's extrapolated track: by layer, then alpha, then r (fastest).
 
     Args:
-        name: e.g. `photons_dataset1`.
-        layers: the layers with voxels.
         attributes: further attributes of the XML's `Bin` and `Particle`, kept as they were read.
     """
 
@@ -90,7 +88,6 @@ class VoxelGeometry(Geometry):
         symmetriseAlpha the alpha bins divide 0 to pi; their number is the same, and the attribute is kept.
 
         Args:
-            path: the file.
             name: name of the geometry; None: the file's name without suffix.
             pid: number of the particle, where the file holds several.
             eta: pseudorapidity, where the file holds several slices; etaMin <= 100 |eta| < etaMax.
@@ -117,7 +114,6 @@ class VoxelGeometry(Geometry):
         The file does not tell the order of the voxels; in Athena's newer class alpha runs fastest.
 
         Args:
-            path: the file.
             dialect: `calochallenge` or `athena`.
             attributes: attributes that the geometry lacks, or new values, e.g. `{"latentDim": "50"}`.
 

@@ -26,7 +26,6 @@ class Section:
     """A periodic stack of slabs.
 
     Args:
-        name: name of the volume.
         start: x of its inner face, mm.
         period: the slabs of one period, from the inside out.
         num_periods: number of periods.
@@ -62,7 +61,6 @@ class Detector:
     """A slice of a calorimeter.
 
     Args:
-        name: name on the command line.
         sections: sections from the inside out, without overlap.
         surface: position x at which particles start, mm.
         eta_range: range of the particles' pseudorapidity.
@@ -180,11 +178,7 @@ DETECTORS = {detector.name: detector for detector in (ATLAS_BARREL, ATLAS_BARREL
 
 
 def detector(name: str) -> Detector:
-    """A detector by its name.
-
-    Raises:
-        ConfigError: there is no detector of this name.
-    """
+    """A detector by its name; a `ConfigError` if there is none of this name."""
     if name not in DETECTORS:
         raise ConfigError(f"detector must be one of {', '.join(DETECTORS)}. Received: {name}")
     return DETECTORS[name]

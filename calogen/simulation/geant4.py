@@ -20,7 +20,9 @@ from calogen.simulation.detectors import Detector, Section
 from calogen.simulation.physics import build_physics, load_geant4
 
 if TYPE_CHECKING:
-    import geant4_pybind
+    import geant4_pybind as g4
+
+    _SensitiveClass = type[g4.G4VSensitiveDetector]
 
     _Bytes = ctypes.Array[ctypes.c_char]
 
@@ -34,7 +36,6 @@ class Geant4Run:
     """The one Geant4 run of this process.
 
     Args:
-        detector: the calorimeter.
         physics: a name of `physics.PHYSICS_LISTS`.
         score_passive: whether to collect the energy left in absorbers as well, which is slower, for sampling fractions.
 
@@ -75,7 +76,6 @@ class Geant4Run:
             particle: a name of `PARTICLES`.
             kinetic_energy: MeV.
             eta: pseudorapidity of the direction; the azimuth is 0.
-            seed: the shower's seed.
 
         Returns:
             the calibrated deposits of all layers, with positions relative to the particle's straight line.
@@ -148,7 +148,7 @@ def _deposit_collector(detector: Detector) -> _Collector:
     return _corrected_class(_collector_class(), detector.time_cut, detector.birks)()
 
 
-def _collector_class() -> "type[geant4_pybind.G4VSensitiveDetector]":
+def _collector_class() -> "_SensitiveClass":
     """The class of a collector of uncorrected deposits.
 
     Every step in active material calls Python once, and each bound getter costs as much as the call. Geant4 has one
@@ -169,7 +169,7 @@ def _collector_class() -> "type[geant4_pybind.G4VSensitiveDetector]":
             self.raw.clear()
             return deposits[deposits[:, 3] > 0]
 
-        def ProcessHits(self, step: "geant4_pybind.G4Step", history: "geant4_pybind.G4TouchableHistory") -> bool:
+        def ProcessHits(self, step: "g4.G4Step", history: "g4.G4TouchableHistory") -> bool:
             if self.views is not None:
                 position, energy = self.views
                 self.raw.append(position.raw)
@@ -184,15 +184,13 @@ def _collector_class() -> "type[geant4_pybind.G4VSensitiveDetector]":
     return Collector
 
 
-def _corrected_class(
-    base: "type[geant4_pybind.G4VSensitiveDetector]", time_cut: float | None, birks: float
-) -> "type[geant4_pybind.G4VSensitiveDetector]":
+def _corrected_class(base: "_SensitiveClass", cut: float | None, birks: float) -> "_SensitiveClass":
     """The class of a collector with a time cut and Birks' law: E / (1 + k E / length)."""
 
     class Corrected(base):
-        def ProcessHits(self, step: "geant4_pybind.G4Step", history: "geant4_pybind.G4TouchableHistory") -> bool:
+        def ProcessHits(self, step: "g4.G4Step", history: "g4.G4TouchableHistory") -> bool:
             x, y, z, energy = struct.unpack("4d", _read(step))
-            if energy > 0 and (time_cut is None or step.GetPreStepPoint().GetGlobalTime() < time_cut):
+            if energy > 0 and (cut is None or step.GetPreStepPoint().GetGlobalTime() < cut):
                 length = step.GetStepLength()
                 if birks and length > 0 and step.GetTrack().GetDefinition().GetPDGCharge() != 0:
                     energy /= 1 + birks * energy / length
@@ -202,17 +200,14 @@ def _corrected_class(
     return Corrected
 
 
-def _read(step: "geant4_pybind.G4Step") -> bytes:
+def _read(step: "g4.G4Step") -> bytes:
     """Position and energy of a step as four doubles, read with the getters."""
     position = step.GetPreStepPoint().GetPosition()
     return struct.pack("4d", position.x, position.y, position.z, step.GetTotalEnergyDeposit())
 
 
-def _views(step: "geant4_pybind.G4Step", deposit: bytes) -> "tuple[_Bytes, _Bytes] | None":
-    """The memory of a step's position and energy; None: it does not hold the deposit.
-
-    G4StepPoint begins with its position, G4Step with its energy.
-    """
+def _views(step: "g4.G4Step", deposit: bytes) -> "tuple[_Bytes, _Bytes] | None":
+    """The memory at the begin of a step's point and of a step, if it holds their deposit."""
     position = (ctypes.c_char * 24).from_address(_pointer(step.GetPreStepPoint()))
     energy = (ctypes.c_char * 8).from_address(_pointer(step))
     return (position, energy) if position.raw + energy.raw == deposit else None
@@ -225,10 +220,7 @@ def _pointer(bound: object) -> int:
 
 
 class _Volumes:
-    """The volumes of a detector: every section is a box of replicated periods.
-
-    Geant4 keeps only pointers to the objects, so Python must keep the objects.
-    """
+    """The volumes of a detector, kept for Geant4: each section is a box of equal periods."""
 
     def __init__(self, half_width: float) -> None:
         import geant4_pybind
@@ -236,31 +228,28 @@ class _Volumes:
         self.geant4, self.half_width = geant4_pybind, half_width
         self.materials = geant4_pybind.G4NistManager.Instance()
         self.kept: list[object] = []
-        self.scored: list[tuple[geant4_pybind.G4LogicalVolume, bool]] = []
+        self.scored: list[tuple[g4.G4LogicalVolume, bool]] = []
 
-    def place_world(self, sections: tuple[Section, ...]) -> "geant4_pybind.G4VPhysicalVolume":
-        world = self.volume("world", "G4_Galactic", 2 * _WORLD_HALF_LENGTH, 2 * self.half_width)
+    def place_world(self, sections: tuple[Section, ...]) -> "g4.G4VPhysicalVolume":
+        world = self.volume("world", "G4_Galactic", 2 * _WORLD_HALF_LENGTH, width=2.0)
         for section in sections:
             self.place_section(section, world)
         return self.place(world, 0.0, None)
 
-    def volume(
-        self, name: str, material: str, thickness: float, half_width: float | None = None
-    ) -> "geant4_pybind.G4LogicalVolume":
-        half_width = half_width or self.half_width
-        box = self.geant4.G4Box(name, thickness / 2, half_width, half_width)
+    def volume(self, name: str, material: str, thickness: float, width: float = 1.0) -> "g4.G4LogicalVolume":
+        box = self.geant4.G4Box(name, thickness / 2, width * self.half_width, width * self.half_width)
         logical = self.geant4.G4LogicalVolume(box, self.materials.FindOrBuildMaterial(material), name)
         self.kept.extend([box, logical])
         return logical
 
     def place(
-        self, logical: "geant4_pybind.G4LogicalVolume", x: float, mother: "geant4_pybind.G4LogicalVolume | None"
-    ) -> "geant4_pybind.G4VPhysicalVolume":
+        self, logical: "g4.G4LogicalVolume", x: float, mother: "g4.G4LogicalVolume | None"
+    ) -> "g4.G4VPhysicalVolume":
         position = self.geant4.G4ThreeVector(x, 0.0, 0.0)
         self.kept.append(self.geant4.G4PVPlacement(None, position, logical, logical.GetName(), mother, False, 0, False))
         return self.kept[-1]
 
-    def place_section(self, section: Section, world: "geant4_pybind.G4LogicalVolume") -> None:
+    def place_section(self, section: Section, world: "g4.G4LogicalVolume") -> None:
         stack = self.volume(section.name, "G4_Galactic", section.end - section.start)
         self.place(stack, section.centre, world)
         cell = stack
@@ -279,12 +268,12 @@ class _Volumes:
 
 def _construction(
     detector: Detector, active: _Collector, passive: _Collector | None
-) -> "geant4_pybind.G4VUserDetectorConstruction":
+) -> "g4.G4VUserDetectorConstruction":
     """The user's detector construction: volumes, with collectors in the layers."""
     import geant4_pybind
 
     class Construction(geant4_pybind.G4VUserDetectorConstruction):
-        def Construct(self) -> "geant4_pybind.G4VPhysicalVolume":
+        def Construct(self) -> "g4.G4VPhysicalVolume":
             self.volumes = _Volumes(detector.half_width)
             return self.volumes.place_world(detector.sections)
 
@@ -300,7 +289,7 @@ def _construction(
     return Construction()
 
 
-def _actions() -> "geant4_pybind.G4VUserActionInitialization":
+def _actions() -> "g4.G4VUserActionInitialization":
     """The user's actions: one particle per event, with its own direction and seed."""
     import geant4_pybind
 
@@ -320,7 +309,7 @@ def _actions() -> "geant4_pybind.G4VUserActionInitialization":
             self.gun.SetParticleMomentumDirection(geant4_pybind.G4ThreeVector(*unit.tolist()))
             self.seed = seed
 
-        def GeneratePrimaries(self, event: "geant4_pybind.G4Event") -> None:
+        def GeneratePrimaries(self, event: "g4.G4Event") -> None:
             geant4_pybind.G4Random.setTheSeed(self.seed)
             self.gun.GeneratePrimaryVertex(event)
 

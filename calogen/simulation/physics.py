@@ -56,11 +56,7 @@ def require_geant4(physics: str) -> None:
 
 
 def load_geant4(physics: str) -> ModuleType:
-    """Import `geant4_pybind` with the environment that the physics list needs.
-
-    Raises:
-        ConfigError: as for `require_geant4`.
-    """
+    """Import `geant4_pybind` with the environment that the physics list needs."""
     require_geant4(physics)
     if physics != "ftfp-bert":
         _pretend_data_sets()
@@ -122,10 +118,7 @@ class _StdVector(ctypes.Structure):
 
 
 class _Symbols:
-    """Geant4's C++ functions by their mangled names (Itanium ABI).
-
-    The objects that they make belong to Geant4, which never frees them.
-    """
+    """Geant4's C++ functions by their mangled names; their objects are never freed."""
 
     def __init__(self, geant4: ModuleType) -> None:
         self.library = ctypes.CDLL(str(geant4.__file__))

@@ -55,7 +55,6 @@ class Request:
         energies: incident energies, MeV (photons: energy; hadrons: momentum, as in the CaloChallenge).
         showers: number of showers at each energy, or one number for all energies.
         detector, particle, physics: names in `detectors.DETECTORS`, `geant4.PARTICLES` and `physics.PHYSICS_LISTS`.
-        seed: seed of the whole production.
         workers: number of processes; None: as many as this job's cores and memory hold.
         mantissa_bits: number of bits of the energies' mantissa that are kept; None: all 23.
         extend: an earlier output, whose rows are kept; only the further numbers of each energy are simulated.

@@ -10,9 +10,6 @@ class ScalarLog(keras.callbacks.Callback):
     """Writes every number of every epoch as a TensorBoard scalar.
 
     A resumed training writes some scalars again, with equal values.
-
-    Args:
-        directory: TensorBoard's log directory.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -22,7 +22,7 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
-from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule, critics_of
+from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
@@ -51,8 +51,6 @@ def fit(
 
     Args:
         module: the model's module in `calogen.models`.
-        config: a configuration of this module.
-        geometry: geometry of the showers.
         showers: the showers to train on, in memory or in files (`showers.files.ShowerFile`).
         directory: folder of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
             `provenance.json` the code, versions, device and threads of the training.
@@ -68,7 +66,8 @@ def fit(
     training, *validation = [chosen[part] for part in split_rows(len(chosen), config)]
     conditions = showers.given[training]
     chain = module.build_transform(config, geometry).fit(conditions)
-    networks, critics = module.build(config, geometry), critics_of(module)
+    networks = module.build(config, geometry)
+    critics: tuple[str, ...] = getattr(module, "CRITICS", ())  # only they can be trained in bfloat16
     trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
     schedules = module.build_schedule(config, conditions.incident_energies)
     identity = _identity(
@@ -101,10 +100,7 @@ def fit(
 def _features(
     showers: ShowerSource, chain: Chain, parts: Sequence[np.ndarray], directory: Path, identity: str
 ) -> Iterator[list[FeatureTable]]:
-    """Features of each part of the showers, in memory or in files.
-
-    The files are removed at the end; after an interruption they stay, and the resumed training reads them again.
-    """
+    """Features of each part of the showers, in memory or in files, which go at the end."""
     size = 4 * sum(map(len, parts)) * chain.num_features(showers.geometry)
     if size <= free_memory() // _FREE_MEMORY_OVER_FEATURES:
         yield [resident(showers, chain, rows) for rows in parts]

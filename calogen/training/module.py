@@ -20,8 +20,7 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 class ModelModule(Protocol[ConfigT, GeometryT]):
     """A module of `calogen.models`, with the types of its configurations and geometries.
 
-    Attributes:
-        __name__: `calogen.models.<model>`.
+    It may also have `CRITICS`, the names of its critics, and `SPLITS`, names in `CONFIGS` that share the momenta.
     """
 
     __name__: str
@@ -65,8 +64,3 @@ class FitsLatent(Protocol):
 
     def read_latent(self, arrays: Mapping[str, np.ndarray]) -> Sampler:
         """Gives the latent space that `arrays`, the fitted sampler's, describe."""
-
-
-def critics_of(module: object) -> tuple[str, ...]:
-    """Names of a module's critics, its `CRITICS`, which can be trained in bfloat16."""
-    return getattr(module, "CRITICS", ())

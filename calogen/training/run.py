@@ -29,7 +29,6 @@ class TrainedRun:
     Args:
         model: name of the model's module in `calogen.models`.
         config: configuration with which the model was built and trained.
-        geometry: geometry of the showers.
         networks: all networks of the model, by name.
         transform: the fitted transform between showers and features.
         history: one table of numbers per epoch, or per checkpoint of a training that counts iterations.
@@ -77,7 +76,6 @@ def assemble_run(
     """Makes a run of a model's networks; which of them generate stands in the model's module.
 
     Args:
-        module: the model's module in `calogen.models`.
         config, geometry, networks, transform, history: attributes of the run.
         latent: a sampler that was fitted to encoded showers; None: the prior of the module.
     """
@@ -131,7 +129,6 @@ def snapshot_paths(directory: Path, unit: str, number: int, names: Collection[st
     With several generating networks each file's name ends in the name of its network.
 
     Args:
-        directory: folder of the run.
         unit: "epoch" or "iteration".
         number: number of epochs or iterations trained before the networks were saved.
         names: names of the generating networks.

@@ -268,10 +268,7 @@ def _write(state: TrainingState, variables: Variables, keeper: Keeper) -> None:
 
 
 def _largest_weights(trainer: Trainer) -> Logs:
-    """Largest absolute value of each variable, by its path.
-
-    Losses may be finite although a weight is not, because a compiled ReLU turns NaN into zero.
-    """
+    """Largest absolute values by path: with NaN in a weight, ReLU may keep losses finite."""
     return {item.path: float(np.abs(item.numpy()).max()) for item in trainer.variables_of_networks}
 
 

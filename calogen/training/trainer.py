@@ -53,9 +53,7 @@ class KerasTrainer(keras.Model):
     """A trainer for Keras' `fit` as well, which shows running means of the terms.
 
     Args:
-        name: name of the model.
         networks, optimizers: networks and their optimizers, in the order of the checkpoint.
-        seed: seed of the noise.
     """
 
     term_names: tuple[str, ...]
@@ -108,7 +106,6 @@ class Epochs:
     Args:
         epochs: number of epochs.
         batch_size: number of showers per batch; an incomplete last batch of an epoch is left out.
-        seed: seed of the orders.
         keep: the weights that the networks have in the end: `best`, those of the smallest (validation) loss, or `last`.
     """
 

@@ -21,8 +21,6 @@ class Vae(KerasTrainer):
         decoder: network {"latent": [b, z], "condition": [b, c]} -> [b, f].
         feature_weights: weights w_i of the features, `[f]`.
         kl_weight: factor of the divergence.
-        seed: seed of the noise.
-        optimizer: optimizer of both networks.
     """
 
     term_names = ("loss", "reconstruction", "kl")

@@ -25,7 +25,6 @@ class Critic:
 
     Args:
         network: network {"shower": [b, f], "condition": [b, c]} -> [b, 1].
-        optimizer: optimizer of the critic.
         gradient_penalty_weight: factor of its gradient penalty.
         loss_weight: factor of its score in the generator's loss.
         view: function of the shower that the critic gets, e.g. the total energy; by default the shower itself.
@@ -44,7 +43,6 @@ class Generator:
 
     Args:
         network: network {"latent": [b, z], "condition": [b, c]} -> [b, f].
-        optimizer: optimizer of the generator.
         latent: prior of the latent space.
         batch_statistics: whether batch normalisation uses the moments of the batch in training, not the moving ones.
     """
@@ -115,7 +113,6 @@ class WganGp(KerasTrainer):
         Args:
             batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the
                 conditions of the last one.
-            seed: seed `[2]` of this iteration.
         """
 
         def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
