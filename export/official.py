@@ -20,7 +20,7 @@ import numpy as np
 
 from calogen.errors import CalogenError, ExportError
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.reproduction.experiment import clean_exit
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def largest_difference(official: Graph, graph: Graph, input_names: Mapping[str, 
     """
     rng = np.random.default_rng(0)
     arrays = {given.name: rng.standard_normal((NUM_INPUTS, len(given.variables))) for given in official.inputs}
-    expected = evaluate(official, arrays)
-    found = evaluate(graph, {(input_names or {}).get(name, name): array for name, array in arrays.items()})
+    expected = evaluate_graph(official, arrays)
+    found = evaluate_graph(graph, {(input_names or {}).get(name, name): array for name, array in arrays.items()})
     if found.shape != expected.shape:
         raise ExportError(f"the official graph has {expected.shape[1]} outputs. Received: ours has {found.shape[1]}")
     difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
