@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from calogen.command import clean_exit
 from calogen.files import require_space
 from calogen.models import fastcalogan
 from calogen.models.fastcalogan import FastCaloGanConfig, build, build_transform
-from calogen.reproduction.experiment import clean_exit
 from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.run import assemble_run, save_run
 

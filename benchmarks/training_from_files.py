@@ -19,8 +19,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from calogen.command import clean_exit
 from calogen.files import require_space
-from calogen.reproduction.experiment import clean_exit
 from calogen.showers.voxels import PHOTONS_DATASET1
 
 _BLOCK = 65_536

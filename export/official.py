@@ -6,7 +6,6 @@ random inputs. Where they differ by more than 1e-6 of the output's scale, the ex
 express is said by name; where it is not there, nothing is compared and the exit code is 0. Needs calogen[official].
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,14 +13,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
+from calogen.command import clean_exit, parse_command_line
 from calogen.errors import CalogenError, ExportError
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.runtime import evaluate
-from calogen.reproduction.experiment import clean_exit
 
 if TYPE_CHECKING:
     from calogen.backend import keras
@@ -330,19 +330,17 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the runs that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "runs", type=Path, nargs="*", default=[Path("runs")], help="runs, or folders of runs (default: runs)"
-    )
-    parser.add_argument(
-        "--tools", type=Path, default=TOOLS, metavar="DIR", help="holds lwtnn's converters (%(default)s)"
-    )
-    given = parser.parse_args(arguments)
+    runs, tools = parse_command_line(_read_options, __doc__, EXAMPLES, arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
     with clean_exit("official"):
-        check_runs(*given.runs, tools=given.tools)
+        check_runs(*runs, tools=tools)
+
+
+def _read_options(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders of runs; by default runs.")] = None,
+    tools: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds lwtnn's converters.")] = TOOLS,
+) -> tuple[list[Path], Path]:
+    return runs or [Path("runs")], tools
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from calogen.cli.inspect import inspect
 from calogen.cli.report import report
 from calogen.cli.simulate import simulate
 from calogen.cli.train import train
-from calogen.reproduction.experiment import EXIT_CODES, clean_exit
+from calogen.command import EXIT_CODES, clean_exit
 
 app = typer.Typer(
     add_completion=False,

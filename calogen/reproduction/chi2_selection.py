@@ -5,7 +5,7 @@ Budgets, options and figures of merit of trainings on the CaloChallenge's data s
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from calogen.evaluation.iterations import ALL, SHAPES
 from calogen.evaluation.merits import Chi2Merit, Merit
 from calogen.generation.generate import generate_like
 from calogen.metrics.chi2 import RULES
+from calogen.reproduction.experiment import OwnOption, OwnOptions
 from calogen.reproduction.networks import Network
 from calogen.reproduction.study import Selection
 from calogen.showers.labels import within
@@ -21,22 +22,19 @@ from calogen.showers.sample import Showers
 
 # Share of the paper's iterations, and largest batch: 1/500 of the paper's showers on a laptop.
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--ablation": {"action": "store_true", "help": "train the paper's other variants, too (first seed only)"},
-    "--merit": {
-        "choices": ("energy", "shapes"),
-        "default": "energy",
-        "help": "what chooses the iteration: chi2 of the total energy, as published, or of layers and shapes, too",
-    },
-    "--rule": {
-        "choices": tuple(dict.fromkeys(name.split("-")[0] for name in RULES)),
-        "default": next(iter(RULES)),
-        "help": "whose published bins the chi2 has: 29 around the median (by default), or 30 around the mode",
-    },
-    "--bfloat16": {
-        "action": "store_true",
-        "help": "critic's matrix products in bfloat16: 1.5 times faster where the processor has them",
-    },
+OPTIONS: OwnOptions = {
+    "--ablation": OwnOption("Train the paper's other variants, too (first seed only)."),
+    "--merit": OwnOption(
+        "What chooses the iteration: chi2 of the total energy, as published, or of layers and shapes, too.",
+        Literal["energy", "shapes"],
+        "energy",
+    ),
+    "--rule": OwnOption(
+        "Whose published bins the chi2 has: 29 around the median, or 30 around the mode.",
+        Literal["caloshowergan", "fastcalogan"],
+        "caloshowergan",
+    ),
+    "--bfloat16": OwnOption("Critic's matrix products in bfloat16: 1.5 times faster where the processor has them."),
 }
 """Options of an experiment by chi2, beside those of every experiment."""
 MIN_ENERGY = 1.0

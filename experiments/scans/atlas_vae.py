@@ -10,22 +10,22 @@ parts, the mean energy at 1-4 GeV over Geant4's, the sum of the decoded cell fra
 features whose spread is below the floor.
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from calogen.claims.atlas_vae import JUDGES, LOW, TRAINED
+from calogen.command import clean_exit, parse_command_line
 from calogen.config import MAX_SEED
 from calogen.features.moments import moments
 from calogen.files import write_text
 from calogen.generation.generate import generate
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
-from calogen.reproduction.experiment import clean_exit, whole_number
 from calogen.reproduction.selection import validation_distance
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.sample import Showers
@@ -81,8 +81,6 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 FINALISTS = {name: {"batch_size": 400, "spread_floor": 1e-3, **changes} for name, changes in _CHANGES.items()}
 HEADER = ("variant", "mean KS", "best epoch", "reconstruction", "KL", "energy at 1-4 GeV", "decoded sums", "at floor")
-
-
 FINAL_HEADER = (
     "variant",
     "mean KS",
@@ -94,30 +92,45 @@ FINAL_HEADER = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the command line chooses: each field is an option."""
+
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Of every variant; by default 100, with --final 400.")
+    ] = None
+    seed: Annotated[int, typer.Option(min=1, max=MAX_SEED - 2, help="Of every variant, with --final the first.")] = 1
+    runs: Annotated[Path, typer.Option(help="Where trainings go.")] = Path("runs/scans/atlas_vae")
+    only: Annotated[str | None, typer.Option(metavar="VARIANT", help="Train one variant and print its row.")] = None
+    final: Annotated[bool, typer.Option("--final", help="Train the finalists with three seeds each.")] = False
+
+    def __post_init__(self) -> None:
+        if self.only is not None and self.only not in VARIANTS:
+            raise typer.BadParameter(
+                f"must be one of {', '.join(VARIANTS)}. Received: {self.only}", param_hint="--only"
+            )
+        if self.only is not None and self.final:
+            raise typer.BadParameter("--only and --final exclude each other")
+
+    @property
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Changes of the starting point that are trained, by name."""
+        if self.only is not None:
+            return {self.only: VARIANTS[self.only]}
+        return FINALISTS if self.final else VARIANTS
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train every variant and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=whole_number(10**6), help="of every variant (default: 100, with --final 400)")
-    parser.add_argument(
-        "--seed",
-        type=whole_number(MAX_SEED - 2),
-        default=1,
-        help="of every variant (default: 1), with --final the first",
-    )
-    parser.add_argument("--runs", type=Path, default=Path("runs/scans/atlas_vae"), help="where trainings go")
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--only", choices=VARIANTS, metavar="VARIANT", help="train one variant and print its row")
-    kind.add_argument("--final", action="store_true", help="train the finalists with three seeds each")
-    given = parser.parse_args(arguments)
+    given = parse_command_line(Choices, __doc__, "", arguments)
     seeds = range(given.seed, given.seed + (3 if given.final else 1))
     epochs = given.epochs or (400 if given.final else 100)
-    variants = FINALISTS if given.final else {name: VARIANTS[name] for name in [given.only] if name} or VARIANTS
     with clean_exit("atlas_vae scan"):
         showers = read_window(bundled("photons_train"), ATLAS_VAE_WINDOW)
         showers, note = choose_edition("photons_train", showers, all_showers=False)
         showers = showers[np.isin(showers.incident_energies, TRAINED)]
         rows = []
-        for name, changes in variants.items():
+        for name, changes in given.variants.items():
             runs = []
             for seed in seeds:
                 config = replace(AtlasVaeConfig(epochs=epochs, seed=seed), **{**START, **changes})

@@ -5,20 +5,20 @@ computed again from its momentum and its noise by calogen.lwtnn.runtime, which n
 prints the largest difference of a voxel in units of its shower's energy; above the tolerance the exit code is 2.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from calogen import files
+from calogen.command import clean_exit, parse_command_line
 from calogen.errors import DataFormatError, ExportError
 from calogen.lwtnn.graph import Graph, read_graph
 from calogen.lwtnn.runtime import evaluate
-from calogen.reproduction.experiment import clean_exit
 from calogen.units import kinetic_energy
 
 V1, V2 = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2"
@@ -27,6 +27,16 @@ EXAMPLES = """examples:
   calogen_athena photons --momentum 65536 --showers 1000 --output showers.csv --noise noise.csv
   python export/athena/compare.py photons showers.csv noise.csv
 """
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the command line names: each field is an argument or an option."""
+
+    directory: Annotated[Path, typer.Argument(help="Of an export: manifest.json and its networks.")]
+    showers: Annotated[Path, typer.Argument(help="What calogen_athena --output wrote.")]
+    noise: Annotated[Path, typer.Argument(help="What calogen_athena --noise wrote.")]
+    tolerance: Annotated[float, typer.Option(help="Largest allowed difference.")] = TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -178,16 +188,7 @@ def _read_table(path: Path, header: bool) -> tuple[list[str], np.ndarray]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare what the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("directory", type=Path, help="of an export: manifest.json and its networks")
-    parser.add_argument("showers", type=Path, help="what calogen_athena --output wrote")
-    parser.add_argument("noise", type=Path, help="what calogen_athena --noise wrote")
-    parser.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, help=f"largest allowed difference (default: {TOLERANCE:g})"
-    )
-    given = parser.parse_args(arguments)
+    given = parse_command_line(Files, __doc__, EXAMPLES, arguments)
     with clean_exit("compare"):
         difference, number = compare(given.directory, given.showers, given.noise)
         if not difference <= given.tolerance:
