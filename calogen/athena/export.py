@@ -160,7 +160,8 @@ def as_generator(run: TrainedRun, directory: Path) -> Generator:
         ExportError: it generates no voxels.
     """
     text = f"{run.model} must generate voxels of a range of momenta to be exported for Athena's GAN classes"
-    if run.momentum_range is None:
+    particle = getattr(run.config, "particle", None)
+    if run.momentum_range is None or not isinstance(particle, str):
         raise ExportError(text)
     if not isinstance(run.geometry, VoxelGeometry):
         raise ExportError(f"{text}. Received: geometry {run.geometry.name}")
@@ -169,7 +170,7 @@ def as_generator(run: TrainedRun, directory: Path) -> Generator:
         transform=run.transform,
         latent=_prior(run),
         geometry=run.geometry,
-        particle=run.config.particle,
+        particle=particle,
         momentum_range=run.momentum_range,
         trained_range=_training(directory).get("incident_energies"),
     )

@@ -23,7 +23,7 @@ from calogen.showers.files import ShowerFile
 from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
-Source = Showers | ShowerFile
+ShowerSource = Showers | ShowerFile
 """Showers in memory or in files."""
 BLOCK_ROWS = 65_536
 """Showers of a sample that are looked at together where all of them are; fewer of more than 640 features."""
@@ -166,7 +166,7 @@ def permutation(num_showers: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(num_showers).astype(np.int32)
 
 
-def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Resident:
+def resident(source: ShowerSource, chain: Chain, rows: np.ndarray | None = None) -> Resident:
     """Transforms showers once and keeps them on the device.
 
     Args:
@@ -182,7 +182,7 @@ def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Re
         return Resident(tf.constant(shower), tf.constant(chain.condition(source.given[rows])))
 
 
-def on_disk(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = None) -> OnDisk:
+def on_disk(source: ShowerSource, chain: Chain, path: Path, rows: np.ndarray | None = None) -> OnDisk:
     """Transforms showers once into a file, or finds it.
 
     Args:
@@ -205,7 +205,7 @@ def on_disk(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = 
     return features
 
 
-def chosen_blocks(source: Source, rows: np.ndarray) -> Iterator[tuple[slice, Showers]]:
+def chosen_blocks(source: ShowerSource, rows: np.ndarray) -> Iterator[tuple[slice, Showers]]:
     """Some showers of a source, block by block, and their places among `rows`, which rise."""
     for place, showers in source.blocks():
         first, end = np.searchsorted(rows, (place.start, place.start + len(showers))).tolist()
@@ -213,7 +213,7 @@ def chosen_blocks(source: Source, rows: np.ndarray) -> Iterator[tuple[slice, Sho
             yield slice(first, end), showers[rows[first:end] - place.start]
 
 
-def _transformed(source: Source, chain: Chain, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def _transformed(source: ShowerSource, chain: Chain, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Features `[b, f]` of some rows, block by block, and their places among these."""
     with progress("preparing showers", len(rows), "showers") as bar:
         for place, showers in chosen_blocks(source, rows):

@@ -13,7 +13,7 @@ features whose spread is below the floor.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(run: TrainedRun, showers: Showers) -> tuple[str, ...]:
     """The cells of a variant's row."""
-    config = run.config
+    config = cast(AtlasVaeConfig, run.config)
     training, validation = validation_split(showers, config)
     distance = validation_distance(run, validation, JUDGES, config.seed)
     best = min(run.history, key=lambda row: row["val_loss"])
@@ -172,7 +172,8 @@ def measure_seeds(runs: Sequence[TrainedRun], showers: Showers) -> tuple[str, ..
     found = []
     for run in runs:
         training, validation = validation_split(showers, run.config)
-        chain = build_transform(replace(run.config, renormalise=True), ATLAS_VAE_WINDOW).fit(training)
+        config = cast(AtlasVaeConfig, run.config)
+        chain = build_transform(replace(config, renormalise=True), ATLAS_VAE_WINDOW).fit(training)
         pair = run, replace(run, transform=chain)
         distances = [validation_distance(item, validation, JUDGES, run.config.seed).value for item in pair]
         best = 1 + min(range(len(run.history)), key=lambda epoch: run.history[epoch]["val_loss"])

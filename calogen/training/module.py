@@ -1,0 +1,73 @@
+"""What the suite needs to know of a paper's model: the parts of its file in `calogen.models`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from calogen.backend import keras
+from calogen.config import Config, Paper
+from calogen.features.batches import Features
+from calogen.features.moments import Moments
+from calogen.features.transforms import Chain
+from calogen.showers.geometry import Geometry
+from calogen.training.latent import Sampler
+from calogen.training.trainer import Schedule, Trainer
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+GeometryT = TypeVar("GeometryT", bound=Geometry)
+
+
+class ModelModule(Protocol[ConfigT, GeometryT]):
+    """A module of `calogen.models`, with the type of its configurations and that of its geometries.
+
+    Attributes:
+        __name__: `calogen.models.<model>`.
+    """
+
+    __name__: str
+
+    @property
+    def PAPER(self) -> Paper:  # noqa: N802
+        """The paper that describes the model."""
+
+    @property
+    def GENERATES(self) -> tuple[str, ...]:  # noqa: N802
+        """Names of the networks that turn latent points and conditions into showers, in the order of their use."""
+
+    @property
+    def CONFIGS(self) -> Mapping[str, tuple[ConfigT, GeometryT]]:  # noqa: N802
+        """The paper's configurations with their geometries, by name."""
+
+    def build_transform(self, config: ConfigT, geometry: GeometryT) -> Chain:
+        """Gives the transform between showers and features, not yet fitted."""
+
+    def build_latent(self, config: ConfigT) -> Sampler:
+        """Gives the prior of the latent space."""
+
+    def build(self, config: ConfigT, geometry: GeometryT) -> dict[str, keras.Model]:
+        """Gives all networks by name, with their initial weights."""
+
+    def build_trainer(
+        self, config: ConfigT, networks: dict[str, keras.Model], moments: Moments
+    ) -> Trainer | Sequence[Trainer]:
+        """Gives the trainer of the networks, or one trainer for each stage; `moments` are the features'."""
+
+    def build_schedule(self, config: ConfigT, incident_energies: np.ndarray) -> Schedule | Sequence[Schedule]:
+        """Gives the schedule of each trainer, for training showers of these incident energies `[n]`, MeV."""
+
+
+@runtime_checkable
+class FitsLatent(Protocol):
+    """A module whose latent space is fitted to encoded showers after the training."""
+
+    def fit_latent(self, config: Config, networks: Mapping[str, keras.Model], features: Features) -> Sampler:
+        """Gives the latent space that fits the encoded training showers."""
+
+    def read_latent(self, arrays: Mapping[str, np.ndarray]) -> Sampler:
+        """Gives the latent space that `arrays`, the fitted sampler's, describe."""
+
+
+def critics_of(module: object) -> tuple[str, ...]:
+    """Names of a module's critics (its `CRITICS`), which can be trained in bfloat16; most models have none."""
+    return getattr(module, "CRITICS", ())
