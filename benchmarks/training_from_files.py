@@ -1,4 +1,4 @@
-"""Training from features in a file beside training from memory: speed and peak memory.
+"""Training from features in a file, and from memory: speed and peak memory.
 
     python benchmarks/training_from_files.py
     python benchmarks/training_from_files.py --gigabytes 10 --pairs 3 --directory /fast/disk

@@ -17,17 +17,17 @@ EXIT_CODES = """exit codes: 0 done; 1 a fault of the program's own; 2 a fault to
 fault that another try may not meet (a lock that another process holds, the network, a disk's error, a worker that
 died); 130 interrupted; 143 terminated. After 75, 130 and 143 the same command goes on where it stopped."""
 
-Values = TypeVar("Values")
-Options = ParamSpec("Options")
+_Values = TypeVar("_Values")
+_Options = ParamSpec("_Options")
 
 
 def parse_command_line(
-    read: Callable[Options, Values],
+    read: Callable[_Options, _Values],
     description: str | None,
     epilog: str,
     arguments: Sequence[str] | None = None,
     more: Sequence[Parameter] = (),
-) -> Values:
+) -> _Values:
     """Reads a command line by typer; wrong options and `--help` end the process.
 
     Args:
@@ -42,9 +42,9 @@ def parse_command_line(
     Raises:
         SystemExit: with code 2 after wrong options, which stderr names; with 0 after `--help`.
     """
-    values: list[Values] = []
+    values: list[_Values] = []
 
-    def keep(*words: Options.args, **options: Options.kwargs) -> None:
+    def keep(*words: _Options.args, **options: _Options.kwargs) -> None:
         values.append(read(*words, **options))
 
     own = [item for item in signature(read).parameters.values() if item.kind is not Parameter.VAR_KEYWORD]

@@ -38,7 +38,7 @@ from calogen.observables.voxels import voxel_observables
 from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
-from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
+from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PHOTONS_DATASET1
@@ -156,19 +156,19 @@ def main(arguments: Arguments) -> None:
 def figures(total: str) -> dict[str, study_figures.Drawing]:
     """The paper's figures, by title; --ablation changes those of the total energy."""
     return {
-        "Fig. 1: number of showers": study_figures.statistics,
+        "Fig. 1: number of showers": study_figures.statistics_figure,
         "Fig. 2: the generator, batch normalisation folded in, without heads": partial(
-            study_figures.network, name="photon"
+            study_figures.network_figure, name="photon"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups={"1 GAN": SINGLE, "3 GANs": THREE}
+            study_figures.total_energy_figure, groups={"1 GAN": SINGLE, "3 GANs": THREE}
         ),
-        "Fig. 7: chi2/NDF by iteration": partial(study_figures.iterations, names=(*SINGLE, *THREE)),
-        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
-        "Fig. 11: centres in layers 1 and 2": partial(study_figures.distributions, names="layer_*_centroid"),
-        "Fig. 12: widths in layers 1 and 2": partial(study_figures.distributions, names="layer_*_width"),
+        "Fig. 7: chi2/NDF by iteration": partial(study_figures.iteration_figures, names=(*SINGLE, *THREE)),
+        README_FIGURE: partial(study_figures.distribution_figure, names="layer_*_energy"),
+        "Fig. 11: centres in layers 1 and 2": partial(study_figures.distribution_figure, names="layer_*_centroid"),
+        "Fig. 12: widths in layers 1 and 2": partial(study_figures.distribution_figure, names="layer_*_width"),
         "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            study_figures.distributions, names="voxel_energy"
+            study_figures.distribution_figure, names="voxel_energy"
         ),
     }
 
@@ -254,7 +254,7 @@ def overshoot(found: Comparisons) -> Value:
     return Value(share, float(np.sqrt(share * (1 - share) / len(received) + 0.005 * 0.995 / len(expected))))
 
 
-def json_sizes(trained: Mapping[str, Network]) -> dict[str, float]:
+def json_sizes(trained: Mapping[str, StudyNetwork]) -> dict[str, float]:
     """MB of the generators; a slice has pions, three GANs for photons, and for electrons."""
     sizes = {name: json_size(network.run.generator) / 1e6 for name, network in trained.items()}
     found = {label: sum(sizes[name] for name in names) for label, names in LABELS.items() if set(names) <= set(sizes)}

@@ -35,7 +35,7 @@ from calogen.observables.voxels import voxel_observables, voxel_width
 from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
-from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
+from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PIONS_DATASET1
@@ -138,27 +138,27 @@ def main(arguments: Arguments) -> None:
 def figures(total: str) -> dict[str, study_figures.Drawing]:
     """The paper's figures, by title; --ablation changes those of the total energy."""
     return {
-        "Fig. 1: number of showers": study_figures.statistics,
+        "Fig. 1: number of showers": study_figures.statistics_figure,
         "Fig. 2: the generator, batch normalisation folded in, without heads": partial(
-            study_figures.network, name="pion"
+            study_figures.network_figure, name="pion"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups={"1 GAN": ("pion",)}
+            study_figures.total_energy_figure, groups={"1 GAN": ("pion",)}
         ),
-        "Fig. 8: chi2/NDF by iteration": partial(study_figures.iterations, names=("pion",)),
-        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
+        "Fig. 8: chi2/NDF by iteration": partial(study_figures.iteration_figures, names=("pion",)),
+        README_FIGURE: partial(study_figures.distribution_figure, names="layer_*_energy"),
         "Fig. 13 (its caption says widths): centres in layers 1, 2, 12, 13": partial(
-            study_figures.distributions, names="layer_*_centroid"
+            study_figures.distribution_figure, names="layer_*_centroid"
         ),
-        "Fig. 14: widths in layers 1, 2, 12, 13": partial(study_figures.distributions, names="layer_*_width"),
+        "Fig. 14: widths in layers 1, 2, 12, 13": partial(study_figures.distribution_figure, names="layer_*_width"),
         "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            study_figures.distributions, names="voxel_energy"
+            study_figures.distribution_figure, names="voxel_energy"
         ),
         "Fig. 15: widths in eta in layers 12 and 13": partial(
-            study_figures.distributions_by_energy, names="*_eta_width"
+            study_figures.distribution_figure_by_energy, names="*_eta_width"
         ),
         "Fig. 17: energy of all voxels, by momentum": partial(
-            study_figures.distributions_by_energy, names="voxel_energy"
+            study_figures.distribution_figure_by_energy, names="voxel_energy"
         ),
     }
 
@@ -184,7 +184,7 @@ def ours(originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments) -> 
     return {name: replace(config, spectral_normalization="none") for name, config in chosen.items()}
 
 
-def tables(pion: Network, seconds: dict[float, Value], highest: str) -> dict[str, Table]:
+def tables(pion: StudyNetwork, seconds: dict[float, Value], highest: str) -> dict[str, Table]:
     """Times and size of a network that was trained up to a highest momentum."""
     energy = 2.0**16
     batches = {1.0: seconds[energy]}

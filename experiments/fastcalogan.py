@@ -113,15 +113,15 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
 def figures(particle: str) -> dict[str, study_figures.Drawing]:
     """What is drawn, by title."""
     return {
-        "Number of showers": study_figures.statistics,
-        "The generator": partial(study_figures.network, name=particle),
-        "Total energy, by momentum": partial(study_figures.total_energy, groups={"1 GAN": (particle,)}),
-        "chi2/NDF by iteration": partial(study_figures.iterations, names=(particle,)),
-        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
-        "Centres, all momenta": partial(study_figures.distributions, names="layer_*_centroid"),
-        "Widths, all momenta": partial(study_figures.distributions, names="layer_*_width"),
+        "Number of showers": study_figures.statistics_figure,
+        "The generator": partial(study_figures.network_figure, name=particle),
+        "Total energy, by momentum": partial(study_figures.total_energy_figure, groups={"1 GAN": (particle,)}),
+        "chi2/NDF by iteration": partial(study_figures.iteration_figures, names=(particle,)),
+        README_FIGURE: partial(study_figures.distribution_figure, names="layer_*_energy"),
+        "Centres, all momenta": partial(study_figures.distribution_figure, names="layer_*_centroid"),
+        "Widths, all momenta": partial(study_figures.distribution_figure, names="layer_*_width"),
         "Energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            study_figures.distributions, names="voxel_energy"
+            study_figures.distribution_figure, names="voxel_energy"
         ),
     }
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Found
+from calogen.claims.judge import Claims, Finding
 from calogen.evaluation.iterations import ALL, SHAPES
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.chi2 import total
@@ -23,19 +23,19 @@ _TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which o
 @PHOTONS.rule("three_gans", "two_gans", "three_gans_kinetic", "two_gans_kinetic", "label")
 @PHOTONS.rule("fastcalogan", "fastcalogan_kinetic")
 @PIONS.rule("fastcalogan", "fastcalogan_kinetic")
-def _better_and_better(evidence: Evidence) -> Found:
+def _better_and_better(evidence: Evidence) -> Finding:
     """Each has a smaller chi2/NDF than the one before it."""
     return [one - other for one, other in pairwise(evidence.chi2.values())], evidence.chi2
 
 
 @PHOTONS.rule("layer_normalisation")
-def _layers_improve(evidence: Evidence) -> Found:
+def _layers_improve(evidence: Evidence) -> Finding:
     kinetic, layers = (list(evidence.chi2.values())[start::2] for start in (0, 1))
     return [one - other for one, other in zip(kinetic, layers, strict=True)], evidence.chi2
 
 
 @PHOTONS.rule("high_momenta")
-def _worse_at_the_top(evidence: Evidence) -> Found:
+def _worse_at_the_top(evidence: Evidence) -> Finding:
     parts = dict(sorted(evidence.network("photon-kinetic").at_papers_statistics.items()))
     *_, highest = parts
     above = [momentum for momentum in parts if momentum > _TOP] or list(parts)[-3:]
@@ -47,7 +47,7 @@ def _worse_at_the_top(evidence: Evidence) -> Found:
 
 
 @PHOTONS.rule("low_gan")
-def _low_but_at_4_gev(evidence: Evidence) -> Found:
+def _low_but_at_4_gev(evidence: Evidence) -> Finding:
     low, single = evidence.chi2
     momenta = sorted(evidence.network(low).chi2)
     *below, last = (evidence.at(single, momentum) - evidence.at(low, momentum) for momentum in momenta)
@@ -55,14 +55,14 @@ def _low_but_at_4_gev(evidence: Evidence) -> Found:
 
 
 @PHOTONS.rule("layer_0")
-def _overshoot(evidence: Evidence) -> Found:
+def _overshoot(evidence: Evidence) -> Finding:
     excess = 100 * evidence.value("overshoot", "the three GANs were not trained") - 0.5
     return [excess, 1 - excess], {"excess": excess}
 
 
 @PHOTONS.rule("best_iteration")
 @PIONS.rule("best_iteration")
-def _best_differs(evidence: Evidence) -> Found:
+def _best_differs(evidence: Evidence) -> Finding:
     scans = [evidence.network(name).scans[ALL] for name in evidence.chi2]
     others = np.concatenate([scan.best_by_momentum != scan.best for scan in scans])
     share = Value.share(others.mean(), len(others))
@@ -70,14 +70,14 @@ def _best_differs(evidence: Evidence) -> Found:
 
 
 @PHOTONS.rule("noise_and_masks")
-def _noise_and_masks(evidence: Evidence) -> Found:
+def _noise_and_masks(evidence: Evidence) -> Finding:
     plain, *tried = evidence.chi2.values()
     return [value - 0.9 * plain for value in tried], evidence.chi2
 
 
 @PHOTONS.rule("time")
 @PIONS.rule("time")
-def _time(evidence: Evidence) -> Found:
+def _time(evidence: Evidence) -> Finding:
     times = {f"t{position}": 1e3 * item for position, item in enumerate(evidence.values["seconds"].values())}
     values = np.array([item.value for item in times.values()])
     error = max(item.error for item in times.values()) / values.mean() / 10  # of a mean of 100 trials
@@ -86,13 +86,13 @@ def _time(evidence: Evidence) -> Found:
 
 @PHOTONS.rule("generation_seed")
 @PIONS.rule("generation_seed")
-def _generation_seed(evidence: Evidence) -> Found:
+def _generation_seed(evidence: Evidence) -> Finding:
     scatter = Value(1.0, 1 / float(np.sqrt(18))) * evidence.values["seed_scatter"]  # from ten seeds
     return [0.2 - scatter, scatter - 0.05], {"scatter": scatter}
 
 
 @PHOTONS.rule("shapes")
-def _shapes(evidence: Evidence) -> Found:
+def _shapes(evidence: Evidence) -> Finding:
     """Correlates steps after the first third, in which both chi2 fall, related or not."""
     found = []
     for name in ("photon", "photon-low", "photon-medium", "photon-high"):
@@ -109,19 +109,19 @@ def _shapes(evidence: Evidence) -> Found:
 
 
 @PHOTONS.rule("json_size")
-def _json_size(evidence: Evidence) -> Found:
+def _json_size(evidence: Evidence) -> Finding:
     return [], evidence.values["megabytes"]
 
 
 @PIONS.rule("layer_normalisation")
-def _layers_improve_pions(evidence: Evidence) -> Found:
+def _layers_improve_pions(evidence: Evidence) -> Finding:
     kinetic, iterations = evidence.chi2["pion-kinetic"], evidence.network("pion-kinetic").last_iteration
     layers = evidence.within("pion", iterations)
     return [kinetic - layers], {"kinetic": kinetic, "layers": layers, "iterations": iterations}
 
 
 @PIONS.rule("longer")
-def _longer(evidence: Evidence) -> Found:
+def _longer(evidence: Evidence) -> Finding:
     test = evidence.network("pion")
     iterations = test.last_iteration
     half, whole = (test.held_out_within(limit) for limit in (iterations // 2, None))
@@ -132,14 +132,14 @@ def _longer(evidence: Evidence) -> Found:
 
 
 @PIONS.rule("splitting")
-def _splitting_pions(evidence: Evidence) -> Found:
+def _splitting_pions(evidence: Evidence) -> Finding:
     two, iterations = evidence.chi2["two"], evidence.network("pion-upper").last_iteration
     one = evidence.within("pion", iterations)
     return [0.1 * one.value - abs(one - two)], {"one": one, "two": two, "iterations": iterations}
 
 
 @PIONS.rule("bimodality")
-def _bimodality(evidence: Evidence) -> Found:
+def _bimodality(evidence: Evidence) -> Finding:
     figures: dict[str, Value] = {}
     for layer in (0, 1):
         geant4, ours = evidence.histograms(512.0, f"layer_{layer}_energy", PION)
@@ -150,13 +150,13 @@ def _bimodality(evidence: Evidence) -> Found:
 
 
 @PIONS.rule("narrow_showers")
-def _narrow(evidence: Evidence) -> Found:
+def _narrow(evidence: Evidence) -> Finding:
     geant4, ours = (100 * share for share in evidence.value("narrow", "the pion GAN was not trained"))
     return [0.5 * geant4 - ours], {"geant4": geant4, "ours": ours}
 
 
 @PIONS.rule("spurious_peak")
-def _spurious_peak(evidence: Evidence) -> Found:
+def _spurious_peak(evidence: Evidence) -> Finding:
     figures = {}
     for where, momentum in (("low", 512.0), ("high", 8192.0)):
         for layer in (12, 13):
@@ -170,7 +170,7 @@ def _spurious_peak(evidence: Evidence) -> Found:
 
 
 @PIONS.rule("high_momenta_first")
-def _high_momenta_first(evidence: Evidence) -> Found:
+def _high_momenta_first(evidence: Evidence) -> Finding:
     scan = evidence.network("pion").scans[ALL]
     lowest = np.minimum.accumulate(scan.chi2 / np.maximum(scan.ndf, 1), axis=0)
     iterations = scan.iterations[np.argmax(lowest <= 1.5 * lowest[-1], axis=0)].astype(np.float64)

@@ -96,8 +96,8 @@ class Results:
         return {name: value for name, value in asdict(self).items() if name != "measurements"}
 
 
-Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]
-Rule = Callable[[Evidence], Found]
+Finding = tuple[Sequence[Value], Mapping[str, Value | float | str]]
+ClaimRule = Callable[[Evidence], Finding]
 """Evidence -> margins (positive where the claim holds, the weakest decides; none: undecided), figures for the text."""
 
 
@@ -142,7 +142,7 @@ class Claims:
     def __init__(self, paper: str) -> None:
         tables = read_toml(resources.files("calogen").joinpath("claims", f"{paper}.toml"))
         self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
-        self.statements, self.rules = dict[str, Statement](), dict[str, Rule]()
+        self.statements, self.rules = dict[str, Statement](), dict[str, ClaimRule]()
         for name, values in tables.items():
             try:
                 self.statements[name] = plain_from_json(Statement, values)
@@ -150,16 +150,16 @@ class Claims:
             except ConfigError as error:
                 raise ConfigError(f"{paper}.toml, table [{name}]: {error}") from error
 
-    def rule(self, *names: str) -> Callable[[Rule], Rule]:
+    def rule(self, *names: str) -> Callable[[ClaimRule], ClaimRule]:
         """Decorator of what judges the claims of these names."""
 
-        def register(function: Rule) -> Rule:
+        def register(function: ClaimRule) -> ClaimRule:
             self.rules |= dict.fromkeys(names, function)
             return function
 
         return register
 
-    def found(self, name: str, evidence: Evidence) -> Found:
+    def found(self, name: str, evidence: Evidence) -> Finding:
         """Margins and figures of a claim."""
         stated = self.statements[name]
         groups = {**{network: (network,) for network in stated.needs}, **stated.groups}
@@ -180,13 +180,13 @@ class Claims:
                 problem = problem or error
         if problem and not able:
             command = self.commands.get(problem.network or stated.decide, self.commands["missing"])
-            return ": ".join(filter(None, (str(problem), command))), judge(Value(np.nan, np.nan))
+            return ": ".join(filter(None, (str(problem), command))), verdict_on(Value(np.nan, np.nan))
         if len(able) == 1 < len(seeds):
             able = [(evidence, self.found(name, replace(evidence, alone=True))) for evidence, _ in able]
         over_seeds = partial(average, independent=stated.average == "independent")
         every, shown = zip(*(found for _, found in able), strict=True)
         margins = [over_seeds(values) for values in zip(*every, strict=True)]
-        verdict = judge(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
+        verdict = verdict_on(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
         figures = {
             key: first if isinstance(first, str) else over_seeds([figures[key] + Value(0.0, 0.0) for figures in shown])
             for key, first in shown[0].items()
@@ -213,14 +213,14 @@ def average(values: Sequence[Value], independent: bool = False) -> Value:
     return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
 
 
-def judge(evidence: Value) -> Verdict:
+def verdict_on(evidence: Value) -> Verdict:
     """Verdict on a claim from a number that is positive where the claim holds.
 
     `reproduced` where it is above 0 by at least two standard errors, `not reproduced` where it is below 0 by as much,
     else (also without a value) `undecided at this statistics`.
 
     Example:
-        >>> judge(Value(0.03, 0.01)), judge(Value(-0.03, 0.01)), judge(Value(0.01, 0.01))
+        >>> verdict_on(Value(0.03, 0.01)), verdict_on(Value(-0.03, 0.01)), verdict_on(Value(0.01, 0.01))
         ('reproduced', 'not reproduced', 'undecided at this statistics')
     """
     if evidence.value and abs(evidence.value) >= 2 * evidence.error:  # NaN is neither above nor below

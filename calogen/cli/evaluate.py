@@ -32,7 +32,7 @@ class SeveralValues(TyperCommand):
         return super().parse_args(ctx, given)
 
 
-def evaluate(
+def evaluate_command(
     reference: Annotated[
         list[str],
         typer.Option(help="Geant4's showers, one file or several: CaloChallenge's format or ATLAS cells."),

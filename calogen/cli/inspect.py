@@ -17,7 +17,7 @@ from calogen.errors import ConfigError
 from calogen.process import show
 
 
-def inspect(
+def inspect_command(
     model: Annotated[
         str,
         typer.Argument(help="A model, e.g. atlas_vae, a file of showers, or an LWTNN graph (.json); else all models."),

@@ -9,9 +9,11 @@ import typer
 from calogen.config import MAX_SEED, require
 from calogen.errors import ConfigError
 
-Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
-Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
+EnergiesOption = Annotated[
+    str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
+OutputOption = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 
 _MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
 

@@ -11,7 +11,7 @@ from calogen.config import config_from_json, config_to_json, require
 from calogen.files import require_writable_file
 
 
-def train(
+def train_command(
     model: Annotated[str, typer.Argument(help="A model that calogen inspect lists, e.g. atlas-vae.")],
     output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training in it goes on.")],
     train_data: Annotated[

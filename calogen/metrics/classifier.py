@@ -25,7 +25,7 @@ from calogen.metrics.distances import checked_pair
 from calogen.metrics.distributions import Value
 from calogen.progress import Progress, progress
 
-MIN_SHOWERS = 20
+MIN_CLASS_SHOWERS = 20
 """With fewer showers in a class there is nothing to train, test and validate with."""
 
 _SMALLEST = 1e-6  # calibrated score, and its distance from 1
@@ -144,7 +144,7 @@ def classify(
     Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a). Ours: single instead of double precision.
     """
     require(repetitions >= 1, f"repetitions must be at least 1. Received: {repetitions}")
-    pair = checked_pair(reference, generated, MIN_SHOWERS, np.float32)
+    pair = checked_pair(reference, generated, MIN_CLASS_SHOWERS, np.float32)
     key = _key(*pair, config, seed)
     kept = _read_trainings(trainings)
     done = kept.setdefault(key, [])

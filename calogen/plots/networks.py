@@ -23,9 +23,9 @@ from calogen.plots.style import build_figure, style
 MAX_BOXES, MAX_ARROWS = 60, 200
 """More make no picture that anyone reads."""
 
-Kind = Literal["input", "layer", "join", "output"]
+BoxKind = Literal["input", "layer", "join", "output"]
 
-_COLOURS: dict[Kind, str] = {"input": "#d6e6f4", "layer": "#f7f7f7", "join": "#fdebd0", "output": "#d5efdd"}
+_COLOURS: dict[BoxKind, str] = {"input": "#d6e6f4", "layer": "#f7f7f7", "join": "#fdebd0", "output": "#d5efdd"}
 _TITLE_SIZE, _DETAIL_SIZE = 8.0, 7.0  # points
 # Of boxes, of their text, between boxes, of an arrow's way; inches.
 _HEIGHT, _PADDING, _SPACE, _BEND = 0.44, 0.09, 0.16, 0.1
@@ -51,7 +51,7 @@ class Box:
     detail: str
     depth: int
     sources: tuple[int, ...] = ()
-    kind: Kind = "layer"
+    kind: BoxKind = "layer"
 
 
 @dataclass(frozen=True)

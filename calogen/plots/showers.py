@@ -15,7 +15,7 @@ from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_st
 from calogen.units import GeV
 
 _LABELS = {"eta": r"$\Delta\eta$ from the impact cell", "phi": r"$\Delta\phi$ from the impact cell [rad]"}
-RATIO_RANGE = (0.5, 1.5)
+PROFILE_RATIO_RANGE = (0.5, 1.5)
 
 
 def draw_profile(
@@ -50,7 +50,7 @@ def draw_profile(
     ax.set(yscale="log", ylabel="Mean energy [MeV]")
     if filled.any():
         ax.set_ylim(0.3 * reference.mean[filled].min(), 5 * reference.mean.max())
-    finish_ratio(ratio_ax, RATIO_RANGE)
+    finish_ratio(ratio_ax, PROFILE_RATIO_RANGE)
     ratio_ax.set_xlim(reference.edges[0], reference.edges[-1])
     return artists
 
