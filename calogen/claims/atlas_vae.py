@@ -1,7 +1,7 @@
-"""The claims of arXiv:2210.06204 about its VAE, judged on our showers.
+"""The claims of arXiv:2210.06204 about its VAE, as rules for our showers.
 
-Limits that the paper leaves to the eye ("good", "similar") are ours and stand in the texts. Of several conditions each
-training's weakest counts, not the weakest of their means.
+Where the paper gives no number ("good", "similar"), the limit is ours and is part of the claim's text. Of several
+conditions, the weakest one of each training counts, not the weakest one of their means.
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ INTERPOLATED, NEIGHBOURS, EXTRAPOLATED = 24576.0, (16384.0, 32768.0), 524288.0
 COMPARED = tuple(sorted({*SHOWN, INTERPOLATED, *NEIGHBOURS, EXTRAPOLATED}))
 TOTAL, SHAPE_NAMES = ("total_energy",), ("r_eta", "r_phi", "w_eta2", "w_s_tot")
 JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name != "second_lambda_moment")
-"""Observables whose mean KS distance on validation showers chooses settings and compares epochs."""
+"""Observables whose mean KS distance on validation showers compares settings and epochs."""
 
 
 def _relative(evidence: Evidence, attribute: str, *energies: float) -> Value:
-    """Response or spread over Geant4's, averaged over energies."""
+    """Ratio of our mean response or spread to Geant4's, averaged over incident energies."""
     ours, geant4 = evidence.values["vae"], evidence.values["geant4"]
     return Value.mean([ours.at(attribute, energy) / geant4.at(attribute, energy) for energy in energies])
 
 
 def _mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
-    """A metric averaged over observables and energies."""
+    """Mean of a metric over observables and incident energies."""
     return Value.mean([evidence.metric(energy, name, metric, sample).measured for energy in energies for name in names])
 
 
 def _excess(evidence: Evidence, names: Sequence[str], energy: float) -> Value:
-    """Mean KS distance above its floor: what samples of different sizes compare by."""
+    """Mean KS distance minus its floor, which can be compared for samples of different sizes."""
     rows = [evidence.metric(energy, name, "ks", VAE) for name in names]
     return Value.mean([row.measured - row.floor.mean for row in rows])
 
@@ -46,9 +46,9 @@ def _absolute_inputs(evidence: Evidence) -> Finding:
     """Holds where the total energy or the shapes are worse than with reparametrised inputs."""
     total, total_absolute = (_mean(evidence, TOTAL, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
     shapes, shapes_absolute = (_mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
-    found = {"total_absolute": total_absolute, "shapes_absolute": shapes_absolute}
-    found |= {"total_ours": total, "shapes_ours": shapes}
-    return [max(total_absolute - total, shapes_absolute - shapes, key=Value.significance)], found
+    numbers = {"total_absolute": total_absolute, "shapes_absolute": shapes_absolute}
+    numbers |= {"total_ours": total, "shapes_ours": shapes}
+    return [max(total_absolute - total, shapes_absolute - shapes, key=Value.significance)], numbers
 
 
 @claims.rule("absolute_inputs_spread")
@@ -120,11 +120,11 @@ def _extrapolation_shapes(evidence: Evidence) -> Finding:
 
 @claims.rule("best_epoch")
 def _best_epoch(evidence: Evidence) -> Finding:
-    """Against the best of several the chosen epoch would lose by chance."""
-    others, epoch = dict(evidence.values["epoch_distances"]), evidence.values["best_epoch"]
-    best, least = others.pop(epoch), min(others.values(), key=lambda item: item.value)
-    others_mean = Value(Value.mean([*others.values()]).value, best.error)  # with the error of one
-    return [others_mean - best.value], {"best": best, "mean": others_mean, "least": least, "epoch": epoch}
+    """Compares the chosen epoch with the mean of further ones, whose best may win by chance."""
+    distances, epoch = dict(evidence.values["epoch_distances"]), evidence.values["best_epoch"]
+    best, least = distances.pop(epoch), min(distances.values(), key=lambda item: item.value)
+    mean = Value(Value.mean([*distances.values()]).value, best.error)  # with the error of a single epoch
+    return [mean - best.value], {"best": best, "mean": mean, "least": least, "epoch": epoch}
 
 
 @claims.rule("speed")

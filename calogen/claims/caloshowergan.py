@@ -1,6 +1,7 @@
-"""The claims of arXiv:2309.06515, judged on our showers.
+"""The claims of arXiv:2309.06515, as rules for our showers.
 
-Limits that the paper leaves to the eye ("slightly", "consistently", "no gain") are ours and stand in the texts.
+Where the paper gives no number ("slightly", "consistently", "no gain"), the limit is ours and is part of the claim's
+text.
 """
 
 from itertools import pairwise
@@ -17,14 +18,15 @@ from calogen.units import GeV
 
 PHOTONS, PIONS = Claims("caloshowergan"), Claims("caloshowergan_pions")
 KINETIC, PION = "single GAN, kinetic", "pion GAN"
-_TOP, _LONG = 2.0**18, 2_000_000  # MeV above which, and iterations from which on, claims speak
+_TOP = 2.0**18  # MeV, above which the paper sees large chi2
+_LONG = 2_000_000  # iterations of the paper's longer training
 
 
 @PHOTONS.rule("three_gans", "two_gans", "three_gans_kinetic", "two_gans_kinetic", "label")
 @PHOTONS.rule("fastcalogan", "fastcalogan_kinetic")
 @PIONS.rule("fastcalogan", "fastcalogan_kinetic")
 def _better_and_better(evidence: Evidence) -> Finding:
-    """Each has a smaller chi2/NDF than the one before it."""
+    """Each group of networks has a smaller chi2/NDF than the group before it."""
     return [one - other for one, other in pairwise(evidence.chi2.values())], evidence.chi2
 
 
@@ -64,8 +66,8 @@ def _overshoot(evidence: Evidence) -> Finding:
 @PIONS.rule("best_iteration")
 def _best_differs(evidence: Evidence) -> Finding:
     scans = [evidence.network(name).scans[ALL] for name in evidence.chi2]
-    others = np.concatenate([scan.best_by_momentum != scan.best for scan in scans])
-    share = Value.share(others.mean(), len(others))
+    differs = np.concatenate([scan.best_by_momentum != scan.best for scan in scans])
+    share = Value.share(differs.mean(), len(differs))
     return [share - 0.5], {"share": 100 * share.value}
 
 
@@ -80,21 +82,21 @@ def _noise_and_masks(evidence: Evidence) -> Finding:
 def _time(evidence: Evidence) -> Finding:
     times = {f"t{position}": 1e3 * item for position, item in enumerate(evidence.values["seconds"].values())}
     values = np.array([item.value for item in times.values()])
-    error = max(item.error for item in times.values()) / values.mean() / 10  # of a mean of 100 trials
+    error = max(item.error for item in times.values()) / values.mean() / 10  # the mean over 100 calls
     return [0.2 - Value(float(np.ptp(values) / values.mean()), error)], times
 
 
 @PHOTONS.rule("generation_seed")
 @PIONS.rule("generation_seed")
 def _generation_seed(evidence: Evidence) -> Finding:
-    scatter = Value(1.0, 1 / float(np.sqrt(18))) * evidence.values["seed_scatter"]  # from ten seeds
+    scatter = Value(1.0, 1 / float(np.sqrt(18))) * evidence.values["seed_scatter"]  # its error with ten seeds
     return [0.2 - scatter, scatter - 0.05], {"scatter": scatter}
 
 
 @PHOTONS.rule("shapes")
 def _shapes(evidence: Evidence) -> Finding:
-    """Correlates steps after the first third, in which both chi2 fall, related or not."""
-    found = []
+    """Correlates steps after the first third, in which both chi2 fall anyway."""
+    ranks = []
     for name in ("photon", "photon-low", "photon-medium", "photon-high"):
         scans = evidence.network(name).scans
         if SHAPES not in scans:
@@ -102,9 +104,9 @@ def _shapes(evidence: Evidence) -> Finding:
         energy, both = scans[ALL], scans[SHAPES]
         shapes = (both.chi2 - energy.chi2).sum(axis=1) / (both.ndf - energy.ndf).sum(axis=1)
         late = slice(len(shapes) // 3, None)
-        found.append(rank_correlation(np.diff(energy.total[late]), np.diff(shapes[late])))
-    rank = Value.mean(found)
-    rank = Value(rank.value, rank.error * float(np.sqrt(1.5)))  # a step up is followed by one down
+        ranks.append(rank_correlation(np.diff(energy.total[late]), np.diff(shapes[late])))
+    rank = Value.mean(ranks)
+    rank = Value(rank.value, rank.error * float(np.sqrt(1.5)))  # steps up and down alternate
     return [rank], {"rank": rank}
 
 
@@ -143,7 +145,7 @@ def _bimodality(evidence: Evidence) -> Finding:
     figures: dict[str, Value] = {}
     for layer in (0, 1):
         geant4, ours = evidence.histograms(512.0, f"layer_{layer}_energy", PION)
-        peak = 1 + int(np.argmax(geant4.fractions[1:-1] + geant4.fractions[2:]))  # the first bin has the empty layers
+        peak = 1 + int(np.argmax(geant4.fractions[1:-1] + geant4.fractions[2:]))  # the first bin holds the empty layers
         shares = (100 * Value.share(item.fractions[peak : peak + 2].sum(), item.entries) for item in (geant4, ours))
         figures |= zip((f"geant4_{layer}", f"ours_{layer}"), shares, strict=True)
     return [0.5 * figures[f"geant4_{layer}"] - figures[f"ours_{layer}"] for layer in (0, 1)], figures
@@ -162,9 +164,9 @@ def _spurious_peak(evidence: Evidence) -> Finding:
         for layer in (12, 13):
             geant4, ours = evidence.histograms(momentum, f"layer_{layer}_eta_width", PION)
             place = int(np.argmax(ours.fractions - geant4.fractions))
-            found, expected = (Value.share(item.fractions[place], item.entries) for item in (ours, geant4))
-            excess = 100 * (found - expected)
-            chance = float(np.sqrt(2 * np.log(len(ours.fractions))))  # of so many bins the largest, in errors
+            received, expected = (Value.share(item.fractions[place], item.entries) for item in (ours, geant4))
+            excess = 100 * (received - expected)
+            chance = float(np.sqrt(2 * np.log(len(ours.fractions))))  # of the largest bin, in errors
             figures[f"{where}_{layer}"] = excess - chance * excess.error
     return [excess - 3 if key.startswith("low") else 3 - excess for key, excess in figures.items()], figures
 

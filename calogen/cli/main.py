@@ -1,6 +1,6 @@
-"""The command `calogen`: a module for each of its commands.
+"""The program `calogen`, whose commands have a module each.
 
-They import what they need themselves: `calogen --help` starts without TensorFlow.
+A command imports the rest of the suite inside its function, so that `calogen --help` starts without TensorFlow.
 """
 
 import typer
@@ -34,6 +34,6 @@ app.command("inspect")(inspect_command)
 
 
 def main() -> None:
-    """Run the command line; faults end in one line and an exit code of `EXIT_CODES`."""
+    """Runs the command line; a fault ends it with one line and an exit code of `EXIT_CODES`."""
     with clean_exit("calogen"):
         app()

@@ -35,7 +35,7 @@ def add_assessments(
         with those of showers, energies, correlations and losses.
     """
     compared, tables = outcome.comparisons, dict(results.tables)
-    options = Options(repetitions=0, seed=int(results.provenance["seed"]))
+    options = Options(repetitions=0, seed=int(str(results.provenance["seed"])))
     about = {**results.provenance, "note": note, "data": {"reference": {"sha256": _hash(compared.reference)}}}
     reference, all_pictures = reference_of(compared.reference, options), []
     for label, showers in compared.generated.items():

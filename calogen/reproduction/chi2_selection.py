@@ -45,17 +45,9 @@ _FEWER_SHOWERS = {2.0**19: 5000, 2.0**20: 3000, 2.0**21: 2000, 2.0**22: 1000}
 class Chi2Config(Config, Protocol):
     """Configuration of a training on voxels that counts iterations."""
 
-    @property
-    def particle(self) -> str:
-        """Particle of the showers, `photon` or `pion`."""
-
-    @property
-    def iterations(self) -> int:
-        """Number of iterations."""
-
-    @property
-    def batch_size(self) -> int:
-        """Number of showers in a batch."""
+    particle: str
+    iterations: int
+    batch_size: int
 
 
 def challenge_showers(momentum: float) -> int:

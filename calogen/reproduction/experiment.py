@@ -1,4 +1,4 @@
-"""The frame of an experiment script: its command line, its run directories, their logs.
+"""The frame of an experiment script: its command line, directories of runs, their logs.
 
 def run(arguments: Arguments) -> None:
     for seed in arguments.seeds:
@@ -68,15 +68,15 @@ OwnOptions = Mapping[str, OwnOption]
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What an experiment was asked for.
+    """Values of an experiment's command line.
 
     Args:
-        preset: one of `PRESETS`.
-        seeds: one run is trained for each.
+        preset: size of the training, one of `PRESETS`.
+        seeds: seeds, for each of which a run is trained.
         runs: directory of all runs.
-        results: directory to publish the results JSON in; None: it stays with the report.
-        train_data, test_data: the user's own files; None: the bundled showers.
-        all_showers: train on all bundled showers instead of the first edition's.
+        results: directory to which the results are published; None: they stay with the report.
+        train_data, test_data: the user's own files; None: the bundled showers are used.
+        all_showers: whether to train on all bundled showers instead of the first edition's.
         tolerant: in the user's files, set slightly negative energies to 0 and round incident energies by up to 0.1 %.
         options: values of the experiment's own options, by name: that of `--learning-rate` is `learning_rate`.
     """
@@ -92,7 +92,7 @@ class Arguments:
     options: Mapping[str, object] = field(default_factory=dict)
 
     def report_directory(self, paper: str) -> Path:
-        """Where a paper's report goes: beside its run for one seed, beside all runs for more."""
+        """Directory of a paper's report: in the run of a single seed, or beside several runs."""
         if len(self.seeds) == 1:
             return run_directory(paper, self.preset, self.seeds[0], self.runs) / "report"
         return self.runs / paper / f"{self.preset}-report"
@@ -100,11 +100,11 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training with one seed, in a directory of its own; made by `open_run`.
+    """One training with one seed, in a directory of its own, from `open_run`.
 
     Args:
-        directory: holds everything that the run writes.
-        preset, seed: what the run was asked for.
+        directory: directory of all files of the run.
+        preset, seed: preset and seed of the training.
     """
 
     directory: Path
@@ -114,11 +114,11 @@ class Run:
 
     @property
     def wall_time(self) -> float:
-        """Seconds since the run was opened, by this process."""
+        """Seconds since this process opened the run."""
         return monotonic() - self._start
 
     def log(self, event: str, **values: object) -> None:
-        """Append one line to `log.jsonl`: time, event and JSON values."""
+        """Appends one line to `log.jsonl`: time, event and JSON values."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | values)
         path = self.directory / "log.jsonl"
         try:
@@ -132,7 +132,7 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
     """Directory of one run: `runs/<paper>/<preset>-seed<k>`.
 
     Raises:
-        ConfigError: an unknown preset.
+        ConfigError: the preset is unknown.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}. Received: {preset}")
@@ -141,12 +141,12 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
 
 @contextmanager
 def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> Iterator[Run]:
-    """Hold the directory of one run, made if need be, and log how the run went.
+    """Locks the directory of a run, which it makes if need be, and logs how the run ends.
 
     Raises:
-        TemporaryError: another process holds the directory.
-        CalogenError: it cannot be written.
-        ConfigError: an unknown preset.
+        TemporaryError: another process has locked the directory.
+        CalogenError: the directory cannot be written.
+        ConfigError: the preset is unknown.
     """
     directory = run_directory(paper, preset, seed, runs)
     with directory_lock(directory):
@@ -165,28 +165,20 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
 def parse_arguments(
     description: str | None, arguments: Sequence[str] | None = None, options: OwnOptions = MappingProxyType({})
 ) -> Arguments:
-    """Read an experiment's command line.
+    """Reads the command line of an experiment.
 
     Args:
         description: the script's docstring, shown by `--help`.
         arguments: the command line; None: that of this process.
-        options: the experiment's own.
+        options: options that only this experiment has.
 
     Raises:
         SystemExit: as `parse_command_line`.
+        ConfigError: a shell could not split the text of `--options`.
     """
     words = _expand(sys.argv[1:] if arguments is None else arguments)
     more = [option.parameter(flag) for flag, option in options.items()]
     return parse_command_line(_read_options, description, EXIT_CODES, words, more)
-
-
-def _require_words(text: str) -> str:
-    """Refuse a text that no shell would split."""
-    try:
-        shlex.split(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"must be words as in a shell ({error}). Received: {text}") from error
-    return text
 
 
 def _read_options(
@@ -198,37 +190,23 @@ def _read_options(
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Where runs go.")] = Path("runs"),
     results: Annotated[Path | None, typer.Option(metavar="DIR", help="Publish results and figure there, too.")] = None,
     train_data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own showers; by default the bundled ones.")
+        Path | None, typer.Option(metavar="FILE", help="Your showers instead of bundled ones.")
     ] = None,
-    test_data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Showers to compare with; goes with --train-data.")
-    ] = None,
+    test_data: Annotated[Path | None, typer.Option(metavar="FILE", help="Your showers to compare with.")] = None,
     all_showers: Annotated[
-        bool,
-        typer.Option(
-            "--all-showers", help="Train on all bundled showers, not only the first edition's 1,000 of each energy."
-        ),
+        bool, typer.Option("--all-showers", help="Train on all bundled showers, not only 1,000 of each energy.")
     ] = False,
     tolerant: Annotated[
-        bool,
-        typer.Option(
-            "--tolerant",
-            help="In your showers, set slightly negative energies to 0 and round incident energies that are 0.1 % off.",
-        ),
+        bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
     ] = False,
     options: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT",
-            callback=_require_words,
-            help="More of these in one text, split and unquoted as by a shell; nothing is expanded (make's OPTIONS).",
-        ),
+        str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
     ] = "",
     **own: object,
 ) -> Arguments:
-    """What a command line asks for.
+    """Values of a command line in which `_expand` has replaced `--smoke` and `--options`.
 
-    Only `--help` needs `smoke` and `options`: `_expand` replaces them.
+    These two options are here for `--help` alone.
     """
     if train_data is None and test_data is not None:
         raise typer.BadParameter("--test-data goes with --train-data")
@@ -251,6 +229,9 @@ def _expand(words: Sequence[str]) -> list[str]:
     """A command line with the words that `--smoke` and `--options TEXT` stand for.
 
     They stand in the place of these options, so that a later option wins over an earlier one.
+
+    Raises:
+        ConfigError: a shell could not split the text of `--options`.
     """
     expanded: list[str] = []
     remaining = iter(words)
@@ -264,18 +245,18 @@ def _expand(words: Sequence[str]) -> list[str]:
         else:
             try:
                 expanded += _expand(shlex.split(text))
-            except ValueError:  # `_require_words` refuses it
-                expanded.append(f"--options={text}")
+            except ValueError as error:
+                raise ConfigError(f"--options must be words as in a shell ({error}). Received: {text}") from error
     return expanded
 
 
 def execute(
     experiment: Callable[[Arguments], None], description: str | None, options: OwnOptions = MappingProxyType({})
 ) -> None:
-    """Run an experiment from the command line; faults end as `clean_exit` says.
+    """Runs an experiment from the command line; faults end it as `clean_exit` says.
 
     Args:
-        experiment: does it.
+        experiment: function that does the experiment.
         description, options: as for `parse_arguments`.
     """
     with clean_exit(Path(sys.argv[0]).stem):
@@ -287,10 +268,10 @@ def execute(
 
 
 def _require_held_out(arguments: Arguments) -> None:
-    """Refuse a test file that is the training file, by another name or as a copy, too.
+    """Refuse a test file that is the training file, under another name or as a copy, too.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: the files are equal.
     """
     train, test = arguments.train_data, arguments.test_data
     if train is None or test is None or not (train.is_file() and test.is_file()):
@@ -304,15 +285,15 @@ def _require_held_out(arguments: Arguments) -> None:
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
-    """Write report and results, for README too with `--results`; print the table.
+    """Writes report and results, with `--results` also for README, and prints the table.
 
     Args:
-        arguments: what the experiment was asked for.
+        arguments: command line of the experiment.
         results: claims, quantities and tables of the experiment.
-        figures: of the report, by caption.
-        headline: caption of README's figure.
+        figures: figures of the report by caption.
+        headline: caption of the figure for README.
     """
-    from calogen.plots.style import write_figure  # matplotlib: every command imports this module
+    from calogen.plots.style import write_figure  # matplotlib takes a while, and --help does not need it
     from calogen.reports.reproduction import write_report
     from calogen.reports.results import results_table
 

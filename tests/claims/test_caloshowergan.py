@@ -168,7 +168,7 @@ UNDER = [
 @pytest.mark.parametrize(("particle", "name", "found", "text"), UNDER, ids=["high_momenta", "longer"])
 def test_outside_their_range_claims_show_figures_only(particle: str, name: str, found: Evidence, text: str) -> None:
     judged = claim(particle, name, found)
-    assert (judged.verdict, CLAIMS[particle].found(name, found)[0]) == (OPEN, [])
+    assert (judged.verdict, CLAIMS[particle].finding(name, found)[0]) == (OPEN, [])
     assert text in judged.ours
     assert judged.ours.endswith(would_decide(particle, name))
 
@@ -252,7 +252,7 @@ def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
     assert claims.rules.keys() == claims.statements.keys()
     for name, stated in claims.statements.items():
         fields = {field for _, field, _, _ in Formatter().parse(stated.ours) if field}
-        assert fields == set(claims.found(name, evidence())[1]), name
+        assert fields == set(claims.finding(name, evidence())[1]), name
     for item in claims.judge([evidence(), evidence(seed_scatter=0.12)]):
         assert not re.search(r"\de[+-]\d|[{}]", item.ours), item.ours
 
