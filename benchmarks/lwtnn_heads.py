@@ -24,22 +24,22 @@ import numpy as np
 
 from calogen.athena import interface as athena
 from calogen.athena.closure import closure
-from calogen.athena.interface import V2, Generator, Slot
+from calogen.athena.interface import V2, Slot, VoxelGenerator
 from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.files import write_json
 from calogen.generation.folding import split_heads
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import Graph, Node, Output, format_graph, parse_graph
+from calogen.lwtnn.graph import Graph, GraphOutput, Node, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise
-from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, NetworkLayer
 from calogen.models.caloshowergan import CONFIGS, build_generator, build_latent, build_transform
 
 ALPHA = 1e-3
 """Slope of the swishes: `(sw(x + y) - sw(x - y) - y) / ALPHA` is x y up to a share (3 x^2 + y^2) ALPHA^2."""
 
 
-def trained(name: str) -> Generator:
+def trained(name: str) -> VoxelGenerator:
     """A generator with random weights whose showers have energy."""
     config, geometry = CONFIGS[name]
     model, rng = build_generator(config, geometry), np.random.default_rng(1)
@@ -48,7 +48,7 @@ def trained(name: str) -> Generator:
             variable.assign(rng.normal(0.0, 0.3, variable.shape))
     last = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
     last.bias.assign(np.append(rng.normal(0.0, 2.0, last.units - 1), 1.0))
-    return Generator(
+    return VoxelGenerator(
         model=model,
         transform=build_transform(config, geometry),
         latent=build_latent(config),
@@ -83,10 +83,10 @@ def with_swishes(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
     layer_of = num_voxels + np.repeat(np.arange(num_layers), layer_sizes)
     final = multiplied([*voxels, energies], given[:num_voxels], given[layer_of])
     labels = tuple(f"out_{i}" for i in range(num_voxels))
-    return Graph(graph.inputs, tuple(nodes), tuple(layers), {"out": Output(final, labels)})
+    return Graph(graph.inputs, tuple(nodes), tuple(layers), {"out": GraphOutput(final, labels)})
 
 
-def ways(generator: Generator, slot: Slot) -> dict[str, Graph]:
+def ways(generator: VoxelGenerator, slot: Slot) -> dict[str, Graph]:
     """The graphs of all ways, as they are read from their files."""
     sizes = tuple(layer.size for layer in generator.geometry.layers)
     features = athena.features_graph(generator, slot, V2)
@@ -104,7 +104,7 @@ def ways(generator: Generator, slot: Slot) -> dict[str, Graph]:
     return {name: parse_graph(format_graph(function())) for name, function in build.items()}
 
 
-def num_weights(layer: Layer) -> int:
+def num_weights(layer: NetworkLayer) -> int:
     """Number of weights in the matrices of a layer."""
     if isinstance(layer, Highway):
         return layer.transform.weights.size + layer.carry.weights.size
@@ -121,7 +121,7 @@ def work(graph: Graph) -> int:
     return total
 
 
-def microseconds(graph: Graph, generator: Generator, slot: Slot, program: Path, showers: int) -> float:
+def microseconds(graph: Graph, generator: VoxelGenerator, slot: Slot, program: Path, showers: int) -> float:
     """Median time of a shower in the C++ program."""
     with TemporaryDirectory() as folder:
         about = athena.manifest([generator], V2, 20)

@@ -25,7 +25,7 @@ MASSES = {
 
 
 def kinetic_energy(momentum: np.ndarray, mass: float) -> np.ndarray:
-    """Kinetic energy of a particle, sqrt(p^2 + m^2) - m, exact for small momenta too.
+    """Kinetic energy of a particle, sqrt(p^2 + m^2) - m, without cancellation at small momenta.
 
     >>> float(kinetic_energy(np.array(256.0), MASSES["photon"]))
     256.0

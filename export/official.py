@@ -22,7 +22,7 @@ import typer
 from calogen.command import clean_exit, parse_command_line
 from calogen.errors import CalogenError, ExportError
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -98,8 +98,8 @@ def largest_difference(official: Graph, graph: Graph, input_names: Mapping[str, 
     """
     rng = np.random.default_rng(0)
     arrays = {given.name: rng.standard_normal((NUM_INPUTS, len(given.variables))) for given in official.inputs}
-    expected = evaluate(official, arrays)
-    ours = evaluate(graph, {(input_names or {}).get(name, name): array for name, array in arrays.items()})
+    expected = evaluate_graph(official, arrays)
+    ours = evaluate_graph(graph, {(input_names or {}).get(name, name): array for name, array in arrays.items()})
     if ours.shape != expected.shape:
         raise ExportError(f"the official graph has {expected.shape[1]} outputs. Received: ours has {ours.shape[1]}")
     difference = float(np.abs(ours - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))

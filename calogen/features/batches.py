@@ -129,18 +129,18 @@ class OnDisk:
         return shower
 
 
-Features = Resident | OnDisk
+FeatureTable = Resident | OnDisk
 """Features of a sample, wherever they are: what compiled calls gather batches from."""
 
 
-def blocks_of(features: Features, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
+def blocks_of(features: FeatureTable, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
     """All showers in their order, so many at a time or fewer (`fitting_rows`)."""
     step = fitting_rows(num_rows, features.num_features)
     for first in range(0, len(features), step):
         yield features.batch(np.arange(first, min(first + step, len(features))))
 
 
-def moments_of(features: Features) -> Moments:
+def moments_of(features: FeatureTable) -> Moments:
     """Mean and spread of all features, the same wherever they are."""
     return moments_of_blocks(block["shower"].numpy() for block in blocks_of(features, ROWS_PER_BLOCK))
 
@@ -222,7 +222,7 @@ def _transformed(source: ShowerSource, chain: Chain, rows: np.ndarray) -> Iterat
 
 
 def dataset(
-    features: Features, batch_size: int, *, seed: int = 0, shuffle: bool = True, epochs: int | None = 1
+    features: FeatureTable, batch_size: int, *, seed: int = 0, shuffle: bool = True, epochs: int | None = 1
 ) -> tf.data.Dataset:
     """Batches for Keras' `fit`.
 

@@ -77,7 +77,7 @@ class LiteRTEngine:
 
     def __init__(self, folded: FoldedGenerator) -> None:
         self._folded = folded
-        self._block = lru_cache(maxsize=4)(partial(Block, to_litert(folded)))
+        self._block = lru_cache(maxsize=4)(partial(LiteRTBlock, to_litert(folded)))
 
     def __call__(
         self, latent: np.ndarray, condition: np.ndarray, incident_energies: np.ndarray, energies: np.ndarray
@@ -159,7 +159,7 @@ def _threads(num_showers: int) -> int:
     return 1 if num_showers < _ALONE else tensorflow_threads()
 
 
-class Block:
+class LiteRTBlock:
     """LiteRT for a fixed number of showers; Python's threads wait for one another.
 
     Args:

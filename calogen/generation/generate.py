@@ -11,7 +11,7 @@ import numpy as np
 from calogen.config import require_seed
 from calogen.errors import DataFormatError
 from calogen.files import require_space
-from calogen.generation.engines import Block, engine, to_litert
+from calogen.generation.engines import LiteRTBlock, engine, to_litert
 from calogen.generation.folding import fold
 from calogen.generation.load import load_run
 from calogen.generation.merging import in_order
@@ -222,7 +222,7 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
         ExportError: the network is not one that can be folded (`folding`).
     """
     folded, latent_space = fold(run.generator, run.transform), run.latent
-    compute = Block(to_litert(folded), 1)
+    compute = LiteRTBlock(to_litert(folded), 1)
     streams = map(partial(block_seed, seed), count())
     energy = np.ones(1)  # making conditions takes as long as a small network
     alone = Conditions(energy)

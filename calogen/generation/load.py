@@ -36,10 +36,11 @@ def load_run(directory: Path) -> TrainedRun:
         raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
     about, history = read_json(directory / "config.json"), read_json(directory / "history.json")
     try:
+        if not isinstance(about, dict) or not isinstance(history, list):
+            raise TypeError(f"config {about!r:.100}, history {history!r:.100}")
         model, names, config, geometry = (about[key] for key in ("model", "networks", "config", "geometry"))
         plain = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in names)
-        tables = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
-        if not plain or not isinstance(model, str) or not tables:
+        if not plain or not isinstance(model, str) or not all(isinstance(epoch, dict) for epoch in history):
             raise TypeError(f"model {model!r:.100}, networks {names!r:.100}, history {history!r:.100}")
     except (KeyError, TypeError) as error:
         raise DataFormatError(

@@ -19,7 +19,7 @@ from calogen import provenance
 from calogen.backend import keras, tf
 from calogen.config import require, require_above_zero
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import read_json, write_json
+from calogen.files import read_json_table, write_json
 from calogen.metrics.distances import checked_pair
 from calogen.metrics.distributions import Value, json_number
 from calogen.progress import Progress, progress
@@ -319,7 +319,7 @@ def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int
     try:
         return {
             key: [(_finite(auc), _finite(jsd), int(epoch)) for auc, jsd, epoch in results]
-            for key, results in read_json(path).items()
+            for key, results in read_json_table(path).items()
         }
     except (DataFormatError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise CalogenError(

@@ -13,7 +13,7 @@ from scipy.optimize import curve_fit
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.metrics.distributions import Value
-from calogen.parallel import Made, in_threads, num_workers
+from calogen.parallel import ResultT, in_threads, num_workers
 from calogen.progress import progress
 
 MIN_SHOWERS = 10_000
@@ -275,7 +275,7 @@ def _root(sample: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(values)
 
 
-def _of_blocks(function: Callable[[slice], Made], num_rows: int, num_columns: int) -> Iterator[Made]:
+def _of_blocks(function: Callable[[slice], ResultT], num_rows: int, num_columns: int) -> Iterator[ResultT]:
     """Gives in order the results of a function of rows, for blocks of `_BLOCK_VALUES` values."""
     step = max(1, _BLOCK_VALUES // num_columns)
     blocks = [slice(start, start + step) for start in range(0, num_rows, step)]

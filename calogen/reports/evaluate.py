@@ -34,7 +34,7 @@ from calogen.reports.reproduction import write_report
 from calogen.reports.results import build_results_page
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
-from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
+from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
 from calogen.showers.sample import Negative, Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
@@ -150,7 +150,7 @@ def evaluate_cells(
     for label, path in files.items():
         samples[label], more = _read_cells(label, path, tolerant, expected)
         known = expected.incident_energies
-        require_known(label, known, samples[label].incident_energies, np.unique(known))
+        require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned = None
     if training:

@@ -12,7 +12,7 @@ from typing import Any
 
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
-from calogen.files import listed, read_json, read_text, write_text
+from calogen.files import listed, read_json_table, read_text, write_text
 from calogen.reports.page import Cell, DataTable, Page, Tone, Verdict, render
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
@@ -38,7 +38,7 @@ def read_table(path: Path) -> str:
         DataFormatError: another file.
     """
     try:
-        return results_table(read_json(path))
+        return results_table(read_json_table(path))
     except _DAMAGE as error:
         raise DataFormatError(
             f"{path} must hold the title, paper, claims and quantities of a reproduction. "

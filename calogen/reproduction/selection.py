@@ -21,7 +21,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, physics_distance
-from calogen.files import read_json, sha256, write_json
+from calogen.files import read_json_table, sha256, write_json
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot
 from calogen.metrics.distributions import Value
@@ -141,7 +141,7 @@ def _read_record(path: Path, identity: dict[str, object], names: Sequence[str]) 
     if not path.exists():
         return {}
     try:
-        known = read_json(path)
+        known = read_json_table(path)
         if known["identity"] != identity:
             return {}
         for name in names:

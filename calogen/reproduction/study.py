@@ -14,7 +14,7 @@ from calogen.config import Config
 from calogen.errors import DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, NetworkTest
 from calogen.evaluation.merits import Merit, MeritByEnergy
-from calogen.files import read_json
+from calogen.files import read_json_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
@@ -186,7 +186,7 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
             comparisons = compare_networks(
                 samples, data.reference, study.observables, seed, detailed=study.detailed, min_energy=study.min_energy
             )
-            about = {name: read_json(run.directory / name / "provenance.json") for name in networks}
+            about = {name: read_json_table(run.directory / name / "provenance.json") for name in networks}
         outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about))
     return outcomes
 

@@ -12,7 +12,7 @@ from calogen import provenance
 from calogen.backend import keras
 from calogen.config import Config, config_to_json
 from calogen.errors import DataFormatError
-from calogen.features.batches import Features, ShowerSource, chosen_blocks, moments_of, on_disk, resident, split
+from calogen.features.batches import FeatureTable, ShowerSource, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
 from calogen.files import write_json
 from calogen.parallel import free_memory
@@ -100,7 +100,7 @@ def fit(
 @contextmanager
 def _features(
     showers: ShowerSource, chain: Chain, parts: Sequence[np.ndarray], directory: Path, identity: str
-) -> Iterator[list[Features]]:
+) -> Iterator[list[FeatureTable]]:
     """Features of each part of the showers, in memory or in files.
 
     The files are removed at the end; after an interruption they stay, and the resumed training reads them again.

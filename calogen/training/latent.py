@@ -8,7 +8,7 @@ import numpy as np
 
 from calogen.config import require
 
-Seed = int | np.random.SeedSequence | np.random.Generator
+SeedLike = int | np.random.SeedSequence | np.random.Generator
 """A number, a stream (see `block_seed`), or a generator that goes on with each call."""
 BLOCK_SHOWERS = 65_536
 """Showers whose noise comes from one stream: those of a file with the numbers 0..65535, 65536..131071 and so on."""
@@ -40,7 +40,7 @@ class Sampler(Protocol):
     def arrays(self) -> Mapping[str, np.ndarray]:
         """What was fitted, by name: a run keeps it. A prior has nothing."""
 
-    def draw(self, num_showers: int, seed: Seed, condition: np.ndarray | None = None) -> np.ndarray:
+    def draw(self, num_showers: int, seed: SeedLike, condition: np.ndarray | None = None) -> np.ndarray:
         """Gives points `[n, z]`, float32: a function of the seed and the condition `[n, c]`."""
 
 
@@ -71,7 +71,7 @@ class Latent:
         """Nothing: the configuration says all of it."""
         return {}
 
-    def draw(self, num_showers: int, seed: Seed, condition: np.ndarray | None = None) -> np.ndarray:
+    def draw(self, num_showers: int, seed: SeedLike, condition: np.ndarray | None = None) -> np.ndarray:
         """Gives points of the latent space, `[n, z]`, float32: a function of the seed.
 
         Args:

@@ -7,15 +7,14 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Config, Paper
-from calogen.features.batches import Features
+from calogen.features.batches import FeatureTable
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain
-from calogen.showers.geometry import Geometry
+from calogen.showers.geometry import GeometryT
 from calogen.training.latent import Sampler
 from calogen.training.trainer import Schedule, Trainer
 
 ConfigT = TypeVar("ConfigT", bound=Config)
-GeometryT = TypeVar("GeometryT", bound=Geometry)
 
 
 class ModelModule(Protocol[ConfigT, GeometryT]):
@@ -61,7 +60,7 @@ class ModelModule(Protocol[ConfigT, GeometryT]):
 class FitsLatent(Protocol):
     """A module whose latent space is fitted to encoded showers after the training."""
 
-    def fit_latent(self, config: Config, networks: Mapping[str, keras.Model], features: Features) -> Sampler:
+    def fit_latent(self, config: Config, networks: Mapping[str, keras.Model], features: FeatureTable) -> Sampler:
         """Gives the latent space that fits the encoded training showers."""
 
     def read_latent(self, arrays: Mapping[str, np.ndarray]) -> Sampler:

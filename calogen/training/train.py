@@ -15,7 +15,7 @@ import numpy as np
 
 from calogen.backend import keras, tf
 from calogen.errors import CalogenError
-from calogen.features.batches import Features, blocks_of
+from calogen.features.batches import FeatureTable, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
 from calogen.training.run import snapshot_paths
@@ -88,8 +88,8 @@ def _once(variables: Iterable[Any]) -> list[Any]:
 
 def train(
     stages: Sequence[Stage],
-    training: Features,
-    validation: Features | None,
+    training: FeatureTable,
+    validation: FeatureTable | None,
     keeper: Keeper | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingState:
@@ -161,7 +161,7 @@ def _before(stages: Sequence[Stage], number: int) -> int:
 def _train_stage(
     stages: Sequence[Stage],
     number: int,
-    data: tuple[Features, Features | None],
+    data: tuple[FeatureTable, FeatureTable | None],
     kept: tuple[TrainingState, _Whole, Keeper],
     heard: keras.callbacks.CallbackList,
 ) -> None:
@@ -191,7 +191,7 @@ def _train_stage(
             heard.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
 
 
-def compile_calls(trainer: Trainer, data: Features) -> Callable[[np.ndarray], np.ndarray]:
+def compile_calls(trainer: Trainer, data: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
     """Makes one program of many steps: gather, noise, gradients, optimizers.
 
     Args:
@@ -222,7 +222,7 @@ def compile_calls(trainer: Trainer, data: Features) -> Callable[[np.ndarray], np
     return run
 
 
-def compile_validation(trainer: Trainer | ValidatedTrainer, data: Features | None) -> Callable[[], Logs]:
+def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable | None) -> Callable[[], Logs]:
     """Makes one program of the terms over validation showers; no showers give an empty table."""
     if data is None:
         return dict

@@ -239,7 +239,9 @@ def _places(
         stage = tf.reduce_sum(tf.cast(starts <= iteration, tf.int32)) - 1
         own = tf.stack([seed, iteration])
         drawn = [
-            tf.random.stateless_uniform((batch_size,), fold(own, num_batches + 1 + number), 0, counts[stage], tf.int32)
+            tf.random.stateless_uniform(
+                (batch_size,), fold_seed(own, num_batches + 1 + number), 0, counts[stage], tf.int32
+            )
             for number in range(num_batches)
         ]
         return tf.stack(drawn)
@@ -247,7 +249,7 @@ def _places(
     return tf.map_fn(of_iteration, iterations, fn_output_signature=tf.int32)
 
 
-def fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+def fold_seed(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
     """Gives another seed `[2]`, a function of a seed and a number."""
     return tf.random.experimental.stateless_fold_in(seed, number)
 

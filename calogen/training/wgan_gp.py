@@ -13,7 +13,7 @@ from calogen.features.batches import Batch
 from calogen.training.critic import PenaltyGradient
 from calogen.training.latent import Latent
 from calogen.training.losses import critic_loss, gradient_penalty
-from calogen.training.trainer import BatchOf, KerasTrainer, fold
+from calogen.training.trainer import BatchOf, KerasTrainer, fold_seed
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
 _View = Callable[[tf.Tensor], tf.Tensor]
@@ -117,7 +117,7 @@ class WganGp(KerasTrainer):
         """
 
         def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold(seed, step)))
+            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold_seed(seed, step)))
 
         sums = tf.zeros(2)
         if tf.distribute.has_strategy():  # replicas cannot add their gradients inside a loop of the graph
@@ -126,14 +126,17 @@ class WganGp(KerasTrainer):
         else:
             _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
         condition = batch(tf.constant(self.critic_steps - 1))["condition"]
-        losses = *tf.unstack(sums / self.critic_steps), self.generator_step(condition, fold(seed, self.critic_steps))
+        losses = (
+            *tf.unstack(sums / self.critic_steps),
+            self.generator_step(condition, fold_seed(seed, self.critic_steps)),
+        )
         return dict(zip(TERMS, losses, strict=True))
 
     def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes one step of every critic and gives the sums of their losses and penalties."""
         condition = real["condition"]
-        fake = self._generate(condition, fold(seed, 0))
-        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold(seed, 1))
+        fake = self._generate(condition, fold_seed(seed, 0))
+        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold_seed(seed, 1))
         losses, penalties = [], []
         for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
             seen = critic.view(real["shower"]), critic.view(fake)

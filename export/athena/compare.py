@@ -18,7 +18,7 @@ from calogen import files
 from calogen.command import clean_exit, parse_command_line
 from calogen.errors import DataFormatError, ExportError
 from calogen.lwtnn.graph import Graph, read_graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.units import kinetic_energy
 
 V1, V2 = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2"
@@ -158,7 +158,7 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
     Returns:
         The largest difference in units of the shower's energy, and the number of showers.
     """
-    manifest = cast(Manifest, files.read_json(directory / "manifest.json"))
+    manifest = cast(Manifest, files.read_json_table(directory / "manifest.json"))
     try:
         sample = read_sample(showers, noise, manifest["num_voxels"], manifest["latent"]["dim"])
         expected = energies_of(directory, manifest, sample.momenta, sample.noise)
@@ -174,7 +174,7 @@ def _slot_energies(graph: Graph, slot: Slot, manifest: Manifest, momenta: np.nda
     condition = {f"{prefix}0": _condition_of(momenta, slot["condition"], manifest["mass"])}
     if interface != V1:
         condition[f"{prefix}1"] = np.zeros_like(momenta)
-    outputs = evaluate(graph, {"node_0": {f"{prefix}{i}": z for i, z in enumerate(noise.T)}, "node_1": condition})
+    outputs = evaluate_graph(graph, {"node_0": {f"{prefix}{i}": z for i, z in enumerate(noise.T)}, "node_1": condition})
     labels = graph.output().labels
     length = len(commonprefix(labels))  # noqa: RUF071 (of names, not of paths)
     places = {label[length:]: position for position, label in enumerate(labels)}
