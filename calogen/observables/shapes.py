@@ -32,7 +32,7 @@ THIRDS = ("first_third", "second_third", "last_third")
 LONGITUDINAL = ("longitudinal_centre", "longitudinal_width")
 LATERAL = ("lateral_moment", "num_hits", "maximum_fraction")
 BY_LAYER = ("energy_fraction", "inner_fraction", "containment_radius")
-SHAPE_QUANTITIES = frozenset((*THIRDS, *LONGITUDINAL, *LATERAL, *BY_LAYER))
+ALL_SHAPES = frozenset((*THIRDS, *LONGITUDINAL, *LATERAL, *BY_LAYER))
 """Names of all shapes."""
 
 _CONTAINED = 0.9

@@ -220,12 +220,12 @@ def _positions(rows: list[list[int]], links: list[Link], widths: np.ndarray) -> 
     np.put_along_axis(order, pairs, np.array([[1.0, -1.0]]), axis=1)
     apart = -widths[pairs].sum(axis=1) / 2 - _SPACE
     bound = np.eye(len(terms))  # |distance| <= bound, and the sum of the bounds is minimised
-    found = linprog(
+    solution = linprog(
         np.repeat([0.0, 1.0], [len(widths), len(terms)]),
         A_ub=np.vstack([np.hstack([distances, -bound]), np.hstack([-distances, -bound]), order]),
         b_ub=np.concatenate([np.zeros(2 * len(terms)), apart]),
     )
-    x = found.x[: len(widths)]
+    x = solution.x[: len(widths)]
     return x - (x - widths / 2).min() + _SPACE
 
 

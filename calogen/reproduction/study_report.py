@@ -93,8 +93,8 @@ def join_results(parts: Mapping[str, Results]) -> Results:
     Args:
         parts: the results by particle.
     """
-    first, *others = parts.values()
-    if not others:
+    first, *further = parts.values()
+    if not further:
         return first
 
     every = parts.values()

@@ -25,13 +25,13 @@ import sys
 import numpy as np
 from calogen.lwtnn.graph import read_graph
 from calogen.lwtnn.runtime import Forward
-def resident():
+def resident_memory():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-before = resident()
+before = resident_memory()
 graph = read_graph(sys.argv[1])
 Forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
-print(resident() - before)
+print(resident_memory() - before)
 """
 
 
