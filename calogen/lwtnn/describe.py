@@ -16,11 +16,11 @@ from calogen.lwtnn.layers import Affine, Dense, Highway, Maxout, NetworkLayer
 from calogen.lwtnn.property_tree import shown
 
 if TYPE_CHECKING:
-    from calogen.plots.networks import Box, Kind
+    from calogen.plots.networks import Box, BoxKind
 
 _MOST_SOURCES = 6  # number of sources that the text names
 _LONGEST_NAME = 24  # characters
-_KINDS: dict[str, "Kind"] = {"input": "input", "feed_forward": "layer"}
+_KINDS: dict[str, "BoxKind"] = {"input": "input", "feed_forward": "layer"}
 
 
 def describe(path: Path, graph: Graph) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def read(given: Arguments) -> Data:
 
 def judge(name: str, config: Any, data: Data, directory: Path, options: Any = GAN_VALUES, **more: Any) -> Judged:
     """A run and its test, by an experiment's options."""
-    found = study.judge(name, config, data, directory, selection(GAN_VALUES | options)(config), **more)
+    found = study.choose_and_test(name, config, data, directory, selection(GAN_VALUES | options)(config), **more)
     assert found.test is not None
     return Judged(found.run, found.test)
 
