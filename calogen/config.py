@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, Protocol, TypeGuard, TypeVar, get_args, get_origin
+from typing import ClassVar, Literal, Protocol, TypeGuard, TypeVar, get_args, get_origin, runtime_checkable
 
 from calogen.errors import ConfigError
 
@@ -28,6 +28,7 @@ class Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
 
 
+@runtime_checkable
 class Config(Dataclass, Protocol):
     """The configuration of a model: a frozen dataclass with a seed."""
 

@@ -20,7 +20,9 @@ SHOWN = (4096.0, 65536.0, 262144.0)
 INTERPOLATED, NEIGHBOURS, EXTRAPOLATED = 24576.0, (16384.0, 32768.0), 524288.0
 COMPARED = tuple(sorted({*SHOWN, INTERPOLATED, *NEIGHBOURS, EXTRAPOLATED}))
 TOTAL, SHAPE_NAMES = ("total_energy",), ("r_eta", "r_phi", "w_eta2", "w_s_tot")
-JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name != "second_lambda_moment")
+LAYERS = ("presampler", "front", "middle", "back")
+_JUDGES = (*(f"{layer}_energy" for layer in LAYERS), "shower_depth", *TOTAL, *SHAPE_NAMES)
+JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name in _JUDGES)
 """Observables whose mean KS distance on validation showers compares settings and epochs."""
 
 

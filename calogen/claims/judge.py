@@ -170,6 +170,7 @@ class Claims:
 
     def __init__(self, paper: str) -> None:
         tables = read_toml(resources.files("calogen").joinpath("claims", f"{paper}.toml"))
+        self.paper = paper
         self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
         self.statements, self.rules = dict[str, Statement](), dict[str, ClaimRule]()
         for name, values in tables.items():
@@ -216,10 +217,11 @@ class Claims:
         all_margins, all_numbers = zip(*(finding for _, finding in findings), strict=True)
         margins = [over_seeds(values) for values in zip(*all_margins, strict=True)]
         verdict = verdict_on(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
-        means = {
-            key: first if isinstance(first, str) else over_seeds([row[key] + Value(0.0, 0.0) for row in all_numbers])
-            for key, first in all_numbers[0].items()
-        }
+        means = {}
+        for key, first in all_numbers[0].items():
+            rows = [row[key] for row in all_numbers]
+            plain = isinstance(first, str) or (not isinstance(first, Value) and all(row == first for row in rows))
+            means[key] = first if plain else over_seeds([row + Value(0.0, 0.0) for row in rows])
         text = stated.ours.format(**means)
         if len(findings) == 1 and stated.scatter:
             text += f" [one training: the scatter between trainings is {stated.scatter}]"

@@ -24,7 +24,7 @@ from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks
 from calogen.reproduction.selection import Judge, scan, select
-from calogen.showers.bundled import bundled, choose_edition
+from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
@@ -149,11 +149,11 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
     test = arguments.test_data if arguments.train_data else bundled(f"{sample}_test")
     files |= {"test": test} if test else {}
     note = ", ".join(path.name for path in files.values())
-    train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
+    train, held_out = read_window(files["train"], geometry, arguments.tolerant), None
     if arguments.train_data is None:
         train, note = choose_edition(f"{sample}_train", train, arguments.all_showers)
     if test:
-        held_out = Showers.read(test, geometry, tolerant=arguments.tolerant)
+        held_out = read_window(test, geometry, arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
         held_out = replace(held_out, incident_energies=snap(given, train.incident_energies, tolerance))
         note += moved_note(test.name, given, held_out.incident_energies)

@@ -149,12 +149,16 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     )
 
 
-def read_window(path: str | Path, window: CellGrid, tolerant: bool = False) -> Showers:
-    """The cells of a window from a file of stored cells (297) or of the window itself.
+def read_window(path: str | Path, geometry: Geometry, tolerant: bool = False) -> Showers:
+    """Showers of a geometry; of ATLAS cells also from a file of the 297 stored ones, of which it is a window.
 
     Args:
-        window: the window, e.g. `ATLAS_VAE_WINDOW`.
+        geometry: e.g. `ATLAS_VAE_WINDOW`.
         tolerant: as for `Showers.read`.
     """
-    showers = read_showers(path, tolerant)
-    return showers if showers.geometry == window else select_window(showers, window)
+    if isinstance(geometry, CellGrid):
+        with open_file(path) as file, damage_named(path):
+            shape = dataset_shape(file, geometry.dataset)
+        if shape[1:] == (ATLAS_BARREL_STORED.size,) != (geometry.size,):
+            return select_window(Showers.read(path, ATLAS_BARREL_STORED, tolerant=tolerant), geometry)
+    return Showers.read(path, geometry, tolerant=tolerant)

@@ -17,6 +17,7 @@ from calogen.training.trainer import Schedule, Trainer
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
+@runtime_checkable
 class ModelModule(Protocol[ConfigT, GeometryT]):
     """A module of `calogen.models`, with the types of its configurations and geometries.
 
