@@ -108,11 +108,16 @@ def evaluate(
         others = [*first, *(second or ()), *(learned or ())]
         if hold_cells([path for paths in files.values() for path in paths], others):
             evaluate_cells(first, files, output, second, options, learned)
-            return pd.read_csv(output / "metrics.csv")
+            return _read_table(output)
         evaluate_voxels(first, files, output, second, None, options, learned)
     places = {label: output / label if len(files) > 1 else output for label in files}
-    tables = [pd.read_csv(place / "metrics.csv").assign(sample=label) for label, place in places.items()]
+    tables = [_read_table(place).assign(sample=label) for label, place in places.items()]
     return pd.concat(tables, ignore_index=True)
+
+
+def _read_table(directory: Path) -> pd.DataFrame:
+    """The metrics that an evaluation has written, to the last digit."""
+    return pd.read_csv(directory / "metrics.csv", float_precision="round_trip")
 
 
 def evaluate_voxels(
