@@ -14,7 +14,7 @@ from toy_commands import load_script
 from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable, format_graph
 from calogen.lwtnn.layers import Activation, Dense
 
-ATHENA = Path(__file__).parents[1] / "export" / "athena"
+ATHENA = Path(__file__).parents[2] / "export" / "athena"
 V1, V2, SELECTOR = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"
 PION_MASS = 139.57039
 NOISE: dict[str, dict[str, Any]] = {

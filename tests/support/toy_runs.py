@@ -22,7 +22,7 @@ from calogen.reproduction import chi2_selection
 from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def showers_of(geometry: Geometry, momenta: Sequence[float], counts: Sequence[int], seed: int = 1) -> Showers:
