@@ -17,7 +17,8 @@ from unittest import mock
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "support")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from conftest import make_grid, make_showers
 from toy_gan import CONFIG as CALOSHOWERGAN
 from toy_gan import toy_showers

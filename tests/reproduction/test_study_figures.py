@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from toy_study import DATA, MOMENTA, scan, toy_outcome
 
 from calogen.errors import ConfigError
-from calogen.evaluation.iterations import HELD_OUT, SHAPES, TRAIN
+from calogen.evaluation.iterations import HELD_OUT, TRAIN, WITH_SHAPES
 from calogen.reproduction.networks import StudyNetwork
 from calogen.reproduction.study import Outcome
 from calogen.reproduction.study_figures import (
@@ -126,8 +126,8 @@ def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None
 
 def test_the_iteration_that_another_merit_chose_is_marked(outcome: Outcome) -> None:
     test = outcome.tests["single"]
-    scans = {**test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
-    other = StudyNetwork(outcome.networks["single"].run, replace(test, scans=scans, chosen_by=SHAPES))
+    scans = {**test.scans, WITH_SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
+    other = StudyNetwork(outcome.networks["single"].run, replace(test, scans=scans, chosen_by=WITH_SHAPES))
     found = draw_study(ALONE, replace(outcome, networks={"single": other}), DATA)
     marks = found["Fig. 7, single"].axes[3].lines[1:]
     assert [line.get_xdata().tolist() for line in marks] == [[1000]]
