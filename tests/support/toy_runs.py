@@ -135,7 +135,7 @@ def check_report(smoke: Smoke) -> None:
         smoke.results
     )
     for caption, table in smoke.results["tables"].items():
-        assert caption.replace("'", "&#x27;") in page
+        assert caption.replace("'", "&#39;") in page
         assert {len(row) for row in table["rows"]} == {len(table["header"])}, caption
 
 
