@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -12,8 +12,11 @@ import numpy as np
 from calogen.errors import CalogenError
 from calogen.files import atomic_path, require_space
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+
+class _Buffer(Protocol):
+    """An object whose bytes `memoryview` shows."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
 def write_hdf5(
@@ -78,7 +81,7 @@ class _PatientFile(io.FileIO):
         """Bytes in the file."""
         return os.fstat(self.fileno()).st_size
 
-    def write(self, data: "ReadableBuffer") -> int:
+    def write(self, data: _Buffer) -> int:
         """Write all bytes, or keep them in memory after an error."""
         start, left = self.tell(), memoryview(data).cast("B")
         size = len(left)
@@ -92,7 +95,7 @@ class _PatientFile(io.FileIO):
             self.seek(start + size)
         return size
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: _Buffer) -> int:
         """Fill a buffer with bytes, and with zeros where nothing was written."""
         start, view = self.tell(), memoryview(buffer).cast("B")
         number = super().readinto(view) or 0
