@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, cast
 
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
-from calogen.files import listed, read_json_table, read_text, write_text
+from calogen.files import listed, read_json, read_text, write_text
 from calogen.reports.page import Cell, DataTable, Page, Tone, Verdict, render
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
@@ -39,7 +39,7 @@ def read_table(path: Path) -> str:
         DataFormatError: another file.
     """
     try:
-        return results_table(read_json_table(path))
+        return results_table(cast(Mapping[str, Any], read_json(path)))
     except _DAMAGE as error:
         raise DataFormatError(
             f"{path} must hold the title, paper, claims and quantities of a reproduction. "

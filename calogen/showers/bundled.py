@@ -150,7 +150,7 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
 
 
 def read_window(path: str | Path, geometry: Geometry, tolerant: bool = False) -> Showers:
-    """Showers of a geometry; of ATLAS cells also from a file of the 297 stored ones, of which it is a window.
+    """Showers of a geometry; of ATLAS cells also as a window of the 297 stored ones.
 
     Args:
         geometry: e.g. `ATLAS_VAE_WINDOW`.
