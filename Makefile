@@ -74,9 +74,11 @@ ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4
 	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $$OPTIONS"
 
 export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, checked (trains one first if there is none)
+	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
 	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
-	$(BIN)/python export/export_lwtnn.py $${CHECK:+--check="$$CHECK"} $${RUN:+-- "$$RUN"}
+	$(BIN)/calogen export --output=export/out $${RUN:+-- "$$RUN"}
+	@test -z "$$CHECK" || $(BIN)/python export/official.py $${RUN:+-- "$$RUN"}
 
 lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=official
 	@if test -f $(LWTNN_TOOLS)/converters/kerasfunc2json.py; then exit 0; fi; rm -rf $(LWTNN_TOOLS); \

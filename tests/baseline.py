@@ -49,18 +49,12 @@ for name in sorted(run.networks):
 CELLS = """
 import sys
 import numpy as np
-try:
-    from calogen.showers.bundled import bundled, read_vae_window
-except ImportError:  # before the rooms
-    from calogen.datasets import bundled, read_vae_window
-showers = read_vae_window(bundled("photons_test"), False)
+from calogen.showers.bundled import bundled, read_showers
+showers = read_showers(bundled("photons_test"))
 showers[np.isin(showers.incident_energies, (4096.0, 65536.0))].write(sys.argv[1])
 """
 COMMAND = """
-try:
-    from calogen.cli.main import main
-except ImportError:  # before the rooms
-    from calogen.cli import main
+from calogen.cli.main import main
 main()
 """
 

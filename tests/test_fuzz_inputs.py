@@ -24,7 +24,7 @@ from fuzzing import Input, outcomes, watched
 from calogen.config import config_from_json, config_to_json
 from calogen.errors import CalogenError
 from calogen.evaluation.assessment import Assessment
-from calogen.evaluation.judgement import judge
+from calogen.evaluation.judgement import judge_samples
 from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import read_submissions
 from calogen.features.conditions import Constant, LogEnergy
@@ -113,7 +113,7 @@ def documents() -> dict[str, Any]:
     submissions["submissions"] = submissions["submissions"][:3]
     history = [{"loss": 1.5, "epoch": 1}, {"loss": 1.0, "epoch": 2}]
     first = sample_of(make_showers(TINY_VOXELS, 40, 1))
-    judgement = judge(first, sample_of(make_showers(TINY_VOXELS, 40, 2), reference=first))
+    judgement = judge_samples(first, sample_of(make_showers(TINY_VOXELS, 40, 2), reference=first))
     judgement = replace(judgement, scored=judgement.scored[:2])
     numbers = {"auc_low": Value(0.7, 0.01)}
     data = {"data": {"reference": {"sha256": "0"}}}

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import calogen
+
 ROOT = Path(__file__).parents[1]
 
 # A name stands for the module and for all modules of the package.
 FLOORS = {
     0: (
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "parallel", "backend"),
-        *("hdf5", "hdf5_writing", "metrics"),
+        *("hdf5", "hdf5_writing", "command", "metrics"),
     ),
     1: ("showers",),
     2: ("features", "simulation", "observables"),
@@ -139,7 +141,29 @@ def test_keras_comes_from_the_backend_alone() -> None:
 
 @pytest.mark.parametrize("path", [path for path in SOURCES.values() if path.name == "__init__.py"], ids=_name)
 def test_packages_import_nothing(path: Path) -> None:
-    assert _imports(_name(path), path.read_text(encoding="utf-8")) == set()
+    found = _imports(_name(path), path.read_text(encoding="utf-8"))
+    if not _name(path):  # for type checkers; programs get these when they ask for them
+        found -= {"importlib", "typing", *calogen._HOMES.values()}
+    assert found == set()
+
+
+def test_what_programs_need_is_there_when_they_ask_for_it() -> None:
+    """`import calogen` costs nothing; its names are the rooms' own."""
+    script = """
+import sys, time
+import calogen
+assert not {"numpy", "pandas", "tensorflow"} & set(sys.modules), "import calogen must import nothing"
+for name in calogen.__all__:
+    found = getattr(calogen, name)
+    assert found.__module__ == calogen._HOMES[name], found
+assert set(calogen.__all__) <= set(dir(calogen))
+try:
+    calogen.nothing
+except AttributeError as error:
+    sys.exit(str(error) != "module 'calogen' has no attribute 'nothing'")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_the_ablation_is_of_photons_and_pions(checkout: Checkout) -> None:
 def test_texts_arrive_as_they_are(given_by: str, checkout: Checkout) -> None:
     """On its command line make takes leading spaces away from a value, before it reads the Makefile; none is here."""
     flags = ("preset", "seeds", "runs", "results", "train-data", "test-data", "options")
-    names = ("PRESET", "SEEDS", "RUNS", "RESULTS", "DATA", "TEST_DATA", "OPTIONS", "RUN", "CHECK", "WORKERS")
+    names = ("PRESET", "SEEDS", "RUNS", "RESULTS", "DATA", "TEST_DATA", "OPTIONS", "RUN", "WORKERS")
     for text in TEXTS:
         targets, given = ("reproduce-fastcalogan", "export-lwtnn", "simulate"), dict.fromkeys(names, text)
         if given_by == "environment":
@@ -138,10 +138,20 @@ def test_texts_arrive_as_they_are(given_by: str, checkout: Checkout) -> None:
         else:
             calls = [arguments for arguments, _ in checkout.make(*targets, *(f"{name}={text}" for name in names))]
         assert calls[0] == ["experiments/fastcalogan.py", *(f"--{flag}={text}" for flag in flags)]
-        assert calls[1] == ["export/export_lwtnn.py", f"--check={text}", "--", text]
+        assert calls[1] == ["export", "--output=export/out", "--", text]
         workers = [arguments[arguments.index("--workers") + 1] for arguments in calls[2:] if "--workers" in arguments]
         assert len(workers) > 3
         assert set(workers) == {text}
+    assert not list(checkout.folder.parent.rglob("made"))
+
+
+def test_the_official_converter_is_asked_after_the_export(checkout: Checkout) -> None:
+    _, official = checkout.make("export-lwtnn", "RUN=my runs", "CHECK=official")
+    assert official[0] == ["export/official.py", "--", "my runs"]
+    for text in TEXTS:
+        refused = checkout.run("export-lwtnn", "RUN=x", f"CHECK={text}")
+        assert refused.returncode == 2
+        assert f"CHECK must be official. Received: {text}" in refused.stderr
     assert not list(checkout.folder.parent.rglob("made"))
 
 

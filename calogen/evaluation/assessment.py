@@ -6,26 +6,27 @@ It is kept as `evaluation.json`, from which reports compare several models.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.criteria import (
     CLASSIFIERS,
     DISTANCES,
-    GEOMETRIES,
     NEIGHBOURHOODS,
+    PARTICLE_GEOMETRIES,
     SEPARATION_POWER,
     criteria,
 )
 from calogen.evaluation.judgement import Judgement
 from calogen.evaluation.submissions import Placement, rank
-from calogen.files import read_json, write_json
+from calogen.files import read_json_table, write_json, write_table
 from calogen.metrics.distances import MIN_SHOWERS
 from calogen.metrics.distributions import FEATURE_METRICS, Value, json_matrix, json_number
 from calogen.metrics.features import Feature
@@ -117,9 +118,14 @@ class Assessment:
         rows = [row for item in self.judgement.scored for row in scored_rows(item)]
         return rows + _rows(place, self.numbers, self.floor)
 
+    def to_frame(self) -> pd.DataFrame:
+        """The `rows` as a table."""
+        return pd.DataFrame(self.rows())
+
     def write(self, directory: str | Path) -> None:
-        """Write `evaluation.json`; `metrics.json` with a row for each metric."""
+        """Write `evaluation.json`; `metrics.json` and `metrics.csv` with a row for each metric."""
         write_json(Path(directory) / "metrics.json", self.rows())
+        write_table(Path(directory) / "metrics.csv", self.to_frame())
         write_json(Path(directory) / FILE_NAME, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -144,7 +150,7 @@ class Assessment:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> "Assessment":
+    def from_json(cls, value: Mapping[str, Any]) -> "Assessment":
         """The assessment that `to_json` described.
 
         Raises:
@@ -183,7 +189,7 @@ def read_assessment(directory: str | Path) -> Assessment:
     if not path.is_file():
         raise DataFormatError(f"{directory} must hold {FILE_NAME}, which calogen evaluate writes. Received: none")
     try:
-        return Assessment.from_json(read_json(path))
+        return Assessment.from_json(read_json_table(path))
     except DataFormatError as error:
         raise DataFormatError(f"{path}: {error}") from error
 
@@ -234,7 +240,7 @@ def _compared(sizes: Mapping[str, int], sample: str = "generated") -> int:
 
 def particle_of(geometry: Geometry) -> str:
     """The particle of the challenge's data set 1 with these voxels; empty if there is none."""
-    return next((name for name, known in GEOMETRIES.items() if known.layers == geometry.layers), "")
+    return next((name for name, known in PARTICLE_GEOMETRIES.items() if known.layers == geometry.layers), "")
 
 
 def _floor_here(item: Scored[Feature]) -> Value:
@@ -308,21 +314,21 @@ def _values(pairs: Mapping[str, Any]) -> dict[str, Value]:
     return {str(name): Value(_number(value), _number(error)) for name, (value, error) in pairs.items()}
 
 
-def _matrix(rows: Any) -> np.ndarray:
+def _matrix(rows: Iterable[Iterable[object]]) -> np.ndarray:
     return np.array([[_number(number) for number in row] for row in rows], np.float64)
 
 
-def _number(number: Any) -> float:
+def _number(number: object) -> float:
     return math.nan if number is None else _finite(number)
 
 
-def _count(number: Any) -> int:
+def _count(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**53:
         raise ValueError(f"no count: {number!r:.100}")
     return number
 
 
-def _finite(number: Any) -> float:
-    if isinstance(number, bool | str) or not math.isfinite(number):
+def _finite(number: object) -> float:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         raise ValueError(f"no finite number: {number!r:.100}")
     return float(number)

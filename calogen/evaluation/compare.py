@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import METRICS, Bins, Floor, Value, json_number
@@ -134,6 +135,11 @@ class Scored(Generic[Compared]):
             for metric, value in values.items():
                 rows.append(Measurement(*place, sample, metric, value, self.floors[sample][metric], *counts))
         return tuple(rows)
+
+
+def measurement_table(rows: Iterable[Measurement]) -> pd.DataFrame:
+    """A table of measurements, with columns such as `measured_value` and `floor_mean`."""
+    return pd.json_normalize([row.to_json() for row in rows], sep="_")
 
 
 Comparison = Mapping[str, Scored[Observable]]

@@ -13,7 +13,8 @@ from calogen.errors import DataFormatError
 from calogen.metrics.distributions import Value
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
-GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType({"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1})
+_GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
+PARTICLE_GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType(_GEOMETRIES)
 """The challenge's dataset 1, by particle."""
 
 SEPARATION_POWER = "separation_power_"
@@ -150,7 +151,7 @@ def with_means(particle: str, numbers: Mapping[str, Value]) -> dict[str, Value]:
     return found
 
 
-def require_known(names: Iterable[str], known: Mapping[str, Criterion]) -> None:
+def require_criteria(names: Iterable[str], known: Mapping[str, Criterion]) -> None:
     """Refuse names that are not among `criteria`.
 
     Raises:
@@ -167,9 +168,9 @@ def layers_of(particle: str) -> dict[str, tuple[int, ...]]:
     Raises:
         DataFormatError: another particle.
     """
-    if particle not in GEOMETRIES:
-        raise DataFormatError(f"particle must be one of {', '.join(GEOMETRIES)}. Received: {particle!r}")
-    layers = GEOMETRIES[particle].layers
+    if particle not in PARTICLE_GEOMETRIES:
+        raise DataFormatError(f"particle must be one of {', '.join(PARTICLE_GEOMETRIES)}. Received: {particle!r}")
+    layers = PARTICLE_GEOMETRIES[particle].layers
     return {
         name: tuple(layer.id for layer in layers if layer.num_alpha > 1 or not alpha_only)
         for name, (_, alpha_only) in _PER_LAYER.items()

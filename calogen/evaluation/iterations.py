@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from calogen.errors import DataFormatError
 from calogen.metrics.chi2 import ROUNDS, Chi2, Rule, energy_chi2, total
@@ -13,7 +14,7 @@ from calogen.showers.sample import Showers
 
 ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
 """Names of the reference: all showers, those that trained, those that did not."""
-SHAPES = "shapes"
+WITH_SHAPES = "shapes"
 """Name of the figure of merit that adds layers and shapes to the total energy."""
 
 
@@ -96,6 +97,11 @@ class IterationScan:
         late = self.total[-max(2, len(self.total) // 3) :]
         return float(np.std(late, ddof=1)) if len(late) > 1 else 0.0
 
+    def to_frame(self) -> pd.DataFrame:
+        """A table with a row for each iteration and incident energy (MeV): chi2 and NDF."""
+        places = pd.MultiIndex.from_product([self.iterations, self.momenta], names=["iteration", "incident_energy"])
+        return pd.DataFrame({"chi2": self.chi2.ravel(), "ndf": self.ndf.ravel()}, index=places).reset_index()
+
     def at(self, momentum: float) -> "IterationScan":
         """The same of one momentum, MeV."""
         column = self.momenta == momentum
@@ -109,7 +115,7 @@ class NetworkTest:
     Args:
         name: of the network.
         scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
-            `SHAPES`.
+            `WITH_SHAPES`.
         chi2: of the chosen iteration by momentum in MeV, all showers as reference.
         floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
         num_showers: reference showers by momentum.

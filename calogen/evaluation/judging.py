@@ -17,7 +17,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import LABEL, Assessment, of_too_few, particle_of
 from calogen.evaluation.copies import judge_copies
 from calogen.evaluation.criteria import CLASSIFIERS, DISTANCES, NEIGHBOURHOODS
-from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge, require_comparable
+from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge_samples, require_comparable
 from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
@@ -246,7 +246,8 @@ def _assess(
     samples = {name: item.sample for name, item in loaded.items()}
     showers = {name: item.showers for name, item in loaded.items()}
     third = samples.get("second reference")
-    judgement = judge(first.sample, generated.sample, third, options.binning or default_binning(geometry), options.seed)
+    binning = options.binning or default_binning(geometry)
+    judgement = judge_samples(first.sample, generated.sample, third, binning, options.seed)
     floor, missing = reference.floor
     numbers, more = _numbers(first, generated, options)
     hashes = {name: sample.hashes for name, sample in samples.items() if sample.hashes is not None}

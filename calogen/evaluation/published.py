@@ -1,10 +1,12 @@
 """Numbers that papers state, with their places: `data/published_<paper>.json`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from calogen.files import read_json
+import pandas as pd
+
+from calogen.files import read_json_table
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,12 @@ class Published:
 
     def __init__(self, paper: str) -> None:
         with resources.as_file(resources.files("calogen").joinpath("data", f"published_{paper}.json")) as path:
-            self._content: Any = read_json(path)
+            self._content = read_json_table(path)
         self.numbers = {name: PublishedNumber(**number) for name, number in self._content["numbers"].items()}
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table of the single numbers: name, value, unit, source, error."""
+        return pd.DataFrame([{"name": name, **asdict(number)} for name, number in self.numbers.items()])
 
     def chi2(self, table: str) -> dict[str, tuple[PublishedChi2, ...]]:
         """Rows of a table of chi2 by what they are of: each network's, the sum last."""

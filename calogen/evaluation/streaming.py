@@ -16,12 +16,12 @@ import numpy as np
 
 from calogen.errors import CalogenError
 from calogen.evaluation.copies import hash_showers
-from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge
+from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge_samples
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import Spectrum, spectrum_cells
 from calogen.observables.challenge import compute_features, list_features
 from calogen.observables.shapes import compute_shapes, list_shapes
-from calogen.parallel import Given, Made, in_threads, num_workers
+from calogen.parallel import ItemT, ResultT, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
 from calogen.showers.geometry import require_kind
@@ -124,7 +124,7 @@ def judge_files(
     first = read_sample(reference, geometry, threshold, shapes=shapes)
     second = read_sample(generated, geometry, threshold, first, shapes)
     third = None if second_reference is None else read_sample(second_reference, geometry, threshold, first, shapes)
-    return judge(first, second, third, binning)
+    return judge_samples(first, second, third, binning)
 
 
 def read_sample(
@@ -259,7 +259,7 @@ def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
     return counts
 
 
-def _in_threads(function: Callable[[Given], Made], items: Sequence[Given], description: str) -> Iterator[Made]:
+def _in_threads(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], description: str) -> Iterator[ResultT]:
     """Results in order, with few of them waiting at a time."""
     with progress(description, len(items), "blocks") as shown:
         for result in in_threads(function, items, num_workers(_WORKERS)):

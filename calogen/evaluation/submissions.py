@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.criteria import SEPARATION_POWER, Criterion, criteria, layers_of, require_known, with_means
-from calogen.files import read_json
+from calogen.evaluation.criteria import SEPARATION_POWER, Criterion, criteria, layers_of, require_criteria, with_means
+from calogen.files import read_json_table
 from calogen.metrics.distributions import Value
 from calogen.showers.download import DATASETS
 
@@ -159,7 +159,7 @@ class ChallengeTable:
             DataFormatError: an unknown metric, or one that no submission has.
         """
         known = criteria(self.particle)
-        require_known([metric], known)
+        require_criteria([metric], known)
         floor = self.geant4.numbers.get(metric)
         found = [(item.name, item.numbers[metric]) for item in self.submissions if metric in item.numbers]
         if not found:
@@ -180,10 +180,10 @@ def read_submissions(particle: str, path: str | Path | None = None) -> Challenge
     """
     layers_of(particle)
     if path is not None:
-        return _published(read_json(path), particle, str(path))
+        return _published(read_json_table(path), particle, str(path))
     name = f"calochallenge_{particle}s.json"
     with resources.as_file(resources.files("calogen").joinpath("data", name)) as bundled:
-        return _published(read_json(bundled), particle, name)
+        return _published(read_json_table(bundled), particle, name)
 
 
 def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value] | None = None) -> list[Placement]:
@@ -203,7 +203,7 @@ def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value
         (2, ('DNN CaloSim', 'CaloDiffusion'))
     """
     known = criteria(particle)
-    require_known(ours, known)
+    require_criteria(ours, known)
     published, given, floor = (
         read_submissions(particle),
         with_means(particle, ours),
@@ -266,7 +266,7 @@ def _challenge_name(path: str | Path, particle: str) -> str | None:
     return names[0] if names else None
 
 
-def _published(content: Any, particle: str, where: str) -> ChallengeTable:
+def _published(content: Mapping[str, Any], particle: str, where: str) -> ChallengeTable:
     """The table from a file's content."""
     try:
         if content["particle"] != particle:
@@ -299,7 +299,7 @@ def _submission(item: Mapping[str, Any], particle: str) -> Submission:
     return Submission(item["name"], MappingProxyType(with_means(particle, values)))
 
 
-def _value(name: str, number: Any) -> Value:
+def _value(name: str, number: float | list[float]) -> Value:
     value, error = number if isinstance(number, list) else (number, math.nan)
     plain = all(isinstance(part, int | float) and not isinstance(part, bool) for part in (value, error))
     if not plain or not math.isfinite(value) or (isinstance(number, list) and not 0 <= error < math.inf):

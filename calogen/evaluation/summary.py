@@ -6,6 +6,7 @@ from operator import truediv
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.metrics.distributions import Value, mean, standard_deviation
@@ -81,6 +82,14 @@ class ResponseCurve:
     def at(self, attribute: str, energy: float) -> Value:
         """`mean`, `spread` or `resolution` at an energy, MeV."""
         return getattr(self, attribute)[int(np.flatnonzero(self.energies == energy)[0])]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A table with a row for each incident energy (MeV): each number, and its `_error`."""
+        columns: dict[str, Any] = {"incident_energy": self.energies}
+        for name in ("mean", "spread", "resolution"):
+            values = getattr(self, name)
+            columns |= {name: [item.value for item in values], f"{name}_error": [item.error for item in values]}
+        return pd.DataFrame(columns)
 
 
 def response_curve(samples: Iterable[Showers]) -> ResponseCurve:

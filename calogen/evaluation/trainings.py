@@ -48,7 +48,7 @@ class Evidence:
     values: Mapping[str, Any] = field(default_factory=dict)
     chi2: Mapping[str, Value] = field(default_factory=dict)
 
-    def value(self, name: str, missing: str) -> Any:
+    def value(self, name: str, missing: str) -> Any:  # noqa: ANN401 - a claim knows what its experiment has put there
         """One of the values; where it is None, the error says what is missing."""
         if self.values.get(name) is None:
             raise NotDecidedError(missing)

@@ -1,19 +1,18 @@
-"""The commands `calogen evaluate` and `calogen report A B`: from files to pages."""
+"""The command `calogen evaluate`: from files of showers to pages and tables."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
+import pandas as pd
 
 from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
-from calogen.errors import DataFormatError
-from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
+from calogen.errors import DataFormatError, checked
 from calogen.evaluation.compare import compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
@@ -21,7 +20,7 @@ from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, floor_warnings, read_reference, require_judgeable
 from calogen.evaluation.observed import observed_numbers
 from calogen.evaluation.summary import energy_text
-from calogen.files import listed, matching_files, read_json, require_writable_file
+from calogen.files import matching_files, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
@@ -29,13 +28,13 @@ from calogen.observables.observable import Observed
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
-from calogen.reports.page import Page, build_markdown, write_page
+from calogen.reports.page import shown_text, write_page
 from calogen.reports.reproduction import write_report
-from calogen.reports.results import build_results_page
-from calogen.showers.bundled import read_vae_window, voxel_geometry
+from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
-from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
+from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
 from calogen.showers.sample import Negative, Showers, concatenate
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 SECOND = "second reference"
 """What pages call the second sample of Geant4."""
@@ -62,6 +61,63 @@ def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
             "all files must hold cells, or all of them voxels. Received: cells in {}; voxels in {}".format(*names)
         )
     return all(kinds[path] == {"cells"} for path in generated)
+
+
+@checked
+def evaluate(
+    reference: Showers | Files,
+    generated: Mapping[str, Showers | Files],
+    output: str | Path,
+    *,
+    second_reference: Showers | Files | None = None,
+    training: Showers | Files | None = None,
+    options: Options | None = None,
+) -> pd.DataFrame:
+    """Judge generated showers against Geant4's, as the command `calogen evaluate` does.
+
+    Args:
+        reference: showers of Geant4, in memory or in files, which are read as one.
+        generated: showers of each model, by the model's label.
+        output: directory for the page `report.html` and all that lies beside it.
+        second_reference: other showers of Geant4: the floor of all numbers.
+        training: showers that the models were trained on: are there copies of them?
+        options: how to judge.
+
+    Returns:
+        a row for each metric; the column `sample` names the model.
+
+    Raises:
+        ConfigError: an argument of another type.
+        CalogenError: as `evaluate_voxels` and `evaluate_cells`.
+    """
+    output = Path(output)
+    for label in generated:
+        require(Path(label).name == label != "..", f"labels must be names of directories. Received: {label}")
+    with TemporaryDirectory() as folder:
+
+        def written(name: str, given: Showers | Files) -> tuple[Path, ...]:
+            if not isinstance(given, Showers):
+                return paths_of(given)
+            given.write(Path(folder) / f"{name}.h5")
+            return (Path(folder) / f"{name}.h5",)
+
+        files = {label: written(label, item) for label, item in generated.items()}
+        first = written("reference", reference)
+        second = None if second_reference is None else written("second reference", second_reference)
+        learned = None if training is None else written("training", training)
+        others = [*first, *(second or ()), *(learned or ())]
+        if hold_cells([path for paths in files.values() for path in paths], others):
+            evaluate_cells(first, files, output, second, options, learned)
+            return _read_table(output)
+        evaluate_voxels(first, files, output, second, None, options, learned)
+    places = {label: output / label if len(files) > 1 else output for label in files}
+    tables = [_read_table(place).assign(sample=label) for label, place in places.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read_table(directory: Path) -> pd.DataFrame:
+    """The metrics that an evaluation has written, to the last digit."""
+    return pd.read_csv(directory / "metrics.csv", float_precision="round_trip")
 
 
 def evaluate_voxels(
@@ -108,7 +164,7 @@ def evaluate_voxels(
     if len(found) > 1:
         page = build_comparison_page(found, note)
         where = write_page(output, page)
-    return _shown(page, where)
+    return shown_text(page, where)
 
 
 def evaluate_cells(
@@ -149,7 +205,7 @@ def evaluate_cells(
     for label, path in files.items():
         samples[label], more = _read_cells(label, path, tolerant, expected)
         known = expected.incident_energies
-        require_known(label, known, samples[label].incident_energies, np.unique(known))
+        require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned = None
     if training:
@@ -203,29 +259,6 @@ def _numbers_table(
     )
     title = "All observables together, in standard deviations of Geant4 at each energy"
     return {title: Table(("number", *samples), rows)} if rows else {}, remarks
-
-
-def compare_directories(directories: Sequence[Path], output: Path) -> str:
-    """Put evaluations or results side by side; gives what a terminal shows.
-
-    Args:
-        directories: of evaluations or of runs, whose `report/` holds either; all that a directory holds is compared.
-        output: directory for the page.
-
-    Raises:
-        DataFormatError: a directory without either, or evaluations that cannot be compared.
-    """
-    require_writable_file(output / "report.html")
-    evaluations = {directory: _evaluations(directory) for directory in directories}
-    if any(evaluations.values()):
-        bare = [str(directory) for directory, found in evaluations.items() if not found]
-        if bare:
-            raise DataFormatError(f"evaluations compare with evaluations. Received: {', '.join(bare)} without any")
-        found = _labelled_apart(evaluations)
-        page = build_comparison_page(found, plain_text(str(found[0].provenance.get("note", ""))))
-    else:
-        page = build_results_page({str(directory): _results(directory) for directory in directories})
-    return _shown(page, write_page(output, page))
 
 
 def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
@@ -289,7 +322,7 @@ def _kinds(path: Path) -> set[str]:
 def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
     """Showers with the reference's incident energies, and what was changed."""
     paths = paths_of(files)
-    parts = [read_vae_window(path, tolerant) for path in paths]
+    parts = [read_window(path, ATLAS_VAE_WINDOW, tolerant) for path in paths]
     given = np.concatenate([_given_labels(path) for path in paths])
     found = (part.attributes.get("clipped") for part in parts)
     clipped = sum((item for item in found if isinstance(item, Negative)), Negative())
@@ -325,40 +358,3 @@ def _given_labels(path: Path) -> np.ndarray:
     with open_file(path) as file, damage_named(path), ExitStack() as opened:
         found = find_dataset(file, "incident_energies", opened)
         return np.empty(0) if found is None else found.dataset[:].reshape(-1)
-
-
-def _shown(page: Page, where: Path) -> str:
-    """What a terminal shows: the page's words and tables, and where it lies."""
-    sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
-    return f"{build_markdown(replace(page, sections=sections))}\n{where}"
-
-
-def _evaluations(directory: Path) -> list[Assessment]:
-    """All of a directory and its folders, of its `report/`, or of its `report/evaluations/`."""
-    studies = listed(directory / "report" / "evaluations")
-    places = [directory, *listed(directory), *studies]
-    return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
-
-
-def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[Assessment]:
-    """All of them; where labels are equal, their directories tell them apart."""
-    labels = Counter(item.label for found in evaluations.values() for item in found)
-    short = len({directory.name for directory in evaluations}) == len(evaluations)
-    names = {directory: directory.name if short else str(directory) for directory in evaluations}
-    return [
-        replace(item, label=f"{names[directory]}: {item.label}") if labels[item.label] > 1 else item
-        for directory, found in evaluations.items()
-        for item in found
-    ]
-
-
-def _results(directory: Path) -> dict[str, Any]:
-    """The results of a reproduction."""
-    for path in sorted((*listed(directory, "*.json"), *listed(directory / "report", "*.json"))):
-        content = read_json(path)
-        if isinstance(content, dict) and {"claims", "quantities", "title"} <= set(content):
-            return content
-    raise DataFormatError(
-        f"{directory} must hold {FILE_NAME} (of calogen evaluate) or results of a reproduction, or its report/ must. "
-        "Received: neither"
-    )

@@ -1,7 +1,7 @@
 """A report's page: one HTML file that needs nothing else, and the same as text.
 
 The blocks know nothing of any paper. The page works without a network, by keyboard, on a phone, in the dark and on
-paper: its look is `data/page.css`, its little script `data/page.js`, and no other script or style may run in it.
+paper: its look is `page.css` of the templates, its little script `page.js`, and no other script or style may run in it.
 
 Example:
     >>> table = DataTable("Masses", ("particle", "MeV"), (("electron", "0.511"), ("pion", "139.6")))
@@ -15,12 +15,12 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from html import escape
 from pathlib import Path
 from typing import Literal
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -37,9 +37,7 @@ MAX_IMAGE_BYTES = 5_000_000
 _DPIS = (150, 125, 100, 80, 60)  # the first that keeps within the limit is taken
 _MARKS: Mapping[Tone, str] = {"good": "✓", "bad": "✗", "unsure": "?"}
 _UNDEFINED = re.compile(r"(?<![\w.])-?(?:nan|inf)(?: ± (?:nan|inf))?(?!\w)")
-_SHORT = 20  # letters of a cell that stay on one line
 _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?: ± .*)?")
-_DATA = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Cell:
 class Items:
     """A list of sentences."""
 
-    items: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -151,6 +149,11 @@ class Page:
         if len({*names}) < len(names):
             raise DataFormatError(f"sections must have titles of their own. Received: {', '.join(names)}")
 
+    @property
+    def filled(self) -> dict[str, tuple[Block, ...]]:
+        """Sections that have blocks."""
+        return {title: blocks for title, blocks in self.sections.items() if blocks}
+
 
 def number_text(value: float | None, digits: int = 3) -> str:
     """A number as pages show it: `-` for None, `not defined` for NaN and infinity."""
@@ -169,46 +172,19 @@ def build_html(page: Page, max_image_bytes: int = MAX_IMAGE_BYTES) -> str:
     Raises:
         DataFormatError: figures that are larger than that at any sensible resolution.
     """
-    sections = {title: blocks for title, blocks in page.sections.items() if blocks}
-    images = _draw([figure for blocks in sections.values() for figure in _figures(blocks)], max_image_bytes)
-    links = "".join(f'<li><a href="#{_section_id(title)}">{_text(title)}</a></li>' for title in sections)
-    body = "".join(
-        f'<details open id="{_section_id(title)}"><summary><h2>{_text(title)}</h2></summary>'
-        f"{''.join(_block_html(block, images) for block in blocks)}</details>\n"
-        for title, blocks in sections.items()
-    )
-    style, script = ((_DATA / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>{_text(page.title)}</title><style>{style}</style></head><body>
-<a class="skip" href="#main">Skip to the verdict</a>
-<header><h1>{_text(page.title)}</h1><p>{_text(page.subtitle)}</p></header>
-<nav aria-label="Sections"><ul>{links}</ul><button type="button" id="toggle">Collapse all</button></nav>
-<main id="main" tabindex="-1">
-{_verdict_html(page.verdict)}
-{body}</main>
-<p id="status" class="unseen" role="status"></p>
-<dialog id="viewer" aria-label="Enlarged figure"><button type="button">Close</button><div></div></dialog>
-<script>{script}</script></body></html>
-"""
+    images = _draw([figure for blocks in page.sections.values() for figure in _figures(blocks)], max_image_bytes)
+    style, script = (_LOADER.get_source(_ENVIRONMENT, name)[0] for name in ("page.css", "page.js"))
+    return render("page.html.j2", page=page, sections=page.filled, images=images, style=style, script=script)
 
 
 def build_markdown(page: Page) -> str:
     """The page as Markdown, for terminals; of figures only the captions."""
-    parts = [f"# {_plain(page.title)}"]
-    parts += [_plain(page.subtitle)] if page.subtitle else []
-    parts.append(f"**{_marked(page.verdict.tone)}{_plain(page.verdict.headline)}**")
-    parts += [_lines(f"{label}: {value}" for label, value in page.verdict.facts)] if page.verdict.facts else []
-    parts += [_block_markdown(page.verdict.worst)] if page.verdict.worst else []
-    for title, blocks in page.sections.items():
-        if blocks:
-            parts += [f"## {_plain(title)}", *(_block_markdown(block) for block in blocks)]
-    return "\n\n".join(parts) + "\n"
+    return render("page.md.j2", page=page, sections=page.filled)
+
+
+def render(template: str, **values: object) -> str:
+    """A file of `templates`, filled in with values by name."""
+    return _ENVIRONMENT.get_template(template).render(marks=_MARKS, **values)
 
 
 def write_page(directory: Path, page: Page) -> Path:
@@ -223,56 +199,10 @@ def write_page(directory: Path, page: Page) -> Path:
     return directory / "report.html"
 
 
-def _verdict_html(verdict: Verdict) -> str:
-    facts = "".join(f"<div><dt>{_text(label)}</dt><dd>{_text(value)}</dd></div>" for label, value in verdict.facts)
-    return (
-        f'<section id="verdict" aria-labelledby="headline" class="{verdict.tone}">'
-        f'<h2 id="headline">{_mark(verdict.tone)}{_text(verdict.headline)}</h2>'
-        f"{f'<dl>{facts}</dl>' if facts else ''}{_table_html(verdict.worst) if verdict.worst else ''}</section>"
-    )
-
-
-def _block_html(block: Block, images: Mapping[Figure, str]) -> str:
-    match block:
-        case str():
-            return f"<p>{_text(block)}</p>"
-        case Items(items):
-            return f"<ul>{''.join(f'<li>{_text(item)}</li>' for item in items)}</ul>"
-        case DataTable():
-            return _table_html(block)
-        case FigureBlock():
-            return _figure_html(block, images)
-        case Gallery(figures, title):
-            heading = f"<h3>{_text(title)}</h3>" if title else ""
-            shown = "".join(_figure_html(FigureBlock(*item), images) for item in figures.items())
-            return f'{heading}<div class="gallery">{shown}</div>'
-
-
-def _table_html(table: DataTable) -> str:
-    rows = "".join(
-        f"<tr>{''.join(_cell_html(cell, position) for position, cell in enumerate(row))}</tr>" for row in table.rows
-    )
-    sortable = table.sortable and len(table.rows) > 1
-    titles = [f'<button type="button">{_text(name)}</button>' if sortable else _text(name) for name in table.header]
-    order = ' aria-sort="none"' if sortable else ""
-    head = "".join(f'<th scope="col"{order}>{title}</th>' for title in titles)
-    caption = _text(table.caption)
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table>'
-        f"<caption><span>{caption}</span></caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _cell_html(cell: str | Cell, position: int) -> str:
-    item = Cell(cell) if isinstance(cell, str) else cell
-    key = _sort_key(item)
-    classes = " ".join(filter(None, (item.tone, "short" if position and len(item.text) <= _SHORT else "")))
-    attributes = f' class="{classes}"' if classes else ""
-    attributes += f' data-sort="{escape(str(key))}"' if key is not None else ""
-    note = f"<small>{_text(item.note)}</small>" if item.note else ""
-    tag, scope = ("th", ' scope="row"') if position == 0 else ("td", "")
-    return f"<{tag}{scope}{attributes}>{_mark(item.tone)}{_text(item.text)}{note}</{tag}>"
+def shown_text(page: Page, where: Path) -> str:
+    """What a terminal shows: the page's words and tables, and where it lies."""
+    sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
+    return f"{build_markdown(replace(page, sections=sections))}\n{where}"
 
 
 def _sort_key(cell: Cell) -> float | str | None:
@@ -285,17 +215,6 @@ def _sort_key(cell: Cell) -> float | str | None:
         return ""
     number = _NUMBER.fullmatch(cell.text)
     return number[1].replace(",", "") if number else cell.text if cell.tone or cell.note else None
-
-
-def _figure_html(block: FigureBlock, images: Mapping[Figure, str]) -> str:
-    width, height = block.figure.get_size_inches()
-    wide = ' class="wide"' if width > 1.9 * height else ""
-    alt = escape(_defined(block.alt or _describe(block.figure)))
-    return (
-        f'<figure{wide}><img loading="lazy" width="{96 * width:.0f}" height="{96 * height:.0f}" alt="{alt}" '
-        f'src="data:image/png;base64,{images[block.figure]}"><figcaption>{_text(block.caption)}</figcaption>'
-        f'<button type="button" class="enlarge" aria-label="Enlarge: {_text(block.caption)}">Enlarge</button></figure>'
-    )
 
 
 def _describe(figure: Figure) -> str:
@@ -343,47 +262,14 @@ def _png(figure: Figure, dpi: float) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def _block_markdown(block: Block) -> str:
-    match block:
-        case str():
-            return _plain(block)
-        case Items(items):
-            return _lines(items)
-        case DataTable():
-            rows = [_row(block.header), "|" + "---|" * len(block.header), *(_row(row) for row in block.rows)]
-            return f"{_plain(block.caption)}:\n\n" + "\n".join(rows)
-        case FigureBlock(caption):
-            return f"(figure: {_plain(caption)})"
-        case Gallery(figures, title):
-            heading = f"### {_plain(title)}\n\n" if title else ""
-            return heading + _lines(f"(figure: {caption})" for caption in figures)
-
-
-def _row(cells: Iterable[str | Cell]) -> str:
-    items = [Cell(cell) if isinstance(cell, str) else cell for cell in cells]
-    shown = [_marked(item.tone) + item.text + (f" ({item.note})" if item.note else "") for item in items]
-    return "| " + " | ".join(_plain(text).replace("|", "\\|") for text in shown) + " |"
-
-
-def _lines(items: Iterable[str]) -> str:
-    return "\n".join(f"- {_plain(item)}" for item in items)
+def _marked(cell: Cell) -> str:
+    """A cell as one text."""
+    return (f"{_MARKS[cell.tone]} " if cell.tone else "") + cell.text + (f" ({cell.note})" if cell.note else "")
 
 
 def _plain(text: str) -> str:
     """A text as one line of Markdown without HTML."""
     return re.sub(r"<(?=[A-Za-z/!])", r"\\<", " ".join(_defined(text).split()))
-
-
-def _marked(tone: Tone) -> str:
-    return f"{_MARKS[tone]} " if tone else ""
-
-
-def _mark(tone: Tone) -> str:
-    return f'<span class="mark" role="img" aria-label="{tone}:">{_MARKS[tone]}</span> ' if tone else ""
-
-
-def _text(text: str) -> str:
-    return escape(_defined(text))
 
 
 def _defined(text: str) -> str:
@@ -396,3 +282,30 @@ def _section_id(title: str) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(sha256(text.encode()).digest()).decode()
+
+
+_LOADER = PackageLoader("calogen.reports")
+_ENVIRONMENT = Environment(
+    loader=_LOADER,
+    autoescape=select_autoescape(["html.j2"]),
+    finalize=lambda value: _defined(value) if type(value) is str else value,
+    keep_trailing_newline=True,
+    lstrip_blocks=True,
+    trim_blocks=True,
+    undefined=StrictUndefined,
+)
+_ENVIRONMENT.tests |= {
+    "gallery": lambda block: isinstance(block, Gallery),
+    "items": lambda block: isinstance(block, Items),
+    "table": lambda block: isinstance(block, DataTable),
+}
+_ENVIRONMENT.filters |= {
+    "column": lambda text: text.replace("|", "\\|").replace("\n", " "),
+    "cell": lambda cell: Cell(cell) if isinstance(cell, str) else cell,
+    "describe": _describe,
+    "hash": _hash,
+    "marked": _marked,
+    "plain": _plain,
+    "section_id": _section_id,
+    "sort_key": _sort_key,
+}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from calogen.claims.judge import Claim, Quantity, Results, Verdict
 from calogen.evaluation.compare import Measurement
 from calogen.evaluation.summary import energy_text
-from calogen.files import write_json
+from calogen.files import write_json, write_table
 from calogen.metrics.distributions import METRICS, Value
 from calogen.reports.page import Block, Cell, DataTable, Gallery, Items, Page, Tone, number_text, write_page
 from calogen.reports.page import Verdict as PageVerdict
@@ -33,7 +33,7 @@ _FLOOR_TEXT = (
 
 
 def write_report(directory: str | Path, results: Results, figures: Mapping[str, Figure]) -> Path:
-    """Write `report.html`, `report.md`, `<name>.json` and `metrics.json`.
+    """Write `report.html`, `report.md`, `<name>.json`, `metrics.json` and CSV tables.
 
     Args:
         directory: made if need be.
@@ -50,6 +50,9 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
     page = build_page(results, figures)
     write_json(directory / f"{results.name}.json", results.to_json())
     write_json(directory / "metrics.json", [row.to_json() for row in results.measurements])
+    for name, table in results.to_frames().items():
+        if len(table):
+            write_table(directory / f"{name}.csv", table)
     return write_page(directory, page)
 
 
@@ -194,21 +197,24 @@ def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     return rows
 
 
-def _listed(value: Any) -> str:
+def _listed(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def ours_text(item: Quantity) -> str:
+    """Our number with its uncertainty and the spread over seeds, as tables show it."""
     text = value_text(item.ours)
     text += f" ± {item.uncertainty:.2g}" if item.uncertainty is not None else ""
     return text + (f" (seeds ± {item.spread:.2g})" if item.spread is not None else "")
 
 
 def value_text(value: float | str | None) -> str:
+    """A number with four digits, or a paper's words; `-` for None."""
     if value is None:
         return "-"
     return value if isinstance(value, str) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def title_with_unit(item: Mapping[str, Any]) -> str:
+    """Name of a quantity, its unit in brackets."""
     return f"{item['name']} [{item['unit']}]" if item["unit"] else str(item["name"])

@@ -8,12 +8,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, cast
 
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
 from calogen.files import listed, read_json, read_text, write_text
-from calogen.reports.page import Cell, DataTable, Page, Tone, Verdict
+from calogen.reports.page import Cell, DataTable, Page, Tone, Verdict, render
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading foreign results may raise
@@ -22,19 +23,13 @@ README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
 
 def results_table(results: Mapping[str, Any]) -> str:
     """README's Markdown for one results file: claims with verdicts, then headline quantities."""
-    lines = [f"**{results['title']}**: {results['paper']}"]
-    claims = _claims(results)
-    if claims:
-        lines += ["", "| claim of the paper | ours | verdict |", "|---|---|---|"]
-        lines += [_markdown_row((item["claim"], item["ours"], item["verdict"])) for item in claims]
-    shown = [item for item in _quantities(results) if item.headline]
-    if shown:
-        lines += ["", "| quantity | paper | ours | data |", "|---|---|---|---|"]
-        lines += [
-            _markdown_row((title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data))
-            for item in shown
-        ]
-    return "\n".join(lines) + "\n"
+    quantities = [
+        (title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data)
+        for item in _quantities(results)
+        if item.headline
+    ]
+    given = {"title": results["title"], "paper": results["paper"], "claims": _claims(results)}
+    return render("results.md.j2", **given, quantities=quantities)
 
 
 def read_table(path: Path) -> str:
@@ -44,7 +39,7 @@ def read_table(path: Path) -> str:
         DataFormatError: another file.
     """
     try:
-        return results_table(read_json(path))
+        return results_table(cast(Mapping[str, Any], read_json(path)))
     except _DAMAGE as error:
         raise DataFormatError(
             f"{path} must hold the title, paper, claims and quantities of a reproduction. "
@@ -138,7 +133,7 @@ def _quantities(results: Mapping[str, Any]) -> list[Quantity]:
     return [Quantity(**item) for item in results["quantities"]]
 
 
-def _require_type(item: Mapping[str, Any], kind: Any, *names: str) -> None:
+def _require_type(item: Mapping[str, Any], kind: type | UnionType, *names: str) -> None:
     wrong = [name for name in names if not isinstance(item[name], kind)]
     if wrong:
         raise TypeError(f"{wrong[0]} is {item[wrong[0]]!r:.50}")
@@ -158,7 +153,3 @@ def _verdict_cell(item: Mapping[str, Any] | None) -> Cell:
 
 def _ours_cell(item: Quantity | None) -> Cell:
     return Cell("-") if item is None else Cell(ours_text(item), item.ours, note=item.data)
-
-
-def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_commands import exit_of_main, run
 
-from calogen.cli import main as cli
+from calogen.cli import inspect as inspected
+from calogen.cli.options import parse_counts, parse_energies
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.observables.cells import CELL_OBSERVABLES
@@ -41,7 +42,7 @@ def toy_model(monkeypatch: pytest.MonkeyPatch) -> None:
         CONFIGS={"paper": (Config(), None), "small": (Config(latent_dim=2), None)},
         build=lambda config, geometry: {"decoder": network},
     )
-    monkeypatch.setattr(cli, "_models", lambda: iter([("toy", toy)]))
+    monkeypatch.setattr(inspected, "_models", lambda: iter([("toy", toy)]))
 
 
 @pytest.mark.usefixtures("toy_model")
@@ -95,7 +96,7 @@ def test_inspect_sources() -> None:
     ],
 )
 def test_parse_energies(text: str, expected: list[float]) -> None:
-    assert cli.parse_energies(text) == pytest.approx(expected)
+    assert parse_energies(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -103,24 +104,24 @@ def test_parse_energies(text: str, expected: list[float]) -> None:
 )
 def test_other_energies_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="energies must be values above 0"):
-        cli.parse_energies(text)
+        parse_energies(text)
 
 
 @given(st.text(alphabet="0123456789.:,x+-e ", max_size=12))
 def test_energies_are_parsed_or_refused(text: str) -> None:
     with suppress(ConfigError):
-        assert all(0 < energy < float("inf") for energy in cli.parse_energies(text))
+        assert all(0 < energy < float("inf") for energy in parse_energies(text))
 
 
 def test_parse_counts() -> None:
-    assert cli.parse_counts("1000", "1:4:x2,8") == (1000, 1000, 1000, 1000)
-    assert cli.parse_counts("1000,600", "1:4:x2,8") == (1000, 1000, 1000, 600)
+    assert parse_counts("1000", "1:4:x2,8") == (1000, 1000, 1000, 1000)
+    assert parse_counts("1000,600", "1:4:x2,8") == (1000, 1000, 1000, 600)
 
 
 @pytest.mark.parametrize("text", ["", "0", "x", "1,", "1.5", "3,-1", "1,2,3"])
 def test_other_counts_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="showers must be one number above 0, or 2 of them"):
-        cli.parse_counts(text, "1:4:x2,8")
+        parse_counts(text, "1:4:x2,8")
 
 
 def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, error: type[BaseException],
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_models", fail)
+    monkeypatch.setattr(inspected, "_models", fail)
     assert exit_of_main(monkeypatch, ["inspect"]) == code
 
 

@@ -12,7 +12,7 @@ from conftest import TINY_VOXELS, make_showers
 import calogen
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, particle_of, read_assessment
-from calogen.evaluation.judgement import judge
+from calogen.evaluation.judgement import judge_samples
 from calogen.evaluation.streaming import sample_of
 from calogen.evaluation.submissions import Placement
 from calogen.files import read_json
@@ -29,7 +29,7 @@ def make_assessment(geometry: VoxelGeometry = TINY_VOXELS, factor: float = 1.0, 
     samples = [make_showers(geometry, number, seed) for seed in (1, 2, 3)]
     samples[1] = replace(samples[1], energies=samples[1].energies * np.float32(factor))
     first = sample_of(samples[0])
-    judgement = judge(first, *(sample_of(item, reference=first) for item in samples[1:]))
+    judgement = judge_samples(first, *(sample_of(item, reference=first) for item in samples[1:]))
     warnings, provenance = ("take care",), {"seed": 1}
     return Assessment("GAN", geometry.name, particle_of(geometry), judgement, NUMBERS, {}, warnings, provenance)
 
@@ -139,7 +139,7 @@ def ranked(showers: Showers, particle: str, sizes: tuple[int, int], seed: int, f
     first, second = showers[np.sort(order[: sizes[0]])], showers[np.sort(order[sizes[0] : sum(sizes)])]
     second = replace(second, energies=second.energies * np.float32(factor))
     reference = sample_of(first, shapes=False)
-    judgement = judge(reference, sample_of(second, 1.0, reference, shapes=False), None, f"1-{particle}s", seed)
+    judgement = judge_samples(reference, sample_of(second, 1.0, reference, shapes=False), None, f"1-{particle}s", seed)
     return Assessment("same", "", particle, judgement, {}, {}, (), {}).placements()
 
 

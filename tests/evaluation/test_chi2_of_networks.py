@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, NetworkTest
 from calogen.metrics.chi2 import Chi2
 from calogen.reproduction.chi2_selection import challenge_showers
 
@@ -53,8 +53,8 @@ def network_test(chosen_by: str = ALL, **scans: IterationScan) -> NetworkTest:
 
 def test_the_figure_of_merit_chooses_the_iteration() -> None:
     shapes = scan((0.0, 0.0), (9.0, 9.0), (9.0, 9.0))
-    assert network_test(**{SHAPES: shapes}).iteration == 300
-    assert network_test(SHAPES, **{SHAPES: shapes}).iteration == 100
+    assert network_test(**{WITH_SHAPES: shapes}).iteration == 300
+    assert network_test(WITH_SHAPES, **{WITH_SHAPES: shapes}).iteration == 100
 
 
 def test_the_papers_statistics_are_those_of_the_challenge() -> None:

@@ -8,13 +8,13 @@ from conftest import make_showers
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.assessment import scored_rows
-from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge
+from calogen.evaluation.judgement import OWN_BINNING, default_min_energy, judge_samples
 from calogen.evaluation.streaming import sample_of
 from calogen.metrics.distributions import FEATURE_METRICS, Bins
 from calogen.metrics.histograms import Histogram, num_bins_filled, reference_edges
 from calogen.metrics.resampling import measure
 from calogen.observables.challenge import BINNINGS, compute_features, layer_correlation
-from calogen.observables.shapes import SHAPES, compute_shapes, list_shapes
+from calogen.observables.shapes import ALL_SHAPES, compute_shapes, list_shapes
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 EDGES = (0.0, 20.0, 50.0, 90.0)
@@ -29,7 +29,7 @@ def showers_of(number, seed, geometry=SAME):
 
 def judged(reference, *others, **options):
     first = sample_of(reference)
-    return judge(first, *(sample_of(item, reference=first) for item in others), **options)
+    return judge_samples(first, *(sample_of(item, reference=first) for item in others), **options)
 
 
 def compare_values(reference, generated, edges, seed=0, axis=None):
@@ -152,7 +152,7 @@ def test_no_feature_is_left_in_under_20_bins(binning, number):
     values, shapes = compute_features(showers), compute_shapes(showers)
     for item in found.scored:
         if item.feature.quantity != "voxel_energy":
-            column = (shapes if item.feature.quantity in SHAPES else values)[item.feature.name]
+            column = (shapes if item.feature.quantity in ALL_SHAPES else values)[item.feature.name]
             column = column[showers.incident_energies == item.incident_energy] if item.incident_energy else column
             column = column[~np.isnan(column)]
             if np.ptp(np.quantile(column, [0.01, 0.99])):
@@ -200,9 +200,9 @@ def test_samples_have_shapes_or_have_none():
     showers = showers_of(100, 1)
     first = sample_of(showers)
     with pytest.raises(DataFormatError, match="generated must have shapes as the reference has"):
-        judge(first, sample_of(showers, reference=first, shapes=False))
+        judge_samples(first, sample_of(showers, reference=first, shapes=False))
     plain = sample_of(showers, shapes=False)
-    assert {item.feature.quantity for item in judge(plain, plain).scored}.isdisjoint(SHAPES)
+    assert {item.feature.quantity for item in judge_samples(plain, plain).scored}.isdisjoint(ALL_SHAPES)
 
 
 def test_many_incident_energies_are_continuous():
@@ -244,21 +244,21 @@ def test_refuses_other_incident_energies():
     for other in (part, reference[:1]):
         sample = sample_of(other, reference=first)
         with pytest.raises(DataFormatError, match="generated must have two showers or more, with the reference's"):
-            judge(first, sample)
+            judge_samples(first, sample)
         with pytest.raises(DataFormatError, match="second_reference must have"):
-            judge(first, first, sample)
+            judge_samples(first, first, sample)
     doubled = replace(reference, incident_energies=reference.incident_energies * 2)
     with pytest.raises(DataFormatError, match="9 incident energies. Received: 32 showers at 1 others, as 524288"):
-        judge(first, sample_of(doubled, reference=first))
+        judge_samples(first, sample_of(doubled, reference=first))
 
 
 def test_refuses_other_shares_of_continuous_incident_energies():
     showers = replace(showers_of(300, 18), incident_energies=np.linspace(1e3, 1e5, 300))
     first = sample_of(showers)
-    judge(first, sample_of(showers[::2], reference=first))
+    judge_samples(first, sample_of(showers[::2], reference=first))
     for other in (showers[:200], showers[150:], replace(showers, incident_energies=showers.incident_energies * 2)):
         with pytest.raises(DataFormatError, match="in the same shares"):
-            judge(first, sample_of(other, reference=first))
+            judge_samples(first, sample_of(other, reference=first))
 
 
 def test_refuses_what_does_not_go_together():
@@ -266,14 +266,14 @@ def test_refuses_what_does_not_go_together():
     first = sample_of(reference)
     for sample in (sample_of(other, reference=first), sample_of(reference, 2.0, first)):
         with pytest.raises(DataFormatError, match="geometry and min_energy"):
-            judge(first, sample)
+            judge_samples(first, sample)
     larger = replace(reference, energies=reference.energies * 2)
     with pytest.raises(DataFormatError, match="counted in the reference's cells"):
-        judge(first, sample_of(larger))
+        judge_samples(first, sample_of(larger))
     with pytest.raises(ConfigError, match="1-photons, 1-pions, 2, 3, reference. Received: 4"):
-        judge(first, first, binning="4")
+        judge_samples(first, first, binning="4")
     with pytest.raises(DataFormatError, match="judged were total_energy, .* Received: depth"):
-        judge(first, first).find("depth")
+        judge_samples(first, first).find("depth")
 
 
 def test_thresholds_of_the_binnings():

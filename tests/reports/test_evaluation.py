@@ -16,7 +16,8 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.evaluation.assessment import Assessment, read_assessment
 from calogen.evaluation.judging import Options
 from calogen.metrics.distributions import Value
-from calogen.reports.evaluate import compare_directories, evaluate_voxels, hold_cells, origin, plain_text
+from calogen.reports.comparison import compare_directories
+from calogen.reports.evaluate import evaluate_voxels, hold_cells, origin, plain_text
 from calogen.reports.evaluation import build_comparison_page
 from calogen.reports.page import build_html, build_markdown
 from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry

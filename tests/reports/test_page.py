@@ -84,7 +84,7 @@ def test_everything_is_escaped() -> None:
     page = build_html(build_page(EVIL))
     assert EVIL not in page
     assert "<script>alert" not in page
-    assert page.count("&lt;script&gt;alert(&quot;1&quot;)") > 20
+    assert page.count("&lt;script&gt;alert(&#34;1&#34;)") > 20
     assert "<script>" not in build_markdown(build_page(EVIL)).replace("\\<", "")
 
 

@@ -11,10 +11,10 @@ from damage import damaged_json
 from toy_results import RESULTS
 
 from calogen.claims.judge import Claim
-from calogen.cli.main import report
+from calogen.cli.report import report_command
 from calogen.errors import DataFormatError
-from calogen.reports import evaluate
-from calogen.reports.evaluate import compare_directories
+from calogen.reports import comparison
+from calogen.reports.comparison import compare_directories
 from calogen.reports.page import build_markdown
 from calogen.reports.reproduction import write_report
 from calogen.reports.results import (
@@ -76,18 +76,18 @@ def test_what_is_being_written_is_no_result(tmp_path: Path, capsys: pytest.Captu
         readme.write_text(f"{README_BEGIN}\n{README_END}\n")
         update_readme(readme, folder)
         assert readme.read_text().count("| claim of the paper") == 1
-        report([folder])
+        report_command([folder])
         assert capsys.readouterr().out.count("| claim of the paper") == 1
     assert "slope 1.02" in compare_directories([whole, half], tmp_path / "page")
 
 
 def test_what_is_hidden_is_no_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "read_assessment", lambda place: place)
+    monkeypatch.setattr(comparison, "read_assessment", lambda place: place)
     for name in ("GAN", ".GAN.0123456789abcdef01234567.partial"):
         for place in (tmp_path / name, tmp_path / "report" / "evaluations" / name):
             place.mkdir(parents=True)
-            (place / evaluate.FILE_NAME).touch()
-    assert evaluate._evaluations(tmp_path) == [tmp_path / "GAN", tmp_path / "report" / "evaluations" / "GAN"]
+            (place / comparison.FILE_NAME).touch()
+    assert comparison._evaluations(tmp_path) == [tmp_path / "GAN", tmp_path / "report" / "evaluations" / "GAN"]
 
 
 def test_faults_are_named(tmp_path):

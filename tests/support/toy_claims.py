@@ -9,7 +9,7 @@ from toy_gan import network_test
 
 from calogen.claims.caloshowergan import KINETIC, PION
 from calogen.evaluation.compare import Comparison, Scored
-from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, NetworkTest
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, NetworkTest
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.chi2 import Chi2
 from calogen.metrics.distributions import Floor, Value
@@ -35,7 +35,7 @@ def steps(momenta: Sequence[float], sign: int) -> dict[str, IterationScan]:
     chi2 = np.concatenate([np.repeat(scan.chi2[:1], number, axis=0), scan.chi2])
     chi2 = chi2 + np.where(chi2 > 100, np.arange(len(momenta)), 0) * 10.0
     every = replace(scan, iterations=1000 * (1 + np.arange(12)), chi2=chi2, ndf=np.full(chi2.shape, 28))
-    return {ALL: every, SHAPES: replace(every, chi2=chi2 + 5000.0 + sign * 2 * chi2, ndf=3 * every.ndf)}
+    return {ALL: every, WITH_SHAPES: replace(every, chi2=chi2 + 5000.0 + sign * 2 * chi2, ndf=3 * every.ndf)}
 
 
 def flat(momenta: Sequence[float], totals: Sequence[float]) -> IterationScan:

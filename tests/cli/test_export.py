@@ -1,25 +1,14 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from conftest import make_grid, make_showers
-from toy_commands import load_script
+from toy_commands import exit_of_main, run
 
 from calogen.athena import export as deployment
 from calogen.athena.closure import Agreement
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.training.run import assemble_run, save_run
-
-SCRIPT = Path(__file__).parents[1] / "export" / "export_lwtnn.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    return load_script(SCRIPT)
 
 
 @pytest.fixture
@@ -29,49 +18,44 @@ def runs(tmp_path: Path) -> Path:
     showers = make_showers(grid, 50)
     config = AtlasVaeConfig(encoder_units=(6,), decoder_units=(6,))
     transform = build_transform(config, grid).fit(showers)
-    run = assemble_run(atlas_vae, config, grid, build(config, grid), transform, [{"loss": 1.0}])
+    trained = assemble_run(atlas_vae, config, grid, build(config, grid), transform, [{"loss": 1.0}])
     for seed in (1, 2):
-        save_run(tmp_path / "runs" / "atlas_vae" / f"smoke-seed{seed}", run)
+        save_run(tmp_path / "runs" / "atlas_vae" / f"smoke-seed{seed}", trained)
     return tmp_path / "runs"
 
 
-def test_all_runs_are_exported(
-    runs: Path, tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_runs_are_exported(runs: Path, tmp_path: Path) -> None:
     (runs / "atlas_vae" / "unfinished").mkdir()
-    script.main([str(runs), "--output", str(tmp_path / "out")])
+    lines = run("export", str(runs), "--output", str(tmp_path / "out")).splitlines()
     folders = [tmp_path / "out" / "atlas_vae" / f"smoke-seed{seed}" for seed in (1, 2)]
-    lines = capsys.readouterr().out.splitlines()
     assert [line.split(" (decoder): ")[0] for line in lines] == [str(folder) for folder in folders]
     for folder in folders:
         assert sorted(path.name for path in folder.iterdir()) == ["closure.md", "decoder.json", "manifest.json"]
 
 
-def test_one_run_is_exported(runs: Path, tmp_path: Path, script: ModuleType) -> None:
-    script.main([str(runs / "atlas_vae" / "smoke-seed2"), "--output", str(tmp_path / "out")])
+def test_one_run_is_exported(runs: Path, tmp_path: Path) -> None:
+    run("export", str(runs / "atlas_vae" / "smoke-seed2"), "--output", str(tmp_path / "out"))
     assert [path.name for path in (tmp_path / "out" / "atlas_vae").iterdir()] == ["smoke-seed2"]
 
 
 def test_a_run_that_cannot_be_exported_does_not_keep_the_others(
-    runs: Path, tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (runs / "atlas_vae" / "smoke-seed1" / "decoder.keras").write_bytes(b"PK")
-    with pytest.raises(SystemExit, match="2"):
-        script.main([str(runs), "--output", str(tmp_path / "out")])
+    assert exit_of_main(monkeypatch, ["export", str(runs), "--output", str(tmp_path / "out")]) == 2
     printed = capsys.readouterr()
     first, second = printed.out.splitlines()
     assert first.startswith("not exported: atlas_vae/smoke-seed1: ")
     assert "must be a Keras model file" in first
     assert second.startswith(str(tmp_path / "out" / "atlas_vae" / "smoke-seed2"))
-    assert printed.err.startswith("export_lwtnn: error: 1 failed: atlas_vae/smoke-seed1: ")
+    assert printed.err.startswith("calogen: error: 1 failed: atlas_vae/smoke-seed1: ")
     assert printed.err.count("\n") == 1
 
 
 def test_no_run_is_one_line_and_exit_code_2(
-    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        script.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    assert exit_of_main(monkeypatch, ["export", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "must hold a trained run" in line
 
@@ -79,26 +63,16 @@ def test_no_run_is_one_line_and_exit_code_2(
 def test_distributions_that_differ_end_in_exit_code_2(
     runs: Path,
     tmp_path: Path,
-    script: ModuleType,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
-    with pytest.raises(SystemExit, match="2"):
-        script.main([str(runs / "atlas_vae" / "smoke-seed1"), "--output", str(tmp_path / "out")])
+    assert (
+        exit_of_main(
+            monkeypatch, ["export", str(runs / "atlas_vae" / "smoke-seed1"), "--output", str(tmp_path / "out")]
+        )
+        == 2
+    )
     printed = capsys.readouterr()
     assert printed.out.endswith("distributions DIFFER\n")
     assert "atlas_vae/smoke-seed1: its distributions differ from Keras'" in printed.err
-
-
-def test_without_the_official_converter_its_check_is_skipped(runs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, runs / "atlas_vae" / "smoke-seed1", "--output", tmp_path, "--check", "official"]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    if not (SCRIPT.parent / "lwtnn-tools").exists():
-        assert "make lwtnn-tools" in done.stdout
-
-
-def test_the_default_folder_is_export_out(script: ModuleType) -> None:
-    assert SCRIPT.parent / "out" == script.OUTPUT

@@ -1,0 +1,19 @@
+"""The command `calogen download`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def download_command(
+    name: Annotated[str, typer.Argument(help="calochallenge-photons or calochallenge-pions.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Directory for the files; else $CALOGEN_DATA, else the user's cache.")
+    ] = None,
+) -> None:
+    """Download a public data set; a second call goes on where an interrupted one stopped."""
+    from calogen.showers.download import download as download_files
+
+    for path in download_files(name, output):
+        typer.echo(path)

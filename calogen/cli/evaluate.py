@@ -1,0 +1,114 @@
+"""The command `calogen evaluate`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand
+
+from calogen.config import MAX_SEED, require
+
+
+class SeveralValues(TyperCommand):
+    """A command without arguments, whose repeatable options take several values at once.
+
+    So they can be given files by a pattern of the shell: `--generated part*.h5`.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Repeats an option before each of its values, as typer needs it."""
+        repeatable = {name for item in self.params if getattr(item, "multiple", False) for name in item.opts}
+        given: list[str] = []
+        option, has_value = "", False
+        for text in args:
+            if option and not has_value:  # an option's first value may begin with a dash
+                has_value = True
+            elif text.startswith("-"):
+                name, mark, _ = text.partition("=")
+                option, has_value = name if name in repeatable else "", bool(mark)
+            elif option:
+                given.append(option)
+            given.append(text)
+        return super().parse_args(ctx, given)
+
+
+def evaluate_command(
+    reference: Annotated[
+        list[str],
+        typer.Option(help="Geant4's showers, one file or several: CaloChallenge's format or ATLAS cells."),
+    ],
+    generated: Annotated[
+        list[str], typer.Option(help="Generated showers; LABEL=FILE names the model. Several: side by side.")
+    ],
+    output: Annotated[Path, typer.Option(help="Directory for the report.")],
+    second_reference: Annotated[
+        list[str] | None, typer.Option(help="Other Geant4 showers, one file or several: the floor of numbers.")
+    ] = None,
+    training: Annotated[
+        list[str] | None, typer.Option(help="Showers, one file or several, that the models were trained on.")
+    ] = None,
+    geometry: Annotated[Path | None, typer.Option(help="Binning file (XML); data set 1 needs none.")] = None,
+    binning: Annotated[
+        str | None, typer.Option(help="1-photons, 1-pions, 2, 3 (the CaloChallenge's) or reference.")
+    ] = None,
+    min_energy: Annotated[
+        float | None, typer.Option(help="Voxels below are empty, MeV; by default the binning's.")
+    ] = None,
+    classifiers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Trainings of each classifier: 3 by default, 10 in the CaloChallenge."),
+    ] = None,
+    max_showers: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
+        ),
+    ] = None,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
+    ] = False,
+    match_energies: Annotated[
+        bool, typer.Option("--match-energies", help="Leave out showers so that energies have the reference's shares.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
+) -> None:
+    """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
+
+    Voxels: report.html, report.md, evaluation.json (all numbers and histograms) and metrics.json (a row for each
+    metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
+    ATLAS cells: the observables of the VAE's paper, one by one and together, all labels on one page.
+
+    --reference, --generated, --second-reference and --training take one file, several (a.h5 b.h5, part*.h5) or a
+    quoted pattern ('part*.h5'). Several are read as one sample; of --generated each is a model of its own, but those
+    of LABEL='part*.h5' are one.
+
+    Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on
+    121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
+    the same command goes on with the next training.
+    """
+    from calogen.evaluation.judging import Options
+    from calogen.reports.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, hold_cells
+
+    first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
+    files = find_labelled(generated)
+    repetitions = Options().repetitions if classifiers is None else classifiers
+    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant)
+    if hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned]):
+        voxels_only = {
+            "--geometry": geometry,
+            "--binning": binning,
+            "--min-energy": min_energy is not None,
+            "--max-showers": max_showers,
+            "--match-energies": match_energies,
+        }
+        more = ", ".join(name for name, value in voxels_only.items() if value)
+        known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant and --seed"
+        require(not more, f"cells take {known} only. Received: {more}, too")
+        typer.echo(evaluate_cells(first, files, output, second or None, options, learned or None))
+        return
+    options = replace(
+        options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
+    )
+    typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))

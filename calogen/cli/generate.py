@@ -1,0 +1,35 @@
+"""The command `calogen generate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calogen.cli.options import EnergiesOption, OutputOption, SeedOption, parse_energies
+from calogen.config import require
+from calogen.files import require_writable_file
+
+
+def generate_command(
+    run: Annotated[
+        list[Path],
+        typer.Argument(help="Directory of a trained run; several, by rising momentum, share the momenta between them."),
+    ],
+    output: OutputOption,
+    energies: EnergiesOption = "",
+    like: Annotated[Path | None, typer.Option(help="Instead: a file of showers whose conditions are taken.")] = None,
+    showers: Annotated[int | None, typer.Option(min=1, help="Of each energy: 1000; of each of --like: 1.")] = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Generate showers with a trained run, or with several that share the momenta.
+
+    What a model knows besides the incident energy (impact position, angle ...) it takes from the datasets of --like. A
+    file may be larger than memory: at most 10,000 showers at a time are made and written.
+    """
+    from calogen.generation.generate import write_generated
+
+    number = bool(energies) + (like is not None)
+    require(number == 1, f"generate needs either --energies or --like. Received: {number} of them")
+    require_writable_file(output)
+    write_generated(output, run, like or parse_energies(energies), showers or (1 if like else 1000), seed)
+    typer.echo(output)

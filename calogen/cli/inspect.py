@@ -1,0 +1,143 @@
+"""The command `calogen inspect`."""
+
+import json
+import math
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calogen.config import require, sources
+from calogen.errors import ConfigError
+from calogen.process import show
+
+if TYPE_CHECKING:
+    from calogen.config import Config
+    from calogen.showers.geometry import Geometry
+    from calogen.training.module import ModelModule
+
+    AnyModel = ModelModule[Config, Geometry]
+
+
+def inspect_command(
+    model: Annotated[
+        str,
+        typer.Argument(help="A model, e.g. atlas_vae, a file of showers, or an LWTNN graph (.json); else all models."),
+    ] = "",
+    counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
+    window: Annotated[str, typer.Option(help="Of a file's 297 cells, only a paper's window: vae or gan.")] = "",
+    draw: Annotated[Path | None, typer.Option(help="Draw an LWTNN graph into this file: png, pdf or svg.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what a model, a file of showers or an LWTNN graph holds.
+
+    Of a model values, sources and counts; of a file response and layer shares; of a graph its nodes.
+    """
+    path = Path(model)
+    is_graph = path.suffix == ".json" and path.is_file()
+    require(
+        draw is None or is_graph, f"--draw needs the .json file of an LWTNN graph. Received: {model or 'all models'}"
+    )
+    if is_graph:
+        show(_inspect_graph(path, as_json, draw))
+        return
+    if path.is_file():
+        show(_inspect_showers(path, as_json, window))
+        return
+    models = {name: module for name, module in _models() if model in ("", name)}
+    if not models:
+        kind = ", a directory" if path.is_dir() else ""
+        raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}{kind}")
+    if counts:
+        rows = [row for name, module in models.items() for row in _counts(name, module)]
+        show(json.dumps(rows, indent=2) if as_json else _count_text(rows))
+    else:
+        show(json.dumps([_description(*item) for item in models.items()], indent=2) if as_json else _text(models))
+
+
+def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
+    """Text about an LWTNN graph, which is also drawn into a file if `draw` names one."""
+    from calogen.lwtnn.describe import boxes, describe, format_description
+    from calogen.lwtnn.graph import read_graph
+
+    graph = read_graph(path)
+    if draw is not None:
+        from calogen.plots.networks import draw_network
+        from calogen.plots.style import write_figure
+
+        suffixes = (".png", ".pdf", ".svg")
+        require(draw.suffix in suffixes, f"--draw must name a file in {', '.join(suffixes)}. Received: {draw}")
+        write_figure(draw_network(boxes(graph), "times: how often lwtnn evaluates a node for one shower"), draw)
+    described = describe(path, graph)
+    return json.dumps(described, indent=2) if as_json else format_description(described)
+
+
+def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
+    """Text about a file of showers."""
+    from calogen.evaluation.summary import energy_table, format_energy_table
+    from calogen.showers.bundled import read_showers
+    from calogen.showers.windows import WINDOWS, select_window
+
+    showers = read_showers(path)
+    if window and window not in WINDOWS:
+        raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
+    rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
+    return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
+
+
+def _models() -> Iterator[tuple[str, "AnyModel"]]:
+    """Gives name and module of every model in calogen.models, in the order of the names."""
+    from calogen.generation.load import model_module
+
+    for item in pkgutil.iter_modules(import_module("calogen.models").__path__):
+        yield item.name, model_module(item.name)
+
+
+def _counts(name: str, module: "AnyModel") -> list[dict[str, object]]:
+    """Numbers of parameters of all networks of all variants of a model.
+
+    As in the papers, the vectors from which spectral normalisation computes singular values do not count.
+    """
+    vectors = ("singular_vector", "vector_u")  # ours, and those of Keras' layer
+    return [
+        {
+            "model": name,
+            "config": variant,
+            "network": label,
+            "trainable": sum(math.prod(variable.shape) for variable in network.trainable_variables),
+            "total": sum(math.prod(item.shape) for item in network.variables if item.name not in vectors),
+        }
+        for variant, (config, geometry) in module.CONFIGS.items()
+        for label, network in module.build(config, geometry).items()
+    ]
+
+
+def _sources(module: "AnyModel") -> dict[str, list[dict[str, object]]]:
+    """Values of a model's configurations with their sources, by variant."""
+    return {variant: [asdict(source) for source in sources(config)] for variant, (config, _) in module.CONFIGS.items()}
+
+
+def _description(name: str, module: "AnyModel") -> dict[str, object]:
+    """Citation of a model, and the sources of its values."""
+    return {"model": name, "paper": str(module.PAPER), "configs": _sources(module)}
+
+
+def _count_text(counts: list[dict[str, object]]) -> str:
+    lines = [f"{'model':20} {'config':20} {'network':12} {'trainable':>12} {'total':>12}"]
+    lines += ["{model:20} {config:20} {network:12} {trainable:12,} {total:12,}".format(**row) for row in counts]
+    return "\n".join(lines)
+
+
+def _text(models: Mapping[str, "AnyModel"]) -> str:
+    """Descriptions of models, line by line."""
+    lines = []
+    for name, module in models.items():
+        lines.append(f"{name}: {module.PAPER}")
+        for variant, values in _sources(module).items():
+            lines += [f"  {variant}"]
+            lines += ["    {name} = {value!r}  [{kind}: {source}]".format(**value) for value in values]
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""The command `calogen train`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calogen.config import config_from_json, config_to_json, require
+from calogen.files import require_writable_file
+
+
+def train_command(
+    model: Annotated[str, typer.Argument(help="A model that calogen inspect lists, e.g. atlas-vae.")],
+    output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training in it goes on.")],
+    train_data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Showers that train; several files are read as one. By default the bundled ones."),
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Name of the model's configuration; by default its first.")] = None,
+    geometry: Annotated[Path | None, typer.Option(help="Binning file (XML) of other voxels than the paper's.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another value of the configuration, e.g. epochs=20."),
+    ] = None,
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Compute the critics' matrix products in bfloat16: faster on new CPUs.")
+    ] = False,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
+    ] = False,
+) -> None:
+    """Train one model, without the reproduction of its paper around it.
+
+    The run can be given to calogen generate and calogen export. Every value of a model's configuration, and where it
+    comes from, is what calogen inspect MODEL prints; --set replaces any of them and may be repeated:
+
+    calogen train atlas-vae --set epochs=20 --set latent_dim=8 --output runs/mine
+
+    Files of 297 stored cells are cut to the model's window. Files of voxels may be larger than memory.
+    """
+    from calogen.generation.load import model_module
+    from calogen.locks import directory_lock
+    from calogen.showers.bundled import bundled_for, open_showers
+    from calogen.showers.voxels import VoxelGeometry
+    from calogen.training.fit import fit
+
+    module = model_module(model.replace("-", "_"))
+    name = next(iter(module.CONFIGS)) if config is None else config
+    require(name in module.CONFIGS, f"--config must be one of {', '.join(module.CONFIGS)}. Received: {name}")
+    chosen, grid = module.CONFIGS[name]
+    grid = grid if geometry is None else VoxelGeometry.read_xml(geometry)
+    known, given = config_to_json(chosen), parse_values(values or [])
+    unknown = ", ".join(sorted(set(given) - set(known)))
+    require(not unknown, f"--set knows the values {', '.join(known)}. Received: {unknown}")
+    chosen = config_from_json(type(chosen), known | given)
+    require_writable_file(output / "config.json")
+    with open_showers(train_data or [bundled_for(grid)], grid, tolerant) as showers, directory_lock(output):
+        fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
+    typer.echo(output)
+
+
+def parse_values(texts: Sequence[str]) -> dict[str, object]:
+    """Values by name, from texts `name=value` whose values are JSON or else plain texts.
+
+    >>> parse_values(["epochs=20", "decoder_units=[50, 100]", "keep=last"])
+    {'epochs': 20, 'decoder_units': [50, 100], 'keep': 'last'}
+
+    Raises:
+        ConfigError: a text has no name or no value.
+    """
+    values: dict[str, object] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        require(bool(name and value), f"--set needs NAME=VALUE, e.g. epochs=20. Received: {text}")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_VOXELS, make_showers
+from toy_commands import run
+
+from calogen.cli.train import parse_values
+from calogen.errors import CalogenError, ConfigError, DataFormatError, GeometryError
+from calogen.files import read_json
+from calogen.generation.load import load_run
+from calogen.showers.bundled import bundled_for, open_showers
+from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.sample import Showers, concatenate
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW
+
+SMALL = ("--set", "encoder_units=[8]", "--set", "decoder_units=[8]", "--set", "batch_size=20")
+BINS = (
+    '<Bins><Bin pid="22" etaMin="20" etaMax="25" name="tiny"><Layer id="0" r_edges="0,5,10" n_bin_alpha="1"/>'
+    '<Layer id="1" r_edges="0,3,9" n_bin_alpha="4"/></Bin></Bins>'
+)
+
+
+def stored_cells(number: int, seed: int = 0) -> Showers:
+    showers = make_showers(ATLAS_BARREL_STORED, number, seed)
+    impact = {"impact_eta": np.full(number, 0.2125), "impact_phi": np.full(number, 0.01)}
+    return Showers(ATLAS_BARREL_STORED, showers.incident_energies, showers.energies, impact)
+
+
+def test_a_model_of_cells_is_trained_and_goes_on(tmp_path: Path) -> None:
+    stored_cells(60).write(tmp_path / "a.h5")
+    stored_cells(60, seed=1).write(tmp_path / "b.h5")
+    files = ("--train-data", str(tmp_path / "a.h5"), "--train-data", str(tmp_path / "b.h5"))
+    command = ("train", "atlas-vae", *files, *SMALL, "--set", "epochs=2", "--output", str(tmp_path / "run"))
+    assert run(*command).strip() == str(tmp_path / "run")
+    trained = load_run(tmp_path / "run")
+    assert trained.geometry == ATLAS_VAE_WINDOW
+    assert (trained.config.epochs, trained.config.encoder_units, len(trained.history)) == (2, (8,), 2)
+    assert read_json(tmp_path / "run" / "provenance.json")["showers"] == 108  # a tenth validates
+    assert run(*command).strip() == str(tmp_path / "run")
+    assert load_run(tmp_path / "run").history == trained.history
+    with pytest.raises(CalogenError, match="differs in keep"):
+        run(*command, "--set", "keep=last")
+
+
+def test_a_model_of_voxels_is_trained_on_another_grid(tmp_path: Path) -> None:
+    (tmp_path / "bins.xml").write_text(BINS)
+    make_showers(TINY_VOXELS, 80).write(tmp_path / "a.h5")
+    options = ("--geometry", str(tmp_path / "bins.xml"), "--train-data", str(tmp_path / "a.h5"), "--bfloat16")
+    settings = ("--set", "iterations=3", "--set", "batch_size=8", "--set", "schedule=all")
+    run("train", "fastcalogan", "--config", "photon", *options, *settings, "--output", str(tmp_path / "run"))
+    trained = load_run(tmp_path / "run")
+    assert trained.geometry.size == TINY_VOXELS.size
+    assert (trained.config.iterations, trained.config.schedule) == (3, "all")
+
+
+def test_parse_values() -> None:
+    given = ["epochs=20", "units=[50, 100]", "keep=last", "rate=1e-4", "renormalise=true", "note=a=b"]
+    assert parse_values(given) == {
+        "epochs": 20,
+        "units": [50, 100],
+        "keep": "last",
+        "rate": 1e-4,
+        "renormalise": True,
+        "note": "a=b",
+    }
+    for text in ("epochs", "=3", "epochs=", ""):
+        with pytest.raises(ConfigError, match="--set needs NAME=VALUE"):
+            parse_values([text])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("nothing",), DataFormatError, "model must be one of .*atlas_vae"),
+        (("atlas-vae", "--config", "none"), ConfigError, "--config must be one of paper, absolute. Received: none"),
+        (("atlas-vae", "--set", "epoch=3"), ConfigError, "--set knows the values .*epochs.* Received: epoch"),
+        (("atlas-vae", "--set", "epochs=many"), ConfigError, "epochs must be of type int"),
+        (("atlas-vae", "--set", "epochs=0"), ConfigError, "epochs must be above 0"),
+        (("fastcalogan", "--geometry", "none.xml"), GeometryError, "none.xml is not a readable binning file"),
+        (("fastcalogan", "--config", "pion", "--train-data", "photons.h5"), GeometryError, "533"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    arguments: tuple[str, ...],
+    error: type[CalogenError],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_showers(PHOTONS_DATASET1, 5).write(tmp_path / "photons.h5")
+    with pytest.raises(error, match=message):
+        run("train", *arguments, "--output", "run")
+
+
+def test_bundled_showers_fit_the_geometry() -> None:
+    found = [bundled_for(grid).name for grid in (ATLAS_VAE_WINDOW, ATLAS_GAN_WINDOW, PHOTONS_DATASET1, PIONS_DATASET1)]
+    assert found == ["photons_train.h5", "photons_train.h5", "photons_train.h5", "pions_train.h5"]
+    with pytest.raises(DataFormatError, match="training data must be given for tiny"):
+        bundled_for(TINY_VOXELS)
+
+
+def test_showers_are_opened_whatever_their_geometry(tmp_path: Path) -> None:
+    parts = [stored_cells(10), stored_cells(7, seed=1)]
+    files = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path, part in zip(files, parts, strict=True):
+        part.write(path)
+    with open_showers(files, ATLAS_BARREL_STORED) as opened:
+        both = concatenate([part for _, part in opened.blocks()])
+    np.testing.assert_array_equal(both.energies, np.concatenate([part.energies for part in parts]))
+    with open_showers(files, ATLAS_GAN_WINDOW) as opened:
+        assert (len(opened), opened.geometry) == (17, ATLAS_GAN_WINDOW)
