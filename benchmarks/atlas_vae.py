@@ -3,10 +3,10 @@
     python benchmarks/atlas_vae.py                 # both ways of training on all cores, as TensorFlow does by itself
     python benchmarks/atlas_vae.py --threads 1     # one core: its share of the fastest matrix products' rate
 
-The limit are the training's matrix products alone, in their shapes, by the fastest of NumPy, TensorFlow (oneDNN) and
-XLA. Training is timed by marginal cost, a long run minus a short one: compilation and start do not count. CPU seconds
-stand beside the seconds that pass, which other jobs on the machine disturb. The showers are random: values do not
-matter.
+The limit is the time of the training's matrix products alone, in their shapes, by the fastest of NumPy, TensorFlow
+(oneDNN) and XLA. Training is timed by marginal cost, a long run minus a short one: compilation and start do not count.
+CPU seconds are printed beside the seconds that pass, which other jobs on the machine disturb. The showers are random,
+as values do not matter.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from calogen.training.trainer import Epochs
 from calogen.training.vae import Vae
 
 CONFIG, GEOMETRY = CONFIGS["paper"]
-BATCH_SIZE = 100  # of the plain fit
+BATCH_SIZE = 100
 
 
 def main() -> None:
@@ -58,13 +57,13 @@ def main() -> None:
 
 
 def doubt(share: float) -> str:
-    """Why a share of 1 says little; empty for smaller ones."""
+    """A warning for a share of 1, which says little; an empty text for smaller shares."""
     text = "  >= 1: the products took longer than what has them, as on a busy machine; run again on an idle one"
     return text if share >= 1 else ""
 
 
 def random_showers(num_showers: int) -> Showers:
-    """Showers without physics."""
+    """Showers of random energies, without any physics."""
     rng = np.random.default_rng(1)
     incident = 2.0 ** rng.integers(10, 19, num_showers)
     energies = rng.dirichlet(np.full(GEOMETRY.size, 0.1), num_showers) * incident[:, None]
@@ -76,8 +75,8 @@ def training_figures(showers: Showers, chain: Chain, rounds: int) -> dict[str, f
     fit, compiled = plain_fit(showers, chain), compiled_epochs(showers, chain)
     fit(1), compiled(1)  # compilation
     products, steps = step_products(), len(showers) // BATCH_SIZE
-    found = np.array([(*marginal(fit), *marginal(compiled), *product_seconds(products)) for _ in range(rounds)])
-    fit_wall, fit_cpu, wall, cpu, *libraries = found.T
+    rows = np.array([(*marginal(fit), *marginal(compiled), *product_seconds(products)) for _ in range(rounds)])
+    fit_wall, fit_cpu, wall, cpu, *libraries = rows.T
     fastest = limit([steps * seconds for seconds in libraries], cpu)
     flops = 2.0 * steps * sum(m * k * n for m, k, n in products)
     figures = {
@@ -87,7 +86,7 @@ def training_figures(showers: Showers, chain: Chain, rounds: int) -> dict[str, f
         "compiled epoch, CPU s": cpu,
         "compiled epoch, showers per s": steps * BATCH_SIZE / wall,
         "training: compiled over model.fit (at least 2.5, aim 4)": fit_wall / wall,
-        "the same in CPU seconds": fit_cpu / cpu,
+        "compiled over model.fit in CPU seconds": fit_cpu / cpu,
         "fastest matrix products, GFLOP per CPU s": flops / fastest / 1e9,
         "compiled epoch, share of these in CPU s (aim 0.5)": fastest / cpu,
     }
@@ -95,7 +94,7 @@ def training_figures(showers: Showers, chain: Chain, rounds: int) -> dict[str, f
 
 
 def plain_fit(showers: Showers, chain: Chain) -> Callable[[int], object]:
-    """What one would write without calogen's trainer: the same mathematics by `model.fit`."""
+    """Training by `model.fit` with this mathematics, as one would write it without calogen."""
     trainer = make_trainer(showers, chain)
     condition = chain.condition(showers.incident_energies)
     batches = tf.data.Dataset.from_tensor_slices({"shower": chain.forward(showers), "condition": condition})
@@ -104,14 +103,14 @@ def plain_fit(showers: Showers, chain: Chain) -> Callable[[int], object]:
 
 
 def compiled_epochs(showers: Showers, chain: Chain) -> Callable[[int], object]:
-    """Epochs as `training.train` runs them."""
+    """Training by compiled epochs, as `training.train` runs them."""
     run = compile_calls(make_trainer(showers, chain), resident(showers, chain))
     schedule = Epochs(epochs=1, batch_size=BATCH_SIZE, seed=1)
     return lambda epochs: [run(rows) for epoch in range(epochs) for _, rows in schedule.calls(epoch, len(showers), 1)]
 
 
 def make_trainer(showers: Showers, chain: Chain) -> Vae:
-    """A fresh trainer with its optimizer built."""
+    """A new trainer whose optimizer is built."""
     return build_trainer(CONFIG, build(CONFIG, GEOMETRY), moments(chain.forward(showers)))
 
 
@@ -146,7 +145,7 @@ def marginal(train: Callable[[int], object], short: int = 1, long: int = 5) -> n
 
 
 def limit(libraries: Sequence[np.ndarray], ours: np.ndarray) -> np.ndarray:
-    """Seconds of each round that no way can spare: the fastest products, or ours."""
+    """Least seconds of each round: of the fastest matrix products, or of our training."""
     return np.min([*libraries, ours], axis=0)
 
 
@@ -157,18 +156,18 @@ def step_products() -> list[tuple[int, int, int]]:
         kernels = [tuple(variable.shape) for variable in network.weights if variable.ndim == 2]
         for position, (inputs, units) in enumerate(kernels):
             shapes += [(BATCH_SIZE, inputs, units), (inputs, BATCH_SIZE, units)]
-            if position:  # nobody asks for the gradient by a network's inputs: the decoder's latent space is small
+            if position:  # the gradient by a network's inputs is not computed, or small as the decoder's latent space
                 shapes.append((BATCH_SIZE, units, inputs))
     return shapes
 
 
 def product_seconds(shapes: Sequence[tuple[int, int, int]], repeats: int = 20) -> list[float]:
-    """CPU seconds of all these products once, by NumPy, TensorFlow and XLA: medians."""
+    """Median CPU seconds of all these products, by NumPy, by TensorFlow and by XLA."""
     rng = np.random.default_rng(0)
     arrays = [(rng.random((m, k), np.float32), rng.random((k, n), np.float32)) for m, k, n in shapes]
     tensors = [(tf.constant(left), tf.constant(right)) for left, right in arrays]
 
-    def multiply(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+    def multiply(pairs: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> list[tf.Tensor]:
         return [tf.matmul(left, right) for left, right in pairs]
 
     compiled = tf.function(multiply, jit_compile=True, autograph=False)
@@ -177,14 +176,14 @@ def product_seconds(shapes: Sequence[tuple[int, int, int]], repeats: int = 20) -
         lambda: multiply(tensors),
         lambda: compiled(tensors),
     ]
-    found: list[list[float]] = [[] for _ in ways]
+    durations: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats + 1):
-        for seconds, way in zip(found, ways, strict=True):
-            with blas_threads(1):  # others would spend processor time on waiting
+        for seconds, way in zip(durations, ways, strict=True):
+            with blas_threads(1):  # further threads would spend processor time on waiting
                 start = time.process_time()
                 way()
                 seconds.append(time.process_time() - start)
-    return [float(np.median(seconds[1:])) for seconds in found]  # the first one compiles
+    return [float(np.median(seconds[1:])) for seconds in durations]  # the first call compiles
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@
 
 The input is made here: random showers in files of the challenge's format (float64, gzip), two of data set 1's photons
 (368 voxels, its 15 energies) and, for the memory, some of data set 3's size (40,500 voxels). Each way has a process of
-its own, whose time and peak memory are told; they take turns, `--rounds` times, and the least time counts.
+its own, whose time and peak memory are printed; they take turns, `--rounds` times, and the least time counts.
 
   ours         judge_files: all features, KS, Wasserstein distance, chi2/NDF, separation power with and without what
                lies outside the axis, voxel spectrum, response by energy; all with errors from resampling
   challenge's  what its scripts do: read both files whole, features layer by layer in NumPy, two matplotlib histograms
                for each and their separation power; no figure is saved, no error computed
 
-Both give the challenge's separation powers, and the largest difference between the two is told. Bars: 3 times as fast,
-peak memory at most twice the input (both files' arrays; with few showers the libraries are more than that), and the
-same peak, within 5 %, for twice as many large showers: dense ones, as many as no longer fit into what may stay in
-memory. Other jobs on the machine disturb: stop them.
+Both give the challenge's separation powers, and the largest difference between them is printed. Requirements: 3 times
+as fast, peak memory at most twice the input (both files' arrays; with few showers the libraries are more than that),
+and the same peak, within 5 %, for twice as many large showers: dense ones, as many as no longer fit into what may stay
+in memory. Other jobs on the machine disturb: stop them.
 """
 
 import argparse
@@ -42,10 +42,12 @@ from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer
 LARGE = VoxelGeometry("dataset3_size", tuple(VoxelLayer(i, tuple(np.linspace(0, 83.7, 19)), 50) for i in range(45)))
 NUM_CHALLENGE = 121_000
 SHARES = np.array([10] * 11 + [5, 3, 2, 1]) / NUM_CHALLENGE * 1000
-"""Of the showers, by energy: 10,000 at 256 MeV to 1,000 at 4.2 TeV."""
+"""Share of the showers at each energy: 10,000 of 121,000 at 256 MeV to 1,000 at 4.2 TeV."""
 MIN_ENERGY = 1.0
 METRIC = "challenge_separation_power"
+Measured = dict[str, Any]  # names and values, as JSON has them
 Powers = dict[str, float]
+"""Separation powers by the name of the feature."""
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--showers", type=int, default=NUM_CHALLENGE, help="of each photon file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="in which both ways take turns (default: %(default)s)")
@@ -79,17 +81,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def compare(folder: Path, num_showers: int, rounds: int) -> dict[str, Any]:
-    """Both ways on two files of photons."""
+def compare(folder: Path, num_showers: int, rounds: int) -> Measured:
+    """Runs both ways on two files of photons, and prints their times and memory."""
     paths = [folder / f"photons_{name}_{num_showers}.hdf5" for name in ("reference", "generated")]
-    made = run("make", paths, num_showers)
-    found = [{way: run(way, paths) for way in ("ours", "challenge")} for _ in range(rounds)]
+    input_file = run("make", paths, num_showers)
+    rounds_of_ways = [{way: run(way, paths) for way in ("ours", "challenge")} for _ in range(rounds)]
     input_bytes = 2 * 8 * num_showers * (PHOTONS_DATASET1.size + 1)
-    print(f"\n2 x {num_showers} photon showers, {input_bytes / 1e6:.0f} MB, {made['filled']:.0%} of the voxels filled")
+    filled = f"{input_file['filled']:.0%} of the voxels filled"
+    print(f"\n2 x {num_showers} photon showers, {input_bytes / 1e6:.0f} MB, {filled}")
     print(f"{'way':12s} {'seconds':>8s} {'processor':>10s} {'peak memory':>12s}")
     best = {}
     for way in ("ours", "challenge"):
-        best[way] = min((item[way] for item in found), key=lambda item: item["seconds"])
+        best[way] = min((item[way] for item in rounds_of_ways), key=lambda item: item["seconds"])
         peak, name = best[way]["peak"] / 1e6, "challenge's" if way == "challenge" else way
         print(f"{name:12s} {best[way]['seconds']:8.2f} {best[way]['processor']:8.2f} s {peak:9.0f} MB")
     ours, theirs = best["ours"].pop("powers"), best["challenge"].pop("powers")
@@ -102,34 +105,34 @@ def compare(folder: Path, num_showers: int, rounds: int) -> dict[str, Any]:
     return {"showers": num_showers, "input": input_bytes, "difference": largest, "ratio": ratio} | best
 
 
-def stream(folder: Path, num_showers: int) -> dict[str, Any]:
-    """Peak memory of judging few and twice as many showers of 40,500 voxels."""
-    found = {}
+def stream(folder: Path, num_showers: int) -> Measured:
+    """Peak memory of judging some showers of 40,500 voxels, and twice as many."""
+    measured = {}
     print(f"\n{LARGE.size} voxels")
     for number in (num_showers, 2 * num_showers):
         path = folder / f"large_{number}.hdf5"
         run("make-large", [path], number)
-        found[number] = run("ours-large", [path])
-        size, seconds = 2 * 8 * number * LARGE.size / 1e6, found[number]["seconds"]
-        print(f"2 x {number} showers, {size:.0f} MB: {seconds:.1f} s, peak {found[number]['peak'] / 1e6:.0f} MB")
-    few, many = (item["peak"] for item in found.values())
+        measured[number] = run("ours-large", [path])
+        size, seconds = 2 * 8 * number * LARGE.size / 1e6, measured[number]["seconds"]
+        print(f"2 x {number} showers, {size:.0f} MB: {seconds:.1f} s, peak {measured[number]['peak'] / 1e6:.0f} MB")
+    few, many = (item["peak"] for item in measured.values())
     verdict("peak memory, twice as many showers / as many", many / few, many <= 1.05 * few)
-    return {str(number): figures for number, figures in found.items()}
+    return {str(number): figures for number, figures in measured.items()}
 
 
 def verdict(text: str, value: float, met: bool) -> None:
-    """Print a bar."""
+    """Prints a number that has to meet a requirement, and whether it does."""
     print(f"{'met' if met else 'NOT MET':8s} {text}: {value:.2f}")
 
 
-def run(way: str, paths: list[Path], count: int = 0) -> dict[str, Any]:
-    """A child's figures."""
+def run(way: str, paths: list[Path], count: int = 0) -> Measured:
+    """Runs one way in a process of its own, and gives what it measured."""
     command = [sys.executable, __file__, "--child", way, "--count", str(count), *map(str, paths)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def child(way: str, paths: list[Path], count: int) -> None:
-    """Do one thing and print its figures."""
+    """Runs one way in this process, and prints what was measured as JSON."""
     start = perf_counter()
     result = CHILDREN[way](paths, count)
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -137,7 +140,7 @@ def child(way: str, paths: list[Path], count: int) -> None:
     print(json.dumps(result | figures | {"peak": 1024 * usage.ru_maxrss}))
 
 
-def make(paths: list[Path], count: int) -> dict[str, Any]:
+def make(paths: list[Path], count: int) -> Measured:
     """Write photon showers; the generated ones have a wider response and other layers."""
     numbers = np.round(np.cumsum(SHARES) * count).astype(int)
     incident = 2.0 ** (8 + np.searchsorted(numbers, np.arange(count), side="right").clip(max=14))
@@ -160,7 +163,7 @@ def draw_photons(rng: np.random.Generator, seed: int, incident: np.ndarray) -> n
     return voxels * (total * shares / sums)[:, PHOTONS_DATASET1.layer_of]
 
 
-def make_large(paths: list[Path], count: int) -> dict[str, Any]:
+def make_large(paths: list[Path], count: int) -> Measured:
     """Write dense showers of 40,500 voxels."""
     rng = np.random.default_rng(count)
     incident = 10 ** rng.uniform(3, 6, count)
@@ -190,8 +193,8 @@ def write(
     unfinished.rename(path)
 
 
-def ours(paths: list[Path], count: int) -> dict[str, Any]:
-    """calogen's way."""
+def ours(paths: list[Path], count: int) -> Measured:
+    """Judges photons as calogen does."""
     judgement = judge_files(paths[0], paths[1], PHOTONS_DATASET1, shapes=False)
     powers = {}
     for item in judgement.scored:
@@ -200,14 +203,14 @@ def ours(paths: list[Path], count: int) -> dict[str, Any]:
     return {"powers": powers}
 
 
-def ours_large(paths: list[Path], count: int) -> dict[str, Any]:
-    """calogen's way for large showers."""
+def ours_large(paths: list[Path], count: int) -> Measured:
+    """Judges large showers as calogen does."""
     judge_files(paths[0], paths[0], LARGE, binning="3", shapes=False)
     return {}
 
 
-def challenge(paths: list[Path], count: int) -> dict[str, Any]:
-    """The challenge's scripts' way."""
+def challenge(paths: list[Path], count: int) -> Measured:
+    """Judges photons as the challenge's scripts do."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -229,7 +232,7 @@ def challenge(paths: list[Path], count: int) -> dict[str, Any]:
 
 
 def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A whole file, small energies set to 0."""
+    """Reads a whole file; energies below the smallest one that counts become 0."""
     with h5py.File(path, "r") as file:
         label, showers = file["incident_energies"][:], file["showers"][:]
     showers[showers < MIN_ENERGY] = 0.0
@@ -237,12 +240,12 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plain_features(showers: np.ndarray) -> dict[str, np.ndarray]:
-    """Features layer by layer; the moments of each position on their own."""
-    found = {"total_energy": showers.sum(axis=-1)}
+    """Features as the challenge's scripts compute them: layer by layer, moment by moment."""
+    features = {"total_energy": showers.sum(axis=-1)}
     for layer, part in zip(PHOTONS_DATASET1.layers, PHOTONS_DATASET1.slices, strict=True):
         energy, number = showers[:, part], layer.id
-        found[f"layer_energy_{number}"] = energy.sum(axis=-1)
-        found[f"sparsity_{number}"] = 1.0 - (energy > 0).mean(axis=-1)
+        features[f"layer_energy_{number}"] = energy.sum(axis=-1)
+        features[f"sparsity_{number}"] = 1.0 - (energy > 0).mean(axis=-1)
         radius = np.array(
             layer.num_alpha * [(a + b) / 2 for a, b in zip(layer.r_edges, layer.r_edges[1:], strict=False)]
         )
@@ -254,13 +257,13 @@ def plain_features(showers: np.ndarray) -> dict[str, np.ndarray]:
         for axis, place in places.items():
             mean = (place * energy).sum(axis=-1) / (energy.sum(axis=-1) + 1e-16)
             square = (place * place * energy).sum(axis=-1) / (energy.sum(axis=-1) + 1e-16)
-            found[f"centroid_{axis}_{number}"] = mean
-            found[f"width_{axis}_{number}"] = np.sqrt((square - mean**2).clip(min=0.0))
-    return found
+            features[f"centroid_{axis}_{number}"] = mean
+            features[f"width_{axis}_{number}"] = np.sqrt((square - mean**2).clip(min=0.0))
+    return features
 
 
 def plain_bins(name: str, reference: np.ndarray) -> np.ndarray:
-    """The challenge's bins; those of the total energy are ours."""
+    """Bins of the challenge; those of the total energy, which it does not have, are ours."""
     tile = name.endswith("_12")
     if "energy" in name:
         return plain_logarithmic(reference.max(), 40)
@@ -272,14 +275,14 @@ def plain_bins(name: str, reference: np.ndarray) -> np.ndarray:
 
 
 def plain_logarithmic(maximum: float, num_edges: int) -> np.ndarray:
-    """The challenge's logarithmic bins, whose end excludes the maximum by no rounding."""
+    """Logarithmic bins of the challenge, of which the last one surely holds the maximum."""
     bins = np.logspace(np.log10(MIN_ENERGY), np.log10(maximum), num_edges)
     bins[-1] = maximum * (1 + 1e-14)  # sums in another order give another maximum
     return bins
 
 
 def plot(values: list[np.ndarray], bins: np.ndarray, label: str) -> float:
-    """Two histograms and their separation power."""
+    """Draws two histograms and gives their separation power."""
     import matplotlib.pyplot as plt
 
     plt.figure(figsize=(6, 6))

@@ -4,18 +4,20 @@
     python benchmarks/generation.py --torch-python /path/to/another/venv/bin/python --output figures.json
     python benchmarks/generation.py --threads 2 --network pion --showers 10000 --rounds 3
 
-Every way has a process of its own (benchmarks/inference/) with one thread, matrix products too; they take turns, and
-what is missing is left out by name. A time is the median of the rounds' medians. Ours goes from points of the latent
-space and conditions to energies in MeV; the others stop at the network's output, which favours them. Each has the
-network as its users have it: Keras, TensorFlow and LiteRT the Keras model, onnxruntime and PyTorch one whose batch
-normalisation is folded; LiteRT also in our blocks of 256. `ours` is the call of the engine that `generate` takes on a
-processor, LiteRT on the folded network; `ours, TensorFlow` what it takes for many showers on a GPU.
+Every way of generation has a process of its own (benchmarks/inference/) with one thread, and so have the matrix
+products; they take turns. A way whose library is not installed is left out, and a line says so. A time is the median of
+the rounds' medians. Our ways go from latent points and conditions to energies in MeV; the other ones stop at the
+network's output, which favours them. Each library has the network as its users would have it: Keras, TensorFlow and
+LiteRT the Keras model, onnxruntime and PyTorch a model whose batch normalisation is folded; LiteRT also computes in our
+blocks of 256. `ours` is the engine that `generate` uses on a processor, LiteRT on the folded network; `ours,
+TensorFlow` is the one that it uses for many showers on a GPU.
 
-The limit is what arithmetic allows: the longer of reading the weights once, at the rate at which NumPy reads as many
-numbers, and of the network's matrix products alone, by the fastest library at hand (NumPy, TensorFlow with oneDNN,
-LiteRT) in the same turn, all showers at once or in blocks. A way that took less than both has done these products, so
-its time is the limit then: no share exceeds 1, and one of 1 is marked. One shower whole is noise, condition, network,
-inverse transform, MeV. The weights are random: values do not matter. Other jobs on the machine disturb: stop them.
+The limit is the time that arithmetic needs: the longer one of reading the weights once, as fast as NumPy reads so many
+numbers, and of the network's matrix products alone, by the fastest installed library (NumPy, TensorFlow with oneDNN,
+LiteRT) in that turn, all showers at once or in blocks. A way that took less has done these products as well, so its
+time is the limit then: no share exceeds 1, and a share of 1 is marked. "1 whole" is one shower from its noise and
+condition to energies in MeV. The weights are random, as values do not matter. Other jobs on the machine disturb: stop
+them.
 """
 
 import argparse
@@ -28,7 +30,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ from calogen.provenance import cpu_model
 from calogen.training.run import assemble_run, save_run
 
 NETWORKS, SHOWERS = ("photon", "pion"), (1, 10, 100, 1000, 10_000)
-WHOLE, READING = 0, -1  # in place of a number of showers: one from its noise to MeV; reading the weights
+WHOLE, READING = 0, -1  # stand for a number of showers: one shower from noise to MeV; reading the weights
 OURS, PREDICT = "ours", "model.predict"
 OWN = (OURS, "ours, TensorFlow")
 READER = "products by NumPy"  # reads the weights, too
@@ -63,39 +64,38 @@ WAYS = tuple(way for way in SCRIPTS if way not in PRODUCTS)
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured.
+    """Measured times of all ways.
 
     Args:
-        flops: of the matrix products for one shower, by network.
-        seconds: of a call, by way, network and number of showers; of `PRODUCTS` those of the matrix products alone in
-            the same turns.
+        flops: operations of the matrix products for one shower, by network.
+        seconds: seconds of a call by way, network and number of showers; for `PRODUCTS` of the matrix products alone.
     """
 
     flops: Mapping[str, float]
     seconds: Mapping[tuple[str, str, int], float]
 
     def limit(self, network: str, showers: int) -> float:
-        """Seconds that so many showers take at least: the fastest products, or way."""
+        """Seconds that these showers take at least: the limit of this script's docstring."""
         products = self.seconds[self.library(network, showers), network, showers]
         known = max(self.seconds[READER, network, READING], products)
         return min([known, *(self.seconds[way, network, showers] for way in self.ways(network, showers))])
 
     def library(self, network: str, showers: int) -> str:
-        """Whose products are the fastest, of those that were measured."""
+        """Name of the library whose matrix products were the fastest."""
         measured = [name for name in PRODUCTS if (name, network, showers) in self.seconds]
         return min(measured, key=lambda name: self.seconds[name, network, showers])
 
     def ways(self, network: str, showers: int) -> list[str]:
-        """Those that were measured."""
+        """Ways that were measured."""
         return [way for way in WAYS if (way, network, showers) in self.seconds]
 
     def ours_over(self, other: str, network: str, showers: int) -> float:
-        """Our time over that of another way, of `limit` or of the `best` other way."""
+        """Our time over that of a way, of the `limit`, or of the `best` way that is not ours."""
         if other == "limit":
             seconds = self.limit(network, showers)
         else:
-            others = [way for way in self.ways(network, showers) if way not in OWN]
-            seconds = min(self.seconds[way, network, showers] for way in others if other in ("best", way))
+            foreign = [way for way in self.ways(network, showers) if way not in OWN]
+            seconds = min(self.seconds[way, network, showers] for way in foreign if other in ("best", way))
         return self.seconds[OURS, network, showers] / seconds
 
 
@@ -118,13 +118,13 @@ def main() -> None:
 
 
 def doubt(share: float) -> str:
-    """Why a share of 1 says little; empty for smaller ones."""
+    """A warning for a share of 1, which says little; an empty text for smaller shares."""
     text = "  >= 1: the products took longer than what has them, as on a busy machine; run again on an idle one"
     return text if share >= 1 else ""
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1, help="of every way (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="in which all take turns (default: %(default)s)")
@@ -141,7 +141,7 @@ def parse() -> argparse.Namespace:
 
 
 def write_network(folder: Path, name: str) -> float:
-    """Write an untrained run and its folded layers; gives operations per shower."""
+    """Writes an untrained run and its folded layers, and gives its operations per shower."""
     config, geometry = CONFIGS[name]
     generator, transform = build_generator(config, geometry), build_transform(config, geometry)
     dense = generator.layers[-2]
@@ -161,22 +161,22 @@ def write_network(folder: Path, name: str) -> float:
 
 
 def measure(arguments: argparse.Namespace, folder: str) -> dict[tuple[str, str, int], float]:
-    """Medians of all ways that start, in turn."""
+    """Median times of all ways that can be started; they take turns."""
     tasks = {way: tasks_of(way, arguments) for way in (*arguments.only, *PRODUCTS)}
     started = {way: start(way, tasks[way], arguments, folder) for way in tasks}
     running = {way: process for way, process in started.items() if process}
-    found: dict[tuple[str, str, int], list[float]] = {}
+    times: dict[tuple[str, str, int], list[float]] = {}
     for number in range(arguments.rounds):
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
         for task in sorted(tasks[READER]):
             for way, process in running.items():
                 if task in tasks[way]:
-                    found.setdefault((way, *task), []).append(ask(process, (*task, arguments.seconds)))
-    return {key: float(np.median(values)) for key, values in found.items()}
+                    times.setdefault((way, *task), []).append(ask(process, (*task, arguments.seconds)))
+    return {key: float(np.median(values)) for key, values in times.items()}
 
 
 def tasks_of(way: str, arguments: argparse.Namespace) -> list[tuple[str, int]]:
-    """Networks and numbers of showers that a way is asked for."""
+    """Networks and numbers of showers for which a way is timed."""
     more = {READER: (READING, WHOLE), **dict.fromkeys((*PRODUCTS[1:], OURS, PREDICT), (WHOLE,))}.get(way, ())
     return [(name, number) for name in arguments.network for number in (*more, *arguments.showers)]
 
@@ -184,7 +184,7 @@ def tasks_of(way: str, arguments: argparse.Namespace) -> list[tuple[str, int]]:
 def start(
     way: str, tasks: Sequence[tuple[str, int]], arguments: argparse.Namespace, folder: str
 ) -> "subprocess.Popen[str] | None":
-    """A process that waits for tasks; None, and the reason, if it does not start."""
+    """Starts a process that waits for tasks; None, with a printed reason, if it fails."""
     given = {"way": way, "folder": folder, "threads": arguments.threads, "tasks": tasks}
     python = arguments.torch_python if way == "PyTorch" else sys.executable
     command = [python, str(Path(__file__).parent / "inference" / SCRIPTS[way]), json.dumps(given)]
@@ -201,7 +201,7 @@ def start(
 
 
 def ask(process: "subprocess.Popen[str]", task: tuple[str, int, float]) -> float:
-    """Median seconds of a call."""
+    """Asks a process for the median seconds of a call."""
     if process.stdin is None or process.stdout is None:
         raise CalogenError("a way must have been started with pipes. Received: none")
     process.stdin.write(json.dumps(task) + "\n")
@@ -213,7 +213,7 @@ def ask(process: "subprocess.Popen[str]", task: tuple[str, int, float]) -> float
 
 
 def print_network(name: str, figures: Figures, numbers: Sequence[int]) -> None:
-    """One network's table: a number of showers after the other, then one shower whole."""
+    """Prints the table of a network: numbers of showers, then one shower from noise to MeV."""
     reading = 1e6 * figures.seconds[READER, name, READING]
     print(f"\n{name}: {figures.flops[name] / 1e6:.2f} MFLOP a shower, its weights are read in {reading:.1f} us")
     print(f"{'showers way':31s} {'time of a call':>14s} {'showers/s':>10s} {'over ours':>10s} {'share of limit':>15s}")
@@ -230,7 +230,7 @@ def print_network(name: str, figures: Figures, numbers: Sequence[int]) -> None:
 
 
 def judge(figures: Figures, numbers: Sequence[int]) -> list[tuple[str, float, bool]]:
-    """The bars, each with its value and whether it is met; without times it is left out."""
+    """Requirements of which the times are known: text, value, and whether it is met."""
     bars: list[tuple[str, float, bool]] = []
 
     def add(text: str, ratio: tuple[str, str, int], most: float = np.inf, least: float = np.inf) -> None:
@@ -250,8 +250,10 @@ def judge(figures: Figures, numbers: Sequence[int]) -> list[tuple[str, float, bo
     return bars
 
 
-def report(arguments: argparse.Namespace, figures: Figures, bars: Sequence[tuple[str, float, bool]]) -> dict[str, Any]:
-    """Everything as JSON values."""
+def report(
+    arguments: argparse.Namespace, figures: Figures, bars: Sequence[tuple[str, float, bool]]
+) -> dict[str, object]:
+    """All times and requirements as JSON values."""
     seconds: dict[str, dict[str, dict[str, float]]] = {}
     for name in figures.flops:
         for showers in (*arguments.showers, WHOLE):

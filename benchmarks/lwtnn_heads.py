@@ -5,12 +5,12 @@
 
 The networks are those of the paper's Table 2, photons and pions, with random weights. Ways:
 
-  features      one softmax for each head, no product: what Athena cannot use, the floor
+  features      one softmax for each head, no product: the least that is possible, but not what Athena can use
   swish         one softmax for each head, products as differences of swishes
-  highway       one softmax for each head, one highway layer as product
-  joined        softmaxes over few numbers share one; one highway layer as product: what is exported
+  highway       one softmax for each head, a highway layer computes the product
+  joined        softmaxes over few numbers are joined into one, a highway layer computes the product: the exported graph
 
-Deviations are from float64, of the shower's energy, over 1000 showers.
+Deviations are those from float64 over 1000 showers, in units of the shower's energy.
 """
 
 import argparse
@@ -24,22 +24,22 @@ import numpy as np
 
 from calogen.athena import interface as athena
 from calogen.athena.closure import closure
-from calogen.athena.interface import V2, Generator, Slot
+from calogen.athena.interface import V2, Slot, VoxelGenerator
 from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.files import write_json
 from calogen.generation.folding import split_heads
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import Graph, Node, Output, format_graph, parse_graph
+from calogen.lwtnn.graph import Graph, GraphOutput, Node, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise
-from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, NetworkLayer
 from calogen.models.caloshowergan import CONFIGS, build_generator, build_latent, build_transform
 
 ALPHA = 1e-3
-"""Of the swishes: `(sw(x + y) - sw(x - y) - y) / ALPHA` is x y but for (3 x^2 + y^2) ALPHA^2."""
+"""Slope of the swishes: `(sw(x + y) - sw(x - y) - y) / ALPHA` is x y up to a share (3 x^2 + y^2) ALPHA^2."""
 
 
-def trained(name: str) -> Generator:
+def trained(name: str) -> VoxelGenerator:
     """A generator with random weights whose showers have energy."""
     config, geometry = CONFIGS[name]
     model, rng = build_generator(config, geometry), np.random.default_rng(1)
@@ -48,7 +48,7 @@ def trained(name: str) -> Generator:
             variable.assign(rng.normal(0.0, 0.3, variable.shape))
     last = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
     last.bias.assign(np.append(rng.normal(0.0, 2.0, last.units - 1), 1.0))
-    return Generator(
+    return VoxelGenerator(
         model=model,
         transform=build_transform(config, geometry),
         latent=build_latent(config),
@@ -59,7 +59,7 @@ def trained(name: str) -> Generator:
 
 
 def with_swishes(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
-    """The features' graph with products of swishes: layer x total, then voxel x that."""
+    """Graph of the features with products by swishes: layer x total, then voxel x layer."""
     num_voxels, num_layers = sum(layer_sizes), len(layer_sizes)
     nodes, layers = list(graph.nodes), list(graph.layers)
     *voxels, fractions, total = nodes[graph.output().node_index].sources
@@ -71,7 +71,7 @@ def with_swishes(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
         return len(nodes) - 1
 
     def multiplied(sources: list[int], left: np.ndarray, right: np.ndarray) -> int:
-        """Element by element, of the joined sources; y itself is sw(y) - sw(-y), exactly."""
+        """Elementwise product of two combinations of sources; y = sw(y) - sw(-y) exactly."""
         joined, one = add("concatenate", sources), np.eye(len(left))
         parts, activation = np.vstack([left + right, left - right, right, -right]), Activation("swish", ALPHA)
         swishes = add("feed_forward", [joined], Dense(parts, np.empty(0), activation))
@@ -83,11 +83,11 @@ def with_swishes(graph: Graph, layer_sizes: tuple[int, ...]) -> Graph:
     layer_of = num_voxels + np.repeat(np.arange(num_layers), layer_sizes)
     final = multiplied([*voxels, energies], given[:num_voxels], given[layer_of])
     labels = tuple(f"out_{i}" for i in range(num_voxels))
-    return Graph(graph.inputs, tuple(nodes), tuple(layers), {"out": Output(final, labels)})
+    return Graph(graph.inputs, tuple(nodes), tuple(layers), {"out": GraphOutput(final, labels)})
 
 
-def ways(generator: Generator, slot: Slot) -> dict[str, Graph]:
-    """The graphs, as they come back from their files."""
+def ways(generator: VoxelGenerator, slot: Slot) -> dict[str, Graph]:
+    """The graphs of all ways, as they are read from their files."""
     sizes = tuple(layer.size for layer in generator.geometry.layers)
     features = athena.features_graph(generator, slot, V2)
     logits = convert(split_heads(generator.model)[0], athena.NAMES)
@@ -104,15 +104,15 @@ def ways(generator: Generator, slot: Slot) -> dict[str, Graph]:
     return {name: parse_graph(format_graph(function())) for name, function in build.items()}
 
 
-def num_weights(layer: Layer) -> int:
-    """Numbers in a layer's matrices."""
+def num_weights(layer: NetworkLayer) -> int:
+    """Number of weights in the matrices of a layer."""
     if isinstance(layer, Highway):
         return layer.transform.weights.size + layer.carry.weights.size
     return layer.weights.size if isinstance(layer, Affine) else 0
 
 
 def work(graph: Graph) -> int:
-    """Multiplications of one shower by lwtnn, which keeps no results."""
+    """Multiplications that lwtnn does for a shower, as it keeps no results of nodes."""
     total = 0
     for index, times in graph.evaluations.items():
         node = graph.nodes[index]
@@ -121,7 +121,7 @@ def work(graph: Graph) -> int:
     return total
 
 
-def microseconds(graph: Graph, generator: Generator, slot: Slot, program: Path, showers: int) -> float:
+def microseconds(graph: Graph, generator: VoxelGenerator, slot: Slot, program: Path, showers: int) -> float:
     """Median time of a shower in the C++ program."""
     with TemporaryDirectory() as folder:
         about = athena.manifest([generator], V2, 20)

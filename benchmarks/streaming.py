@@ -5,8 +5,8 @@
 
 Each number of showers is a process of its own, which loads the run, generates, compresses and writes. By default the
 run is FastCaloGAN's photon network with random weights, 368 voxels; the file of a trained one, with its many empty
-voxels, is smaller and sooner compressed. The empty file is what the process takes for nothing: Python, TensorFlow, the
-network. Other jobs on the machine disturb: stop them.
+voxels, is smaller and compressed faster. "loaded" is the memory of the process before it generates: Python, TensorFlow
+and the network. Other jobs on the machine disturb: stop them.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from calogen.command import clean_exit
 from calogen.files import require_space
 from calogen.models import fastcalogan
 from calogen.models.fastcalogan import FastCaloGanConfig, build, build_transform
-from calogen.reproduction.experiment import clean_exit
 from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.run import assemble_run, save_run
 

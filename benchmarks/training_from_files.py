@@ -1,4 +1,4 @@
-"""Training from features in a file beside training from memory: speed and peak memory.
+"""Training from features in a file, and from memory: speed and peak memory.
 
     python benchmarks/training_from_files.py
     python benchmarks/training_from_files.py --gigabytes 10 --pairs 3 --directory /fast/disk
@@ -19,8 +19,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from calogen.command import clean_exit
 from calogen.files import require_space
-from calogen.reproduction.experiment import clean_exit
 from calogen.showers.voxels import PHOTONS_DATASET1
 
 _BLOCK = 65_536

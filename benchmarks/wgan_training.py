@@ -6,9 +6,9 @@
 An iteration is 8 critic steps and one of the generator with the networks of the paper's Table 2 and no spectral
 normalisation, the same mathematics everywhere: ours (`training.wgan_gp`, the penalty's gradient by hand), plain
 TensorFlow (one function per step, tf.data, double back-propagation), PyTorch eager, JAX jit (the whole iteration). Each
-has a process of its own (benchmarks/wgan/) with one thread; they take turns. Medians of CPU seconds. The limit are the
-iteration's matrix products alone, in their shapes, by the faster of NumPy and TensorFlow (oneDNN). The showers are
-random: values do not matter.
+has a process of its own (benchmarks/wgan/) with one thread; they take turns. Medians of CPU seconds. The limit is the
+time of the iteration's matrix products alone, in their shapes, by the faster of NumPy and TensorFlow (oneDNN). The
+showers are random, as values do not matter.
 """
 
 import argparse
@@ -56,8 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     ways = {name: start(name, arguments.batch_size) for name in arguments.only or WAYS}
     running = {name: process for name, process in ways.items() if process}
-    found = [{name: ask(process) for name, process in running.items()} for _ in range(arguments.rounds)]
-    seconds = {name: float(np.median([turn[name] for turn in found])) for name in running}
+    turns = [{name: ask(process) for name, process in running.items()} for _ in range(arguments.rounds)]
+    seconds = {name: float(np.median([turn[name] for turn in turns])) for name in running}
     figures = {f"{name}, CPU s": value for name, value in seconds.items()}
     if "ours" in seconds:
         others = {name: value for name, value in seconds.items() if name != "ours" and name not in PRODUCTS}
@@ -74,18 +74,18 @@ def main() -> None:
 
 
 def doubt(share: float) -> str:
-    """Why a share of 1 says little; empty for smaller ones."""
+    """A warning for a share of 1, which says little; an empty text for smaller shares."""
     text = "  >= 1: the products took longer than what has them, as on a busy machine; run again on an idle one"
     return text if share >= 1 else ""
 
 
 def limit(seconds: Mapping[str, float]) -> float:
-    """CPU seconds that no way can spare: the fastest products, or ours, which has them."""
+    """Least CPU seconds: of the fastest matrix products, or of our iteration with them."""
     return min(seconds[name] for name in (*PRODUCTS, "ours") if name in seconds)
 
 
 def start(name: str, batch_size: int) -> "subprocess.Popen[str] | None":
-    """A process that waits to do iterations; None, and a line, if a library is missing."""
+    """Starts a process that waits to do iterations; None, with a printed line, if it fails."""
     settings = config_to_json(CONFIG) | {
         "batch_size": batch_size,
         "num_showers": 20_000,
@@ -118,7 +118,7 @@ def products(batch_size: int) -> list[tuple[int, int, int]]:
     generator, critic = (list(pairwise(widths)) for widths in (GENERATOR_WIDTHS, CRITIC_WIDTHS))
     rows, both = batch_size, 2 * batch_size
     step = [*forward(generator, rows), *forward(critic, both), *to_kernels(critic, both), *to_inputs(critic[1:], both)]
-    # the penalty: forward (the first layer of interpolates is that of their ends), the gradient, its kernels and inputs
+    # The gradient penalty: forward (the first layer's output is interpolated, too), the gradient, its own gradients.
     hidden = critic[:-1]
     step += [*forward(hidden[1:], rows), *to_inputs(hidden, rows), *to_kernels(hidden, rows), *forward(hidden, rows)]
     last = [*forward(generator, rows), *to_kernels(generator, rows), *to_inputs(generator[1:], rows)]
@@ -127,17 +127,17 @@ def products(batch_size: int) -> list[tuple[int, int, int]]:
 
 
 def forward(layers: Layers, rows: int) -> list[tuple[int, int, int]]:
-    """Products of inputs and kernels."""
+    """Shapes of the products of inputs and kernels."""
     return [(rows, inputs, units) for inputs, units in layers]
 
 
 def to_kernels(layers: Layers, rows: int) -> list[tuple[int, int, int]]:
-    """Gradients by the kernels."""
+    """Shapes of the products that give the gradients by the kernels."""
     return [(inputs, rows, units) for inputs, units in layers]
 
 
 def to_inputs(layers: Layers, rows: int) -> list[tuple[int, int, int]]:
-    """Gradients by the layers' inputs."""
+    """Shapes of the products that give the gradients by the layers' inputs."""
     return [(rows, units, inputs) for inputs, units in layers]
 
 

@@ -5,7 +5,7 @@ for, since TensorFlow takes seconds.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from calogen.generation.generate import generate
@@ -24,7 +24,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'calogen' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

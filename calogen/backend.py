@@ -1,8 +1,8 @@
 """Keras and TensorFlow for all modules: `from calogen.backend import keras, tf`.
 
-What the environment and a `keras.json`, even a damaged one, say to Keras changes nothing: neither is read (nor is what
-`keras.utils.get_file` has in the user's home: this process keeps its own in a temporary folder). A process
-that has imported Keras before keeps its settings, and they must be these (TensorFlow imports Keras, too).
+Keras gets fixed settings: neither its environment variables nor a `keras.json`, which might be damaged, are read, and
+files of `keras.utils.get_file` go to a temporary folder, not to the user's home. If Keras, which TensorFlow imports as
+well, was imported before this module, it keeps its settings; they must be the fixed ones, or the import fails.
 """
 
 import os
@@ -18,7 +18,7 @@ _CHOSEN = {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0"}
 _imported = "keras" in sys.modules
 _theirs = {name: os.environ.pop(name) for name in tuple(os.environ) if name.startswith("KERAS_") and not _imported}
 if not _imported:
-    os.environ.update(_CHOSEN, KERAS_HOME=os.path.join(os.devnull, "keras"))  # nothing is there, nor can it be made
+    os.environ.update(_CHOSEN, KERAS_HOME=os.path.join(os.devnull, "keras"))  # a folder that cannot exist
 try:
     import keras
 
@@ -28,9 +28,9 @@ try:
             f"Keras must have {_SETTINGS}. Received: {_received}, as it was imported before calogen: import "
             "calogen.backend first, or set KERAS_BACKEND=tensorflow and mend keras.json"
         )
-    with suppress(ConfigError):  # a wrong CALOGEN_CORES, which every command refuses once it has begun
+    with suppress(ConfigError):  # a wrong CALOGEN_CORES: every command refuses it later, with a message
         limit_tensorflow()
-    import tensorflow as tf  # it would import Keras with other settings, and it reads keras.json, too
+    import tensorflow as tf  # after Keras, which it would import with other settings, and it reads keras.json, too
 except ConfigError:
     raise
 except Exception as error:

@@ -3,9 +3,10 @@
 A configuration is a frozen, keyword-only dataclass whose fields are `paper(...)` or `assumed(...)`:
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class ModelConfig:
         latent_dim: int = paper(5, "Table 1")
         batch_size: int = assumed(100, "not stated; best of the scan")
+        seed: int = assumed(0, "ours")
 """
 
 import dataclasses
@@ -13,14 +14,32 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import ClassVar, Literal, Protocol, TypeGuard, TypeVar, get_args, get_origin, runtime_checkable
 
 from calogen.errors import ConfigError
 
-Config = TypeVar("Config")
-
 MAX_SEED = 2**63 - 1
 """Largest seed: the largest integer that HDF5 and most other formats hold."""
+
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
+
+
+@runtime_checkable
+class Config(Dataclass, Protocol):
+    """The configuration of a model: a frozen dataclass with a seed."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the weights, of the order of the showers and of the noise."""
+
+
+_Value = TypeVar("_Value")
+_Config = TypeVar("_Config", bound=Config)
+_Dataclass = TypeVar("_Dataclass", bound=Dataclass)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +48,8 @@ class Paper:
 
     Args:
         title, authors, journal: as the paper writes them; `journal` with volume, page and year.
-        arxiv: the number alone, e.g. `2210.06204`.
-        url: where to read it, e.g. the DOI's address.
+        arxiv: the arXiv number alone, e.g. `2210.06204`.
+        url: address at which the paper can be read, e.g. that of its DOI.
     """
 
     title: str
@@ -49,98 +68,83 @@ class Source:
     """Where one value of a configuration comes from.
 
     Args:
-        name, value: the field.
         kind: `paper` if the paper states the value, `assumed` if not.
         source: the place in the paper, or the reason for the choice.
     """
 
     name: str
-    value: Any
+    value: object
     kind: Literal["paper", "assumed"]
     source: str
 
 
 def paper(
-    value: Any,
+    value: _Value,
     source: str,
-    others: Mapping[Any, str] = MappingProxyType({}),
-    code: Mapping[Any, str] = MappingProxyType({}),
-) -> Any:
+    others: Mapping[_Value, str] = MappingProxyType({}),
+    code: Mapping[_Value, str] = MappingProxyType({}),
+) -> _Value:
     """A dataclass field whose value the paper states, e.g. `paper(5, "Table 1")`.
 
     Args:
-        value: the default.
-        source: where the paper states it.
-        others: further values that it states, with their sources, e.g. `{50: "section 4.1: the upper GANs"}`.
-        code: values of its public code where the two differ, with their places: they count as assumed.
+        source: the place where the paper states it.
+        others: further values that the paper states, with their places, e.g. `{50: "section 4.1: the upper GANs"}`.
+        code: values in which the paper's public code differs from its text, with their places; they count as assumed.
     """
-    known = {item: ("paper", where) for item, where in others.items()}
-    known |= {item: ("assumed", f"public code: {where}") for item, where in code.items()}
-    return _sourced(value, "paper", source, known)
+    alternatives = {item: ("paper", place) for item, place in others.items()}
+    alternatives |= {item: ("assumed", f"public code: {place}") for item, place in code.items()}
+    return _sourced(value, "paper", source, alternatives)
 
 
-def assumed(value: Any, reason: str, others: Mapping[Any, str] = MappingProxyType({})) -> Any:
-    """A dataclass field that the paper leaves open or we deviate from, and the reason why.
+def assumed(value: _Value, reason: str, others: Mapping[_Value, str] = MappingProxyType({})) -> _Value:
+    """A dataclass field that the paper leaves open, or in which we deviate from the paper.
 
     Args:
-        value: the default.
-        reason: why.
-        others: further values, with their reasons.
+        reason: why this value was chosen.
+        others: further values, with the reasons for them.
     """
     return _sourced(value, "assumed", reason, {item: ("assumed", why) for item, why in others.items()})
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuse a configuration (for `__post_init__`).
-
-    Raises:
-        ConfigError: with the message, where the condition does not hold.
-    """
+    """Refuse, with a `ConfigError`, a configuration for which a condition does not hold."""
     if not condition:
         raise ConfigError(message)
 
 
 def require_seed(seed: int) -> None:
-    """Refuse a seed that is not in 0..`MAX_SEED`.
-
-    Raises:
-        ConfigError: names it.
-    """
+    """Refuse, with a `ConfigError`, a seed that is not in 0..`MAX_SEED`."""
     require(0 <= seed <= MAX_SEED, f"seed must be 0 to {MAX_SEED}. Received: {seed!s:.40}")
 
 
-def require_one_of(config: Any, **choices: tuple[str, ...]) -> None:
-    """Refuse a configuration with another value than the choices of a field.
+def require_one_of(config: Dataclass, **choices: tuple[str, ...]) -> None:
+    """Refuse, with a `ConfigError`, a field with none of the values that are allowed for it.
 
-    Raises:
-        ConfigError: names the first such field.
+    Args:
+        choices: the allowed values of each field to check, by the field's name.
     """
     for name, allowed in choices.items():
         value = getattr(config, name)
         require(value in allowed, f"{name} must be one of {allowed}. Received: {value!r}")
 
 
-def require_above_zero(config: Any, *names: str) -> None:
-    """Refuse a configuration with a field that is not above 0.
-
-    Raises:
-        ConfigError: names the first such field.
-    """
+def require_above_zero(config: Dataclass, *names: str) -> None:
+    """Refuse, with a `ConfigError`, a configuration in which a named field is not above 0."""
     for name in names:
         require(getattr(config, name) > 0, f"{name} must be above 0. Received: {getattr(config, name)}")
 
 
-def sources(config: Any, original: Any = None) -> list[Source]:
-    """Source of every value of a configuration or its class; a changed value is assumed.
+def sources(config: Config | type[Config], original: Config | None = None) -> list[Source]:
+    """Source of every value of a configuration; a value that was changed counts as assumed.
 
     Args:
-        config: a configuration, or its class.
-        original: the paper's configuration that it was made of; None: the class's defaults.
+        config: a configuration, or its class, which stands for the defaults.
+        original: the paper's configuration from which `config` was made; None: the class's defaults.
 
     Raises:
         ConfigError: a field is neither `paper(...)` nor `assumed(...)`.
     """
-    found = []
+    listed = []
     for field in dataclasses.fields(config):
         if "kind" not in field.metadata:
             raise ConfigError(f"{field.name} must be paper(...) or assumed(...). Received: a plain field")
@@ -153,65 +157,71 @@ def sources(config: Any, original: Any = None) -> list[Source]:
             expected = field.default
         if kind == "paper" and value != expected:
             kind, source = "assumed", f"changed; the paper has {expected!r} ({source})"
-        found.append(Source(field.name, value, kind, source))
-    return found
+        listed.append(Source(field.name, value, kind, source))
+    return listed
 
 
-def config_to_json(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values; `config_from_json` gives it back.
+def config_to_json(config: Config) -> dict[str, object]:
+    """The values of a configuration as JSON; `config_from_json` is the inverse.
 
     Raises:
-        ConfigError: a value that is neither a number, text, bool, None nor a tuple of these.
+        ConfigError: a value is neither a number, a text, a bool, None nor a tuple of these.
     """
     return {field.name: _to_json(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
-def config_from_json(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """The configuration that `config_to_json` turned into JSON.
+def config_from_json(cls: type[_Config], values: object) -> _Config:
+    """The configuration whose values `config_to_json` wrote.
 
     Raises:
-        ConfigError: unknown or missing names, or a value of another type than the default's.
+        ConfigError: names are unknown or missing, or a value is of another type than the field's default.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    require(isinstance(values, Mapping), f"{cls.__name__} must be a table of values. Received: {values!r:.200}")
-    unknown, missing = sorted(set(values) - set(fields)), sorted(set(fields) - set(values))
+    fields, table = {field.name: field for field in dataclasses.fields(cls)}, _table(cls, values)
+    unknown, missing = sorted(set(table) - set(fields)), sorted(set(fields) - set(table))
     if unknown or missing:
         raise ConfigError(
             f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown!s:.200}, missing {missing} "
             "(was it written by another version?)"
         )
     try:
-        return cls(**{name: _from_json(name, value, fields[name].default) for name, value in values.items()})
+        return cls(**{name: _from_json(name, value, fields[name].default) for name, value in table.items()})
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise ConfigError(f"{cls.__name__} must have values of its kinds. Received: {error!s:.200}") from error
 
 
-def plain_from_json(cls: type[Config], values: Any) -> Config:
-    """A dataclass of numbers, bools, texts or tuples of numbers, from a JSON table.
+def plain_from_json(cls: type[_Dataclass], values: object) -> _Dataclass:
+    """A dataclass of numbers, bools, texts or tuples of numbers, made from a JSON table.
 
     Raises:
-        ConfigError: no table, unknown or missing names, a value of another type than the field's, NaN or infinity.
+        ConfigError: the values are no table, a name is unknown or missing, or a value is NaN, infinite or of another
+            type than the field.
     """
-    kinds = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    require(isinstance(values, Mapping), f"{cls.__name__} must be a table of values. Received: {values!r:.200}")
-    for name, value in values.items():
+    kinds, table = {field.name: field.type for field in dataclasses.fields(cls)}, _table(cls, values)
+    for name, value in table.items():
         require(
             name in kinds and _is_of(value, kinds[name]),
             f"{cls.__name__} has the values {', '.join(kinds)}. Received: {name!r:.40}: {value!r:.100}",
         )
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
     try:
-        return cls(**given)
+        return cls(**arguments)
     except TypeError as error:
         raise ConfigError(f"{cls.__name__} has the values {', '.join(kinds)}. Received: {error}") from error
 
 
-def _sourced(value: Any, kind: str, source: str, others: Mapping[Any, tuple[str, str]]) -> Any:
+def _table(cls: type, values: object) -> Mapping[str, object]:
+    """JSON values, if they are a table."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{cls.__name__} must be a table of values. Received: {values!r:.200}")
+    return values
+
+
+def _sourced(value: _Value, kind: str, source: str, others: Mapping[_Value, tuple[str, str]]) -> _Value:
     require(bool(source.strip()), f"the value {value!r} needs a source. Received: an empty one")
     return dataclasses.field(default=value, metadata={"kind": kind, "source": source, "others": others})
 
 
-def _to_json(name: str, value: Any) -> Any:
+def _to_json(name: str, value: object) -> object:
     if isinstance(value, tuple):
         return [_to_json(name, item) for item in value]
     require(
@@ -221,23 +231,26 @@ def _to_json(name: str, value: Any) -> Any:
     return value
 
 
-def _is_of(value: Any, kind: Any) -> bool:
+def _is_of(value: object, kind: object) -> bool:
     """Whether a JSON value is of an annotated type."""
     if get_origin(kind) is tuple:
         return isinstance(value, list | tuple) and all(_is_of(item, get_args(kind)[0]) for item in value)
     if kind is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+        return _is_number(value) and abs(value) <= sys.float_info.max
     return type(value) is kind
 
 
-def _from_json(name: str, value: Any, default: Any) -> Any:
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return type(value) in (int, float)  # a bool is no number
+
+
+def _from_json(name: str, value: object, default: object) -> object:
     if isinstance(value, list):
         first = default[0] if isinstance(default, tuple) and default else None
         value = tuple(_from_json(name, item, first) for item in value)
-    if type(value) in (int, float):
+    if _is_number(value):
         require(abs(value) <= sys.float_info.max, f"{name} must be a finite number. Received: {value!r:.40}")
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
+        value = float(value) if isinstance(default, float) else value
     fits = value is None or default is None or type(value) is type(default)
     require(fits, f"{name} must be of type {type(default).__name__}. Received: {value!r:.200}")
     return value

@@ -1,4 +1,4 @@
-"""Exceptions at calogen's boundary: each says what was expected, received, and a remedy."""
+"""Exceptions; each message says what was expected and received, and the remedy."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,15 +7,15 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class CalogenError(Exception):
-    """A fault that the user can mend; commands print it in one line and exit with code 2."""
+    """An error that the user can mend; commands print it in one line and exit with code 2."""
 
     exit_code = 2
 
 
 class TemporaryError(CalogenError):
-    """A fault that another try may not meet; exit code 75.
+    """An error that another try may not meet; commands exit with code 75.
 
-    A lock that another process holds, the network, a damaged download, a worker that died.
+    Examples are a lock that another process holds, a broken connection, a damaged download, a worker that died.
 
     Source: EX_TEMPFAIL of sysexits.h.
     """
@@ -28,11 +28,11 @@ class GeometryError(CalogenError):
 
 
 class DataFormatError(CalogenError):
-    """A file or an array that is not what it should be."""
+    """A file or an array of another format, shape or content than expected."""
 
 
 class ConfigError(CalogenError):
-    """A configuration that makes no sense, or does not fit what it is used with."""
+    """A configuration that is inconsistent, or does not fit the data or the software."""
 
 
 class ExportError(CalogenError):

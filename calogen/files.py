@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what killed processes left of them, and hashes."""
+"""Files that are written whole or not at all, remains of killed processes, hashes."""
 
 import errno
 import glob
@@ -40,27 +40,24 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "a symbolic link leads to itself: remove it",
 }
-TEMPORARY = (errno.EIO, errno.ESTALE)  # a disk's or a network's: another try, on a cluster on another node, may help
-_NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)  # a file system's that cannot flush this
-_BLOCK = 4096  # bytes: a full disk takes empty files
-_FOREIGN_AGE = 86400.0  # seconds: another machine's unfinished file that nobody has touched for so long is given up
-# machine and process (8 hexadecimal digits each; earlier versions wrote neither) and a random number
+TEMPORARY = (errno.EIO, errno.ESTALE)  # errors of a disk or a network: another try, perhaps on another node, may help
+_NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)  # errors of file systems that cannot flush
+_BLOCK = 4096  # bytes that are written as a test, since a full disk accepts empty files
+_FOREIGN_AGE = 86400.0  # seconds after which another machine's unfinished file counts as given up
+# The name ends in machine and process (8 hexadecimal digits each; earlier versions had neither) and a random number.
 _PARTIAL = re.compile(r"\..*\.(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{8}\.partial(?:\.[^.]*)?", re.DOTALL)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` once the block succeeds.
+    """Give a temporary path; its file becomes `path` when the block succeeds.
 
-    The temporary file lies in the same folder (made if need be) and has the same suffix. It is flushed to the disk and
-    renamed at the end; after any exception, an interrupt included, it is removed and `path` is as it was before. An
-    existing file keeps its mode, and a symbolic link its place: the file that it names is the one that is replaced.
-
-    Args:
-        path: the file to write or replace.
+    The temporary file lies in the folder of `path`, which is made if it is missing, and has the suffix of `path`. It is
+    flushed to the disk and renamed at the end; after any exception, an interrupt included, it is removed and `path` is
+    as it was before. An existing file keeps its mode, and a symbolic link remains: the file it names is replaced.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory or device, a long name, disk full.
+        CalogenError: the file cannot be written: no permission, a directory or device, a long name, or a full disk.
     """
     with _failures_named(path):
         target = _target(Path(path))
@@ -84,14 +81,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def require_writable_file(path: str | Path, size: float = 0) -> None:
-    """Fail now, not after hours of work, where a file cannot be written at the end.
+    """Refuse at once, not after hours of work, a file that cannot be written at the end.
 
-    What is no file (a device such as /dev/null or /dev/stdout, a pipe) is refused: a file would replace it. Missing
-    folders are not made: where they would be, a file must be possible.
+    Devices such as /dev/null or /dev/stdout and pipes are refused, because a file would replace them. Missing folders
+    are not made; it is checked whether a file can be written where the first of them would be.
 
     Args:
-        path: the file to write or replace.
-        size: what it will need at least, in bytes.
+        size: the least size of the file, in bytes.
 
     Raises:
         CalogenError: no permission, a directory or device, a name that is too long, no space.
@@ -107,36 +103,31 @@ def require_writable_file(path: str | Path, size: float = 0) -> None:
 
 
 def listed(folder: str | Path, pattern: str = "*") -> list[Path]:
-    """Files and folders that match, by name, without hidden and unfinished ones."""
+    """Files and folders that match, sorted by name, without hidden and unfinished ones."""
     return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
 
 
 def matching_files(pattern: str) -> list[str]:
-    """Paths that match a pattern as in a shell, by name; `*` leaves out hidden ones."""
+    """Paths that match a pattern as in a shell, sorted by name; `*` leaves out hidden ones."""
     return sorted(glob.glob(pattern))
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove the temporary files of `atomic_path` in a folder whose processes are gone."""
+    """Remove temporary files that processes which no longer run have left in a folder."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
-            found = _PARTIAL.fullmatch(entry.name)
-            if found and entry.is_file(follow_symlinks=False) and _is_orphan(entry, *found.groups()):
+            parts = _PARTIAL.fullmatch(entry.name)
+            if parts and entry.is_file(follow_symlinks=False) and _is_orphan(entry, *parts.groups()):
                 with suppress(OSError):
                     os.unlink(entry.path)
 
 
 def require_space(path: str | Path, num_bytes: float) -> None:
-    """Fail now, not after hours of work, where a file to come does not fit on its disk.
-
-    Of a link it is the target's disk.
+    """Refuse at once, with a `CalogenError`, a future file that does not fit on its disk.
 
     Args:
-        path: of the file.
-        num_bytes: what it needs at least, beyond what it has.
-
-    Raises:
-        CalogenError: less is free.
+        path: the file; for a symbolic link the disk of its target counts.
+        num_bytes: the number of bytes that the file needs at least, beyond its present size.
     """
     disk = shutil.disk_usage(next(filter(os.path.isdir, Path(os.path.realpath(path)).parents)))
     if disk.total and num_bytes > disk.free:  # some network file systems tell no total
@@ -156,7 +147,7 @@ def read_text(path: str | Path) -> str:
     """Read a text file in UTF-8.
 
     Raises:
-        DataFormatError: no such file, or no text.
+        DataFormatError: there is no such file, or it holds no text.
     """
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -175,11 +166,11 @@ def write_table(path: str | Path, table: "pd.DataFrame") -> None:
     write_text(path, table.to_csv(index=False))
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """Write JSON whole or not at all; NumPy scalars, arrays and paths become plain values.
 
     Raises:
-        DataFormatError: NaN, infinity, or a type that JSON has not.
+        DataFormatError: the value holds NaN, infinity, or a type that JSON lacks.
     """
     try:
         text = json.dumps(value, indent=2, allow_nan=False, default=_plain)
@@ -188,11 +179,11 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path) -> object:
     """Read a JSON file.
 
     Raises:
-        DataFormatError: no such file, or not JSON.
+        DataFormatError: there is no such file, or it is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -202,11 +193,23 @@ def read_json(path: str | Path) -> Any:
         raise DataFormatError(f"{path} is not a JSON file: {error}") from error
 
 
+def read_json_table(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds a table.
+
+    Raises:
+        DataFormatError: as `read_json`, or the file holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataFormatError(f"{path} must hold a table of JSON. Received: {value!r:.100}")
+    return value
+
+
 def read_toml(path: Traversable) -> dict[str, Any]:
     """Read the tables of a TOML file, `[name]` each, in their order.
 
     Raises:
-        DataFormatError: names the table that is broken or there twice.
+        DataFormatError: a table is broken or stands twice; the message names it.
     """
     tables: dict[str, Any] = {}
     for text in re.split(r"^(?=\[)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
@@ -235,20 +238,20 @@ def sha256(path: str | Path) -> str:
 
 
 def read_error(path: str | Path, error: OSError) -> CalogenError:
-    """The error of a file that cannot be read: another try may help after a disk's."""
+    """The error for an unreadable file; another try may help after some errors."""
     kind = TemporaryError if error.errno in TEMPORARY else DataFormatError
     return kind(f"cannot read {path}: {error.strerror or error}")
 
 
 def refusal(what: str, number: int | None) -> CalogenError:
-    """The error of what cannot be done (`write <path>`), with the remedy."""
+    """The error for a failed operation (`write <path>`), with the remedy for its number."""
     kind = TemporaryError if number in TEMPORARY else CalogenError
     return kind(f"cannot {what}: {os.strerror(number or 0)}; {_REMEDIES.get(number or 0, _UNWRITABLE)}")
 
 
 @contextmanager
 def _failures_named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
-    """Name the file and a remedy where writing fails; given `temporary`, only its."""
+    """Name the file and a remedy where writing fails, or only where `temporary` fails."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -259,12 +262,7 @@ def _failures_named(path: str | Path, temporary: Path | None = None) -> Iterator
 
 
 def _target(path: Path) -> Path:
-    """The file that a path stands for, its symbolic links followed.
-
-    Raises:
-        CalogenError: something is there that is no file.
-        OSError: a directory; no such place.
-    """
+    """The file that a path stands for, its symbolic links followed; it must be no device."""
     target, folder = Path(os.path.realpath(path)), str(path.absolute().parent)
     try:
         mode = os.stat(target).st_mode
@@ -281,7 +279,7 @@ def _target(path: Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    """A name beside the target: this machine, this process, a random number."""
+    """A path beside the target, named after this machine and process, with a random number."""
     suffix = target.suffix if len(os.fsencode(target.suffix)) < 100 else ""
     tail = f".{process.machine()}{os.getpid():08x}{secrets.token_hex(4)}.partial{suffix}"
     try:
@@ -302,7 +300,7 @@ def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None)
 
 
 def _require_writable(target: Path, folder: Path) -> None:
-    """Write a block into the target's folder, or where that will be made, and remove it."""
+    """Write a small file into the folder of the target, or of its parents, and remove it."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     temporary = _temporary(folder / target.name)
@@ -316,11 +314,11 @@ def _require_writable(target: Path, folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Bring a file or a directory to the disk, where the file system can."""
+    """Flush a file or a directory to the disk, where the file system can do so."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except PermissionError:
-        return  # a directory that may be written to, not read
+        return  # a directory that may be written, but not read
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -331,19 +329,20 @@ def _flush(path: Path) -> None:
 
 
 def _write_error(error: Exception, temporary: Path | None) -> int | None:
-    """The error number if writing the temporary file failed; None for other files or errors."""
+    """The number of an error in writing the temporary file; None: another error or file."""
     number = getattr(error, "errno", None)
-    if number is None:  # HDF5 tells the number in its text only
-        found = re.search(r"errno = (\d+)", str(error))
-        return int(found[1]) if found and int(found[1]) in _REMEDIES else None
+    if number is None:  # HDF5 gives the number in its text only
+        match = re.search(r"errno = (\d+)", str(error))
+        return int(match[1]) if match and int(match[1]) in _REMEDIES else None
     filename = getattr(error, "filename", None)
     ours = temporary is None or filename is None or Path(str(filename)) in (temporary, *temporary.parents)
     return number if ours and number in _REMEDIES else None
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
+def _plain(value: object) -> object:
+    to_list = getattr(value, "tolist", None)  # of NumPy's arrays and scalars
+    if to_list is not None:
+        return to_list()
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} {value!r:.60}")

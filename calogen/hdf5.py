@@ -1,10 +1,8 @@
-"""HDF5 files as others leave them.
-
-Locked, compressed by plugins, with numbers that lie in other files.
+"""Reading of HDF5 files that may be locked, compressed, or spread over several files.
 
 A dataset may be reached by links, and its numbers may lie in the file itself, in other HDF5 files (external links,
-virtual datasets) or in raw files (external storage). All of these files are known before anything is read: they belong
-to what was judged, and a pipe or a device among them would never end.
+virtual datasets) or in raw files (external storage). All of these files are found before anything is read: they belong
+to the provenance of a result, and reading from a pipe or a device would never end.
 """
 
 import errno
@@ -16,17 +14,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from calogen.errors import DataFormatError
 
-# What h5py raises in damaged files; reading a field that is not there, or numbers that fit nowhere, is among it.
+if TYPE_CHECKING:
+    from h5py._hl.vds import VDSmap
+
+# Exceptions that h5py raises in damaged files, where a part is missing or numbers do not fit.
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
-_MOST_LINKS = 16  # that lead to one dataset, as in HDF5
-_MOST_ROWS, _MOST_KINDS = 2**26, 32  # of virtual datasets: which numbers have a source is known for each row
+_MOST_LINKS = 16  # links that may lead to one dataset, as in HDF5
+_MOST_ROWS, _MOST_KINDS = 2**26, 32  # rows of a virtual dataset, and ways in which its sources may divide a row
 _Box = tuple[tuple[int, int, int, int], ...]  # start, stride, count and block along each axis
 _FILTERS = {
     307: "bzip2",
@@ -40,18 +41,17 @@ _FILTERS = {
     32024: "SZ3",
     32026: "Blosc2",
 }
-# Whoever waits may find a lock gone; no file system has these errors for a lock that is held.
+# Errors that mean a lock which another process holds; any other error means that the file system has no locks.
 _HELD = (errno.EAGAIN, errno.EACCES)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A dataset and where its numbers lie.
+    """A dataset and the files in which its numbers lie.
 
     Args:
-        dataset: to read from.
-        files: other files that the numbers or the links to them lie in.
-        num_bytes: that the numbers take in all files, compressed.
+        files: other files that hold the numbers, or links to them.
+        num_bytes: size of the compressed numbers in all files, in bytes.
     """
 
     dataset: h5py.Dataset
@@ -60,11 +60,7 @@ class Stored:
 
 
 def require_regular(path: str | Path) -> None:
-    """Refuse what is no file, or none that can be read twice.
-
-    Raises:
-        DataFormatError: nothing, a directory, a pipe or a device.
-    """
+    """Refuse, with a `DataFormatError`, a path that is no regular file."""
     if os.path.isdir(path):
         raise DataFormatError(f"{path} is a directory: name a file in it")
     if not os.path.exists(path):
@@ -77,7 +73,7 @@ def open_file(path: str | Path) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Raises:
-        DataFormatError: no such file, one that is locked or may not be read, or not (or not wholly) an HDF5 file.
+        DataFormatError: there is no such file, it is locked or may not be read, or it is no complete HDF5 file.
     """
     require_regular(path)
     try:
@@ -88,7 +84,7 @@ def open_file(path: str | Path) -> h5py.File:
 
 @contextmanager
 def damage_named(path: str | Path) -> Iterator[None]:
-    """Turns what HDF5 raises in a damaged file into a message with its path."""
+    """Turns the exceptions of HDF5 in a damaged file into a message with the file's path."""
     try:
         yield
     except _DAMAGE as error:
@@ -100,19 +96,19 @@ def damage_named(path: str | Path) -> Iterator[None]:
 
 
 def find_dataset(file: h5py.File, name: str | bytes, opened: ExitStack) -> Stored | None:
-    """The dataset of a name, through links of every kind.
+    """The dataset with a name, which links of every kind may lead to.
 
     Args:
-        file: where the name is looked for.
-        name: a path inside the file.
-        opened: closes the other files that a link leads to, once the dataset is no longer read.
+        file: the file in which the dataset is looked for.
+        name: path of the dataset inside the file.
+        opened: a stack that closes other files to which links lead, when the dataset is no longer needed.
 
     Returns:
-        None where there is no such dataset, or one of no extent (null dataspace).
+        the dataset; None if there is none, or only one without extent (null dataspace).
 
     Raises:
-        DataFormatError: a file that the numbers lie in is missing, no regular file, or too short; links that lead in a
-            circle; a compression filter that is not installed.
+        DataFormatError: a file with numbers of the dataset is missing, no regular file, or too short; links lead in a
+            circle; a compression filter is not installed.
     """
     item, files = _follow(file, name, opened)
     if not isinstance(item, h5py.Dataset) or item.shape is None:
@@ -123,18 +119,14 @@ def find_dataset(file: h5py.File, name: str | bytes, opened: ExitStack) -> Store
 
 
 def dataset_shape(file: h5py.File, name: str) -> tuple[int, ...]:
-    """Shape of the dataset of a name; () where there is none or it has no extent.
-
-    Raises:
-        DataFormatError: as `find_dataset`.
-    """
+    """Shape of the dataset with a name; () if there is none, or only one without extent."""
     with ExitStack() as opened:
         found = find_dataset(file, name, opened)
         return () if found is None else found.dataset.shape
 
 
 def source_files(path: str | Path) -> tuple[Path, ...]:
-    """Other files that datasets of an HDF5 file lie in, by name.
+    """Other files that hold datasets of an HDF5 file, sorted by name.
 
     Raises:
         DataFormatError: the file cannot be opened.
@@ -142,20 +134,20 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
     require_regular(path)
     if not h5py.is_hdf5(path):
         return ()
-    found: set[Path] = set()
+    sources: set[Path] = set()
     with open_file(path) as file, damage_named(path):
         for name in file:
             try:
                 with ExitStack() as opened:
                     item = find_dataset(file, name, opened)
-                    found |= set(item.files) if item else set()
+                    sources |= set(item.files) if item else set()
             except DataFormatError:
-                continue  # what cannot be read has no part in any result
-    return tuple(sorted(found))
+                continue  # a dataset that cannot be read has no part in any result
+    return tuple(sorted(sources))
 
 
 def _why_closed(path: Path, error: BaseException) -> str:
-    """Why a file cannot be opened, and what to do."""
+    """The message for a file that cannot be opened: the reason and the remedy."""
     text, number = str(error), getattr(error, "errno", None)
     if "unable to lock file" in text and number not in _HELD:
         return (
@@ -175,7 +167,7 @@ def _why_closed(path: Path, error: BaseException) -> str:
 
 
 def _follow(file: h5py.File, name: str | bytes, opened: ExitStack) -> tuple[h5py.HLObject | None, list[Path]]:
-    """What a path leads to, None if to nothing; and the files that it leads through."""
+    """The object to which a path leads, None if there is none, and the files on the way."""
     files: list[Path] = []
     item, parts, links = file["/"], os.fsencode(name).split(b"/"), 0
     while parts:
@@ -203,7 +195,7 @@ def _follow(file: h5py.File, name: str | bytes, opened: ExitStack) -> tuple[h5py
 
 
 def _sources(item: h5py.Dataset, depth: int) -> tuple[list[Path], int]:
-    """Other files that a dataset's numbers lie in, and the bytes that they take."""
+    """Other files that hold numbers of a dataset, and the size of all its numbers in bytes."""
     if item.external:
         return _raw_sources(item)
     if not item.is_virtual:
@@ -213,7 +205,7 @@ def _sources(item: h5py.Dataset, depth: int) -> tuple[list[Path], int]:
     files: list[Path] = []
     num_bytes = 0
     boxes: list[_Box] = []
-    known: dict[tuple[str, str], tuple[int, ...]] = {}  # shapes of the sources
+    known: dict[tuple[str, str], tuple[int, ...]] = {}  # shapes of the sources, by file and name
     for source in item.virtual_sources():
         key = source.file_name, source.dset_name
         if re.search(r"%\d*b", "".join(key)):
@@ -238,7 +230,7 @@ def _sources(item: h5py.Dataset, depth: int) -> tuple[list[Path], int]:
 def _virtual_source(
     item: h5py.Dataset, file_name: str, name: str, depth: int
 ) -> tuple[list[Path], int, tuple[int, ...]]:
-    """Files, bytes and shape of one source of a virtual dataset."""
+    """Files, size in bytes and shape of one source of a virtual dataset."""
     file_name, name = (text.replace("%%", "%") for text in (file_name, name))
     with ExitStack() as opened:
         if file_name == ".":
@@ -257,15 +249,12 @@ def _virtual_source(
         return [*([path] if path else []), *files, *deeper], num_bytes, found.shape
 
 
-def _covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> _Box:
-    """Which numbers of a virtual dataset come from a source of this shape.
-
-    HDF5 makes up what it lacks.
-    """
+def _covered(item: h5py.Dataset, source: "VDSmap", shape: tuple[int, ...]) -> _Box:
+    """The part of a virtual dataset from a source, which must hold it: HDF5 would invent it."""
     whole = tuple((0, 1, size, 1) for size in item.shape)
     try:
         num_numbers = source.vspace.get_select_npoints()
-    except RuntimeError:  # a source that may grow: the dataset grows with it
+    except RuntimeError:  # the source may grow, and the dataset with it
         return whole
     space = source.src_space
     if space.get_select_type() == h5py.h5s.SEL_ALL:
@@ -285,16 +274,16 @@ def _covered(item: h5py.Dataset, source: Any, shape: tuple[int, ...]) -> _Box:
 
 
 def _num_missing(item: h5py.Dataset, boxes: list[_Box]) -> int:
-    """How many numbers of a virtual dataset no box holds; boxes may overlap."""
+    """Number of the elements of a virtual dataset that lie in no box; boxes may overlap."""
     num_rows, row_shape = (item.shape or (1,))[0], item.shape[1:]
-    kinds = list(dict.fromkeys(box[1:] for box in boxes))  # which part of a row
+    kinds = list(dict.fromkeys(box[1:] for box in boxes))  # the different parts of a row that boxes cover
     if max(num_rows, math.prod(row_shape)) > _MOST_ROWS or len(kinds) > _MOST_KINDS:
         raise _too_intricate(item)
-    held = np.zeros(num_rows, np.uint32)  # of each row, a bit for each kind of part
+    covered = np.zeros(num_rows, np.uint32)  # for each row one bit for each kind of part
     for box in boxes:
-        held[_places(box[0], num_rows)] |= np.uint32(1 << kinds.index(box[1:]))
+        covered[_places(box[0], num_rows)] |= np.uint32(1 << kinds.index(box[1:]))
     missing = 0
-    for bits, count in zip(*(found.tolist() for found in np.unique(held, return_counts=True)), strict=True):
+    for bits, count in zip(*(values.tolist() for values in np.unique(covered, return_counts=True)), strict=True):
         row = np.zeros(row_shape, bool)
         for number, kind in enumerate(kinds):
             if bits >> number & 1:
@@ -304,7 +293,7 @@ def _num_missing(item: h5py.Dataset, boxes: list[_Box]) -> int:
 
 
 def _places(axis: tuple[int, int, int, int], size: int) -> np.ndarray:
-    """Indices below a size of a regular selection: its start, stride, count and block."""
+    """Indices below a size that a selection (start, stride, count, block) takes."""
     start, stride, count, block = axis
     places = start + stride * np.arange(min(count, size))[:, None] + np.arange(min(block, size))
     return places[places < size]
@@ -318,7 +307,7 @@ def _too_intricate(item: h5py.Dataset) -> DataFormatError:
 
 
 def _raw_sources(item: h5py.Dataset) -> tuple[list[Path], int]:
-    """Raw files of a dataset, and how many bytes of them are its own."""
+    """Raw files of a dataset, and the number of their bytes that belong to it."""
     prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", str(_folder(item.file)))
     files, num_bytes, needed = [], 0, math.prod(item.shape) * item.dtype.itemsize
     for name, start, size in item.external:
@@ -340,7 +329,7 @@ def _raw_sources(item: h5py.Dataset) -> tuple[list[Path], int]:
 
 
 def _located(name: str, owner: h5py.File, variable: str) -> Path:
-    """Where HDF5 finds another file that a file names, in the order in which it looks.
+    """Path of a file that another file names, searched as the HDF5 library does it.
 
     Source: the HDF5 library's documentation of H5Lcreate_external and H5Pset_virtual_prefix.
     """
@@ -368,15 +357,13 @@ def _require_source(path: Path, owner: h5py.File) -> None:
 
 
 def _require_filters(item: h5py.Dataset) -> None:
-    """Refuse a dataset whose compression cannot be undone here.
-
-    hdf5plugin is used where it is installed."""
+    """Refuse a dataset whose compression filters neither HDF5 nor hdf5plugin has."""
     properties = item.id.get_create_plist()
     for code, _, _, name in map(properties.get_filter, range(properties.get_nfilters())):
         if h5py.h5z.filter_avail(code):
             continue
         try:
-            importlib.import_module("hdf5plugin")  # registers its filters
+            importlib.import_module("hdf5plugin")  # the import registers its filters
         except ImportError:
             remedy = "install it (pip install hdf5plugin); it is used by itself then"
         else:

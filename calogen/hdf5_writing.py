@@ -1,10 +1,10 @@
-"""HDF5 files written block by block, whole or not at all, on a full disk, too."""
+"""Writing of HDF5 files block by block, whole or not at all, even on a full disk."""
 
 import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -13,28 +13,33 @@ from calogen.errors import CalogenError
 from calogen.files import atomic_path, require_space
 
 
+class _Buffer(Protocol):
+    """An object whose bytes `memoryview` shows."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
 def write_hdf5(
     path: str | Path,
     blocks: Iterable[Mapping[str, np.ndarray]],
     num_rows: int,
-    attributes: Mapping[str, Any],
+    attributes: Mapping[str, object],
     level: int = 9,
     chunk_rows: int | None = None,
 ) -> None:
     """Write datasets block by block, whole or not at all, with gzip and shuffle.
 
     Args:
-        path: the file to write or replace.
-        blocks: rows of each dataset by its name, the same names in every block.
-        num_rows: of all blocks together.
-        attributes: of the file.
-        level: of gzip. 9 is for files to keep and to hand on: for showers of a network 4 takes a tenth of its time, and
-            makes files larger by some 2 %.
-        chunk_rows: chunks are as for a dataset of so many rows; None: as for the first block.
+        blocks: rows of each dataset, by its name; all blocks have the same names.
+        num_rows: number of rows of all blocks together.
+        attributes: attributes of the file.
+        level: compression level of gzip. 9 is for files that are kept and published; for showers of a network, 4 takes
+            a tenth of the time and makes files some 2 % larger.
+        chunk_rows: number of rows for which h5py chooses the size of the chunks; None: that of the first block.
 
     Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full; the blocks
-            hold another number of rows.
+        CalogenError: the file cannot be written: no permission, a directory, a disk that is full or soon will be; or
+            the blocks hold another number of rows.
     """
     with atomic_path(path) as temporary, _PatientFile(temporary) as content:
         written = 0
@@ -48,7 +53,7 @@ def write_hdf5(
                     left[name] = _append(file[name], left.get(name, rows[:0]), rows)
                 if content.error:
                     break
-                # so far by the row, and half of that for the rest: rows may differ
+                # the remaining rows need at least half the bytes per row of the written ones
                 require_space(path, content.size * (num_rows - written) // (2 * written))
             for name, rows in left.items() if not content.error else ():
                 _extend(file[name], rows)
@@ -60,13 +65,10 @@ def write_hdf5(
 
 
 class _PatientFile(io.FileIO):
-    """A file whose first write error waits in `error`.
+    """A file that keeps its first write error in `error` instead of raising it.
 
-    It reads as if every write had succeeded: HDF5 crashes the whole process when a write fails as it closes a file.
-    Whoever writes looks at `error` now and then: what comes after it stays in memory.
-
-    Args:
-        path: the file to make.
+    HDF5 crashes the whole process if a write fails while it closes a file. This file therefore reads as if every write
+    had succeeded; the bytes after the error stay in memory, so the writer must check `error` now and then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,8 +81,8 @@ class _PatientFile(io.FileIO):
         """Bytes in the file."""
         return os.fstat(self.fileno()).st_size
 
-    def write(self, data: Any) -> int:
-        """Write all of the bytes, or remember them."""
+    def write(self, data: _Buffer) -> int:
+        """Write all bytes, or keep them in memory after an error."""
         start, left = self.tell(), memoryview(data).cast("B")
         size = len(left)
         try:
@@ -93,8 +95,8 @@ class _PatientFile(io.FileIO):
             self.seek(start + size)
         return size
 
-    def readinto(self, buffer: Any) -> int:
-        """Read as many bytes as there is room for; zeros where nothing was written."""
+    def readinto(self, buffer: _Buffer) -> int:
+        """Fill a buffer with bytes, and with zeros where nothing was written."""
         start, view = self.tell(), memoryview(buffer).cast("B")
         number = super().readinto(view) or 0
         view[number:] = bytes(len(view) - number)
@@ -105,7 +107,7 @@ class _PatientFile(io.FileIO):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the size, or remember that it cannot be."""
+        """Set the size of the file; an error is kept in `error`."""
         try:
             return super().truncate(size)
         except OSError as error:
@@ -114,26 +116,18 @@ class _PatientFile(io.FileIO):
 
 
 def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_rows: int, level: int) -> None:
-    """Make a dataset without rows, whose chunks are as for so many of them."""
+    """Create a dataset without rows, whose chunks have the size for `chunk_rows` rows."""
     shape, most = (chunk_rows, *rows.shape[1:]), (num_rows, *rows.shape[1:])
-    made = file.create_dataset(
+    dataset = file.create_dataset(
         name, shape, rows.dtype, maxshape=most, compression="gzip", compression_opts=level, shuffle=True
     )
-    made.resize(0, axis=0)
+    dataset.resize(0, axis=0)
 
 
 def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Add rows to a dataset in whole chunks.
+    """Append rows, after those `left` before, in whole chunks; gives the rows that fill none.
 
-    A part of one would be compressed twice, and leave a hole in the file.
-
-    Args:
-        dataset: where rows go.
-        left: rows that come before, less than a chunk.
-        rows: to add.
-
-    Returns:
-        those that are left.
+    Partial chunks would be compressed twice and leave gaps in the file.
     """
     step = dataset.chunks[0]
     first = np.concatenate([left, rows[: -len(left) % step]])
@@ -144,7 +138,7 @@ def _append(dataset: h5py.Dataset, left: np.ndarray, rows: np.ndarray) -> np.nda
 
 
 def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
-    """Write rows behind those that are there."""
+    """Write rows behind the existing rows of a dataset."""
     if len(rows):
         start = len(dataset)
         dataset.resize(start + len(rows), axis=0)

@@ -1,4 +1,4 @@
-"""The lock on a directory, whose holder removes what killed processes have left."""
+"""Locks on directories, whose holder removes the remains of killed processes."""
 
 import errno
 import fcntl
@@ -7,40 +7,39 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 from calogen import files, process
 from calogen.errors import CalogenError, TemporaryError
 
 WAIT = 60.0
-"""How long a process waits for another one's lock, in seconds."""
-_POLL = 0.2  # seconds
+"""Seconds that a process waits for the lock of another one."""
+_POLL = 0.2  # seconds between two tries
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
 def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool = True) -> Iterator[None]:
-    """Hold a directory (made if need be) for this process until the block or process ends.
+    """Lock a directory, which is made if it is missing, until the block or this process ends.
 
-    Its file `.lock` names the holder. Where the file system knows no locks, that is all there is to it: a holder that
-    runs on this machine is respected, and one elsewhere cannot be seen, which a warning says.
+    The file `.lock` in the directory names the holder. On a file system without locks this file is the only protection:
+    a holder on this machine is respected, but one on another machine cannot be seen, as a warning says.
 
     Args:
-        path: the directory.
-        wait: how long for another process to leave it, in seconds; None: `WAIT`.
-        sweep: whether to remove the unfinished files of processes that are gone, in all of its folders.
+        wait: seconds to wait until another process releases the directory; None: `WAIT`.
+        sweep: whether to remove the unfinished files of processes that no longer run, in all folders of the directory.
 
     Raises:
-        TemporaryError: another process holds it, or this one does already.
+        TemporaryError: another process holds the directory, or this one holds it already.
         CalogenError: the directory cannot be written.
     """
     descriptor = _open(path)
     try:
         _acquire(descriptor, path, WAIT if wait is None else wait)
-        while not _is_in_place(descriptor, path):  # whoever held it has removed the directory meanwhile
+        while not _is_in_place(descriptor, path):  # the previous holder has removed the directory meanwhile
             os.close(descriptor)
             descriptor = _open(path)
             _acquire(descriptor, path, WAIT if wait is None else wait)
@@ -67,12 +66,12 @@ def _open(path: str | Path) -> int:
 
 
 def _is_in_place(descriptor: int, path: str | Path) -> bool:
-    """Whether the file that was locked is still the directory's."""
+    """Whether the locked file is still the file `.lock` of the directory."""
     try:
-        there = os.stat(Path(path) / ".lock")
+        present = os.stat(Path(path) / ".lock")
     except OSError:
         return False
-    return os.path.samestat(os.fstat(descriptor), there)
+    return os.path.samestat(os.fstat(descriptor), present)
 
 
 def _acquire(descriptor: int, path: str | Path, wait: float) -> None:
@@ -90,7 +89,7 @@ def _acquire(descriptor: int, path: str | Path, wait: float) -> None:
 
 
 def _try(descriptor: int, path: str | Path) -> bool:
-    """Whether the lock is ours now."""
+    """Try once to lock; True: this process holds the lock, or the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -113,36 +112,47 @@ def _record(descriptor: int) -> None:
     number = os.getpid()
     about = {"process": number, "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
     about |= {"machine": process.machine(), "start": process.start_of(number)}
-    with suppress(OSError):  # a full disk: the lock holds without it
+    with suppress(OSError):  # on a full disk the lock holds without this text
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{json.dumps(about)}\n".encode(), 0)
 
 
-def _holder(descriptor: int) -> dict[str, Any]:
-    """What the holder wrote of itself; empty if nothing or something else."""
+@dataclass(frozen=True)
+class _Holder:
+    """The process that holds a lock, as the file `.lock` describes it."""
+
+    process: int
+    host: str
+    since: str
+    machine: str
+    start: str | None
+
+
+def _holder(descriptor: int) -> _Holder | None:
+    """The holder that the file `.lock` names; None: it names none."""
     try:
-        found = json.loads(os.pread(descriptor, 4096, 0))
-    except (OSError, ValueError):
-        return {}
-    complete = isinstance(found, dict) and {"process", "host", "since", "machine", "start"} <= set(found)
-    return found if complete and isinstance(found["process"], int) else {}
-
-
-def _runs(holder: dict[str, Any]) -> bool | None:
-    """Whether the holder still runs; None: unknown, or on another machine."""
-    if not holder or holder["machine"] != process.machine():
+        about = json.loads(os.pread(descriptor, 4096, 0))
+        holder = _Holder(**{name: about[name] for name in _Holder.__annotations__})
+        return holder if isinstance(holder.process, int) else None
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return process.is_alive(holder["process"], holder["start"])
 
 
-def _is_this_process(holder: dict[str, Any]) -> bool:
-    return bool(holder) and holder["process"] == os.getpid() and bool(_runs(holder))
+def _runs(holder: _Holder | None) -> bool | None:
+    """Whether the holder still runs; None: the holder is unknown, or on another machine."""
+    if holder is None or holder.machine != process.machine():
+        return None
+    return process.is_alive(holder.process, holder.start)
 
 
-def _text(holder: dict[str, Any]) -> str:
-    if not holder:
+def _is_this_process(holder: _Holder | None) -> bool:
+    return holder is not None and holder.process == os.getpid() and bool(_runs(holder))
+
+
+def _text(holder: _Holder | None) -> str:
+    if holder is None:
         return "process unknown"
-    text = f"process {holder['process']} on {holder['host']} since {holder['since']}"
+    text = f"process {holder.process} on {holder.host} since {holder.since}"
     endings = {
         True: "",
         False: " (which is gone: something that it started still holds it)",

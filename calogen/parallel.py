@@ -1,7 +1,7 @@
 """Cores and memory of this job, and how many workers and threads may share them.
 
-A batch job, a container or `taskset` often grants a few cores of a large node, and the node's own numbers say nothing
-of that. Every pool, and every library with threads, asks here.
+A batch job, a container or `taskset` often grants a few cores of a large node, of which the node's own numbers tell
+nothing. Every pool of workers and every library with threads gets its limits from this module.
 """
 
 import math
@@ -15,28 +15,28 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from calogen.errors import ConfigError, TemporaryError
 
-_ROOT = Path("/")  # of /proc and /sys
+_ROOT = Path("/")  # the folder of /proc and /sys, which tests replace
 _TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _LINEAR_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MEBIBYTE = 2**20  # Slurm's unit
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 def num_cores() -> int:
     """Number of cores that this job may use, at least 1.
 
-    `CALOGEN_CORES` in the environment decides. Without it the smallest of these counts: the cores that the process may
-    run on, the processor time granted by its control groups (containers, systemd, Kubernetes; a part of a core counts
-    as one), and what a batch system grants: `SLURM_CPUS_PER_TASK`, else `SLURM_CPUS_ON_NODE`, and `OMP_THREAD_LIMIT`,
-    which HTCondor sets.
+    The environment variable `CALOGEN_CORES` sets it. Without this variable it is the smallest of three numbers: the
+    cores on which the process may run; the processor time that its control groups grant (containers, systemd,
+    Kubernetes; a part of a core counts as one); and the cores that a batch system grants (`SLURM_CPUS_PER_TASK`, else
+    `SLURM_CPUS_ON_NODE`, and `OMP_THREAD_LIMIT`, which HTCondor sets).
 
     Raises:
         ConfigError: `CALOGEN_CORES` is no whole number above 0.
@@ -53,10 +53,10 @@ def num_cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this job may still take, the smallest of what is free and what is granted.
+    """Bytes of memory that this job may still take: the smallest of free and granted memory.
 
-    Granted is the limit of its control groups, and what Slurm gave it: `SLURM_MEM_PER_NODE`, or `SLURM_MEM_PER_CPU` for
-    every core. What this process holds already is taken off.
+    Memory is granted by the limits of the job's control groups and by Slurm (`SLURM_MEM_PER_NODE`, or
+    `SLURM_MEM_PER_CPU` for every core); the memory that this process holds already is subtracted.
     """
     per_cpu = _number("SLURM_MEM_PER_CPU") * (_number("SLURM_CPUS_ON_NODE") or num_cores())
     limits = [size * _MEBIBYTE for size in (_number("SLURM_MEM_PER_NODE"), per_cpu) if size]
@@ -69,11 +69,11 @@ def free_memory() -> int:
 
 
 def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
-    """Number of workers, at least 1: no more than tasks, cores, and what memory holds.
+    """Number of workers, at least 1: limited by tasks, cores and memory.
 
     Args:
-        num_tasks: how many tasks there are.
-        worker_bytes: memory that a worker needs beyond what is shared; 0 if it does not matter.
+        num_tasks: number of tasks.
+        worker_bytes: memory that each worker needs for itself; 0: memory sets no limit.
     """
     if num_tasks <= 1:
         return 1
@@ -81,17 +81,16 @@ def num_workers(num_tasks: int, worker_bytes: int = 0) -> int:
     return max(1, min(num_tasks, num_cores(), fitting))
 
 
-def in_threads(function: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
-    """Results in the items' order, from threads that have one thread of linear algebra each.
+def in_threads(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int) -> Iterator[ResultT]:
+    """Results in the order of the items, from threads with one thread of linear algebra.
 
-    Twice as many items as there are threads are taken at most before the first of their results is asked for. One
-    worker is the calling thread itself.
+    At most twice as many items as there are workers wait at a time. A single worker is the calling thread itself.
     """
-    if workers == 1:  # a thread takes longer to start than few showers to judge
+    if workers == 1:  # to start a thread takes longer than to compare few showers
         with blas_threads(1):
             yield from map(function, items)
         return
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[ResultT]] = deque()
     with blas_threads(1), ThreadPoolExecutor(workers) as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -103,14 +102,14 @@ def in_threads(function: Callable[[Given], Made], items: Iterable[Given], worker
 
 @contextmanager
 def process_pool(
-    workers: int, initializer: Callable[..., None], arguments: tuple[Any, ...]
+    workers: int, initializer: Callable[..., None], arguments: tuple[object, ...]
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block; at once, not after their tasks, where it fails.
+    """Processes that end with the block, or with its failure, before their tasks.
 
     Args:
         workers: number of processes.
-        initializer: what each of them calls first; it should begin with `process.prepare_worker`.
-        arguments: the initializer's.
+        initializer: function that each process calls first; it should begin with `process.prepare_worker`.
+        arguments: arguments of the initializer.
 
     Raises:
         TemporaryError: a worker died.
@@ -122,7 +121,7 @@ def process_pool(
             raise TemporaryError("a worker died (out of memory, or killed): run the same command again") from error
         except BaseException:
             for worker in multiprocessing.active_children():
-                worker.terminate()  # a task may take minutes, a cluster gives seconds
+                worker.terminate()  # a task may take minutes, but a cluster grants seconds
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -132,8 +131,8 @@ def process_pool(
 def blas_threads(limit: int) -> Iterator[None]:
     """Limits the threads of NumPy's and SciPy's linear algebra.
 
-    By itself it takes every core that the process may run on, for small matrices, too: beside other jobs its threads
-    spend ten times the processor time on waiting for one another.
+    Without a limit it uses every core on which the process may run, even for small matrices: beside other jobs its
+    threads spend ten times the processor time on waiting for one another.
     """
     with _libraries(len(sys.modules)).limit(limits=limit, user_api="blas"):
         yield
@@ -141,29 +140,25 @@ def blas_threads(limit: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _libraries(_num_modules: int) -> ThreadpoolController:
-    """The libraries with threads that are loaded, as long as no module comes.
-
-    A module may bring others. Finding them takes 8 ms, more than the distances of a few hundred showers.
-    """
+    """The loaded libraries with threads; to find them takes 8 ms, new modules may add some."""
     return ThreadpoolController()
 
 
 def limit_libraries() -> None:
-    """Gives TensorFlow the cores of this job and linear algebra one thread.
+    """Limits TensorFlow to the cores of this job, and linear algebra to one thread.
 
-    What the environment says of their threads stays. Both would take every core that the process may run on, whatever
-    time a control group or a batch system grants. TensorFlow must not have computed anything yet. Processes that this
-    one starts inherit the limits.
+    By themselves both would use every core on which the process may run, whatever a control group or a batch system
+    grants. TensorFlow must not have computed anything before. Processes that this one starts inherit the limits.
     """
     limit_tensorflow()
     if not any(name in os.environ for name in _LINEAR_ALGEBRA):
-        threadpool_limits(1, user_api="blas")  # of the libraries that are loaded already
+        threadpool_limits(1, user_api="blas")  # for the libraries that are loaded already
     for name in _LINEAR_ALGEBRA:
         os.environ.setdefault(name, "1")
 
 
 def limit_tensorflow() -> None:
-    """Gives TensorFlow the cores of this job, unless the environment says how many."""
+    """Gives TensorFlow the cores of this job, unless the environment sets their number."""
     for name in _TENSORFLOW:
         os.environ.setdefault(name, str(num_cores()))
 
@@ -176,27 +171,24 @@ def tensorflow_threads() -> int:
 
 
 def _number(name: str) -> int:
-    """The environment's whole number of that name; 0 if it is none."""
+    """The whole number in an environment variable; 0: there is none."""
     text = os.environ.get(name, "").strip()
     return int(text) if text.isdecimal() else 0
 
 
 def _quotas() -> list[int]:
-    """Cores whose time the control groups grant, of each that limits it."""
-    found = []
+    """Numbers of cores that the control groups grant, for each group with a limit."""
+    quotas = []
     for group in _groups("cpu"):
         words = _words(group / "cpu.max")
         words = words or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
         if len(words) == 2 and words[0] not in ("max", "-1"):
-            found.append(math.ceil(int(words[0]) / int(words[1])))
-    return found
+            quotas.append(math.ceil(int(words[0]) / int(words[1])))
+    return quotas
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of this process's control groups, of both versions, the root's first.
-
-    In a container the folder of its own group is the root's, and the path that the process reads does not exist.
-    """
+    """Folders of this process's control groups; a container's own is mounted as the root."""
     for line in _lines(_ROOT / "proc/self/cgroup"):
         _, names, path = line.split(":", 2)
         if names and controller not in names.split(","):
@@ -223,7 +215,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a file of the system; none if it is not there."""
+    """Lines of a file of the system; an empty list if it does not exist."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError:

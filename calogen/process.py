@@ -1,4 +1,4 @@
-"""This process: its signals, its streams, which may vanish; whether others run."""
+"""Signals and streams of this process, and whether other processes run."""
 
 import ctypes
 import hashlib
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from calogen.errors import CalogenError
 
@@ -22,19 +22,16 @@ UNFINISHED: set[Path] = set()
 
 
 class Terminated(SystemExit):
-    """SIGTERM has come: blocks end in order, then the process does, with exit code 143."""
+    """SIGTERM was received: all blocks end in order, and the process ends with exit code 143."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
 class Lenient:
-    """A text stream that loses what it cannot write.
+    """A text stream that drops a text which it cannot write, instead of raising an exception.
 
-    Its pipe may be closed, its disk full, its terminal gone.
-
-    Args:
-        stream: the stream.
+    The reader of its pipe or its terminal may be gone, and its disk may be full.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -42,7 +39,7 @@ class Lenient:
         self.failure: Exception | None = None
 
     def write(self, text: str) -> int:
-        """Write, or remember in `failure` why not."""
+        """Write a text; an error is kept in `failure`."""
         try:
             try:
                 self._stream.write(text)
@@ -53,17 +50,14 @@ class Lenient:
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or remember in `failure` why not."""
+        """Flush the stream; an error is kept in `failure`."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
             self.failure = error
 
     def finish(self) -> None:
-        """Flush for the last time; what is stuck goes nowhere.
-
-        Else Python would fail on it as it ends.
-        """
+        """Flush for the last time and drop what cannot be written: Python would fail on it."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -72,25 +66,25 @@ class Lenient:
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the stream is a terminal."""
         return not getattr(self._stream, "closed", False) and self._stream.isatty()
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # writing there would fail
+    def __getattr__(self, name: str) -> object:
+        if name == "buffer":  # its errors would not be caught
             raise AttributeError(name)
         return getattr(self._stream, name)
 
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Run the block as a command: only SIGTERM and an interrupt end it early, and in order.
+    """Run the block as a command, which only SIGTERM and an interrupt end early.
 
     SIGTERM raises `Terminated`, once. SIGHUP is ignored, and stdout and stderr are `Lenient`: a long work goes on when
-    its terminal, its log's disk or the reader of its pipe is gone.
+    its terminal or the reader of its pipe is gone, or the disk of its log is full.
     """
     _open_standard_files()
     before = {}
-    if current_thread() is main_thread():  # no other may
+    if current_thread() is main_thread():  # no other thread may change signal handlers
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _raise_terminated)
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     streams = sys.stdout, sys.stderr
@@ -108,17 +102,17 @@ def orderly() -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Print a line on stderr, if that takes it: what is told must not end the work."""
+    """Print a line on stderr; an error in printing does not end the work."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """Print on stdout what a command is there to print: it must arrive.
+    """Print the result of a command on stdout, where it must arrive.
 
     Raises:
-        CalogenError: a full disk, say; a reader that has seen enough (`| head`) is no fault.
+        CalogenError: it cannot be printed, e.g. on a full disk; a reader that stops early (`| head`) is no error.
     """
     print(text, flush=True)
     failure = getattr(sys.stdout, "failure", None)
@@ -127,27 +121,27 @@ def show(text: str) -> None:
 
 
 def prepare_worker() -> None:
-    """Make this process a worker, which ends with its parent and leaves nothing.
+    """Make this process a worker, which ends with its parent and leaves no unfinished files.
 
-    SIGTERM ends it at once, without its unfinished files; an interrupt is its parent's to handle.
+    SIGTERM ends it at once, after the removal of its unfinished files; its parent handles interrupts.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # end with the parent, however it ends
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # the kernel sends SIGTERM when the parent ends
         parent = multiprocessing.parent_process()
-        if parent is not None and os.getppid() != parent.pid:  # it has ended before that
+        if parent is not None and os.getppid() != parent.pid:  # the parent has ended before this call
             os._exit(128 + signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _remove_unfinished)
 
 
 @cache
 def machine() -> str:
-    """Eight hexadecimal digits, the same where processes see one another's numbers."""
+    """Eight hexadecimal digits, equal for processes that see each other's numbers."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")  # containers may share a host's name
+        namespace = os.readlink("/proc/self/ns/pid")  # containers may share the name of a host
     except OSError:
         namespace = ""
-    try:  # so may machines, and every machine's first namespace is called the same
+    try:  # machines may share a name, too, and the first namespace has the same number on all of them
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         boot = ""
@@ -155,9 +149,9 @@ def machine() -> str:
 
 
 def start_of(number: int) -> str | None:
-    """When a process of this machine started, in ticks since the boot; None: unknown.
+    """Start of a process of this machine, in ticks since the boot; None: unknown.
 
-    Numbers of processes are used again: with its start, a number is one process's.
+    Process numbers are used again; a number and a start together name one process.
     """
     try:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
@@ -169,23 +163,20 @@ def is_alive(number: int, start: str | None = None) -> bool:
     """Whether a process of this machine still runs.
 
     Args:
-        number: of the process.
-        start: as `start_of` gave it; None: whatever has the number counts.
+        number: the process number.
+        start: the start of the process, from `start_of`; None: any process with this number counts.
     """
     try:
         os.kill(number, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # the process belongs to another user
     return start is None or start_of(number) in (None, start)
 
 
 def _open_standard_files() -> None:
-    """Open stdin, stdout and stderr where they are closed.
-
-    The next file would get their number, and what libraries print there.
-    """
+    """Open closed standard streams: the next file would get their number and their texts."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -197,12 +188,12 @@ def _open_standard_files() -> None:
 
 
 def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the end
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not disturb the orderly end
     raise Terminated
 
 
 def _remove_unfinished(number: int, _frame: FrameType | None) -> None:
-    """End by the signal: an exception would be sent to the parent, which may be gone."""
+    """Remove the unfinished files and end by the signal: an exception needs the parent."""
     for path in tuple(UNFINISHED):
         with suppress(OSError):
             path.unlink()

@@ -1,4 +1,4 @@
-"""The one way to show progress: a bar on a terminal, now and then a line in a log file."""
+"""Progress of long work: a bar on a terminal, or a line now and then in a log file."""
 
 import sys
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from rich.console import Console
 
 from calogen.process import Lenient, tell
 
-_QUIET_SECONDS = 5.0  # whatever ends before that shows nothing
-_LINE_SECONDS = 10.0
+_QUIET_SECONDS = 5.0  # work that ends earlier shows no progress
+_LINE_SECONDS = 10.0  # between two lines of a log file
 
 
 class Progress:
-    """Progress of one piece of work; made by `progress(...)`."""
+    """Progress of one piece of work, as `progress` gives it."""
 
     def __init__(self, description: str, total: int, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
@@ -36,7 +36,7 @@ class Progress:
         self._update()
 
     def note(self, text: str) -> None:
-        """Show a short text beside the numbers, e.g. `loss 1.2e-3`, until the next one."""
+        """Show a short text beside the numbers, e.g. `loss 1.2e-3`, until the next text."""
         self._note = text
         self._update()
 
@@ -91,13 +91,13 @@ class Progress:
 def progress(description: str, total: int, unit: str = "") -> Iterator[Progress]:
     """Show the progress of a block of work on stderr: share done, time elapsed, time left.
 
-    A bar on a terminal, else one line about every 10 s; nothing at all for work that ends within 5 s. Nothing that
-    happens to stderr ends the work: what cannot be shown is lost.
+    A terminal shows a bar, a log file gets a line about every 10 s, and work that ends within 5 s shows nothing. An
+    error of stderr does not end the work; the text is lost.
 
     Args:
-        description: what is done, e.g. `training`.
-        total: how many units there are; 0: not known.
-        unit: what is counted, e.g. `epochs`.
+        description: name of the work, e.g. `training`.
+        total: number of units of work; 0: not known.
+        unit: name of the units, e.g. `epochs`.
     """
     shown = Progress(description, total, unit)
     try:

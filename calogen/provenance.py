@@ -1,4 +1,4 @@
-"""Where a number comes from: its seed, code, libraries, device and data."""
+"""Provenance of a result: seed, code, libraries, device and data."""
 
 import hashlib
 import platform
@@ -17,12 +17,12 @@ from calogen.files import sha256
 from calogen.hdf5 import source_files
 
 _LIBRARIES = ("calogen", "numpy", "h5py", "keras", "tensorflow")
-# What decides a result; results and notes may differ from the commit without making it dirty.
+# The files that decide a result; changes to other files, such as results and notes, do not make the code dirty.
 _CODE = (":(top)calogen", ":(top,glob)experiments/*.py", ":(top)setup.cfg")
 
 
 def seed_streams(seed: int, *names: str) -> dict[str, np.random.SeedSequence]:
-    """An independent seed stream for each named stage, whatever the other names are.
+    """An independent seed stream for each named stage, from the seed and the name alone.
 
     >>> a, b = seed_streams(1, "train", "generate"), seed_streams(1, "generate")
     >>> stream_seed(a["generate"]) == stream_seed(b["generate"]) != stream_seed(a["train"])
@@ -48,11 +48,10 @@ def named_seed(seed: int, name: str) -> int:
 def collect(seed: int, data: Mapping[str, Path | Sequence[Path]]) -> dict[str, Any]:
     """Everything that decides a result, for its JSON file.
 
-    Call it before anything is written: `commit` and `dirty` are those of the code as it runs now.
+    Call it before anything is written, so that `commit` and `dirty` describe the code that runs.
 
     Args:
-        seed: the run's seed.
-        data: the input files, by name; several may be one input.
+        data: the input files, by name; an input may consist of several files.
 
     Returns:
         JSON values: `seed`, `commit` ("unknown" outside a git checkout), `dirty` (the code differs from the commit;
@@ -73,15 +72,14 @@ def collect(seed: int, data: Mapping[str, Path | Sequence[Path]]) -> dict[str, A
 
 
 def file_record(path: Path | Sequence[Path]) -> dict[str, Any]:
-    """A file's name and SHA-256, and those of the files that its datasets lie in.
-
-    Of several files by their names.
+    """Name and SHA-256 of a file, and of the other files that hold its datasets.
 
     Returns:
-        `file`, `sha256`, and `sources` (name -> SHA-256) where there are any; of several files a table of these.
+        `file`, `sha256`, and `sources` (name -> SHA-256) where other files hold datasets; for several files a table of
+        such tables by name.
 
     Raises:
-        DataFormatError: no such file, or one that cannot be read.
+        DataFormatError: a file does not exist or cannot be read.
     """
     paths = [path] if isinstance(path, str | Path) else path
     if len(paths) > 1:
@@ -102,7 +100,7 @@ def cpu_model() -> str:
 
 
 def device() -> str:
-    """What TensorFlow, if it is already imported, computes on: `CPU` or the GPUs' names."""
+    """The device of TensorFlow, if that is imported already: `CPU` or the names of the GPUs."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:
         return "CPU"
@@ -112,7 +110,7 @@ def device() -> str:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Names that tell files apart: their paths where two have one name."""
+    """Names that tell files apart: their paths if two files have the same name."""
     short = len({Path(path).name for path in paths}) == len(paths)
     return [Path(path).name if short else str(path) for path in paths]
 
@@ -130,7 +128,7 @@ def _version(name: str) -> str:
 
 
 def _commit() -> tuple[str, bool | None]:
-    """Commit of the checkout that holds this file, and whether its code was changed since."""
+    """Commit of the checkout that holds this file, and whether its code has changed since."""
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "unknown", None
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *_CODE)
@@ -138,7 +136,7 @@ def _commit() -> tuple[str, bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints, None if it fails or is not there."""
+    """The output of a git command; None: git fails or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments],

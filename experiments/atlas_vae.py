@@ -1,4 +1,4 @@
-"""The ATLAS VAE (arXiv:2210.06204) against Geant4: trained, its claims judged, exported.
+"""The ATLAS VAE (arXiv:2210.06204): training, comparison with Geant4, claims, export.
 
 Expected, five seeds on the bundled showers (experiments/results/atlas_vae.json): the mean response 2 % too low at 1-4
 GeV, the energy's spread 4 times too large at 131-262 GeV, too much energy in the presampler; unlike in the paper,
@@ -65,28 +65,29 @@ from calogen.units import GeV
 
 
 def _panels(figure: int) -> dict[float, str]:
-    """A figure's panels a, b, c: 4, 65 and 262 GeV."""
+    """Panels a, b and c of a figure, by their incident energies: 4, 65 and 262 GeV."""
     return {energy: f"{figure}{panel}" for energy, panel in zip(SHOWN, "abc", strict=True)}
 
 
 NAME = "atlas_vae"
 # With the bundled showers, a tenth of the paper's, the validation loss is smallest near epoch 150.
 EPOCHS = {"smoke": 4, "laptop": 400, "paper": 1000}
-GENERATED = {"smoke": 200, "laptop": 2000, "paper": 5000}  # showers per energy; 5000 in the paper's test samples
+GENERATED = {"smoke": 200, "laptop": 2000, "paper": 5000}  # showers at each energy; the paper's test samples have 5000
 README_FIGURE = "Fig. 5: energy in the layers at 65 GeV"
 LAYERS = ("presampler", "front", "middle", "back")
+NUMBERS_OF_FIGURES = {  # the paper's figures by incident energy; 25 and 524 GeV are not trained on
+    **{f"{layer}_energy": {SHOWN[1]: f"5{panel}"} for layer, panel in zip(LAYERS, "abcd", strict=True)},
+    "shower_depth": _panels(6) | {INTERPOLATED: "15b"},
+    "second_lambda_moment": _panels(7) | {INTERPOLATED: "16"},
+    "total_energy": _panels(8) | {INTERPOLATED: "15a", EXTRAPOLATED: "18"},
+    "w_s_tot": _panels(10),
+    "r_phi": _panels(11) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
+    "r_eta": _panels(12) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
+    "w_eta2": _panels(13),
+}
 OBSERVABLES = numbered(
-    CELL_OBSERVABLES,
-    {  # the paper's figures by incident energy; 25 and 524 GeV are not trained on
-        **{f"{layer}_energy": {SHOWN[1]: f"5{panel}"} for layer, panel in zip(LAYERS, "abcd", strict=True)},
-        "shower_depth": _panels(6) | {INTERPOLATED: "15b"},
-        "second_lambda_moment": _panels(7) | {INTERPOLATED: "16"},
-        "total_energy": _panels(8) | {INTERPOLATED: "15a", EXTRAPOLATED: "18"},
-        "w_s_tot": _panels(10),
-        "r_phi": _panels(11) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
-        "r_eta": _panels(12) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
-        "w_eta2": _panels(13),
-    },
+    [item for item in CELL_OBSERVABLES if item.name in NUMBERS_OF_FIGURES],
+    NUMBERS_OF_FIGURES,
     frozenset({f"{figure}{panel}" for figure in (7, 10, 11, 12, 13) for panel in "abc"} | {"16", "17", "18", "19"}),
 )
 SNAPSHOTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of all epochs
@@ -123,7 +124,7 @@ FIGURES = {
 
 
 def main(arguments: Arguments) -> None:
-    """Train every seed, judge the claims, write report and results, print where they are."""
+    """Trains every seed, judges the claims, writes report and results, prints their places."""
     start = time.monotonic()
     require(
         (arguments.train_data is None) == (arguments.test_data is None),
@@ -139,14 +140,14 @@ def main(arguments: Arguments) -> None:
     evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
-            trained, found, samples = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
+            trained, measured, samples = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
             export_set(RunSet("lwtnn", (run.directory,)), run.directory)
-        evidence.append(found)
+        evidence.append(measured)
         runs.append(trained)
         folders[seed] = run.directory
         if seed == arguments.seeds[0]:
             losses = {"Losses of the training": draw_losses({VAE: trained.history}, note)}
-            figures.append(draw(found, {"Geant4": test, **samples}, note) | losses)
+            figures.append(draw(measured, {"Geant4": test, **samples}, note) | losses)
     decoder = run.directory / "lwtnn" / "decoder.json"
     costs = measure_costs(runs[0], decoder, test, simulate=arguments.preset != "smoke")
     evidence = [replace(item, values={**item.values, "costs": costs}) for item in evidence]
@@ -175,32 +176,32 @@ def main(arguments: Arguments) -> None:
 
 
 def read_data(arguments: Arguments, files: Mapping[str, Path]) -> tuple[Showers, Showers, str]:
-    """Showers to train and to test with, at the paper's energies, and where they come from.
+    """Reads training and test showers at the paper's energies, and a note on their origin.
 
     Raises:
-        DataFormatError, GeometryError: as `read_window`; an energy without showers.
+        DataFormatError, GeometryError: as `read_window`, or there is an energy without showers.
     """
     note = ", ".join(path.name for path in files.values())
     given = [read_window(path, ATLAS_VAE_WINDOW, arguments.tolerant) for path in files.values()]
     if arguments.train_data is None:
         given[0], note = choose_edition("photons_train", given[0], arguments.all_showers)
     known, tolerance = np.repeat((*TRAINED, *COMPARED), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
-    found = []
+    samples = []
     for path, part in zip(files.values(), given, strict=True):
-        found.append(replace(part, incident_energies=snap(part.incident_energies, known, tolerance)))
+        samples.append(replace(part, incident_energies=snap(part.incident_energies, known, tolerance)))
         note += f"; set to 0 were {part.attributes['clipped']}" if "clipped" in part.attributes else ""
-        note += moved_note(path.name, part.incident_energies, found[-1].incident_energies)
-    train, test = found
+        note += moved_note(path.name, part.incident_energies, samples[-1].incident_energies)
+    train, test = samples
     require_energies(files["train"], train, TRAINED)
     require_energies(files["test"], test, (*TRAINED, *COMPARED))
     return train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]], note
 
 
 def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:
-    """Refuse a file without the showers that the comparison needs, before hours of training.
+    """Refuse, before hours of training, a file without showers that the comparison needs.
 
     Raises:
-        DataFormatError: fewer than two showers at one of the energies.
+        DataFormatError: the file has fewer than two showers at one of the energies.
     """
     missing = [f"{energy:g}" for energy in sorted({*energies}) if (showers.incident_energies == energy).sum() < 2]
     if missing:
@@ -208,7 +209,7 @@ def require_energies(path: Path, showers: Showers, energies: Sequence[float]) ->
 
 
 def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evidence, dict[str, Showers]]:
-    """Train and measure the VAE and its ablation for one seed; gives their showers by label."""
+    """Trains the VAE and its ablation with one seed; gives evidence and showers of both."""
     epochs = EPOCHS[run.preset]
     snapshots = {max(1, round(share * epochs)) for share in SNAPSHOTS}
     chosen = (CONFIGS[name][0] for name in ("paper", "absolute"))
@@ -260,24 +261,24 @@ def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evid
 
 
 def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quantity, ...]:
-    """The numbers beside the paper's: layer shares, response, resolution, cost."""
-    found = []
+    """Numbers for the table beside the paper's: layer shares, response, resolution, costs."""
+    rows = []
     for layer in LAYERS:
         published = NUMBERS[f"{layer}_share"].value
         geant4 = seeds[0].values["shares"][layer][0]
         ours, spread = Value.repeated([evidence.values["shares"][layer][1] for evidence in seeds])
         name = f"share of the {layer} at 65 GeV"
-        found.append(Quantity(f"{name}, Geant4", "%", published, geant4.value, geant4.error, None, data, headline=True))
-        found.append(Quantity(f"{name}, VAE", "%", published, ours.value, ours.error, spread, data, headline=True))
+        rows.append(Quantity(f"{name}, Geant4", "%", published, geant4.value, geant4.error, None, data, headline=True))
+        rows.append(Quantity(f"{name}, VAE", "%", published, ours.value, ours.error, spread, data, headline=True))
     for energy in (*SHOWN, INTERPOLATED, EXTRAPOLATED):
         for title, attribute in (("mean response", "mean"), ("resolution", "resolution")):
             name = f"{title} at {energy / GeV:.4g} GeV"
             geant4 = seeds[0].values["geant4"].at(attribute, energy)
-            found.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
+            rows.append(Quantity(f"{name}, Geant4", "", None, geant4.value, geant4.error, data=data))
             ours, spread = Value.repeated([evidence.values["vae"].at(attribute, energy) for evidence in seeds])
-            found.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data))
+            rows.append(Quantity(f"{name}, VAE", "", None, ours.value, ours.error, spread, data))
     megabyte = 1e-6
-    found += [
+    rows += [
         *(
             Quantity(
                 f"speed-up over Geant4 at {gev}", "", words, costs.speedup(energy), data=costs.origin, headline=True
@@ -295,11 +296,11 @@ def quantities(seeds: Sequence[Evidence], costs: Costs, data: str) -> tuple[Quan
             )
         ),
     ]
-    return tuple(found)
+    return tuple(rows)
 
 
 def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str, Figure]:
-    """The paper's figures, by caption; Geant4's sample is the first."""
+    """Draws the paper's figures, by caption; the first one of the samples is Geant4's."""
     drawn = {
         caption: draw_observables([evidence.comparisons[energy][name] for name, energy in panels], note)
         for caption, panels in FIGURES.items()
@@ -314,11 +315,13 @@ def draw(evidence: Evidence, samples: dict[str, Showers], note: str) -> dict[str
 
 
 def _mean(values: np.ndarray) -> Value:
+    """Mean of the finite values with its error."""
     values = values[np.isfinite(values)]
     return Value(float(values.mean()), float(values.std() / np.sqrt(len(values))))
 
 
 def _share(showers: Showers, position: int) -> Value:
+    """Share of a layer in the incident energy at 65 GeV, %."""
     return _mean(100 * showers.at(65536.0).layer_energies[:, position] / 65536.0)
 
 

@@ -1,4 +1,4 @@
-"""CaloShowerGAN's photons (arXiv:2309.06515): one GAN and three, against Geant4.
+r"""CaloShowerGAN's photons (arXiv:2309.06515): one GAN and three, against Geant4.
 
 Expected from the paper at 1,000,000 iterations on the CaloChallenge's photons (Table 4, 6 hours on a GPU for each
 network): chi2/NDF of the total energy 2.7 with one GAN, 1.8 with three. On the bundled showers, preset laptop (8,000
@@ -7,7 +7,7 @@ experiments/results/caloshowergan.json. --ablation trains the other networks of 
 in vain: 16 in all.
 
     python experiments/caloshowergan.py --preset laptop --seeds 3
-    python experiments/caloshowergan.py --preset paper --train-data dataset_1_photons_1.hdf5 \\
+    python experiments/caloshowergan.py --preset paper --train-data dataset_1_photons_1.hdf5 \
         --test-data dataset_1_photons_2.hdf5 --runs runs/own
 
 Your own files hold `incident_energies` [n, 1] and `showers` [n, 368] in MeV, the CaloChallenge's format (`calogen
@@ -17,7 +17,6 @@ download calochallenge-photons`). Without --test-data nothing is held out.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ from calogen.observables.voxels import voxel_observables
 from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
-from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
+from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PHOTONS_DATASET1
@@ -86,7 +85,7 @@ NEGATIVE_REMARK = (
 
 
 def main(arguments: Arguments) -> None:
-    """Train every network of every seed, judge the claims, write report and results."""
+    """Trains all networks with every seed, judges the claims, and writes report and results."""
     data = read_data(arguments, "photons", PHOTONS_DATASET1, chi2_selection.check_momenta(arguments.options, "photon"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
@@ -154,27 +153,27 @@ def main(arguments: Arguments) -> None:
 
 
 def figures(total: str) -> dict[str, study_figures.Drawing]:
-    """The paper's figures, by title; --ablation changes those of the total energy."""
+    """The paper's figures by title; `total` has the numbers of those of the total energy."""
     return {
-        "Fig. 1: number of showers": study_figures.statistics,
+        "Fig. 1: number of showers": study_figures.statistics_figure,
         "Fig. 2: the generator, batch normalisation folded in, without heads": partial(
-            study_figures.network, name="photon"
+            study_figures.network_figure, name="photon"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups={"1 GAN": SINGLE, "3 GANs": THREE}
+            study_figures.total_energy_figure, groups={"1 GAN": SINGLE, "3 GANs": THREE}
         ),
-        "Fig. 7: chi2/NDF by iteration": partial(study_figures.iterations, names=(*SINGLE, *THREE)),
-        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
-        "Fig. 11: centres in layers 1 and 2": partial(study_figures.distributions, names="layer_*_centroid"),
-        "Fig. 12: widths in layers 1 and 2": partial(study_figures.distributions, names="layer_*_width"),
+        "Fig. 7: chi2/NDF by iteration": partial(study_figures.iteration_figures, names=(*SINGLE, *THREE)),
+        README_FIGURE: partial(study_figures.distribution_figure, names="layer_*_energy"),
+        "Fig. 11: centres in layers 1 and 2": partial(study_figures.distribution_figure, names="layer_*_centroid"),
+        "Fig. 12: widths in layers 1 and 2": partial(study_figures.distribution_figure, names="layer_*_width"),
         "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            study_figures.distributions, names="voxel_energy"
+            study_figures.distribution_figure, names="voxel_energy"
         ),
     }
 
 
 def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
-    """What the paper trained; with --ablation all of Tables 3 and 4, and of section 6."""
+    """The paper's configurations; with --ablation all of Tables 3 and 4, and of section 6."""
     chosen = {name: CONFIGS[name][0] for name in (*SINGLE, *THREE)}
     if arguments.options["ablation"]:
         every = dict.fromkeys(name for split in SPLITS.values() for name in split)
@@ -192,7 +191,7 @@ def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
 def ours(
     originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments, data: Data
 ) -> dict[str, CaloShowerGanConfig]:
-    """What is trained: the third GAN begins a factor 4 below the highest momentum at least."""
+    """Configurations to train: the third GAN spans at least a factor 4 of the momentum."""
     chosen, highest, border = dict(originals), float(data.reference.incident_energies.max()), upper_border(data)
     for name, config in chosen.items():
         if "high" in name:
@@ -208,7 +207,7 @@ def ours(
 
 
 def upper_border(data: Data) -> float:
-    """Momentum that the upper two of three GANs share: 2^18 MeV, or a factor 4 below the end."""
+    """Momentum shared by the upper two of three GANs: 2^18 MeV, or a factor 4 below the end."""
     momenta = np.unique(data.reference.incident_energies)
     wanted = max(2.0**13, min(2.0**18, float(momenta[-1]) / 4))
     present = momenta[(momenta > 2.0**12) & (momenta <= wanted)]
@@ -216,21 +215,21 @@ def upper_border(data: Data) -> float:
 
 
 def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ...]:
-    """How ours differs from the paper."""
+    """Sentences on how this reproduction differs from the paper."""
     border = upper_border(data)
     moved = f"The three GANs share 4096 and {border:.0f} MeV instead of 4096 and 262144: their labels' limits, too."
     short = () if arguments.preset == "paper" else (SHORT_REMARK,)
     tests = outcome.tests
     if "photon-spectral" in tests:
-        found = [total(tests[name].chi2.values()).per_ndf for name in ("photon-spectral", "photon")]
-        short = (f"{SHORT_REMARK} chi2/NDF of the single GAN here: {found[0]:.1f} with it, {found[1]:.1f} without.",)
+        values = [total(tests[name].chi2.values()).per_ndf for name in ("photon-spectral", "photon")]
+        short = (f"{SHORT_REMARK} chi2/NDF of the single GAN here: {values[0]:.1f} with it, {values[1]:.1f} without.",)
     negative = (NEGATIVE_REMARK,) if arguments.options["ablation"] else ()
     shared = (moved,) if border != 2.0**18 else ()
     return (*(REMARKS if arguments.train_data is None else ()), *shared, *short, *negative, chi2_tables.CUT_REMARK)
 
 
-def gather(outcome: Outcome, data: Data, costs: Mapping[str, Any], arguments: Arguments, seed: int) -> Evidence:
-    """What the claims look at."""
+def gather(outcome: Outcome, data: Data, costs: Mapping[str, object], arguments: Arguments, seed: int) -> Evidence:
+    """Evidence for the claims from the outcome of one training seed."""
     scatter = chi2_selection.seed_scatter(
         outcome.networks["photon"], data.reference, Chi2Merit(chi2_selection.rule_name(arguments.options, "photon"))
     )
@@ -247,19 +246,21 @@ def gather(outcome: Outcome, data: Data, costs: Mapping[str, Any], arguments: Ar
     )
 
 
-def overshoot(found: Comparisons) -> Value:
+def overshoot(compared: Comparisons) -> Value:
     """Share of the three GANs' showers above Geant4's 99.5 % quantile in layer 0."""
-    expected, received = (layer_energy(item, 0) for item in (found.reference, found.generated["three GANs"]))
+    expected, received = (layer_energy(item, 0) for item in (compared.reference, compared.generated["three GANs"]))
     share = float(np.mean(received > np.quantile(expected, 0.995)))
     return Value(share, float(np.sqrt(share * (1 - share) / len(received) + 0.005 * 0.995 / len(expected))))
 
 
-def json_sizes(trained: Mapping[str, Network]) -> dict[str, float]:
-    """MB of the generators; a slice has pions, three GANs for photons, and for electrons."""
+def json_sizes(trained: Mapping[str, StudyNetwork]) -> dict[str, float]:
+    """Sizes of generators, MB; a slice has 1 for pions, 3 for photons and 3 for electrons."""
     sizes = {name: json_size(network.run.generator) / 1e6 for name, network in trained.items()}
-    found = {label: sum(sizes[name] for name in names) for label, names in LABELS.items() if set(names) <= set(sizes)}
+    by_label = {
+        label: sum(sizes[name] for name in names) for label, names in LABELS.items() if set(names) <= set(sizes)
+    }
     pion = json_size(build_generator(*CONFIGS["pion"])) / 1e6
-    return found | {"pion GAN (untrained)": pion, "slice": pion + 2 * found["three GANs"]}
+    return by_label | {"pion GAN (untrained)": pion, "slice": pion + 2 * by_label["three GANs"]}
 
 
 if __name__ == "__main__":

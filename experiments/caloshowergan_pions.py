@@ -1,4 +1,4 @@
-"""CaloShowerGAN's charged pions (arXiv:2309.06515) against Geant4.
+r"""CaloShowerGAN's charged pions (arXiv:2309.06515) against Geant4.
 
 Expected from the paper at 2,000,000 iterations on the CaloChallenge's pions (Table 4, 12 hours on a GPU): chi2/NDF of
 the total energy 1.3, and 1.5 after half of them. On the bundled showers, preset laptop (16,000 iterations of batch 256,
@@ -6,7 +6,7 @@ with --bfloat16 an hour on one core): results in experiments/results/caloshowerg
 normalisation by kinetic energy and two GANs for two ranges of momentum, too.
 
     python experiments/caloshowergan_pions.py --preset laptop --seeds 3
-    python experiments/caloshowergan_pions.py --preset paper --train-data dataset_1_pions_1.hdf5 \\
+    python experiments/caloshowergan_pions.py --preset paper --train-data dataset_1_pions_1.hdf5 \
         --test-data dataset_1_pions_2.hdf5 --runs runs/own
 
 Your own files hold `incident_energies` [n, 1] and `showers` [n, 533] in MeV, the CaloChallenge's format (`calogen
@@ -35,7 +35,7 @@ from calogen.observables.voxels import voxel_observables, voxel_width
 from calogen.reproduction import chi2_selection, chi2_tables, study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
-from calogen.reproduction.networks import Comparisons, Network, generation_time, json_size
+from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PIONS_DATASET1
@@ -80,7 +80,7 @@ SHORT_REMARK = (
 
 
 def main(arguments: Arguments) -> None:
-    """Train every network of every seed, judge the claims, write report and results."""
+    """Trains all networks with every seed, judges the claims, and writes report and results."""
     data = read_data(arguments, "pions", PIONS_DATASET1, chi2_selection.check_momenta(arguments.options, "pion"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
@@ -136,35 +136,35 @@ def main(arguments: Arguments) -> None:
 
 
 def figures(total: str) -> dict[str, study_figures.Drawing]:
-    """The paper's figures, by title; --ablation changes those of the total energy."""
+    """The paper's figures by title; `total` has the numbers of those of the total energy."""
     return {
-        "Fig. 1: number of showers": study_figures.statistics,
+        "Fig. 1: number of showers": study_figures.statistics_figure,
         "Fig. 2: the generator, batch normalisation folded in, without heads": partial(
-            study_figures.network, name="pion"
+            study_figures.network_figure, name="pion"
         ),
         f"Fig{'s' * (len(total) > 1)}. {total}: total energy, by momentum": partial(
-            study_figures.total_energy, groups={"1 GAN": ("pion",)}
+            study_figures.total_energy_figure, groups={"1 GAN": ("pion",)}
         ),
-        "Fig. 8: chi2/NDF by iteration": partial(study_figures.iterations, names=("pion",)),
-        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
+        "Fig. 8: chi2/NDF by iteration": partial(study_figures.iteration_figures, names=("pion",)),
+        README_FIGURE: partial(study_figures.distribution_figure, names="layer_*_energy"),
         "Fig. 13 (its caption says widths): centres in layers 1, 2, 12, 13": partial(
-            study_figures.distributions, names="layer_*_centroid"
+            study_figures.distribution_figure, names="layer_*_centroid"
         ),
-        "Fig. 14: widths in layers 1, 2, 12, 13": partial(study_figures.distributions, names="layer_*_width"),
+        "Fig. 14: widths in layers 1, 2, 12, 13": partial(study_figures.distribution_figure, names="layer_*_width"),
         "Fig. 16: energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            study_figures.distributions, names="voxel_energy"
+            study_figures.distribution_figure, names="voxel_energy"
         ),
         "Fig. 15: widths in eta in layers 12 and 13": partial(
-            study_figures.distributions_by_energy, names="*_eta_width"
+            study_figures.distribution_figure_by_energy, names="*_eta_width"
         ),
         "Fig. 17: energy of all voxels, by momentum": partial(
-            study_figures.distributions_by_energy, names="voxel_energy"
+            study_figures.distribution_figure_by_energy, names="voxel_energy"
         ),
     }
 
 
 def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
-    """What the paper trained; with --ablation section 3.2's normalisation and a split, too."""
+    """The paper's configurations; with --ablation section 3.2's, and two GANs, too."""
     chosen = {"pion": CONFIGS["pion"][0]}
     if arguments.options["ablation"]:
         chosen["pion-kinetic"] = CONFIGS["pion-kinetic"][0]
@@ -173,7 +173,7 @@ def papers(arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
 
 
 def ours(originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments) -> dict[str, CaloShowerGanConfig]:
-    """What is trained: two GANs for the single one's iterations."""
+    """Configurations to train: two GANs have the single GAN's iterations together."""
     chosen = dict(originals)
     if arguments.options["ablation"]:
         half = replace(chosen["pion"], iterations=chosen["pion"].iterations // 2)
@@ -184,8 +184,8 @@ def ours(originals: Mapping[str, CaloShowerGanConfig], arguments: Arguments) -> 
     return {name: replace(config, spectral_normalization="none") for name, config in chosen.items()}
 
 
-def tables(pion: Network, seconds: dict[float, Value], highest: str) -> dict[str, Table]:
-    """Times and size of a network that was trained up to a highest momentum."""
+def tables(pion: StudyNetwork, seconds: dict[float, Value], highest: str) -> dict[str, Table]:
+    """Tables of times and size of the network, which was trained up to a highest momentum."""
     energy = 2.0**16
     batches = {1.0: seconds[energy]}
     batches |= {float(size): generation_time([pion.run], [energy], size)[energy] for size in (10, 100, 1000, 10_000)}
@@ -204,16 +204,15 @@ def tables(pion: Network, seconds: dict[float, Value], highest: str) -> dict[str
 
 
 def half_way(tests: list[NetworkTest], note: str) -> Quantity:
-    """Table 4's pion GAN after half of its iterations."""
+    """chi2/NDF of the pion GAN after half of its iterations, as in Table 4."""
     half = tests[0].last_iteration // 2
-    found = [test.within(half) for test in tests]
-    ours, spread = Value.repeated([item.reduced for item in found])
+    ours, spread = Value.repeated([test.within(half).reduced for test in tests])
     name = f"chi2/NDF of the total energy, {PION} after {half:,} iterations"
     return Quantity(name, "", HALF_WAY.per_ndf if half >= 1_000_000 else None, ours.value, ours.error, spread, note)
 
 
 def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments: Arguments, seed: int) -> Evidence:
-    """What the claims look at."""
+    """Evidence for the claims from the outcome of one training seed."""
     scatter = chi2_selection.seed_scatter(
         outcome.networks["pion"], data.reference, Chi2Merit(chi2_selection.rule_name(arguments.options, "pion"))
     )
@@ -231,14 +230,14 @@ def gather(outcome: Outcome, data: Data, seconds: dict[float, Value], arguments:
 
 
 def narrow_shares(compared: Comparisons) -> tuple[Value, Value]:
-    """Shares of showers narrower than 1 mm in layers 12 and 13: Geant4's and ours."""
+    """Shares of Geant4's and of our showers that are narrower than 1 mm in layers 12 and 13."""
     shares = []
     for showers in (compared.reference, compared.generated[PION]):
         widths = [voxel_width(showers, layer_id, "eta") for layer_id in (12, 13)]
-        found = [float(np.mean(values[np.isfinite(values)] < 1.0)) for values in widths]
+        narrow = [float(np.mean(values[np.isfinite(values)] < 1.0)) for values in widths]
         sizes = [int(np.isfinite(values).sum()) for values in widths]
-        errors = [share * (1 - share) / max(size, 1) for share, size in zip(found, sizes, strict=True)]
-        shares.append(Value(float(np.mean(found)), float(np.sqrt(sum(errors)) / 2)))
+        errors = [share * (1 - share) / max(size, 1) for share, size in zip(narrow, sizes, strict=True)]
+        shares.append(Value(float(np.mean(narrow)), float(np.sqrt(sum(errors)) / 2)))
     return shares[0], shares[1]
 
 

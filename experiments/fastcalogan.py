@@ -1,9 +1,9 @@
 """FastCaloGAN (ATL-SOFT-PUB-2020-006, arXiv:2109.02551): photons and pions.
 
-Version 1: one GAN for each particle, all momenta. The papers give no table of chi2; CaloShowerGAN's claim to beat it is
-judged in that experiment, from the networks trained here. On the bundled showers, preset laptop (8,000 iterations of
-batch 128 for each network, with --bfloat16 8 minutes on one core for photons, 15 for pions): results in
-experiments/results/fastcalogan.json. --ablation trains version 2, too.
+Version 1 is one GAN for each particle and all momenta. The papers have no table of chi2; CaloShowerGAN's claim to be
+better is judged in that paper's experiment, with the networks that are trained here. On the bundled showers, preset
+laptop (8,000 iterations of batch 128 for each network, with --bfloat16 8 minutes on one core for photons, 15 for
+pions): results in experiments/results/fastcalogan.json. --ablation trains version 2, too.
 
     python experiments/fastcalogan.py --preset laptop --seeds 3
     python experiments/fastcalogan.py --preset paper --train-data dataset_1_photons_1.hdf5 --runs runs/own
@@ -48,12 +48,12 @@ RULE_REMARK = (
 
 
 def main(arguments: Arguments) -> None:
-    """Train both particles' networks of every seed, write report and results."""
+    """Trains the networks of both particles with every seed, and writes report and results."""
     particles: tuple[str, ...] = tuple(GEOMETRIES)
     if arguments.train_data is not None:
         pions = voxel_geometry(arguments.train_data) == PIONS_DATASET1
         particles = ("pion" if pions else "photon",)
-    everything = {
+    data_of = {
         particle: read_data(
             arguments, f"{particle}s", GEOMETRIES[particle], chi2_selection.check_momenta(arguments.options, particle)
         )
@@ -61,7 +61,7 @@ def main(arguments: Arguments) -> None:
     }
     parts: dict[str, Results] = {}
     figures: dict[str, Figure] = {}
-    for particle, data in everything.items():
+    for particle, data in data_of.items():
         results, drawn = reproduce(particle, data, arguments)
         parts[f"{particle}s"] = results
         figures |= {f"{caption}, {particle}s": figure for caption, figure in drawn.items()}
@@ -69,7 +69,7 @@ def main(arguments: Arguments) -> None:
 
 
 def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results, dict[str, Figure]]:
-    """Train and compare one particle's networks."""
+    """Trains the networks of one particle and compares them with Geant4."""
     recorded = provenance.collect(arguments.seeds[0], data.files)
     ensembles: dict[str, tuple[str, ...]] = {f"version 1, {particle}s": (particle,)}
     if arguments.options["ablation"]:
@@ -111,23 +111,23 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
 
 
 def figures(particle: str) -> dict[str, study_figures.Drawing]:
-    """What is drawn, by title."""
+    """Figures of a particle's showers, by title."""
     return {
-        "Number of showers": study_figures.statistics,
-        "The generator": partial(study_figures.network, name=particle),
-        "Total energy, by momentum": partial(study_figures.total_energy, groups={"1 GAN": (particle,)}),
-        "chi2/NDF by iteration": partial(study_figures.iterations, names=(particle,)),
-        README_FIGURE: partial(study_figures.distributions, names="layer_*_energy"),
-        "Centres, all momenta": partial(study_figures.distributions, names="layer_*_centroid"),
-        "Widths, all momenta": partial(study_figures.distributions, names="layer_*_width"),
+        "Number of showers": study_figures.statistics_figure,
+        "The generator": partial(study_figures.network_figure, name=particle),
+        "Total energy, by momentum": partial(study_figures.total_energy_figure, groups={"1 GAN": (particle,)}),
+        "chi2/NDF by iteration": partial(study_figures.iteration_figures, names=(particle,)),
+        README_FIGURE: partial(study_figures.distribution_figure, names="layer_*_energy"),
+        "Centres, all momenta": partial(study_figures.distribution_figure, names="layer_*_centroid"),
+        "Widths, all momenta": partial(study_figures.distribution_figure, names="layer_*_width"),
         "Energy of all voxels (Poisson errors; empty voxels are in the first bin)": partial(
-            study_figures.distributions, names="voxel_energy"
+            study_figures.distribution_figure, names="voxel_energy"
         ),
     }
 
 
 def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) -> Configs:
-    """What is trained; with bundled showers the highest momentum is theirs."""
+    """Networks to train; bundled showers give them their highest momentum."""
     chosen = {name: CONFIGS[name] for names in ensembles.values() for name in names}
     if own:
         return chosen

@@ -1,12 +1,12 @@
-"""Compare our LWTNN graphs with those of lwtnn's own converter, where it has any.
+"""Compare our LWTNN graphs with those of lwtnn's own converter, if it has any.
 
 That converter (converters/kerasfunc2json.py of lwtnn) reads files of Keras 2 only. So a trained network is rebuilt in
 tf_keras, layer by layer with the same weights, saved in the old layout, converted, and both graphs are evaluated on
-random inputs. Where they differ by more than 1e-6 of the output's scale, the exit code is 2. What the converter cannot
-express is said by name; where it is not there, nothing is compared and the exit code is 0. Needs calogen[official].
+random inputs. Where they differ by more than 1e-6 of the output's scale, the exit code is 2. Layers that
+the converter does not know are named; without the converter nothing is compared and the exit code is 0. Needs
+calogen[official].
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,21 +14,27 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import typer
 
+from calogen.command import clean_exit, parse_command_line
 from calogen.errors import CalogenError, ExportError
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
-from calogen.lwtnn.runtime import evaluate
-from calogen.reproduction.experiment import clean_exit
+from calogen.lwtnn.runtime import evaluate_graph
 
 if TYPE_CHECKING:
-    from calogen.backend import keras
+    from types import ModuleType
+
+    import tf_keras
+
+    from calogen.backend import keras, tf
 
 TOLERANCE = 1e-6
 NUM_INPUTS = 1000
 TOOLS = Path(__file__).parent / "lwtnn-tools"
+TensorKey = tuple[int, int, int]  # id of a layer, number of its call, number of the output
 EXAMPLES = """examples:
   make lwtnn-tools                                               get the converter once
   python export/official.py                                      every run below runs/
@@ -37,7 +43,7 @@ EXAMPLES = """examples:
 
 
 class MissingConverterError(ExportError):
-    """There is no official converter: nothing can be compared."""
+    """The official converter is not installed: nothing can be compared."""
 
 
 class NotExpressibleError(ExportError):
@@ -45,7 +51,7 @@ class NotExpressibleError(ExportError):
 
 
 def check(model: "keras.Model", graph: Graph, tools: Path = TOOLS, input_names: Mapping[str, str] | None = None) -> str:
-    """Compares where that is possible, and says in words what came out.
+    """Compares, if that is possible, and gives the outcome in words.
 
     Args:
         model, graph, tools, input_names: as in `compare`.
@@ -67,9 +73,9 @@ def compare(
 
     Args:
         model: a Keras 3 model.
-        graph: its conversion, with the model's outputs in the model's order.
+        graph: our conversion of the model, with the outputs in the model's order.
         tools: the folder that holds lwtnn's `converters`.
-        input_names: the graph's name of each Keras input, where they differ.
+        input_names: the name in our graph of each Keras input that has another name there.
 
     Raises:
         MissingConverterError: `tools` has no converter.
@@ -83,20 +89,20 @@ def largest_difference(official: Graph, graph: Graph, input_names: Mapping[str, 
     """Largest difference between two graphs on random inputs, relative to the output's scale.
 
     Args:
-        official: the converter's.
-        graph: ours.
-        input_names: our name of each input, where they differ.
+        official: the official converter's graph.
+        graph: our graph.
+        input_names: the name in our graph of each official input that has another name there.
 
     Raises:
         ExportError: the difference is above `TOLERANCE`, or the numbers of outputs differ.
     """
     rng = np.random.default_rng(0)
     arrays = {given.name: rng.standard_normal((NUM_INPUTS, len(given.variables))) for given in official.inputs}
-    expected = evaluate(official, arrays)
-    found = evaluate(graph, {(input_names or {}).get(name, name): array for name, array in arrays.items()})
-    if found.shape != expected.shape:
-        raise ExportError(f"the official graph has {expected.shape[1]} outputs. Received: ours has {found.shape[1]}")
-    difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
+    expected = evaluate_graph(official, arrays)
+    ours = evaluate_graph(graph, {(input_names or {}).get(name, name): array for name, array in arrays.items()})
+    if ours.shape != expected.shape:
+        raise ExportError(f"the official graph has {expected.shape[1]} outputs. Received: ours has {ours.shape[1]}")
+    difference = float(np.abs(ours - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
     if not difference <= TOLERANCE:
         raise ExportError(
             f"our graph must agree with the official converter's to {TOLERANCE:g} of the output's scale. "
@@ -106,7 +112,7 @@ def largest_difference(official: Graph, graph: Graph, input_names: Mapping[str, 
 
 
 def convert_officially(model: "keras.Model", tools: Path = TOOLS) -> Graph:
-    """What lwtnn's converter makes of a Keras 3 model; the inputs have their Keras names.
+    """Graph by lwtnn's converter of a Keras 3 model; the inputs keep their Keras names.
 
     Raises:
         MissingConverterError, NotExpressibleError, ExportError: as in `compare`.
@@ -126,10 +132,10 @@ def convert_officially(model: "keras.Model", tools: Path = TOOLS) -> Graph:
 
 
 def find_converter(tools: Path) -> Path:
-    """The converter's script.
+    """Path of the converter's script.
 
     Raises:
-        MissingConverterError: there is none.
+        MissingConverterError: the script does not exist.
     """
     script = tools / "converters" / "kerasfunc2json.py"
     if not script.is_file():
@@ -137,14 +143,14 @@ def find_converter(tools: Path) -> Path:
     return script
 
 
-def to_tf_keras(model: "keras.Model", dtype: str = "float32") -> Any:
+def to_tf_keras(model: "keras.Model", dtype: str = "float32") -> "tf_keras.Model":
     """The same network in tf_keras (Keras 2), its inputs in the order of `model.inputs`.
 
     `layers.ShowerHeads` becomes one dense layer for each head.
 
     Args:
         model: a Keras 3 model with one output.
-        dtype: of weights and arithmetic.
+        dtype: type of the weights and of the arithmetic.
 
     Raises:
         NotExpressibleError: a layer that the official converter does not know.
@@ -164,20 +170,20 @@ def to_tf_keras(model: "keras.Model", dtype: str = "float32") -> Any:
 
 
 class _Rebuilt:
-    """Tensors and layers of Keras 2 for those of Keras 3.
+    """Tensors and layers of Keras 2 that stand for those of Keras 3.
 
     Args:
-        keras2: the package.
-        dtype: of the layers.
+        keras2: the package tf_keras.
+        dtype: type of the layers' weights.
     """
 
-    def __init__(self, keras2: Any, dtype: str) -> None:
+    def __init__(self, keras2: "ModuleType", dtype: str) -> None:
         self._kinds, self._dtype = keras2.layers, dtype
-        self.tensors: dict[tuple, Any] = {}
-        self._layers: dict[str, Any] = {}
+        self.tensors: dict[TensorKey, tf.Tensor] = {}
+        self._layers: dict[str, tf_keras.layers.Layer] = {}
 
-    def tensor(self, tensor: Any) -> Any:
-        """The counterpart of a tensor, from those of the tensors it was made of."""
+    def tensor(self, tensor: "keras.KerasTensor") -> "tf.Tensor":
+        """The Keras 2 counterpart of a tensor, computed from those of its layer's inputs."""
         key = _key(tensor)
         if key not in self.tensors:
             layer, node_index, _ = tensor._keras_history
@@ -189,14 +195,14 @@ class _Rebuilt:
             self.tensors[key] = _HANDLERS[kind](self, layer, [self.tensor(source) for source in call.input_tensors])
         return self.tensors[key]
 
-    def layer(self, kind: str, name: str, *arguments: Any, **options: Any) -> Any:
-        """A layer of Keras 2: the same one whenever a layer of Keras 3 is called."""
+    def layer(self, kind: str, name: str, *arguments: object, **options: object) -> "tf_keras.layers.Layer":
+        """The Keras 2 layer of a name, which is built when it is first asked for."""
         if name not in self._layers:
             self._layers[name] = getattr(self._kinds, kind)(*arguments, name=name, dtype=self._dtype, **options)
         return self._layers[name]
 
 
-def _dense(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _dense(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     if not layer.use_bias:
         raise _refusal(layer, "it has no bias")
     dense = build.layer("Dense", layer.name, layer.units, _activation(layer))
@@ -205,7 +211,7 @@ def _dense(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
     return result
 
 
-def _batch_normalization(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _batch_normalization(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     if not (layer.scale and layer.center):
         raise _refusal(layer, "it has no gamma or no beta")
     normalization = build.layer("BatchNormalization", layer.name, epsilon=layer.epsilon)
@@ -214,7 +220,7 @@ def _batch_normalization(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any
     return result
 
 
-def _shower_heads(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _shower_heads(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     """The converter cannot slice: a dense layer of ones and zeros picks each head's numbers."""
     sizes = (*layer.layer_sizes, len(layer.layer_sizes), 1)
     picks, heads = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1), []
@@ -226,26 +232,26 @@ def _shower_heads(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
     return build.layer("Concatenate", layer.name)(heads)
 
 
-def _plain(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _plain(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     if getattr(layer, "axis", -1) not in (-1, 1):
         raise _refusal(layer, f"its axis is {layer.axis}")
     return build.layer(type(layer).__name__, layer.name)(sources if len(sources) > 1 else sources[0])
 
 
-def _activation_layer(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _activation_layer(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     return build.layer("Activation", layer.name, _activation(layer))(*sources)
 
 
-def _leaky_relu(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _leaky_relu(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     return build.layer("LeakyReLU", layer.name, alpha=float(layer.negative_slope))(*sources)
 
 
-def _dropout(build: _Rebuilt, layer: Any, sources: list[Any]) -> Any:
+def _dropout(build: _Rebuilt, layer: "keras.Layer", sources: "list[tf.Tensor]") -> "tf.Tensor":
     return build.layer("Dropout", layer.name, layer.rate)(*sources)
 
 
-# by name: Keras takes seconds to import, and --help does without
-_HANDLERS: dict[str, Callable[[_Rebuilt, Any, list[Any]], Any]] = {
+# By name, since importing Keras takes seconds and --help does not need it.
+_HANDLERS: "dict[str, Callable[[_Rebuilt, keras.Layer, list[tf.Tensor]], tf.Tensor]]" = {
     "Dense": _dense,
     "BatchNormalization": _batch_normalization,
     "ShowerHeads": _shower_heads,
@@ -267,7 +273,7 @@ _REASONS = {
 _ACTIVATIONS = {name: name for name in ("linear", "relu", "sigmoid", "softmax", "tanh", "elu")} | {"silu": "swish"}
 
 
-def _activation(layer: Any) -> str:
+def _activation(layer: "keras.Layer") -> str:
     name = getattr(layer.activation, "__name__", str(layer.activation))
     if name not in _ACTIVATIONS:
         reason = "another function in Keras 2" if name == "hard_sigmoid" else "none it knows"
@@ -275,12 +281,12 @@ def _activation(layer: Any) -> str:
     return _ACTIVATIONS[name]
 
 
-def _key(tensor: Any) -> tuple:
+def _key(tensor: "keras.KerasTensor") -> TensorKey:
     layer, node_index, tensor_index = tensor._keras_history
     return id(layer), node_index, tensor_index
 
 
-def _refusal(layer: Any, reason: str) -> NotExpressibleError:
+def _refusal(layer: "keras.Layer", reason: str) -> NotExpressibleError:
     return NotExpressibleError(
         f"not expressible by the official converter: {type(layer).__name__} {layer.name!r}: {reason}"
     )
@@ -298,7 +304,7 @@ def _run(converter: Path, *files: Path) -> str:
 def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
     """Compares every trained run in some folders, and prints a line for each.
 
-    Where there is no converter, that is the only line.
+    Without a converter, the only line says so.
 
     Args:
         folders: runs, or folders of runs.
@@ -312,15 +318,15 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
     except MissingConverterError as error:
         print(error)
         return
-    from calogen.athena.export import find_sets  # seconds: --help does without
+    from calogen.athena.export import find_sets  # their import takes seconds, and --help does not need them
     from calogen.generation.load import load_run
     from calogen.lwtnn.convert import convert
 
     failed = []
-    for run in sorted({run for folder in folders for found in find_sets(folder) for run in found.directories}):
+    for run in sorted({run for folder in folders for run_set in find_sets(folder) for run in run_set.directories}):
         try:
             generator = load_run(run).generator
-            graph = parse_graph(format_graph(convert(generator)))  # as it is in the file
+            graph = parse_graph(format_graph(convert(generator)))  # as it would be read from a file
             print(f"{run}: {check(generator, graph, tools)}", flush=True)
         except CalogenError as error:
             failed.append(f"{run}: {error}")
@@ -330,19 +336,17 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the runs that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "runs", type=Path, nargs="*", default=[Path("runs")], help="runs, or folders of runs (default: runs)"
-    )
-    parser.add_argument(
-        "--tools", type=Path, default=TOOLS, metavar="DIR", help="holds lwtnn's converters (%(default)s)"
-    )
-    given = parser.parse_args(arguments)
+    runs, tools = parse_command_line(_read_options, __doc__, EXAMPLES, arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
     with clean_exit("official"):
-        check_runs(*given.runs, tools=given.tools)
+        check_runs(*runs, tools=tools)
+
+
+def _read_options(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders of runs; by default runs.")] = None,
+    tools: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds lwtnn's converters.")] = TOOLS,
+) -> tuple[list[Path], Path]:
+    return runs or [Path("runs")], tools
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from toy_generators import full_size_generator, perturbed
 from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph, parse_graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.training.layers import ShowerHeads, Swish
 from calogen.training.run import assemble_run, save_run
@@ -110,7 +110,7 @@ def test_official_graph_is_that_of_the_network(script: ModuleType) -> None:
     assert [node.type for node in official.nodes].count("feed_forward") > len(convert(model).layers)  # not folded
     inputs = _inputs(model)
     expected = model(inputs).numpy()
-    assert np.abs(evaluate(official, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(evaluate_graph(official, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 @needs_converter

@@ -141,7 +141,7 @@ def test_a_disk_may_be_full_at_any_byte(tmp_path: Path, num_bytes: int) -> None:
 _WRITE = """
 import sys
 from test_hdf5_writing import noise
-from calogen.reproduction.experiment import clean_exit
+from calogen.command import clean_exit
 from calogen.hdf5_writing import write_hdf5
 with clean_exit("calogen"):
     num_blocks, rows = map(int, sys.argv[2:])

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from calogen import process
+from calogen.command import clean_exit
 from calogen.errors import CalogenError, TemporaryError
 from calogen.locks import directory_lock
-from calogen.reproduction.experiment import clean_exit
 
 _HOLD = """
 import sys

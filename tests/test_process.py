@@ -19,7 +19,8 @@ from calogen.process import Lenient, is_alive, orderly, show, start_of, tell
 _RUN = """
 import sys, time
 from pathlib import Path
-from calogen.reproduction.experiment import clean_exit, open_run
+from calogen.command import clean_exit
+from calogen.reproduction.experiment import open_run
 from calogen.files import atomic_path
 with clean_exit("toy"), open_run("toy", "smoke", 1, sys.argv[1]) as run, atomic_path(run.directory / "a.txt") as path:
     try:
@@ -129,7 +130,7 @@ _WORK = """
 import os, sys, time
 from pathlib import Path
 from calogen import progress
-from calogen.reproduction.experiment import clean_exit
+from calogen.command import clean_exit
 from calogen.files import write_text
 progress._QUIET_SECONDS = progress._LINE_SECONDS = 0.0
 with clean_exit("toy"):
@@ -210,7 +211,7 @@ def test_a_work_goes_on_when_its_terminal_is_gone(tmp_path: Path, hangup: str) -
 )
 def test_what_a_command_is_there_to_print_must_arrive(streams: str, code: int, message: str, tmp_path: Path) -> None:
     command = f'{{ "$0" -c "$1"; echo $? >"$2"; }} {streams}'
-    script = "from calogen.reproduction.experiment import clean_exit\nfrom calogen.process import show\n"
+    script = "from calogen.command import clean_exit\nfrom calogen.process import show\n"
     script += "import time\nwith clean_exit('toy'):\n    time.sleep(0.1)\n    show('numbers')"
     arguments = ["bash", "-c", command, sys.executable, script, str(tmp_path / "code")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     if "site-packages" not in data.parts:
         raise SystemExit(f"the wheel must be installed. Received: {data}")
     for text in COMMANDS:
-        print(f"calogen {text}", flush=True)
+        print(f"calogen {text.format(data=data)}", flush=True)
         subprocess.run([command, *text.format(data=data).split()], cwd=folder, check=True)
     subprocess.run([sys.executable, "-c", SCRIPT], cwd=folder, check=True)
     missing = [name for name in (*OUTPUTS, *MORE_OUTPUTS) if not (folder / name).is_file()]

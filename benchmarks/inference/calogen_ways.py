@@ -19,7 +19,7 @@ Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def main() -> None:
-    """Serves one way; 0 showers stand for one with its noise, condition and energies in MeV."""
+    """Serves one way; 0 stands for one shower from its noise to energies in MeV."""
     for set_threads in (
         tf.config.threading.set_intra_op_parallelism_threads,
         tf.config.threading.set_inter_op_parallelism_threads,
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def make(name: str, showers: int) -> Callable[[], object]:
-    """The call of one network for so many showers."""
+    """Makes the call of one network that generates a number of showers."""
     run = load_run(Path(GIVEN.folder) / name)
     incident = np.full(max(showers, 1), MOMENTUM)
     latent, condition = run.latent.draw(len(incident), 1), run.transform.condition(incident)
@@ -40,7 +40,7 @@ def make(name: str, showers: int) -> Callable[[], object]:
         engine, energies = OURS[GIVEN.way](run, showers), np.empty((showers, run.geometry.size), np.float32)
         compare(name, run, engine)
         return lambda: engine(latent, condition, incident, energies)
-    network = OTHERS[GIVEN.way](run.generator)
+    network = FOREIGN[GIVEN.way](run.generator)
     check(GIVEN.folder, name, lambda values: network(values[:, :-1].copy(), values[:, -1:].copy()))
     if showers:
         return lambda: network(latent, condition)
@@ -56,10 +56,10 @@ def compare(name: str, run: TrainedRun, engine: engines.Engine) -> None:
     """Refuse an engine whose showers are not those of Keras."""
     incident = np.full(10, MOMENTUM)
     latent, condition = run.latent.draw(len(incident), 2), run.transform.condition(incident)
-    found, expected = (np.empty((len(incident), run.geometry.size), np.float32) for _ in range(2))
-    engine(latent, condition, incident, found)
+    received, expected = (np.empty((len(incident), run.geometry.size), np.float32) for _ in range(2))
+    engine(latent, condition, incident, received)
     engines.KerasEngine(run.generator, run.transform)(latent, condition, incident, expected)
-    difference = np.abs(found - expected).max() / expected.sum(axis=1).max()
+    difference = np.abs(received - expected).max() / expected.sum(axis=1).max()
     if not difference < 1e-5:
         raise ValueError(f"{name}: {GIVEN.way} differs from Keras by {difference:.1e} of a shower's energy")
 
@@ -109,7 +109,7 @@ def litert(generator: keras.Model) -> Network:
 
 
 def litert_in_blocks(generator: keras.Model) -> Network:
-    """The same, block after block as ours does; the last one has its own model."""
+    """LiteRT block after block, as our engine does; an interpreter serves the last block."""
     whole, rest = litert(generator), litert(generator)
 
     def run(latent: np.ndarray, condition: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ def litert_in_blocks(generator: keras.Model) -> Network:
 
 
 def chosen(run: TrainedRun, showers: int) -> engines.Engine:
-    """The engine that `generate` takes."""
+    """The engine that `generate` chooses."""
     return engines.engine(run.generator, run.transform, showers)
 
 
@@ -129,8 +129,8 @@ OURS = {
     "ours": chosen,
     "ours, TensorFlow": lambda run, showers: engines.TensorflowEngine(fold(run.generator, run.transform)),
 }
-OTHERS = {"model.predict": predict, "model(x)": call, "tf.function": function}
-OTHERS |= {"LiteRT": litert, "LiteRT, in blocks": litert_in_blocks}
+FOREIGN = {"model.predict": predict, "model(x)": call, "tf.function": function}
+FOREIGN |= {"LiteRT": litert, "LiteRT, in blocks": litert_in_blocks}
 
 if __name__ == "__main__":
     main()

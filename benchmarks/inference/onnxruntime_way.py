@@ -11,7 +11,7 @@ GIVEN = settings()
 
 
 def make(network: str, showers: int) -> Callable[[], object]:
-    """A session's call."""
+    """Makes a call of an onnxruntime session."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = GIVEN.threads
     session = onnxruntime.InferenceSession(build(network), options, providers=["CPUExecutionProvider"])

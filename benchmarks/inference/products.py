@@ -1,7 +1,7 @@
 """The matrix products of a network, and nothing else, by one library.
 
-By NumPy also: its weights read once. No way can beat the fastest library's products: they have the shapes of the
-network's layers, all showers at once or in blocks, whichever takes less time.
+NumPy's process also times reading the weights once. The products have the shapes of the network's layers, with all
+showers at once or in blocks, whichever takes less time: no way of generation can be faster than the fastest library.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from calogen.backend import tf
 from calogen.generation.engines import BLOCK
 
 GIVEN = settings()
-READING = -1  # in place of a number of showers
+READING = -1  # stands for a number of showers
 Call = Callable[[], object]
 
 
 def make(network: str, showers: int) -> Call:
-    """The products for so many showers, 0 for one; or the weights read as fast as it goes."""
+    """Makes the call of the products for some showers (0: one), or of reading the weights."""
     layers, _ = read_layers(GIVEN.folder, network)
     if showers == READING:
         return reading(np.concatenate([array.ravel() for kernel, bias, _ in layers for array in (kernel, bias)]))
@@ -30,12 +30,12 @@ def make(network: str, showers: int) -> Call:
 
 
 def in_turn(calls: list[Call]) -> Call:
-    """All of them, one after the other."""
+    """A call that makes several calls one after the other."""
     return lambda: [call() for call in calls]
 
 
 def reading(numbers: np.ndarray) -> Call:
-    """The fastest of NumPy's ways to read so many numbers."""
+    """The fastest of several ways in which NumPy reads an array."""
     rows = numbers[: len(numbers) // 400 * 400].reshape(-1, 400)
     columns, vector = np.ascontiguousarray(rows.T), np.ones(400, np.float32)
     ways = (

@@ -24,7 +24,7 @@ class Heads(nn.Module):
 
 
 def make(network: str, showers: int) -> Callable[[], object]:
-    """A call of the network."""
+    """Makes a call of the network in PyTorch."""
     layers, layer_sizes = read_layers(GIVEN.folder, network)
     parts: list[nn.Module] = []
     for kernel, bias, activation in layers:

@@ -1,4 +1,4 @@
-"""What every way of `generation.py` does: compute what it is asked for, and time it."""
+"""The process of one way of `generation.py`: it times the calls that it is asked for."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ Layers = list[tuple[np.ndarray, np.ndarray, str]]
 
 
 def settings() -> SimpleNamespace:
-    """The first argument: `way`, networks' `folder`, `threads`, `tasks` (network, number)."""
+    """Settings in the first argument: `way`, `folder` of the networks, `threads`, `tasks`."""
     return SimpleNamespace(**json.loads(sys.argv[1]))
 
 
@@ -21,12 +21,12 @@ def serve(make: Callable[[str, int], Callable[[], object]], tasks: list[tuple[st
     """Answers every line on stdin, a task and seconds in JSON, with a call's median time.
 
     Args:
-        make: from network and number of showers to a call, whose time counts.
-        tasks: all that will be asked for.
+        make: function from a network and a number of showers to the call that is timed.
+        tasks: networks and numbers of showers that will be asked for.
     """
     calls = {(network, showers): make(network, showers) for network, showers in tasks}
     for call in calls.values():
-        call()  # compilation
+        call()  # the first call compiles
     print("ready", flush=True)
     for line in sys.stdin:
         network, showers, seconds = json.loads(line)
@@ -34,7 +34,7 @@ def serve(make: Callable[[str, int], Callable[[], object]], tasks: list[tuple[st
 
 
 def median_seconds(call: Callable[[], object], seconds: float) -> float:
-    """Median of as many calls as time allows, three or more, after one that is not counted."""
+    """Median time of calls until the seconds are over, three or more, after a first one."""
     call()
     durations: list[float] = []
     while len(durations) < 3 or sum(durations) < seconds:
@@ -45,7 +45,7 @@ def median_seconds(call: Callable[[], object], seconds: float) -> float:
 
 
 def read_layers(folder: str, network: str) -> tuple[Layers, list[int]]:
-    """Kernel `[inputs, units]`, bias, activation of each folded layer; layers' sizes."""
+    """Kernel, bias and activation of each folded layer, and the detector layers' sizes."""
     with np.load(Path(folder) / f"{network}.npz") as file:
         names = [str(name) for name in file["activations"]]
         layers = [(file[f"kernel_{i}"], file[f"bias_{i}"], name) for i, name in enumerate(names)]
@@ -53,20 +53,20 @@ def read_layers(folder: str, network: str) -> tuple[Layers, list[int]]:
 
 
 def draw_inputs(layers: Layers, showers: int) -> np.ndarray:
-    """Points of the latent space and conditions, joined, `[n, z + 1]`."""
+    """Random latent points and conditions side by side, `[n, z + 1]`."""
     return np.random.default_rng(1).random((showers, len(layers[0][0])), np.float32)
 
 
 def check(folder: str, network: str, compute: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Refuse a way that does not compute what Keras does.
+    """Refuse a way whose outputs are not those of Keras.
 
     Args:
-        folder: with the networks.
-        network: one of them.
-        compute: from points and conditions `[n, z + 1]` to the network's output `[n, f]`.
+        folder: folder of the networks.
+        network: name of the network.
+        compute: function from latent points and conditions `[n, z + 1]` to the network's output `[n, f]`.
 
     Raises:
-        ValueError: an output differs by more than 1e-5 of the largest.
+        ValueError: an output differs by more than 1e-5 of the largest output.
     """
     with np.load(Path(folder) / f"{network}.npz") as file:
         difference = np.abs(compute(file["inputs"]) - file["outputs"]).max() / np.abs(file["outputs"]).max()

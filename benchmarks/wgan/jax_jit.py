@@ -10,11 +10,11 @@ from jax import numpy as jnp
 from serve import serve
 
 Network = list[dict[str, jax.Array]]
-WEIGHT = 3.0  # of the penalty, as in the paper's Table 2
+WEIGHT = 3.0  # gradient penalty weight of the paper's Table 2
 
 
 def dense(key: jax.Array, widths: list[int]) -> Network:
-    """Kernels, biases, scales and shifts."""
+    """Kernels, biases, scales and shifts of a network, by layer."""
     keys = jax.random.split(key, len(widths))
     return [
         {"w": jax.random.normal(k, (i, o)) * np.sqrt(2 / i), "b": jnp.zeros(o), "s": jnp.ones(o), "t": jnp.zeros(o)}
@@ -33,7 +33,7 @@ def generate(net: Network, latent: jax.Array, condition: jax.Array) -> jax.Array
 
 
 def score(net: Network, shower: jax.Array, condition: jax.Array) -> jax.Array:
-    """The critic."""
+    """Scores of the critic."""
     hidden = jnp.concatenate([shower, condition], 1)
     for layer in net[:-1]:
         hidden = jax.nn.relu(hidden @ layer["w"] + layer["b"])
@@ -49,7 +49,7 @@ def critic_loss(net: Network, shower: jax.Array, fake: jax.Array, condition: jax
 
 
 def adam(state: tuple, gradients: Network, settings: SimpleNamespace) -> tuple:
-    """Parameters, moments and number of steps after one step."""
+    """A step of Adam: parameters, moments and number of steps before it -> those after it."""
     net, first, second, step = state
     step, beta_1, beta_2 = step + 1, settings.beta_1, settings.beta_2
     first = jax.tree.map(lambda m, g: beta_1 * m + (1 - beta_1) * g, first, gradients)
@@ -60,7 +60,7 @@ def adam(state: tuple, gradients: Network, settings: SimpleNamespace) -> tuple:
 
 
 def make(settings: SimpleNamespace) -> Callable[[], object]:
-    """The whole iteration in one jit."""
+    """Makes a function that does the whole iteration in one jit."""
 
     def draw(key: jax.Array) -> jax.Array:
         unit = jax.random.normal(key, (settings.batch_size, settings.latent_dim))

@@ -16,7 +16,7 @@ Call = Callable[[], object]
 
 
 def make(settings: SimpleNamespace) -> Call:
-    """All products, one after the other."""
+    """Makes a call that computes all products one after the other."""
     rng = np.random.default_rng(0)
     calls: dict[tuple[int, int, int], Call] = {}
     for m, k, n in map(tuple, settings.products):

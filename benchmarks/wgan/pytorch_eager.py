@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 
 
 def make(settings: SimpleNamespace) -> Callable[[], object]:
-    """Networks, optimizers, and a function that takes all steps of an iteration."""
+    """Makes networks and optimizers, and a function that does all steps of an iteration."""
     generator = nn.Sequential(
         *(
             layer

@@ -1,4 +1,4 @@
-"""What every way of `wgan_training.py` does: one iteration whenever a line comes in."""
+"""The process of a way of `wgan_training.py`: it does an iteration for every input line."""
 
 import json
 import sys
@@ -11,10 +11,10 @@ def serve(make: Callable[[SimpleNamespace], Callable[[], object]]) -> None:
     """Answers every line on stdin with the CPU seconds of one iteration.
 
     Args:
-        make: from the settings (the first argument, JSON) to a function that does one iteration.
+        make: function from the settings (the first argument, JSON) to a function that does one iteration.
     """
     iterate = make(SimpleNamespace(**json.loads(sys.argv[1])))
-    iterate()  # compilation
+    iterate()  # the first iteration compiles
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.process_time()

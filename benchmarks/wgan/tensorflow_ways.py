@@ -1,4 +1,4 @@
-"""One iteration in TensorFlow: ours three ways, and what one would write first."""
+"""One iteration in TensorFlow: calogen's in three variants, and a first, plain version."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Iterate = Callable[[], object]
 
 
 def make(settings: SimpleNamespace) -> Iterate:
-    """The way that the second argument names."""
+    """Makes the iteration of the way that the second argument names."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     random = np.random.default_rng(1)
@@ -40,12 +40,12 @@ def ours(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterat
 
 
 def ours_spectral(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
-    """The same with the paper's spectral normalisation."""
+    """The suite's compiled iterations with the paper's spectral normalisation."""
     return compiled(build(PAPER_CONFIG, GEOMETRY), showers, conditions, batch_size)
 
 
 def ours_bfloat16(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
-    """The same as `ours` with the critic's products in bfloat16, as `fit` has it."""
+    """The suite's compiled iterations with the critic's products in bfloat16."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     critic = build(CONFIG, GEOMETRY)["critic"]
     keras.config.set_dtype_policy("float32")
@@ -62,7 +62,7 @@ def compiled(networks: dict[str, keras.Model], showers: np.ndarray, conditions: 
 
 
 def plain(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
-    """What one would write first: a tf.function per step, tf.data, double back-propagation."""
+    """A first, plain version: a tf.function per step, tf.data, double back-propagation."""
     networks, latent = build(CONFIG, GEOMETRY), build_latent(CONFIG)
     generator, critic = networks["generator"], networks["critic"]
     optimizers = [keras.optimizers.Adam(CONFIG.learning_rate, CONFIG.beta_1, CONFIG.beta_2) for _ in range(2)]

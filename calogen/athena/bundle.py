@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: the values of a manifest, which are JSON
 
 import numpy as np
 
 from calogen import files
 from calogen.athena import interface as athena
 from calogen.athena.closure import TOLERANCE, closure, draw_noise, energies_of, onnx_deviation
-from calogen.athena.interface import V1, Generator, Slot
+from calogen.athena.interface import V1, Slot, VoxelGenerator
 from calogen.athena.onnx import to_onnx
 from calogen.errors import ExportError
 from calogen.features.transforms import LayerFractions
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
     import onnx
 
 ONNX_TOLERANCE = 1e-4
-"""Largest allowed deviation of a voxel of an ONNX model from Keras, of the shower's energy: both are float32."""
+"""Largest allowed deviation of a voxel of an ONNX model from Keras, both in float32, by the shower's energy."""
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network in its slot, as it comes back from its file."""
+class BundledNetwork:
+    """A network in its slot, with its graph as read from its file."""
 
     slot: Slot
-    generator: Generator
+    generator: VoxelGenerator
     graph: Graph
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Networks that together generate one particle's showers.
+    """Networks that together generate one particle's showers, and their files.
 
     Args:
         interface: one of `athena.V1`, `athena.V2`, `athena.SELECTOR`.
-        networks: ordered by momentum.
-        files: what to write, by path in the bundle's folder.
-        manifest: written last.
+        networks: the networks, ordered by momentum.
+        files: contents of the files, by their paths in the bundle's folder.
+        manifest: content of `manifest.json`, which is written last.
     """
 
     interface: str
-    networks: tuple[Network, ...]
+    networks: tuple[BundledNetwork, ...]
     files: Mapping[str, bytes]
     manifest: Mapping[str, Any]
 
     def write(self, directory: Path, about: Mapping[str, Any]) -> None:
-        """Writes all files, each whole or not at all, the manifest last, with `about` in it.
+        """Writes all files, each whole or not at all, and last the manifest with `about`.
 
-        Networks of an earlier export that are not in this one are removed: Athena would load them.
+        Networks of an earlier export that this one does not replace are removed, because Athena would load them.
         """
         for stale in (*files.listed(directory, "neural_net_*"), *files.listed(directory, "onnx/neural_net_*")):
             if stale.relative_to(directory).as_posix() not in self.files:
@@ -67,11 +67,10 @@ class Bundle:
         files.write_json(directory / "manifest.json", {**self.manifest, **about, "sha256": digests})
 
     def generate(self, momenta: np.ndarray, seed: int) -> Showers:
-        """Generates showers through the interpreter, as a program with the interface does.
+        """Generates showers with the graphs' interpreter, as a program with the interface does.
 
         Args:
-            momenta: `[n]`, MeV, each of a network's slot.
-            seed: of the noise.
+            momenta: `[n]`, MeV, each in the slot of a network.
         """
         geometry = self.networks[0].generator.geometry
         energies = np.zeros((len(momenta), geometry.size), np.float32)
@@ -82,16 +81,16 @@ class Bundle:
         return Showers(geometry, momenta, energies)
 
 
-def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
+def build_bundle(generators: Sequence[VoxelGenerator], eta: int = 20) -> Bundle:
     """Converts a set of generators and compares each network with Keras.
 
     Args:
-        generators: of one particle and geometry; together they span the momenta.
+        generators: generators of one particle and geometry, which together span the momenta.
         eta: 100 times the lower edge of the slice in pseudorapidity.
 
     Raises:
         ExportError: a network cannot be expressed, its constants cannot be absorbed, or it deviates from Keras.
-        GeometryError: the voxels are none that the interface's binning file can hold.
+        GeometryError: the interface's binning file cannot hold the voxels.
     """
     generators = sorted(generators, key=lambda generator: generator.momentum_range)
     interface = athena.choose_interface(generators)
@@ -100,17 +99,16 @@ def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
     for (slot, generator), about in zip(athena.slots_of(generators, interface), manifest["networks"], strict=True):
         text = format_graph(athena.lwtnn_graph(generator, slot, interface))
         graph = parse_graph(text)
-        found = closure(graph, generator, slot, interface)
-        if not found.float64 <= TOLERANCE:
+        deviation = closure(graph, generator, slot, interface)
+        if not deviation.float64 <= TOLERANCE:
             raise ExportError(
                 f"{about['file']} must agree with Keras in float64 to {TOLERANCE:g} of the shower's energy. "
-                f"Received: {found.float64:.2e}"
+                f"Received: {deviation.float64:.2e}"
             )
-        networks.append(Network(slot, generator, graph))
+        networks.append(BundledNetwork(slot, generator, graph))
         contents[about["file"]] = text.encode()
-        about["closure"] = found.to_json()
-        if interface != V1 and _has_onnx():  # version 1 knows no ONNX
-            # where both are, FastCaloSim takes it
+        about["closure"] = deviation.to_json()
+        if interface != V1 and _has_onnx():  # version 1 of the class reads no ONNX; version 2 prefers it to LWTNN
             about["onnx"] = "onnx/" + about["file"].removesuffix("json") + "onnx"
             model = _onnx(generator, slot, interface, manifest["latent"]["dim"])
             about["closure"]["onnx"] = _checked(model, generator, slot, interface)
@@ -119,7 +117,7 @@ def build_bundle(generators: Sequence[Generator], eta: int = 20) -> Bundle:
     return Bundle(interface, tuple(networks), contents, manifest)
 
 
-def _binning(generators: Sequence[Generator], interface: str, eta: int) -> bytes:
+def _binning(generators: Sequence[VoxelGenerator], interface: str, eta: int) -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder, "binning.xml")
         attributes = athena.binning_attributes(generators, interface, eta)
@@ -131,7 +129,7 @@ def _has_onnx() -> bool:
     return all(find_spec(name) is not None for name in ("onnx", "onnxruntime"))
 
 
-def _checked(model: "onnx.ModelProto", generator: Generator, slot: Slot, interface: str) -> float:
+def _checked(model: "onnx.ModelProto", generator: VoxelGenerator, slot: Slot, interface: str) -> float:
     deviation = onnx_deviation(model, generator, slot, interface)
     if not deviation <= ONNX_TOLERANCE:
         raise ExportError(
@@ -140,8 +138,8 @@ def _checked(model: "onnx.ModelProto", generator: Generator, slot: Slot, interfa
     return deviation
 
 
-def _onnx(generator: Generator, slot: Slot, interface: str, latent_dim: int) -> "onnx.ModelProto":
-    """The network with its product; inputs as wide as FastCaloSim's handler fills them."""
+def _onnx(generator: VoxelGenerator, slot: Slot, interface: str, latent_dim: int) -> "onnx.ModelProto":
+    """The network with the product of its fractions, and inputs as wide as FastCaloSim's."""
     last = generator.transform.steps[-1]
     return to_onnx(
         athena.features_graph(generator, slot, interface),

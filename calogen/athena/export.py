@@ -1,6 +1,6 @@
-"""From trained runs to files that an experiment's software loads.
+"""Export of trained runs to files that an experiment's software loads.
 
-Which runs belong together, what is written, how well it agrees with Keras.
+It finds the runs that belong together, writes their files, and measures how well these agree with Keras.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any  # the values of manifests and provenance files, which are JSON
 
 import numpy as np
 
 from calogen import files, provenance
 from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
 from calogen.athena.closure import TOLERANCE, Agreement, agreement, deviation_scale, in_float64, keras_energies
-from calogen.athena.interface import V2, Generator
+from calogen.athena.interface import V2, VoxelGenerator
 from calogen.athena.radial import MOMENTUM, file_name, write_radial
 from calogen.errors import CalogenError, DataFormatError, ExportError
 from calogen.features.conditions import Column
@@ -23,7 +23,7 @@ from calogen.generation.generate import generate, route
 from calogen.generation.load import load_run, model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
@@ -32,8 +32,8 @@ from calogen.training.latent import Latent
 from calogen.training.run import TrainedRun
 
 _SOURCES = ("config.json", "transform.json")
-_SHOWERS = 500  # per momentum, for distributions
-_NUM_SHOWERS = 1000  # for deviations
+_SHOWERS = 500  # number of showers per momentum, to compare distributions
+_NUM_SHOWERS = 1000  # number of showers to measure deviations
 _SAME_NOISE = (
     f"From the same noise, {_NUM_SHOWERS} showers at random energies: the largest deviation from Keras in float64, of\n"
     "the shower's energy (or of a hundredth of the incident one, if that is more)"
@@ -45,8 +45,8 @@ class RunSet:
     """Trained runs that are exported together.
 
     Args:
-        name: folder below the output: <paper>/<run>, and the network's or the set's name where a run has several.
-        directories: of the runs.
+        name: folder below the output: <paper>/<run>, and the name of the network or the set where a run has several.
+        directories: folders of the runs.
     """
 
     name: str
@@ -54,40 +54,40 @@ class RunSet:
 
 
 def find_sets(path: Path) -> list[RunSet]:
-    """Finds trained runs in a folder, and which of them share the momenta between them.
+    """Finds the trained runs in a folder and joins those that share the momenta.
 
-    Several networks in one folder, as studies leave them, go together where the model's `SPLITS` say so; each network
-    that is no part of a complete split goes alone.
+    A study writes several networks into one folder. Those that the model's `SPLITS` list together form a set; each
+    network that is no part of a complete split forms a set of its own.
 
     Raises:
-        ExportError: there is none.
+        ExportError: the folder holds no trained run.
     """
-    found: list[RunSet] = []
+    sets: list[RunSet] = []
     networks: dict[Path, dict[str, Path]] = {}
     for run in _runs(path.resolve()):
         if run.name == "selected":
             networks.setdefault(run.parents[1], {})[run.parent.name] = run
         else:
-            found.append(RunSet("/".join(run.parts[-2:]), (run,)))
-    for folder, here in networks.items():
-        splits = getattr(model_module(_model_name(next(iter(here.values())))), "SPLITS", {})
-        for name, members in _together(sorted(here), splits).items():
-            directories = tuple(here[member] for member in members)
-            found.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
-    if not found:
+            sets.append(RunSet("/".join(run.parts[-2:]), (run,)))
+    for folder, runs in networks.items():
+        splits = getattr(model_module(_model_name(next(iter(runs.values())))), "SPLITS", {})
+        for name, members in _together(sorted(runs), splits).items():
+            directories = tuple(runs[member] for member in members)
+            sets.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
+    if not sets:
         raise ExportError(
             f"{path} must hold a trained run. Received: none: train one first, as by make reproduce-<paper>"
         )
-    return sorted(found, key=lambda item: item.name)
+    return sorted(sets, key=lambda item: item.name)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of an export.
+    """The result of an export.
 
     Args:
-        line: where it lies and how far from Keras it is.
-        agrees: whether distributions of showers agree with Keras, too.
+        line: a text with the folder of the files and their deviation from Keras.
+        agrees: whether the distributions of showers agree with those of Keras.
     """
 
     line: str
@@ -95,13 +95,13 @@ class Exported:
 
 
 def export_runs(path: Path, output: Path, eta: int = 20) -> Iterator[tuple[str, str]]:
-    """Export all trained runs of a folder, and go on where one of them cannot be.
+    """Exports all trained runs of a folder, even if one of them cannot be exported.
 
     Args:
         path, output, eta: as for `find_sets` and `export_set`.
 
     Returns:
-        of each set of runs a line on what came of it, and what is wrong; empty if all is well.
+        for each set of runs a line on the result, and a line on what is wrong, which is empty if all is well.
     """
     for item in find_sets(path):
         try:
@@ -113,11 +113,11 @@ def export_runs(path: Path, output: Path, eta: int = 20) -> Iterator[tuple[str, 
 
 
 def export_set(item: RunSet, output: Path, eta: int = 20) -> Exported:
-    """Writes the files of one set, checked against Keras.
+    """Writes the files of one set of runs after comparing its networks with Keras.
 
     Args:
-        item: the runs.
-        output: folder to write to, below it `item.name`.
+        item: the set of runs.
+        output: the files are written to its folder `item.name`.
         eta: 100 times the lower edge of the slice in pseudorapidity.
 
     Raises:
@@ -153,37 +153,38 @@ def export_set(item: RunSet, output: Path, eta: int = 20) -> Exported:
     return Exported(f"{directory} ({kind}): {verdict}{'agree' if agreed.agrees else 'DIFFER'}", agreed.agrees)
 
 
-def as_generator(run: TrainedRun, directory: Path) -> Generator:
-    """Gives what the conversion needs of a trained run of voxels.
+def as_generator(run: TrainedRun, directory: Path) -> VoxelGenerator:
+    """Gives the generator of a trained run of voxels, for the conversion.
 
     Raises:
-        ExportError: it generates no voxels.
+        ExportError: the run generates no voxels, or has no range of momenta.
     """
     text = f"{run.model} must generate voxels of a range of momenta to be exported for Athena's GAN classes"
-    if run.momentum_range is None:
+    particle = getattr(run.config, "particle", None)
+    if run.momentum_range is None or not isinstance(particle, str):
         raise ExportError(text)
     if not isinstance(run.geometry, VoxelGeometry):
         raise ExportError(f"{text}. Received: geometry {run.geometry.name}")
-    return Generator(
+    return VoxelGenerator(
         model=run.generator,
         transform=run.transform,
         latent=_prior(run),
         geometry=run.geometry,
-        particle=run.config.particle,
+        particle=particle,
         momentum_range=run.momentum_range,
         trained_range=_training(directory).get("incident_energies"),
     )
 
 
 def _prior(run: TrainedRun) -> Latent:
-    """The prior of a run: Athena knows no other latent space."""
+    """The prior of a run; Athena's classes know no fitted latent space."""
     if not isinstance(run.latent, Latent):
         raise ExportError(f"{run.model} draws its latent space from what was fitted: Athena's classes draw from priors")
     return run.latent
 
 
 def _runs(path: Path) -> Iterator[Path]:
-    """Trained runs in a folder, not those inside another one, nor scans."""
+    """Folders of the trained runs in a folder, without scans and runs inside other runs."""
     if (path / "selected" / "config.json").is_file():
         path = path / "selected"
     if all((path / name).is_file() for name in _SOURCES):
@@ -195,19 +196,19 @@ def _runs(path: Path) -> Iterator[Path]:
 
 
 def _together(names: list[str], splits: Mapping[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Sets by name: splits that are complete, with any ending, and what is in no split."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Networks of each set, by its name: complete splits, with any ending, and the rest."""
+    complete: dict[str, tuple[str, ...]] = {}
     for count, split in splits.items():
         for ending in {name.removeprefix(split[0]) for name in names if name.startswith(split[0])}:
             members = tuple(part + ending for part in split)
             if count > 1 and set(members) <= set(names):
-                found[f"{splits[1][0]}{ending}-{count}-gans"] = members
-    together = {name for members in found.values() for name in members}
-    return found | {name: (name,) for name in names if name not in together}
+                complete[f"{splits[1][0]}{ending}-{count}-gans"] = members
+    together = {name for members in complete.values() for name in members}
+    return complete | {name: (name,) for name in names if name not in together}
 
 
 def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
-    """Showers of the files and of Keras, each with noise of its own, at powers of four."""
+    """Agreement of the files' showers with Keras', from independent noise."""
     ranges = [item.generator.momentum_range for item in bundle.networks]
     low, high = min(lowest for lowest, _ in ranges), max(highest for _, highest in ranges)
     momenta = np.repeat([p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high], _SHOWERS)
@@ -222,7 +223,7 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
 
 
 def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
-    """Writes the class's histograms of radii, of the network's showers, if uproot is there."""
+    """Writes the radial histograms that the class reads, if uproot is installed."""
     if bundle.interface != V2 or find_spec("uproot") is None:
         return None
     top = bundle.networks[-1].generator
@@ -234,7 +235,7 @@ def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
 
 
 def _model_name(directory: Path) -> str:
-    """The model of a run, without its networks."""
+    """The name of a run's model, read without loading its networks."""
     about = files.read_json(directory / "config.json")
     if not isinstance(about, dict) or not isinstance(about.get("model"), str):
         raise DataFormatError(f"{directory}/config.json must name a model. Received: {about!r:.100}")
@@ -248,13 +249,13 @@ def _name(quantity: Callable[[Showers], np.ndarray]) -> str:
 
 
 def _training(directory: Path) -> dict[str, Any]:
-    """Where a run comes from; of a selected iteration, where its training does."""
-    found = [folder / "provenance.json" for folder in (directory, directory.parent)]
-    return next((files.read_json(path) for path in found if path.is_file()), {})
+    """Provenance of a run; that of a selected iteration lies in the parent folder."""
+    paths = [folder / "provenance.json" for folder in (directory, directory.parent)]
+    return next((files.read_json_table(path) for path in paths if path.is_file()), {})
 
 
 def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
-    """Paper, sources with their hashes, how they were trained, and what exported them."""
+    """The paper, the runs with their hashes and trainings, and the code that exported them."""
     collected = provenance.collect(0, {})
     sources = [
         {
@@ -270,43 +271,38 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
 
 
 def decoder_closure(graph: Graph, run: TrainedRun) -> float:
-    """Largest deviation of a cell from Keras in float64, in units as of `Closure`.
-
-    Args:
-        graph: the decoder's conversion.
-        run: the trained run.
-    """
+    """Largest deviation of a cell from Keras in float64, divided as in `Closure`."""
     low, high = _energy_range(run)
     energies = low * (high / low) ** np.random.default_rng(0).random(_NUM_SHOWERS)
-    given, latent = _conditions(run, energies), run.latent.draw(_NUM_SHOWERS, 0).astype(np.float64)
-    found = _decoded(graph, run, latent, given)
-    expected = keras_energies(in_float64(run.generator), run.transform, latent, given)
-    return float((np.abs(found - expected) / deviation_scale(expected, energies[:, None])).max())
+    conditions, latent = _conditions(run, energies), run.latent.draw(_NUM_SHOWERS, 0).astype(np.float64)
+    decoded = _decoded(graph, run, latent, conditions)
+    expected = keras_energies(in_float64(run.generator), run.transform, latent, conditions)
+    return float((np.abs(decoded - expected) / deviation_scale(expected, energies[:, None])).max())
 
 
 def _decoder_distributions(graph: Graph, run: TrainedRun) -> Agreement:
     low, high = _energy_range(run)
     energies = np.repeat([energy for energy in 2.0 ** np.arange(8, 23, 2) if low <= energy <= high], _SHOWERS)
-    given, latent = _conditions(run, energies), run.latent.draw(len(energies), seed=1001).astype(np.float64)
-    found = Showers(run.geometry, energies, _decoded(graph, run, latent, given).astype(np.float32))
-    return agreement(generate(run, given, seed=1), found, _quantities(run))
+    conditions, latent = _conditions(run, energies), run.latent.draw(len(energies), seed=1001).astype(np.float64)
+    showers = Showers(run.geometry, energies, _decoded(graph, run, latent, conditions).astype(np.float32))
+    return agreement(generate(run, conditions, seed=1), showers, _quantities(run))
 
 
 def _conditions(run: TrainedRun, energies: np.ndarray) -> Conditions:
-    """Incident energies with other conditions at random, whose columns are -1 to 1."""
+    """Incident energies, with random values, whose columns are -1 to 1, of other conditions."""
     rng, encodings = np.random.default_rng(0), [item for item in run.transform.encodings if isinstance(item, Column)]
     others = {item.condition: item.offset + item.scale * rng.uniform(-1, 1, len(energies)) for item in encodings}
     return Conditions(energies, others)
 
 
-def _decoded(graph: Graph, run: TrainedRun, latent: np.ndarray, given: Conditions) -> np.ndarray:
+def _decoded(graph: Graph, run: TrainedRun, latent: np.ndarray, conditions: Conditions) -> np.ndarray:
     """Energies `[n, v]`, MeV, of a decoder's graph."""
-    features = evaluate(graph, {"latent": latent, "condition": run.transform.columns(given)})
-    return run.transform.energies(features, given.incident_energies)
+    features = evaluate_graph(graph, {"latent": latent, "condition": run.transform.columns(conditions)})
+    return run.transform.energies(features, conditions.incident_energies)
 
 
 def _energy_range(run: TrainedRun) -> tuple[float, float]:
-    """Lowest and highest energy, MeV, of the training."""
+    """Lowest and highest energy of the training, MeV."""
     encoding = run.transform.encodings[0]
     highest = float(getattr(encoding, "highest", 2.0**18))
     return float(getattr(encoding, "lowest", highest / 2**10)), highest
@@ -317,7 +313,7 @@ def _quantities(run: TrainedRun) -> dict[str, Callable[[Showers], np.ndarray]]:
 
 
 def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
-    """What someone who evaluates a decoder must know of its inputs and outputs."""
+    """Description of a decoder's inputs and outputs, for the programs that evaluate it."""
     labels, chain = graph.output().labels, run.transform
     return {
         "network": "decoder.json",
@@ -339,7 +335,7 @@ def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
 
 
 def _first_line(part: object) -> str:
-    """The class and its docstring's first line: what the numbers mean, said in one place."""
+    """The class of a step or an encoding, with its docstring's first line."""
     return f"{type(part).__name__}: {(type(part).__doc__ or '').splitlines()[0]}"
 
 

@@ -1,18 +1,22 @@
 """What Athena's classes for GAN showers expect of a network and its files.
 
-Names, noise, condition, order of voxels, for three interfaces: `TFCSEnergyAndHitGANV2` (FastCaloGAN version 2: noise
-0.5 +- 0.5, the logarithm of the kinetic energy between momenta written into the class), `TFCSEnergyAndHitGAN` (version
-1: uniform noise, momentum / 2^22) and `calogen-selector`, for what neither class can load: the program in
-export/athena/ takes momenta, noise and condition from the manifest. Where a network was trained with other constants,
-the difference goes into offset and scale of its inputs, exactly; what is no affine function of Athena's numbers is
-refused.
+Names, noise, condition and order of the voxels differ between three interfaces:
+
+- `TFCSEnergyAndHitGANV2` (FastCaloGAN version 2): normal noise 0.5 +- 0.5, and the logarithm of the kinetic energy
+  between momenta that are written into the class;
+- `TFCSEnergyAndHitGAN` (version 1): uniform noise, and momentum / 2^22;
+- `calogen-selector`, for networks that neither class can load: the program in export/athena/ takes momenta, noise and
+  condition from the manifest.
+
+Where a network was trained with other constants, the difference goes into offset and scale of its inputs, exactly. A
+network whose noise or condition is no affine function of Athena's is refused.
 
 Source: `TFCSGANEtaSlice`, `TFCSEnergyAndHitGANV2` and `TFCSGANLWTNNHandler` of FastCaloSim (Athena's classes).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any  # the values of a manifest, which are JSON
 
 import numpy as np
 
@@ -22,7 +26,7 @@ from calogen.features.conditions import Constant, LinearEnergy, LogEnergy
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask
 from calogen.generation.folding import split_heads
 from calogen.lwtnn.convert import convert
-from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable
 from calogen.lwtnn.heads import denormalise
 from calogen.lwtnn.layers import Activation, Dense
 from calogen.showers.voxels import VoxelGeometry
@@ -32,29 +36,28 @@ from calogen.units import MASSES, kinetic_energy
 V1, V2, SELECTOR = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"
 PIDS = {"photon": 22, "electron": 11, "pion": 211, "proton": 2212}
 NAMES = {"latent": "node_0", "condition": "node_1"}
-"""Inputs of a graph by those of the Keras model."""
+"""Names of the graph's inputs, by the names of the Keras model's inputs."""
 NOISE = {
     V1: Latent(dim=1, distribution="uniform", mean=0.0, spread=1.0),
     V2: Latent(dim=1, distribution="normal", mean=0.5, spread=0.5),
 }
-"""What the classes draw, one dimension of it; for the selector it is what the network was trained with."""
-_HIGHEST = 2.0**22
-_LATENT_V1 = 50  # numbers that the class draws
-_XML_PIDS = {2212: 211}  # the class reads a proton's voxels from the pion's
+"""Noise that the classes draw for each dimension; the selector draws the noise of the network's training."""
+_HIGHEST = 2.0**22  # momentum, MeV
+_LATENT_V1 = 50  # dimensions of the noise that version 1 of the class draws
+_XML_PIDS = {2212: 211}  # for protons the class reads the voxels of pions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generator:
+class VoxelGenerator:
     """A trained network that generates voxels.
 
     Args:
-        model: inputs `latent` and `condition`; its output is the transform's features.
-        transform: between features and energies, and what makes the condition.
-        latent: where the latent space is drawn from.
-        geometry: of the voxels.
+        model: network with the inputs `latent` and `condition`, whose output is the transform's features.
+        transform: transform between features and energies, with the encodings of the condition.
+        latent: prior of the latent space.
         particle: one of `PIDS`.
-        momentum_range: lowest and highest momentum that it is made for, MeV.
-        trained_range: those of its training showers, where that is known.
+        momentum_range: lowest and highest momentum for which the network was trained, MeV.
+        trained_range: lowest and highest momentum of its training showers, MeV; None: not known.
     """
 
     model: keras.Model
@@ -68,14 +71,14 @@ class Generator:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a network: the momenta that go to it, and what it gets as condition.
+    """A place for a network in an interface: its range of momenta and its condition.
 
     Args:
-        range: the file's name for it; empty in version 1.
-        above, up_to: momenta P with above < P <= up_to, MeV.
-        kind: of the condition: `log-kinetic`, log(E / E_lowest) / log(E_highest / E_lowest) of kinetic energies, or
-            `momentum`, P / highest.
-        lowest, highest: momenta, MeV.
+        range: name of the range in the file's name; empty in version 1.
+        above, up_to: the network generates showers of momenta P with above < P <= up_to, MeV.
+        kind: the condition: `log-kinetic`, which is log(E / E_lowest) / log(E_highest / E_lowest) of kinetic energies,
+            or `momentum`, which is P / highest.
+        lowest, highest: momenta in the condition, MeV.
     """
 
     range: str
@@ -92,10 +95,10 @@ _SPLIT = (
     Slot("High12", 2.0**12, _HIGHEST, "log-kinetic", 2.0**12, _HIGHEST),
 )
 SLOTS = {22: _SPLIT, 11: _SPLIT, 211: (_ALL,), 2212: (replace(_ALL, range="High10", lowest=2.0**10),)}
-"""Slots of version 2 by particle."""
+"""Slots of version 2, by the particle's number in `PIDS`."""
 
 
-def choose_interface(generators: Sequence[Generator]) -> str:
+def choose_interface(generators: Sequence[VoxelGenerator]) -> str:
     """Gives the interface that can load a set of generators, ordered by momentum."""
     kinds = {type(_encoding(generator)) for generator in generators}
     noise = {generator.latent.distribution for generator in generators}
@@ -113,10 +116,10 @@ def choose_interface(generators: Sequence[Generator]) -> str:
     return V2 if all(filled) and not any(gaps) else SELECTOR
 
 
-def slots_of(generators: Sequence[Generator], interface: str) -> list[tuple[Slot, Generator]]:
+def slots_of(generators: Sequence[VoxelGenerator], interface: str) -> list[tuple[Slot, VoxelGenerator]]:
     """Gives the slots of an interface, each with the generator that fills it.
 
-    One generator that was trained on all momenta fills both of the photon's slots.
+    A single generator, trained on all momenta, fills both of the photon's slots.
     """
     if interface == V1:
         return [(Slot("", 0.0, _HIGHEST, "momentum", 0.0, _HIGHEST), generators[0])]
@@ -124,27 +127,27 @@ def slots_of(generators: Sequence[Generator], interface: str) -> list[tuple[Slot
         slots = SLOTS[PIDS[generators[0].particle]]
         chosen = generators if len(generators) == len(slots) else [generators[0]] * len(slots)
         return list(zip(slots, chosen, strict=True))
-    found, above = [], 0.0
+    slots_of_selector, above = [], 0.0
     for generator in generators:
         encoding, (lowest, highest) = _encoding(generator), generator.momentum_range
         condition = ("log-kinetic", encoding.lowest) if isinstance(encoding, LogEnergy) else ("momentum", 0.0)
         name = f"{lowest:.10g}_{highest:.10g}"
-        found.append((Slot(name, above, highest, *condition, encoding.highest), generator))
+        slots_of_selector.append((Slot(name, above, highest, *condition, encoding.highest), generator))
         above = highest
-    return found
+    return slots_of_selector
 
 
 def file_stem(particle: str, slot: Slot, eta: int) -> str:
-    """Gives a file's name without suffix; `eta` is 100 times the slice's lower edge."""
+    """Gives a network's file name without suffix; `eta` is 100 times the slice's lower edge."""
     return "_".join(
         ["neural_net", str(PIDS[particle]), "eta", str(eta), str(eta + 5), *([slot.range] * bool(slot.range))]
     )
 
 
 def voxel_order(geometry: VoxelGeometry, interface: str) -> np.ndarray:
-    """Gives the voxel that each output of an interface is, `[v]`.
+    """Gives for each output of an interface the index of its voxel in the geometry, `[v]`.
 
-    Alpha runs fastest; in version 1, and with us, r.
+    Alpha runs fastest in the outputs; in version 1, and in the geometry, it is r.
 
     Raises:
         ExportError: the layers are not in the order of their ids.
@@ -159,11 +162,11 @@ def voxel_order(geometry: VoxelGeometry, interface: str) -> np.ndarray:
     )
 
 
-def lwtnn_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
+def lwtnn_graph(generator: VoxelGenerator, slot: Slot, interface: str) -> Graph:
     """Gives the network as the interface wants it: voxel energies / kinetic energy.
 
     Raises:
-        ExportError: what the network was trained with cannot be absorbed.
+        ExportError: the constants or the transform of the network cannot be absorbed by the graph.
     """
     fractions = _fractions(generator)
     graph = convert(split_heads(generator.model)[0], NAMES)
@@ -175,29 +178,29 @@ def lwtnn_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
     return fitted(relabelled(graph, generator.geometry, interface), generator, slot, interface)
 
 
-def features_graph(generator: Generator, slot: Slot, interface: str) -> Graph:
+def features_graph(generator: VoxelGenerator, slot: Slot, interface: str) -> Graph:
     """Gives the network with the interface's inputs and the transform's features."""
     _fractions(generator)
     return fitted(convert(generator.model, NAMES), generator, slot, interface)
 
 
 def relabelled(graph: Graph, geometry: VoxelGeometry, interface: str) -> Graph:
-    """Gives a graph whose `out_i` is our voxel i labels in the interface's order."""
+    """Gives a graph with labels `out_i` of the geometry's voxels in the interface's order."""
     (name, output), order = next(iter(graph.outputs.items())), voxel_order(geometry, interface)
     place = {f"out_{voxel}": f"out_{position}" for position, voxel in enumerate(order)}
     labels = tuple(place[label] for label in output.labels)
-    return replace(graph, outputs={name: Output(output.node_index, labels)})
+    return replace(graph, outputs={name: GraphOutput(output.node_index, labels)})
 
 
-def fitted(graph: Graph, generator: Generator, slot: Slot, interface: str) -> Graph:
-    """Gives a graph inputs that take the interface's noise and condition.
+def fitted(graph: Graph, generator: VoxelGenerator, slot: Slot, interface: str) -> Graph:
+    """Gives a graph with inputs that take the interface's noise and condition.
 
     Raises:
-        ExportError: noise or condition of the training are no affine functions of them.
+        ExportError: noise or condition of the training are no affine functions of the interface's.
     """
     prefix = _prefix(interface)
     noise = _noise_variable(generator.latent, NOISE.get(interface, generator.latent), interface)
-    latent = Input("node_0", tuple(replace(noise, name=f"{prefix}{i}") for i in range(generator.latent.dim)))
+    latent = GraphInput("node_0", tuple(replace(noise, name=f"{prefix}{i}") for i in range(generator.latent.dim)))
     others = generator.transform.encodings[1:]
     variables = [_condition_variable(_encoding(generator), slot, interface)]
     variables += [Variable("", offset=float(item.value)) for item in others if isinstance(item, Constant)]
@@ -206,12 +209,12 @@ def fitted(graph: Graph, generator: Generator, slot: Slot, interface: str) -> Gr
         raise ExportError(
             f"{interface} gives {most} numbers as condition. Received: a network that needs {len(variables)}"
         )
-    condition = Input("node_1", tuple(replace(item, name=f"{prefix}{i}") for i, item in enumerate(variables)))
+    condition = GraphInput("node_1", tuple(replace(item, name=f"{prefix}{i}") for i, item in enumerate(variables)))
     return replace(graph, inputs=(latent, condition))
 
 
-def manifest(generators: Sequence[Generator], interface: str, eta: int) -> dict[str, Any]:
-    """Gives what a program must know to use a set; export/README.md explains the keys."""
+def manifest(generators: Sequence[VoxelGenerator], interface: str, eta: int) -> dict[str, Any]:
+    """Gives the table that describes a set of networks; export/README.md explains it."""
     first, dim = generators[0], max(generator.latent.dim for generator in generators)
     latent = NOISE.get(interface, first.latent)
     return {
@@ -237,23 +240,23 @@ def manifest(generators: Sequence[Generator], interface: str, eta: int) -> dict[
     }
 
 
-def binning_attributes(generators: Sequence[Generator], interface: str, eta: int) -> dict[str, str]:
+def binning_attributes(generators: Sequence[VoxelGenerator], interface: str, eta: int) -> dict[str, str]:
     """Gives the attributes of the set's binning file, for `VoxelGeometry.write_xml`."""
     first = generators[0]
     pid = PIDS[first.particle]
-    found = {
+    attributes = {
         "pid": str(pid if interface == V1 else _XML_PIDS.get(pid, pid)),
         "etaMin": str(eta),
         "etaMax": str(eta + 5),
     }
     if interface == V1:
-        return found | {"name": first.particle}
+        return attributes | {"name": first.particle}
     dim = str(max(generator.latent.dim for generator in generators))
-    return found | {"latentDim": dim, "symmetriseAlpha": "false", "regionId": "1", "ganVersion": "2"}
+    return attributes | {"latentDim": dim, "symmetriseAlpha": "false", "regionId": "1", "ganVersion": "2"}
 
 
 def condition_of(momenta: np.ndarray, slot: Slot, mass: float) -> np.ndarray:
-    """Gives what the interface hands to a network of the slot, `[n]`, for momenta `[n]`, MeV."""
+    """Gives the condition of a slot's network, `[n]`, for momenta `[n]`, MeV."""
     if slot.kind == "momentum":
         return momenta / slot.highest
     energies = [kinetic_energy(np.asarray(value, np.float64), mass) for value in (momenta, slot.lowest, slot.highest)]
@@ -264,7 +267,7 @@ def _prefix(interface: str) -> str:
     return "" if interface == V1 else "variable_"
 
 
-def _encoding(generator: Generator) -> LogEnergy | LinearEnergy:
+def _encoding(generator: VoxelGenerator) -> LogEnergy | LinearEnergy:
     encoding, *others = generator.transform.encodings
     if not isinstance(encoding, LogEnergy | LinearEnergy) or not all(isinstance(item, Constant) for item in others):
         names = [type(item).__name__ for item in generator.transform.encodings]
@@ -274,8 +277,8 @@ def _encoding(generator: Generator) -> LogEnergy | LinearEnergy:
     return encoding
 
 
-def _fractions(generator: Generator) -> LayerFractions | KineticFractions:
-    """The one step of the transform that the graph undoes."""
+def _fractions(generator: VoxelGenerator) -> LayerFractions | KineticFractions:
+    """The single step of the transform, masks left out, whose inverse the graph computes."""
     steps, mass = [step for step in generator.transform.steps if not isinstance(step, Mask)], MASSES[generator.particle]
     match steps:
         case [KineticFractions() as step] if step.mass == mass:
@@ -290,29 +293,29 @@ def _fractions(generator: Generator) -> LayerFractions | KineticFractions:
 
 
 def _rectified(graph: Graph) -> Graph:
-    """The graph with negative outputs as zero, which Athena leaves out too."""
+    """The graph with zeros in place of negative outputs, which Athena skips as well."""
     output = graph.output()
     layer = graph.layer(graph.nodes[output.node_index])
     if isinstance(layer, Dense) and layer.activation == Activation("rectified"):
         return graph
     node = Node("feed_forward", (output.node_index,), layer_index=len(graph.layers))
     rectified = Dense(np.empty(0), np.empty(0), Activation("rectified"))
-    outputs = {name: Output(len(graph.nodes), output.labels) for name in graph.outputs}
+    outputs = {name: GraphOutput(len(graph.nodes), output.labels) for name in graph.outputs}
     return replace(graph, nodes=(*graph.nodes, node), layers=(*graph.layers, rectified), outputs=outputs)
 
 
-def _noise_variable(wanted: Latent, given: Latent, interface: str) -> Variable:
-    """offset and scale that make `wanted` of the noise that Athena draws."""
-    if wanted.distribution != given.distribution:
+def _noise_variable(wanted: Latent, drawn: Latent, interface: str) -> Variable:
+    """An input whose offset and scale turn the noise that Athena draws into the network's."""
+    if wanted.distribution != drawn.distribution:
         raise ExportError(
-            f"{interface} draws {given.distribution} noise. Received: a network for {wanted.distribution} noise"
+            f"{interface} draws {drawn.distribution} noise. Received: a network for {wanted.distribution} noise"
         )
-    scale = wanted.spread / given.spread
-    return Variable("", offset=wanted.mean / scale - given.mean, scale=scale)
+    scale = wanted.spread / drawn.spread
+    return Variable("", offset=wanted.mean / scale - drawn.mean, scale=scale)
 
 
 def _condition_variable(encoding: LogEnergy | LinearEnergy, slot: Slot, interface: str) -> Variable:
-    """offset and scale that make the network's condition of Athena's."""
+    """An input whose offset and scale turn Athena's condition into the network's."""
     if isinstance(encoding, LinearEnergy) != (slot.kind == "momentum"):
         raise ExportError(
             f"{interface} gives {slot.kind}, and {type(encoding).__name__} is no affine function of it "

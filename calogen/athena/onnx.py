@@ -1,8 +1,8 @@
 """LWTNN graphs as ONNX models in float32, for FastCaloSim's ONNX handler.
 
-ONNX has what LWTNN lacks: it multiplies (fractions and total become voxels inside the model), and it computes a shared
-node once. The handler takes a symbolic batch dimension as 1, one element type for all inputs, and writes `mycond` two
-numbers wide: inputs may therefore be wider than the network needs.
+Unlike LWTNN, ONNX has products, so that fractions and total become voxels inside the model, and it computes a shared
+node once. The handler takes a symbolic batch dimension as 1 and one element type for all inputs, and it fills `mycond`
+with two numbers: inputs may therefore be wider than the network needs.
 
 Source: FastCaloSim's TFCSONNXHandler and TFCSGANEtaSlice; operators: ONNX's operator set 13.
 """
@@ -11,24 +11,24 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 import calogen
 from calogen.errors import DataFormatError, ExportError
-from calogen.lwtnn.graph import Graph, Input, Output
-from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Maxout, NetworkLayer, Normalization
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 13
-"""Has all that a graph needs, and Softmax along one axis: more programs read it than a later one."""
+"""Version of the operators: it has all that a graph needs, and more programs read it than a later one."""
 IR_VERSION = 8
-"""Of ONNX 1.10 to 1.13. The package writes its own newest, which the onnxruntime 1.15 that FastCaloSim asks for (IR 9
-and opset 19 at most) refuses."""
+"""Version of the file format, that of ONNX 1.10 to 1.13: FastCaloSim's onnxruntime 1.15 refuses versions above 9."""
 
 
 def to_onnx(
@@ -40,17 +40,18 @@ def to_onnx(
     clip: bool = False,
     output: str = "out",
 ) -> "onnx.ModelProto":
-    """Gives a network as an ONNX model.
+    """Converts a graph to an ONNX model.
 
     Args:
-        graph: has exactly one output, and is good in float32: what `convert` gives, not what `heads.denormalise` does.
-        inputs: the ONNX input, its name and width, of every input of the graph: `[batch, width]`, float32. What is
-            wider than the network's input is ignored at its end.
+        graph: a graph with exactly one output that can be computed in float32, as those of `convert` can; those of
+            `heads.denormalise` need float64.
+        inputs: name and width of the ONNX input, `[batch, width]`, float32, for every input of the graph. Elements
+            beyond the size of the graph's input are ignored.
         layer_sizes: number of voxels of each detector layer, `l` of them, `v` in all: the graph gives voxel/layer (v),
             layer/total (l) and total/kinetic energy (1), the model their products, voxel/kinetic energy.
-        order: a permutation: element i of the model's output is element `order[i]` of what it would be without.
-        clip: whether negative numbers, also those before the products, become 0: as the production code skips them.
-        output: the ONNX output's name; `[batch, labels]`, or `[batch, v]` with `layer_sizes`.
+        order: a permutation: element i of the model's output is element `order[i]` of the graph's; None: no change.
+        clip: whether negative numbers, also those before the products, become 0, as the production code skips them.
+        output: name of the ONNX output, `[batch, labels]`, or `[batch, v]` with `layer_sizes`.
 
     Raises:
         ExportError: inputs, sizes or order do not fit the graph, a number is beyond float32, or ONNX is not installed.
@@ -90,17 +91,17 @@ def to_onnx(
 
 
 def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLike]) -> np.ndarray:
-    """What onnxruntime computes on one thread, as FastCaloSim runs it.
+    """The output of a model, computed by onnxruntime on one thread, as FastCaloSim runs it.
 
     Args:
-        model: or its file; one output.
-        inputs: `[n, width]` by their ONNX names.
+        model: a model with one output, or its file.
+        inputs: arrays `[n, width]`, by the names of the ONNX inputs.
 
     Returns:
         `[n, size]`, float32.
 
     Raises:
-        DataFormatError: inputs of other names or shapes.
+        DataFormatError: the inputs have other names or shapes than the model's.
         ExportError: onnxruntime is not installed, or cannot load the model.
     """
     runtime = _package("onnxruntime")
@@ -122,12 +123,12 @@ def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLik
 
 
 class _Operators:
-    """The model's operators in the order of their calls, and its constants, equal ones once."""
+    """The operators of a model, in order, and its constants, without repetition."""
 
-    def __init__(self, onnx: Any) -> None:
-        self.nodes: list[Any] = []
-        self.constants: dict[tuple, Any] = {}
-        self._onnx = onnx
+    def __init__(self, package: ModuleType) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+        self._onnx = package
 
     def __call__(self, operator: str, *sources: str | np.ndarray, name: str = "", **attributes: float) -> str:
         """Appends an operator and gives its result's name; arrays become constants."""
@@ -148,7 +149,7 @@ class _Operators:
         return self.constants[key].name
 
 
-def _input_vector(operators: _Operators, given: Input, name: str, width: int) -> str:
+def _input_vector(operators: _Operators, given: GraphInput, name: str, width: int) -> str:
     value, size = name, len(given.variables)
     if width > size:
         value = operators("Slice", value, np.array([0]), np.array([size]), np.array([-1]))
@@ -158,7 +159,7 @@ def _input_vector(operators: _Operators, given: Input, name: str, width: int) ->
     return operators("Mul", value, scale) if (scale != 1.0).any() else value
 
 
-def _apply(operators: _Operators, layer: Layer, x: str, size: int) -> str:
+def _apply(operators: _Operators, layer: NetworkLayer, x: str, size: int) -> str:
     match layer:
         case Normalization(weights, bias):
             return operators("Mul", operators("Add", x, bias), weights)
@@ -204,7 +205,7 @@ def _times(operators: _Operators, x: str, factor: float) -> str:
 
 
 def _elements(operators: _Operators, x: str, order: np.ndarray, layer_sizes: Sequence[int] | None) -> str:
-    """The voxels, or whatever the output is, in order; with layers the products."""
+    """The elements of the output in their order; with layers the products of the fractions."""
     voxels = operators("Gather", x, order, axis=-1)
     if layer_sizes is None:
         return voxels
@@ -214,7 +215,7 @@ def _elements(operators: _Operators, x: str, order: np.ndarray, layer_sizes: Seq
     return operators("Mul", voxels, operators("Mul", layers, total))
 
 
-def _num_voxels(wanted: Output, layer_sizes: Sequence[int] | None) -> int:
+def _num_voxels(wanted: GraphOutput, layer_sizes: Sequence[int] | None) -> int:
     size = len(wanted.labels)
     if layer_sizes is None:
         return size
@@ -249,7 +250,7 @@ def _require_inputs(graph: Graph, inputs: Mapping[str, tuple[str, int]], output:
             raise ExportError(f"{name} must be at least as wide as {key}, {wanted[key]}. Received: {width}")
 
 
-def _package(name: str) -> Any:
+def _package(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""How steep showers are inside a radial bin, as Athena's GAN class reads it from ROOT.
+"""Histograms of energy against distance from the track, for Athena's GAN class.
 
-`TFCSGANEtaSlice` fits an exponential to a histogram of energy against distance from the track, once for each radial bin
-of a layer, and places hits accordingly. Voxels say how much energy a radial bin holds; what is inside follows the
-logarithmic slope between its neighbours.
+`TFCSGANEtaSlice` fits an exponential to such a histogram, once for each radial bin of a layer, and places the hits of
+this bin accordingly. Voxels tell only how much energy a radial bin holds; its distribution inside the bin is taken from
+the logarithmic slope between the bin's neighbours.
 
 Source: `TFCSGANEtaSlice::CalculateMeanPointFromDistributionOfR` of FastCaloSim; the slopes are ours.
 """
@@ -18,12 +18,12 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 MOMENTUM = 2.0**20
-"""Of the showers that the class's file is named after, MeV."""
+"""Momentum of the showers in the file that the class looks for by its name, MeV."""
 _PARTS = 10  # histogram bins in each radial bin
 
 
 def file_name(pid: int, eta: int) -> str:
-    """Gives the path below the folder of networks; `eta` is 100 times the slice's edge."""
+    """Gives a file's path below the networks; `eta` is 100 times the slice's lower edge."""
     return f"rootFiles/pid{pid}_E{MOMENTUM:.0f}_eta_{eta}_{eta + 5}.root"
 
 
@@ -44,12 +44,7 @@ def radial_histogram(energies: np.ndarray, layer: VoxelLayer) -> tuple[np.ndarra
 
 
 def write_radial(path: Path, showers: Showers) -> None:
-    """Writes a histogram `r<layer>w` for each layer, from the showers' mean; needs uproot.
-
-    Args:
-        path: the ROOT file.
-        showers: of voxels.
-    """
+    """Writes a histogram `r<layer>w` of the mean shower for each layer; it needs uproot."""
     uproot = import_module("uproot")
     geometry = require_kind(showers.geometry, VoxelGeometry, "radial histograms need voxels")
     mean = showers.energies.mean(axis=0, dtype=np.float64)
@@ -60,7 +55,7 @@ def write_radial(path: Path, showers: Showers) -> None:
 
 
 def _slopes(energies: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """d ln(dE/dr) / dr in each radial bin, 1/mm; 0 where a neighbour is empty."""
+    """Slope d ln(dE/dr) / dr in each radial bin, 1/mm; 0 where a neighbour is empty."""
     density, centres = energies / np.diff(edges), (edges[1:] + edges[:-1]) / 2
     before, after = (
         np.maximum(np.arange(len(centres)) - 1, 0),

@@ -1,12 +1,12 @@
-"""The claims of arXiv:2210.06204 about its VAE, judged on our showers.
+"""The claims of arXiv:2210.06204 about its VAE, as rules for our showers.
 
-Limits that the paper leaves to the eye ("good", "similar") are ours and stand in the texts. Of several conditions each
-training's weakest counts, not the weakest of their means.
+Where the paper gives no number ("good", "similar"), the limit is ours and is part of the claim's text. Of several
+conditions, the weakest one of each training counts, not the weakest one of their means.
 """
 
 from collections.abc import Sequence
 
-from calogen.claims.judge import Claims, Found
+from calogen.claims.judge import Claims, Finding
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
@@ -19,85 +19,87 @@ LOW, HIGH = (1024.0, 2048.0, 4096.0), (131072.0, 262144.0)
 SHOWN = (4096.0, 65536.0, 262144.0)
 INTERPOLATED, NEIGHBOURS, EXTRAPOLATED = 24576.0, (16384.0, 32768.0), 524288.0
 COMPARED = tuple(sorted({*SHOWN, INTERPOLATED, *NEIGHBOURS, EXTRAPOLATED}))
-TOTAL, SHAPES = ("total_energy",), ("r_eta", "r_phi", "w_eta2", "w_s_tot")
-JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name != "second_lambda_moment")
-"""Observables whose mean KS distance on validation showers chooses settings and compares epochs."""
+TOTAL, SHAPE_NAMES = ("total_energy",), ("r_eta", "r_phi", "w_eta2", "w_s_tot")
+LAYERS = ("presampler", "front", "middle", "back")
+_JUDGES = (*(f"{layer}_energy" for layer in LAYERS), "shower_depth", *TOTAL, *SHAPE_NAMES)
+JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name in _JUDGES)
+"""Observables whose mean KS distance on validation showers compares settings and epochs."""
 
 
 def _relative(evidence: Evidence, attribute: str, *energies: float) -> Value:
-    """Response or spread over Geant4's, averaged over energies."""
+    """Ratio of our mean response or spread to Geant4's, averaged over incident energies."""
     ours, geant4 = evidence.values["vae"], evidence.values["geant4"]
     return Value.mean([ours.at(attribute, energy) / geant4.at(attribute, energy) for energy in energies])
 
 
 def _mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
-    """A metric averaged over observables and energies."""
+    """Mean of a metric over observables and incident energies."""
     return Value.mean([evidence.metric(energy, name, metric, sample).measured for energy in energies for name in names])
 
 
 def _excess(evidence: Evidence, names: Sequence[str], energy: float) -> Value:
-    """Mean KS distance above its floor: what samples of different sizes compare by."""
+    """Mean KS distance minus its floor, which can be compared for samples of different sizes."""
     rows = [evidence.metric(energy, name, "ks", VAE) for name in names]
     return Value.mean([row.measured - row.floor.mean for row in rows])
 
 
 @claims.rule("absolute_inputs")
-def _absolute_inputs(evidence: Evidence) -> Found:
+def _absolute_inputs(evidence: Evidence) -> Finding:
     """Holds where the total energy or the shapes are worse than with reparametrised inputs."""
     total, total_absolute = (_mean(evidence, TOTAL, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
-    shapes, shapes_absolute = (_mean(evidence, SHAPES, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
-    found = {"total_absolute": total_absolute, "shapes_absolute": shapes_absolute}
-    found |= {"total_ours": total, "shapes_ours": shapes}
-    return [max(total_absolute - total, shapes_absolute - shapes, key=Value.significance)], found
+    shapes, shapes_absolute = (_mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
+    numbers = {"total_absolute": total_absolute, "shapes_absolute": shapes_absolute}
+    numbers |= {"total_ours": total, "shapes_ours": shapes}
+    return [max(total_absolute - total, shapes_absolute - shapes, key=Value.significance)], numbers
 
 
 @claims.rule("absolute_inputs_spread")
-def _absolute_inputs_spread(evidence: Evidence) -> Found:
+def _absolute_inputs_spread(evidence: Evidence) -> Finding:
     ours, absolute = (_mean(evidence, TOTAL, *SHOWN, metric="rms_ratio", sample=item) for item in (VAE, ABSOLUTE))
     return [min(absolute - 2, absolute - ours, key=Value.significance)], {"absolute": absolute, "ours": ours}
 
 
 @claims.rule("front_middle_energy")
-def _front_middle(evidence: Evidence) -> Found:
+def _front_middle(evidence: Evidence) -> Finding:
     good = _mean(evidence, ("front_energy", "middle_energy"), 65536.0)
     poor = _mean(evidence, ("presampler_energy", "back_energy"), 65536.0)
     return [min(poor - good, 0.2 - good, key=Value.significance)], {"good": good, "poor": poor}
 
 
 @claims.rule("presampler_back_energy")
-def _presampler_back(evidence: Evidence) -> Found:
+def _presampler_back(evidence: Evidence) -> Finding:
     layers = ("presampler", "back")
     ratios = {name: _mean(evidence, (f"{name}_energy",), 65536.0, metric="mean_ratio") for name in layers}
     return [min((1 - ratio for ratio in ratios.values()), key=Value.significance)], ratios
 
 
 @claims.rule("depth_trend")
-def _depth_trend(evidence: Evidence) -> Found:
+def _depth_trend(evidence: Evidence) -> Finding:
     depths = evidence.values["depths"]
     geant4, ours = (high - low for low, high in zip(depths[TRAINED[0]], depths[SHOWN[-1]], strict=True))
     return [0.2 - abs((ours - geant4) / geant4.value)], {"geant4": geant4, "ours": ours}
 
 
 @claims.rule("lambda_moment")
-def _lambda_moment(evidence: Evidence) -> Found:
+def _lambda_moment(evidence: Evidence) -> Finding:
     low, high = (_mean(evidence, ("second_lambda_moment",), *energies) for energies in (SHOWN[:2], SHOWN[2:]))
     return [0.2 - low], {"low": low, "high": high}
 
 
 @claims.rule("mean_response")
-def _mean_response(evidence: Evidence) -> Found:
+def _mean_response(evidence: Evidence) -> Finding:
     low, high = _relative(evidence, "mean", *LOW), _relative(evidence, "mean", 65536.0)
     return [1 - low], {"low": low, "high": high}
 
 
 @claims.rule("energy_spread")
-def _energy_spread(evidence: Evidence) -> Found:
+def _energy_spread(evidence: Evidence) -> Finding:
     low, high = _relative(evidence, "spread", *LOW), _relative(evidence, "spread", *HIGH)
     return [min(1 - low, high - 1, key=Value.significance)], {"low": low, "high": high}
 
 
 @claims.rule("interpolation")
-def _interpolation(evidence: Evidence) -> Found:
+def _interpolation(evidence: Evidence) -> Finding:
     names, energies = ("total_energy", "shower_depth", "r_eta", "r_phi"), (INTERPOLATED, *NEIGHBOURS)
     between, below, above = (_excess(evidence, names, energy) for energy in energies)
     worst = max(below, above, key=lambda item: item.value)
@@ -105,7 +107,7 @@ def _interpolation(evidence: Evidence) -> Found:
 
 
 @claims.rule("extrapolation")
-def _extrapolation(evidence: Evidence) -> Found:
+def _extrapolation(evidence: Evidence) -> Finding:
     beyond, highest = (_excess(evidence, TOTAL, energy) for energy in (EXTRAPOLATED, SHOWN[-1]))
     ratio = _mean(evidence, TOTAL, EXTRAPOLATED, metric="mean_ratio")
     figures = {"beyond": beyond, "highest": highest, "ratio": ratio}
@@ -113,22 +115,22 @@ def _extrapolation(evidence: Evidence) -> Found:
 
 
 @claims.rule("extrapolation_shapes")
-def _extrapolation_shapes(evidence: Evidence) -> Found:
+def _extrapolation_shapes(evidence: Evidence) -> Finding:
     beyond, highest = (_excess(evidence, ("r_eta", "r_phi"), energy) for energy in (EXTRAPOLATED, SHOWN[-1]))
     return [1.25 * highest - beyond], {"beyond": beyond, "highest": highest}
 
 
 @claims.rule("best_epoch")
-def _best_epoch(evidence: Evidence) -> Found:
-    """Against the best of several the chosen epoch would lose by chance."""
-    others, epoch = dict(evidence.values["epoch_distances"]), evidence.values["best_epoch"]
-    best, least = others.pop(epoch), min(others.values(), key=lambda item: item.value)
-    others_mean = Value(Value.mean([*others.values()]).value, best.error)  # with the error of one
-    return [others_mean - best.value], {"best": best, "mean": others_mean, "least": least, "epoch": epoch}
+def _best_epoch(evidence: Evidence) -> Finding:
+    """Compares the chosen epoch with the mean of further ones, whose best may win by chance."""
+    distances, epoch = dict(evidence.values["epoch_distances"]), evidence.values["best_epoch"]
+    best, least = distances.pop(epoch), min(distances.values(), key=lambda item: item.value)
+    mean = Value(Value.mean([*distances.values()]).value, best.error)  # with the error of a single epoch
+    return [mean - best.value], {"best": best, "mean": mean, "least": least, "epoch": epoch}
 
 
 @claims.rule("speed")
-def _speed(evidence: Evidence) -> Found:
+def _speed(evidence: Evidence) -> Finding:
     costs = evidence.values["costs"]
     low, high = (Value(costs.speedup(energy), 0.0) for energy in (8192.0, 262144.0))
     figures = {"low": low, "high": high, "origin": costs.origin}
@@ -136,7 +138,7 @@ def _speed(evidence: Evidence) -> Found:
 
 
 @claims.rule("memory")
-def _memory(evidence: Evidence) -> Found:
+def _memory(evidence: Evidence) -> Finding:
     costs = evidence.values["costs"]
     sizes = {"json": costs.json_bytes / 1e6, "weights": costs.weight_bytes / 1e6, "added": costs.added_bytes / 1e6}
     return [Value(2 * NUMBERS["memory"].value - max(sizes.values()), 0.0)], sizes

@@ -1,10 +1,10 @@
-"""Claims of a paper, numbers beside the paper's own, and the one judge."""
+"""Claims of a paper and their verdicts, and the results of a reproduction as a whole."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,11 +21,14 @@ Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics"
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper and what became of it.
+    """A claim of a paper with our verdict on it.
 
     Args:
-        claim, source: what the paper claims, in one line; section or figure.
-        paper, ours: the paper's words or figure; our figures, in words.
+        claim: the claim in one line.
+        source: section or figure of the paper.
+        paper: the paper's words or number.
+        ours: our numbers, in words.
+        verdict: whether our numbers reproduce the claim.
     """
 
     claim: str
@@ -41,13 +44,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of the paper beside ours.
+    """A number of a paper beside ours.
 
     Args:
-        paper: the paper's number, or text such as "about 5"; None where the paper gives none.
-        ours, uncertainty, spread: our number, its statistical error, standard deviation over training seeds.
-        data: which showers `ours` comes from.
-        headline: whether README shows it.
+        name, unit: name and unit of both numbers.
+        paper: the paper's number, or a text such as "about 5"; None: the paper gives none.
+        ours: our number.
+        uncertainty: statistical error of our number.
+        spread: standard deviation of our number over training seeds.
+        data: showers from which our number was computed.
+        headline: whether README shows the numbers.
     """
 
     name: str
@@ -70,15 +76,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a reproduction says in words and numbers.
+    """Results of a reproduction, in words and numbers.
 
     Args:
-        name, title, paper: the file's name, e.g. `atlas_vae`, the report's title, the citation.
+        name: name of the results' file, e.g. `atlas_vae`.
+        title: title of the report.
+        paper: citation of the paper.
+        claims, quantities: claims and numbers of the paper with ours.
         provenance: seed, commit, versions, device, wall time, data and their hashes.
-        measurements: the metrics, for the report and `metrics.json`.
-        tables: further ones, by caption.
+        measurements: metrics for the report and `metrics.json`.
+        tables: further tables by caption.
         deviations: sources of the configuration's values; the report lists those that the paper does not state.
-        remarks: further deviations, one sentence each (simulation, missing noise ...).
+        remarks: sentences on further deviations, e.g. in the simulation.
     """
 
     name: str
@@ -86,7 +95,7 @@ class Results:
     paper: str
     claims: tuple[Claim, ...]
     quantities: tuple[Quantity, ...]
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     measurements: tuple[Measurement, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     deviations: tuple[Source, ...] = ()
@@ -100,29 +109,36 @@ class Results:
             "metrics": measurement_table(self.measurements),
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """What `experiments/results/<name>.json` holds: all but the measurements."""
+    def to_json(self) -> dict[str, object]:
+        """Contents of `experiments/results/<name>.json`: all but the measurements."""
         return {name: value for name, value in asdict(self).items() if name != "measurements"}
 
 
-Found = tuple[Sequence[Value], Mapping[str, Value | float | str]]
-Rule = Callable[[Evidence], Found]
-"""Evidence -> margins (positive where the claim holds, the weakest decides; none: undecided), figures for the text."""
+Finding = tuple[Sequence[Value], Mapping[str, Value | float | str]]
+"""Margins of a claim, and the numbers for its text, by name.
+
+Each margin is positive where a condition of the claim holds; the weakest margin decides. Without margins the claim is
+undecided.
+"""
+ClaimRule = Callable[[Evidence], Finding]
+"""Function that decides a claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A paper's claim, as its table in the TOML file has it.
+    """A claim of a paper, as a table of the TOML file has it.
 
     Args:
-        claim, words, source: what it says in one line of ours, the paper's words, where they stand.
-        ours: our figures in words, a format string.
-        needs: networks; the first that is missing, or did not learn, is told.
-        groups: the same for several together, by figure.
-        others: whether the chi2/NDF of the other groups are told beside one that did not learn.
-        decide: which of the file's commands would decide it; empty: none.
-        average: over seeds: `shared` errors, all have the same test showers, or `independent` ones.
-        scatter: where that between trainings is if there is a single one; empty: there is none.
+        claim: the claim in one line of our own.
+        words: the paper's words.
+        source: where they stand in the paper.
+        ours: text with our numbers, a format string.
+        needs: networks that the rule needs; the text names the first one that is missing or did not learn.
+        groups: sets of networks that the rule needs together, by the name of their number.
+        others: whether the text also gives the chi2/NDF of the other groups if one did not learn.
+        decide: the file's command that would decide the claim; empty: none.
+        average: whether errors of seeds are `shared`, as all seeds have one test sample, or `independent`.
+        scatter: the text's remark on the scatter between trainings if there is a single one; empty: none.
         inconsistent: whether the paper contradicts itself.
     """
 
@@ -140,18 +156,23 @@ class Statement:
 
 
 class Claims:
-    """The claims of a paper: tables of `claims/<paper>.toml`, rules that its module adds.
+    """Claims of a paper: statements of `claims/<paper>.toml`, rules of the paper's module.
 
-    `[commands]` has what would decide a claim, by `decide`, and what trains a network, by its name, else `missing`.
+    The table `[commands]` of the file has commands by name: those that a statement's `decide` means, and those that
+    train a network, by the network's name, or by `missing` for any other network.
+
+    Args:
+        paper: name of the file.
 
     Raises:
-        CalogenError: names the table that is not what it should be.
+        CalogenError: a table of the file is wrong; the message names it.
     """
 
     def __init__(self, paper: str) -> None:
         tables = read_toml(resources.files("calogen").joinpath("claims", f"{paper}.toml"))
+        self.paper = paper
         self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
-        self.statements, self.rules = dict[str, Statement](), dict[str, Rule]()
+        self.statements, self.rules = dict[str, Statement](), dict[str, ClaimRule]()
         for name, values in tables.items():
             try:
                 self.statements[name] = plain_from_json(Statement, values)
@@ -159,52 +180,53 @@ class Claims:
             except ConfigError as error:
                 raise ConfigError(f"{paper}.toml, table [{name}]: {error}") from error
 
-    def rule(self, *names: str) -> Callable[[Rule], Rule]:
-        """Decorator of what judges the claims of these names."""
+    def rule(self, *names: str) -> Callable[[ClaimRule], ClaimRule]:
+        """Decorator of the rule that decides the claims of these names."""
 
-        def register(function: Rule) -> Rule:
+        def register(function: ClaimRule) -> ClaimRule:
             self.rules |= dict.fromkeys(names, function)
             return function
 
         return register
 
-    def found(self, name: str, evidence: Evidence) -> Found:
-        """Margins and figures of a claim."""
+    def finding(self, name: str, evidence: Evidence) -> Finding:
+        """Margins and numbers of a claim."""
         stated = self.statements[name]
         groups = {**{network: (network,) for network in stated.needs}, **stated.groups}
         return self.rules[name](replace(evidence, chi2=evidence.needed(groups, stated.others)))
 
     def judge(self, seeds: Sequence[Evidence]) -> tuple[Claim, ...]:
-        """The claims table, averaged over the seeds that trained what a claim needs."""
+        """Claims with verdicts, from averages over the seeds that trained the networks."""
         stated = self.statements.items()
         return tuple(Claim(item.claim, item.source, item.words, *self._judge(name, seeds)) for name, item in stated)
 
     def _judge(self, name: str, seeds: Sequence[Evidence]) -> tuple[str, Verdict]:
-        """Our figures in words, and the verdict by the weakest margin."""
-        stated, able, problem = self.statements[name], [], None
+        """Text with our numbers, and the verdict by the weakest margin."""
+        stated, findings, problem = self.statements[name], [], None
         for evidence in seeds:
             try:
-                able.append((evidence, self.found(name, evidence)))
+                findings.append((evidence, self.finding(name, evidence)))
             except NotDecidedError as error:
                 problem = problem or error
-        if problem and not able:
+        if problem and not findings:
             command = self.commands.get(problem.network or stated.decide, self.commands["missing"])
-            return ": ".join(filter(None, (str(problem), command))), judge(Value(np.nan, np.nan))
-        if len(able) == 1 < len(seeds):
-            able = [(evidence, self.found(name, replace(evidence, alone=True))) for evidence, _ in able]
+            return ": ".join(filter(None, (str(problem), command))), verdict_on(Value(np.nan, np.nan))
+        if len(findings) == 1 < len(seeds):
+            findings = [(evidence, self.finding(name, replace(evidence, alone=True))) for evidence, _ in findings]
         over_seeds = partial(average, independent=stated.average == "independent")
-        every, shown = zip(*(found for _, found in able), strict=True)
-        margins = [over_seeds(values) for values in zip(*every, strict=True)]
-        verdict = judge(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
-        figures = {
-            key: first if isinstance(first, str) else over_seeds([figures[key] + Value(0.0, 0.0) for figures in shown])
-            for key, first in shown[0].items()
-        }
-        text = stated.ours.format(**figures)
-        if len(able) == 1 and stated.scatter:
+        all_margins, all_numbers = zip(*(finding for _, finding in findings), strict=True)
+        margins = [over_seeds(values) for values in zip(*all_margins, strict=True)]
+        verdict = verdict_on(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
+        means = {}
+        for key, first in all_numbers[0].items():
+            rows = [row[key] for row in all_numbers]
+            plain = isinstance(first, str) or (not isinstance(first, Value) and all(row == first for row in rows))
+            means[key] = first if plain else over_seeds([row + Value(0.0, 0.0) for row in rows])
+        text = stated.ours.format(**means)
+        if len(findings) == 1 and stated.scatter:
             text += f" [one training: the scatter between trainings is {stated.scatter}]"
-        elif 1 < len(able) < len(seeds):
-            text += f" [{len(able)} of {len(seeds)} trainings]"
+        elif 1 < len(findings) < len(seeds):
+            text += f" [{len(findings)} of {len(seeds)} trainings]"
         if stated.inconsistent:
             return text, "inconsistent in the paper"
         if stated.decide and verdict.startswith("undecided"):
@@ -213,23 +235,24 @@ class Claims:
 
 
 def average(values: Sequence[Value], independent: bool = False) -> Value:
-    """Mean over seeds: only their spread averages out, as all share the test showers.
+    """Mean over training seeds, with an error.
 
-    Errors that are `independent` average out, too, or the spread stands for them if it gives more.
+    As all seeds share the test showers, their errors do not average out; the spread between seeds does. Errors that
+    are `independent` average out; the spread takes their place where it is larger.
     """
     middle, spread = Value.repeated(values)
     between = (spread or 0.0) / float(np.sqrt(len(values)))
     return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
 
 
-def judge(evidence: Value) -> Verdict:
+def verdict_on(evidence: Value) -> Verdict:
     """Verdict on a claim from a number that is positive where the claim holds.
 
-    `reproduced` where it is above 0 by at least two standard errors, `not reproduced` where it is below 0 by as much,
-    else (also without a value) `undecided at this statistics`.
+    It is `reproduced` if the number is above 0 by at least two standard errors, `not reproduced` if it is below 0 by
+    as much, and otherwise, or if there is no number, `undecided at this statistics`.
 
     Example:
-        >>> judge(Value(0.03, 0.01)), judge(Value(-0.03, 0.01)), judge(Value(0.01, 0.01))
+        >>> verdict_on(Value(0.03, 0.01)), verdict_on(Value(-0.03, 0.01)), verdict_on(Value(0.01, 0.01))
         ('reproduced', 'not reproduced', 'undecided at this statistics')
     """
     if evidence.value and abs(evidence.value) >= 2 * evidence.error:  # NaN is neither above nor below

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 
-def download(
+def download_command(
     name: Annotated[str, typer.Argument(help="calochallenge-photons or calochallenge-pions.")],
     output: Annotated[
         Path | None, typer.Option(help="Directory for the files; else $CALOGEN_DATA, else the user's cache.")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.core import TyperCommand
@@ -11,12 +11,13 @@ from calogen.config import MAX_SEED, require
 
 
 class SeveralValues(TyperCommand):
-    """A command of options only, whose repeated ones also take several values.
+    """A command without arguments, whose repeatable options take several values at once.
 
-    As a shell's `*` gives them."""
+    So they can be given files by a pattern of the shell: `--generated part*.h5`.
+    """
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat an option before each of its values."""
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Repeats an option before each of its values, as typer needs it."""
         repeatable = {name for item in self.params if getattr(item, "multiple", False) for name in item.opts}
         given: list[str] = []
         option, has_value = "", False
@@ -32,7 +33,7 @@ class SeveralValues(TyperCommand):
         return super().parse_args(ctx, given)
 
 
-def evaluate(
+def evaluate_command(
     reference: Annotated[
         list[str],
         typer.Option(help="Geant4's showers, one file or several: CaloChallenge's format or ATLAS cells."),

@@ -9,7 +9,7 @@ from calogen.errors import CalogenError
 from calogen.files import require_writable_file
 
 
-def export(
+def export_command(
     runs: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run, or a folder of runs.")] = Path("runs"),
     output: Annotated[Path, typer.Option(help="Directory for the exported networks.")] = Path("export/out"),
     eta: Annotated[int, typer.Option(help="Lower edge of the slice in eta, times 100.")] = 20,

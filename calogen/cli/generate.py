@@ -5,21 +5,21 @@ from typing import Annotated
 
 import typer
 
-from calogen.cli.options import Energies, Output, Seed, parse_energies
+from calogen.cli.options import EnergiesOption, OutputOption, SeedOption, parse_energies
 from calogen.config import require
 from calogen.files import require_writable_file
 
 
-def generate(
+def generate_command(
     run: Annotated[
         list[Path],
         typer.Argument(help="Directory of a trained run; several, by rising momentum, share the momenta between them."),
     ],
-    output: Output,
-    energies: Energies = "",
+    output: OutputOption,
+    energies: EnergiesOption = "",
     like: Annotated[Path | None, typer.Option(help="Instead: a file of showers whose conditions are taken.")] = None,
     showers: Annotated[int | None, typer.Option(min=1, help="Of each energy: 1000; of each of --like: 1.")] = None,
-    seed: Seed = 1,
+    seed: SeedOption = 1,
 ) -> None:
     """Generate showers with a trained run, or with several that share the momenta.
 

@@ -3,12 +3,11 @@
 import json
 import math
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +15,15 @@ from calogen.config import require, sources
 from calogen.errors import ConfigError
 from calogen.process import show
 
+if TYPE_CHECKING:
+    from calogen.config import Config
+    from calogen.showers.geometry import Geometry
+    from calogen.training.module import ModelModule
 
-def inspect(
+    AnyModel = ModelModule[Config, Geometry]
+
+
+def inspect_command(
     model: Annotated[
         str,
         typer.Argument(help="A model, e.g. atlas_vae, a file of showers, or an LWTNN graph (.json); else all models."),
@@ -50,12 +56,11 @@ def inspect(
         rows = [row for name, module in models.items() for row in _counts(name, module)]
         show(json.dumps(rows, indent=2) if as_json else _count_text(rows))
     else:
-        described = [_description(name, module) for name, module in models.items()]
-        show(json.dumps(described, indent=2) if as_json else "\n".join(map(_description_text, described)))
+        show(json.dumps([_description(*item) for item in models.items()], indent=2) if as_json else _text(models))
 
 
 def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
-    """What `inspect` prints of an LWTNN graph, which it also draws if it is told to."""
+    """Text about an LWTNN graph, which is also drawn into a file if `draw` names one."""
     from calogen.lwtnn.describe import boxes, describe, format_description
     from calogen.lwtnn.graph import read_graph
 
@@ -72,7 +77,7 @@ def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
 
 
 def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
-    """What `inspect` prints of a file of showers."""
+    """Text about a file of showers."""
     from calogen.evaluation.summary import energy_table, format_energy_table
     from calogen.showers.bundled import read_showers
     from calogen.showers.windows import WINDOWS, select_window
@@ -84,17 +89,18 @@ def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 
 
-def _models() -> Iterator[tuple[str, ModuleType]]:
-    """Name and module of every model in calogen.models, by name."""
-    package = import_module("calogen.models")
-    for found in pkgutil.iter_modules(package.__path__):
-        yield found.name, import_module(f"calogen.models.{found.name}")
+def _models() -> Iterator[tuple[str, "AnyModel"]]:
+    """Gives name and module of every model in calogen.models, in the order of the names."""
+    from calogen.generation.load import model_module
+
+    for item in pkgutil.iter_modules(import_module("calogen.models").__path__):
+        yield item.name, model_module(item.name)
 
 
-def _counts(name: str, module: ModuleType) -> list[dict[str, Any]]:
-    """Parameter counts of every network of every variant of a model.
+def _counts(name: str, module: "AnyModel") -> list[dict[str, object]]:
+    """Numbers of parameters of all networks of all variants of a model.
 
-    As in the papers, the vectors by which spectral normalisation follows a singular value are no parameters.
+    As in the papers, the vectors from which spectral normalisation computes singular values do not count.
     """
     vectors = ("singular_vector", "vector_u")  # ours, and those of Keras' layer
     return [
@@ -110,26 +116,28 @@ def _counts(name: str, module: ModuleType) -> list[dict[str, Any]]:
     ]
 
 
-def _description(name: str, module: ModuleType) -> dict[str, Any]:
-    """Citation of a model and the source of every value, by variant."""
-    return {
-        "model": name,
-        "paper": str(module.PAPER),
-        "configs": {
-            variant: [asdict(source) for source in sources(config)] for variant, (config, _) in module.CONFIGS.items()
-        },
-    }
+def _sources(module: "AnyModel") -> dict[str, list[dict[str, object]]]:
+    """Values of a model's configurations with their sources, by variant."""
+    return {variant: [asdict(source) for source in sources(config)] for variant, (config, _) in module.CONFIGS.items()}
 
 
-def _count_text(counts: list[dict[str, Any]]) -> str:
+def _description(name: str, module: "AnyModel") -> dict[str, object]:
+    """Citation of a model, and the sources of its values."""
+    return {"model": name, "paper": str(module.PAPER), "configs": _sources(module)}
+
+
+def _count_text(counts: list[dict[str, object]]) -> str:
     lines = [f"{'model':20} {'config':20} {'network':12} {'trainable':>12} {'total':>12}"]
     lines += ["{model:20} {config:20} {network:12} {trainable:12,} {total:12,}".format(**row) for row in counts]
     return "\n".join(lines)
 
 
-def _description_text(described: dict[str, Any]) -> str:
-    lines = [f"{described['model']}: {described['paper']}"]
-    for variant, values in described["configs"].items():
-        lines += [f"  {variant}"]
-        lines += ["    {name} = {value!r}  [{kind}: {source}]".format(**value) for value in values]
+def _text(models: Mapping[str, "AnyModel"]) -> str:
+    """Descriptions of models, line by line."""
+    lines = []
+    for name, module in models.items():
+        lines.append(f"{name}: {module.PAPER}")
+        for variant, values in _sources(module).items():
+            lines += [f"  {variant}"]
+            lines += ["    {name} = {value!r}  [{kind}: {source}]".format(**value) for value in values]
     return "\n".join(lines)

@@ -1,19 +1,19 @@
-"""The command `calogen`: a module for each of its commands.
+"""The program `calogen`, whose commands have a module each.
 
-They import what they need themselves: `calogen --help` starts without TensorFlow.
+A command imports the rest of the suite inside its function, so that `calogen --help` starts without TensorFlow.
 """
 
 import typer
 
-from calogen.cli.download import download
-from calogen.cli.evaluate import SeveralValues, evaluate
-from calogen.cli.export import export
-from calogen.cli.generate import generate
-from calogen.cli.inspect import inspect
-from calogen.cli.report import report
-from calogen.cli.simulate import simulate
-from calogen.cli.train import train
-from calogen.reproduction.experiment import EXIT_CODES, clean_exit
+from calogen.cli.download import download_command
+from calogen.cli.evaluate import SeveralValues, evaluate_command
+from calogen.cli.export import export_command
+from calogen.cli.generate import generate_command
+from calogen.cli.inspect import inspect_command
+from calogen.cli.report import report_command
+from calogen.cli.simulate import simulate_command
+from calogen.cli.train import train_command
+from calogen.command import EXIT_CODES, clean_exit
 
 app = typer.Typer(
     add_completion=False,
@@ -23,17 +23,17 @@ app = typer.Typer(
     help="Generative fast calorimeter simulation: simulate, train, generate, judge, export. Energies are in MeV.",
     epilog=EXIT_CODES,
 )
-app.command()(simulate)
-app.command()(download)
-app.command()(train)
-app.command()(generate)
-app.command(cls=SeveralValues)(evaluate)
-app.command()(export)
-app.command()(report)
-app.command()(inspect)
+app.command("simulate")(simulate_command)
+app.command("download")(download_command)
+app.command("train")(train_command)
+app.command("generate")(generate_command)
+app.command("evaluate", cls=SeveralValues)(evaluate_command)
+app.command("export")(export_command)
+app.command("report")(report_command)
+app.command("inspect")(inspect_command)
 
 
 def main() -> None:
-    """Run the command line; faults end in one line and an exit code of `EXIT_CODES`."""
+    """Runs the command line; a fault ends it with one line and an exit code of `EXIT_CODES`."""
     with clean_exit("calogen"):
         app()

@@ -1,4 +1,4 @@
-"""What several commands take: energies, numbers of showers, seeds, files to write."""
+"""Options of several commands: energies, numbers of showers, seeds, files to write."""
 
 import math
 from pathlib import Path
@@ -9,11 +9,13 @@ import typer
 from calogen.config import MAX_SEED, require
 from calogen.errors import ConfigError
 
-Energies = Annotated[str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")]
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
-Output = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
+EnergiesOption = Annotated[
+    str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
+OutputOption = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 
-_MAX_ENERGIES = 1000  # of one range: more is a slip of the pen
+_MAX_ENERGIES = 1000  # of one range; more must be a mistake
 
 
 def parse_energies(text: str) -> tuple[float, ...]:
@@ -23,7 +25,7 @@ def parse_energies(text: str) -> tuple[float, ...]:
     (1000.0, 2000.0, 4000.0, 8000.0, 65536.0, 1.0, 1.5, 2.0)
 
     Raises:
-        ConfigError: something else, an energy of 0 or less, or a range of more than 1000.
+        ConfigError: the text is no such list, an energy is not above 0, or a range has more than 1000 energies.
     """
     energies: list[float] = []
     for part in text.split(","):
@@ -44,7 +46,7 @@ def parse_counts(text: str, energies: str) -> tuple[int, ...]:
     (1000, 1000, 1000, 600)
 
     Raises:
-        ConfigError: something else, or a number below 1.
+        ConfigError: the text is no such list, or a number is below 1.
     """
     parts = energies.split(",")
     try:

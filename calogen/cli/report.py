@@ -9,7 +9,7 @@ from calogen.config import require
 from calogen.process import show
 
 
-def report(
+def report_command(
     directories: Annotated[
         list[Path] | None, typer.Argument(help="Evaluations to compare, or one directory of results JSON files.")
     ] = None,

@@ -5,12 +5,12 @@ from typing import Annotated, cast
 
 import typer
 
-from calogen.cli.options import Energies, parse_counts, parse_energies
+from calogen.cli.options import EnergiesOption, parse_counts, parse_energies
 from calogen.config import MAX_SEED, require
 
 
-def simulate(
-    energies: Energies,
+def simulate_command(
+    energies: EnergiesOption,
     output: Annotated[
         Path | None, typer.Option(help="The file to write, whole or not at all; by default the file of --extend.")
     ] = None,

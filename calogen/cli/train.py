@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from calogen.config import config_from_json, config_to_json, require
 from calogen.files import require_writable_file
 
 
-def train(
+def train_command(
     model: Annotated[str, typer.Argument(help="A model that calogen inspect lists, e.g. atlas-vae.")],
     output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training in it goes on.")],
     train_data: Annotated[
@@ -61,21 +61,21 @@ def train(
     typer.echo(output)
 
 
-def parse_values(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by name from texts `name=value`, of which a value is JSON or else a text.
+def parse_values(texts: Sequence[str]) -> dict[str, object]:
+    """Values by name, from texts `name=value` whose values are JSON or else plain texts.
 
     >>> parse_values(["epochs=20", "decoder_units=[50, 100]", "keep=last"])
     {'epochs': 20, 'decoder_units': [50, 100], 'keep': 'last'}
 
     Raises:
-        ConfigError: a text without name or value.
+        ConfigError: a text has no name or no value.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for text in texts:
         name, _, value = text.partition("=")
         require(bool(name and value), f"--set needs NAME=VALUE, e.g. epochs=20. Received: {text}")
         try:
-            found[name] = json.loads(value)
+            values[name] = json.loads(value)
         except ValueError:
-            found[name] = value
-    return found
+            values[name] = value
+    return values

@@ -26,7 +26,7 @@ from calogen.evaluation.criteria import (
 )
 from calogen.evaluation.judgement import Judgement
 from calogen.evaluation.submissions import Placement, rank
-from calogen.files import read_json, write_json, write_table
+from calogen.files import read_json_table, write_json, write_table
 from calogen.metrics.distances import MIN_SHOWERS
 from calogen.metrics.distributions import FEATURE_METRICS, Value, json_matrix, json_number
 from calogen.metrics.features import Feature
@@ -186,7 +186,7 @@ def read_assessment(directory: str | Path) -> Assessment:
     if not path.is_file():
         raise DataFormatError(f"{directory} must hold {FILE_NAME}, which calogen evaluate writes. Received: none")
     try:
-        return Assessment.from_json(read_json(path))
+        return Assessment.from_json(read_json_table(path))
     except DataFormatError as error:
         raise DataFormatError(f"{path}: {error}") from error
 

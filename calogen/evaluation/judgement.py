@@ -18,7 +18,7 @@ from calogen.metrics.features import Feature, Features
 from calogen.metrics.histograms import FINE, logarithmic_edges, num_bins_filled, reference_edges
 from calogen.metrics.resampling import Spectrum, dealt_spectra, measure_spectra
 from calogen.observables.challenge import BINNINGS, layer_correlation
-from calogen.observables.shapes import SHAPES
+from calogen.observables.shapes import ALL_SHAPES
 from calogen.progress import progress
 from calogen.showers.labels import discrete_energies, require_energies
 
@@ -146,7 +146,7 @@ def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarr
     values = reference[~np.isnan(reference)]
     own = logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges
     edges = own(values, min_bins=FINE)
-    if binning == OWN_BINNING or feature.quantity in SHAPES:
+    if binning == OWN_BINNING or feature.quantity in ALL_SHAPES:
         return Bins(edges, FEATURE_METRICS, join=False)
     axis = BINNINGS[binning].edges(feature, float(values.max()), min_energy, energy)
     filled = num_bins_filled(values, axis)

@@ -2,11 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from calogen.files import read_json
+from calogen.files import read_json_table
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Published:
 
     def __init__(self, paper: str) -> None:
         with resources.as_file(resources.files("calogen").joinpath("data", f"published_{paper}.json")) as path:
-            self._content: Any = read_json(path)
+            self._content = read_json_table(path)
         self.numbers = {name: PublishedNumber(**number) for name, number in self._content["numbers"].items()}
 
     def to_frame(self) -> pd.DataFrame:

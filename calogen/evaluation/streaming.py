@@ -21,7 +21,7 @@ from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import Spectrum, spectrum_cells
 from calogen.observables.challenge import compute_features, list_features
 from calogen.observables.shapes import compute_shapes, list_shapes
-from calogen.parallel import Given, Made, in_threads, num_workers
+from calogen.parallel import ItemT, ResultT, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
 from calogen.showers.geometry import require_kind
@@ -260,7 +260,7 @@ def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
     return counts
 
 
-def _in_threads(function: Callable[[Given], Made], items: Sequence[Given], description: str) -> Iterator[Made]:
+def _in_threads(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], description: str) -> Iterator[ResultT]:
     """Results in the items' order; few of them wait in memory at a time."""
     with progress(description, len(items), "blocks") as shown:
         for result in in_threads(function, items, num_workers(_WORKERS)):

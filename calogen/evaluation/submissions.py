@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from calogen.errors import DataFormatError
 from calogen.evaluation.criteria import SEPARATION_POWER, Criterion, criteria, layers_of, require_criteria, with_means
-from calogen.files import read_json
+from calogen.files import read_json_table
 from calogen.metrics.distributions import Value
 from calogen.showers.download import DATASETS
 
@@ -180,10 +180,10 @@ def read_submissions(particle: str, path: str | Path | None = None) -> Challenge
     """
     layers_of(particle)
     if path is not None:
-        return _published(read_json(path), particle, str(path))
+        return _published(read_json_table(path), particle, str(path))
     name = f"calochallenge_{particle}s.json"
     with resources.as_file(resources.files("calogen").joinpath("data", name)) as bundled:
-        return _published(read_json(bundled), particle, name)
+        return _published(read_json_table(bundled), particle, name)
 
 
 def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value] | None = None) -> list[Placement]:

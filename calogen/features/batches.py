@@ -1,7 +1,7 @@
-"""Features of training showers and batches of them: one layer for every model.
+"""Features of training showers, and batches of them, for every model.
 
-A batch is {"shower": [b, f], "condition": [b, c]}. Features are computed once, in blocks of rows, into memory
-(`Resident`) or into a file beside the run (`OnDisk`): both give the same batches. `dataset` makes a tf.data.Dataset of
+A batch is {"shower": [b, f], "condition": [b, c]}. Features are computed once, in blocks of rows, and kept in memory
+(`Resident`) or in a file beside the run (`OnDisk`): both give the same batches. `dataset` makes a tf.data.Dataset of
 either, for Keras' own `fit` and for `tf.distribute`.
 """
 
@@ -23,11 +23,11 @@ from calogen.showers.files import ShowerFile
 from calogen.showers.sample import Showers
 
 Batch = dict[str, tf.Tensor]
-Source = Showers | ShowerFile
+ShowerSource = Showers | ShowerFile
 """Showers in memory or in files."""
 BLOCK_ROWS = 65_536
-"""Showers of a sample that are looked at together where all of them are; fewer of more than 640 features."""
-_CHUNK_BYTES = 2**24  # of features that are read from a file at a time
+"""Showers in each block when all showers of a sample are processed; fewer with more than 640 features."""
+_CHUNK_BYTES = 2**24  # bytes of features that are read from a file together
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,22 @@ class Resident:
         return {"shower": tf.gather(self.shower, rows), "condition": tf.gather(self.condition, rows)}
 
     def chunks(self, rows: np.ndarray) -> Iterator[tf.Tensor]:
-        """Gives what compiled calls take for the steps of rows `[s, k, b]`: these themselves."""
+        """Gives the arguments of compiled calls for steps `[s, k, b]`: one chunk, the rows."""
         yield tf.constant(rows)
 
     def batch_of(self, chunk: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Batch:
-        """Gives the showers of one of a step's batches."""
+        """Gives batch `number` of a step in a chunk."""
         return self.batch(chunk[step, number])
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """All features of a sample in a file of float32, of which only what is asked for is read.
+    """All features of a sample in a file of float32, read when they are needed.
 
-    The file is not mapped into memory: every page of a map that was touched would count as the process's own.
+    The file is not mapped into memory, because every page that was read would count as the process's own memory.
 
     Args:
-        path: of the file, `[n, f]`, row after row.
+        path: path of the file, `[n, f]`, row after row.
         num_features: number `f` of the features of a shower.
         condition: `[n, c]`, in memory.
     """
@@ -83,7 +83,7 @@ class OnDisk:
         return len(self.condition)
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Gives the showers of some rows, in whatever shape these are, e.g. `[s, k, b]`.
+        """Gives the showers of some rows, an array of any shape, e.g. `[s, k, b]`.
 
         Raises:
             CalogenError: the file cannot be read, or has become too short.
@@ -92,9 +92,9 @@ class OnDisk:
         return {"shower": tf.constant(shower), "condition": tf.constant(self.condition[rows])}
 
     def chunks(self, rows: np.ndarray) -> Iterator[Batch]:
-        """Gives what compiled calls take for the steps of rows `[s, k, b]`, some at a time.
+        """Gives the arguments of compiled calls for steps `[s, k, b]`, some steps at a time.
 
-        The next ones are read meanwhile.
+        While a chunk is used, the next one is read.
         """
         num_steps = max(1, _CHUNK_BYTES // (4 * rows[0].size * self.num_features))
         parts = [rows[first : first + num_steps] for first in range(0, len(rows), num_steps)]
@@ -107,7 +107,7 @@ class OnDisk:
                 yield chunk
 
     def batch_of(self, chunk: Batch, step: tf.Tensor, number: tf.Tensor) -> Batch:
-        """Gives the showers of one of a step's batches."""
+        """Gives batch `number` of a step in a chunk."""
         return {name: values[step, number] for name, values in chunk.items()}
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -129,19 +129,19 @@ class OnDisk:
         return shower
 
 
-Features = Resident | OnDisk
-"""Features of a sample, wherever they are: what compiled calls gather batches from."""
+FeatureTable = Resident | OnDisk
+"""Features of a sample, in memory or in a file, from which compiled calls gather batches."""
 
 
-def blocks_of(features: Features, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
-    """All showers in their order, so many at a time or fewer (`fitting_rows`)."""
+def blocks_of(features: FeatureTable, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
+    """All showers in their order, in blocks of `num_rows`, or fewer (`fitting_rows`)."""
     step = fitting_rows(num_rows, features.num_features)
     for first in range(0, len(features), step):
         yield features.batch(np.arange(first, min(first + step, len(features))))
 
 
-def moments_of(features: Features) -> Moments:
-    """Mean and spread of all features, the same wherever they are."""
+def moments_of(features: FeatureTable) -> Moments:
+    """Mean and spread of all features, which are equal in memory and in a file."""
     return moments_of_blocks(block["shower"].numpy() for block in blocks_of(features, ROWS_PER_BLOCK))
 
 
@@ -166,13 +166,11 @@ def permutation(num_showers: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(num_showers).astype(np.int32)
 
 
-def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Resident:
+def resident(source: ShowerSource, chain: Chain, rows: np.ndarray | None = None) -> Resident:
     """Transforms showers once and keeps them on the device.
 
     Args:
-        source: of the showers.
-        chain: fitted transform.
-        rows: which, in order; None: all.
+        rows: rows of the showers to transform, rising; None: all.
     """
     rows = np.arange(len(source)) if rows is None else rows
     shower = np.empty((len(rows), chain.num_features(source.geometry)), np.float32)
@@ -182,14 +180,12 @@ def resident(source: Source, chain: Chain, rows: np.ndarray | None = None) -> Re
         return Resident(tf.constant(shower), tf.constant(chain.condition(source.given[rows])))
 
 
-def on_disk(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = None) -> OnDisk:
-    """Transforms showers once into a file, or finds it.
+def on_disk(source: ShowerSource, chain: Chain, path: Path, rows: np.ndarray | None = None) -> OnDisk:
+    """Transforms showers once into a file, unless it exists already.
 
     Args:
-        source: of the showers.
-        chain: fitted transform.
-        path: of the file: its name must tell what is in it.
-        rows: which, in order; None: all.
+        path: path of the file, whose name must identify its content.
+        rows: rows of the showers to transform, rising; None: all.
 
     Raises:
         CalogenError: the file cannot be written, or there is no space for it.
@@ -205,16 +201,16 @@ def on_disk(source: Source, chain: Chain, path: Path, rows: np.ndarray | None = 
     return features
 
 
-def chosen_blocks(source: Source, rows: np.ndarray) -> Iterator[tuple[slice, Showers]]:
-    """Some showers of a source, block by block, and their places among `rows`, which rise."""
+def chosen_blocks(source: ShowerSource, rows: np.ndarray) -> Iterator[tuple[slice, Showers]]:
+    """The showers in some rising rows, block by block, with their places among these rows."""
     for place, showers in source.blocks():
         first, end = np.searchsorted(rows, (place.start, place.start + len(showers))).tolist()
         if first < end:
             yield slice(first, end), showers[rows[first:end] - place.start]
 
 
-def _transformed(source: Source, chain: Chain, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Features `[b, f]` of some rows, block by block, and their places among these."""
+def _transformed(source: ShowerSource, chain: Chain, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Features `[b, f]` of some rising rows, block by block, with their places among them."""
     with progress("preparing showers", len(rows), "showers") as bar:
         for place, showers in chosen_blocks(source, rows):
             yield place, chain.forward(showers, place.start)
@@ -222,23 +218,21 @@ def _transformed(source: Source, chain: Chain, rows: np.ndarray) -> Iterator[tup
 
 
 def dataset(
-    features: Features, batch_size: int, *, seed: int = 0, shuffle: bool = True, epochs: int | None = 1
+    features: FeatureTable, batch_size: int, *, seed: int = 0, shuffle: bool = True, epochs: int | None = 1
 ) -> tf.data.Dataset:
     """Batches for Keras' `fit`.
 
-    With `shuffle` (training) every epoch has an order of its own and its incomplete last batch is left out; without
-    (validation) the order is the source's and every shower is kept. For several epochs of `fit` take `epochs=None`,
-    an endless dataset, with `steps_per_epoch=len(features) // batch_size`.
+    With `shuffle`, for training, every epoch has an order of its own and its incomplete last batch is left out; without
+    it, for validation, the order is the source's and every shower is kept. For several epochs of `fit` use
+    `epochs=None`, an endless dataset, with `steps_per_epoch=len(features) // batch_size`.
 
     Args:
-        features: in memory or in a file.
-        batch_size: showers per batch.
-        seed: of the order.
-        shuffle: see above.
-        epochs: how many epochs the dataset holds; `None`: without end.
+        batch_size: number of showers per batch.
+        shuffle: whether every epoch has an order of its own.
+        epochs: number of epochs in the dataset; None: it has no end.
 
     Raises:
-        ConfigError: not one batch could be filled.
+        ConfigError: there are too few showers to fill a batch.
     """
     if not 0 < batch_size <= len(features):
         raise ConfigError(f"batch_size must be 1..{len(features)}, the number of showers. Received: {batch_size}")

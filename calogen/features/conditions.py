@@ -1,4 +1,4 @@
-"""Encodings: what is known of showers as columns of a network's condition."""
+"""Encodings: the conditions of showers as columns of a network's condition."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,22 +11,26 @@ from calogen.showers.conditions import Conditions
 from calogen.units import kinetic_energy
 
 
+@dataclass(frozen=True)
 class Encoding:
-    """A map from what is given of a shower to `dim` columns of a network's condition.
+    """A map from the conditions of a shower to `dim` columns of a network's condition.
 
     Attributes:
         dim: number of columns.
-        needs: names of the conditions that it looks at, besides the incident energy.
     """
 
     dim = 1
-    needs: tuple[str, ...] = ()
 
-    def fit(self, given: Conditions) -> Self:
-        """Gives the encoding with its constants taken from training showers."""
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the conditions that are encoded, besides the incident energy."""
+        return ()
+
+    def fit(self, conditions: Conditions) -> Self:
+        """Gives the encoding with its constants taken from the conditions of training showers."""
         return self
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, dim]`, float64."""
         raise NotImplementedError
 
@@ -36,8 +40,9 @@ class LogEnergy(Encoding):
     """Logarithm of the incident energy: 0 at the lowest, 1 at the highest energy in training.
 
     Args:
-        lowest, highest: MeV; 0 until fitted. Given ones stay as they are.
-        mass: of the particle, MeV: incident energies, lowest and highest are momenta, and their kinetic energies count.
+        lowest, highest: the range of energies, MeV; 0: `fit` takes it from the training showers.
+        mass: mass of the particle, MeV. Above 0, incident energies, lowest and highest are momenta; the logarithm is
+            that of their kinetic energies.
 
     Source: with mass: arXiv:2309.06515, equation (1).
     """
@@ -46,18 +51,18 @@ class LogEnergy(Encoding):
     highest: float = 0.0
     mass: float = 0.0
 
-    def fit(self, given: Conditions) -> Self:
+    def fit(self, conditions: Conditions) -> Self:
         """Takes the range from the training showers; a single energy gets a range of a factor e."""
         if self.highest > 0:
             return self
-        lowest, highest = float(given.incident_energies.min()), float(given.incident_energies.max())
+        lowest, highest = float(conditions.incident_energies.min()), float(conditions.incident_energies.max())
         return replace(self, lowest=lowest, highest=highest if highest > lowest else lowest * float(np.e))
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
         _require_fitted(self, self.highest)
         lowest, highest = self._limits
-        return ((self._log(given.incident_energies) - lowest) / (highest - lowest))[:, None]
+        return ((self._log(conditions.incident_energies) - lowest) / (highest - lowest))[:, None]
 
     @cached_property
     def _limits(self) -> tuple[float, float]:
@@ -69,49 +74,43 @@ class LogEnergy(Encoding):
 
 @dataclass(frozen=True)
 class LinearEnergy(Encoding):
-    """Incident energy over the highest one of the training showers.
+    """Incident energy divided by the highest one of the training showers.
 
     Args:
-        highest: MeV; 0 until fitted. A given one stays as it is.
+        highest: the highest energy, MeV; 0: `fit` takes it from the training showers.
     """
 
     highest: float = 0.0
 
-    def fit(self, given: Conditions) -> Self:
+    def fit(self, conditions: Conditions) -> Self:
         """Takes the highest energy of the training showers."""
         if self.highest > 0:
             return self
-        return replace(self, highest=float(given.incident_energies.max()))
+        return replace(self, highest=float(conditions.incident_energies.max()))
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`."""
         _require_fitted(self, self.highest)
-        return given.incident_energies[:, None] / self.highest
+        return conditions.incident_energies[:, None] / self.highest
 
 
 @dataclass(frozen=True)
 class Constant(Encoding):
-    """The same value for every shower: an input of the network that is not used.
-
-    Args:
-        value: what the network gets.
-    """
+    """One value for every shower, for an input of a network that carries no information."""
 
     value: float = 0.0
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`."""
-        return np.full((len(given), 1), self.value)
+        return np.full((len(conditions), 1), self.value)
 
 
 @dataclass(frozen=True)
 class Column(Encoding):
-    """One of the conditions besides the incident energy, moved and scaled.
+    """One of the conditions besides the incident energy, minus an offset, divided by a scale.
 
     Args:
-        condition: its name, e.g. `impact_eta`.
-        offset: what is taken off.
-        scale: what the rest is divided by.
+        condition: name of the condition, e.g. `impact_eta`.
     """
 
     condition: str
@@ -123,17 +122,18 @@ class Column(Encoding):
             raise ConfigError(f"Column needs a finite offset and scale. Received: {self.offset}, {self.scale}")
 
     @property
-    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The condition's name."""
+    def needs(self) -> tuple[str, ...]:
+        """Name of the condition."""
         return (self.condition,)
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`.
 
         Raises:
-            DataFormatError: the condition is not given.
+            DataFormatError: the condition is missing.
         """
-        return (given.only(self.needs).others[self.condition].astype(np.float64)[:, None] - self.offset) / self.scale
+        values = conditions.only(self.needs).others[self.condition].astype(np.float64)
+        return (values[:, None] - self.offset) / self.scale
 
 
 def _require_fitted(encoding: Encoding, constant: float) -> None:

@@ -1,4 +1,4 @@
-"""Mean and spread of features: all that builders need to know of the training showers."""
+"""Mean and spread of features, all that builders need of the training showers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from calogen.errors import DataFormatError
 
 ROWS_PER_BLOCK = 4096
-"""Showers that are summed at once; with the same blocks resident and streamed features have the same moments."""
-_MOST_FEATURES = 640  # of showers that come in blocks of full length
+"""Showers summed together; equal blocks give features in memory and in files the same moments."""
+_MOST_FEATURES = 640  # number of features up to which a block has its full number of rows
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Moments:
 
 
 def fitting_rows(num_rows: int, num_features: int) -> int:
-    """So many rows, or fewer of more than 640 features: a block takes no more memory.
+    """Number of rows in a block, fewer for more than 640 features, to limit its memory.
 
     >>> fitting_rows(4096, 368), fitting_rows(4096, 30 * 30 * 30)
     (4096, 97)
@@ -45,7 +45,7 @@ def moments(features: np.ndarray) -> Moments:
 def moments_of_blocks(blocks: Iterable[np.ndarray]) -> Moments:
     """Moments of features that come block by block, `[b, f]` each, in float64.
 
-    Each block's own mean is taken off before its squares are summed, so nothing cancels.
+    Each block's own mean is subtracted before its squares are summed, which avoids cancellation.
 
     Raises:
         DataFormatError: there is no block.

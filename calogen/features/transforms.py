@@ -1,16 +1,16 @@
-"""Invertible transforms between showers and network features, in NumPy.
+"""Invertible transforms between showers and the features of networks, in NumPy.
 
-They are fitted on training showers only and kept as JSON. A step turns `[n, v]` energies (or the previous step's
-values) into features and back; a `Chain` holds them, and the encodings of the condition.
+They are fitted on training showers only and written as JSON. A step turns energies `[n, v]`, or the values of the step
+before, into features and back; a `Chain` holds the steps and the encodings of the condition.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from calogen.config import plain_from_json
+from calogen.config import Dataclass, plain_from_json
 from calogen.errors import ConfigError, DataFormatError
 from calogen.features.conditions import Column, Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.showers.conditions import Conditions
@@ -19,6 +19,7 @@ from calogen.showers.sample import Showers
 from calogen.units import kinetic_energy
 
 
+@dataclass(frozen=True)
 class Step:
     """An invertible transform of one array."""
 
@@ -27,7 +28,7 @@ class Step:
         raise NotImplementedError
 
     def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives what `forward` has from row `first` on, for these rows alone."""
+        """Gives rows of `forward` from row `first` of a sample on, for their values alone."""
         return self.forward(values, incident_energies)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -39,17 +40,17 @@ class Step:
 class LayerFractions(Step):
     """Energies as cell/layer (v), layer/total (l) and total/incident (1): `[n, v + l + 1]`.
 
-    Empty layers and empty showers give zeros and come back as zeros. Decoded features need not be consistent: as in
-    the paper they are multiplied as they are, unless `renormalise` makes the fractions of every layer, and those of
-    the layers, sum to one first.
+    Empty layers and empty showers become zeros, and zeros become empty again. Decoded fractions need not sum to one: as
+    in the paper they are multiplied all the same, unless `renormalise` first scales the fractions inside every layer,
+    and those of the layers, to a sum of one.
 
     Args:
         layer_sizes: number of cells of each layer, in the order of the vector.
         response_scale: factor on total / incident energy; 0.5 lets a sigmoid reach responses up to 2.
-        renormalise: whether `inverse` makes fractions sum to one.
-        mass: of the particle, MeV; with it the last feature is total / kinetic energy of the incident momentum.
-        empty_energy: what an empty cell counts before dividing, MeV; above 0 no softmax has to reach exact zeros, and
-            empty cells come back with it.
+        renormalise: whether `inverse` scales fractions to a sum of one.
+        mass: mass of the particle, MeV; above 0 the last feature is total / kinetic energy of the incident momentum.
+        empty_energy: energy that an empty cell counts before the division, MeV; above 0 no softmax has to reach exact
+            zeros, and `inverse` gives empty cells this energy.
 
     Source: arXiv:2210.06204, "Data Reparametrisation"; the scale and the renormalisation are ours. With the kinetic
     energy: arXiv:2309.06515, section 4.2; the energy of empty cells is its public code's.
@@ -105,10 +106,10 @@ class LayerFractions(Step):
 
 @dataclass(frozen=True)
 class AbsoluteEnergies(Step):
-    """Energies over one constant: what the paper says does not work, kept to show it.
+    """Energies divided by one constant, which, says the paper, does not work.
 
     Args:
-        constant: MeV.
+        constant: the divisor, MeV.
 
     Source: arXiv:2210.06204, "Data Reparametrisation" (the inputs it replaced); the constant is ours.
     """
@@ -119,7 +120,7 @@ class AbsoluteEnergies(Step):
         _require_positive(self, self.constant)
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]` over the constant, float64."""
+        """Gives energies `[n, v]` divided by the constant, float64."""
         return values.astype(np.float64) / self.constant
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -129,15 +130,15 @@ class AbsoluteEnergies(Step):
 
 @dataclass(frozen=True)
 class KineticFractions(Step):
-    """Energies over the particle's kinetic energy.
+    """Energies divided by the particle's kinetic energy.
 
-    Negative features, which a swish can give, come back as zero, the others so that their sum stays: the total is what
-    the critic has seen and what chooses the iteration.
+    Negative features, which a swish can give, become zero energies; the other features are scaled so that the total
+    energy stays the same, because the critic has seen this total and the choice of the iteration depends on it.
 
     Args:
-        mass: of the particle, MeV: the incident energies are momenta; 0: they are energies.
+        mass: mass of the particle, MeV, if the incident energies are momenta; 0: they are energies.
 
-    Source: arXiv:2309.06515, section 3.2; what becomes of negative features is ours.
+    Source: arXiv:2309.06515, section 3.2; the treatment of negative features is ours.
     """
 
     mass: float = 0.0
@@ -147,7 +148,7 @@ class KineticFractions(Step):
             raise ConfigError(f"KineticFractions needs a mass of 0 MeV or more. Received: {self.mass}")
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]` over kinetic energies, float64."""
+        """Gives energies `[n, v]` divided by kinetic energies, float64."""
         return values.astype(np.float64) / kinetic_energy(incident_energies, self.mass)[:, None]
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
@@ -157,14 +158,13 @@ class KineticFractions(Step):
 
 @dataclass(frozen=True)
 class Noise(Step):
-    """Noise on every energy: uniform, a function of the seed alone.
+    """Uniform noise on every energy, a function of the seed and the row alone.
 
     Args:
-        largest: MeV; noise is between 0 and this.
-        seed: of the noise.
+        largest: upper limit of the noise, MeV; the lower limit is 0.
 
-    Source: arXiv:2309.06515, section 6: noise of 1 keV to 1 MeV that is subtracted from generated showers; that it is
-    uniform, and that its mean is what is subtracted, is ours.
+    Source: arXiv:2309.06515, section 6: noise of 1 keV to 1 MeV, which is subtracted from generated showers; that it is
+    uniform, and that its mean is subtracted, is ours.
     """
 
     largest: float
@@ -178,22 +178,19 @@ class Noise(Step):
         return self.forward_from(0, values, incident_energies)
 
     def forward_from(self, first: int, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives the same in the rows from `first` on: each row has noise of its own."""
+        """Gives energies with noise for rows from `first` on: each row has its own noise."""
         random = np.random.default_rng(self.seed)
         random.bit_generator.advance(first * values.shape[1])  # type: ignore[attr-defined]
         return values + random.uniform(0, self.largest, values.shape)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]` without the mean of the noise, MeV; their sum stays."""
+        """Gives energies `[n, v]` minus the mean of the noise, MeV; their sum stays."""
         return _positive(features - self.largest / 2).astype(features.dtype)
 
 
 @dataclass(frozen=True)
 class Mask(Step):
-    """Energies below a threshold become zero in training; generated ones stay as they are.
-
-    Args:
-        threshold: MeV.
+    """Energies below a threshold become zero in training; generated energies are not changed.
 
     Source: arXiv:2309.06515, section 6; training only, as in its public code.
     """
@@ -204,26 +201,27 @@ class Mask(Step):
         _require_positive(self, self.threshold)
 
     def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]`, MeV, those below the threshold as zero."""
+        """Gives energies `[n, v]`, MeV, with zeros below the threshold."""
         return np.where(values < self.threshold, 0.0, values)
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives the energies `[n, v]`, MeV, as they are."""
+        """Gives the energies `[n, v]`, MeV, unchanged but for negative ones, which become zero."""
         return np.maximum(features, 0.0)
 
 
-# The only names that a transform's JSON may hold.
-_STEPS: tuple[type, ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
-_ENCODINGS: tuple[type, ...] = (LogEnergy, LinearEnergy, Constant, Column)
+# A transform's JSON may name no other classes.
+_STEPS: tuple[type[Step], ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
+_ENCODINGS: tuple[type[Encoding], ...] = (LogEnergy, LinearEnergy, Constant, Column)
+_Part = TypeVar("_Part", bound=Dataclass)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """All between showers and a network: steps applied in order, the condition's encodings.
+    """The transform between showers and a network: steps, and encodings of the condition.
 
     Args:
-        steps: from energies to features; `inverse` runs them backwards.
-        encodings: their columns, one after another, are the condition.
+        steps: steps from energies to features; `inverse` applies their inverses in reverse order.
+        encodings: encodings whose columns, one after another, are the condition.
     """
 
     steps: tuple[Step, ...]
@@ -236,15 +234,15 @@ class Chain:
 
     def fit(self, showers: Showers | Conditions) -> "Chain":
         """Gives the chain with its constants taken from training showers, or their conditions."""
-        given = showers.given if isinstance(showers, Showers) else showers
-        return Chain(self.steps, tuple(item.fit(given) for item in self.encodings))
+        conditions = showers.given if isinstance(showers, Showers) else showers
+        return Chain(self.steps, tuple(item.fit(conditions) for item in self.encodings))
 
     def forward(self, showers: Showers, first: int = 0) -> np.ndarray:
         """Gives the features `[n, f]`, float32.
 
         Args:
-            showers: whole, or some rows of a larger sample.
-            first: the first of these rows: noise is a function of the row.
+            showers: a sample, or some rows of a larger one.
+            first: the first of these rows in the sample, of which the noise is a function.
         """
         values = showers.energies
         for step in self.steps:
@@ -253,7 +251,7 @@ class Chain:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the conditions that the encodings look at, besides the incident energy."""
+        """Names of the conditions that the encodings need besides the incident energy."""
         return tuple(dict.fromkeys(name for encoding in self.encodings for name in encoding.needs))
 
     def num_features(self, geometry: Geometry) -> int:
@@ -261,15 +259,15 @@ class Chain:
         empty = Showers(geometry, np.array([1000.0]), np.zeros((1, geometry.size), np.float32))
         return self.forward(empty).shape[1]
 
-    def columns(self, given: Conditions | np.ndarray) -> np.ndarray:
+    def columns(self, conditions: Conditions | np.ndarray) -> np.ndarray:
         """Gives the condition `[n, c]` in float64; see `condition`."""
-        given = Conditions.of(given)
-        columns = [encoding.forward(given) for encoding in self.encodings]
-        return np.concatenate([*columns, np.empty((len(given), 0))], axis=1)
+        conditions = Conditions.of(conditions)
+        columns = [encoding.forward(conditions) for encoding in self.encodings]
+        return np.concatenate([*columns, np.empty((len(conditions), 0))], axis=1)
 
-    def condition(self, given: Conditions | np.ndarray) -> np.ndarray:
-        """Gives the condition `[n, c]`, float32, for incident energies, MeV, and others."""
-        return self.columns(given).astype(np.float32)
+    def condition(self, conditions: Conditions | np.ndarray) -> np.ndarray:
+        """Gives the condition `[n, c]`, float32, for conditions or incident energies `[n]`, MeV."""
+        return self.columns(conditions).astype(np.float32)
 
     def energies(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
         """Gives energies `[n, v]`, MeV, for features `[n, f]` and incident energies `[n]`, MeV."""
@@ -279,51 +277,51 @@ class Chain:
         return values
 
     def inverse(self, features: np.ndarray, incident_energies: np.ndarray, geometry: Geometry) -> Showers:
-        """Gives the showers, float32 MeV, of features `[n, f]`."""
+        """Gives the showers, with energies in float32, MeV, for features `[n, f]`."""
         return Showers(geometry, incident_energies, self.energies(features, incident_energies).astype(np.float32))
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain tables and lists; `from_json` gives the same chain back."""
+    def to_json(self) -> dict[str, object]:
+        """Tables and lists of JSON, from which `from_json` makes the chain again."""
         return {
-            name: [{"name": type(part).__name__, **asdict(part)} for part in parts]  # type: ignore[call-overload]
-            for name, parts in (("steps", self.steps), ("encodings", self.encodings))
+            "steps": [{"name": type(step).__name__, **asdict(step)} for step in self.steps],
+            "encodings": [{"name": type(encoding).__name__, **asdict(encoding)} for encoding in self.encodings],
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Chain":
-        """Builds the chain that `to_json` described.
+    def from_json(cls, value: object) -> "Chain":
+        """Makes the chain that `to_json` described.
 
         Raises:
-            DataFormatError: an unknown step, or arguments that it does not have.
+            DataFormatError: a step or an encoding is unknown, or its arguments are not those of its class.
         """
         try:
-            steps, encodings = (
-                tuple(_part(item, kinds) for item in value[name])
-                for name, kinds in (("steps", _STEPS), ("encodings", _ENCODINGS))
-            )
+            if not isinstance(value, Mapping):
+                raise TypeError(f"{value!r:.100}")
+            steps = tuple(_part(item, _STEPS) for item in value["steps"])
+            return cls(steps, tuple(_part(item, _ENCODINGS) for item in value["encodings"]))
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise DataFormatError(f"a transform needs known steps and encodings. Received: {error!r:.300}") from error
-        return cls(steps, encodings)
 
 
-def _part(item: Mapping[str, Any], kinds: tuple[type, ...]) -> Any:
+def _part(item: Mapping[str, object], classes: tuple[type[_Part], ...]) -> _Part:
+    """A step or an encoding of one of these classes, made from its JSON."""
     arguments = dict(item)
     name = arguments.pop("name")
-    known = {kind.__name__: kind for kind in kinds}
+    known = {known_class.__name__: known_class for known_class in classes}
     if name not in known:
         raise DataFormatError(f"a transform may hold {sorted(known)} here. Received: {name!r:.100}")
     return plain_from_json(known[name], arguments)
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
-    """Gives values above 0, scaled to the sum of all; zeros where that is not above 0."""
+    """Gives values without negative ones, scaled to the sum before; zeros if it is negative."""
     positive = np.maximum(values, 0)
     totals = np.maximum(values.sum(axis=1, keepdims=True), 0)
     return positive * _ratio(totals, positive.sum(axis=1, keepdims=True))
 
 
 def _ratio(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Gives parts / whole, and 0 where the whole is 0."""
+    """Gives parts / whole; 0 where the whole is not above 0."""
     whole = np.broadcast_to(whole, parts.shape)
     return np.divide(parts, whole, out=np.zeros_like(parts), where=whole > 0)
 

@@ -1,9 +1,7 @@
-"""Do the files of a trained run fit one another?"""
+"""Check that the files of a trained run fit one another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -12,26 +10,22 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.features.conditions import Encoding
 from calogen.features.transforms import Chain
 from calogen.showers.conditions import Conditions
-from calogen.showers.geometry import Geometry
+from calogen.training.module import ConfigT, GeometryT, ModelModule
 
 
 def require_consistent(
     directory: Path,
-    module: ModuleType,
-    config: Any,
-    geometry: Geometry,
+    module: ModelModule[ConfigT, GeometryT],
+    config: ConfigT,
+    geometry: GeometryT,
     networks: Mapping[str, keras.Model],
     transform: Chain,
 ) -> None:
-    """Refuse a run whose configuration, transform and networks are not one run's.
+    """Refuse, with a `DataFormatError`, files of a run that do not belong together.
 
     Args:
-        directory: of the run, for the message.
-        module: of the model.
-        config, geometry, networks, transform: what the directory's files hold.
-
-    Raises:
-        DataFormatError: names the files that disagree, and in what.
+        directory: folder of the run, named in the message.
+        config, geometry, networks, transform: what was read from the files of the directory.
     """
     try:
         _require_transform(module.build_transform(config, geometry), transform)
@@ -48,21 +42,21 @@ def require_consistent(
 
 
 def _require_transform(untrained: Chain, transform: Chain) -> None:
-    """Refuse a transform that no training of the configuration could have left."""
+    """Refuse a transform that no training with the configuration could have written."""
     fitted = [_fitted_as(*pair) for pair in zip(untrained.encodings, transform.encodings, strict=False)]
-    for name, expected, found in (
+    for name, expected, received in (
         ("steps", untrained.steps, transform.steps),
         ("encodings", tuple(fitted), transform.encodings[: len(fitted)]),
         ("number of encodings", len(untrained.encodings), len(transform.encodings)),
     ):
-        if expected != found:
+        if expected != received:
             raise DataFormatError(
-                f"by config.json the {name} of transform.json must be {expected!s:.150}. Received: {found!s:.150}"
+                f"by config.json the {name} of transform.json must be {expected!s:.150}. Received: {received!s:.150}"
             )
 
 
 def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
-    """An encoding fitted to the range of another one."""
+    """An encoding fitted to the range to which another encoding is fitted."""
     limits = [getattr(fitted, name, 1.0) for name in ("lowest", "highest")]
     return untrained.fit(Conditions(np.array(limits)))
 
@@ -73,10 +67,11 @@ def _require_networks(
     generates: Sequence[str],
     own: Callable[[str], keras.Model | None],
 ) -> None:
-    """Refuse networks of other sizes.
+    """Refuse networks whose inputs or outputs do not fit the configuration.
 
-    One of them, and no more, has points of the latent space as input; the last of those that generate gives features.
-    A critic may look at something else than the whole shower: `own` gives the model's network of a name.
+    Exactly one network must have latent points as its input, and the last generating network must give the features of
+    a shower. A critic may see something else than the whole shower; its inputs must then have the shapes of the
+    network that the model builds under its name, which `own` gives.
     """
     generators = {name: network for name, network in networks.items() if "latent" in _shapes(network.inputs)}
     if len(generators) != 1:
@@ -98,9 +93,9 @@ def _require_networks(
 
 
 def _shapes_of(network: keras.Model | None) -> dict[str, tuple[int | None, ...]]:
-    """Shapes of the inputs; none where the model has no network of that name."""
+    """Shapes of a network's inputs; an empty table where the model has no such network."""
     return {} if network is None else _shapes(network.inputs)
 
 
-def _shapes(tensors: Sequence[Any]) -> dict[str, tuple[int | None, ...]]:
+def _shapes(tensors: Sequence[keras.KerasTensor]) -> dict[str, tuple[int | None, ...]]:
     return {tensor.name: tuple(tensor.shape) for tensor in tensors}

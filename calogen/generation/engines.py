@@ -1,13 +1,14 @@
-"""Engines: points of the latent space -> showers in MeV, faster than Keras.
+"""Engines, which compute showers in MeV from latent points, faster than Keras.
 
-They give what Keras and the transform give, to rounding: some 1e-6 of a shower's energy. On processors LiteRT computes
-the folded generator (`folding`), one shower as well as ten thousand; on a GPU one compiled TensorFlow function does
-(which may round products to ten bits there, TensorFlow's default: 1e-3). What cannot be folded is left to Keras itself.
+Their showers are those of Keras and the transform up to rounding, some 1e-6 of a shower's energy. On processors LiteRT
+computes the folded generator (`folding`), for one shower as for ten thousand. On a GPU it is a compiled TensorFlow
+function, which may round products to ten bits there, by TensorFlow's default: 1e-3. Keras itself computes networks that
+cannot be folded.
 
-Figures of benchmarks/generation.py are behind it: LiteRT keeps the weights in the order in which its kernels read them.
-TensorFlow, onnxruntime and PyTorch are slower from 1000 showers up; below 100, a few calls in Python are what counts.
-Converting a network takes half a second, once for each set of weights: what is judged once, as the saved iterations of
-a training are, is left to TensorFlow.
+The choice rests on benchmarks/generation.py. LiteRT keeps the weights in the order in which its kernels read them;
+TensorFlow, onnxruntime and PyTorch are slower from 1000 showers on, and below 100 the calls in Python dominate.
+Conversion for LiteRT takes half a second for each set of weights, so that TensorFlow computes networks that generate
+only once, such as the saved iterations of a training.
 """
 
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -30,14 +31,14 @@ from calogen.generation.folding import FoldedGenerator, fold
 from calogen.parallel import tensorflow_threads
 
 MANY = 200
-"""Showers at once from which on a GPU computes them."""
+"""Least number of showers per call for which a GPU is used."""
 BLOCK = 256
-"""Showers at once in LiteRT: with more the values between two layers leave the cache."""
-_ALONE = 64  # showers below which LiteRT has one thread
+"""Number of showers that LiteRT computes together; with more, the values between two layers leave the cache."""
+_ALONE = 64  # least number of showers for which LiteRT uses several threads
 
 
 class Engine(Protocol):
-    """What makes showers of points of the latent space."""
+    """A function that computes showers from latent points and conditions."""
 
     def __call__(
         self, latent: np.ndarray, condition: np.ndarray, incident_energies: np.ndarray, energies: np.ndarray
@@ -48,36 +49,35 @@ class Engine(Protocol):
             latent: `[n, z]`.
             condition: `[n, c]`.
             incident_energies: `[n]`, MeV.
-            energies: `[n, v]`, float32, receives the showers, MeV.
+            energies: `[n, v]`, float32, MeV: the array into which the showers are written.
         """
 
 
 def engine(generator: keras.Model, transform: Chain, num_showers: int, once: bool = False) -> Engine:
-    """Gives the fastest engine for so many showers at once.
+    """Gives the fastest engine for a number of showers per call.
 
-    It is kept together with the network, and made anew once a weight has changed.
+    The engine is kept as long as the network, and made anew when a weight has changed.
 
     Args:
-        generator: with the inputs `latent` and `condition`.
-        transform: fitted.
-        num_showers: of each call.
-        once: whether these weights are used but once, so that converting them does not pay.
+        generator: network with the inputs `latent` and `condition`.
+        num_showers: number of showers in each call.
+        once: whether these weights generate only once, so that a conversion for LiteRT would take longer than it saves.
     """
-    made = _made(generator, transform)
-    if made.folded is None:
+    kept = _kept_engines(generator, transform)
+    if kept.folded is None:
         return KerasEngine(generator, transform)
     kind = TensorflowEngine if once or (num_showers >= MANY and _has_gpu()) else LiteRTEngine
-    if kind not in made.engines:
-        made.engines[kind] = kind(made.folded)
-    return made.engines[kind]
+    if kind not in kept.engines:
+        kept.engines[kind] = kind(kept.folded)
+    return kept.engines[kind]
 
 
 class LiteRTEngine:
-    """LiteRT, block after block, on as many threads as TensorFlow and the process may use."""
+    """An engine that computes one block after another with LiteRT."""
 
     def __init__(self, folded: FoldedGenerator) -> None:
         self._folded = folded
-        self._block = lru_cache(maxsize=4)(partial(Block, to_litert(folded)))
+        self._block = lru_cache(maxsize=4)(partial(LiteRTBlock, to_litert(folded)))
 
     def __call__(
         self, latent: np.ndarray, condition: np.ndarray, incident_energies: np.ndarray, energies: np.ndarray
@@ -91,7 +91,7 @@ class LiteRTEngine:
 
 
 class TensorflowEngine:
-    """A compiled function of an architecture; a network's weights are its arguments."""
+    """An engine with a compiled TensorFlow function, whose arguments are the weights."""
 
     def __init__(self, folded: FoldedGenerator) -> None:
         self._folded = folded
@@ -108,9 +108,9 @@ class TensorflowEngine:
 
 
 class KerasEngine:
-    """The network as it is, for what cannot be folded.
+    """An engine with the Keras network itself, for networks that cannot be folded.
 
-    That is: layers other than dense, rarer activations, several branches.
+    These have layers other than dense ones, rarer activations, or several branches.
     """
 
     def __init__(self, generator: keras.Model, transform: Chain) -> None:
@@ -125,8 +125,8 @@ class KerasEngine:
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
-    """The engines of a network with certain weights; `folded` is None: only Keras can."""
+class _KeptEngines:
+    """The engines for a network's present weights; `folded` is None: it cannot be folded."""
 
     weights: list[np.ndarray]
     transform: Chain
@@ -134,10 +134,10 @@ class _Made:
     engines: dict[type, Engine] = field(default_factory=dict)
 
 
-_KEPT: WeakKeyDictionary[keras.Model, _Made] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[keras.Model, _KeptEngines] = WeakKeyDictionary()
 
 
-def _made(generator: keras.Model, transform: Chain) -> _Made:
+def _kept_engines(generator: keras.Model, transform: Chain) -> _KeptEngines:
     weights, kept = generator.get_weights(), _KEPT.get(generator)
     if kept and kept.transform == transform and all(map(np.array_equal, kept.weights, weights)):
         return kept
@@ -145,7 +145,7 @@ def _made(generator: keras.Model, transform: Chain) -> _Made:
         folded = fold(generator, transform)
     except ExportError:
         folded = None
-    _KEPT[generator] = _Made(weights, transform, folded)
+    _KEPT[generator] = _KeptEngines(weights, transform, folded)
     return _KEPT[generator]
 
 
@@ -155,16 +155,16 @@ def _has_gpu() -> bool:
 
 
 def _threads(num_showers: int) -> int:
-    """Threads for a block: few showers gain nothing from a second one."""
+    """Number of threads for a block; few showers gain nothing from a second thread."""
     return 1 if num_showers < _ALONE else tensorflow_threads()
 
 
-class Block:
-    """LiteRT for a fixed number of showers; Python's threads wait for one another.
+class LiteRTBlock:
+    """LiteRT for a fixed number of showers; one thread of Python can call it at a time.
 
     Args:
-        model: what `to_litert` gives.
-        num_showers: of each call.
+        model: the result of `to_litert`.
+        num_showers: number of showers in each call.
     """
 
     def __init__(self, model: bytes, num_showers: int) -> None:
@@ -180,7 +180,7 @@ class Block:
         self._lock = threading.Lock()
 
     def __call__(self, latent: np.ndarray, condition: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """Gives what `_network` does, in an array of its own.
+        """Gives the result of `_network` in a new array.
 
         Raises:
             ValueError: latent and condition together do not have the network's number of columns.
@@ -196,7 +196,7 @@ class Block:
 def to_litert(folded: FoldedGenerator) -> bytes:
     """Gives the LiteRT model of a folded generator.
 
-    Its inputs: points and conditions joined, `[n, z + c]`; energy scales `[n, 1]`.
+    Its inputs are latent points and conditions, joined, `[n, z + c]`, and energy scales `[n, 1]`.
     """
     module, network = tf.Module(), _network(folded.activations, folded.layer_sizes)
     module.compute = tf.function(
@@ -211,30 +211,32 @@ def to_litert(folded: FoldedGenerator) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep C++'s remarks from between progress bars; faults are exceptions."""
+    """Suppress what C++ libraries print, which disturbs progress bars."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    saved = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 @cache
-def _compiled(activations: tuple[str, ...], layer_sizes: tuple[int, ...]) -> Any:
-    """The TensorFlow function of all networks with these activations and heads."""
+def _compiled(activations: tuple[str, ...], layer_sizes: tuple[int, ...]) -> Callable[..., tf.Tensor]:
+    """The compiled function that all networks with these activations and heads share."""
     matrix, vector, number = tf.TensorSpec((None, None)), tf.TensorSpec((None,)), len(activations)
     signature = (matrix, tf.TensorSpec((None, 1)), [matrix] * number, [vector] * number)
     return tf.function(_network(activations, layer_sizes), input_signature=signature, autograph=False)
 
 
 def _network(activations: tuple[str, ...], layer_sizes: tuple[int, ...]) -> Callable[..., tf.Tensor]:
-    """What both compute: values `[n, f]` times scales `[n, 1]`; with heads energies `[n, v]`."""
+    """The function of a folded network: values times scales; with heads energies `[n, v]`."""
 
-    def compute(inputs: tf.Tensor, scales: tf.Tensor, kernels: Sequence[Any], biases: Sequence[Any]) -> tf.Tensor:
+    def compute(
+        inputs: tf.Tensor, scales: tf.Tensor, kernels: Sequence[tf.Tensor], biases: Sequence[tf.Tensor]
+    ) -> tf.Tensor:
         values = inputs
         for kernel, bias, activation in zip(kernels, biases, activations, strict=True):
             values = _ACTIVATIONS[activation](tf.nn.bias_add(tf.matmul(values, kernel), bias))

@@ -1,4 +1,4 @@
-"""A trained generator and its transform, folded into what a shower needs."""
+"""Folding of a generator and its transform into a chain of dense layers."""
 
 from dataclasses import dataclass, replace
 
@@ -13,22 +13,23 @@ from calogen.lwtnn.layers import Activation, Dense
 from calogen.training.layers import ShowerHeads
 from calogen.units import kinetic_energy
 
-ACTIVATIONS = ("linear", "rectified", "tanh", "sigmoid", "swish")
-"""Those that can be folded, by lwtnn's names."""
+FOLDABLE_ACTIVATIONS = ("linear", "rectified", "tanh", "sigmoid", "swish")
+"""Activations that can be folded, by lwtnn's names."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoldedGenerator:
-    """Dense layers on a point of the latent space and the condition; heads, transform.
+    """Dense layers on the joined latent point and condition, then heads, then a transform.
 
-    The factor that a trainable swish, x sigmoid(b x), has inside stands in the kernels: with y = b x the activation is
-    y sigmoid(y), b times the same.
+    The factor b of a trained swish, x sigmoid(b x), is absorbed by the kernels: with y = b x the activation is
+    y sigmoid(y), which is b times the swish.
 
     Args:
         kernels: `[inputs, units]` of each layer, float32.
         biases: `[units]` of each layer, float32.
-        activations: of each layer, among `ACTIVATIONS`.
-        heads: what takes the fractions of `ShowerHeads` back, if the generator ends in them: both are computed at once.
+        activations: activation of each layer, one of `FOLDABLE_ACTIVATIONS`.
+        heads: for a generator that ends in `ShowerHeads`, the step of the transform that turns their fractions into
+            energies, as both are computed together; None: the generator has no heads.
         rest: the transform without `heads`.
     """
 
@@ -40,23 +41,23 @@ class FoldedGenerator:
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
-        """Number of voxels of each layer with a head of its own; without heads none."""
+        """Number of voxels of each layer that has a head of its own; empty without heads."""
         return self.heads.layer_sizes if self.heads else ()
 
     def energy_scales(self, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives what 1 as the heads' total stands for, MeV, `[n, 1]`; without heads ones."""
+        """Gives the energies, MeV, `[n, 1]`, for which a total of 1 stands; without heads ones."""
         if self.heads is None:
             return np.ones((len(incident_energies), 1), np.float32)
         scales = kinetic_energy(incident_energies, self.heads.mass) / self.heads.response_scale
         return scales.astype(np.float32)[:, None]
 
     def finish(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
-        """Gives energies `[n, v]`, MeV, for what layers and heads give."""
+        """Gives energies `[n, v]`, MeV, for the values `[n, f]` of layers and heads."""
         return self.rest.energies(values, incident_energies) if self.rest.steps or not self.heads else values
 
 
 def split_heads(generator: keras.Model) -> tuple[keras.Model, ShowerHeads | None]:
-    """Gives a generator without the `ShowerHeads` at its end, and these, if it has them."""
+    """Gives a generator without the `ShowerHeads` at its end, and these heads, if any."""
     last, node_index, _ = generator.outputs[0]._keras_history
     if not isinstance(last, ShowerHeads):
         return generator, None
@@ -64,15 +65,14 @@ def split_heads(generator: keras.Model) -> tuple[keras.Model, ShowerHeads | None
 
 
 def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
-    """Gives the chain of dense layers that a generator is.
+    """Folds a generator that is a chain of dense layers, and its transform.
 
     Args:
-        generator: with the inputs `latent` and `condition`.
-        transform: fitted.
+        generator: network with the inputs `latent` and `condition`.
 
     Raises:
-        ExportError: it is no such chain, an activation is not among `ACTIVATIONS`, a weight is not finite, or the
-            transform does not take back the fractions of the generator's heads.
+        ExportError: the generator is no such chain, an activation is not among `FOLDABLE_ACTIVATIONS`, a weight is not
+            finite, or the transform does not invert the fractions of the generator's heads.
     """
     generator, last = split_heads(generator)
     heads, rest = _undone(last, transform) if last else (None, transform)
@@ -91,7 +91,7 @@ def fold(generator: keras.Model, transform: Chain) -> FoldedGenerator:
 
 
 def _undone(heads: ShowerHeads, transform: Chain) -> tuple[LayerFractions, Chain]:
-    """The step that takes the heads' fractions back, and the transform without it."""
+    """The step that inverts the heads' fractions, and the transform without it."""
     for step in transform.steps[-1:]:
         if isinstance(step, LayerFractions) and step.layer_sizes == heads.layer_sizes:
             return step, replace(transform, steps=transform.steps[:-1])
@@ -99,7 +99,7 @@ def _undone(heads: ShowerHeads, transform: Chain) -> tuple[LayerFractions, Chain
 
 
 def _chain(graph: Graph) -> list[Dense]:
-    """The layers from the inputs to the output."""
+    """The dense layers of a graph, from the joined inputs to the output."""
     layers: list[Dense] = []
     node = graph.nodes[graph.output().node_index]
     while node.type == "feed_forward":
@@ -115,9 +115,11 @@ def _chain(graph: Graph) -> list[Dense]:
 
 
 def _factor(activation: Activation) -> float:
-    """The factor inside an activation."""
-    if activation.function not in ACTIVATIONS:
-        raise ExportError(f"activations must be among {', '.join(ACTIVATIONS)}. Received: {activation.function}")
+    """The factor b of a swish, x sigmoid(b x), which must not be 0; 1 for other activations."""
+    if activation.function not in FOLDABLE_ACTIVATIONS:
+        raise ExportError(
+            f"activations must be among {', '.join(FOLDABLE_ACTIVATIONS)}. Received: {activation.function}"
+        )
     if activation.function != "swish":
         return 1.0
     if not activation.alpha:

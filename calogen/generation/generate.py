@@ -1,4 +1,4 @@
-"""From a trained run and what is given of showers to showers in MeV."""
+"""Generation of showers in MeV with a trained run, under the conditions of showers."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from calogen.config import require_seed
 from calogen.errors import DataFormatError, checked
 from calogen.files import require_space
-from calogen.generation.engines import Block, engine, to_litert
+from calogen.generation.engines import LiteRTBlock, engine, to_litert
 from calogen.generation.folding import fold
 from calogen.generation.load import load_run
 from calogen.generation.merging import in_order
@@ -28,141 +28,130 @@ from calogen.training.run import TrainedRun
 @checked
 def generate(
     run: TrainedRun | Path | Sequence[TrainedRun | Path],
-    given: Conditions | np.ndarray,
+    conditions: Conditions | np.ndarray,
     seed: int = 0,
     batch_size: int = 10_000,
     once: bool = False,
 ) -> Showers:
-    """Generates one shower for each that is given, all in memory at once.
+    """Generates one shower for each of the conditions, all in memory.
 
     Args:
-        run, given, seed, batch_size, once: as for `generate_blocks`.
-
-    Raises:
-        DataFormatError: as `generate_blocks`.
+        run, conditions, seed, batch_size, once: as for `generate_blocks`.
     """
-    given = Conditions.of(given)
-    blocks = generate_blocks(run, given, seed, batch_size, once)
+    conditions = Conditions.of(conditions)
+    blocks = generate_blocks(run, conditions, seed, batch_size, once)
     first, start = next(blocks), 0
-    if len(first) == len(given):
+    if len(first) == len(conditions):
         return first
-    energies = np.empty((len(given), first.geometry.size), np.float32)
+    energies = np.empty((len(conditions), first.geometry.size), np.float32)
     for block in chain((first,), blocks):
         energies[start : start + len(block)] = block.energies
         start += len(block)
-    return Showers(first.geometry, given.incident_energies, energies, given.others, first.attributes)
+    return Showers(first.geometry, conditions.incident_energies, energies, conditions.others, first.attributes)
 
 
 def generate_like(
     run: TrainedRun | Sequence[TrainedRun], reference: Showers, seed: int = 0, *, once: bool = False, copies: int = 1
 ) -> Showers:
-    """Generates showers at the conditions of a reference's: what can be compared with it.
+    """Generates showers under the conditions of a reference's showers, to compare them.
 
     Args:
-        run: a trained run; or several that share the momenta between them.
-        reference: Geant4's showers, with the conditions that the model knows.
+        run: a trained run, or several that share the momenta between them.
+        reference: Geant4's showers, with the conditions that the model needs.
         seed, once: as for `generate_blocks`.
-        copies: showers for each of the reference, one after another.
-
-    Raises:
-        DataFormatError: as `generate_blocks`; a condition that the model knows and the reference lacks.
+        copies: number of showers for each shower of the reference; they follow one another.
     """
     runs = [run] if isinstance(run, TrainedRun) else run
-    given = reference.given.only(_needs(runs))
-    return generate(runs, given[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
+    conditions = reference.given.only(_needs(runs))
+    return generate(runs, conditions[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
 
 
 def generate_blocks(
     run: TrainedRun | Path | Sequence[TrainedRun | Path],
-    given: Conditions | np.ndarray,
+    conditions: Conditions | np.ndarray,
     seed: int = 0,
     batch_size: int = 10_000,
     once: bool = False,
     copies: int = 1,
 ) -> Iterator[Showers]:
-    """Generates showers in pieces of `batch_size` or less, in order.
+    """Generates showers in pieces of `batch_size` or less, in the order of their conditions.
 
-    Each block of `BLOCK_SHOWERS` has noise of its own, a function of the seed and of the block's number: a shower does
-    not depend on how many come after it. A block of many voxels would not fit into memory; its noise does.
+    Each block of `BLOCK_SHOWERS` has noise of its own, a function of the seed and of the block's number, so that a
+    shower does not depend on the number of showers after it. A block with many voxels would not fit into memory, but
+    its noise does.
 
     Args:
         run: a trained run, or its folder; or several that share the momenta between them (see `route`).
-        given: what the model knows of the showers: incident energies `[n]`, MeV, alone or with other conditions.
-        seed: of the latent space; the same seed gives the same showers, whatever the batch size: float32 rounds
-            differently then, by less than 1e-5 of a shower's energy.
-        batch_size: showers per call of an engine: it decides which one computes, and bounds the memory.
-        once: spare half a second of preparation, for networks of which nothing more is wanted; rounds differently.
-        copies: showers of each that is given, one after another.
+        conditions: conditions of the showers, or their incident energies `[n]`, MeV, alone.
+        seed: seed of the latent points. It fixes the showers, whatever the batch size, up to the rounding of float32,
+            which is less than 1e-5 of a shower's energy.
+        batch_size: showers per call of an engine; it decides which engine computes, and limits the memory.
+        once: whether the networks generate only this once; half a second of preparation is saved then.
+        copies: number of showers for each of the conditions; they follow one another.
 
     Raises:
-        ConfigError: a seed below 0 or above `MAX_SEED`, at once.
-        DataFormatError: no trained run there, incident energies that are not above 0 or that no run is made for, a
-            condition that the model knows and that is not given; at once.
+        ConfigError: the seed is below 0 or above `MAX_SEED`.
+        DataFormatError: there is no trained run, an incident energy is not above 0 or in no run's range, or a condition
+            that the model needs is missing. As the other error it is raised before the first piece is asked for.
     """
     require_seed(seed)
     sources = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in sources]
-    given = Conditions.of(given)
-    given.only(_needs(runs))  # refuses what lacks one
-    chosen, total = route(runs, given.incident_energies), len(given) * copies
+    conditions = Conditions.of(conditions)
+    conditions.only(_needs(runs))  # refuses conditions of which one is missing
+    chosen, total = route(runs, conditions.incident_energies), len(conditions) * copies
     batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
     def pieces(number: int) -> Iterator[Showers]:
         start = number * BLOCK_SHOWERS
-        source = np.arange(start, min(start + BLOCK_SHOWERS, total)) // copies  # each shower's place in what was given
-        known, which = given[source], chosen[source]
-        makers = {}
+        source = np.arange(start, min(start + BLOCK_SHOWERS, total)) // copies  # position of each shower's conditions
+        in_block, which = conditions[source], chosen[source]
+        batches_of = {}
         for position in np.unique(which).tolist():
             stream, sizes = block_seed(seed + position, number), (batch_size, batches[position])
-            makers[position] = _batches(runs[position], stream, known[which == position], sizes, once)
-        for rows, energies in in_order(which, makers, batch_size):
-            here, attributes = known[rows], {"model": runs[0].model, "seed": seed}
-            yield Showers(runs[0].geometry, here.incident_energies, energies, here.others, attributes)
-            del energies  # large, as the next ones are
+            batches_of[position] = _batches(runs[position], stream, in_block[which == position], sizes, once)
+        for rows, energies in in_order(which, batches_of, batch_size):
+            own, attributes = in_block[rows], {"model": runs[0].model, "seed": seed}
+            yield Showers(runs[0].geometry, own.incident_energies, energies, own.others, attributes)
+            del energies  # frees the memory before the next piece is computed
 
     return chain.from_iterable(map(pieces, range(-(-total // BLOCK_SHOWERS))))
 
 
 def _batches(
-    run: TrainedRun, stream: np.random.SeedSequence | int, given: Conditions, sizes: tuple[int, int], once: bool
+    run: TrainedRun, stream: np.random.SeedSequence | int, conditions: Conditions, sizes: tuple[int, int], once: bool
 ) -> Iterator[np.ndarray]:
-    """Energies of a run's showers of one block, batch by batch.
+    """Energies of a run's showers in one block, batch by batch, with noise from a stream.
 
-    Args:
-        run, stream: what makes them, and their noise.
-        given: of these showers.
-        sizes: of a batch, at most, and of the largest of all blocks, for which the engine is chosen.
-        once: as for `generate_blocks`.
+    `sizes` are the largest size of a batch in this block, and in all blocks, for which the engine is chosen.
     """
-    compute, condition = engine(run.generator, run.transform, sizes[1], once), run.transform.condition(given)
-    latent, labels = run.latent.draw(len(given), stream, condition), given.incident_energies
-    for first in range(0, len(given), sizes[0]):
+    compute, condition = engine(run.generator, run.transform, sizes[1], once), run.transform.condition(conditions)
+    latent, labels = run.latent.draw(len(conditions), stream, condition), conditions.incident_energies
+    for first in range(0, len(conditions), sizes[0]):
         batch = slice(first, first + sizes[0])
-        made = np.empty((len(labels[batch]), run.geometry.size), np.float32)
-        compute(latent[batch], condition[batch], labels[batch], made)
-        yield made
-        del made  # large, as the next one is
+        energies = np.empty((len(labels[batch]), run.geometry.size), np.float32)
+        compute(latent[batch], condition[batch], labels[batch], energies)
+        yield energies
+        del energies  # frees the memory before the next batch is computed
 
 
 def write_generated(
-    path: Path, runs: Sequence[Path], given: Path | Conditions | Sequence[float], copies: int, seed: int
+    path: Path, runs: Sequence[Path], source: Path | Conditions | Sequence[float], copies: int, seed: int
 ) -> None:
     """Generates showers into a file, piece by piece; see `generate_blocks`.
 
     Args:
-        path: the file to write, whole or not at all.
         runs: folders of trained runs that share the momenta.
-        given: incident energies, MeV, alone or with other conditions; or a file of showers that has them.
-        copies: showers of each that is given, one after another.
-        seed: of the latent space.
+        source: conditions of the showers, incident energies alone, MeV, or a file with the conditions of its showers.
+        copies, seed: as for `generate_blocks`.
 
     Raises:
-        CalogenError: as `generate_blocks`; the file cannot be written, or more showers than the disk can hold.
+        CalogenError: as for `generate_blocks`; the file cannot be written, or the disk cannot hold the showers.
     """
     loaded = [load_run(directory) for directory in runs]
-    known = read_given(given).only(_needs(loaded)) if isinstance(given, Path) else Conditions.of(given)
-    total = copies * len(known)
-    pieces = generate_blocks(loaded, known, seed, copies=copies)
+    conditions = read_given(source).only(_needs(loaded)) if isinstance(source, Path) else Conditions.of(source)
+    total = copies * len(conditions)
+    pieces = generate_blocks(loaded, conditions, seed, copies=copies)
     require_space(path, 4 * total * loaded[0].geometry.size // MAX_DEFLATE)
 
     def counted() -> Iterator[Showers]:
@@ -177,18 +166,18 @@ def write_generated(
 
 
 def _needs(runs: Sequence[TrainedRun]) -> tuple[str, ...]:
-    """Names of the conditions that the models know, besides the incident energy."""
+    """Names of the conditions that the models need besides the incident energy."""
     return tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
 
 
 def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarray:
     """Gives the position of the run that generates each shower, `[n]`.
 
-    A momentum that two ranges share belongs to the first of their runs: ordered by momentum, as ATLAS's production
-    code has it, to the one below. Between trained momenta the networks interpolate.
+    A momentum on the limit of two ranges belongs to the first of the two runs: with runs ordered by momentum this is
+    the lower range, as in ATLAS's production code. Between the momenta of its training a network interpolates.
 
     Raises:
-        DataFormatError: a momentum that is in no run's range, or runs of different geometries.
+        DataFormatError: a momentum is in no run's range, or the runs have different geometries.
     """
     if any(item.geometry != runs[0].geometry for item in runs):
         raise DataFormatError(f"runs must be of one geometry. Received: {[item.geometry.name for item in runs]}")
@@ -205,34 +194,30 @@ def route(runs: Sequence[TrainedRun], incident_energies: np.ndarray) -> np.ndarr
 
 
 def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarray]:
-    """Makes a fast function for one shower at a time.
+    """Makes a fast function that generates one shower at a time, with the present weights.
 
-    The weights are those of now. A random generator is made once for each `BLOCK_SHOWERS` of them: making one takes as
-    long as reading a small network's weights.
-
-    Args:
-        run: a trained run.
-        seed: of the noise.
+    Each random generator serves `BLOCK_SHOWERS` showers, since making one takes as long as reading the weights of a
+    small network.
 
     Returns:
-        `one_shower(incident_energy, latent=None, **others)`: of an incident energy, MeV, a point of the latent space
-        `[z]` and the other conditions by name energies `[v]`, MeV. Without a point it draws the noise itself; call
-        after call then gives, to rounding, shower after shower of `generate` with the same seed.
+        a function `one_shower(incident_energy, latent=None, **others)` that gives energies `[v]`, MeV, for an incident
+        energy, MeV, a latent point `[z]` and the other conditions by name. Without a point it draws the noise itself;
+        successive calls then give, up to rounding, the successive showers of `generate` with this seed.
 
     Raises:
-        ExportError: the network is not one that can be folded (`folding`).
+        ExportError: the network cannot be folded (`folding`).
     """
     folded, latent_space = fold(run.generator, run.transform), run.latent
-    compute = Block(to_litert(folded), 1)
+    compute = LiteRTBlock(to_litert(folded), 1)
     streams = map(partial(block_seed, seed), count())
-    energy = np.ones(1)  # making conditions takes as long as a small network
+    energy = np.ones(1)  # shared by all calls: to make new conditions takes as long as to evaluate a small network
     alone = Conditions(energy)
     noise = chain.from_iterable(repeat(np.random.default_rng(stream), BLOCK_SHOWERS) for stream in streams)
 
     def one_shower(incident_energy: float, latent: np.ndarray | None = None, **others: float) -> np.ndarray:
         energy[0] = incident_energy
         known = Conditions(energy, {name: np.array([value]) for name, value in others.items()}) if others else alone
-        columns = [encoding.forward(known) for encoding in run.transform.encodings]  # `condition` takes 3 us more
+        columns = [encoding.forward(known) for encoding in run.transform.encodings]  # 3 us faster than `condition`
         condition = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         points = latent_space.draw(1, next(noise), condition) if latent is None else latent
         return folded.finish(compute(points.reshape(1, -1), condition, folded.energy_scales(energy)), energy)[0]
@@ -241,7 +226,7 @@ def compile_one_shower(run: TrainedRun, seed: int = 0) -> Callable[..., np.ndarr
 
 
 def seconds_per_call(call: Callable[[], object], repeats: int = 200) -> float:
-    """Median duration of a call, after one that does not count."""
+    """Median duration of a call, without the first one."""
     call()
     durations = []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""A trained run's files, read: nothing in them is executed."""
+"""Reading trained runs from their files, none of which is executed."""
 
 import pkgutil
 import re
@@ -7,21 +7,22 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import cast
 from zipfile import BadZipFile
 
 import numpy as np
 
 from calogen import models
 from calogen.backend import keras
-from calogen.config import config_from_json
+from calogen.config import Config, config_from_json
 from calogen.errors import DataFormatError
 from calogen.features.transforms import Chain
 from calogen.files import listed, read_json
 from calogen.generation.consistency import require_consistent
+from calogen.showers.geometry import Geometry
 from calogen.showers.kinds import geometry_from_json
 from calogen.training.latent import Sampler
+from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule
 from calogen.training.run import TrainedRun, assemble_run, snapshot_paths
 
 
@@ -29,16 +30,17 @@ def load_run(directory: Path) -> TrainedRun:
     """Reads a trained run.
 
     Raises:
-        DataFormatError: there is none, one of its files is damaged, or they do not fit one another.
+        DataFormatError: the directory holds no run, or one of its files is damaged or does not fit the others.
     """
     if not (directory / "config.json").is_file():
         raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
     about, history = read_json(directory / "config.json"), read_json(directory / "history.json")
     try:
+        if not isinstance(about, dict) or not isinstance(history, list):
+            raise TypeError(f"config {about!r:.100}, history {history!r:.100}")
         model, names, config, geometry = (about[key] for key in ("model", "networks", "config", "geometry"))
         plain = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in names)
-        tables = isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
-        if not plain or not isinstance(model, str) or not tables:
+        if not plain or not isinstance(model, str) or not all(isinstance(epoch, dict) for epoch in history):
             raise TypeError(f"model {model!r:.100}, networks {names!r:.100}, history {history!r:.100}")
     except (KeyError, TypeError) as error:
         raise DataFormatError(
@@ -59,15 +61,13 @@ def load_run(directory: Path) -> TrainedRun:
     return run
 
 
-def _read_latent(path: Path, module: ModuleType) -> Sampler | None:
-    """Gives what was fitted to encoded showers; None if nothing was.
-
-    Raises:
-        DataFormatError: the file is damaged or another model's.
-    """
+def _read_latent(path: Path, module: ModelModule[ConfigT, GeometryT]) -> Sampler | None:
+    """Gives the sampler that was fitted to encoded showers; None: there is no such file."""
     if not path.exists():
         return None
     try:
+        if not isinstance(module, FitsLatent):
+            raise ValueError(f"{module.__name__} has no read_latent")
         with np.load(path, allow_pickle=False) as file:
             return module.read_latent(dict(file))
     except (OSError, ValueError, KeyError, AttributeError, BadZipFile, zlib.error) as error:
@@ -78,7 +78,7 @@ def load_network(path: Path) -> keras.Model:
     """Reads a `.keras` file; nothing in it is executed.
 
     Raises:
-        DataFormatError: missing or damaged.
+        DataFormatError: the file is missing or damaged.
     """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -88,19 +88,18 @@ def load_network(path: Path) -> keras.Model:
 
 
 def list_snapshots(directory: Path, unit: str) -> list[int]:
-    """Numbers of epochs or iterations (`unit`) after which a training was saved."""
+    """Numbers of the epochs or iterations (`unit`) after which networks were saved."""
     names = (path.stem.split("-") for path in listed(directory, f"snapshots/{unit}-*.keras"))
     return sorted({int(number) for _, number, *_ in names})
 
 
 def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> TrainedRun:
-    """Gives a run as it was after so many epochs or iterations.
+    """Gives a run with its generating networks as they were after some epoch or iteration.
 
     Args:
-        run: as it is in the end.
-        directory: of the run.
+        run: the run with its final networks.
         unit: `epoch` or `iteration`.
-        number: how many.
+        number: number of the epoch or iteration.
 
     Raises:
         DataFormatError: a network is missing, damaged, or has other inputs or outputs than the run's.
@@ -111,31 +110,28 @@ def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> T
 
 
 def _load_as(path: Path, own: keras.Model) -> keras.Model:
-    """Gives a saved network of a run whose network is `own` in the end.
-
-    Raises:
-        DataFormatError: missing, damaged, or with other inputs or outputs.
-    """
+    """Reads a saved network, which must have the inputs and outputs of the run's own."""
     network = load_network(path)
-    expected, found = (
-        [(t.name, tuple(t.shape)) for t in net.inputs] + [tuple(net.output_shape)] for net in (own, network)
+    expected, received = (
+        [(tensor.name, tuple(tensor.shape)) for tensor in model.inputs] + [tuple(model.output_shape)]
+        for model in (own, network)
     )
-    if expected != found:
+    if expected != received:
         raise DataFormatError(
-            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {found} "
+            f"{path} must have the inputs and outputs of its run's network, {expected}. Received: {received} "
             "(was it copied from another run?)"
         )
     return network
 
 
 @cache
-def model_module(name: str) -> Any:
+def model_module(name: str) -> ModelModule[Config, Geometry]:
     """Gives the module of a model.
 
     Raises:
-        DataFormatError: `calogen.models` has no such module.
+        DataFormatError: `calogen.models` has no module of this name.
     """
-    known = [found.name for found in pkgutil.iter_modules(models.__path__)]
+    known = [module.name for module in pkgutil.iter_modules(models.__path__)]
     if name not in known:
         raise DataFormatError(f"model must be one of {', '.join(known)}. Received: {name!r}")
-    return import_module(f"calogen.models.{name}")
+    return cast(ModelModule[Config, Geometry], import_module(f"calogen.models.{name}"))

@@ -1,4 +1,4 @@
-"""Showers of several runs in one order, without all of them in memory."""
+"""Merging of the showers of several runs, without holding all of them in memory."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,31 +6,31 @@ import numpy as np
 
 
 def in_order(
-    which: np.ndarray, makers: Mapping[int, Iterator[np.ndarray]], size: int
+    which: np.ndarray, batches: Mapping[int, Iterator[np.ndarray]], size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows and energies of one shower after the other, from batches of several runs.
+    """Rows and energies of all showers in order, merged from the batches of several runs.
 
     Args:
-        which: the run of each shower, `[n]`.
-        makers: by run, batches `[<= size, v]` of its own showers, in order; each is made when a shower of it is due.
-        size: of what is handed on, but for the last.
+        which: position of the run of each shower, `[n]`.
+        batches: for each run the batches `[<= size, v]` of its showers, in order; they are taken when they are needed.
+        size: number of showers in each piece but the last.
     """
-    left: dict[int, np.ndarray] = {}  # of each run's latest batch
+    left: dict[int, np.ndarray] = {}  # the unused showers of each run's latest batch
 
-    def piece(due: np.ndarray) -> np.ndarray:
-        found = np.empty((0, 0), np.float32)
-        for position in np.unique(due).tolist():
-            rows = np.flatnonzero(due == position)
+    def piece(runs: np.ndarray) -> np.ndarray:
+        energies = np.empty((0, 0), np.float32)
+        for position in np.unique(runs).tolist():
+            rows = np.flatnonzero(runs == position)
             while len(rows):
-                batch = left.pop(position) if position in left else next(makers[position])
-                if len(batch) == len(due) == len(rows):
-                    return batch  # as it is: of one run, all are
-                found = found if len(found) else np.empty((len(due), batch.shape[1]), np.float32)
-                here, rows = rows[: len(batch)], rows[len(batch) :]
-                found[here] = batch[: len(here)]
-                if len(here) < len(batch):
-                    left[position] = batch[len(here) :]
-        return found
+                batch = left.pop(position) if position in left else next(batches[position])
+                if len(batch) == len(runs) == len(rows):
+                    return batch  # the piece is this batch: no copy is needed
+                energies = energies if len(energies) else np.empty((len(runs), batch.shape[1]), np.float32)
+                filled, rows = rows[: len(batch)], rows[len(batch) :]
+                energies[filled] = batch[: len(filled)]
+                if len(filled) < len(batch):
+                    left[position] = batch[len(filled) :]
+        return energies
 
     for start in range(0, len(which), size):
         rows = slice(start, min(start + size, len(which)))

@@ -1,19 +1,18 @@
-"""Live Keras 3 models as LWTNN graphs.
+"""Conversion of Keras 3 models in memory to LWTNN graphs.
 
-The graph is read from the tensors' history, from the output back to the inputs, never from files or from the order of
-`model.layers`: both changed between versions of Keras, and the official converter fails on every Keras 3 model. Batch
-normalisation and activations are folded into the dense layer before them (`keras_layers`). What lwtnn cannot express,
-and what this converter does not know, is refused by name.
+The graph is read from the history of the tensors, from the output back to the inputs, never from files or from the
+order of `model.layers`: both changed between versions of Keras, and the official converter fails on every Keras 3
+model. Batch normalisation and activations are folded into the dense layer before them (`keras_layers`). Layers and
+operations that lwtnn cannot express, or that this converter does not know, are refused by name.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from calogen.backend import keras
 from calogen.errors import ExportError
-from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
-from calogen.lwtnn.keras_layers import Vertex, named, refusal, vertex_of
-from calogen.lwtnn.layers import Layer
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable
+from calogen.lwtnn.keras_layers import Vertex, conversion_error, named, vertex_of
+from calogen.lwtnn.layers import NetworkLayer
 
 InputNames = Sequence[str] | Mapping[str, str]
 
@@ -24,17 +23,17 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
     Variables are called `variable_0`, ..., labels `out_0`, ...: the names that Athena uses.
 
     Args:
-        model: its inputs and output are vectors, `[b, size]`.
+        model: a model whose inputs and output are vectors, `[b, size]`.
         input_names: names of the Keras inputs in the order that the graph shall have, or a mapping from them to the
             graph's names: Athena's generators need `{"latent": "node_0", "condition": "node_1"}`. By default the
             order of `model.inputs`, which is alphabetical for a model built from a dictionary.
 
     Returns:
-        The network at inference; it needs lwtnn 2.13, or 2.14 where the model adds tensors.
+        the network at inference; it needs lwtnn 2.13, or 2.14 where the model adds tensors.
 
     Raises:
-        ExportError: the model has not exactly one output, something in it is unknown or has no counterpart in lwtnn,
-            it computes in half precision or is quantised, or weights are not finite.
+        ExportError: the model has several outputs or none, a part of it is unknown or has no counterpart in lwtnn, it
+            computes in half precision or is quantised, or weights are not finite.
     """
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:
@@ -51,14 +50,14 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
     vertices = [Vertex("input", _width(by_name[name], "an input"), index=i) for i, name in enumerate(names)]
     known = {_key(by_name[name]): vertex for name, vertex in zip(names, vertices, strict=True)}
     given = [
-        Input(name, tuple(Variable(f"variable_{i}") for i in range(vertex.size)))
+        GraphInput(name, tuple(Variable(f"variable_{i}") for i in range(vertex.size)))
         for name, vertex in zip(names.values(), vertices, strict=True)
     ]
     return _graph(_walk(outputs[0], known), given)
 
 
 def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
-    """The vertex of a tensor, from those of the tensors it was made of."""
+    """The vertex of a tensor; `known` has those of the tensors before it, and gets new ones."""
     key = _key(tensor)
     if key not in known:
         operation, node_index, tensor_index = tensor._keras_history
@@ -66,7 +65,7 @@ def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
         _width(tensor, named(operation))
         call = operation._inbound_nodes[node_index]
         if call.arguments.kwargs.get("training"):
-            raise refusal(operation, "it is called with training=True", "call it without")
+            raise conversion_error(operation, "it is called with training=True", "call it without")
         if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
             sources = [_walk(source, known) for source in call.input_tensors]
             inner = {_key(source): vertex for source, vertex in zip(operation.inputs, sources, strict=True)}
@@ -74,22 +73,24 @@ def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
         elif isinstance(operation, keras.Layer):
             sources = [_walk(source, known) for source in call.input_tensors]
             known[key] = vertex_of(operation, sources)
-        else:  # numbers and arrays are among its operands
-            given = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))
-            operands = [_walk(item, known) if isinstance(item, keras.KerasTensor) else item for item in given]
+        else:  # an operation may have numbers and arrays among its operands
+            arguments = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))
+            operands = [_walk(item, known) if isinstance(item, keras.KerasTensor) else item for item in arguments]
             known[key] = vertex_of(operation, operands)
     return known[key]
 
 
-def _require_single_precision(operation: Any, tensor: keras.KerasTensor) -> None:
-    """Refuse what Keras computes with weights or numbers that are not those of the graph."""
-    policy: Any = getattr(operation, "dtype_policy", None)
+def _require_single_precision(operation: keras.Operation, tensor: keras.KerasTensor) -> None:
+    """Refuse an operation that computes with rounded or quantised numbers."""
+    policy: keras.DTypePolicy | None = getattr(operation, "dtype_policy", None)
     remedy = "build the model anew under the dtype policy float32"
     if policy is not None and policy.quantization_mode:
-        raise refusal(operation, f"its dtype policy {policy.name} has quantised weights", f"{remedy}, and train it")
+        raise conversion_error(
+            operation, f"its dtype policy {policy.name} has quantised weights", f"{remedy}, and train it"
+        )
     if tensor.dtype not in ("float32", "float64"):
         name = f"dtype policy {policy.name}" if policy is not None else "dtype"
-        raise refusal(
+        raise conversion_error(
             operation,
             f"its {name} rounds to {tensor.dtype}, where lwtnn computes in double precision: outputs would differ by "
             "about as much (bfloat16: 4e-3, float16: 5e-4)",
@@ -97,11 +98,11 @@ def _require_single_precision(operation: Any, tensor: keras.KerasTensor) -> None
         )
 
 
-def _graph(result: Vertex, inputs: list[Input]) -> Graph:
-    """Number the vertices that the result needs, sources first."""
+def _graph(result: Vertex, inputs: list[GraphInput]) -> Graph:
+    """The graph of a vertex and of all vertices that it needs, sources first."""
     numbers: dict[int, int] = {}
     nodes: list[Node] = []
-    layers: list[Layer] = []
+    layers: list[NetworkLayer] = []
 
     def number(vertex: Vertex) -> int:
         if id(vertex) not in numbers:
@@ -116,7 +117,7 @@ def _graph(result: Vertex, inputs: list[Input]) -> Graph:
             numbers[id(vertex)] = len(nodes) - 1
         return numbers[id(vertex)]
 
-    output = Output(number(result), tuple(f"out_{i}" for i in range(result.size)))
+    output = GraphOutput(number(result), tuple(f"out_{i}" for i in range(result.size)))
     return Graph(tuple(inputs), tuple(nodes), tuple(layers), {"out": output})
 
 

@@ -1,4 +1,4 @@
-"""What an LWTNN graph consists of and costs: plain data, text, boxes to draw."""
+"""Descriptions of an LWTNN graph: plain data, a text, and boxes to draw."""
 
 import io
 from collections.abc import Iterable
@@ -12,23 +12,23 @@ from rich.table import Table
 
 from calogen import files
 from calogen.lwtnn.graph import Graph
-from calogen.lwtnn.layers import Affine, Dense, Highway, Layer, Maxout
+from calogen.lwtnn.layers import Affine, Dense, Highway, Maxout, NetworkLayer
 from calogen.lwtnn.property_tree import shown
 
 if TYPE_CHECKING:
-    from calogen.plots.networks import Box, Kind
+    from calogen.plots.networks import Box, BoxKind
 
-_MOST_SOURCES = 6  # that the text names
-_LONGEST_NAME = 24
-_KINDS: dict[str, "Kind"] = {"input": "input", "feed_forward": "layer"}
+_MOST_SOURCES = 6  # number of sources that the text names
+_LONGEST_NAME = 24  # characters
+_KINDS: dict[str, "BoxKind"] = {"input": "input", "feed_forward": "layer"}
 
 
 def describe(path: Path, graph: Graph) -> dict[str, Any]:
     """Inputs, nodes, outputs, costs and origin of a graph that was read from a file.
 
-    `multiplications` are those by weights, matrices above all; those of preprocessing and activations are not counted.
-    Every node that an output needs has to be computed once; lwtnn does it `evaluations` times. `parameters` are those
-    of all layers in the file.
+    `multiplications` counts the multiplications by weights, not those of preprocessing and activations, with every
+    needed node computed once; `multiplications_lwtnn` counts each node as often as lwtnn computes it, `evaluations`.
+    `parameters` counts the weights and biases of all layers in the file.
     """
     nodes = [_node(graph, index) for index in graph.sizes]
     layers = {graph.nodes[index].layer_index for index in graph.sizes if graph.nodes[index].type == "feed_forward"}
@@ -67,7 +67,7 @@ def describe(path: Path, graph: Graph) -> dict[str, Any]:
 
 
 def format_description(described: dict[str, Any]) -> str:
-    """What `describe` found, as text in columns."""
+    """The result of `describe` as text in columns."""
     console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False, highlight=False)
     console.print(f"{described['file']}: {described['bytes']:,} bytes, needs lwtnn {described['lwtnn']}")
     console.print(f"sha256 {described['sha256']}")
@@ -93,7 +93,7 @@ def format_description(described: dict[str, Any]) -> str:
 
 
 def boxes(graph: Graph) -> list["Box"]:
-    """The nodes that the outputs need and the outputs, for `plots.networks.draw_graph`."""
+    """The outputs and the nodes that they need, as boxes for `plots.networks.draw_graph`."""
     from calogen.plots.networks import Box  # matplotlib takes a while
 
     numbers = {index: number for number, index in enumerate(graph.sizes)}
@@ -137,7 +137,7 @@ def _node(graph: Graph, index: int) -> dict[str, Any]:
     }
 
 
-def _maps(layer: Layer) -> tuple[Affine, ...]:
+def _maps(layer: NetworkLayer) -> tuple[Affine, ...]:
     match layer:
         case Highway(transform, carry):
             return transform, carry
@@ -147,12 +147,12 @@ def _maps(layer: Layer) -> tuple[Affine, ...]:
             return (layer,)
 
 
-def _parameters(layer: Layer) -> int:
+def _parameters(layer: NetworkLayer) -> int:
     return sum(part.weights.size + part.bias.size for part in _maps(layer))
 
 
-def _input_rows(inputs: list[dict[str, Any]]) -> Iterable[list[Any]]:
-    """A row for each run of variables with the same offset and scale."""
+def _input_rows(inputs: list[dict[str, Any]]) -> Iterable[list[object]]:
+    """Rows of a table, one for each run of variables with equal offset and scale."""
     for given in inputs:
         name = _short(given["name"])
         for (offset, scale), group in groupby(given["variables"], key=lambda v: (v["offset"], v["scale"])):
@@ -163,7 +163,7 @@ def _input_rows(inputs: list[dict[str, Any]]) -> Iterable[list[Any]]:
             name = ""
 
 
-def _node_row(row: dict[str, Any]) -> list[Any]:
+def _node_row(row: dict[str, Any]) -> list[object]:
     sources = _short(row["input"]) if row["type"] == "input" else _some(row["sources"])
     layer = "" if row["layer"] is None else f"{row['layer_index']} {row['layer']}"
     parameters = f"{row['parameters']:,}" if layer else ""
@@ -172,8 +172,8 @@ def _node_row(row: dict[str, Any]) -> list[Any]:
     return [*kind, inputs, row["outputs"], parameters, row["evaluations"]]
 
 
-def _print(console: Console, columns: tuple[str, ...], rows: Iterable[list[Any]]) -> None:
-    """Print a table; what counts something stands on the right."""
+def _print(console: Console, columns: tuple[str, ...], rows: Iterable[list[object]]) -> None:
+    """Print a table with its numbers aligned on the right."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         numeric = column in ("number", "offset", "scale", "in", "out", "labels", "parameters", "evaluations")
@@ -190,6 +190,6 @@ def _some(numbers: list[int]) -> str:
 
 
 def _short(text: str) -> str:
-    """A name on one line; quoted where it has characters that would not be seen."""
+    """A name on one line, shortened, and in quotes where it has invisible characters."""
     text = text if text.isprintable() else shown(text)
     return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"

@@ -1,7 +1,7 @@
-"""The JSON schema of lwtnn's LightweightGraph as dataclasses: compact, checked when read.
+"""The JSON schema of lwtnn's LightweightGraph as dataclasses, which check themselves.
 
-Only what works on vectors is here (what a generator or decoder needs); sequences are refused by name. The classes
-follow the file one to one: nodes refer to their sources by position and to their parameters by `layer_index`.
+Only nodes that work on vectors are supported, which generators and decoders need; sequences are refused. The classes
+follow the file one to one: a node refers to its sources by position and to its parameters by `layer_index`.
 
 Source: `lwt::parse_json_graph` of lwtnn 2.14.1 (src/parse_json.cxx) and include/lwtnn/generic/{Graph,Stack}.tcc.
 """
@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
 from calogen.errors import ExportError
 from calogen.lwtnn import property_tree
-from calogen.lwtnn.layers import Layer, layer_document, read_layer
+from calogen.lwtnn.layers import NetworkLayer, layer_document, read_layer
 
 NODES = ("input", "feed_forward", "concatenate", "add")
 MAX_DEPTH = 1000
-"""Nodes one after another; lwtnn goes through them by recursion, which ends with the stack."""
+"""Largest number of nodes one after another: lwtnn visits them by recursion, which the stack limits."""
 MAX_EVALUATIONS = 10**6
-"""Of nodes for one shower, as lwtnn does it; real networks have tens or hundreds."""
+"""Largest number of nodes that lwtnn may evaluate for one shower; real networks need tens or hundreds."""
 MAX_NUMBERS = 10**7
-"""In the vectors of all nodes together, 80 MB."""
+"""Largest number of elements in the vectors of all nodes together: 80 MB."""
 
 _Checked = TypeVar("_Checked")
 
@@ -50,7 +50,7 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Input:
+class GraphInput:
     """A named input vector; its variables in the order of its elements.
 
     Raises:
@@ -70,9 +70,9 @@ class Node:
 
     Args:
         type: one of `NODES`.
-        sources: positions of the sources in the list of nodes; for an input its position in the list of inputs.
-        size: length of an input's vector.
-        layer_index: position of a feed_forward's parameters in the list of layers.
+        sources: positions of the source nodes in the list of nodes; for an input node its position among the inputs.
+        size: length of an input's vector; None: the node is no input.
+        layer_index: position of a feed_forward node's parameters in the list of layers; None: the node has none.
     """
 
     type: str
@@ -82,11 +82,11 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Output:
-    """The node that holds an output, and its elements' labels (fewer hide the last elements).
+class GraphOutput:
+    """The node that holds an output, and the labels of the output's elements.
 
     Raises:
-        ExportError: no labels, or one that stands twice: lwtnn would keep one of the two numbers.
+        ExportError: there is no label, or one stands twice: lwtnn would keep only one of the two numbers.
     """
 
     node_index: int
@@ -98,19 +98,20 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """An LWTNN network of vectors; consistent once it exists.
+    """An LWTNN network of vectors, whose consistency is checked when it is made.
 
     Athena takes exactly one output; the `add` node needs lwtnn 2.14, all else runs in 2.13.
 
     Raises:
         ExportError: indices, sizes or names do not fit together, the nodes form a cycle, or the network is beyond
-            `MAX_DEPTH`, `MAX_EVALUATIONS` or `MAX_NUMBERS`. Nodes that no output needs count: lwtnn builds them too.
+            `MAX_DEPTH`, `MAX_EVALUATIONS` or `MAX_NUMBERS`, where nodes that no output needs count, as lwtnn builds
+            them, too.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[GraphInput, ...]
     nodes: tuple[Node, ...]
-    layers: tuple[Layer, ...]
-    outputs: Mapping[str, Output]
+    layers: tuple[NetworkLayer, ...]
+    outputs: Mapping[str, GraphOutput]
 
     def __post_init__(self) -> None:
         _require_names("a graph's inputs", (given.name for given in self.inputs))
@@ -127,19 +128,19 @@ class Graph:
             if len(output.labels) > size:
                 received = f"{len(output.labels)} labels"
                 raise ExportError(f"output {property_tree.shown(name)} has {size} numbers. Received: {received}")
-        _ = self.evaluations  # refuses what would take lwtnn too long
+        _ = self.evaluations  # refuses a graph whose evaluation by lwtnn would take too long
 
     @cached_property
     def sizes(self) -> dict[int, int]:
-        """Length of the vector of each node that an output needs, sources before their consumers.
+        """Length of the vector of each node that an output needs, by the node's position.
 
-        Its keys are therefore an order in which the nodes can be computed.
+        Sources come before their consumers: the order of the keys is one in which the nodes can be computed.
         """
         return {index: self._all_sizes[index] for index in self._order(o.node_index for o in self.outputs.values())}
 
     @cached_property
     def depths(self) -> dict[int, int]:
-        """Number of steps to each node from the inputs, the longest way, sources first."""
+        """Length of the longest path from an input to each node, sources first."""
         depths: dict[int, int] = {}
         for index in self._order(range(len(self.nodes))):
             depths[index] = 1 + max((depths[source] for source in self.sources(index)), default=-1)
@@ -149,10 +150,10 @@ class Graph:
 
     @cached_property
     def evaluations(self) -> dict[int, int]:
-        """How often lwtnn computes each node in order to give every output once.
+        """Number of times that lwtnn computes each node in order to give every output once.
 
-        lwtnn keeps no results: a node computes its sources anew each time, so that it runs once for each path from it
-        to an output. A trunk with seven heads runs seven times.
+        lwtnn keeps no results: a node computes its sources anew each time. A node therefore runs once for each path
+        from it to an output; a trunk with seven heads runs seven times.
 
         Source: `FeedForwardNode::compute`, `ConcatenateNode::compute`, `AddNode::compute` in
         include/lwtnn/generic/Graph.tcc of lwtnn 2.14.1.
@@ -173,18 +174,18 @@ class Graph:
         return counts
 
     def order(self, output: str | None = None) -> list[int]:
-        """The nodes that one output needs, sources before their consumers.
+        """Positions of the nodes that one output needs, sources before their consumers.
 
         Raises:
-            ExportError: no such output, or several and none named.
+            ExportError: there is no such output, or there are several and none is named.
         """
         return self._order([self.output(output).node_index])
 
     def sources(self, index: int) -> tuple[int, ...]:
-        """The nodes that a node takes its vector from: none for an input."""
+        """Positions of the nodes from which a node computes its vector; an input has none."""
         return () if self.nodes[index].type == "input" else self.nodes[index].sources
 
-    def layer(self, node: Node) -> Layer:
+    def layer(self, node: Node) -> NetworkLayer:
         """The parameters of a feed_forward node.
 
         Raises:
@@ -194,11 +195,11 @@ class Graph:
             raise ExportError(f"there are {len(self.layers)} layers. Received: layer_index {node.layer_index}")
         return self.layers[node.layer_index]
 
-    def output(self, name: str | None = None) -> Output:
+    def output(self, name: str | None = None) -> GraphOutput:
         """An output by its name, or the only one.
 
         Raises:
-            ExportError: no such output, or several and none named.
+            ExportError: there is no such output, or there are several and none is named.
         """
         if name is None and len(self.outputs) == 1:
             return next(iter(self.outputs.values()))
@@ -207,7 +208,7 @@ class Graph:
         return self.outputs[name]
 
     def _order(self, targets: Iterable[int]) -> list[int]:
-        """The targets and what they need, sources first; not recursive: chains may be long."""
+        """The targets and the nodes they need, sources first; without recursion."""
         order: dict[int, None] = {}
         started: set[int] = set()
         stack = list(targets)[::-1]
@@ -226,7 +227,7 @@ class Graph:
     @cached_property
     def _all_sizes(self) -> dict[int, int]:
         sizes: dict[int, int] = {}
-        widths: dict[int | None, int] = {}  # of what a layer takes: lwtnn builds it once, for the first of its nodes
+        widths: dict[int | None, int] = {}  # input length of each layer: lwtnn builds it once, for its first node
         total = 0
         for index in self.depths:
             lengths = [sizes[source] for source in self.sources(index)]
@@ -243,14 +244,14 @@ class Graph:
         return sizes
 
     def _at(self, index: int, check: Callable[[Node], _Checked]) -> _Checked:
-        """What `check` gives for a node; its refusal says which node."""
+        """The result of `check` for a node; an error names the node."""
         try:
             return check(self.nodes[index])
         except ExportError as error:
             raise ExportError(f"node {index}: {error}") from None
 
     def _check(self, node: Node) -> None:
-        """Refuse a type, number of sources or position that does not exist."""
+        """Refuse a node of unknown type, or one whose sources or position cannot exist."""
         if node.type not in NODES:
             received = f"{property_tree.shown(node.type)} (sequences are not supported)"
             raise ExportError(f"its type must be one of {', '.join(NODES)}. Received: {received}")
@@ -270,7 +271,7 @@ class Graph:
             self.layer(node)
 
     def _size(self, node: Node, lengths: list[int]) -> int:
-        """Length of a node's vector from those of its sources."""
+        """Length of a node's vector, given the lengths of its sources' vectors."""
         if node.type == "input":
             return len(self.inputs[node.sources[0]].variables)
         if node.type == "feed_forward":
@@ -281,7 +282,11 @@ class Graph:
 
 
 def read_graph(path: str | Path) -> Graph:
-    """Read a graph from LWTNN JSON; `ExportError` where lwtnn would not evaluate it."""
+    """Read a graph from a file of LWTNN JSON.
+
+    Raises:
+        ExportError: the file cannot be read, or lwtnn would not evaluate the graph.
+    """
     try:
         return parse_graph(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -306,7 +311,7 @@ def parse_graph(text: str) -> Graph:
     """The graph that LWTNN JSON describes; unknown keys are ignored, as lwtnn does.
 
     Raises:
-        ExportError: not JSON, a missing key, a wrong type, or an inconsistent graph.
+        ExportError: the text is not JSON, a key is missing, a type is wrong, or the graph is inconsistent.
     """
     try:
         parts = _parts(property_tree.parse(text))
@@ -315,7 +320,9 @@ def parse_graph(text: str) -> Graph:
     return Graph(*parts)
 
 
-def _parts(document: Any) -> tuple[tuple[Input, ...], tuple[Node, ...], tuple[Layer, ...], dict[str, Output]]:
+def _parts(
+    document: object,
+) -> tuple[tuple[GraphInput, ...], tuple[Node, ...], tuple[NetworkLayer, ...], dict[str, GraphOutput]]:
     if property_tree.items(document, "input_sequences"):
         raise ExportError("calogen, unlike lwtnn, reads no sequences: input_sequences must be []")
     outputs = property_tree.field(document, "outputs")
@@ -329,17 +336,17 @@ def _parts(document: Any) -> tuple[tuple[Input, ...], tuple[Node, ...], tuple[La
     )
 
 
-def _input(document: Any) -> Input:
+def _input(document: object) -> GraphInput:
     name = property_tree.name(property_tree.field(document, "name"))
-    return Input(name, property_tree.each(document, "variables", _variable))
+    return GraphInput(name, property_tree.each(document, "variables", _variable))
 
 
-def _variable(document: Any) -> Variable:
+def _variable(document: object) -> Variable:
     name, offset, scale = (property_tree.field(document, key) for key in ("name", "offset", "scale"))
     return Variable(property_tree.name(name), property_tree.number(offset), property_tree.number(scale))
 
 
-def _node(document: Any) -> Node:
+def _node(document: object) -> Node:
     kind = property_tree.name(property_tree.field(document, "type"))
     sources = property_tree.each(document, "sources", property_tree.integer)
     size = property_tree.integer(property_tree.field(document, "size")) if kind == "input" else None
@@ -347,12 +354,12 @@ def _node(document: Any) -> Node:
     return Node(kind, sources, size, layer)
 
 
-def _output(document: Any) -> Output:
+def _output(document: object) -> GraphOutput:
     node = property_tree.integer(property_tree.field(document, "node_index"))
-    return Output(node, property_tree.each(document, "labels", property_tree.name))
+    return GraphOutput(node, property_tree.each(document, "labels", property_tree.name))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(key)}:{_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, np.ndarray):
@@ -367,7 +374,7 @@ def _is_position(value: object, among: Sized) -> TypeGuard[int]:
 
 
 def _require_names(what: str, names: Iterable[str]) -> None:
-    """Refuse no names, or one that stands twice."""
+    """Refuse an empty list of names, or one in which a name stands twice."""
     ((name, count),) = Counter(iter(names)).most_common(1) or [("", 0)]
     if count != 1:
         received = f"{property_tree.shown(name)} {count} times" if count else "none"

@@ -1,17 +1,19 @@
 """CaloShowerGAN's heads in an LWTNN graph: from logits to voxel / kinetic energy.
 
-Athena multiplies each output by the kinetic energy and knows no layer fractions; so voxel fraction x layer fraction x
-total has to be made in the graph, though LWTNN has no product, no slice, and evaluates a node once for every consumer.
-The trunk therefore runs once for each softmax, and three constructions keep that number and the matrices small:
+Athena multiplies each output by the kinetic energy and knows no layer fractions. The graph itself must therefore
+compute voxel fraction x layer fraction x total, although LWTNN has neither a product nor a slice and evaluates a node
+once for every consumer. The trunk, the part of the network before the heads, runs once for each softmax; three
+constructions keep the number of softmaxes and the matrices small:
 
-- softmaxes over few numbers share one softmax: over all combinations (i, j, ...) with the logits a_i + b_j + ...; sums
-  over all but one index are the softmaxes;
-- the total u joins the layers' softmax as a further index with two values, +-s u / 2: the difference of its sums is
-  f_j tanh(s u / 2), which is f_j u s / 2 but for (s u)^2 / 12, and ReLU of that is layer fraction x ReLU(u);
-- voxel x layer energy is one highway layer over all voxels p_i and layer energies F: with the gate sigmoid(s F) and
+- Softmaxes over few numbers share one softmax over all combinations (i, j, ...), with the logits a_i + b_j + ...; its
+  sums over all indices but one are the single softmaxes.
+- The total u joins the softmax of the layers as a further index with the two values +-s u / 2. The difference of the
+  sums is f_j tanh(s u / 2), which is f_j u s / 2 up to a relative error of (s u)^2 / 12; its ReLU is layer fraction x
+  ReLU(u).
+- Voxel x layer energy is one highway layer over all voxels p_i and layer energies F: with the gate sigmoid(s F) and
   the transform -p_i it gives -p_i tanh(s F / 2).
 
-`benchmarks/lwtnn_heads.py` compares this with one softmax for each head and with products made of swishes.
+`benchmarks/lwtnn_heads.py` compares this with one softmax for each head and with products that are made of swishes.
 
 Source: ours; the heads are those of arXiv:2309.06515, section 4.2.
 """
@@ -23,26 +25,26 @@ from math import prod
 import numpy as np
 
 from calogen.errors import ExportError
-from calogen.lwtnn.graph import Graph, Node, Output
-from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Normalization
+from calogen.lwtnn.graph import Graph, GraphOutput, Node
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, NetworkLayer, Normalization
 
 SCALE = 2e-5
-"""`s` above: relative errors are s^2 / 12 and, from rounding, some 1e-16 / s."""
+"""The number s of the constructions above: relative errors are s^2 / 12 and, from rounding, some 1e-16 / s."""
 
-_EXPONENTIAL = 50  # multiplications that take as long as one exponential
+_EXPONENTIAL = 50  # number of multiplications that take as long as one exponential
 
 
 def denormalise(graph: Graph, layer_sizes: tuple[int, ...], *, join: bool = True) -> Graph:
-    """Puts `layers.ShowerHeads` and the product of its fractions behind their logits.
+    """Adds `ShowerHeads` and the product of its fractions to a graph of their logits.
 
     Args:
-        graph: its only output is a linear dense layer: logits `[v + l + 1]`.
+        graph: a graph whose only output is a linear dense layer with the logits `[v + l + 1]`.
         layer_sizes: number of voxels of each detector layer, `l` of them, `v` in all.
-        join: whether softmaxes may share one where that saves time.
+        join: whether several softmaxes may be joined into one where that saves time.
 
     Returns:
-        The graph of voxel energy / kinetic energy; `out_i` is voxel i, in another order than the labels'. It needs
-        lwtnn 2.13, in double precision.
+        the graph of voxel energy / kinetic energy. Its label `out_i` is voxel i, but the labels are not in the order of
+        the voxels. It needs lwtnn 2.13, in double precision.
 
     Raises:
         ExportError: the output is not a linear dense layer of that size.
@@ -54,7 +56,7 @@ def denormalise(graph: Graph, layer_sizes: tuple[int, ...], *, join: bool = True
     size = num_voxels + num_layers + 1
     if not isinstance(dense, Dense) or dense.activation != Activation() or graph.sizes[output.node_index] != size:
         raise ExportError(f"denormalise needs a graph that ends in a linear dense layer of {size} numbers")
-    build = _Builder(graph, dense, logits.sources[0])
+    build = _GraphBuilder(graph, dense, logits.sources[0])
     ends = np.cumsum((0, *layer_sizes, num_layers, 1)).tolist()
     rows = [np.arange(start, stop) for start, stop in pairwise(ends)]
     voxels = [_Group((part,), (len(part),)) for part in rows[:num_layers]]
@@ -67,16 +69,16 @@ def denormalise(graph: Graph, layer_sizes: tuple[int, ...], *, join: bool = True
     joined = build.node("concatenate", sources)
     final = build.product(joined, np.array(order), layer_sizes)
     labels = tuple(f"out_{row}" for row in order if row < num_voxels)
-    return Graph(graph.inputs, tuple(build.nodes), tuple(build.layers), {"out": Output(final, labels)})
+    return Graph(graph.inputs, tuple(build.nodes), tuple(build.layers), {"out": GraphOutput(final, labels)})
 
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Logits of one softmax; that of layers and total has a second index of two values.
+    """The logits of one softmax, which may have two indices.
 
     Args:
-        rows: of the dense layer of all logits.
-        sizes: of the indices over which the softmax runs.
+        rows: rows of these logits in the dense layer of all logits, one array for each index.
+        sizes: number of values of each index over which the softmax runs.
     """
 
     rows: tuple[np.ndarray, ...]
@@ -87,7 +89,7 @@ _Head = list[_Group]  # groups whose logits come from one evaluation of the trun
 
 
 def _joined(groups: list[_Group], trunk_cost: int) -> list[_Head]:
-    """Joins heads for as long as that saves time; the one with the layer energies comes last."""
+    """Heads of the groups, joined where that saves time; layer energies come last."""
     heads = [[group] for group in groups]
     while len(heads) > 1:
         gains = {
@@ -110,8 +112,8 @@ def _cost(head: _Head) -> int:
     return matrices + _EXPONENTIAL * combined
 
 
-class _Builder:
-    """A graph that grows: nodes and layers, without the dense layer of all logits."""
+class _GraphBuilder:
+    """A graph to which nodes and layers are added; it begins as the graph before the logits."""
 
     def __init__(self, graph: Graph, dense: Dense, trunk: int) -> None:
         keep = graph.output().node_index
@@ -125,24 +127,24 @@ class _Builder:
             sources = node.sources if node.type == "input" else tuple(numbers[source] for source in node.sources)
             index = None if node.layer_index is None else used.index(node.layer_index)
             self.nodes.append(replace(node, sources=sources, layer_index=index))
-        self.layers: list[Layer] = [graph.layers[index] for index in used]
+        self.layers: list[NetworkLayer] = [graph.layers[index] for index in used]
         self.trunk, width = numbers[trunk], graph.sizes[trunk]
         self._matrix, self._bias = dense.matrix(width), dense.bias if dense.bias.size else np.zeros(len(dense.weights))
         self.trunk_cost = self._evaluation_cost(self.trunk)
 
-    def node(self, kind: str, sources: list[int], layer: Layer | None = None) -> int:
-        """Appends a node and gives its number."""
+    def node(self, kind: str, sources: list[int], layer: NetworkLayer | None = None) -> int:
+        """Appends a node and gives its position."""
         self.nodes.append(Node(kind, tuple(sources), layer_index=None if layer is None else len(self.layers)))
         if layer is not None:
             self.layers.append(layer)
         return len(self.nodes) - 1
 
-    def feed(self, source: int, layer: Layer) -> int:
-        """Appends a layer and gives its node's number."""
+    def feed(self, source: int, layer: NetworkLayer) -> int:
+        """Appends a layer behind a node and gives the position of the layer's node."""
         return self.node("feed_forward", [source], layer)
 
     def head(self, head: _Head) -> int:
-        """Appends one evaluation of the trunk with the softmaxes of some groups."""
+        """Appends the softmaxes of the groups that share one evaluation of the trunk."""
         rows = np.concatenate([part for group in head for part in group.rows])
         weights, bias = self._matrix[rows], self._bias[rows]
         if len(head) == len(head[0].rows) == 1:
@@ -165,7 +167,7 @@ class _Builder:
         return self.feed(softmax, Dense(np.vstack(sums), np.empty(0), activation))
 
     def product(self, joined: int, order: np.ndarray, layer_sizes: tuple[int, ...]) -> int:
-        """Appends voxel fraction x layer energy; what is no voxel keeps a place at the end."""
+        """Appends voxel fraction x layer energy; the layer energies keep their places at the end."""
         size, num_voxels = len(order), sum(layer_sizes)
         layer_of = np.repeat(np.arange(len(layer_sizes)), layer_sizes)
         place = np.argsort(order)  # of a row among the joined heads
@@ -177,7 +179,7 @@ class _Builder:
         return self.feed(highway, Normalization(np.full(size, -2 / SCALE), zero))
 
     def _evaluation_cost(self, index: int) -> int:
-        """Multiplications of one evaluation by lwtnn: every source anew for every consumer."""
+        """Number of multiplications in one evaluation of a node by lwtnn."""
         node = self.nodes[index]
         if node.type == "input":
             return 0

@@ -1,18 +1,18 @@
-"""Keras layers, and operations on Keras' tensors, as nodes of an LWTNN graph.
+"""Conversion of Keras layers and operations to nodes of an LWTNN graph.
 
-One small function for each kind. The exact class counts: a subclass may compute something else. A refusal says whose
-limit it is: lwtnn's, or this converter's.
+There is one small function for each class of layers, which must match exactly: a subclass may compute something else.
+An error says whose limit it is: lwtnn's, or this converter's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from calogen.backend import keras
 from calogen.errors import ExportError
-from calogen.lwtnn.layers import Activation, Affine, Dense, Layer, Maxout, Normalization
+from calogen.lwtnn.layers import Activation, Affine, Dense, Maxout, NetworkLayer, Normalization
 from calogen.training.layers import ShowerHeads, Swish
 
 _NONE = np.empty(0)
@@ -25,67 +25,70 @@ class Vertex:
     type: str
     size: int
     sources: tuple["Vertex", ...] = ()
-    layer: Layer | None = None
+    layer: NetworkLayer | None = None
     index: int = 0
 
 
-_Handler = Callable[[Any, list[Any]], Vertex]
+Operand = Vertex | np.ndarray | float
+_Function: TypeAlias = keras.Operation  # an activation: a layer, an operation, or a function of keras.activations
 
 
-def vertex_of(operation: Any, operands: list[Any]) -> Vertex:
-    """What a layer or an operation makes of its operands.
+def vertex_of(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
+    """The vertex of the result of a layer or an operation.
 
     Args:
         operation: a layer of Keras or of calogen, or an operation of keras.ops.
-        operands: vertices; an operation may have a number or an array among them.
+        operands: the vertices of its inputs; an operation may have a number or an array among them.
 
     Raises:
-        ExportError: it is unknown, or lwtnn cannot express it.
+        ExportError: the operation is unknown, or lwtnn cannot express it.
     """
     kind = _kind(operation)
-    if kind not in _HANDLERS:
+    if kind not in _HANDLERS and kind not in _ARITHMETIC:
         supported = ", ".join(item.__name__ for item in _HANDLERS if isinstance(item, type))
         unknown = "this converter does not know it", f"build the model from {supported}"
-        raise refusal(operation, *_LIMITS.get(type(operation).__name__, unknown))
-    handler = _HANDLERS[kind]
-    if not all(isinstance(item, Vertex) for item in operands) and (handler not in _ARITHMETIC or len(operands) > 2):
-        raise refusal(operation, "this converter does not know these operands", "give it tensors, or one array")
-    return handler(operation, operands)
+        raise conversion_error(operation, *_LIMITS.get(type(operation).__name__, unknown))
+    vertices, numbers = _sorted(operands)
+    if numbers and (kind not in _ARITHMETIC or len(operands) > 2):
+        reason = "this converter does not know these operands"
+        raise conversion_error(operation, reason, "give it tensors, or one array")
+    return _ARITHMETIC[kind](operation, operands) if kind in _ARITHMETIC else _HANDLERS[kind](operation, vertices)
 
 
-def named(operation: Any) -> str:
+def named(operation: keras.Operation) -> str:
     """Class and name of a layer or an operation."""
     return f"{type(operation).__name__} {operation.name!r}"
 
 
-def refusal(operation: Any, reason: str, remedy: str) -> ExportError:
-    """The error that names what cannot be converted, why, and what helps."""
+def conversion_error(operation: keras.Operation, reason: str, remedy: str) -> ExportError:
+    """The error for a layer or operation that cannot be converted, with reason and remedy."""
     return ExportError(f"{named(operation)} cannot be converted: {reason}; {remedy}")
 
 
-def _kind(operation: Any) -> type | str:
-    """The class of a layer; that of an operation by its name, as it has no public one."""
+def _kind(operation: keras.Operation) -> type | str:
+    """The class of a layer, or the name of an operation's class, which is not public."""
     kind = type(operation)
     own = kind.__module__.startswith("keras.") and not isinstance(operation, keras.Layer)
     return kind.__name__ if own else kind
 
 
-def _array(variable: Any) -> np.ndarray:
-    # a tensor first: NumPy 2 warns about Keras variables
+def _array(variable: keras.Variable | np.ndarray | float) -> np.ndarray:
+    # through a tensor, because NumPy 2 warns about Keras variables
     return np.asarray(keras.ops.convert_to_tensor(variable), np.float64)
 
 
-def _feed(source: Vertex, layer: Layer) -> Vertex:
+def _feed(source: Vertex, layer: NetworkLayer) -> Vertex:
     return Vertex("feed_forward", layer.output_size(source.size), (source,), layer)
 
 
 def _linear(vertex: Vertex) -> Dense | None:
+    """The dense layer of a vertex, if it has one with weights and without an activation."""
     layer = vertex.layer
     return layer if isinstance(layer, Dense) and layer.weights.size and layer.activation == Activation() else None
 
 
 def _scaled(vertex: Vertex, scale: np.ndarray, shift: np.ndarray) -> Vertex:
-    """The vertex `scale * x + shift`: folded into a linear dense layer, else a normalization."""
+    """The vertex `scale * x + shift`: folded into the dense layer of `x`, or a new layer."""
     if dense := _linear(vertex):
         bias = dense.bias * scale + shift if dense.bias.size else shift
         return replace(vertex, layer=replace(dense, weights=dense.weights * scale[:, None], bias=bias))
@@ -94,8 +97,8 @@ def _scaled(vertex: Vertex, scale: np.ndarray, shift: np.ndarray) -> Vertex:
     return _feed(_feed(vertex, Normalization(scale, np.zeros_like(scale))), Normalization(np.ones_like(scale), shift))
 
 
-def _activated(vertex: Vertex, function: Any, owner: Any) -> Vertex:
-    """Vertex with an activation (function or layer) on its linear dense layer or a new one."""
+def _activated(vertex: Vertex, function: _Function, owner: keras.Operation) -> Vertex:
+    """A vertex with an activation, in its own linear dense layer or in a new layer."""
     activation = _activation(function, owner)
     if activation.function == "hard_sigmoid":  # Keras 3 has x / 6 + 0.5, lwtnn 0.2 x + 0.5
         vertex = _scaled(vertex, np.full(vertex.size, 5.0 / 6.0), np.zeros(vertex.size))
@@ -110,8 +113,8 @@ def _with(vertex: Vertex, activation: Activation) -> Vertex:
     return _feed(vertex, Dense(_NONE, _NONE, activation))
 
 
-def _activation(function: Any, owner: Any) -> Activation:
-    """The activation of a function, or of an activation layer or operation of Keras itself."""
+def _activation(function: _Function, owner: keras.Operation) -> Activation:
+    """The lwtnn activation for a function of keras.activations, a layer or an operation."""
     if type(function) is keras.layers.Activation:
         return _activation(function.activation, owner)
     kind = type(function).__name__ if type(function).__module__.startswith("keras.") else ""
@@ -120,43 +123,45 @@ def _activation(function: Any, owner: Any) -> Activation:
     function = _OPERATIONS.get(kind, function)
     if function in _FUNCTIONS:
         return _FUNCTIONS[function]
-    known = ", ".join(f.__name__ for f in _FUNCTIONS)
+    known = ", ".join(item.__name__ for item in _FUNCTIONS)
     name = getattr(function, "__name__", function)
-    raise refusal(owner, f"its activation is {name}, which lwtnn lacks", f"train with one of {known}")
+    raise conversion_error(owner, f"its activation is {name}, which lwtnn lacks", f"train with one of {known}")
 
 
-def _rectified(function: Any, owner: Any) -> Activation:
+def _rectified(function: _Function, owner: keras.Operation) -> Activation:
     _require(owner, function, "max_value", (None,), "lwtnn's rectified has no upper limit")
     _require(owner, function, "threshold", (0.0, None), "lwtnn's rectified begins at 0")
     slope = float(function.negative_slope or 0.0)
     return Activation("leakyrelu", slope) if slope else Activation("rectified")
 
 
-def _leaky(function: Any, owner: Any) -> Activation:
+def _leaky(function: _Function, owner: keras.Operation) -> Activation:
     return Activation("leakyrelu", float(function.negative_slope))
 
 
-def _elu(function: Any, owner: Any) -> Activation:
+def _elu(function: _Function, owner: keras.Operation) -> Activation:
     return Activation("elu", float(function.alpha))
 
 
-def _softmax(function: Any, owner: Any) -> Activation:
+def _softmax(function: _Function, owner: keras.Operation) -> Activation:
     _require(owner, function, "axis", (-1, 1), "lwtnn's softmax is that of one shower's vector")
     return Activation("softmax")
 
 
-def _require(owner: Any, function: Any, parameter: str, allowed: tuple[Any, ...], reason: str) -> None:
-    """Refuse a parameter of an activation, by name and value."""
+def _require(
+    owner: keras.Operation, function: _Function, parameter: str, allowed: tuple[float | None, ...], reason: str
+) -> None:
+    """Refuse an activation whose parameter has none of the allowed values."""
     value = getattr(function, parameter)
     if value not in allowed:
-        raise refusal(
+        raise conversion_error(
             owner,
             f"{parameter}={value} of its activation {type(function).__name__}: {reason}",
             f"train with {parameter}={allowed[0]}",
         )
 
 
-_FUNCTIONS: dict[Any, Activation] = {
+_FUNCTIONS: dict[_Function, Activation] = {
     keras.activations.linear: Activation(),
     keras.activations.relu: Activation("rectified"),
     keras.activations.sigmoid: Activation("sigmoid"),
@@ -167,26 +172,26 @@ _FUNCTIONS: dict[Any, Activation] = {
     keras.activations.leaky_relu: Activation("leakyrelu", 0.2),
     keras.activations.silu: Activation("swish", 1.0),
 }
-_OPERATIONS: dict[str, Any] = {
+_OPERATIONS: dict[str, _Function] = {
     "Relu": keras.activations.relu,
     "Sigmoid": keras.activations.sigmoid,
     "HardSigmoid": keras.activations.hard_sigmoid,
     "Tanh": keras.activations.tanh,
     "Silu": keras.activations.silu,
 }
-"""Classes of keras.ops without parameters."""
-_PARAMETRISED: dict[str, Callable[[Any, Any], Activation]] = {
-    "ReLU": _rectified,  # the layer, and what keras.activations.relu does to a tensor
+"""Functions of the activations that are operations without parameters, by the names of their classes."""
+_PARAMETRISED: dict[str, Callable[[_Function, keras.Operation], Activation]] = {
+    "ReLU": _rectified,  # the layer, and the operation of keras.activations.relu
     "LeakyReLU": _leaky,
     "LeakyRelu": _leaky,
     "ELU": _elu,
     "Elu": _elu,
     "Softmax": _softmax,
 }
-"""Classes of layers and of keras.ops."""
+"""Converters of the activations with parameters, by the names of their layers' and operations' classes."""
 
 
-def _dense(layer: Any, sources: list[Vertex]) -> Vertex:
+def _dense(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     weights, bias = _array(layer.kernel).T, _NONE if layer.bias is None else _array(layer.bias)
     (source,) = sources
     if isinstance(source.layer, Normalization):  # s (x + t), folded: W s x + (b + W s t)
@@ -196,7 +201,7 @@ def _dense(layer: Any, sources: list[Vertex]) -> Vertex:
     return _activated(_feed(source, Dense(weights, bias)), layer.activation, layer)
 
 
-def _batch_normalization(layer: Any, sources: list[Vertex]) -> Vertex:
+def _batch_normalization(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     scale = 1.0 / np.sqrt(_array(layer.moving_variance) + layer.epsilon)
     if layer.gamma is not None:
         scale = scale * _array(layer.gamma)
@@ -204,13 +209,13 @@ def _batch_normalization(layer: Any, sources: list[Vertex]) -> Vertex:
     return _scaled(sources[0], scale, shift if layer.beta is None else shift + _array(layer.beta))
 
 
-def _rescaling(layer: Any, sources: list[Vertex]) -> Vertex:
+def _rescaling(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     size = sources[0].size
     return _scaled(sources[0], np.broadcast_to(layer.scale, size) * 1.0, np.broadcast_to(layer.offset, size) * 1.0)
 
 
-def _normalization(layer: Any, sources: list[Vertex]) -> Vertex:
-    """(x - mean) / spread, or x spread + mean; those of the data that it was adapted to."""
+def _normalization(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
+    """Standardise a vertex with the layer's mean and spread, or invert that."""
     size = sources[0].size
     mean, variance = (np.broadcast_to(_array(item).ravel(), size) for item in (layer.mean, layer.variance))
     spread = np.maximum(np.sqrt(variance), keras.config.epsilon())
@@ -221,28 +226,32 @@ def _joined(sources: list[Vertex]) -> Vertex:
     return Vertex("concatenate", sum(source.size for source in sources), tuple(sources))
 
 
-def _concatenate(layer: Any, sources: list[Vertex]) -> Vertex:
+def _concatenate(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     if layer.axis not in (-1, 1):
-        raise refusal(layer, f"it joins along axis {layer.axis}", "join vectors along axis -1")
+        raise conversion_error(layer, f"it joins along axis {layer.axis}", "join vectors along axis -1")
     return _joined(sources)
 
 
-def _require_one_size(layer: Any, sources: list[Vertex]) -> None:
+def _require_one_size(layer: keras.Layer, sources: list[Vertex]) -> None:
     if len({source.size for source in sources}) != 1:
-        raise refusal(layer, "its tensors differ in size", "give it tensors of one size")
+        raise conversion_error(layer, "its tensors differ in size", "give it tensors of one size")
 
 
-def _add(layer: Any, sources: list[Vertex]) -> Vertex:
+def _add(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     _require_one_size(layer, sources)
     return Vertex("add", sources[0].size, tuple(sources))
 
 
-def _average(layer: Any, sources: list[Vertex]) -> Vertex:
+def _subtract(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
+    return _minus(layer, sources)
+
+
+def _average(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     vertex = _add(layer, sources)
     return _scaled(vertex, np.full(vertex.size, 1.0 / len(sources)), np.zeros(vertex.size))
 
 
-def _plus(operation: Any, operands: list[Any]) -> Vertex:
+def _plus(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
     vertices, numbers = _sorted(operands)
     if not numbers:
         return _add(operation, vertices)
@@ -250,49 +259,49 @@ def _plus(operation: Any, operands: list[Any]) -> Vertex:
     return _scaled(vertex, np.ones(vertex.size), _constant(operation, numbers[0], vertex.size))
 
 
-def _minus(operation: Any, operands: list[Any]) -> Vertex:
+def _minus(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
     first, second = operands
     return _plus(operation, [first, _negative(operation, [second]) if isinstance(second, Vertex) else -_array(second)])
 
 
-def _times(operation: Any, operands: list[Any]) -> Vertex:
-    """A factor for each element."""
+def _times(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
+    """A vertex times a number, or times one number for each element."""
     vertices, numbers = _sorted(operands)
     if not numbers:
-        raise refusal(operation, *_LIMITS["Multiply"])
+        raise conversion_error(operation, *_LIMITS["Multiply"])
     (vertex,) = vertices
     return _scaled(vertex, _constant(operation, numbers[0], vertex.size), np.zeros(vertex.size))
 
 
-def _divided(operation: Any, operands: list[Any]) -> Vertex:
+def _divided(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
     first, second = operands
     if isinstance(second, Vertex):
-        raise refusal(operation, "lwtnn has no quotient of tensors", "divide after the network")
+        raise conversion_error(operation, "lwtnn has no quotient of tensors", "divide after the network")
     with np.errstate(divide="ignore"):  # infinity is refused as a weight
         return _times(operation, [first, 1.0 / _array(second)])
 
 
-def _negative(operation: Any, operands: list[Any]) -> Vertex:
+def _negative(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
     return _times(operation, [operands[0], -1.0])
 
 
-def _sorted(operands: list[Any]) -> tuple[list[Vertex], list[Any]]:
-    """Vertices, and numbers or arrays."""
+def _sorted(operands: Sequence[Operand]) -> tuple[list[Vertex], list[np.ndarray | float]]:
+    """The operands that are vertices, and those that are numbers or arrays."""
     vertices = [item for item in operands if isinstance(item, Vertex)]
     return vertices, [item for item in operands if not isinstance(item, Vertex)]
 
 
-def _constant(operation: Any, value: Any, size: int) -> np.ndarray:
-    """A number or an array, as one number for each element of a vector."""
+def _constant(operation: keras.Operation, value: np.ndarray | float, size: int) -> np.ndarray:
+    """A number or an array as one number for each element of a vector."""
     array = _array(value)
     try:
         return np.broadcast_to(array, (1, size))[0] * 1.0
     except ValueError:
         reason = f"an operand has the shape {array.shape}, the tensor {size} elements"
-        raise refusal(operation, reason, "give a number, or one for each element") from None
+        raise conversion_error(operation, reason, "give a number, or one for each element") from None
 
 
-def _maximum(layer: Any, sources: list[Vertex]) -> Vertex:
+def _maximum(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     """Maxout over a concatenation: each sublayer picks one of the tensors."""
     _require_one_size(layer, sources)
     picks = np.split(np.eye(len(sources) * sources[0].size), len(sources))
@@ -300,24 +309,24 @@ def _maximum(layer: Any, sources: list[Vertex]) -> Vertex:
     return _feed(_joined(sources), maxout)
 
 
-def _activation_layer(layer: Any, sources: list[Vertex]) -> Vertex:
+def _activation_layer(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     return _activated(sources[0], layer, layer)
 
 
-def _swish(layer: Any, sources: list[Vertex]) -> Vertex:
-    """Trainable x sigmoid(b x); lwtnn has one b for all: with several it is swish(b x) / b."""
+def _swish(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
+    """Swish, x sigmoid(b x); as lwtnn has one b for all, several become swish(b x) / b."""
     (vertex,), beta = sources, _array(layer.beta)
     if beta.size == 1:
         return _with(vertex, Activation("swish", float(beta.item())))
     if (beta == 0.0).any():
         reason = "one of its betas is 0, by which this converter divides: lwtnn has one for all"
-        raise refusal(layer, reason, "train one beta for all channels")
+        raise conversion_error(layer, reason, "train one beta for all channels")
     zero = np.zeros_like(beta)
     return _scaled(_with(_scaled(vertex, beta, zero), Activation("swish", 1.0)), 1.0 / beta, zero)
 
 
-def _shower_heads(layer: Any, sources: list[Vertex]) -> Vertex:
-    """One dense layer for each head: lwtnn cannot slice, and runs what is before anew."""
+def _shower_heads(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
+    """One dense layer for each head, since lwtnn cannot slice a vector."""
     (vertex,), sizes = sources, (*layer.layer_sizes, len(layer.layer_sizes), 1)
     dense, source = _linear(vertex), vertex.sources
     if dense is None:
@@ -329,41 +338,42 @@ def _shower_heads(layer: Any, sources: list[Vertex]) -> Vertex:
     return _joined([_feed(source[0], Dense(*part)) for part in parts])
 
 
-def _identity(layer: Any, sources: list[Vertex]) -> Vertex:
+def _identity(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
     return sources[0]
 
 
 _ACTIVATION_LAYERS = [getattr(keras.layers, name) for name in ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")]
 _REGULARISERS = ("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization")
 _UNCHANGED = [getattr(keras.layers, name) for name in (*_REGULARISERS, "Flatten", "Identity")]
-_HANDLERS: dict[type | str, _Handler] = {
+_HANDLERS: dict[type | str, Callable[[keras.Operation, list[Vertex]], Vertex]] = {
     keras.layers.Dense: _dense,
     keras.layers.BatchNormalization: _batch_normalization,
     keras.layers.Normalization: _normalization,
     keras.layers.Rescaling: _rescaling,
     keras.layers.Concatenate: _concatenate,
     keras.layers.Add: _add,
-    keras.layers.Subtract: _minus,
+    keras.layers.Subtract: _subtract,
     keras.layers.Average: _average,
     keras.layers.Maximum: _maximum,
     **dict.fromkeys(_ACTIVATION_LAYERS, _activation_layer),
     Swish: _swish,
     ShowerHeads: _shower_heads,
     **dict.fromkeys(_UNCHANGED, _identity),
-    # operations: a + b, keras.ops.add(a, b) and so on
-    "Add": _plus,
-    "Subtract": _minus,
-    "Multiply": _times,
-    "Divide": _divided,
-    "TrueDivide": _divided,
     "Negative": _negative,
     "Maximum": _maximum,
     "Concatenate": _concatenate,
     **dict.fromkeys(("ReLU", "LeakyRelu", "Elu", "Softmax", *_OPERATIONS), _activation_layer),
 }
+"""Converters of layers, by class, and of operations, by the names of their classes."""
 
-_ARITHMETIC = (_plus, _minus, _times, _divided)
-"""What takes a number or an array beside a tensor."""
+_ARITHMETIC: dict[type | str, Callable[[keras.Operation, Sequence[Operand]], Vertex]] = {
+    "Add": _plus,  # a + b and keras.ops.add(a, b)
+    "Subtract": _minus,
+    "Multiply": _times,
+    "Divide": _divided,
+    "TrueDivide": _divided,
+}
+"""Converters of the operations that may have a number or an array beside a tensor."""
 
 _LIMITS = {
     "Multiply": (
@@ -380,4 +390,4 @@ _LIMITS = {
     "Reshape": ("this converter works on vectors", "leave it out"),
     "GetItem": ("lwtnn takes no part of a vector", "train a Dense layer for each part"),
 }
-"""Reason and remedy, by the class's name."""
+"""Why a class of layers or operations cannot be converted, and the remedy, by the class's name."""

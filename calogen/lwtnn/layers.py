@@ -5,7 +5,6 @@ Source: src/parse_json.cxx and include/lwtnn/generic/Stack.tcc of lwtnn 2.14.1.
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -18,15 +17,15 @@ _NEEDS_ALPHA = ("elu", "leakyrelu", "swish")
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of one number, or softmax over the whole vector.
+    """An activation function: of each number on its own, or softmax over the whole vector.
 
     Args:
-        function: lwtnn's name of it, one of `ACTIVATIONS`.
-        alpha: parameter of elu, leakyrelu and swish (`x * sigmoid(alpha * x)`). lwtnn answers NaN where the last two
-            lack it.
+        function: lwtnn's name of the function, one of `ACTIVATIONS`.
+        alpha: parameter of elu, leakyrelu and swish (`x * sigmoid(alpha * x)`). lwtnn computes NaN where leakyrelu or
+            swish lacks it.
 
     Raises:
-        ExportError: an unknown function, a missing alpha, or one that is not finite.
+        ExportError: the function is unknown, or its alpha is missing or not finite.
     """
 
     function: str = "linear"
@@ -45,8 +44,8 @@ class Affine:
     """The map `W x + b`.
 
     Args:
-        weights: `W`, rows are outputs: `[outputs, inputs]`, or flat in that order; empty stands for the identity.
-        bias: `b`, `[outputs]`; empty stands for zero.
+        weights: `W`, `[outputs, inputs]`, or a flat array in this order; an empty array stands for the identity.
+        bias: `b`, `[outputs]`; an empty array stands for zero.
 
     Raises:
         ExportError: a number is not finite.
@@ -73,10 +72,10 @@ class Affine:
         return self.weights.reshape(-1, num_inputs)
 
     def output_size(self, num_inputs: int) -> int:
-        """Number of outputs for that many inputs.
+        """Number of outputs for a number of inputs.
 
         Raises:
-            ExportError: weights or bias do not fit.
+            ExportError: weights or bias do not fit this number of inputs.
         """
         size = len(self.matrix(num_inputs)) if self.weights.size else num_inputs
         if self.bias.size not in (0, size):
@@ -96,7 +95,7 @@ class Normalization(Affine):
     """`weights * (x + bias)`, element by element: the bias comes first."""
 
     def output_size(self, num_inputs: int) -> int:
-        """Number of outputs, that of inputs (lwtnn does not check it and reads beyond the end)."""
+        """Number of outputs, equal to that of inputs, which lwtnn does not check."""
         if not self.weights.size == self.bias.size == num_inputs:
             sizes = f"{self.weights.size} and {self.bias.size}"
             raise ExportError(f"normalization needs {num_inputs} weights and biases. Received: {sizes}")
@@ -112,7 +111,7 @@ class Highway:
     activation: Activation
 
     def output_size(self, num_inputs: int) -> int:
-        """Number of outputs, the number of inputs."""
+        """Number of outputs, which equals the number of inputs."""
         sizes = [size for part in (self.transform, self.carry) for size in (part.weights.size, part.bias.size)]
         if sizes != [num_inputs**2, num_inputs] * 2 or self.activation.function == "softmax":
             raise ExportError(
@@ -138,10 +137,10 @@ class Maxout:
         return sizes.pop()[0]
 
 
-Layer = Dense | Normalization | Highway | Maxout
+NetworkLayer = Dense | Normalization | Highway | Maxout
 
 
-def layer_document(layer: Layer) -> dict[str, Any]:
+def layer_document(layer: NetworkLayer) -> dict[str, object]:
     """The JSON object of a layer; its weights are still arrays."""
     match layer:
         case Normalization():
@@ -156,11 +155,11 @@ def layer_document(layer: Layer) -> dict[str, Any]:
             return {"architecture": "dense", "weights": weights, "bias": bias, "activation": document}
 
 
-def read_layer(document: Any) -> Layer:
+def read_layer(document: object) -> NetworkLayer:
     """The layer that a JSON object describes.
 
     Raises:
-        ExportError: a missing key, a wrong type, an unknown layer or activation.
+        ExportError: a key is missing, a type is wrong, or the layer or its activation is unknown.
     """
     match property_tree.name(property_tree.field(document, "architecture")):
         case "dense":
@@ -178,15 +177,15 @@ def read_layer(document: Any) -> Layer:
             raise ExportError(f"layers must be dense, normalization, highway or maxout. Received: {received}")
 
 
-def _activation_document(activation: Activation) -> str | dict[str, Any]:
+def _activation_document(activation: Activation) -> str | dict[str, object]:
     return activation.function if activation.alpha is None else vars(activation)
 
 
-def _weights(document: Any) -> tuple[np.ndarray, np.ndarray]:
+def _weights(document: object) -> tuple[np.ndarray, np.ndarray]:
     return property_tree.numbers(document, "weights"), property_tree.numbers(document, "bias")
 
 
-def _activation(document: Any) -> Activation:
+def _activation(document: object) -> Activation:
     value = property_tree.field(document, "activation")
     if isinstance(value, str):
         return Activation(value, 1.0 if value == "elu" else None)

@@ -1,7 +1,7 @@
-"""JSON as boost's property_tree reads it: strict, but numbers may stand in quotes.
+"""JSON as boost's property_tree reads it: strict, but numbers may be quoted.
 
-Every function refuses, with an `ExportError`, what lwtnn's own parser refuses, and where that would be ambiguous a
-little more: a key that stands twice in one object, text or an object in the place of a list.
+Every function refuses, with an `ExportError`, what lwtnn's own parser refuses. Ambiguous texts are refused as well: a
+key that stands twice in one object, and a text or an object in the place of a list.
 
 Source: src/parse_json.cxx of lwtnn 2.14.1; boost/property_tree/json_parser.hpp and stream_translator.hpp.
 """
@@ -13,30 +13,30 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
 from calogen.errors import ExportError
 
 _INTEGER = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
-_LARGEST = 2**31  # C++'s int
+_LARGEST = 2**31  # integers must be below it: C++'s int
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
-_LONGEST = 60  # part of a message
+_LONGEST = 60  # characters of a value in a message
 _Item = TypeVar("_Item")
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as it stands in a message, shortened."""
     text = reprlib.repr(value)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
-def parse(text: str) -> Any:
+def parse(text: str) -> object:
     """The value that a JSON text holds.
 
     Raises:
-        ExportError: not JSON, nested too deeply, NaN or infinity, or a key that stands twice in one object.
+        ExportError: the text is not JSON or nested too deeply, or it has NaN, infinity or a key twice in one object.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
@@ -44,8 +44,8 @@ def parse(text: str) -> Any:
         raise ExportError(f"no JSON that lwtnn reads: {error}") from error
 
 
-def field(document: Any, key: str) -> Any:
-    """The value of a key that has to be there."""
+def field(document: object, key: str) -> object:
+    """The value of a key, which the document must have."""
     if not isinstance(document, dict):
         raise ExportError(f"expected an object with the key {key!r}. Received: {shown(document)}")
     if key not in document:
@@ -53,7 +53,7 @@ def field(document: Any, key: str) -> Any:
     return document[key]
 
 
-def items(document: Any, key: str) -> list[Any]:
+def items(document: object, key: str) -> list[object]:
     """The list that a key holds."""
     value = field(document, key)
     if not isinstance(value, list):
@@ -61,19 +61,19 @@ def items(document: Any, key: str) -> list[Any]:
     return value
 
 
-def each(document: Any, key: str, read: Callable[[Any], _Item]) -> tuple[_Item, ...]:
-    """What `read` makes of each item of a key's list; its refusal says which item."""
-    found = []
-    for number, item in enumerate(items(document, key)):
+def each(document: object, key: str, read: Callable[[object], _Item]) -> tuple[_Item, ...]:
+    """The items of a key's list, converted by `read`; an error names its item."""
+    converted = []
+    for position, item in enumerate(items(document, key)):
         try:
-            found.append(read(item))
+            converted.append(read(item))
         except ExportError as error:
-            raise ExportError(f"{key}[{number}]: {error}") from None
-    return tuple(found)
+            raise ExportError(f"{key}[{position}]: {error}") from None
+    return tuple(converted)
 
 
-def name(value: Any) -> str:
-    """A name: text, or an integer that stands for it."""
+def name(value: object) -> str:
+    """A name: a text, or an integer, which becomes a text."""
     if type(value) not in (str, int):
         raise ExportError(f"names must be text. Received: {shown(value)}")
     try:
@@ -83,8 +83,8 @@ def name(value: Any) -> str:
     return str(value)
 
 
-def integer(value: Any) -> int:
-    """An integer; 1.0 is none.
+def integer(value: object) -> int:
+    """An integer; the number 1.0 is refused.
 
     >>> integer(" 3 ")
     3
@@ -96,13 +96,14 @@ def integer(value: Any) -> int:
     return value
 
 
-def number(value: Any) -> float:
+def number(value: object) -> float:
     """A finite number.
 
     >>> number("1.5e3")
     1500.0
     """
-    if type(value) not in (int, float) and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+    is_number = _NUMBER.fullmatch(value) if isinstance(value, str) else type(value) in (int, float)
+    if not is_number or not isinstance(value, int | float | str):
         raise ExportError(f"expected a number. Received: {shown(value)}")
     try:
         converted = float(value)
@@ -113,7 +114,7 @@ def number(value: Any) -> float:
     return converted
 
 
-def numbers(document: Any, key: str) -> np.ndarray:
+def numbers(document: object, key: str) -> np.ndarray:
     """The flat list of numbers that a key holds, as an array."""
     values = items(document, key)
     if set(map(type, values)) <= {int, float}:  # a million weights, fast
@@ -124,7 +125,7 @@ def numbers(document: Any, key: str) -> np.ndarray:
     return np.array([number(value) for value in values], dtype=np.float64)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
     if len(document) != len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)

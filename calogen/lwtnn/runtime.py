@@ -1,9 +1,9 @@
-"""LWTNN graphs in NumPy, without TensorFlow: an interpreter, a fast path for one shower.
+"""Evaluation of LWTNN graphs in NumPy, without TensorFlow.
 
-`evaluate` does lwtnn's arithmetic in float64, for one vector or a batch. `Forward` prepares the same network for one
-vector at a time: no allocation, affine maps folded, float32 where that is enough. Use one BLAS thread with it
-(OMP_NUM_THREADS=1 before NumPy is imported): matrices of this size gain nothing from two, and on a busy machine two
-threads wait for each other for milliseconds.
+`evaluate_graph` does lwtnn's arithmetic in float64, for one vector or a batch. `Forward` prepares a network for one
+vector at a time: it allocates no memory, folds affine maps, and computes in float32 where that is enough. Use one BLAS
+thread with it (OMP_NUM_THREADS=1 before NumPy is imported): matrices of this size gain nothing from two, and on a busy
+machine two threads wait for each other for milliseconds.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from calogen.errors import DataFormatError
-from calogen.lwtnn.graph import Graph, Input
-from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
+from calogen.lwtnn.graph import Graph, GraphInput
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Maxout, NetworkLayer, Normalization
 
 Inputs = Mapping[str, ArrayLike | Mapping[str, ArrayLike]]
 
 
-def evaluate(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndarray:
-    """What lwtnn's LightweightGraph computes, in float64.
+def evaluate_graph(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndarray:
+    """The output of a graph, computed in float64 as lwtnn's LightweightGraph does it.
 
     Args:
-        graph: the network.
         inputs: for each input its vector `[..., size]`, or, as lwtnn takes it, a mapping from the variables' names to
             their values `[...]`; surplus names are ignored.
         output: name of the output; needed where the graph has several.
@@ -32,8 +31,8 @@ def evaluate(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndar
         `[..., labels]`, in the order of the output's labels.
 
     Raises:
-        DataFormatError: an input or variable is missing, a vector has the wrong length, or inputs differ before the
-            last axis.
+        DataFormatError: an input or variable is missing, a vector has the wrong length, or the shapes of the inputs
+            differ before the last axis.
         ExportError: the graph has no such output.
     """
     wanted = graph.output(output)
@@ -58,15 +57,14 @@ def evaluate(graph: Graph, inputs: Inputs, output: str | None = None) -> np.ndar
 
 
 class Forward:
-    """A network of one output, ready for one shower at a time.
+    """A network with one output, prepared for one shower at a time.
 
-    It owns its buffers: a thread needs its own. In float32 the result differs from `evaluate` by rounding: about 1e-6
-    of the output's scale.
+    It owns its buffers, so each thread needs an instance of its own. In float32 the result differs from that of
+    `evaluate_graph` by rounding, about 1e-6 of the output's scale.
 
     Args:
-        graph: the network.
-        dtype: float32, or float64 for twice the time; None: float64 where there is a highway layer, whose products are
-            small differences, else float32.
+        dtype: float32, or float64, which takes twice the time; None: float64 for a graph with a highway layer, whose
+            products are small differences, else float32.
     """
 
     def __init__(self, graph: Graph, dtype: DTypeLike | None = None) -> None:
@@ -85,13 +83,13 @@ class Forward:
         """Compute the output for one shower.
 
         Args:
-            inputs: each input's vector by name, or one vector: all inputs one after the other, in the graph's order.
+            inputs: each input's vector by name, or one vector with all inputs one after another, in the graph's order.
 
         Returns:
             `[labels]`, a new array.
 
         Raises:
-            DataFormatError: a vector of the wrong shape, or a missing input.
+            DataFormatError: an input is missing or has the wrong shape.
         """
         if isinstance(inputs, Mapping):
             for name, _, buffer in self._slots:
@@ -133,7 +131,7 @@ class Forward:
         self._compile_layer(layer, sources[0], result)
         return result
 
-    def _compile_layer(self, layer: Layer, source: "_Value", result: "_Value") -> None:
+    def _compile_layer(self, layer: NetworkLayer, source: "_Value", result: "_Value") -> None:
         if isinstance(layer, Dense) and layer.weights.size:
             matrix = layer.matrix(len(source.vector))
             bias = matrix @ source.shift + (layer.bias if layer.bias.size else 0.0)
@@ -145,7 +143,7 @@ class Forward:
             self._steps.append(lambda: np.copyto(target, _apply(layer, vector)))
 
     def _settled(self, value: "_Value") -> "_Value":
-        """The value with its scale and shift carried out."""
+        """A value whose scale and shift have been applied to its vector."""
         if (value.scale == 1.0).all() and (value.shift == 0.0).all():
             return value
         result = _Value.allocate(len(value.vector), self._dtype)
@@ -156,7 +154,7 @@ class Forward:
 
 
 class _Value:
-    """A node's value while compiling, `scale * vector + shift`, until a matrix absorbs it."""
+    """A node's value, `scale * vector + shift`; the next matrix absorbs scale and shift."""
 
     def __init__(self, extended: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> None:
         self.extended, self.vector = extended, extended[:-1]
@@ -164,7 +162,7 @@ class _Value:
 
     @classmethod
     def allocate(cls, size: int, dtype: np.dtype) -> "_Value":
-        """A fresh buffer, followed by a 1 that is never overwritten."""
+        """A value in a new buffer, which is followed by a 1 that is never overwritten."""
         return cls(np.ones(size + 1, dtype), np.ones(size), np.zeros(size))
 
     def after(self, scale: np.ndarray, shift: np.ndarray) -> "_Value":
@@ -172,7 +170,7 @@ class _Value:
         return _Value(self.extended, scale * self.scale, scale * self.shift + shift)
 
 
-def _input_vector(given: Input, inputs: Inputs) -> np.ndarray:
+def _input_vector(given: GraphInput, inputs: Inputs) -> np.ndarray:
     if given.name not in inputs:
         raise DataFormatError(f"inputs must hold {given.name!r}. Received: {', '.join(inputs) or 'nothing'}")
     value = inputs[given.name]
@@ -192,11 +190,11 @@ def _input_vector(given: Input, inputs: Inputs) -> np.ndarray:
     return (vector + offset) * scale
 
 
-def _preprocessing(given: Input) -> tuple[np.ndarray, np.ndarray]:
+def _preprocessing(given: GraphInput) -> tuple[np.ndarray, np.ndarray]:
     return np.array([v.offset for v in given.variables]), np.array([v.scale for v in given.variables])
 
 
-def _apply(layer: Layer, x: np.ndarray) -> np.ndarray:
+def _apply(layer: NetworkLayer, x: np.ndarray) -> np.ndarray:
     match layer:
         case Normalization(weights, bias):
             return weights * (x + bias)
@@ -244,7 +242,7 @@ def _activate(activation: Activation, x: np.ndarray) -> np.ndarray:
 
 
 def _activation_steps(activation: Activation, y: np.ndarray) -> list[Callable[[], object]]:
-    """Steps that apply the function to `y` in place; those unimportant for speed allocate."""
+    """Steps that apply an activation to `y` in place; rare ones allocate memory."""
     match activation:
         case Activation("linear"):
             return []
@@ -262,7 +260,7 @@ def _activation_steps(activation: Activation, y: np.ndarray) -> list[Callable[[]
 
 
 def _one_plus_exponential(factor: float, y: np.ndarray, out: np.ndarray) -> list[Callable[[], object]]:
-    """Steps for `1 + exp(factor * y)`, cut at exp(80), which float32 still holds."""
+    """Steps for `1 + exp(factor * y)`, with exponents of at most 80, for float32."""
     return [
         partial(np.multiply, y, factor, out=out),
         partial(np.minimum, out, 80.0, out=out),

@@ -1,6 +1,6 @@
-"""The chi2/NDF of total energies by which ATLAS's GANs are chosen.
+"""The chi2/NDF of total energies by which the iterations of ATLAS's GANs are chosen.
 
-Both published rules are here by name (`RULES`). Other quantities than the total energy can be tested alike.
+`RULES` has the two published ways to bin the energies. Other observables than the total energy can be tested as well.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +15,7 @@ from calogen.metrics.distributions import Value
 
 _NUM_EDGES = 30
 ROUNDS = 200
+"""Number of resamplings for the variance of a chi2."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class Chi2:
     """A chi2 and its number of degrees of freedom.
 
     Args:
-        value, ndf: the two.
-        variance: of the value, under resampling of both samples (larger than that of new samples, by up to 2).
+        value: the chi2.
+        ndf: number of degrees of freedom.
+        variance: variance of the chi2 under resampling of both samples, up to twice that of new samples.
     """
 
     value: float
@@ -46,7 +48,7 @@ class Chi2:
         return Value(self.per_ndf, self.error)
 
     def at_statistics(self, num_showers: float, other: float = 10_000) -> "Chi2":
-        """The chi2 that `other` showers per sample would give: its excess over NDF is scaled.
+        """The chi2 to expect of samples with `other` showers each: the excess over NDF is scaled.
 
         >>> Chi2(56.0, 28).at_statistics(250).per_ndf
         41.0
@@ -57,12 +59,12 @@ class Chi2:
 
 @dataclass(frozen=True)
 class Rule:
-    """How a paper bins the values of one momentum.
+    """How a paper bins the values of showers of one momentum.
 
     Args:
-        edges: (reference `[n]`, incident energy, both MeV) -> increasing edges.
-        clip: whether what lies outside the edges counts in the outermost bins; if not, it does not count.
-        energies_only: whether the bins are for energies alone.
+        edges: function from the reference `[n]` and the incident energy, both MeV, to increasing edges.
+        clip: whether values outside the edges count in the outermost bins; otherwise they do not count.
+        energies_only: whether the bins make sense for energies alone.
     """
 
     edges: Callable[[np.ndarray, float], np.ndarray]
@@ -71,13 +73,13 @@ class Rule:
 
 
 def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndarray:
-    """CaloShowerGAN's bin edges of one momentum's total energies, `[30]`, MeV.
+    """CaloShowerGAN's bin edges for the total energies at one momentum, `[30]`, MeV.
 
-    They lie around the median. Each side reaches to the nearest of: the distance of the maximum, twice that of the 5 %
-    or 95 % quantile, ten times that of the 84 % quantile. The incident energy is not looked at.
+    On each side of the median the edges reach over the smallest of these distances: the maximum's from the median,
+    twice that of the 5 % or the 95 % quantile, ten times that of the 84 % quantile. The incident energy is not used.
 
     Raises:
-        DataFormatError: the median is also the 5 % or 95 % quantile or the maximum.
+        DataFormatError: the 5 % or 95 % quantile or the maximum is equal to the median.
 
     Source: public evaluation code of arXiv:2309.06515.
     """
@@ -92,18 +94,18 @@ def energy_edges(reference: np.ndarray, incident_energy: float = 0.0) -> np.ndar
 
 
 def mode_edges(reference: np.ndarray, incident_energy: float, below: float, above: float) -> np.ndarray:
-    """FastCaloGAN's bin edges of one momentum's total energies, `[31]`, around their mode.
+    """FastCaloGAN's bin edges for total energies at one momentum, `[31]`, around the mode.
 
     The mode is the centre of the fullest of 100 bins from 0 to twice the incident energy; the RMS is that of the
     energies in these bins.
 
     Args:
-        reference: total energies `[n]`, MeV.
-        incident_energy: MeV.
-        below, above: how many RMS the edges reach; 0 is the lowest edge.
+        reference: total energies, `[n]`, MeV.
+        incident_energy: incident energy, MeV.
+        below, above: how many times the RMS the edges reach below and above the mode; no edge is below 0.
 
     Raises:
-        DataFormatError: fewer than two different energies.
+        DataFormatError: all energies are equal.
 
     Source: public selection code of FastCaloGAN (doi:10.5281/zenodo.5589623).
     """
@@ -122,7 +124,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "fastcalogan-hadrons": Rule(partial(mode_edges, below=4.0, above=3.5), clip=False, energies_only=True),
     }
 )
-"""The published rules."""
+"""The published rules by name."""
 
 
 def energy_chi2(
@@ -132,19 +134,19 @@ def energy_chi2(
     clip: bool = True,
     rounds: int = ROUNDS,
 ) -> Chi2:
-    """Two-sample chi2 of one momentum's total energies.
+    """Two-sample chi2 of the total energies at one momentum.
 
     chi2 = sum (n g_i - m r_i)^2 / (n^2 g_i + m^2 r_i) for counts r (sum n) and g (sum m), NDF = filled bins - 1: the
     weighted-weighted chi2 of two histograms scaled to one.
 
     Args:
-        reference, generated: total energies, MeV; the published values have as many of one as of the other.
-        edges: of the bins; those of `energy_edges` by default.
-        clip: whether what lies outside the edges counts in the outermost bins.
-        rounds: of resampling for the variance, most of the time it takes; 0: the variance stays 0.
+        reference, generated: total energies, MeV; for the published values both samples have equal sizes.
+        edges: edges of the bins; None: those of `energy_edges`.
+        clip: whether values outside the edges count in the outermost bins.
+        rounds: number of resamplings for the variance, which take most of the time; 0: the variance stays 0.
 
     Returns:
-        if no generated energy counts, the chi2 of disjoint samples.
+        The chi2; that of disjoint samples if no generated energy lies in a bin.
 
     Source: public evaluation code of arXiv:2309.06515; NDF without bins that are empty in both: section 5.1.
     """
@@ -161,9 +163,9 @@ def energy_chi2(
 
 
 def total(parts: Iterable[Chi2]) -> Chi2:
-    """Sum over momenta, as in the paper's tables: those that two GANs share count twice."""
-    found = list(parts)
-    return Chi2(*(sum(getattr(part, name) for part in found) for name in ("value", "ndf", "variance")))
+    """Sum over momenta, as in the paper's tables; momenta that two GANs share count twice."""
+    terms = list(parts)
+    return Chi2(*(sum(getattr(term, name) for term in terms) for name in ("value", "ndf", "variance")))
 
 
 def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:
@@ -171,7 +173,7 @@ def _counts(values: np.ndarray, edges: np.ndarray, clip: bool) -> np.ndarray:
 
 
 def _chi2(counts: np.ndarray) -> np.ndarray:
-    """Gives the chi2 of pairs of histograms, `[..., 2, b]` -> `[...]`."""
+    """The chi2 of pairs of histograms, `[..., 2, b]` -> `[...]`."""
     expected, received = counts[..., 0, :], counts[..., 1, :]
     n, m = expected.sum(axis=-1, keepdims=True), received.sum(axis=-1, keepdims=True)
     width = n**2 * received + m**2 * expected

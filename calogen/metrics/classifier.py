@@ -1,6 +1,6 @@
-"""The CaloChallenge's classifier: how well a network tells two samples apart.
+"""The CaloChallenge's classifier, a network that tells two samples of showers apart.
 
-The one module of `calogen.metrics` that needs Keras.
+This is the only module of `calogen.metrics` that needs Keras.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -20,30 +19,30 @@ from calogen import provenance
 from calogen.backend import keras, tf
 from calogen.config import require, require_above_zero
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import read_json, write_json
+from calogen.files import read_json_table, write_json
 from calogen.metrics.distances import checked_pair
-from calogen.metrics.distributions import Value
+from calogen.metrics.distributions import Value, json_number
 from calogen.progress import Progress, progress
 
-MIN_SHOWERS = 20
-"""With fewer showers in a class there is nothing to train, test and validate with."""
+MIN_CLASS_SHOWERS = 20
+"""Least number of showers in a class: fewer cannot be divided into training, test and validation."""
 
-_SMALLEST = 1e-6  # calibrated score, and its distance from 1
-_BLOCK = 10_000  # showers whose scores are computed at a time
+_SMALLEST = 1e-6  # calibrated scores lie between this and 1 minus this
+_BLOCK = 10_000  # number of showers whose scores are computed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """How the classifier is built and trained: the challenge's choices.
+    """How the classifier is built and trained; the defaults are the challenge's.
 
     Args:
-        hidden_units: of the hidden layers (`DNN` in evaluate.py).
-        slope: of LeakyReLU below 0 (PyTorch's default).
-        learning_rate: of Adam (`--cls_lr`).
-        batch_size: showers of both classes per step (`--cls_batch_size`); an incomplete last batch is left out.
-        epochs: at most (`--cls_n_epochs`).
-        shares: relative sizes of the parts for training, test and validation: the challenge's numbers per class.
-        bfloat16: whether the hidden layers' matrix products are in bfloat16 (ours).
+        hidden_units: units of the hidden layers (`DNN` in evaluate.py).
+        slope: slope of LeakyReLU below 0 (PyTorch's default).
+        learning_rate: learning rate of Adam (`--cls_lr`).
+        batch_size: number of showers in a batch (`--cls_batch_size`); an incomplete last batch is left out.
+        epochs: largest number of epochs (`--cls_n_epochs`).
+        shares: relative sizes of the parts for training, test and validation: the challenge's showers of each class.
+        bfloat16: whether the matrix products of the hidden layers are in bfloat16 (ours).
 
     Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a); arXiv:2410.21611.
     """
@@ -64,25 +63,25 @@ class ClassifierConfig:
 
 
 CHALLENGE = ClassifierConfig()
-"""The challenge's own, for photons."""
+"""The challenge's configuration for photons."""
 
 BY_PARTICLE: Mapping[str, ClassifierConfig] = MappingProxyType(
     {"photon": CHALLENGE, "pion": replace(CHALLENGE, shares=(80_000, 20_000, 20_800))}
 )
-"""The challenge's own for data set 1, which has 200 pions less."""
+"""The challenge's configurations for data set 1, which has 200 pions less than photons."""
 
 
 @dataclass(frozen=True)
 class ClassifierScore:
-    """What the classifiers found on showers that they were not trained with.
+    """Scores of classifiers on showers with which they were not trained.
 
     Args:
-        auc: area under the ROC curve: 0.5 if nothing tells the classes apart, 1 if all does. Mean and standard
-            deviation over the repetitions; one repetition has error NaN.
-        jsd: Jensen-Shannon divergence, (ln 2 - binary cross-entropy) / ln 2: from 0 to 1, but for fluctuations.
-        aucs, jsds: of each repetition.
-        best_epochs: counted from 1, of each repetition.
-        num_showers: of each class, all parts together.
+        auc: area under the ROC curve, from 0.5 for classes that cannot be told apart to 1; mean and standard deviation
+            over the repetitions, whose error is NaN for a single one.
+        jsd: Jensen-Shannon divergence, (ln 2 - binary cross-entropy) / ln 2, from 0 to 1 apart from fluctuations.
+        aucs, jsds: values of each repetition.
+        best_epochs: best epoch of each repetition, counted from 1.
+        num_showers: number of showers of each class, all parts together.
     """
 
     auc: Value
@@ -92,13 +91,12 @@ class ClassifierScore:
     best_epochs: tuple[int, ...]
     num_showers: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; an error that is not defined becomes None."""
-        found = asdict(self)
+    def to_json(self) -> dict[str, object]:
+        """JSON values; an undefined error becomes None."""
+        values = asdict(self)
         for name in ("auc", "jsd"):
-            if not np.isfinite(found[name]["error"]):
-                found[name]["error"] = None
-        return found
+            values[name]["error"] = json_number(values[name]["error"])
+        return values
 
 
 @dataclass(frozen=True)
@@ -121,30 +119,30 @@ def classify(
     seed: int = 1,
     trainings: Path | None = None,
 ) -> ClassifierScore:
-    """Train classifiers and measure how well they tell the two samples apart.
+    """Trains classifiers and measures how well they tell the two samples apart.
 
-    Each repetition draws the parts and the weights anew. The epoch with the highest accuracy on the test part is kept
-    (training ends where that is 1), isotonic regression on the test part calibrates its scores, and the validation part
-    gives the numbers.
+    Each repetition draws the parts and the weights anew. The network is that of the epoch with the highest accuracy on
+    the test part; training ends if this is 1. Isotonic regression on the test part calibrates the network's scores, and
+    the scores of the validation part give the numbers.
 
     Args:
         reference, generated: `[n, f]` and `[m, f]`, as from `challenge.classifier_inputs`; of the larger sample, each
             repetition draws as many showers as the smaller one has.
-        repetitions: how many classifiers; the published numbers are of ten.
-        config: the network and its training.
-        seed: of everything.
-        trainings: JSON file that keeps the result of each training of these samples, configuration and seed by this
-            code, so that an interrupted call goes on with the next one; None: nothing is kept.
+        repetitions: number of classifiers; the published numbers are of ten.
+        config: configuration of the network and of its training.
+        seed: seed of all random numbers.
+        trainings: JSON file for the result of each training, so that an interrupted call can go on; results of other
+            samples, configurations, seeds or versions of the code are not used. None: no results are kept.
 
     Raises:
-        ConfigError: no repetition, or a part without showers.
-        DataFormatError: different columns, fewer than 20 showers, or numbers that are not finite.
+        ConfigError: there is no repetition, or a part has no showers.
+        DataFormatError: the samples have different columns, fewer than 20 showers, or numbers that are not finite.
         CalogenError: the loss does not stay finite, or the file of trainings is damaged.
 
     Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a). Ours: single instead of double precision.
     """
     require(repetitions >= 1, f"repetitions must be at least 1. Received: {repetitions}")
-    pair = checked_pair(reference, generated, MIN_SHOWERS, np.float32)
+    pair = checked_pair(reference, generated, MIN_CLASS_SHOWERS, np.float32)
     key = _key(*pair, config, seed)
     kept = _read_trainings(trainings)
     done = kept.setdefault(key, [])
@@ -163,9 +161,9 @@ def classify(
 
 
 def build_classifier(num_inputs: int, config: ClassifierConfig, rng: np.random.Generator) -> keras.Model:
-    """The network, `[b, f]` -> logit `[b, 1]`.
+    """Builds the network, `[b, f]` -> logit `[b, 1]`.
 
-    Weights and biases are uniform within 1 / sqrt(inputs of the layer), as PyTorch draws them.
+    Weights and biases are uniform within 1 / sqrt(number of the layer's inputs), as PyTorch draws them.
     """
     policy = "mixed_bfloat16" if config.bfloat16 else "float32"
     sizes = (num_inputs, *config.hidden_units)
@@ -194,29 +192,29 @@ def area_under_curve(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((rankdata(scores)[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
-def calibrate(scores: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Isotonic regression of labels on scores, evaluated at other scores.
+def calibrate(scores: np.ndarray, labels: np.ndarray, uncalibrated: np.ndarray) -> np.ndarray:
+    """Isotonic regression of labels on scores, evaluated at further scores.
 
-    Equal scores share one value, between scores the value is linear, beyond the outermost ones constant.
+    The fitted function is linear between the scores and constant beyond the outermost ones.
 
     Args:
-        scores, labels: `[n]`, of the showers that calibrate.
-        others: `[m]`, the scores to be calibrated.
+        scores, labels: scores and labels of the showers that calibrate, `[n]`.
+        uncalibrated: the scores to calibrate, `[m]`.
 
     Returns:
-        `[m]`, from 1e-6 to 1 - 1e-6.
+        The calibrated scores, `[m]`, from 1e-6 to 1 - 1e-6.
 
     Source: evaluate.py of the CaloChallenge; sklearn.isotonic.IsotonicRegression.
     """
     places, inverse, numbers = np.unique(scores, return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(inverse, labels) / numbers, weights=numbers).x
-    return np.interp(others, places, fitted.clip(_SMALLEST, 1 - _SMALLEST))
+    return np.interp(uncalibrated, places, fitted.clip(_SMALLEST, 1 - _SMALLEST))
 
 
 def _split(
     reference: np.ndarray, generated: np.ndarray, shares: tuple[int, int, int], rng: np.random.Generator
 ) -> list[_Part]:
-    """Parts for training, test and validation, each with as many showers of either class."""
+    """Parts for training, test and validation, with equally many showers of both classes."""
     number = min(len(reference), len(generated))
     ends = np.cumsum(shares) * number // sum(shares)
     if np.diff(ends, prepend=0).min() < 1:
@@ -239,7 +237,7 @@ def _train(
     rng: np.random.Generator,
     shown: Progress,
 ) -> int:
-    """Train, leave the network with the best epoch's weights, and return which it was."""
+    """Trains the network, gives it the weights of the best epoch, and returns this epoch."""
     run_epoch = _compile_epoch(network, training, config)
     best_epoch, best_accuracy, weights = 0, -1.0, []
     for epoch in range(1, config.epochs + 1):
@@ -262,7 +260,7 @@ def _train(
 
 
 def _compile_epoch(network: keras.Model, data: _Part, config: ClassifierConfig) -> Callable[[np.ndarray], float]:
-    """Compile an epoch: the order of the showers `[n]` -> the steps' mean loss."""
+    """Compiles an epoch: a function from the order of the showers `[n]` to the mean loss."""
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8)  # PyTorch's default
     variables = network.trainable_variables
     optimizer.build(variables)
@@ -288,8 +286,8 @@ def _compile_epoch(network: keras.Model, data: _Part, config: ClassifierConfig) 
 
 def _measure(network: keras.Model, test: _Part, validation: _Part) -> tuple[float, float]:
     """AUC and JSD of the calibrated scores of the validation part."""
-    scores, others = (expit(_logits(network, part)) for part in (test, validation))
-    calibrated = calibrate(scores, test.labels, others)
+    scores, uncalibrated = (expit(_logits(network, part)) for part in (test, validation))
+    calibrated = calibrate(scores, test.labels, uncalibrated)
     entropy = -np.mean(np.log(np.where(validation.labels == 1, calibrated, 1 - calibrated)))
     return area_under_curve(validation.labels, calibrated), float(1 - entropy / np.log(2))
 
@@ -305,7 +303,7 @@ def _logits(network: keras.Model, part: _Part) -> np.ndarray:
 
 
 def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig, seed: int) -> str:
-    """What a training's result depends on."""
+    """Hash of all that the result of a training depends on."""
     about = provenance.collect(seed, {})
     code = {name: about[name] for name in ("commit", "dirty", "versions")}
     digest = hashlib.sha256(f"{code} {config} {seed} {reference.shape} {generated.shape}".encode())
@@ -315,13 +313,13 @@ def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig,
 
 
 def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int]]]:
-    """Area, divergence and best epoch of each training, by what it depends on."""
+    """AUC, JSD and best epoch of each training in a file, by `_key`."""
     if path is None or not path.exists():
         return {}
     try:
         return {
-            key: [(_finite(auc), _finite(jsd), int(epoch)) for auc, jsd, epoch in found]
-            for key, found in read_json(path).items()
+            key: [(_finite(auc), _finite(jsd), int(epoch)) for auc, jsd, epoch in results]
+            for key, results in read_json_table(path).items()
         }
     except (DataFormatError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise CalogenError(
@@ -330,7 +328,7 @@ def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int
         ) from error
 
 
-def _finite(number: Any) -> float:
+def _finite(number: float) -> float:
     if not np.isfinite(number):
         raise ValueError(f"{number} is not finite")
     return float(number)

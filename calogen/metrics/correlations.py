@@ -1,12 +1,11 @@
-"""Correlations of observables: coefficients with errors, differences, pairs in 2-D.
+"""Correlations of observables: coefficients with errors, differences, 2-D histograms.
 
-Showers for which an observable is undefined (NaN) are left out of its own pairs only. `challenge.layer_correlation`
-gives the coefficients of the layers' energies alone, as the challenge does.
+A shower for which an observable is undefined (NaN) is left out of the pairs of this observable only. The challenge's
+own coefficients, those of the layers' energies, are in `challenge.layer_correlation`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -17,15 +16,15 @@ from calogen.metrics.features import Features
 from calogen.metrics.histograms import logarithmic_edges, reference_edges
 
 INCIDENT_ENERGY = "incident_energy"
-"""Name of the incident energies, beside those of the features."""
+"""Name under which the incident energies are used like a feature."""
 FIGURE_10 = (("num_hits", "total_energy"), ("longitudinal_centre", "total_energy"))
-"""Pairs of Fig. 10 of arXiv:2005.05334: hits and centre of gravity against the visible energy."""
+"""Pairs in Fig. 10 of arXiv:2005.05334: hits, and centre of gravity, against the visible energy."""
 
-_ENERGY = "_energy"  # in the names of those with logarithmic bins
-_ROUNDS = 100
-_GROUPS = 256  # of showers, which are resampled: sums of them are kept, not of showers
-_COLUMNS = 16  # whose pairs with all others are worked on at a time
-_ROUNDING = 1e-12  # of <x^2>: a variance below is none
+_ENERGY = "_energy"  # observables with this in their names have logarithmic bins
+_ROUNDS = 100  # of resampling
+_GROUPS = 256  # groups of showers that are resampled, so that sums over groups suffice
+_COLUMNS = 16  # observables whose pairs with all observables are computed at a time
+_ROUNDING = 1e-12  # a variance below this share of <x^2> is rounding
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class Correlations:
     """Correlation coefficients of observables, or differences of two samples' coefficients.
 
     Args:
-        names: of the observables.
-        values: `[f, f]`; NaN where one of the two is constant or never defined with the other.
-        errors: `[f, f]`, standard errors; NaN where a resampled sample has no coefficient.
+        names: names of the observables.
+        values: coefficients, `[f, f]`; NaN if an observable is constant, or undefined wherever the other is defined.
+        errors: standard errors, `[f, f]`; NaN if a resampled sample has no coefficient.
     """
 
     names: tuple[str, ...]
@@ -44,34 +43,34 @@ class Correlations:
 
     @property
     def significances(self) -> np.ndarray:
-        """Values / errors, `[f, f]`; 0 / 0 is 0."""
+        """Coefficients / errors, `[f, f]`, where 0 / 0 counts as 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where((self.values == 0) & (self.errors == 0), 0.0, self.values / self.errors)
 
     @property
     def mean_absolute(self) -> float:
-        """Mean of the absolute values that are defined, diagonal included; NaN without any.
+        """Mean absolute value of the defined coefficients, diagonal included; NaN for none.
 
-        Source: the caption of Fig. 9 of arXiv:2005.05334; that the diagonal counts is ours.
+        Source: caption of Fig. 9 of arXiv:2005.05334. Ours: the diagonal counts.
         """
         known = self.values[np.isfinite(self.values)]
         return float(np.abs(known).mean()) if len(known) else np.nan
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; what is not defined becomes None."""
+    def to_json(self) -> dict[str, object]:
+        """JSON values; undefined numbers become None."""
         matrices = {"values": self.values, "errors": self.errors, "significances": self.significances}
-        return {"names": list(self.names)} | {name: json_matrix(matrix) for name, matrix in matrices.items()}
+        return {"names": list(self.names), **{name: json_matrix(matrix) for name, matrix in matrices.items()}}
 
 
 @dataclass(frozen=True)
 class PairHistograms:
-    """Two observables against each other, for several samples in the same bins.
+    """2-D histograms of two observables for several samples, in equal bins.
 
     Args:
-        names: of the horizontal and the vertical observable.
-        edges: of both, `[a + 1]` and `[b + 1]`.
-        counts: showers by sample, `[a + 2, b + 2]`, with underflow and overflow.
-        undefined: showers by sample that lack one of the two.
+        names: names of the horizontal and the vertical observable.
+        edges: edges of their bins, `[a + 1]` and `[b + 1]`.
+        counts: numbers of showers with underflow and overflow, `[a + 2, b + 2]`, by sample.
+        undefined: number of showers for which one of the two is undefined, by sample.
     """
 
     names: tuple[str, str]
@@ -81,15 +80,15 @@ class PairHistograms:
 
     @property
     def logarithmic(self) -> tuple[bool, bool]:
-        """Which of the two has logarithmic bins: energies."""
+        """Whether each of the observables has logarithmic bins, as energies have."""
         return _ENERGY in self.names[0], _ENERGY in self.names[1]
 
     def shares(self, sample: str) -> np.ndarray:
-        """Share of all showers of a sample by bin, `[a, b]`."""
+        """Share of all showers of a sample that lie in each bin, `[a, b]`."""
         return self.counts[sample][1:-1, 1:-1] / (self.counts[sample].sum() + self.undefined[sample])
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+    def to_json(self) -> dict[str, object]:
+        """JSON values."""
         return {
             "names": list(self.names),
             "edges": [edges.tolist() for edges in self.edges],
@@ -99,10 +98,10 @@ class PairHistograms:
 
 
 def joined(first: Features, second: Features) -> Features:
-    """The columns of both, e.g. the challenge's features and the shapes of the same showers.
+    """Joins two tables of the same showers, e.g. the challenge's features and shapes.
 
     Raises:
-        DataFormatError: they are not of the same showers.
+        DataFormatError: the tables have different incident energies, so they are not of the same showers.
     """
     if not np.array_equal(first.incident_energies, second.incident_energies):
         raise DataFormatError("features to join must be of the same showers. Received: other incident energies")
@@ -113,15 +112,15 @@ def joined(first: Features, second: Features) -> Features:
 def correlate(features: Features, names: Sequence[str] | None = None, seed: int = 0) -> Correlations:
     """Pearson's correlation coefficient of each pair of observables, with its error.
 
-    The error is the spread under resampling of the showers, which go together in up to 256 groups.
+    The error is the spread under resampling of up to 256 groups of showers.
 
     Args:
-        features: of a sample.
-        names: which of them, `incident_energy` among them or not; None: all features.
-        seed: of the resampling.
+        features: features of a sample.
+        names: names of the features to use, which may include `incident_energy`; None: all features.
+        seed: seed of the resampling.
 
     Raises:
-        DataFormatError: there is no such feature.
+        DataFormatError: there is no feature of such a name.
 
     Source: Fig. 9 of arXiv:2005.05334; the errors are ours.
     """
@@ -133,16 +132,17 @@ def correlate(features: Features, names: Sequence[str] | None = None, seed: int 
     drawn = rng.multinomial(number, np.full(number, 1 / number), _ROUNDS)
     weights = np.vstack([np.ones(number), drawn])
     starts = range(0, len(names), _COLUMNS)
-    found = np.concatenate([_coefficients(*groups, weights, slice(i, i + _COLUMNS)) for i in starts], axis=1)
-    found[:, range(len(names)), range(len(names))] = np.where(np.isnan(np.diagonal(found, 0, 1, 2)), np.nan, 1.0)
-    return Correlations(names, found[0], found[1:].std(axis=0))
+    coefficients = np.concatenate([_coefficients(*groups, weights, slice(i, i + _COLUMNS)) for i in starts], axis=1)
+    diagonal = np.diagonal(coefficients, 0, 1, 2)
+    coefficients[:, range(len(names)), range(len(names))] = np.where(np.isnan(diagonal), np.nan, 1.0)
+    return Correlations(names, coefficients[0], coefficients[1:].std(axis=0))
 
 
 def difference(reference: Correlations, generated: Correlations) -> Correlations:
-    """Coefficients of the generated sample minus the reference's, with the errors of both.
+    """Coefficients of the generated sample minus the reference's, with both errors.
 
     Raises:
-        DataFormatError: they are not of the same observables.
+        DataFormatError: the two are of different observables.
 
     Source: Fig. 9 of arXiv:2005.05334; the errors are ours.
     """
@@ -156,9 +156,9 @@ def difference(reference: Correlations, generated: Correlations) -> Correlations
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> Value:
-    """Spearman's rank correlation and the error that independent values have.
+    """Spearman's rank correlation, with the error that holds for independent values.
 
-    NaN for a constant.
+    It is NaN if one of the two is constant.
     """
     if len(first) < 3 or not (np.ptp(first) and np.ptp(second)):
         return Value(np.nan, np.nan)
@@ -168,30 +168,30 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> Value:
 def pair_histograms(
     samples: Mapping[str, Features], pairs: Sequence[tuple[str, str]] = FIGURE_10
 ) -> tuple[PairHistograms, ...]:
-    """Pairs of observables in two dimensions.
+    """2-D histograms of pairs of observables.
 
-    The first sample chooses the bins; those of energies are logarithmic.
+    The bins follow from the first sample; those of energies are logarithmic.
 
     Args:
-        samples: features by name, the reference first.
-        pairs: names of the horizontal and the vertical observable, `incident_energy` among them or not.
+        samples: features of samples by name, the reference first.
+        pairs: names of the horizontal and the vertical observable, which may be `incident_energy`.
 
     Raises:
-        DataFormatError: no sample, or one without such a feature.
+        DataFormatError: there is no sample, or a sample has no feature of such a name.
 
-    Source: Fig. 10 of arXiv:2005.05334, where all showers are points.
+    Source: Fig. 10 of arXiv:2005.05334, where each shower is a point.
     """
     if not samples:
         raise DataFormatError("pair_histograms needs the reference and samples beside it. Received: none")
-    found = []
+    histograms = []
     for names in pairs:
         columns = {name: [_column(features, each) for each in names] for name, features in samples.items()}
         first, second = zip(names, next(iter(columns.values())), strict=True)
         edges = _edges(*first), _edges(*second)
         counts = {name: _count(pair, edges) for name, pair in columns.items()}
         undefined = {name: len(samples[name]) - int(item.sum()) for name, item in counts.items()}
-        found.append(PairHistograms(names, edges, counts, undefined))
-    return tuple(found)
+        histograms.append(PairHistograms(names, edges, counts, undefined))
+    return tuple(histograms)
 
 
 def _column(features: Features, name: str) -> np.ndarray:
@@ -203,7 +203,7 @@ def _edges(name: str, reference: np.ndarray) -> np.ndarray:
 
 
 def _standardised(columns: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """Columns `[n, f]` with mean 0, deviation 1; 0 where undefined or constant."""
+    """Columns `[n, f]` with mean 0 and standard deviation 1; 0 where undefined or constant."""
     number = np.maximum(defined.sum(axis=0), 1)
     filled = np.where(defined, columns, 0.0)
     constant = np.where(defined, columns, -np.inf).max(axis=0) <= np.where(defined, columns, np.inf).min(axis=0)
@@ -213,7 +213,7 @@ def _standardised(columns: np.ndarray, defined: np.ndarray) -> np.ndarray:
 
 
 def _grouped(columns: np.ndarray) -> np.ndarray:
-    """Rows `[n, f]` dealt out to groups, `[g, m, f]`; zeros fill up the last row of some."""
+    """Rows `[n, f]` in groups of equal size, `[g, m, f]`; rows of zeros fill the groups up."""
     groups = min(_GROUPS, len(columns))
     rows = -(-len(columns) // groups)
     padded = np.zeros((rows * groups, columns.shape[1]))
@@ -222,13 +222,13 @@ def _grouped(columns: np.ndarray) -> np.ndarray:
 
 
 def _coefficients(values: np.ndarray, defined: np.ndarray, weights: np.ndarray, chosen: slice) -> np.ndarray:
-    """Coefficients of some columns with all, `[k, c, f]`.
+    """Coefficients of some columns with all columns, `[k, c, f]`.
 
     Args:
-        values: `[g, m, f]`, about 1 in size, 0 where undefined.
-        defined: `[g, m, f]`, 1 where they are defined.
-        weights: of the groups, `[k, g]`.
-        chosen: the columns.
+        values: standardised values, `[g, m, f]`, 0 where undefined.
+        defined: 1 where values are defined, else 0, `[g, m, f]`.
+        weights: weights of the groups in each round of resampling, `[k, g]`.
+        chosen: the columns of which the coefficients are wanted.
     """
 
     def sums(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -241,12 +241,12 @@ def _coefficients(values: np.ndarray, defined: np.ndarray, weights: np.ndarray, 
         squares = sums(values**2, defined) / number, sums(defined, values**2) / number
         variances = [square - mean**2 for mean, square in zip(means, squares, strict=True)]
         known = [item > _ROUNDING * square for item, square in zip(variances, squares, strict=True)]
-        found = (sums(values, values) / number - means[0] * means[1]) / np.sqrt(variances[0] * variances[1])
-    return np.where(known[0] & known[1], np.clip(found, -1, 1), np.nan)
+        coefficients = (sums(values, values) / number - means[0] * means[1]) / np.sqrt(variances[0] * variances[1])
+    return np.where(known[0] & known[1], np.clip(coefficients, -1, 1), np.nan)
 
 
 def _count(columns: Sequence[np.ndarray], edges: Sequence[np.ndarray]) -> np.ndarray:
-    """Showers by bin as in `Histogram`, `[a + 2, b + 2]`, undefined ones left out."""
+    """Numbers of showers with under- and overflow, `[a + 2, b + 2]`, without undefined ones."""
     defined = np.isfinite(columns).all(axis=0)
     places = []
     for values, ends in zip(columns, edges, strict=True):

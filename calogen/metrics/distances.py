@@ -1,30 +1,30 @@
 """Distances between two samples of many observables at once, with their errors.
 
-Fréchet and kernel physics distance (FPD, KPD) and the shares of near neighbours (precision, recall, density, coverage).
-All take matrices `[n, f]`, reference first, and are repeatable by their seed.
+They are the Fréchet and the kernel physics distance (FPD, KPD), and precision, recall, density and coverage by near
+neighbours. All take matrices `[n, f]`, the reference first; equal seeds give equal numbers.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.optimize import curve_fit
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.metrics.distributions import Value
-from calogen.parallel import Made, in_threads, num_workers
+from calogen.parallel import ResultT, in_threads, num_workers
 from calogen.progress import progress
 
 MIN_SHOWERS = 10_000
-"""Fewer showers than that in a sample: the distances are computed, but no place in a ranking."""
+"""With fewer showers in a sample the distances are computed, but get no place in a ranking."""
 
-_FEWEST = 20
+_FEWEST = 20  # showers of a sample
 _BLOCK_VALUES = 2**20  # kernel values or distances that each thread holds at a time
-_COPIES = 8  # of what a thread computes: its own, what waits, what is made of it
-_SPREAD = (16.275, 83.725)  # percentiles; half of what lies between is the KPD's error
-_BATCHES = 10  # of the error of precision, recall, density, coverage
-_ROUNDING = 1e-12  # of the largest square: more than rounding changes a squared distance
+_COPIES = 8  # a thread's memory, in sizes of its result: waiting results and intermediate arrays count, too
+_SPREAD = (16.275, 83.725)  # percentiles: half of their distance is the KPD's error
+_BATCHES = 10  # number of batches for the errors of precision, recall, density, coverage
+_ROUNDING = 1e-12  # rounding changes a squared distance by less than this share of the largest square
 
 
 def frechet_physics_distance(
@@ -37,23 +37,24 @@ def frechet_physics_distance(
 ) -> Value:
     """Fréchet distance of normal distributions with the samples' means and covariances.
 
-    The mean over batches is extrapolated to infinite ones: an intercept and a slope in 1/size, neither below 0, fitted
-    to sizes from `min_samples` to five times that, equidistant in 1/size. The showers of a batch are drawn with
-    replacement, so two samples of n showers of one distribution keep a distance that falls as 1/n: compare values of
-    equal n. Of fewer showers than `min_samples`, their number takes its place.
+    The mean over batches of a size is extrapolated to infinite size: an intercept and a slope in 1/size, neither below
+    0, are fitted to sizes from `min_samples` to five times that, equidistant in 1/size. If a sample has fewer showers
+    than `min_samples`, their number is the smallest size. The showers of a batch are drawn with replacement: between
+    two samples of n showers of one distribution there remains a distance that falls as 1/n, so that only values of
+    equal n can be compared.
 
-    The fit is jetnet's: mostly it ends before its minimum, with values up to about 1e-4 too high. So the published ones
-    are found.
+    The fit is that of jetnet, with which the published values were computed: it mostly ends before its minimum, with
+    values up to about 1e-4 too high.
 
     Args:
         reference, generated: `[n, f]` and `[m, f]`; columns are divided by the reference's largest absolute value.
-        seed: of the batches.
+        seed: seed of the batches.
         min_samples: the smallest size; 10,000 in the CaloChallenge.
-        num_sizes: how many sizes.
-        num_batches: how many batches of each size.
+        num_sizes: number of sizes.
+        num_batches: number of batches of each size.
 
     Returns:
-        The intercept (the challenge prints 1000 times that) and its error from the fit's residuals.
+        The intercept (the challenge prints 1000 times that) with its error from the residuals of the fit.
 
     Raises:
         DataFormatError: see `checked_pair`.
@@ -72,8 +73,8 @@ def frechet_physics_distance(
             means.append(np.mean(list(in_threads(lambda batch: frechet_distance(*batch), batches, workers))))
             shown.advance()
     bounds = ([0, 0], [np.inf, np.inf])
-    found, covariance = curve_fit(lambda x, intercept, slope: intercept + slope * x, 1 / sizes, means, bounds=bounds)
-    return Value(float(found[0]), float(np.sqrt(covariance[0, 0])))
+    fitted, covariance = curve_fit(lambda x, intercept, slope: intercept + slope * x, 1 / sizes, means, bounds=bounds)
+    return Value(float(fitted[0]), float(np.sqrt(covariance[0, 0])))
 
 
 def frechet_distance(reference: np.ndarray, generated: np.ndarray) -> float:
@@ -96,18 +97,19 @@ def kernel_physics_distance(
 ) -> Value:
     """Squared maximum mean discrepancy with the kernel (x.y / f + 1)^4.
 
-    Its quadratic estimate without the pairs of a shower with itself: 0 is expected for one distribution, and it can
-    fall below. The showers of a batch are drawn with replacement; `batch_size` is at most the smaller sample's size.
+    The estimate leaves out the pairs of a shower with itself: for two samples of one distribution its mean is 0, and it
+    can be negative. The showers of a batch are drawn with replacement.
 
     Args:
         reference, generated: `[n, f]` and `[m, f]`; columns are divided by the reference's largest absolute value.
-        seed: of the batches.
-        batch_size: showers of each sample in a batch; 10,000 in the CaloChallenge.
-        num_batches: how many batches.
+        seed: seed of the batches.
+        batch_size: showers of each sample in a batch, at most as many as the smaller sample has; 10,000 in the
+            CaloChallenge.
+        num_batches: number of batches.
 
     Returns:
-        The batches' median (the challenge prints 1000 times that), and half the distance of their percentiles 16.275
-        and 83.725 (one standard deviation to each side) as error.
+        The median over batches (the challenge prints 1000 times that), and as error half the distance between the
+        percentiles 16.275 and 83.725, which is one standard deviation of a normal distribution.
 
     Raises:
         DataFormatError: see `checked_pair`.
@@ -116,18 +118,18 @@ def kernel_physics_distance(
     """
     pair = _normalised(reference, generated)
     size = min(batch_size, *(len(sample) for sample in pair))
-    found = []
+    estimates = []
     with progress("KPD", num_batches, "batches") as shown:
         for number in range(num_batches):
             rng = np.random.default_rng(seed + 1000 * number)
-            found.append(squared_mmd(*(rng.choice(sample, size) for sample in pair)))
+            estimates.append(squared_mmd(*(rng.choice(sample, size) for sample in pair)))
             shown.advance()
-    low, high = np.percentile(found, _SPREAD)
-    return Value(float(np.median(found)), float(high - low) / 2)
+    low, high = np.percentile(estimates, _SPREAD)
+    return Value(float(np.median(estimates)), float(high - low) / 2)
 
 
 def physics_distances(reference: np.ndarray, generated: np.ndarray, seed: int = 1) -> dict[str, Value]:
-    """Both distances of two samples `[n, f]` and `[m, f]` by the names that results have."""
+    """FPD and KPD of two samples `[n, f]` and `[m, f]`, by their names in results."""
     fpd = frechet_physics_distance(reference, generated, seed=seed)
     return {"fpd": fpd, "kpd": kernel_physics_distance(reference, generated, seed=seed)}
 
@@ -147,16 +149,16 @@ def squared_mmd(reference: np.ndarray, generated: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """How two samples lie among each other's near neighbours.
+    """Precision, recall, density and coverage of a generated sample.
 
-    A shower's ball reaches to its k-th nearest neighbour of its own sample.
+    The ball of a shower reaches as far as its k-th nearest neighbour in its own sample.
 
     Args:
         precision: share of the generated showers inside the ball of a reference shower.
         recall: share of the reference showers inside the ball of a generated shower.
-        density: mean number of the reference's balls a generated shower is in, divided by k; may exceed 1.
-        coverage: share of the reference showers with a generated one inside their ball.
-        num_showers: how many of each sample were used.
+        density: mean number of reference showers whose ball a generated shower is in, divided by k; may exceed 1.
+        coverage: share of the reference showers whose ball contains a generated shower.
+        num_showers: number of showers of each sample that were used.
     """
 
     precision: Value
@@ -171,22 +173,23 @@ def precision_recall_density_coverage(
 ) -> Neighbourhoods:
     """Precision, recall, density and coverage of generated showers.
 
-    Every shower is compared with every other one, and the values depend on how many there are: of both samples the same
-    number is used, that of the smaller one and at most `max_showers`, drawn by the seed. Memory: what is used of the
-    two samples, in double precision, and a block of distances.
+    Every shower is compared with every other one, and the values depend on the number of showers. An equal number is
+    drawn from both samples: the size of the smaller one, but at most `max_showers`. Memory is needed for the drawn
+    showers in double precision and for a block of distances.
 
     Args:
         reference, generated: `[n, f]` and `[m, f]`, as from `log_voxels`; Euclidean distances, nothing is normalised.
-        k: which neighbour is the ball's radius; 5 in the CaloChallenge.
-        seed: of the showers that are used.
-        max_showers: the time grows with its square.
+        k: the distance to the k-th neighbour is the radius of a ball; 5 in the CaloChallenge.
+        seed: seed of the drawn showers.
+        max_showers: largest number of showers of a sample; the time grows with its square.
 
     Returns:
-        The errors are the spread over ten disjoint tenths of the showers / sqrt(10): right within a factor of 1.5.
+        The values; their errors, right within a factor of 1.5, are the spread over ten disjoint tenths of the showers /
+        sqrt(10).
 
     Raises:
         ConfigError: k or max_showers is too small.
-        DataFormatError: see `checked_pair`; at least 10 (k + 2) showers are needed.
+        DataFormatError: as `checked_pair`, or fewer than 10 (k + 2) showers.
 
     Source: arXiv:2002.09797; numbers as prdc.compute_prdc gives them. Ours: the errors.
     """
@@ -213,8 +216,8 @@ def log_voxels(energies: np.ndarray, floor: float = 0.1) -> np.ndarray:
     """Logarithms of voxels for `precision_recall_density_coverage`, `[n, v]`.
 
     Args:
-        energies: `[n, v]`, MeV; those below the challenge's `min_energy` set to 0.
-        floor: takes the place of 0, MeV.
+        energies: energies of voxels, `[n, v]`, MeV; those below the challenge's `min_energy` should be 0.
+        floor: energy that takes the place of 0, MeV.
 
     Returns:
         log10(energy / MeV), float64.
@@ -228,17 +231,17 @@ def log_voxels(energies: np.ndarray, floor: float = 0.1) -> np.ndarray:
 
 
 def checked_pair(
-    reference: np.ndarray, generated: np.ndarray, min_showers: int = _FEWEST, dtype: Any = np.float64
+    reference: np.ndarray, generated: np.ndarray, min_showers: int = _FEWEST, dtype: DTypeLike = np.float64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two samples as matrices of one type.
+    """Two samples as matrices of one type, checked for their shapes and values.
 
     Args:
         reference, generated: `[n, f]` and `[m, f]`.
-        min_showers: how many each must have.
-        dtype: what they become.
+        min_showers: number of showers that each sample must have at least.
+        dtype: type of the matrices to return.
 
     Raises:
-        DataFormatError: no matrices, different columns, too few rows, numbers that are not finite.
+        DataFormatError: the samples are no matrices of equal width, have too few rows or numbers that are not finite.
     """
     with np.errstate(over="ignore"):
         ours, theirs = np.asarray(reference, dtype), np.asarray(generated, dtype)
@@ -256,7 +259,7 @@ def checked_pair(
 
 
 def _normalised(reference: np.ndarray, generated: np.ndarray) -> list[np.ndarray]:
-    """Both divided by the reference's largest absolute values, columns of zeros by 1."""
+    """Both samples, with their columns divided by the reference's largest absolute values."""
     pair = checked_pair(reference, generated)
     largest = np.abs(pair[0]).max(axis=0)
     largest[largest == 0] = 1
@@ -264,7 +267,7 @@ def _normalised(reference: np.ndarray, generated: np.ndarray) -> list[np.ndarray
 
 
 def _root(sample: np.ndarray) -> np.ndarray:
-    """R with R R^T = C, the covariance of a sample `[n, f]`."""
+    """Matrix R for which R R^T is the covariance C of a sample `[n, f]`."""
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample, rowvar=False)))
     # C is rounded to 1e-16 of its largest value, so its root would have a spread of 1e-8 where the sample has none.
     flat = values < 1e-8 * values[-1]
@@ -272,8 +275,8 @@ def _root(sample: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(values)
 
 
-def _of_blocks(function: Callable[[slice], Made], num_rows: int, num_columns: int) -> Iterator[Made]:
-    """Results of a function of rows, in order, for blocks of `_BLOCK_VALUES` values."""
+def _of_blocks(function: Callable[[slice], ResultT], num_rows: int, num_columns: int) -> Iterator[ResultT]:
+    """Gives in order the results of a function of rows, for blocks of `_BLOCK_VALUES` values."""
     step = max(1, _BLOCK_VALUES // num_columns)
     blocks = [slice(start, start + step) for start in range(0, num_rows, step)]
     return in_threads(function, blocks, num_workers(len(blocks), _COPIES * step * num_columns * 8))
@@ -291,7 +294,7 @@ def _kernel_sum(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _neighbourhoods(reference: np.ndarray, generated: np.ndarray, k: int) -> tuple[float, float, float, float]:
-    """Precision, recall, density, coverage."""
+    """Precision, recall, density and coverage of two samples `[n, f]`."""
     radii, other_radii = _squared_radii(reference, k), _squared_radii(generated, k)
     balls = np.zeros(len(generated), int)
     recalled, covered = [], []
@@ -305,24 +308,24 @@ def _neighbourhoods(reference: np.ndarray, generated: np.ndarray, k: int) -> tup
 
 
 def _squared_radii(sample: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance to the k-th neighbour, `[n]`.
+    """Squared distance of each shower to its k-th neighbour, `[n]`.
 
-    A little less, so that rounding cannot let in a shower at just this distance.
+    It is made a little smaller, so that by rounding no shower at just this distance lies inside.
     """
-    # The nearest one is the shower itself. A view would keep the whole block.
-    found = [np.partition(squares, k, axis=1)[:, k].copy() for _, squares in squared_distances(sample, sample)]
-    return np.concatenate(found) - _ROUNDING * np.max(np.sum(sample**2, axis=1))
+    # Neighbour 0 is the shower itself. The copy lets the whole block's memory go.
+    radii = [np.partition(squares, k, axis=1)[:, k].copy() for _, squares in squared_distances(sample, sample)]
+    return np.concatenate(radii) - _ROUNDING * np.max(np.sum(sample**2, axis=1))
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the first sample, and their squared distances to the second, `[b, m]`."""
+    """Gives rows of the first sample and their squared distances to the second, `[b, m]`."""
     squares, other_squares = (np.sum(sample**2, axis=1) for sample in (first, second))
     scaled = -2 * second.T
 
     def block(rows: slice) -> tuple[slice, np.ndarray]:
-        found = first[rows] @ scaled
-        found += squares[rows, None]
-        found += other_squares
-        return rows, found
+        distances = first[rows] @ scaled
+        distances += squares[rows, None]
+        distances += other_squares
+        return rows, distances
 
     yield from _of_blocks(block, len(first), len(second))

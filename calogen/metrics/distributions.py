@@ -1,21 +1,21 @@
-"""Statistics of a reference and a generated sample of one observable.
+"""Metrics of one observable, which compare a generated sample with the reference.
 
   ks                          largest difference of the cumulative distributions: 0 for equal samples, 1 for disjoint
-  wasserstein                 area between them (W1), in the reference's standard deviations
-  chi2_per_ndf                two-sample chi2 in bins that are joined until each can expect five showers; about 1
+  wasserstein                 area between these (W1), in standard deviations of the reference
+  chi2_per_ndf                two-sample chi2 in bins that are joined until five showers are expected in each; about 1
   separation_power            triangular discrimination; underflow and overflow are two more bins
-  challenge_separation_power  the same without those: what lies outside is dropped before normalising
-  mean_ratio, rms_ratio       of the means and of the standard deviations, generated / reference
+  challenge_separation_power  separation power without underflow and overflow, dropped before normalising
+  mean_ratio, rms_ratio       ratios of means and of standard deviations, generated / reference
 
-Each has an error and a floor, and is one function of any number of pairs of samples: those that are compared, and those
-resampled from them.
+Each metric has an error and a floor. It is a function of many pairs of samples at once: the pair that is compared, and
+pairs that are resampled from it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,15 +23,16 @@ from calogen.metrics.histograms import Histogram, joined_edges
 
 OBSERVABLE_METRICS = ("ks", "chi2_per_ndf", "separation_power", "wasserstein", "mean_ratio", "rms_ratio")
 FEATURE_METRICS = ("ks", "wasserstein", "chi2_per_ndf", "separation_power", "challenge_separation_power")
-"""`METRICS` of a paper's observables, and those of the challenge's features, in the order of the tables."""
+"""Names of the metrics of a paper's observables, and of the challenge's features, in the order of the tables."""
+_Number = TypeVar("_Number", float, np.ndarray)
 
 
 @dataclass(frozen=True)
 class Value:
     """A number and its standard uncertainty.
 
-    In sums and products the errors are independent; other numbers have none. As text it has three digits, and one of
-    its error, without an exponent; a format is of the number alone.
+    In sums and products of values the errors count as independent, and plain numbers as exact. As text a value has
+    three digits, and its error one, without an exponent; with a format it is the number alone.
 
     Example:
         >>> print(Value(3.0, 0.3) - Value(1.0, 0.4), 100 / Value(4.0, 0.4), 1e6 * Value(1.0, 0.0))
@@ -43,11 +44,11 @@ class Value:
     value: float
     error: float
 
-    __array_ufunc__ = None  # NumPy's numbers leave the arithmetic to this class, too
+    __array_ufunc__ = None  # arithmetic with NumPy's numbers is done by this class, too
 
     @classmethod
     def share(cls, share: float, number: int) -> "Value":
-        """Share of so many; its error is not below that of one of them."""
+        """A share of a number of entries; its error is at least that of a share of one entry."""
         share, number = float(share), max(number, 1)
         return cls(share, float(np.sqrt(max(share * (1 - share), 1 / number) / number)))
 
@@ -58,13 +59,13 @@ class Value:
 
     @classmethod
     def repeated(cls, values: Sequence["Value"]) -> tuple["Value", float | None]:
-        """Mean of values that share their errors, and their standard deviation (None of one)."""
+        """Mean of values with common errors, and their standard deviation (None for one value)."""
         numbers, errors = zip(*((item.value, item.error) for item in values), strict=True)
         spread = float(np.std(numbers, ddof=1)) if len(values) > 1 else None
         return cls(float(np.mean(numbers)), float(np.mean(errors))), spread
 
     def significance(self) -> float:
-        """Standard errors above 0; 0 if nothing is known."""
+        """How many standard errors the value lies above 0; 0 for a value that is not defined."""
         return self.value / max(self.error, 1e-9) if np.isfinite([self.value, self.error]).all() else 0.0
 
     def __add__(self, other: "Value | float") -> "Value":
@@ -116,9 +117,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Floor:
-    """What a metric gives for two independent Geant4 samples: what no model should beat.
+    """Values of a metric for pairs of independent Geant4 samples, which no model should beat.
 
-    The standard deviation from pair to pair is `error`; 95 % of them lie within `limit` of (or above) the ideal value.
+    Args:
+        mean, error: mean and standard deviation over the pairs.
+        limit: the 95 % quantile of `Metric.excess` over the pairs.
     """
 
     mean: float
@@ -128,14 +131,14 @@ class Floor:
 
 @dataclass(frozen=True)
 class Bins:
-    """What is measured of an observable, and in which bins.
+    """Bins of an observable, and the metrics that are computed in them.
 
     Args:
-        edges: of its histogram, `[b + 1]`.
-        metrics: names of the `METRICS`.
-        join: whether `separation_power` has the joined bins of chi2/NDF, or all of them.
-        axis: edges of `challenge_separation_power`, `[d + 1]`; None: the histogram's.
-        coarse: how many bins of the axis the reference reaches over where they are too few; None elsewhere.
+        edges: edges of the histogram, `[b + 1]`.
+        metrics: names of the `METRICS` to compute.
+        join: whether `separation_power` has the joined bins of chi2/NDF instead of all bins.
+        axis: edges for `challenge_separation_power`, `[d + 1]`; None: those of the histogram.
+        coarse: number of bins of the axis over which the reference reaches, if these are too few; else None.
     """
 
     edges: np.ndarray
@@ -145,7 +148,7 @@ class Bins:
     coarse: int | None = None
 
     def boundaries(self, reference: Histogram, num_generated: int) -> dict[str, np.ndarray]:
-        """Boundaries `[d]` of each metric's bins, without upper edges, for samples of such sizes."""
+        """Lower edges `[d]` of each metric's bins, for a reference and a generated sample's size."""
         edges, joined = half_open(self.edges), np.isin(self.edges, joined_edges(reference, num_generated))
         return {
             "chi2_per_ndf": edges[joined],
@@ -156,13 +159,13 @@ class Bins:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of samples, counted in ordered cells.
+    """Pairs of samples, counted in cells: intervals of values, or single values.
 
     Args:
-        counts: `[k, 2, c]`, of the reference and of the generated sample.
-        lows: `[c]`, where the cells begin: at -inf, or each at the only value that it holds.
-        boundaries: by metric, `Bins.boundaries`; cells lie between them.
-        observed: whether the first pair is compared and the others are resampled from it.
+        counts: counts of reference and generated sample of each pair, `[k, 2, c]`.
+        lows: lower ends of the cells, `[c]`, the first one -inf; for cells of a single value, the value.
+        boundaries: `Bins.boundaries` by metric; no cell contains one.
+        observed: whether the first pair is the one to compare, and the following ones are resampled from it.
     """
 
     counts: np.ndarray
@@ -172,15 +175,15 @@ class Pairs:
 
     @cached_property
     def heights(self) -> np.ndarray:
-        """Distance of the cumulative distributions between neighbouring cells, `[k, c - 1]`."""
-        found, other = (self._below[:, side, 1:-1] / self._below[:, side, -1:] for side in (0, 1))
-        found -= other
-        return np.abs(found, out=found)
+        """Distance of the cumulative distributions after each cell but the last, `[k, c - 1]`."""
+        heights, other = (self._below[:, side, 1:-1] / self._below[:, side, -1:] for side in (0, 1))
+        heights -= other
+        return np.abs(heights, out=heights)
 
     @cached_property
     def moments(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Means and standard deviations, `[k]` each, of both samples, also of large means."""
-        found, places = [], self.lows
+        """Means and standard deviations of both samples, `[k]` each, exact also of large means."""
+        moments, places = [], self.lows
         if np.isinf(places[0]):
             places = np.concatenate([places[1:2], (places[1:-1] + places[2:]) / 2, places[-1:]])
         for side in (0, 1):
@@ -188,17 +191,17 @@ class Pairs:
             centre = shares[0] @ places
             moved = places - centre
             means = shares @ moved
-            found.append((centre + means, np.sqrt(np.maximum(shares @ (moved * moved) - means**2, 0))))
-        return found
+            moments.append((centre + means, np.sqrt(np.maximum(shares @ (moved * moved) - means**2, 0))))
+        return moments
 
     def between(self, boundaries: np.ndarray) -> np.ndarray:
-        """Counts below, between and above boundaries `[d]` of cells, `[k, 2, d + 1]`."""
+        """Counts below, between and above boundaries `[d]`, `[k, 2, d + 1]`."""
         stops = np.searchsorted(self.lows, boundaries)
         return np.diff(self._below.take([0, *stops, len(self.lows)], axis=-1))
 
     @cached_property
     def _below(self) -> np.ndarray:
-        """Counts below each cell and of all, `[k, 2, c + 1]`."""
+        """Number of showers below each cell, and number of all, `[k, 2, c + 1]`."""
         below = np.zeros((*self.counts.shape[:2], len(self.lows) + 1), self.counts.dtype)
         np.cumsum(self.counts, axis=-1, out=below[..., 1:])
         return below
@@ -210,9 +213,9 @@ def ks_distance(pairs: Pairs) -> np.ndarray:
 
 
 def wasserstein(pairs: Pairs) -> np.ndarray:
-    """Area between the cumulative distributions, `[k]`.
+    """Area between the cumulative distributions, in the reference's deviations, `[k]`.
 
-    It is in standard deviations of the reference. Within cells of several values, distributions are straight.
+    Within a cell that is an interval of values, the distributions count as straight lines.
     """
     heights, places = pairs.heights, pairs.lows
     if np.isinf(places[0]):
@@ -247,7 +250,7 @@ def separation_power(counts: np.ndarray, eps: float = 0.0) -> np.ndarray:
 
 
 def challenge_separation_power(counts: np.ndarray) -> np.ndarray:
-    """The same without underflow and overflow, which are dropped before either is normalised.
+    """Separation power without underflow and overflow, which are dropped before normalising.
 
     Source: the CaloChallenge (arXiv:2410.21611); its evaluate_plotting_helper.py adds 1e-16 to p + q.
     """
@@ -257,12 +260,12 @@ def challenge_separation_power(counts: np.ndarray) -> np.ndarray:
 def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
     """Two-sample chi2 / NDF of pairs of histograms, `[k, 2, b]` -> `[k]`.
 
-    It is about 1 for one distribution. chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for counts r (sum n)
-    and g (sum m) over the filled bins, NDF = filled bins - 1; NaN if there is only one.
+    It is about 1 for two samples of one distribution. chi2 = sum (sqrt(m/n) r_i - sqrt(n/m) g_i)^2 / (r_i + g_i) for
+    counts r (sum n) and g (sum m) over the filled bins, NDF = filled bins - 1; NaN if there is only one.
 
     Args:
-        counts: underflow, the bins, overflow; with small samples bins from `joined_edges`.
-        observed: whether all have the first pair's NDF.
+        counts: underflow, bins, overflow; the bins should be joined ones (`joined_edges`) if samples are small.
+        observed: whether the NDF of the first pair holds for all pairs.
 
     Source: N. Gagunashvili, arXiv:physics/0605123, eq. 2 (unweighted histograms).
     """
@@ -276,16 +279,23 @@ def chi2_per_ndf(counts: np.ndarray, observed: bool = False) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Metric:
-    """A statistic of pairs, `[k]`; ideal: of one distribution without fluctuations."""
+    """A metric: its title, and its statistic for pairs of samples, `[k]`.
+
+    Args:
+        title: what tables call it.
+        statistic: function from pairs to the metric.
+        ideal: value for samples of one distribution without fluctuations.
+        two_sided: whether smaller values than the ideal one are bad, too.
+    """
 
     title: str
     statistic: Callable[[Pairs], np.ndarray]
     ideal: float = 0.0
     two_sided: bool = False
 
-    def excess(self, value: float | np.ndarray) -> Any:
-        """How much worse than ideal a value is."""
-        return np.abs(value - self.ideal) if self.two_sided else value - self.ideal
+    def excess(self, value: _Number) -> _Number:
+        """How much worse than the ideal value a value is."""
+        return abs(value - self.ideal) if self.two_sided else value - self.ideal
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -306,11 +316,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
     }
 )
-"""All statistics, by the name that results files use."""
+"""All metrics, by the names that results files have for them."""
 
 
 def mean(values: np.ndarray) -> Value:
-    """Mean of a sample with its error; one value has an error of NaN."""
+    """Mean of a sample and its error, which is NaN for a single value."""
     values = defined(values)
     if not len(values):
         return Value(np.nan, np.nan)
@@ -318,9 +328,9 @@ def mean(values: np.ndarray) -> Value:
 
 
 def standard_deviation(values: np.ndarray) -> Value:
-    """Standard deviation of a sample with its error.
+    """Standard deviation of a sample and its error.
 
-    The error is propagated from var(s) = (m4 - s^4) / (4 n s^2), m4 the fourth central moment: no normality assumed.
+    The error follows from var(s) = (m4 - s^4) / (4 n s^2) with the fourth central moment m4, for any distribution.
     """
     values = defined(values)
     if len(values) < 2:
@@ -332,26 +342,26 @@ def standard_deviation(values: np.ndarray) -> Value:
 
 
 def json_number(number: float) -> float | None:
-    """A number for JSON; None where it is not defined."""
+    """A number as JSON has it: None for a number that is not finite."""
     return float(number) if np.isfinite(number) else None
 
 
 def json_matrix(matrix: np.ndarray) -> list[list[float | None]]:
-    """The same for every number of a matrix, `[n, m]`."""
+    """A matrix `[n, m]` as JSON has it, by `json_number`."""
     return [[json_number(number) for number in row] for row in matrix.tolist()]
 
 
 def half_open(edges: np.ndarray) -> np.ndarray:
-    """Edges of bins that all exclude their upper one: the last edge moves just above."""
+    """Edges for bins that exclude their upper edges: the last one moves to the next number."""
     return np.append(edges[:-1], np.nextafter(edges[-1], np.inf))
 
 
 def defined(values: np.ndarray) -> np.ndarray:
-    """Finite values in float64."""
+    """The finite ones of some values, in float64."""
     values = np.asarray(values, np.float64)
     return values[np.isfinite(values)]
 
 
 def _ratio(pairs: Pairs, moment: int) -> np.ndarray:
-    expected, found = (moments[moment] for moments in pairs.moments)
-    return np.divide(found, expected, out=np.full(len(expected), np.nan), where=expected != 0)
+    expected, received = (moments[moment] for moments in pairs.moments)
+    return np.divide(received, expected, out=np.full(len(expected), np.nan), where=expected != 0)

@@ -1,4 +1,4 @@
-"""Tables of named observables: one row per shower."""
+"""Tables of features, which are observables of showers: a row for each shower."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,11 +10,11 @@ from calogen.errors import DataFormatError
 
 @dataclass(frozen=True)
 class Feature:
-    """One number per shower.
+    """A feature: one number per shower.
 
     Args:
-        quantity: `total_energy`, `response`, `layer_energy`, `centroid_` or `width_` and `eta`, `phi`, `r`, `sparsity`.
-        layer_id: the layer, or None for the whole shower.
+        quantity: e.g. `total_energy`, `response`, `layer_energy`, `centroid_eta`, `width_r`, `sparsity`.
+        layer_id: id of the layer; None: the feature is one of the whole shower.
     """
 
     quantity: str
@@ -22,7 +22,7 @@ class Feature:
 
     @property
     def name(self) -> str:
-        """Quantity and layer.
+        """Name of the feature: its quantity and its layer.
 
         >>> Feature("width_eta", 2).name, Feature("response").name
         ('width_eta_2', 'response')
@@ -35,9 +35,9 @@ class Features:
     """Observables of some showers, e.g. the CaloChallenge's high-level features.
 
     Args:
-        features: what the columns are.
-        values: `[n, f]`, float64: MeV, mm, pure numbers.
-        incident_energies: `[n]`, MeV.
+        features: features in the order of the columns.
+        values: values of the features, `[n, f]`, float64, in MeV, mm or as pure numbers.
+        incident_energies: incident energies of the showers, `[n]`, MeV.
     """
 
     features: tuple[Feature, ...]
@@ -49,7 +49,7 @@ class Features:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The columns' names."""
+        """Names of the features."""
         return tuple(feature.name for feature in self.features)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -63,5 +63,5 @@ class Features:
         return self.values[:, self.names.index(name)]
 
     def of(self, quantity: str) -> np.ndarray:
-        """All layers' columns of a quantity, `[n, k]`."""
+        """The columns of a quantity for all layers, `[n, k]`."""
         return self.values[:, [feature.quantity == quantity for feature in self.features]]

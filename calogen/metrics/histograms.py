@@ -1,4 +1,4 @@
-"""Histograms and profiles as plain data; ranges come from the reference sample."""
+"""Histograms and profiles as plain data, and edges of bins that the reference decides."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ import numpy as np
 from calogen.errors import ConfigError, DataFormatError
 
 FINE = 20
-"""Bins over a feature's central 98 %: with fewer, a histogram tells little of its form."""
-_MIN_BINS, _MAX_BINS = 5, 40
-_MARGIN_BINS = 2
-_BLOCK = 2**16  # values that are counted at a time, so that millions need little memory
+"""Number of bins over a feature's central 98 %; fewer bins show little of a distribution's form."""
+_MIN_BINS, _MAX_BINS = 5, 40  # between the quantiles
+_MARGIN_BINS = 2  # on each side of them
+_BLOCK = 2**16  # number of values that are counted at a time, so that millions need little memory
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Numbers of showers per bin, those outside the range included.
+    """Numbers of showers by bin, and outside the bins.
 
     Args:
-        edges: `[b + 1]`, increasing.
-        counts: `[b + 2]`: underflow, the bins, overflow.
+        edges: increasing edges of the bins, `[b + 1]`.
+        counts: numbers of showers, `[b + 2]`: underflow, bins, overflow.
         undefined: number of showers for which the observable has no value (NaN).
     """
 
@@ -36,7 +36,7 @@ class Histogram:
 
     @classmethod
     def fill(cls, values: np.ndarray, edges: np.ndarray) -> "Histogram":
-        """Count values `[n]`; an edge belongs to the bin above it, the last edge to the last bin.
+        """Counts values `[n]`; an edge belongs to the bin above it, the last edge to the last.
 
         Example:
             >>> Histogram.fill(np.array([-1.0, 0.5, 0.5, 9.0]), np.array([0.0, 1.0, 2.0])).counts.tolist()
@@ -53,12 +53,12 @@ class Histogram:
 
     @property
     def entries(self) -> int:
-        """Number of showers that have a value, wherever it lies."""
+        """Number of showers that have a value, outside the bins, too."""
         return int(self.counts.sum())
 
     @property
     def fractions(self) -> np.ndarray:
-        """Share of the showers per bin, `[b]`; the outer bins include underflow and overflow."""
+        """Share of the showers in each bin, `[b]`; the outer bins include under- and overflow."""
         return self._folded() / max(self.entries, 1)
 
     @property
@@ -75,12 +75,12 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Profile:
-    """An average along an axis.
+    """Means in bins along an axis.
 
     Args:
-        edges: `[b + 1]`, increasing.
-        mean: `[b]`.
-        error: `[b]`, standard error of the mean.
+        edges: increasing edges of the bins, `[b + 1]`.
+        mean: mean in each bin, `[b]`.
+        error: standard error of each mean, `[b]`.
     """
 
     edges: np.ndarray
@@ -91,27 +91,27 @@ class Profile:
 def reference_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int = _MIN_BINS) -> np.ndarray:
     """Bin edges for an observable, chosen from the reference sample alone.
 
-    k = 2 n^(1/3) bins (Rice's rule, `min_bins` to 40) between two quantiles, and two bins more on each side: 13 + 4
-    bins for 250 showers, 7 + 4 for 30. Where the reference has no negative value, no edge is negative.
+    There are 2 n^(1/3) bins (Rice's rule; `min_bins` to 40) between two quantiles, and two more on each side: 13 + 4
+    bins for 250 showers, 7 + 4 for 30. If the reference has no negative value, no edge is negative.
 
     Args:
-        reference: `[n]`, any order; NaN are left out.
-        tail: the quantiles are this one and 1 - `tail`.
-        min_bins: between the quantiles, however few showers there are.
+        reference: values of the reference, `[n]`; NaN are left out.
+        tail: the quantiles are `tail` and 1 - `tail`.
+        min_bins: least number of bins between the quantiles.
 
     Returns:
-        `[b + 1]`.
+        The edges, `[b + 1]`.
     """
     return _edges(_finite(_floats(reference)), tail, min_bins)
 
 
 def num_bins_filled(reference: np.ndarray, edges: np.ndarray, tail: float = 0.01) -> int:
-    """Number of bins that the reference's values reach over, from one quantile to the other.
+    """Number of bins over which the reference's values reach, from one quantile to another.
 
     Args:
-        reference: `[n]`, finite, not empty.
-        edges: `[b + 1]`.
-        tail: the quantiles are this one and 1 - `tail`.
+        reference: values of the reference, `[n]`, finite and not empty.
+        edges: edges of the bins, `[b + 1]`.
+        tail: the quantiles are `tail` and 1 - `tail`.
 
     Example:
         >>> num_bins_filled(np.linspace(0, 42, 1000), np.linspace(0, 500, 101))
@@ -125,7 +125,7 @@ def num_bins_filled(reference: np.ndarray, edges: np.ndarray, tail: float = 0.01
 
 
 def logarithmic_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int = _MIN_BINS) -> np.ndarray:
-    """Bin edges as `reference_edges`, equidistant in the logarithm of what is above 0.
+    """Bin edges as from `reference_edges`, but in the logarithm of the values above 0.
 
     >>> logarithmic_edges(np.array([0.0, 1.0, 10.0, 100.0]))[[2, -3]].round(2).tolist()
     [1.05, 95.5]
@@ -135,17 +135,17 @@ def logarithmic_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int =
     if len(logarithms) == 0:
         return np.geomspace(0.1, 10.0, min_bins + 1)
     np.log10(logarithms, out=logarithms)
-    offset = float(logarithms.min()) - 1  # above it, where no edge is left out
+    offset = float(logarithms.min()) - 1  # so that all are positive, and no negative edge is left out
     logarithms -= offset
     return 10.0 ** (offset + _edges(logarithms, tail, min_bins))
 
 
 def joined_edges(reference: Histogram, num_generated: int, min_expected: float = 5.0) -> np.ndarray:
-    """Edges of coarser bins, for chi2 etc.: each can expect `min_expected` of both samples.
+    """Edges of joined bins, e.g. for a chi2: both samples expect `min_expected` in each.
 
-    Neighbouring bins, underflow and overflow included, are joined from the left until the reference has
-    `min_expected` max(1, n/m) showers in each; what is left over goes to the last one. The choice sees the reference
-    and the sizes n and m only. With fewer than three such bins only the outermost edges remain.
+    Neighbouring bins, underflow and overflow included, are joined from the left until the reference has `min_expected`
+    max(1, n/m) showers in each; remaining bins join the last one. This depends on the reference and on the samples'
+    sizes n and m alone. If there are fewer than three such bins, only the outermost edges are kept.
 
     Example:
         >>> joined_edges(Histogram(np.arange(5.0), np.array([0, 2, 8, 9, 6, 1])), 1000).tolist()
@@ -165,7 +165,7 @@ def joined_edges(reference: Histogram, num_generated: int, min_expected: float =
 
 
 def _edges(values: np.ndarray, tail: float, min_bins: int) -> np.ndarray:
-    """See `reference_edges`; the values, all finite, may come out in another order."""
+    """Edges of `reference_edges` for finite values, which it may reorder."""
     if len(values) == 0:
         return np.linspace(0.0, 1.0, min_bins + 1)
     low, high = np.quantile(values, [tail, 1 - tail], overwrite_input=True).tolist()
@@ -179,26 +179,25 @@ def _edges(values: np.ndarray, tail: float, min_bins: int) -> np.ndarray:
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
-    """Floating-point values as they are, others in float64."""
-    values = np.asarray(values)  # millions in float32 need half the memory
+    """Values in their own floating-point type, or else in float64."""
+    values = np.asarray(values)  # kept in float32, millions of values need half the memory
     return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """A copy without NaN and infinities."""
+    """A copy of the values without NaN and infinities."""
     return values[np.isfinite(values)]
 
 
 def energy_axis(min_energy: float, maximum: float, num_edges: int) -> np.ndarray:
-    """Edges equidistant in the logarithm, `[num_edges]`, MeV.
+    """Edges of the challenge's energy bins, equidistant in the logarithm, `[num_edges]`, MeV.
 
-    40 edges for layers, 50 for the spectrum of voxels. The outermost ones are exact: in the challenge's script rounding
-    decides whether the largest energy lies inside.
+    The outermost edges are exact; in the challenge's script rounding decides whether the largest energy lies inside.
 
     Args:
         min_energy: the first edge.
-        maximum: of the reference: the last edge; where it is not above the first one, ten times that.
-        num_edges: how many.
+        maximum: the reference's largest value, the last edge; if it is not above the first edge, ten times that is.
+        num_edges: number of edges; 40 for energies of layers, 50 for those of voxels.
     """
     if not min_energy > 0:
         raise ConfigError(f"min_energy must be above 0 MeV for bins of energy. Received: {min_energy:g}")

@@ -1,6 +1,6 @@
-"""Errors of metrics and their floors: all that is drawn at random.
+"""Errors and floors of metrics, from samples that are drawn at random.
 
-Errors are larger than the scatter of new samples by up to sqrt(3) where the two samples agree.
+The errors exceed the scatter of new samples by up to sqrt(3) where the two samples agree.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +29,9 @@ from calogen.metrics.histograms import Histogram, energy_axis
 Resampling = Literal["showers", "cells"]
 
 _ROUNDS, _FLOOR_ROUNDS = 100, 200
-_QUANTILES, _STEPS = 96, 32  # cells in which samples are resampled: of equal content, and of equal width
+_QUANTILES, _STEPS = 96, 32  # numbers of cells of equal content and of equal width, in which samples are resampled
 _CELLS_PER_BIN = 8  # of the voxel spectrum
-_AT_ONCE = 2**21  # numbers in the resampled pairs that are counted at a time
+_AT_ONCE = 2**21  # size of the counts that are resampled at a time
 
 
 def measure(
@@ -39,14 +39,16 @@ def measure(
 ) -> dict[str, Value]:
     """Metrics of two samples, `[n]` and `[m]`, with errors.
 
-    Values are exact; errors are over a hundred rounds, those of ratios propagated. NaN (undefined) values are left out;
-    NaN with fewer than two others in a sample.
+    Values are exact. Errors are the spread over a hundred resamplings, those of ratios are propagated. Undefined values
+    (NaN) are left out; if a sample has fewer than two defined ones, all metrics are NaN.
 
     Args:
-        resampling: `showers` draws showers or, for what sees bins only, their counts; the error of chi2/NDF is
-            sqrt(2 / NDF), the scatter for two samples of one distribution. `cells` draws counts in about 200 cells that
-            hold the bins' edges, so that a hundred rounds take less than the sorting; for chi2/NDF, too.
-        seed: of the resampling.
+        reference, generated: the samples.
+        bins: names of the metrics, and their bins.
+        resampling: `showers` draws showers, or counts for metrics that depend on bins alone; the error of chi2/NDF is
+            sqrt(2 / NDF), its scatter for two samples of one distribution. `cells` draws counts in about 200 cells
+            between the bins' edges for all metrics, which takes less time than sorting the samples.
+        seed: seed of the resampling.
     """
     if not bins.metrics:
         return {}
@@ -62,21 +64,22 @@ def measure(
         errors["chi2_per_ndf"] = float(np.sqrt(2 / max(int(filled) - 1, 1)))
     rest = [name for name in values if name not in errors]
     if resampling == "cells":
-        found = _measured(rest, [_redrawn(exact, _resampling_cells(exact, bins), seed)])
+        resampled = _measured(rest, [_redrawn(exact, _resampling_cells(exact, bins), seed)])
     else:
-        placed = [name for name in rest if name not in exact.boundaries]
-        found = _measured(placed, _bootstrap(exact, numbers, len(samples[1]), _ROUNDS, seed)) if placed else {}
+        unbinned = [name for name in rest if name not in exact.boundaries]
+        resampled = _measured(unbinned, _bootstrap(exact, numbers, len(samples[1]), _ROUNDS, seed)) if unbinned else {}
         for name in exact.boundaries.keys() & rest:
-            found |= _measured([name], [_redrawn(exact, exact.boundaries[name], seed)])
-    errors |= {name: item.error for name, item in found.items()}
+            resampled |= _measured([name], [_redrawn(exact, exact.boundaries[name], seed)])
+    errors |= {name: item.error for name, item in resampled.items()}
     return {name: Value(value, errors[name] if np.isfinite(value) else np.nan) for name, value in values.items()}
 
 
 def bootstrap_floors(reference: np.ndarray, num_generated: int, bins: Bins, seed: int = 0) -> dict[str, Floor]:
-    """Floors of metrics: two independent Geant4 samples of the sizes that are compared.
+    """Floors of metrics: their values for two Geant4 samples of the sizes that are compared.
 
-    Both, n and m showers, are drawn with replacement from the n of the reference, 200 times. Checked against pairs that
-    are really independent: right within 10 % for n = 250; for n = 30 up to 15 % too low (few distinct values).
+    Both samples, of n and m showers, are drawn with replacement from the n showers of the reference, 200 times.
+    Compared with really independent samples the floors are right within 10 % for n = 250; for n = 30, with few distinct
+    values, they are up to 15 % too low.
 
     Source: ours.
     """
@@ -89,18 +92,19 @@ def bootstrap_floors(reference: np.ndarray, num_generated: int, bins: Bins, seed
     floors = {}
     for name, items in _over(bins.metrics, _bootstrap(exact, numbers, num_generated, _FLOOR_ROUNDS, seed)).items():
         drawn = items[1:]
-        found = drawn[np.isfinite(drawn)] if np.isfinite(drawn).any() else drawn[:1]
-        limit = np.quantile(METRICS[name].excess(found), 0.95)
-        floors[name] = Floor(float(found.mean()), float(found.std()), float(limit))
+        known = drawn[np.isfinite(drawn)] if np.isfinite(drawn).any() else drawn[:1]
+        limit = np.quantile(METRICS[name].excess(known), 0.95)
+        floors[name] = Floor(float(known.mean()), float(known.std()), float(limit))
     return floors
 
 
 def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: int = 0) -> Value:
-    """`challenge_separation_power` of two samples of these sizes and one distribution.
+    """Floor of `challenge_separation_power` for two samples of these sizes.
 
-    The showers of both are shuffled and dealt out again, as in a permutation test. That holds for any sizes and bins:
-    scaled halves of the reference are too small where bins hold few showers. Mean and spread of a hundred deals; NaN
-    where a sample may get no shower inside the axis.
+    All showers are shuffled and dealt out to two samples again, as in a permutation test, a hundred times; the floor is
+    the mean, with the spread as its error. That is right for any sizes and bins, whereas the value for two halves of
+    the reference, scaled to these sizes, is too small where bins hold few showers. NaN if a sample may get no shower
+    inside the axis.
 
     Source: ours.
     """
@@ -112,13 +116,14 @@ def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Voxels of all showers, counted by energy.
+    """Voxels of all showers, counted by energy in groups of showers.
+
+    Groups can be resampled, because showers are independent; voxels of one shower are not.
 
     Args:
-        edges: `[b + 1]`, MeV: the challenge's bins.
-        cells: `[c]`, MeV: 0, the edges, and finer ones in between.
-        counts: `[g, c + 1]`: voxels below, between and above `cells`, in groups of showers: voxels of one shower are
-            not independent, showers are.
+        edges: edges of the challenge's bins, `[b + 1]`, MeV.
+        cells: boundaries of finer cells, `[c]`, MeV: 0, the edges, and energies in between.
+        counts: numbers of voxels below, between and above `cells` for each group, `[g, c + 1]`.
     """
 
     edges: np.ndarray
@@ -127,21 +132,21 @@ class Spectrum:
 
     @property
     def histogram(self) -> Histogram:
-        """All showers' voxels in `edges`; the empty ones are underflow."""
+        """Histogram of the voxels of all showers; empty voxels are underflow."""
         return Histogram(self.edges, self.binned(self.counts.sum(axis=0)))
 
     def binned(self, counts: np.ndarray) -> np.ndarray:
-        """Counts in `edges`, `[..., b + 2]`, from those in cells, `[..., c + 1]`."""
+        """Counts in the bins, `[..., b + 2]`, from counts in the cells, `[..., c + 1]`."""
         return np.add.reduceat(counts, [0, *(np.searchsorted(self.cells, half_open(self.edges)) + 1)], axis=-1)
 
     @property
     def groups(self) -> np.ndarray:
-        """Counts of the groups that have showers, `[h, c + 1]`; float64 multiplies faster."""
+        """Counts of the groups with showers, `[h, c + 1]`; products are faster in float64."""
         return self.counts[self.counts.any(axis=1)].astype(np.float64)
 
 
 def spectrum_cells(min_energy: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges `[b + 1]` and cells `[c]` of the voxel spectrum up to a largest voxel, MeV."""
+    """Edges `[b + 1]` and cells `[c]` of a spectrum from a smallest to a largest energy, MeV."""
     edges = energy_axis(min_energy, maximum, 50)
     parts = [np.geomspace(low, high, _CELLS_PER_BIN + 1)[1:-1] for low, high in pairwise(edges)]
     return edges, np.unique(np.concatenate([[0.0], half_open(edges), *parts]))
@@ -150,8 +155,8 @@ def spectrum_cells(min_energy: float, maximum: float) -> tuple[np.ndarray, np.nd
 def measure_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> dict[str, Value]:
     """The `FEATURE_METRICS` of two voxel spectra.
 
-    KS and Wasserstein distance are those of the counts in cells (8 per bin). The errors come from resampling groups of
-    showers. Voxels of a shower go together: chi2/NDF is far above 1 even for two samples of one distribution.
+    KS and Wasserstein distance are computed from the counts in cells, 8 per bin. Errors come from resampling groups of
+    showers. As voxels of a shower are not independent, chi2/NDF is far above 1 even for samples of one distribution.
     """
     rng, sides = np.random.default_rng(seed), []
     for groups in (reference.groups, generated.groups):
@@ -164,41 +169,41 @@ def measure_spectra(reference: Spectrum, generated: Spectrum, seed: int = 0) -> 
 
 
 def dealt_spectra(reference: Spectrum, generated: Spectrum, sizes: tuple[int, int], seed: int = 0) -> Value:
-    """As `dealt_floor`, of two voxel spectra: groups of showers are dealt out.
+    """Floor of `challenge_separation_power` for two voxel spectra, by groups of showers.
 
-    Where the samples, of so many showers, have groups of other sizes, the mixed ones are of other sizes than these:
-    the value is scaled by the sum of their inverse, with which it falls.
+    It is proportional to 1/n + 1/m for samples of n and m showers. Since groups of the two samples may have different
+    numbers of showers, samples that were dealt out may have other sizes, and the floor is scaled to `sizes`.
     """
     groups = reference.groups, generated.groups
     pooled, (first, second) = np.concatenate(groups), map(len, groups)
     chosen = np.random.default_rng(seed).permuted(np.tile(np.arange(len(pooled)) < first, (_ROUNDS, 1)), axis=1)
-    found = _dealt(reference.binned(chosen.astype(np.float64) @ pooled), reference.binned(pooled.sum(axis=0)))
+    floor = _dealt(reference.binned(chosen.astype(np.float64) @ pooled), reference.binned(pooled.sum(axis=0)))
     mean_group = sum(sizes) / len(pooled)
     factor = (1 / sizes[0] + 1 / sizes[1]) * mean_group / (1 / first + 1 / second)
-    return Value(factor * found.value, factor * found.error)
+    return factor * floor
 
 
 def ks_statistic(reference: np.ndarray, generated: np.ndarray) -> float:
-    """Largest difference of cumulative distributions, without error."""
+    """Largest difference of the cumulative distributions of two samples, without error."""
     return float(ks_distance(_counted((reference, generated), Bins(np.array([0.0, 1.0])), 1)[0])[0])
 
 
 def _measured(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, Value]:
-    """Metrics of the first pair, and their spread over the others (NaN if any is)."""
-    found = {}
-    for name, (value, *others) in _over(metrics, blocks).items():
-        found[name] = Value(float(value), float(np.std(others)) if np.isfinite(others).all() else np.nan)
-    return found
+    """Metrics of the first pair; their spread over the resampled pairs is the error."""
+    measured = {}
+    for name, (value, *resampled) in _over(metrics, blocks).items():
+        measured[name] = Value(float(value), float(np.std(resampled)) if np.isfinite(resampled).all() else np.nan)
+    return measured
 
 
 def _over(metrics: Sequence[str], blocks: Iterable[Pairs]) -> dict[str, np.ndarray]:
-    """Metrics of all pairs of some blocks, `[k]`."""
-    found = zip(*([METRICS[name].statistic(pairs) for name in metrics] for pairs in blocks), strict=True)
-    return dict(zip(metrics, map(np.concatenate, found), strict=True))
+    """Metrics of all pairs in some blocks of pairs, `[k]`."""
+    columns = zip(*([METRICS[name].statistic(pairs) for name in metrics] for pairs in blocks), strict=True)
+    return dict(zip(metrics, map(np.concatenate, columns), strict=True))
 
 
 def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: int) -> tuple[Pairs, list[np.ndarray]]:
-    """A pair of samples in cells of one value each, and the number of each value's cell."""
+    """A pair of samples in cells of a single value, and the position of each shower's cell."""
     places, numbers = np.unique(np.concatenate(samples), return_inverse=True)
     parts = np.split(numbers, [len(samples[0])])
     boundaries = bins.boundaries(Histogram.fill(samples[0], bins.edges), num_generated)
@@ -209,34 +214,34 @@ def _counted(samples: tuple[np.ndarray, np.ndarray], bins: Bins, num_generated: 
 def _bootstrap(
     exact: Pairs, numbers: Sequence[np.ndarray], num_generated: int, rounds: int, seed: int
 ) -> Iterator[Pairs]:
-    """The pair itself, then blocks of pairs whose showers are drawn from it.
+    """Gives the pair itself, then blocks of pairs with showers drawn from it.
 
-    The seed's numbers choose all references first, then all generated samples. Instead of keeping the former, a second
-    generator passes over them.
+    The first ones of the seed's random numbers choose the references of all rounds, the next ones the generated
+    samples. So that the former need not be kept, a second generator skips them.
     """
     yield exact
     (first, second), num_cells = numbers, len(exact.lows)
-    rng, other_rng = np.random.default_rng(seed), np.random.default_rng(seed)
+    rng, skipping_rng = np.random.default_rng(seed), np.random.default_rng(seed)
     for _ in range(rounds):
-        other_rng.integers(0, len(first), len(first))
+        skipping_rng.integers(0, len(first), len(first))
     step = max(1, _AT_ONCE // num_cells)
     for start in range(0, rounds, step):
         counts = np.empty((min(step, rounds - start), 2, num_cells), np.int32)
         for pair in counts:
             pair[0] = np.bincount(first[rng.integers(0, len(first), len(first))], minlength=num_cells)
-            pair[1] = np.bincount(second[other_rng.integers(0, len(second), num_generated)], minlength=num_cells)
+            pair[1] = np.bincount(second[skipping_rng.integers(0, len(second), num_generated)], minlength=num_cells)
         yield replace(exact, counts=counts, observed=False)
 
 
 def _redrawn(exact: Pairs, cells: np.ndarray, seed: int) -> Pairs:
-    """A pair in cells with boundaries `[c]`, and a hundred resampled from its counts."""
+    """A pair in cells with boundaries `[c]`, and a hundred pairs resampled from its counts."""
     rng, counts = np.random.default_rng(seed), exact.between(cells)
     drawn = np.stack([rng.multinomial(row.sum(), row / row.sum(), _ROUNDS) for row in counts[0]], axis=1)
     return replace(exact, counts=np.concatenate([counts, drawn]), lows=np.append(-np.inf, cells))
 
 
 def _resampling_cells(exact: Pairs, bins: Bins) -> np.ndarray:
-    """Boundaries of cells, `[c]`: all edges, some values, steps between the outermost."""
+    """Boundaries of cells, `[c]`: edges of bins, quantiles, and equal steps over all values."""
     numbers = np.cumsum(exact.counts.sum(axis=(0, 1)))
     places = np.linspace(0, numbers[-1] - 1, _QUANTILES + 1).astype(np.intp)
     chosen = exact.lows[np.searchsorted(numbers, places, side="right")]
@@ -246,6 +251,6 @@ def _resampling_cells(exact: Pairs, bins: Bins) -> np.ndarray:
 
 
 def _dealt(first: np.ndarray, counts: np.ndarray) -> Value:
-    """Mean and spread for counts `[k, b + 2]` dealt out of those of both, `[b + 2]`."""
-    found = challenge_separation_power(np.stack([first, counts - first], axis=1))
-    return Value(float(np.mean(found)), float(np.std(found)))
+    """Mean and spread of the separation power of counts `[k, b + 2]` and of the other ones."""
+    powers = challenge_separation_power(np.stack([first, counts - first], axis=1))
+    return Value(float(np.mean(powers)), float(np.std(powers)))

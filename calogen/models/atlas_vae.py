@@ -78,7 +78,7 @@ class AtlasVaeConfig:
 
 
 def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
-    """Gives the unfitted transform: 276 cells -> 281 fractions, photon energy as condition."""
+    """Gives the unfitted transform: 276 cells -> 281 fractions; condition: photon energy."""
     sizes = tuple(layer.size for layer in geometry.layers)
     step: Step = LayerFractions(sizes, config.response_scale, config.renormalise)
     if config.inputs == "absolute":
@@ -88,12 +88,12 @@ def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
 
 
 def build_latent(config: AtlasVaeConfig) -> Latent:
-    """Gives the latent space: the prior of the divergence, standard normal."""
+    """Gives the prior of the latent space, standard normal."""
     return Latent(dim=config.latent_dim)
 
 
 def build_encoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
-    """Gives the left half of Fig. 3.
+    """Gives the encoder, the left half of Fig. 3.
 
     Input shape:
         `shower` `[b, f]`, `condition` `[b, 1]`.
@@ -112,7 +112,7 @@ def build_encoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
 
 
 def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
-    """Gives the right half of Fig. 3.
+    """Gives the decoder, the right half of Fig. 3.
 
     Input shape:
         `latent` `[b, z]`, `condition` `[b, 1]`.
@@ -142,9 +142,9 @@ def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], mome
     """Gives the compiled model that trains the networks.
 
     Args:
-        config: loss and optimizer.
-        networks: from `build`; the decoder's output bias is set here.
-        moments: of the features of all training showers, `f` of them.
+        config: configuration, with loss and optimizer.
+        networks: networks from `build`; the decoder's output bias is set by this function.
+        moments: mean and spread of the `f` features of the training showers.
     """
     decoder = networks["decoder"]
     if config.output_bias == "mean":
@@ -160,7 +160,7 @@ def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], mome
 
 
 def build_schedule(config: AtlasVaeConfig, incident_energies: np.ndarray) -> Epochs:
-    """Gives the epochs, each over all training showers."""
+    """Gives the schedule: epochs over all training showers."""
     seed = named_seed(config.seed, "order")
     return Epochs(epochs=config.epochs, batch_size=config.batch_size, seed=seed, keep=config.keep)
 

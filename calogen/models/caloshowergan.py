@@ -41,7 +41,7 @@ _LOW, _UPPER = 2.0**12, 2.0**18  # momenta that two GANs share (section 4.1)
 
 @dataclass(frozen=True, kw_only=True)
 class CaloShowerGanConfig:
-    """One generator and its critic; as it stands, the single GAN for photons."""
+    """One generator and its critic; the defaults are those of the single GAN for photons."""
 
     particle: str = paper("photon", "section 2", {"pion": "section 2"})
     lowest_momentum: float = paper(2.0**8, "section 4.1; MeV", dict.fromkeys((_LOW, _UPPER), "section 4.1; MeV"))
@@ -107,7 +107,7 @@ class CaloShowerGanConfig:
 
 
 def build_transform(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> Chain:
-    """Gives the transform: section 3.2's or 4.2's normalisation, equation (1) as condition."""
+    """Gives the transform: normalisation of section 3.2 or 4.2; equation (1) as condition."""
     mass = MASSES[config.particle]
     steps: list[Step] = [Mask(config.mask_energy)] if config.mask_energy else []
     if config.noise_energy:
@@ -122,18 +122,18 @@ def build_transform(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> Cha
 
 
 def build_latent(config: CaloShowerGanConfig) -> Latent:
-    """Gives the latent space of section 3.1."""
+    """Gives the prior of the latent space (section 3.1)."""
     return Latent(dim=config.latent_dim, mean=config.latent_mean, spread=config.latent_spread)
 
 
 def build_generator(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> keras.Model:
-    """Gives the left half of Fig. 2; with 'layers' the output activation is section 4.2's.
+    """Gives the generator, the left half of Fig. 2; with 'layers' it ends as in section 4.2.
 
     Input shape:
         `latent` `[b, z]`, `condition` `[b, 1]`.
 
     Output shape:
-        `[b, f]`: `v` voxels, with 'layers' the fractions of `l` layers and the total as well.
+        `[b, f]`: `v` voxels, with 'layers' also the fractions of `l` layers and the total.
     """
     initializers = Initializers(config.seed, "generator", config.generator_initializer)
     latent = keras.Input((config.latent_dim,), name="latent")
@@ -154,7 +154,7 @@ def build_generator(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> ker
 
 
 def build_critic(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> keras.Model:
-    """Gives the right half of Fig. 2.
+    """Gives the critic, the right half of Fig. 2.
 
     Input shape:
         `shower` `[b, f]`, `condition` `[b, 1]`.
@@ -192,7 +192,7 @@ def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model],
 
 
 def build_schedule(config: CaloShowerGanConfig, incident_energies: np.ndarray) -> Draws:
-    """Gives the iterations; all showers from the start (section 3.3)."""
+    """Gives the schedule: iterations on all showers from the start (section 3.3)."""
     seed, curriculum = named_seed(config.seed, "noise"), Curriculum(order=np.arange(len(incident_energies)))
     return Draws(iterations=config.iterations, batch_size=config.batch_size, seed=seed, curriculum=curriculum)
 
@@ -215,7 +215,7 @@ _KINETIC: dict[str, Any] = {"normalisation": "kinetic", "output_batch_normalizat
 _PION_KINETIC = replace(_PION, normalisation="kinetic", iterations=1_000_000)
 _CODE: dict[str, Any] = {"batch_statistics": "moving", "spectral_normalization": "none"}
 SPLITS = {1: ("photon",), 2: ("photon-low", "photon-upper"), 3: ("photon-low", "photon-medium", "photon-high")}
-"""The photon's configurations that together span all momenta, by their number (section 4.1)."""
+"""Names of the photon's configurations that together span all momenta, by their number (section 4.1)."""
 CONFIGS: dict[str, tuple[CaloShowerGanConfig, VoxelGeometry]] = {
     **{name: (config, PHOTONS_DATASET1) for name, config in _PHOTONS.items()},
     **{f"{name}-kinetic": (replace(config, **_KINETIC), PHOTONS_DATASET1) for name, config in _PHOTONS.items()},
@@ -233,11 +233,11 @@ def _num_features(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> int:
 
 
 def _start_at_data(config: CaloShowerGanConfig, generator: keras.Model, moments: Moments) -> None:
-    """Lets the generator begin near the features' mean and spread."""
+    """Scales the generator's last layers: its output begins near the features' moments."""
     mean, spread = moments.mean.copy(), moments.spread.copy()
     if config.normalisation == "layers":  # all but the total are the exponentials of a softmax
         mean[:-1], spread[:-1] = np.log(np.maximum(mean[:-1], 1e-9)), 1.0
-    elif config.generator_activation == "swish":  # half its argument near 0
+    elif config.generator_activation == "swish":  # near 0 a swish is half its argument
         mean, spread = 2 * mean, 2 * spread
     start_output(generator, mean, spread)
 

@@ -39,7 +39,7 @@ PAPER = Paper(
 
 @dataclass(frozen=True, kw_only=True)
 class FastCaloGanConfig:
-    """One generator and its critic; as it stands, version 1 for photons."""
+    """One generator and its critic; the defaults are those of version 1 for photons."""
 
     particle: str = paper("photon", "one GAN for each particle", {"pion": "one GAN for each particle"})
     lowest_momentum: float = paper(2.0**8, "samples; MeV", {2.0**12: "version 2; MeV"})
@@ -102,7 +102,7 @@ class FastCaloGanConfig:
 
 
 def build_transform(config: FastCaloGanConfig, geometry: VoxelGeometry) -> Chain:
-    """Gives the transform: voxel over kinetic energy, and the condition of the version."""
+    """Gives the transform: voxels / kinetic energy, and the condition of the version."""
     mass = MASSES[config.particle]
     encodings: tuple[Encoding, ...] = (LinearEnergy(config.highest_momentum),)
     if config.condition == "log":
@@ -111,7 +111,7 @@ def build_transform(config: FastCaloGanConfig, geometry: VoxelGeometry) -> Chain
 
 
 def build_latent(config: FastCaloGanConfig) -> Latent:
-    """Gives the latent space of the version."""
+    """Gives the prior of the latent space of the version."""
     return Latent(
         dim=config.latent_dim,
         distribution=config.latent_distribution,
@@ -127,7 +127,7 @@ def build_generator(config: FastCaloGanConfig, geometry: VoxelGeometry) -> keras
         `latent` `[b, z]`, `condition` `[b, c]`.
 
     Output shape:
-        `[b, v]`, voxel over kinetic energy.
+        `[b, v]`, voxels divided by the kinetic energy.
     """
     initializers = Initializers(config.seed, "generator", config.initializer)
     latent = keras.Input((config.latent_dim,), name="latent")
@@ -181,13 +181,13 @@ def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], m
 
 
 def build_schedule(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Draws:
-    """Gives the iterations, with the order of training."""
+    """Gives the schedule: iterations, with the order in which momenta are added."""
     seed, curriculum = named_seed(config.seed, "noise"), build_curriculum(config, incident_energies)
     return Draws(iterations=config.iterations, batch_size=config.batch_size, seed=seed, curriculum=curriculum)
 
 
 def build_curriculum(config: FastCaloGanConfig, incident_energies: np.ndarray) -> Curriculum:
-    """Gives the order of training: the middle momentum, then one above and below in turn."""
+    """Gives the order of momenta: the middle one, then one above and one below in turn."""
     if config.schedule == "all":
         return Curriculum(order=np.arange(len(incident_energies)))
     momenta = np.unique(incident_energies)

@@ -1,8 +1,8 @@
-"""Shower observables: one number per shower, from the cells of a `CellGrid` alone.
+"""Observables of showers in cells: functions that give one number for each shower.
 
-A shower for which an observable is not defined (no energy where it is measured) gets NaN; histograms and metrics count
-these showers apart. Cells outside the window count 0. Positions are measured from the centre of each layer's window,
-that is from the layer's impact cell; only differences of positions and sizes enter the shapes.
+An observable is NaN for a shower without energy where it is measured; histograms and metrics count such showers
+separately. Cells outside the window count as 0. Positions are measured from the centre of each layer's window, which is
+the layer's impact cell; only differences of positions, and sizes of cells, enter the shapes.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,10 @@ Axis = Literal["eta", "phi"]
 AXES: tuple[Axis, ...] = ("eta", "phi")
 
 FRONT, MIDDLE = 1, 2
-_NUM_STRIPS = 20
-_MIN_COSINE = np.cos(np.deg2rad(20.0))
-_MIN_EIGENVALUE = 1e-6
+"""Ids of the front and the middle layer."""
+_NUM_STRIPS = 20  # of the front layer, in w_s_tot
+_MIN_COSINE = np.cos(np.deg2rad(20.0))  # between shower axis and direction from the origin
+_MIN_EIGENVALUE = 1e-6  # of a covariance with three dimensions, mm^2
 
 
 def total_energy(showers: Showers) -> np.ndarray:
@@ -87,7 +88,7 @@ def second_lambda_moment(showers: Showers) -> np.ndarray:
 
 
 def r_eta(showers: Showers) -> np.ndarray:
-    """E(3x7) / E(7x7) around the middle layer's hottest cell (eta x phi), `[n]`.
+    """E(3x7) / E(7x7), cells in eta x phi around the middle layer's hottest cell, `[n]`.
 
     Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1.
     """
@@ -96,7 +97,7 @@ def r_eta(showers: Showers) -> np.ndarray:
 
 
 def r_phi(showers: Showers) -> np.ndarray:
-    """E(3x3) / E(3x7) around the middle layer's hottest cell (eta x phi), `[n]`.
+    """E(3x3) / E(3x7), cells in eta x phi around the middle layer's hottest cell, `[n]`.
 
     Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1.
     """
@@ -114,13 +115,14 @@ def w_eta2(showers: Showers) -> np.ndarray:
 
 
 def w_s_tot(showers: Showers) -> np.ndarray:
-    """Width in strips of the front layer around its strip with most energy, `[n]`, strips.
+    """Width in eta in the front layer around its strip with most energy, `[n]`, strips.
 
-    20 strips (0.0625 in eta) around the middle layer's hottest cell, two rows in phi summed first: the central row and
-    its neighbour with more energy. A centre in the middle of a strip has 10 strips below it and 9 above.
+    It is computed from 20 strips (0.0625 in eta) around the middle layer's hottest cell, summed over two rows in phi:
+    the central row, and that one of its neighbours that has more energy. If the hottest cell's centre is the middle of
+    a strip, 10 strips lie below this strip and 9 above it.
 
-    Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1; ours: which second row, and that the middle of the
-        front window lies above the middle of the middle window (in the VAE's window it may differ by four strips).
+    Source: ATLAS, EPJC 79 (2019) 205, arXiv:1810.05087, Table 1. Ours: the choice of the second row; and the centres of
+        both layers' windows count as one position (in the VAE's window they may differ by four strips).
     """
     front, middle = _layer(showers, FRONT), _layer(showers, MIDDLE)
     if front.num_phi < 3:
@@ -145,7 +147,7 @@ def centroid(showers: Showers, layer_id: int, axis: Axis, impact: np.ndarray | f
         showers: showers of a cell grid.
         layer_id: the layer.
         axis: `eta` or `phi`.
-        impact: `[n]`, the impact point, measured from the window's centre like the positions.
+        impact: position from which the mean is measured, `[n]`, itself measured from the window's centre.
 
     Source: "Delta eta / Delta phi mean" of the 2018 note (ATL-SOFT-PUB-2018-001), Figs. 13, 14.
     """
@@ -180,13 +182,13 @@ def average_cells(showers: Showers, layer_id: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AverageShower:
-    """The average shower in one layer, in all samples.
+    """The average shower of several samples in one layer.
 
     Args:
         layer: name of the layer.
-        incident_energy: MeV.
-        profiles: sample -> axis (`eta`, `phi`) -> average energy, MeV.
-        cells: sample -> `[num_eta, num_phi]`, average energy of each cell, MeV.
+        incident_energy: incident energy of the showers, MeV.
+        profiles: average energy along `eta` and `phi`, MeV, for each sample.
+        cells: average energy of each cell, `[num_eta, num_phi]`, MeV, for each sample.
     """
 
     layer: str
@@ -196,7 +198,7 @@ class AverageShower:
 
 
 def average_showers(samples: Mapping[str, Showers], incident_energy: float) -> tuple[AverageShower, ...]:
-    """The average shower of one incident energy, MeV, layer by layer; of samples by label."""
+    """The average shower of samples at one incident energy, MeV, for each layer."""
     chosen = {label: showers.at(incident_energy) for label, showers in samples.items()}
     return tuple(
         AverageShower(
@@ -210,9 +212,9 @@ def average_showers(samples: Mapping[str, Showers], incident_energy: float) -> t
 
 
 def _shower_axis(covariance: np.ndarray, direction: np.ndarray, num_cells: np.ndarray) -> np.ndarray:
-    """Axis of each shower, `[n, 3]`, from covariance `[n, 3, 3]` and direction `[n, 3]`.
+    """Axis of each shower, `[n, 3]`, as `second_lambda_moment` defines it.
 
-    See `second_lambda_moment`.
+    It depends on the covariance `[n, 3, 3]`, the direction `[n, 3]` and the number of cells with energy `[n]`.
     """
     values, vectors = np.linalg.eigh(covariance)
     cosines = np.abs(np.einsum("nji,nj->ni", vectors, direction))
@@ -237,13 +239,14 @@ def _block(showers: Showers, layer_id: int) -> np.ndarray:
 
 
 def _along(showers: Showers, layer_id: int, axis: Axis) -> tuple[np.ndarray, np.ndarray]:
-    """Energies summed over the other axis, `[n, k]`, MeV, and the cells' centres, `[k]`."""
+    """Energies of a layer along one of its axes, `[n, k]`, MeV, and the positions `[k]`."""
     layer = _layer(showers, layer_id)
     count, size = (layer.num_eta, layer.eta_size) if axis == "eta" else (layer.num_phi, layer.phi_size)
     return _block(showers, layer_id).sum(axis=2 if axis == "eta" else 1), _centres(count) * size
 
 
 def _centres(count: int) -> np.ndarray:
+    """Centres of cells in a row, `[count]`, in cells from the middle of the row."""
     return np.arange(count) - (count - 1) / 2
 
 
@@ -271,7 +274,7 @@ def _hottest(showers: Showers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _around_hottest(showers: Showers) -> np.ndarray:
-    """7 x 7 cells around the middle layer's hottest cell, `[n, 7, 7]`, MeV; 0 outside."""
+    """7 x 7 cells around the hottest one, `[n, 7, 7]`, MeV; 0 outside the window."""
     padded = np.pad(_block(showers, MIDDLE), ((0, 0), (3, 3), (3, 3)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))
     return windows[np.arange(len(showers)), *_hottest(showers)]

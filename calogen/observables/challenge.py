@@ -1,8 +1,9 @@
-"""The CaloChallenge's definitions by name: features, bins, separation power, inputs.
+"""The CaloChallenge's features of showers, their bins, and the inputs of its classifiers.
 
-Energies below `min_energy` are no energies: such voxels count as empty. Without energy in a layer, centre and width are
-0 here, because 1e-16 MeV is added to the energy that divides; `calogen.observables.voxels` says NaN (undefined) there
-and adds nothing. Both are kept: these numbers compare with the challenge's, those do not mix up "empty" and "central".
+Voxels with less energy than `min_energy` count as empty. The centre and the width in a layer without energy are 0 here,
+because the challenge adds 1e-16 MeV to every energy by which it divides; in `calogen.observables.voxels` they are NaN
+(undefined). Both definitions are needed: this one gives the challenge's numbers, the other one does not confuse an
+empty layer with a centred shower.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,10 +21,10 @@ from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
-_EPS = 1e-16  # MeV, added to every energy that divides
-_LOG_EPS = 1e-8  # MeV, added to every energy whose logarithm is taken
-_NARROW = 1e-4  # of <x^2>: below it, <x^2> - <x>^2 has lost digits that matter to 1e-10
-_BLOCK_VALUES = 2**16  # that are worked on at a time: in the processor's cache, and too few for threads of the BLAS
+_EPS = 1e-16  # MeV, added to every energy by which is divided
+_LOG_EPS = 1e-8  # MeV, added to every energy before its logarithm is taken
+_NARROW = 1e-4  # where <x^2> - <x>^2 is below this share of <x^2>, it has lost digits that matter to 1e-10
+_BLOCK_VALUES = 2**16  # of a block: it fits into the processor's cache, and the BLAS starts no threads for so few
 _SHAPES = ("centroid_eta", "centroid_phi", "width_eta", "width_phi")
 _RADIAL = ("centroid_r", "width_r")
 
@@ -31,7 +32,7 @@ ClassifierInput = Literal["low", "low-normed", "high"]
 
 
 def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
-    """The features of a geometry's showers; eta and phi need several alpha bins."""
+    """The features of showers in a geometry; those in eta and phi need several alpha bins."""
     rest = (
         Feature(quantity, layer.id)
         for quantity in ("layer_energy", *_SHAPES, *_RADIAL, "sparsity")
@@ -42,13 +43,13 @@ def list_features(geometry: VoxelGeometry) -> tuple[Feature, ...]:
 
 
 def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
-    """All features of all showers at once; voxels below `min_energy`, MeV, are empty.
+    """All features of all showers; voxels below `min_energy`, MeV, count as empty.
 
     One matrix product per layer gives its energy and its first and second moments. Where <x^2> - <x>^2 would lose
-    digits (one voxel holds nearly all energy), the squared deviations themselves are summed.
+    digits, because one voxel holds nearly all the energy, the squared deviations are summed instead.
 
     Raises:
-        GeometryError: the showers have no voxels, or alpha bins that do not begin at -pi.
+        GeometryError: the showers have no voxels, or their alpha bins do not begin at -pi.
 
     Source: HighLevelFeatures.py of the CaloChallenge (arXiv:2410.21611).
     """
@@ -56,17 +57,17 @@ def compute_features(showers: Showers, min_energy: float = 1.0) -> Features:
     features = list_features(geometry)
     values = np.empty((len(showers), len(features)))
     for rows, energies, filled in blocks(showers.energies, min_energy):
-        found = _by_feature(geometry, energies, filled)
-        found[Feature("response")] = found[Feature("total_energy")] / showers.incident_energies[rows]
-        for column, feature in enumerate(features):
-            values[rows, column] = found[feature]
+        columns = _by_feature(geometry, energies, filled)
+        columns[Feature("response")] = columns[Feature("total_energy")] / showers.incident_energies[rows]
+        for number, feature in enumerate(features):
+            values[rows, number] = columns[feature]
     return Features(features, values, np.asarray(showers.incident_energies, np.float64))
 
 
 def layer_correlation(features: Features) -> np.ndarray:
-    """Pearson correlation of layer energies, `[l, l]`; NaN where one does not vary.
+    """Pearson correlation of the layers' energies, `[l, l]`; NaN for constant energies.
 
-    Source: arXiv:2410.21611; its files hold the rows in reverse.
+    Source: arXiv:2410.21611, in whose files the rows are in reverse order.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.atleast_2d(np.corrcoef(features.of("layer_energy"), rowvar=False))
@@ -74,14 +75,14 @@ def layer_correlation(features: Features) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Binning:
-    """How the challenge bins the features of one of its data sets; MeV and mm.
+    """How the challenge bins the features of one of its data sets, in MeV and mm.
 
     Args:
-        min_energy: below which its voxels are empty.
-        reach: of the centres and widths in eta and phi.
-        radii: where the axes of the centre and of the width in r end.
-        tile_layers: layers with wider bins.
-        fine_response: incident energy from which the response has narrower bins.
+        min_energy: energy below which voxels count as empty.
+        reach: largest value on the axes of centres and widths in eta and phi.
+        radii: largest values on the axes of the centre and of the width in r.
+        tile_layers: ids of layers whose axes reach further.
+        fine_response: incident energy from which on the response has narrower bins.
     """
 
     min_energy: float
@@ -93,14 +94,17 @@ class Binning:
     def edges(self, feature: Feature, maximum: float, min_energy: float, incident_energy: float = 0.0) -> np.ndarray:
         """Bin edges of a feature, `[b + 1]`.
 
-        Logarithmic axes reach from `min_energy` to the maximum of the reference's values, MeV. The incident energy is
-        that of all the showers, MeV, or 0 where several are together.
+        Args:
+            feature: the feature.
+            maximum: the reference's largest value, MeV, where logarithmic axes end.
+            min_energy: where logarithmic axes begin, MeV.
+            incident_energy: incident energy of all the showers, MeV; 0 if they have several.
 
         Raises:
-            ConfigError: no such feature.
+            ConfigError: the challenge has no such feature.
 
-        Source: evaluate_plotting_helper.py of the CaloChallenge; ours: `total_energy` (binned as layers are), the
-            response at one energy of data sets 2 and 3, and what to do if no energy is above `min_energy`.
+        Source: evaluate_plotting_helper.py of the CaloChallenge. Ours: `total_energy` (binned as layers are), the
+            response at one energy of data sets 2 and 3, and the bins if no energy is above `min_energy`.
         """
         quantity, tile = feature.quantity, feature.layer_id in self.tile_layers
         if quantity in ("layer_energy", "total_energy"):
@@ -125,27 +129,26 @@ BINNINGS: Mapping[str, Binning] = MappingProxyType(
         **dict.fromkeys(("2", "3"), Binning(0.5e-3 / 0.033, reach=30.0, radii=(42.0, 20.0))),
     }
 )
-"""By the challenge's names of its data sets."""
+"""Binnings by the challenge's names of its data sets."""
 
 
 def classifier_inputs(
     showers: Showers, kind: ClassifierInput, min_energy: float = 1.0, small_voxels: bool = True
 ) -> np.ndarray:
-    """What the challenge's classifiers see of each shower, `[n, f]`, float64, without label.
+    """Inputs of the challenge's classifiers, `[n, f]`, float64, without label.
 
     Args:
-        showers: of a voxel geometry.
-        kind: `low`: log10 of the incident energy, voxels / incident energy. `low-normed`: the same logarithm, voxels /
-            their layer's energy, log10 of the layers' energies. `high`: log10 of the incident and the layers' energies,
-            centres and widths in eta and phi / 100 mm, log10 of the total energy, sparsities, centres and widths in r /
-            100 mm.
-        min_energy: voxels below are empty, MeV.
-        small_voxels: whether the voxels of `low-normed` keep their energies below `min_energy`, as the challenge has
-            it: its layers' energies are sums of voxels above, so that a layer with small voxels alone divides them by
-            1e-16 MeV. Otherwise they are empty there, too.
+        showers: showers of a voxel geometry.
+        kind: `low`: log10 of the incident energy, voxels / incident energy. `low-normed`: log10 of the incident energy,
+            voxels / energy of their layer, log10 of the layers' energies. `high`: log10 of the incident energy and of
+            the layers' energies, centres and widths in eta and phi / 100 mm, log10 of the total energy, sparsities,
+            centres and widths in r / 100 mm.
+        min_energy: energy below which voxels count as empty, MeV.
+        small_voxels: whether the voxels of `low-normed` keep energies below `min_energy`, as in the challenge. It sums
+            a layer's energy without them, so that in a layer without larger voxels they are divided by 1e-16 MeV.
 
     Raises:
-        ConfigError: no such kind.
+        ConfigError: there is no such kind.
 
     Source: evaluate.py of the CaloChallenge (commit 9b41df72a03a); ours: `small_voxels=False`.
     """
@@ -155,21 +158,21 @@ def classifier_inputs(
     if kind == "high":
         return high_level_inputs(compute_features(showers, min_energy))
     layers = len(geometry.layers) if kind == "low-normed" else 0
-    found = np.empty((len(showers), 1 + geometry.size + layers))
-    found[:, 0] = np.log10(np.asarray(showers.incident_energies, np.float64))
+    inputs = np.empty((len(showers), 1 + geometry.size + layers))
+    inputs[:, 0] = np.log10(np.asarray(showers.incident_energies, np.float64))
     for rows, energies, _ in blocks(showers.energies, min_energy):
         if kind == "low":
-            found[rows, 1:] = energies / showers.incident_energies[rows, None]
+            inputs[rows, 1:] = energies / showers.incident_energies[rows, None]
         else:
             sums = geometry.layer_energies(energies)
             divided = showers.energies[rows] if small_voxels else energies
-            found[rows, 1:-layers] = divided / (sums + _EPS)[:, geometry.layer_of]
-            found[rows, -layers:] = np.log10(sums + _LOG_EPS)
-    return found
+            inputs[rows, 1:-layers] = divided / (sums + _EPS)[:, geometry.layer_of]
+            inputs[rows, -layers:] = np.log10(sums + _LOG_EPS)
+    return inputs
 
 
 def high_level_inputs(features: Features) -> np.ndarray:
-    """The `classifier_inputs` of kind `high` from features alone, `[n, f]`."""
+    """The `classifier_inputs` of kind `high`, from the features, `[n, f]`."""
     parts = [np.log10(features.incident_energies)[:, None], np.log10(features.of("layer_energy") + _LOG_EPS)]
     parts += [features.of(quantity) / 100 for quantity in _SHAPES]
     parts += [np.log10(features.of("total_energy") + _LOG_EPS), features.of("sparsity")]
@@ -177,7 +180,7 @@ def high_level_inputs(features: Features) -> np.ndarray:
 
 
 def blocks(energies: np.ndarray, min_energy: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Rows, their energies in float64 with small ones set to 0, and which are above 0."""
+    """Gives blocks of showers: rows, energies with small ones set to 0, which are above 0."""
     step = max(1, _BLOCK_VALUES // energies.shape[1])
     for start in range(0, len(energies), step):
         rows = slice(start, start + step)
@@ -188,25 +191,25 @@ def blocks(energies: np.ndarray, min_energy: float) -> Iterator[tuple[slice, np.
 
 
 def _by_feature(geometry: VoxelGeometry, energies: np.ndarray, filled: np.ndarray) -> dict[Feature, np.ndarray]:
-    """Features `[n]` of a block, but for the response."""
+    """All features but the response, `[n]` each, of a block of showers."""
     starts = [part.start for part in geometry.slices]
     numbers = np.add.reduceat(filled.view(np.uint8), starts, axis=1, dtype=np.uint32)
-    found, total = {}, np.zeros(len(energies))
+    columns, total = {}, np.zeros(len(energies))
     for layer, part, matrix, count in zip(
         geometry.layers, geometry.slices, _matrices(geometry), numbers.T, strict=True
     ):
         energy, means, widths = _moments(energies[:, part], matrix)
         total += energy
-        found[Feature("layer_energy", layer.id)] = energy
-        found[Feature("sparsity", layer.id)] = 1 - count / layer.size
+        columns[Feature("layer_energy", layer.id)] = energy
+        columns[Feature("sparsity", layer.id)] = 1 - count / layer.size
         for axis, mean, width in zip(("r", "eta", "phi"), means.T, widths.T, strict=False):
-            found[Feature(f"centroid_{axis}", layer.id)] = mean
-            found[Feature(f"width_{axis}", layer.id)] = width
-    return found | {Feature("total_energy"): total}
+            columns[Feature(f"centroid_{axis}", layer.id)] = mean
+            columns[Feature(f"width_{axis}", layer.id)] = width
+    return columns | {Feature("total_energy"): total}
 
 
 def _moments(energies: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy `[n]`, means and widths `[n, k]` of a layer.
+    """Energy `[n]`, mean positions and widths `[n, k]` of a layer.
 
     With S the energy, e = 1e-16 and m = sum x E / (S + e), the challenge's sum x^2 E / (S + e) - m^2 is exactly
     (sum (x - m)^2 E + m^2 e) / (S + e).
@@ -227,13 +230,13 @@ def _moments(energies: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.n
 
 @cache
 def _matrices(geometry: VoxelGeometry) -> tuple[np.ndarray, ...]:
-    """For each layer 1, positions and their squares, `[k, 3]` (r) or `[k, 7]` (r, eta, phi)."""
+    """Matrix of each layer, `[v, 3]` or `[v, 7]`: 1, positions and squares (r; eta, phi)."""
     places = [_positions(layer) for layer in geometry.layers]
     return tuple(np.vstack([np.ones_like(place[:1]), place, place**2]).T.copy() for place in places)
 
 
 def _positions(layer: VoxelLayer) -> np.ndarray:
-    """Middle of each voxel in r; with several alpha bins also in eta and phi, `[a, k]`, mm."""
+    """Position of each voxel in r, and with several alpha bins in eta and phi, `[a, v]`, mm."""
     edges = np.array(layer.r_edges)
     radii = np.tile((edges[:-1] + edges[1:]) / 2, layer.num_alpha)
     if layer.num_alpha == 1:

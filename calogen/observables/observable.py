@@ -1,4 +1,4 @@
-"""Observables of showers by name, and tables of them."""
+"""An observable of showers, and tables whose columns are observables."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,20 +11,20 @@ from calogen.showers.sample import Showers
 
 @dataclass(frozen=True)
 class Observable:
-    """A shower observable and how a paper shows it.
+    """An observable of showers, and how figures show it.
 
     Args:
-        name: e.g. `shower_depth`.
-        function: showers -> `[n]`.
-        label: of the axis, without unit (mathtext).
-        unit: of the axis; empty for a pure number.
-        scale: the axis shows function / scale, e.g. `GeV`.
-        figures: the paper's figure by incident energy in MeV, e.g. `{65536.0: "5a"}`; empty: the paper shows none.
-        noise_free: those of the figures that have noise and cross-talk in the paper; ours have none.
+        name: name of the observable, e.g. `shower_depth`.
+        function: function from showers to the observable, `[n]`.
+        label: label of the axis without unit (mathtext).
+        unit: unit of the axis; empty for a pure number.
+        scale: unit's size: the axis shows function / scale, e.g. `GeV`.
+        figures: number of the paper's figure by incident energy, MeV, e.g. `{65536.0: "5a"}`.
+        noise_free: numbers of figures that in the paper have noise and cross-talk, which our showers have not.
         log_axis: whether bins are equidistant in the logarithm; values of 0 are then underflow.
-        tail: the share of the reference that, on either side, may lie in the two outermost bins or beyond.
+        tail: share of the reference that may lie, on each side, in the two outermost bins or beyond.
         metrics: names of the `METRICS` that compare it; each draws the whole sample a few hundred times.
-        counted: what `function` has a value for.
+        counted: what has one value each: `showers` or `voxels`.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Observable:
     counted: str = "showers"
 
     def values(self, showers: Showers) -> np.ndarray:
-        """The observable in the axis' unit, `[n]`; NaN where it is not defined.
+        """The observable in the unit of the axis, `[n]`; NaN where it is not defined.
 
-        It may be a view of the showers' energies: not to be changed.
+        The array may be a view of the showers' energies, so it must not be changed.
         """
         values = self.function(showers)
         return values if self.scale == 1.0 else values / self.scale
@@ -58,19 +58,19 @@ def numbered(
     figures: Mapping[str, Mapping[float, str]],
     noise_free: frozenset[str] = frozenset(),
 ) -> tuple[Observable, ...]:
-    """Observables with a paper's figures.
+    """Observables with the numbers of a paper's figures.
 
     Args:
-        observables: those that are shown.
-        figures: the paper's figure by the observable's name and the incident energy, MeV.
-        noise_free: figures that have noise in the paper; ours have none.
+        observables: observables that the paper shows.
+        figures: number of the figure by the observable's name and by the incident energy, MeV.
+        noise_free: numbers of figures that in the paper have noise, which our showers have not.
     """
     return tuple(replace(item, figures=figures.get(item.name, {}), noise_free=noise_free) for item in observables)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A table of named observables whose columns are computed when they are asked for."""
+    """A table of observables whose columns are computed when they are read."""
 
     showers: Showers
     observables: Sequence[Observable]

@@ -1,4 +1,4 @@
-"""What the figure of merit `shapes` adds up: energies of layers, centres and widths."""
+"""Observables whose chi2 the figure of merit `shapes` sums: energies, centres and widths."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,13 +14,13 @@ ShowerQuantity = Callable[[Showers], np.ndarray]
 
 
 def shape_quantities(geometry: Geometry) -> tuple[ShowerQuantity, ...]:
-    """Total energy, layer energies and, of voxels, centres and widths."""
-    found: list[ShowerQuantity] = [total_energy]
-    found += [partial(layer_energy, layer_id=layer.id) for layer in geometry.layers]
-    found += [
+    """Total energy, energies of the layers, and for voxels their centres and widths."""
+    quantities: list[ShowerQuantity] = [total_energy]
+    quantities += [partial(layer_energy, layer_id=layer.id) for layer in geometry.layers]
+    quantities += [
         partial(function, layer_id=layer_id, axis=axis)
         for function in (voxel_centroid, voxel_width)
         for layer_id in geometry.turned_layers
         for axis in ("eta", "phi")
     ]
-    return tuple(found)
+    return tuple(quantities)

@@ -1,23 +1,22 @@
-"""Shapes of voxel showers beyond the CaloChallenge's: along the flight, across, hits.
+"""Shapes of voxel showers that the CaloChallenge does not have.
 
-Of the shapes in ATLAS's and ILD's papers, these can be told from voxels around a track:
+Of the shapes in the papers of ATLAS and ILD, these can be computed from voxels around the particle's track:
 
   energy_fraction      share of a layer in the total energy
   first_third ...      shares of the first, second, last third of the layers (six layers or more, divisible by three)
   longitudinal_centre  energy-weighted mean place of the layers: "centre of gravity", "shower depth"
-  longitudinal_width   energy-weighted standard deviation of the same
+  longitudinal_width   energy-weighted standard deviation of the layers' places
   lateral_moment       energy-weighted mean r^2, mm^2: "second lateral moment"
-  num_hits             voxels above the threshold; by layer, the challenge's sparsity tells
+  num_hits             voxels above the threshold; for single layers see the challenge's sparsity
   maximum_fraction     share of the voxel with most energy
   inner_fraction       share of the innermost ring in a layer's energy
   containment_radius   radius that holds 90 % of a layer's energy, mm; within a ring the energy counts as flat in r
 
-Not so: R_eta, R_phi, w_eta2, w_s,tot (windows of cells in eta and phi); the second lambda moment and the angle by PCA
-(they need positions in three dimensions: there are no depths, and layers with one alpha bin have no eta and phi), in
-whose place stands the spread along the track; the alignment to cells. Hits by layer, centres and widths in a layer are
-in `challenge` and `voxels` already.
+These cannot: R_eta, R_phi, w_eta2, w_s,tot, which need windows of cells in eta and phi; the second lambda moment and
+the angle by PCA, which need positions in three dimensions (voxels have no depth, and no eta and phi in layers with one
+alpha bin); the alignment to cells. Centres, widths and sparsities of layers are in `challenge` and `voxels`.
 
-Without energy, in the shower or in the layer, a shape is undefined: NaN, as in `voxels`.
+A shape is NaN (undefined) where the shower or the layer has no energy, as in `voxels`.
 """
 
 import numpy as np
@@ -33,16 +32,16 @@ THIRDS = ("first_third", "second_third", "last_third")
 LONGITUDINAL = ("longitudinal_centre", "longitudinal_width")
 LATERAL = ("lateral_moment", "num_hits", "maximum_fraction")
 BY_LAYER = ("energy_fraction", "inner_fraction", "containment_radius")
-SHAPES = frozenset((*THIRDS, *LONGITUDINAL, *LATERAL, *BY_LAYER))
-"""All quantities of this module."""
+ALL_SHAPES = frozenset((*THIRDS, *LONGITUDINAL, *LATERAL, *BY_LAYER))
+"""Names of all shapes."""
 
 _CONTAINED = 0.9
 
 
 def list_shapes(geometry: VoxelGeometry) -> tuple[Feature, ...]:
-    """The shapes of a geometry's showers.
+    """The shapes of showers in a geometry.
 
-    What is along the flight needs several layers; what is by rings, layers with several of them.
+    Shapes along the flight need several layers; those by rings need layers with several rings.
     """
     rings = [layer.id for layer in geometry.layers if layer.num_r > 1]
     several = list(geometry.layer_ids) if len(geometry.layers) > 1 else []
@@ -56,11 +55,11 @@ def compute_shapes(showers: Showers, min_energy: float = 1.0, depths: tuple[floa
 
     Args:
         showers: showers of a voxel geometry.
-        min_energy: voxels below are empty, MeV.
-        depths: of the layers' centres, mm; None: a layer's place is its number, 0 for the first one.
+        min_energy: energy below which voxels count as empty, MeV.
+        depths: places of the layers' centres along the flight, mm; None: a layer's place is its number, from 0.
 
     Returns:
-        float64; NaN where a shape is undefined.
+        The shapes in float64; NaN where a shape is undefined.
 
     Raises:
         GeometryError: the showers have no voxels, or `depths` is not one finite number for each layer.
@@ -77,21 +76,21 @@ def compute_shapes(showers: Showers, min_energy: float = 1.0, depths: tuple[floa
     features = list_shapes(geometry)
     values = np.empty((len(showers), len(features)))
     for rows, energies, filled in blocks(showers.energies, min_energy):
-        found = _along_and_across(geometry, energies, places)
-        found[Feature("num_hits")] = np.count_nonzero(filled, axis=1)
-        for column, feature in enumerate(features):
-            values[rows, column] = found[feature]
+        columns = _along_and_across(geometry, energies, places)
+        columns[Feature("num_hits")] = np.count_nonzero(filled, axis=1)
+        for number, feature in enumerate(features):
+            values[rows, number] = columns[feature]
     return Features(features, values, np.asarray(showers.incident_energies, np.float64))
 
 
 def _along_and_across(geometry: VoxelGeometry, energies: np.ndarray, places: np.ndarray) -> dict[Feature, np.ndarray]:
-    """All shapes `[n]` of energies `[n, v]`, listed or not, but the number of hits."""
+    """All shapes but the number of hits, `[n]` each, of energies `[n, v]`."""
     parts = [_rings(layer, energies[:, part]) for layer, part in zip(geometry.layers, geometry.slices, strict=True)]
     layers = np.stack([rings.sum(axis=1) for rings in parts], axis=1)
     total = _or_nan(layers.sum(axis=1))
     centre = layers @ places / total
     squares = sum(rings @ _middles(layer) ** 2 for layer, rings in zip(geometry.layers, parts, strict=True))
-    found = {
+    columns = {
         Feature("longitudinal_centre"): centre,
         Feature("longitudinal_width"): np.sqrt((layers * (places - centre[:, None]) ** 2).sum(axis=1) / total),
         Feature("lateral_moment"): squares / total,
@@ -99,16 +98,16 @@ def _along_and_across(geometry: VoxelGeometry, energies: np.ndarray, places: np.
     }
     if _has_thirds(geometry):
         thirds = layers.reshape(len(layers), 3, -1).sum(axis=2) / total[:, None]
-        found |= dict(zip(map(Feature, THIRDS), thirds.T, strict=True))
+        columns |= dict(zip(map(Feature, THIRDS), thirds.T, strict=True))
     for layer, rings, energy in zip(geometry.layers, parts, layers.T, strict=True):
-        found[Feature("energy_fraction", layer.id)] = energy / total
-        found[Feature("inner_fraction", layer.id)] = rings[:, 0] / _or_nan(energy)
-        found[Feature("containment_radius", layer.id)] = _containment_radius(rings, np.array(layer.r_edges))
-    return found
+        columns[Feature("energy_fraction", layer.id)] = energy / total
+        columns[Feature("inner_fraction", layer.id)] = rings[:, 0] / _or_nan(energy)
+        columns[Feature("containment_radius", layer.id)] = _containment_radius(rings, np.array(layer.r_edges))
+    return columns
 
 
 def _containment_radius(rings: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Radius `[n]` that holds 90 % of rings `[n, k]` between edges `[k + 1]`, mm."""
+    """Radius with 90 % of the energy, `[n]`, of rings `[n, k]` with edges `[k + 1]`, mm."""
     sums, every = np.cumsum(rings, axis=1), np.arange(len(rings))
     needed = _CONTAINED * _or_nan(sums[:, -1])
     last = np.count_nonzero(sums < needed[:, None], axis=1)
@@ -129,7 +128,7 @@ def _middles(layer: VoxelLayer) -> np.ndarray:
 
 
 def _or_nan(energies: np.ndarray) -> np.ndarray:
-    """Energies above 0, NaN elsewhere: what they divide is undefined."""
+    """Energies above 0, and NaN instead of other ones: a quotient by these is undefined."""
     return np.where(energies > 0, energies, np.nan)
 
 

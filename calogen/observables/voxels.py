@@ -1,7 +1,7 @@
 """Observables of voxelised showers: centres and widths by layer, sparsity, energies.
 
-A shower without energy in a layer has no centre and no width there: it gets NaN. A voxel stands for the middle of its
-bins in r and alpha. Positions are lengths across the particle's flight, mm, from its extrapolated track.
+The centre and the width in a layer are NaN for a shower without energy there. The position of a voxel is the middle of
+its bins in r and alpha. Positions are measured across the particle's flight, from its extrapolated track, in mm.
 """
 
 from functools import partial
@@ -16,20 +16,20 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 from calogen.units import GeV
 
-_BLOCK = 4096  # showers that are worked on in float64 at a time
-_TAIL = 1e-4  # on logarithmic axes rare showers are to be seen
+_BLOCK = 4096  # showers that are converted to float64 at a time
+_TAIL = 1e-4  # small, so that rare showers can be seen on logarithmic axes
 
 
 def voxel_centroid(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
     """Energy-weighted mean position in a layer with several alpha bins, `[n]`, mm.
 
     Args:
-        showers: showers of voxels.
-        layer_id: the layer.
+        showers: showers of a voxel geometry.
+        layer_id: id of the layer.
         axis: `eta` (r cos alpha) or `phi` (r sin alpha).
 
     Raises:
-        GeometryError: no voxels, no such layer, or one with a single alpha bin.
+        GeometryError: the showers have no voxels or no such layer, or the layer has a single alpha bin.
 
     Source: eq. (2) of arXiv:2309.06515; EC_eta and EC_phi of the CaloChallenge.
     """
@@ -39,7 +39,7 @@ def voxel_centroid(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
 def voxel_width(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
     """Energy-weighted standard deviation of the position in a layer, `[n]`, mm.
 
-    Args and errors as of `voxel_centroid`.
+    Arguments and errors are those of `voxel_centroid`.
 
     Source: eq. (3) of arXiv:2309.06515; Width_eta and Width_phi of the CaloChallenge.
     """
@@ -83,7 +83,7 @@ def voxel_energies(showers: Showers) -> np.ndarray:
 def voxel_observables(geometry: VoxelGeometry) -> tuple[Observable, ...]:
     """Total energy, energies, centres and widths of the layers, energies of the voxels.
 
-    The voxels' energies have no metrics: there are millions, and those of a shower are not independent.
+    The energies of the voxels have no metrics: they are millions, and not independent within a shower.
 
     Source: Figs. 5, 6 and 9-17 of arXiv:2309.06515.
     """
@@ -108,7 +108,7 @@ def voxel_observables(geometry: VoxelGeometry) -> tuple[Observable, ...]:
             tail=tail,
         )
         for quantity, title, function, tail in (
-            ("centroid", "Centre", voxel_centroid, 0.01),  # the peak is a hundred times narrower than the tails
+            ("centroid", "Centre", voxel_centroid, 0.01),  # with a smaller tail, bins would be wider than the peak
             ("width", "Width", voxel_width, _TAIL),
         )
         for layer_id in geometry.turned_layers
@@ -123,7 +123,7 @@ def voxel_observables(geometry: VoxelGeometry) -> tuple[Observable, ...]:
 def _moments(showers: Showers, layer_id: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Energy-weighted mean and standard deviation of voxel positions `[k]`, `[n]` each.
 
-    The deviations are summed, not <x^2> - <x>^2, which is lost in rounding where a shower is narrow.
+    Squared deviations are summed, because <x^2> - <x>^2 of narrow showers would be lost in rounding.
     """
     part = _slice(showers, layer_id)
     mean, variance = np.empty((2, len(showers)))
@@ -138,7 +138,7 @@ def _moments(showers: Showers, layer_id: int, positions: np.ndarray) -> tuple[np
 
 
 def _positions(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
-    """Position of each voxel of a layer along eta or phi, `[k]`, mm; r runs fastest."""
+    """Positions of a layer's voxels along eta or phi, `[k]`, mm; r runs fastest."""
     layer = _layer(showers, layer_id)
     if layer.num_alpha == 1:
         raise GeometryError(

@@ -1,7 +1,6 @@
 """Correlation matrices side by side, and pairs of observables in two dimensions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,22 +12,22 @@ from calogen.metrics.features import Feature
 from calogen.plots.judgement import feature_title
 from calogen.plots.style import new_figure, short, style
 
-_UNDEFINED = "0.8"  # grey
-_LABEL_SIZE = 0.13  # inches that a label needs
-_LEAST, _MOST = 3.0, 8.0  # inches of a panel's side
-_LEAST_LIMIT = 0.1  # of the colours of differences: smaller ones stay pale
+_UNDEFINED = "0.8"  # grey, where there is no coefficient
+_LABEL_SIZE = 0.13  # space of a label, inches
+_LEAST, _MOST = 3.0, 8.0  # limits of a panel's side, inches
+_LEAST_LIMIT = 0.1  # least range of the colours of differences, so that small differences are pale
 
 
 def draw_correlation_matrices(
     reference: Correlations, generated: Correlations, difference: Correlations, note: str = ""
 ) -> Figure:
-    """Coefficients of the reference, of the generated sample, and their difference.
+    """Draws the coefficients of the reference, of the generated sample, and their difference.
 
-    Red is above 0, blue below; grey stands where there is no coefficient.
+    Positive numbers are red, negative ones blue; grey means that there is no coefficient.
 
     Args:
         reference, generated: coefficients of both samples.
-        difference: `evaluation.correlations.difference` of the two.
+        difference: their difference, from `metrics.correlations.difference`.
         note: small print at the bottom.
 
     Source: Fig. 9 of arXiv:2005.05334.
@@ -54,10 +53,10 @@ def draw_correlation_matrices(
 
 
 def draw_pairs(pairs: Sequence[PairHistograms], note: str = "") -> Figure:
-    """Pairs of observables: a row each, a column per sample, one colour scale in a row.
+    """Draws 2-D histograms: a row for each pair of observables, a column for each sample.
 
     Args:
-        pairs: what to draw, all with the same samples.
+        pairs: histograms of the pairs, all of the same samples; a row has one colour scale.
         note: small print at the bottom.
 
     Source: Fig. 10 of arXiv:2005.05334.
@@ -72,13 +71,13 @@ def draw_pairs(pairs: Sequence[PairHistograms], note: str = "") -> Figure:
 
 
 def _draw_row(row: list[Axes], item: PairHistograms, samples: Sequence[str]) -> None:
-    """Draw one pair for all samples."""
+    """Draws the histograms of one pair of observables for all samples."""
     shares = {sample: item.shares(sample) for sample in samples}
     filled = np.concatenate([values[values > 0] for values in shares.values()])
     norm = LogNorm(filled.min(), max(filled.max(), filled.min() * 1.01)) if len(filled) else LogNorm(0.1, 1)
     for ax, sample in zip(row, samples, strict=True):
-        values: Any = np.ma.masked_equal(shares[sample].T, 0)
-        image = ax.pcolormesh(*item.edges, values, norm=norm, cmap="viridis")
+        filled_bins = np.ma.masked_equal(shares[sample].T, 0)
+        image = ax.pcolormesh(*item.edges, filled_bins, norm=norm, cmap="viridis")
         outside = 1 - shares[sample].sum()
         ax.set_title(short(sample) + (f" ({outside:.1%} outside)" if outside > 5e-4 else ""))
         scales = ["log" if logarithmic else "linear" for logarithmic in item.logarithmic]

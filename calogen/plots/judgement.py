@@ -12,7 +12,7 @@ from calogen.plots.style import add_legend, build_figure, style
 
 COLUMNS = 4
 MOST_PANELS = 16
-"""Panels of a figure; of more features so many are drawn, the worst ones."""
+"""Largest number of panels of a figure; of more features the worst ones are drawn."""
 
 _TITLES = {
     "total_energy": "total energy [MeV]",
@@ -40,7 +40,7 @@ _SHOWN = "separation_power"
 
 
 def feature_title(feature: Feature) -> str:
-    """What tables and axes call a feature.
+    """Title of a feature in tables and on axes.
 
     >>> feature_title(Feature("width_eta", 2))
     'width in eta [mm], layer 2'
@@ -50,10 +50,10 @@ def feature_title(feature: Feature) -> str:
 
 
 def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "") -> Figure:
-    """A figure of distributions, each above generated / reference.
+    """Draws distributions of features, each above the ratio generated / reference.
 
     Args:
-        scored: for each panel the same feature at the same energy, by model; all have the reference's bins.
+        scored: one feature at one incident energy for each panel, by the label of the model that generated.
         note: small print at the bottom.
     """
     badness = [max(item.numbers_of()[_SHOWN].value for item in models.values()) for models in scored]
@@ -78,8 +78,8 @@ def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "")
 
 
 def _caption(models: Sequence[Scored[Feature]]) -> str:
-    """The metric of each model, in the legend's order; its error, if there is one model."""
-    (first, *others), floor = (item.numbers_of()[_SHOWN] for item in models), models[0].second_reference
-    shown = [f"{1000 * first.value:.3g}" + ("" if others else f" ± {1000 * first.error:.1g}")]
-    shown += [f"{1000 * item.value:.3g}" for item in others]
+    """The separation power of each model, in the order of the legend; of one, with error."""
+    (first, *further), floor = (item.numbers_of()[_SHOWN] for item in models), models[0].second_reference
+    shown = [f"{1000 * first.value:.3g}" + ("" if further else f" ± {1000 * first.error:.1g}")]
+    shown += [f"{1000 * item.value:.3g}" for item in further]
     return f"1000 S = {', '.join(shown)}" + (f" (Geant4 {1000 * floor[_SHOWN].value:.2g})" if floor else "")

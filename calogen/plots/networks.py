@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -15,24 +15,24 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 from scipy.optimize import linprog
-from scipy.sparse import block_array, eye_array, lil_array
 
 from calogen.errors import ConfigError
 from calogen.plots.style import build_figure, style
 
 MAX_BOXES, MAX_ARROWS = 60, 200
-"""More make no picture that anyone reads."""
+"""Larger drawings are refused, as nobody could read them."""
 
-Kind = Literal["input", "layer", "join", "output"]
+BoxKind = Literal["input", "layer", "join", "output"]
+Link = tuple[int, int]
+"""Positions of source and target in a list of boxes."""
 
-_COLOURS: dict[Kind, str] = {"input": "#d6e6f4", "layer": "#f7f7f7", "join": "#fdebd0", "output": "#d5efdd"}
-_TITLE_SIZE, _DETAIL_SIZE = 8.0, 7.0  # points
-# Of boxes, of their text, between boxes, of an arrow's way; inches.
-_HEIGHT, _PADDING, _SPACE, _BEND = 0.44, 0.09, 0.16, 0.1
-_GAP, _STEEPNESS, _WIDEST_GAP = 0.34, 0.05, 0.8  # between rows: wider where arrows go far aside; inches
-_SHORT = 0.1  # how much short ways count beside straight ones
-_POINTS = 72.0  # in an inch
-_SWEEPS = 24
+_COLOURS: dict[BoxKind, str] = {"input": "#d6e6f4", "layer": "#f7f7f7", "join": "#fdebd0", "output": "#d5efdd"}
+_TITLE_SIZE, _DETAIL_SIZE, _POINTS = 8.0, 7.0, 72.0  # sizes of text in points; points of an inch
+_HEIGHT, _PADDING, _SPACE = 0.44, 0.09, 0.16  # of a box, around its text, between boxes; inches
+_BEND = 0.1  # width of an arrow's place in a row that it passes; inches
+_GAP, _STEEPNESS, _WIDEST_GAP = 0.34, 0.05, 0.8  # between rows, wider where arrows lead far aside; inches
+_SHORT = 0.1  # weight of short arrows beside straight ones
+_SWEEPS = 24  # over the rows, in search of an order with few crossings
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Box:
     """A box of a drawing.
 
     Args:
-        title: first line, bold.
+        title: first line, in bold.
         detail: second line.
-        depth: row, from the top; greater than those of the sources.
-        sources: positions in the list of boxes from where arrows come.
+        depth: number of the row, from the top; greater than those of the sources.
+        sources: positions in the list of boxes of those from which arrows lead to this box.
         kind: decides the colour.
     """
 
@@ -51,39 +51,39 @@ class Box:
     detail: str
     depth: int
     sources: tuple[int, ...] = ()
-    kind: Kind = "layer"
+    kind: BoxKind = "layer"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Places of boxes and arrows, in inches; y points downward.
+    """Positions of boxes and arrows, in inches; y points downward.
 
     Args:
-        width: of every box.
-        centres: of the boxes, `[boxes, 2]`.
-        ways: (source, target) -> the points that an arrow passes straight down between, `[points, 2]`.
-        size: width and height of everything.
+        width: width of every box.
+        centres: centres of the boxes, `[boxes, 2]`.
+        ways: points of each arrow, `[points, 2]`: its start, both ends of its straight parts, its end.
+        size: width and height of the drawing.
     """
 
     width: float
     centres: np.ndarray
-    ways: dict[tuple[int, int], np.ndarray]
+    ways: dict[Link, np.ndarray]
     size: tuple[float, float]
 
 
 def draw_graph(ax: Axes, boxes: Sequence[Box], layout: Layout | None = None) -> dict[str, list[Artist]]:
-    """Draw boxes and arrows; texts fit if the axes have the layout's size in inches.
+    """Draws boxes and arrows; texts fit if the axes have the layout's size in inches.
 
     Args:
-        ax: where to draw.
-        boxes: in any order.
-        layout: of these boxes; None: `arrange(boxes)`.
+        ax: axes for the drawing.
+        boxes: boxes in any order.
+        layout: layout of these boxes; None: `arrange(boxes)`.
 
     Returns:
         "boxes", "titles" and "details" in the order of the boxes, "arrows" in that of `Layout.ways`.
 
     Raises:
-        ConfigError: more than 60 boxes or 200 arrows, or a source that is not above its consumer.
+        ConfigError: as `arrange`.
     """
     layout = layout or arrange(boxes)
     drawn: dict[str, list[Artist]] = {name: [] for name in ("boxes", "titles", "details", "arrows")}
@@ -92,23 +92,21 @@ def draw_graph(ax: Axes, boxes: Sequence[Box], layout: Layout | None = None) -> 
         drawn["arrows"].append(ax.add_patch(arrow))
     for box, (x, y) in zip(boxes, layout.centres, strict=True):
         corner = (x - layout.width / 2, y - _HEIGHT / 2)
-        look: dict[str, Any] = {"facecolor": _COLOURS[box.kind], "edgecolor": "0.3", "linewidth": 0.8, "zorder": 2}
-        rounded = "round,pad=0,rounding_size=0.06"
-        drawn["boxes"].append(ax.add_patch(FancyBboxPatch(corner, layout.width, _HEIGHT, boxstyle=rounded, **look)))
-        place: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
-        for name, text, size, weight, up in (
-            ("titles", box.title, _TITLE_SIZE, "bold", 0.08),
-            ("details", box.detail, _DETAIL_SIZE, "normal", -0.1),
-        ):
-            label = ax.text(x, y - up, text, fontsize=size, fontweight=weight, parse_math=False, **place)
-            drawn[name].append(label)
+        shape = FancyBboxPatch(corner, layout.width, _HEIGHT, boxstyle="round,pad=0,rounding_size=0.06", zorder=2)
+        shape.set(facecolor=_COLOURS[box.kind], edgecolor="0.3", linewidth=0.8)
+        drawn["boxes"].append(ax.add_patch(shape))
+        title = ax.text(x, y - 0.08, box.title, fontsize=_TITLE_SIZE, fontweight="bold")
+        detail = ax.text(x, y + 0.1, box.detail, fontsize=_DETAIL_SIZE)
+        for name, text in (("titles", title), ("details", detail)):
+            text.set(ha="center", va="center", zorder=3, parse_math=False)
+            drawn[name].append(text)
     ax.set(xlim=(0, layout.size[0]), ylim=(layout.size[1], 0))
     ax.set_axis_off()
     return drawn
 
 
 def draw_network(boxes: Sequence[Box], note: str = "") -> Figure:
-    """A figure as large as the drawing needs.
+    """Draws boxes and arrows in a figure of the size that they need.
 
     Args:
         boxes: as for `draw_graph`.
@@ -124,12 +122,12 @@ def draw_network(boxes: Sequence[Box], note: str = "") -> Figure:
 
 
 def arrange(boxes: Sequence[Box]) -> Layout:
-    """Places of the boxes: few crossings, short ways, and arrows that pass no box.
+    """Finds a layout with few crossings and short arrows that pass no box.
 
-    An arrow over several rows has a place of its own in each row between; arrows from one box share it.
+    An arrow that passes rows has a place of its own in each of them, called a bend; arrows from one box share it.
 
     Raises:
-        ConfigError: as `draw_graph`.
+        ConfigError: there is no box, there are more than 60 boxes or 200 arrows, or an arrow does not lead downward.
 
     Source: ours, after Sugiyama, Tagawa and Toda, IEEE Trans. SMC 11 (1981) 109: rows, bends, barycentres.
     """
@@ -141,28 +139,27 @@ def arrange(boxes: Sequence[Box]) -> Layout:
         raise ConfigError("arrows must lead downward. Received: a source that is not above its consumer")
     chains, depths = _chains(boxes, edges)
     links = list(dict.fromkeys(link for chain in chains.values() for link in pairwise(chain)))
-    width = max(_text_width(box) for box in boxes) + 2 * _PADDING
+    width = max(map(_text_width, boxes)) + 2 * _PADDING
     widths = np.where(np.arange(len(depths)) < len(boxes), width, _BEND)
     rows = _ordered(depths, links)
     x = _positions(rows, links, widths)
-    y = _heights(rows, links, x)
-    centres = np.column_stack([x, y[depths]])
-    ways = _ways(chains, centres, width)
+    y = _heights(depths, links, x)
+    centres = np.column_stack([x, y])
     size = (float((x + widths / 2).max()) + _SPACE, float(y.max()) + _HEIGHT / 2 + _SPACE)
-    return Layout(width, centres[: len(boxes)], ways, size)
+    return Layout(width, centres[: len(boxes)], _ways(chains, centres, width), size)
 
 
 def _text_width(box: Box) -> float:
-    lines = ((box.title, _TITLE_SIZE, "bold"), (box.detail, _DETAIL_SIZE, "normal"))
-    widths = [
-        text_to_path.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), ismath=False)[0]
-        for text, size, weight in lines
-    ]
-    return max(widths) / _POINTS
+    """Width of the text in a box, inches."""
+    title, detail = FontProperties(size=_TITLE_SIZE, weight="bold"), FontProperties(size=_DETAIL_SIZE)
+    measure = text_to_path.get_text_width_height_descent
+    return (
+        max(measure(text, font, ismath=False)[0] for text, font in ((box.title, title), (box.detail, detail))) / _POINTS
+    )
 
 
-def _chains(boxes: Sequence[Box], edges: list[tuple[int, int]]) -> tuple[dict[tuple[int, int], list[int]], np.ndarray]:
-    """Boxes and bends along each arrow, and rows of both; bends are numbered after boxes."""
+def _chains(boxes: Sequence[Box], edges: list[Link]) -> tuple[dict[Link, list[int]], np.ndarray]:
+    """Boxes and bends along each arrow, and the row of each; bends are numbered after boxes."""
     depths, bends = [box.depth for box in boxes], dict[tuple[int, int], int]()
     chains = {}
     for source, target in edges:
@@ -172,11 +169,14 @@ def _chains(boxes: Sequence[Box], edges: list[tuple[int, int]]) -> tuple[dict[tu
                 bends[source, depth] = len(depths)
                 depths.append(depth)
         chains[source, target] = [source, *(bends[source, depth] for depth in between), target]
-    return chains, np.unique(depths, return_inverse=True)[1]  # no empty rows
+    return chains, np.unique(depths, return_inverse=True)[1]  # numbered so that no row is empty
 
 
-def _ordered(depths: np.ndarray, links: list[tuple[int, int]]) -> list[list[int]]:
-    """Boxes and bends by row, from left to right: the fewest crossings among those tried."""
+def _ordered(depths: np.ndarray, links: list[Link]) -> list[list[int]]:
+    """Boxes and bends of each row from left to right, in an order with few crossings.
+
+    A sweep down (up) sorts each row by the mean place of the neighbours above (below).
+    """
     rows = [np.flatnonzero(depths == depth).tolist() for depth in range(depths.max() + 1)]
     above, below = _neighbours(links)
     best, fewest = rows, _crossings(rows, links)
@@ -194,7 +194,8 @@ def _ordered(depths: np.ndarray, links: list[tuple[int, int]]) -> list[list[int]
     return best
 
 
-def _crossings(rows: list[list[int]], links: list[tuple[int, int]]) -> int:
+def _crossings(rows: list[list[int]], links: list[Link]) -> int:
+    """Number of pairs of links that cross between two rows."""
     place = {item: (depth, number) for depth, row in enumerate(rows) for number, item in enumerate(row)}
     starts = np.array([place[start] for start, _ in links]).reshape(-1, 2)
     ends = np.array([place[end][1] for _, end in links])
@@ -203,49 +204,43 @@ def _crossings(rows: list[list[int]], links: list[tuple[int, int]]) -> int:
     return int((same_gap & crossed).sum())
 
 
-def _positions(rows: list[list[int]], links: list[tuple[int, int]], widths: np.ndarray) -> np.ndarray:
-    """Centres along x, in order and without overlap, with the shortest way sideways.
+def _positions(rows: list[list[int]], links: list[Link], widths: np.ndarray) -> np.ndarray:
+    """Centres along x, in order and without overlap, with the least sum of distances.
 
-    The lengths are those from each box or bend to the mean of its neighbours above and below, and, counting less, those
-    of the links: chains become straight, and what forks stands above the middle of its branches.
+    The distances are those of each box or bend from the mean of its neighbours above and below, and with a small weight
+    those along the links: so chains are straight, and a box stands above the middle of its branches.
     """
-    above, below = _neighbours(links)
-    terms = [(1.0, item, near[item]) for near in (above, below) for item in range(len(widths)) if near[item]]
+    terms = [(1.0, item, near) for neighbours in _neighbours(links) for item, near in sorted(neighbours.items())]
     terms += [(_SHORT, start, [end]) for start, end in links]
-    lengths = lil_array((len(terms), len(widths)))
-    for number, (weight, item, others) in enumerate(terms):
-        lengths[number, item] = weight
-        lengths[number, others] = -weight / len(others)
-    pairs = [pair for row in rows for pair in pairwise(row)]
-    order = lil_array((len(pairs), len(widths)))
-    for number, (left, right) in enumerate(pairs):
-        order[number, left], order[number, right] = 1.0, -1.0
-    apart = [-(widths[left] + widths[right]) / 2 - _SPACE for left, right in pairs]
-    bound = eye_array(len(terms))  # |length| <= bound, whose sum is the smallest
-    found = linprog(
-        np.concatenate([np.zeros(len(widths)), np.ones(len(terms))]),
-        A_ub=block_array([[lengths, -bound], [-lengths, -bound], [order, None]], format="csr"),
+    distances = np.zeros((len(terms), len(widths)))
+    for row, (weight, item, near) in zip(distances, terms, strict=True):
+        row[item], row[near] = weight, -weight / len(near)
+    pairs = np.array([pair for row in rows for pair in pairwise(row)], int).reshape(-1, 2)
+    order = np.zeros((len(pairs), len(widths) + len(terms)))
+    np.put_along_axis(order, pairs, np.array([[1.0, -1.0]]), axis=1)
+    apart = -widths[pairs].sum(axis=1) / 2 - _SPACE
+    bound = np.eye(len(terms))  # |distance| <= bound, and the sum of the bounds is minimised
+    solution = linprog(
+        np.repeat([0.0, 1.0], [len(widths), len(terms)]),
+        A_ub=np.vstack([np.hstack([distances, -bound]), np.hstack([-distances, -bound]), order]),
         b_ub=np.concatenate([np.zeros(2 * len(terms)), apart]),
     )
-    x = found.x[: len(widths)]
+    x = solution.x[: len(widths)]
     return x - (x - widths / 2).min() + _SPACE
 
 
-def _heights(rows: list[list[int]], links: list[tuple[int, int]], x: np.ndarray) -> np.ndarray:
-    """Centres of the rows along y."""
-    aside = np.zeros(len(rows))
-    depth_of = {item: depth for depth, row in enumerate(rows) for item in row}
+def _heights(depths: np.ndarray, links: list[Link], x: np.ndarray) -> np.ndarray:
+    """Centres along y: a row is further from the one above it where arrows lead far aside."""
+    aside = np.zeros(depths.max() + 1)
     for start, end in links:
-        aside[depth_of[end]] = max(aside[depth_of[end]], abs(x[end] - x[start]))
+        aside[depths[end]] = max(aside[depths[end]], abs(x[end] - x[start]))
     gaps = np.minimum(_GAP + _STEEPNESS * aside, _WIDEST_GAP)
     gaps[0] = _SPACE - _HEIGHT / 2
-    return np.cumsum(gaps + _HEIGHT)
+    return np.cumsum(gaps + _HEIGHT)[depths]
 
 
-def _ways(
-    chains: dict[tuple[int, int], list[int]], centres: np.ndarray, width: float
-) -> dict[tuple[int, int], np.ndarray]:
-    """Points of each arrow: from its source, both ends of straight parts, to its target."""
+def _ways(chains: dict[Link, list[int]], centres: np.ndarray, width: float) -> dict[Link, np.ndarray]:
+    """Points of each arrow: at its source, at both ends of its straight parts, at its target."""
     entering = defaultdict(list)
     for (_, target), chain in chains.items():
         entering[target].append(chain[-2])
@@ -261,7 +256,7 @@ def _ways(
 
 
 def _curve(way: np.ndarray) -> Path:
-    """Straight down through bends, S-shaped between rows."""
+    """Path of an arrow: straight down through bends, S-shaped between rows."""
     vertices, codes = [way[0]], [Path.MOVETO]
     for number, (start, end) in enumerate(pairwise(way)):
         if number % 2:
@@ -274,7 +269,8 @@ def _curve(way: np.ndarray) -> Path:
     return Path(vertices, codes)
 
 
-def _neighbours(links: list[tuple[int, int]]) -> tuple[defaultdict[int, list[int]], defaultdict[int, list[int]]]:
+def _neighbours(links: list[Link]) -> tuple[defaultdict[int, list[int]], defaultdict[int, list[int]]]:
+    """Boxes and bends above and below each of them, along the links."""
     above, below = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
     for start, end in links:
         above[end].append(start)

@@ -1,7 +1,7 @@
-"""Distributions, and response against energy, with ratio panels, of finished histograms."""
+"""Figures of distributions and of response curves, with panels of ratios to Geant4."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,28 +22,28 @@ _REFERENCE_LABEL = "Geant4"
 def draw_comparison(
     ax: Axes, ratio_ax: Axes, reference: Histogram, generated: Mapping[str, Histogram]
 ) -> dict[str, list[Drawn]]:
-    """Draw the share of showers per bin, and below it generated / reference.
+    """Draws the share of showers in each bin, and below it the ratio generated / reference.
 
-    The reference is drawn as black markers with statistical errors, generated samples as lines with hatched bands.
-    Underflow and overflow are in the first and the last bin; arrows in the ratio stand for points outside its range.
+    The reference has black markers with statistical errors, generated samples have lines with hatched bands. Underflow
+    and overflow are in the first and the last bin; arrows in the ratio stand for points outside its range.
 
     Args:
-        ax, ratio_ax: where to draw.
-        reference: histogram of the reference sample.
-        generated: histograms with the same edges, by label.
+        ax, ratio_ax: axes of the distribution and of the ratio.
+        reference: histogram of the reference.
+        generated: histograms of generated samples with the same edges, by label.
 
     Returns:
-        The artists by label; the last ones of each are those of the ratio.
+        The artists by label: first those of the distribution, then those of the ratio.
 
     Source: captions of Figs. 5-8 of arXiv:2210.06204.
     """
     edges, centres = reference.edges, (reference.edges[1:] + reference.edges[:-1]) / 2
     expected, uncertainty = reference.fractions, reference.errors
-    marks: dict[str, Any] = {"color": REFERENCE_COLOUR, "linestyle": "none", "zorder": 3, "markersize": 3.5}
+    mark = partial(Axes.errorbar, color=REFERENCE_COLOUR, linestyle="none", zorder=3, markersize=3.5)
     artists: dict[str, list[Drawn]] = {
         _REFERENCE_LABEL: [
-            ax.errorbar(centres, expected, uncertainty, marker="o", label=_REFERENCE_LABEL, **marks),
-            ratio_ax.errorbar(centres, _divide(expected, expected), _divide(uncertainty, expected), **marks),
+            mark(ax, centres, expected, uncertainty, marker="o", label=_REFERENCE_LABEL),
+            mark(ratio_ax, centres, _divide(expected, expected), _divide(uncertainty, expected)),
         ]
     }
     for label, look in sample_styles(list(generated)).items():
@@ -68,14 +68,14 @@ def draw_observables(
     captions: Sequence[str] | None = None,
     log_scale: bool = False,
 ) -> Figure:
-    """A figure, one panel per comparison: e.g. three energies (Fig. 6), four layers (Fig. 5).
+    """Draws distributions of observables, one panel for each comparison.
 
     Args:
-        comparisons: what to draw, in order.
+        comparisons: comparisons in the order of the panels, e.g. of three incident energies or of four layers.
         note: small print at the bottom, e.g. "Geant4 with data-free models, simplified stack, noise-free".
-        columns: a grid of small panels with at most so many in a row.
-        captions: a short text for each panel, e.g. "chi2/NDF = 1.9".
-        log_scale: whether the shares have a logarithmic axis; empty bins are then below it.
+        columns: number of panels in a row of a grid of small panels; None: large panels.
+        captions: a short text inside each panel, e.g. "chi2/NDF = 1.9".
+        log_scale: whether the shares have a logarithmic axis, on which empty bins are not visible.
     """
     texts = captions if captions is not None else [""] * len(comparisons)
     with style():
@@ -96,9 +96,9 @@ def draw_observables(
 def draw_response(
     reference: ResponseCurve, generated: Mapping[str, ResponseCurve], note: str = "", title: str = ""
 ) -> Figure:
-    """Mean response (bars: its spread) and resolution against incident energy, with ratios.
+    """Draws mean response (its bars are the spread) and resolution against incident energy.
 
-    The ratios are generated / reference.
+    Below them are the ratios generated / reference.
 
     Source: Fig. 9a of arXiv:2210.06204; the resolution's panel is ours.
     """
@@ -106,17 +106,17 @@ def draw_response(
         figure, panels = build_figure(2, (3, 1), note)
         for (ax, ratio_ax), quantity in zip(panels, ("mean", "resolution"), strict=True):
             for position, (label, curve) in enumerate({_REFERENCE_LABEL: reference, **generated}.items()):
-                look = {"color": REFERENCE_COLOUR} if position == 0 else {**sample_styles(list(generated))[label]}
-                look.pop("linestyle", None)
+                colour = sample_styles(list(generated))[label]["color"] if position else REFERENCE_COLOUR
                 shifted = curve.energies / GeV * 1.06 ** (position - len(generated) / 2)
                 bars = curve.spread if quantity == "mean" else curve.resolution
                 values = np.array([item.value for item in getattr(curve, quantity)])
                 errors = [item.value if quantity == "mean" else item.error for item in bars]
-                marks: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "none", "label": short(label)}
-                marks |= look
-                ax.errorbar(shifted, values, errors, **marks)
+                mark = partial(
+                    Axes.errorbar, marker="o", markersize=4, linestyle="none", color=colour, label=short(label)
+                )
+                mark(ax, shifted, values, errors)
                 ratios = _ratios(curve, reference, quantity)
-                ratio_ax.errorbar(shifted, [r.value for r in ratios], [r.error for r in ratios], **marks)
+                mark(ratio_ax, shifted, [ratio.value for ratio in ratios], [ratio.error for ratio in ratios])
             ax.set_ylabel("E / E$_{true}$ (bars: spread)" if quantity == "mean" else r"Resolution $\sigma_E/\bar E$")
             ratio_ax.set(xscale="log", xlabel="Incident energy [GeV]", ylabel="ratio to Geant4")
             ratio_ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
@@ -127,9 +127,9 @@ def draw_response(
 
 
 def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:
-    """Set the range of the vertical axis, with room for a caption.
+    """Sets the range of the vertical axis, with space for a caption.
 
-    A logarithmic one begins below the least filled bin.
+    A logarithmic axis begins below the least bin that is filled.
     """
     filled = np.concatenate([item.fractions[item.fractions > 0] for item in histograms])
     if log_scale and len(filled):
@@ -140,7 +140,7 @@ def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> No
 
 
 def finish_ratio(ax: Axes, limits: tuple[float, float]) -> None:
-    """Give the axes of a ratio their range, their title and a line at 1."""
+    """Gives the axes of a ratio their range, their title and a line at 1."""
     ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
     ax.set(ylim=limits, ylabel="ratio to\nGeant4")
 
@@ -155,12 +155,13 @@ def _title(item: Scored[Observable]) -> str:
 
 def _band(ax: Axes, edges: np.ndarray, values: np.ndarray, errors: np.ndarray, colour: str) -> Drawn:
     low, high = (np.append(bound, bound[-1]) for bound in (values - errors, values + errors))
-    look: dict[str, Any] = {"facecolor": "none", "edgecolor": colour, "hatch": "////", "linewidth": 0, "alpha": 0.6}
-    return ax.fill_between(edges, low, high, step="post", **look)
+    band = ax.fill_between(edges, low, high, step="post", facecolor="none", edgecolor=colour, alpha=0.6)
+    band.set(hatch="////", linewidth=0)
+    return band
 
 
 def _draw_arrows(ax: Axes, centres: np.ndarray, ratio: np.ndarray, colour: str) -> list[Drawn]:
-    """Arrows at the top and bottom of the ratio for points outside its range."""
+    """Draws arrows at the top and bottom of the ratio for points outside its range."""
     artists: list[Drawn] = []
     low, high = RATIO_RANGE
     margin = 0.06 * (high - low)
@@ -170,16 +171,16 @@ def _draw_arrows(ax: Axes, centres: np.ndarray, ratio: np.ndarray, colour: str) 
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, NaN (drawn as nothing) where the denominator is 0."""
+    """Quotient; where the denominator is 0 it is NaN, which is not drawn."""
     return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
 
 
 def _ratios(curve: ResponseCurve, reference: ResponseCurve, quantity: str) -> list[Value]:
-    """A curve over the reference at the same energy, errors of both; NaN without a reference."""
+    """Ratios of a curve to the reference at equal energies; NaN where there is no reference."""
     known = dict(zip(reference.energies, getattr(reference, quantity), strict=True))
     ratios = []
     for energy, value in zip(curve.energies, getattr(curve, quantity), strict=True):
-        other = known.get(energy, Value(np.nan, np.nan))
-        ratio = value / other
-        ratios.append(Value(ratio.value, 0.0) if value is other else ratio)  # of the reference itself no error is left
+        expected = known.get(energy, Value(np.nan, np.nan))
+        ratio = value / expected
+        ratios.append(Value(ratio.value, 0.0) if value is expected else ratio)  # the reference over itself is exact
     return ratios

@@ -1,4 +1,4 @@
-"""Voxel showers seen along the beam: a layer is a disc, alpha around, r outwards."""
+"""Figures of voxel showers seen along the flight: each layer is a disc in r and alpha."""
 
 from collections.abc import Mapping
 
@@ -13,23 +13,23 @@ from calogen.plots.style import new_figure, short, style
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 MOST_LAYERS = 8
-"""Discs beside one another; of more layers so many are drawn, evenly spread."""
-_DEPTH = 1e-4  # of a layer's largest voxel: what is below looks empty
+"""Largest number of discs in a row; of more layers some are drawn, at even distances."""
+_DEPTH = 1e-4  # voxels with less than this share of the layer's largest one look empty
 _WIDTH = 1.9  # of a disc, inches
 _COLOURS = mpl.colormaps["viridis"].with_extremes(under="black", bad="black")
 _ARC = 2 * np.pi / 120  # largest step of the drawn circles
 
 
 def draw_disc(ax: Axes, layer: VoxelLayer, energies: np.ndarray, norm: LogNorm) -> QuadMesh:
-    """Draw the voxels of one layer.
+    """Draws the voxels of one layer as a disc.
 
-    Radii grow with the square root, else the core would be a dot.
+    The drawn radius is the square root of the real one, since otherwise the core would be a dot.
 
     Args:
-        ax: where to draw; loses its axes.
-        layer: whose voxels.
-        energies: `[num_alpha * num_r]`, MeV; what is 0 stays black.
-        norm: of the colours.
+        ax: axes for the disc, whose frame and ticks are removed.
+        layer: the layer.
+        energies: energies of its voxels, `[num_alpha * num_r]`, MeV; voxels without energy are black.
+        norm: scale of the colours.
     """
     steps = max(1, round(2 * np.pi / layer.num_alpha / _ARC))
     alpha = np.linspace(-np.pi, np.pi, layer.num_alpha * steps + 1)[:, None]
@@ -42,11 +42,11 @@ def draw_disc(ax: Axes, layer: VoxelLayer, energies: np.ndarray, norm: LogNorm) 
 
 
 def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], note: str = "") -> Figure:
-    """A figure of showers: layers across, samples down, one scale of colours per layer.
+    """Draws showers: a column and a colour scale for each layer, a row for each shower.
 
     Args:
-        geometry: of the showers.
-        showers: energies `[v]`, MeV, of one shower or an average, by label.
+        geometry: geometry of the showers.
+        showers: energies of single or average showers, `[v]`, MeV, by label.
         note: small print at the bottom.
     """
     chosen = np.unique(np.linspace(0, len(geometry.layers) - 1, MOST_LAYERS).round().astype(int)).tolist()

@@ -1,7 +1,7 @@
-"""The average shower: its profile in eta and phi layer by layer, and its cells as images."""
+"""Figures of the average shower: profiles in eta and phi, and images of the cells."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,51 +15,51 @@ from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_st
 from calogen.units import GeV
 
 _LABELS = {"eta": r"$\Delta\eta$ from the impact cell", "phi": r"$\Delta\phi$ from the impact cell [rad]"}
-RATIO_RANGE = (0.5, 1.5)
+PROFILE_RATIO_RANGE = (0.5, 1.5)
 
 
 def draw_profile(
     ax: Axes, ratio_ax: Axes, reference: Profile, generated: Mapping[str, Profile], label: str = "Geant4"
 ) -> dict[str, list[Drawn]]:
-    """Draw average energies along an axis, errors of the means, above generated / reference.
+    """Draws mean energies along an axis, with errors, above generated / reference.
 
     Args:
-        ax, ratio_ax: where to draw; `ax` gets a logarithmic scale.
-        reference: profile of the reference sample.
-        generated: profiles with the same edges, by label.
-        label: what to call the reference.
+        ax, ratio_ax: axes of the profile, which get a logarithmic scale, and of the ratio.
+        reference: profile of the reference.
+        generated: profiles of generated samples with the same edges, by label.
+        label: label of the reference.
 
     Returns:
-        The artists by label: of the profile, then of the ratio.
+        The artists by label: that of the profile, then that of the ratio.
     """
     centres = (reference.edges[1:] + reference.edges[:-1]) / 2
     filled = reference.mean > 0
     base = np.where(filled, reference.mean, np.nan)
-    looks: dict[str, dict[str, Any]] = {
-        label: {"color": REFERENCE_COLOUR, "marker": "o", "markersize": 3, "linestyle": "none"}
-    }
-    looks |= sample_styles(list(generated))
+    styles = sample_styles(list(generated))
     artists: dict[str, list[Drawn]] = {}
     for name, profile in {label: reference, **generated}.items():
+        mark = partial(Axes.errorbar, elinewidth=0.8, label=name)
+        if name == label:
+            mark = partial(mark, color=REFERENCE_COLOUR, marker="o", markersize=3, linestyle="none")
+        else:
+            mark = partial(mark, **styles[name])
         artists[name] = [
-            axes.errorbar(
-                centres, profile.mean / scale, profile.error / scale, elinewidth=0.8, label=name, **looks[name]
-            )
+            mark(axes, centres, profile.mean / scale, profile.error / scale)
             for axes, scale in ((ax, np.ones_like(base)), (ratio_ax, base))
         ]
     ax.set(yscale="log", ylabel="Mean energy [MeV]")
     if filled.any():
         ax.set_ylim(0.3 * reference.mean[filled].min(), 5 * reference.mean.max())
-    finish_ratio(ratio_ax, RATIO_RANGE)
+    finish_ratio(ratio_ax, PROFILE_RATIO_RANGE)
     ratio_ax.set_xlim(reference.edges[0], reference.edges[-1])
     return artists
 
 
 def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figure:
-    """A figure of the average shower: a column per layer, eta above phi, each with its ratio.
+    """Draws profiles of the average shower: a column for each layer, eta above phi.
 
     Args:
-        layers: the layers at one energy (`average_showers`); the first sample is the reference.
+        layers: average showers in the layers, from `average_showers`; the first sample is the reference.
         note: small print at the bottom.
 
     Source: ours; Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001) around the impact cell.
@@ -69,8 +69,8 @@ def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figu
         for position, (ax, ratio_ax) in enumerate(panels):
             layer, axis = layers[position % len(layers)], AXES[position // len(layers)]
             profiles = {label: of_sample[axis] for label, of_sample in layer.profiles.items()}
-            label, *others = profiles
-            draw_profile(ax, ratio_ax, profiles[label], {name: profiles[name] for name in others}, label)
+            label, *names = profiles
+            draw_profile(ax, ratio_ax, profiles[label], {name: profiles[name] for name in names}, label)
             ax.set_title(f"{layer.layer}, {layer.incident_energy / GeV:.3g} GeV")
             ratio_ax.set_xlabel(_LABELS[axis])
             if position == 0:
@@ -79,7 +79,7 @@ def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figu
 
 
 def draw_average_cells(layers: Sequence[AverageShower], note: str = "") -> Figure:
-    """Average energy of every cell: layers across, samples down, one colour scale per layer."""
+    """Draws mean energies of cells: a column and a colour scale per layer, a row per sample."""
     samples = list(layers[0].cells)
     with style():
         figure, panels = build_figure(len(layers), [1.0] * len(samples), note)

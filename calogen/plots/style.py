@@ -1,10 +1,10 @@
-"""The look of all figures: sizes, colours, note; no pyplot, so no state is shared."""
+"""The look of all figures: sizes, colours, small print; no pyplot, so no shared state."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -17,13 +17,21 @@ from calogen.files import atomic_path
 
 Drawn = Artist | Container
 
+
+class LineStyle(TypedDict):
+    """Colour and line of a sample, as matplotlib's functions take them."""
+
+    color: str
+    linestyle: str
+
+
 REFERENCE_COLOUR = "black"
 _COLOURS = ("#d62728", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
 _LINE_STYLES = ("-", "--", "-.", ":")
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.2, 3.9
-_HANDLE_WIDTH, _LETTER_WIDTH = 0.6, 0.07  # inches in a legend
-_COMPACT = 0.75  # of these, where a figure has its own number of columns
-_RC: dict[str, Any] = {
+_HANDLE_WIDTH, _LETTER_WIDTH = 0.6, 0.07  # in a legend, inches
+_COMPACT = 0.75  # size of the panels of figures with their own number of columns
+_SETTINGS: dict[str, float | str | bool | tuple[int, int]] = {
     "font.size": 9.5,
     "axes.linewidth": 0.8,
     "axes.titlesize": 10,
@@ -45,16 +53,16 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The house's matplotlib settings, for the figures made inside the block."""
+    """Matplotlib's settings for the figures that are drawn inside the block."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        for name, value in _RC.items():
+        for name, value in _SETTINGS.items():
             mpl.rcParams[name] = value  # type: ignore[index]
         yield
 
 
-def sample_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colours and lines of generated samples; the first is solid red, as in ATLAS's papers."""
+def sample_styles(labels: Sequence[str]) -> dict[str, LineStyle]:
+    """Styles of generated samples by label; the first is solid red, as in ATLAS's papers."""
     return {
         label: {"color": colour, "linestyle": line}
         for label, colour, line in zip(labels, cycle(_COLOURS), cycle(_LINE_STYLES), strict=False)
@@ -62,7 +70,7 @@ def sample_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def short(label: str, length: int = 28) -> str:
-    """A label that fits into a legend: of longer ones, the end.
+    """A label that fits into a legend: the end of a longer one.
 
     >>> short("runs/caloshowergan/laptop-seed1: three GANs", 20)
     '…p-seed1: three GANs'
@@ -71,7 +79,7 @@ def short(label: str, length: int = 28) -> str:
 
 
 def new_figure(size: tuple[float, float], note: str) -> Figure:
-    """An empty figure of a width and a height, inches, with small print at the bottom."""
+    """An empty figure of a width and a height, inches, with a note in small print."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
@@ -84,13 +92,13 @@ def build_figure(
     """A row of panels, each a stack of axes that share the horizontal axis.
 
     Args:
-        num_panels: number of panels; more than four go into two rows.
-        rows_per_panel: relative heights of a panel's axes, e.g. (3, 1) for a ratio below.
-        note: small print at the bottom (which simulation, with or without noise).
-        columns: a grid of small panels with at most so many in a row.
+        num_panels: number of panels; more than four panels stand in two rows.
+        rows_per_panel: relative heights of a panel's axes, e.g. (3, 1) for a ratio below a distribution.
+        note: small print at the bottom, e.g. which simulation the showers are from.
+        columns: number of panels in a row of a grid of small panels; None: large panels.
 
     Returns:
-        The figure, and the axes `[panel][row]`.
+        The figure, and its axes as `[panel][row]`.
     """
     size = _COMPACT if columns else 1.0
     columns = min(columns, num_panels) if columns else (num_panels if num_panels <= 4 else -(-num_panels // 2))
@@ -106,21 +114,21 @@ def build_figure(
 
 
 def add_legend(figure: Figure, artists: Sequence[Drawn]) -> None:
-    """One legend for all panels, above them, in as many columns as fit.
+    """Adds one legend for all panels, above them, in as many columns as fit.
 
     Args:
-        figure: with a constrained layout.
-        artists: one for each label, which they have.
+        figure: figure with a constrained layout.
+        artists: one labelled artist for each entry.
     """
-    handles: list[Any] = list(artists)
     labels = [short(str(artist.get_label())) for artist in artists]
     widest = _HANDLE_WIDTH + _LETTER_WIDTH * max(map(len, labels), default=0)
     columns = max(1, int(figure.get_figwidth() / widest))
+    handles = cast(list[Artist], artists)  # matplotlib takes its containers, too, but its types do not say so
     figure.legend(handles, labels, ncols=columns, loc="outside upper left")
 
 
 def write_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure whole or not at all; the suffix says how (png, pdf, svg)."""
+    """Writes a figure, whole or not at all, in the format of the suffix: png, pdf or svg."""
     path = Path(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=150)

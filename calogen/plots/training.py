@@ -1,7 +1,6 @@
-"""What a training had and did: showers per momentum, chi2/NDF against iteration."""
+"""Figures of trainings: losses, chi2/NDF by iteration, numbers of showers by momentum."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,18 +13,18 @@ from calogen.plots.style import Drawn, add_legend, build_figure, sample_styles, 
 
 CHOSEN_COLOUR, OWN_BEST_COLOUR = "#d62728", "#ff9f1c"
 _COLUMNS = 4
-_NO_LOSSES = ("iteration", "epoch", "seconds")
-_BAR_WIDTH = 0.8  # of the distance between momenta
+_NO_LOSSES = ("iteration", "epoch", "seconds")  # further numbers in the rows of a history
+_BAR_WIDTH = 0.8  # of all bars at a momentum, in distances between momenta
 
 
 def draw_chi2(ax: Axes, iterations: np.ndarray, chi2: np.ndarray, marks: Mapping[str, tuple[int, str]]) -> list[Drawn]:
-    """Draw chi2/NDF against iteration, with marks at some of them.
+    """Draws chi2/NDF against iteration, with marks at some iterations.
 
     Args:
-        ax: where to draw; it gets a logarithmic scale.
-        iterations: `[k]`.
-        chi2: chi2/NDF, `[k]`; nothing is drawn where it is not finite.
-        marks: label -> position in `iterations`, colour.
+        ax: axes, which get a logarithmic scale.
+        iterations: iterations, `[k]`.
+        chi2: chi2/NDF, `[k]`; numbers that are not finite are not drawn.
+        marks: position in `iterations` and colour of each mark, by its label.
 
     Returns:
         The line, then the marks.
@@ -33,9 +32,10 @@ def draw_chi2(ax: Axes, iterations: np.ndarray, chi2: np.ndarray, marks: Mapping
     values = np.where(np.isfinite(chi2), chi2, np.nan)
     artists: list[Drawn] = [*ax.plot(iterations, values, color="0.25", linewidth=0.9)]
     for number, (label, (position, colour)) in enumerate(marks.items()):
-        size = 4.5 + 2 * (len(marks) - number)  # what lies below another mark is seen around it
-        look: dict[str, Any] = {"color": colour, "linestyle": "none", "zorder": 3, "label": label}
-        artists += ax.plot(iterations[position], values[position], "o", markersize=size, **look)
+        size = 4.5 + 2 * (len(marks) - number)  # of two marks at one place the lower one is larger
+        artists += ax.plot(
+            iterations[position], values[position], "o", markersize=size, color=colour, zorder=3, label=label
+        )
     ax.set(yscale="log", xlabel="Iteration", ylabel=r"$\chi^2$ / NDF")
     ax.yaxis.set_major_formatter(LogFormatter())
     ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
@@ -43,11 +43,11 @@ def draw_chi2(ax: Axes, iterations: np.ndarray, chi2: np.ndarray, marks: Mapping
 
 
 def draw_losses(histories: Mapping[str, Sequence[Mapping[str, float]]], note: str = "") -> Figure:
-    """Every number of the trainings' histories, a panel each, against iteration or epoch.
+    """Draws the numbers of the trainings' histories against iteration or epoch, a panel each.
 
     Args:
-        histories: rows of numbers by network, in time order; `iteration`, where a row has it, is the axis, else the
-            row's number; a `val_` loss is pale beside its own.
+        histories: history of each network's training: rows of numbers in the order of time. The horizontal axis is the
+            `iteration` of the rows, if they have it, else their position; a `val_` loss is drawn pale.
         note: small print at the bottom.
     """
     rows = [row for history in histories.values() for row in history]
@@ -69,14 +69,14 @@ def draw_losses(histories: Mapping[str, Sequence[Mapping[str, float]]], note: st
 
 
 def draw_iterations(scan: IterationScan, note: str = "", chosen: int | None = None) -> Figure:
-    """chi2/NDF of each momentum against iteration, and over all of them in the last panel.
+    """Draws chi2/NDF against iteration: a panel for each momentum, and one for all momenta.
 
-    Red: the chosen iteration; orange: the best one for this momentum.
+    The chosen iteration has a red mark, the best one for the momentum of a panel an orange one.
 
     Args:
-        scan: the saved iterations of one network.
+        scan: chi2 of the saved iterations of a network.
         note: small print at the bottom.
-        chosen: position of the chosen iteration; None: that of the smallest chi2/NDF over all momenta.
+        chosen: position of the chosen iteration; None: the iteration with the smallest chi2/NDF over all momenta.
 
     Source: Figs. 7, 8 of arXiv:2309.06515.
     """
@@ -97,10 +97,10 @@ def draw_iterations(scan: IterationScan, note: str = "", chosen: int | None = No
 
 
 def draw_statistics(counts: Mapping[str, Mapping[float, int]], note: str = "") -> Figure:
-    """Numbers of showers of each incident momentum, as bars side by side for each sample.
+    """Draws the number of showers at each incident momentum, with a bar for each sample.
 
     Args:
-        counts: sample -> momentum in MeV -> number of showers.
+        counts: numbers of showers by sample and momentum, MeV.
         note: small print at the bottom.
 
     Source: Fig. 1 of arXiv:2309.06515.

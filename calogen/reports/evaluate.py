@@ -32,7 +32,7 @@ from calogen.reports.page import shown_text, write_page
 from calogen.reports.reproduction import write_report
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
-from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known, snap
+from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
 from calogen.showers.sample import Negative, Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
@@ -108,11 +108,16 @@ def evaluate(
         others = [*first, *(second or ()), *(learned or ())]
         if hold_cells([path for paths in files.values() for path in paths], others):
             evaluate_cells(first, files, output, second, options, learned)
-            return pd.read_csv(output / "metrics.csv")
+            return _read_table(output)
         evaluate_voxels(first, files, output, second, None, options, learned)
     places = {label: output / label if len(files) > 1 else output for label in files}
-    tables = [pd.read_csv(place / "metrics.csv").assign(sample=label) for label, place in places.items()]
+    tables = [_read_table(place).assign(sample=label) for label, place in places.items()]
     return pd.concat(tables, ignore_index=True)
+
+
+def _read_table(directory: Path) -> pd.DataFrame:
+    """The metrics that an evaluation has written, to the last digit."""
+    return pd.read_csv(directory / "metrics.csv", float_precision="round_trip")
 
 
 def evaluate_voxels(
@@ -201,7 +206,7 @@ def evaluate_cells(
     for label, path in files.items():
         samples[label], more = _read_cells(label, path, tolerant, expected)
         known = expected.incident_energies
-        require_known(label, known, samples[label].incident_energies, np.unique(known))
+        require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned = None
     if training:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, cast
 
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
@@ -39,7 +39,7 @@ def read_table(path: Path) -> str:
         DataFormatError: the file does not hold the results of a reproduction.
     """
     try:
-        return results_table(read_json(path))
+        return results_table(cast(Mapping[str, Any], read_json(path)))
     except _DAMAGE as error:
         raise DataFormatError(
             f"{path} must hold the title, paper, claims and quantities of a reproduction. "

@@ -1,4 +1,4 @@
-"""The showers of a study, judged as anyone's: places, pictures, `evaluation.json`."""
+"""Evaluation of a study's generated showers, as `calogen evaluate` judges any file."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,39 +19,40 @@ from calogen.showers.sample import Showers
 def add_assessments(
     results: Results, figures: Mapping[str, Figure], outcome: Outcome, note: str, directory: Path
 ) -> tuple[Results, dict[str, Figure]]:
-    """Adds to a study's results and figures what the judgement of its showers gives.
+    """Evaluates a study's generated showers, and adds that to its results and figures.
 
-    Every set of networks gets an `evaluation.json` of its own, which `calogen report` puts beside others. There are no
-    classifiers in it: `calogen evaluate` trains them.
+    Every set of networks gets its own `evaluation.json`, which `calogen report` compares with other evaluations. It
+    has no classifier's scores: `calogen evaluate` trains classifiers.
 
     Args:
-        results, figures: of the study.
-        outcome: of its first training seed.
-        note: which showers.
-        directory: of the report; the files go into `evaluations/<set>/`.
+        results, figures: results and figures of the study so far.
+        outcome: outcome of the study's first training seed.
+        note: small print of the figures: which showers these are.
+        directory: directory of the report; the evaluations go into `evaluations/<set>/` in it.
 
     Returns:
-        Results with places among the CaloChallenge's submissions; figures with showers, energies, correlations, losses.
+        The results with the places that the showers would have among the CaloChallenge's submissions, and the figures
+        with those of showers, energies, correlations and losses.
     """
-    compared, tables, drawn = outcome.comparisons, dict(results.tables), dict(figures)
-    options = Options(repetitions=0, seed=int(results.provenance["seed"]))
+    compared, tables = outcome.comparisons, dict(results.tables)
+    options = Options(repetitions=0, seed=int(str(results.provenance["seed"])))
     about = {**results.provenance, "note": note, "data": {"reference": {"sha256": _hash(compared.reference)}}}
-    reference, seen = reference_of(compared.reference, options), []
+    reference, all_pictures = reference_of(compared.reference, options), []
     for label, showers in compared.generated.items():
         assessment, pictures = assess_showers(reference, showers, label, about)
         assessment.write(directory / "evaluations" / label)
-        seen.append(pictures)
+        all_pictures.append(pictures)
         places = overall(assessment.placements())
         if places:
             caption = f"Places among the CaloChallenge's submissions, {label} (other showers: for orientation only)"
             tables[caption] = Table(*placement_table(places))
     losses = {name: network.run.history for name, network in outcome.networks.items()}
-    drawn |= draw_pictures(seen, note) | {"Losses of the trainings": draw_losses(losses, note)}
-    return replace(results, tables=tables), drawn
+    more = draw_pictures(all_pictures, note) | {"Losses of the trainings": draw_losses(losses, note)}
+    return replace(results, tables=tables), {**figures, **more}
 
 
 def _hash(showers: Showers) -> str:
-    """Of incident energies and voxels: equal for equal showers, wherever they come from."""
+    """SHA-256 of incident energies and voxels, whichever file they are from."""
     digest = hashlib.sha256(showers.incident_energies.tobytes())
     digest.update(showers.energies.tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Tables of networks whose iterations are chosen by a chi2: chi2, times, sizes."""
+"""Tables of networks whose iterations are chosen by a chi2: their chi2, times, sizes."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,20 +15,22 @@ CUT_REMARK = (
     "Voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation, in all figures, metrics and "
     "places but for the figures of the total energy by momentum and the chi2 that choose and compare networks."
 )
-Seeds = Sequence[Mapping[str, NetworkTest]]
+SeedTests = Sequence[Mapping[str, NetworkTest]]
+"""For each training seed the tests of its networks, by name."""
 PublishedRows = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]
+"""Rows of a paper's table, by title: one for each network, then one for their sum."""
 
 
 def chi2_table(
-    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, halves: Mapping[str, PublishedChi2]
+    seeds: SeedTests, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, halves: Mapping[str, PublishedChi2]
 ) -> Table:
-    """chi2 of networks beside the paper's, and of the sums of those that belong together.
+    """Table of the chi2 of networks, and of sums over ensembles, beside the paper's.
 
     Args:
-        seeds: tests by network, of each training seed; the chi2 are those of the first.
-        ensembles: networks by title.
-        paper: its rows by title, networks first, the sum last.
-        halves: its rows after half of a network's iterations.
+        seeds: tests of the networks; the table shows those of the first training seed.
+        ensembles: names of the networks that share the momenta between them, by title.
+        paper: the paper's rows by the same titles.
+        halves: the paper's row for a network after half of its iterations, by the network's name.
     """
     columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
     held_out = "held-out, iteration chosen by training showers, at the paper's statistics"
@@ -48,17 +50,17 @@ def chi2_table(
 
 
 def chi2_quantities(
-    seeds: Seeds, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, data: str
+    seeds: SeedTests, ensembles: Mapping[str, Sequence[str]], paper: PublishedRows, data: str
 ) -> tuple[Quantity, ...]:
-    """chi2/NDF of networks that share the momenta.
+    """chi2/NDF of ensembles: at our statistics, at the paper's, and on held-out showers.
 
-    At our statistics, at the paper's, and on held-out showers; README shows those that the paper has.
+    README shows those that the paper has.
 
     Args:
-        seeds, ensembles, paper: as for `chi2_table`; of all seeds that have the networks.
-        data: which showers.
+        seeds, ensembles, paper: as for `chi2_table`; the means are over all seeds that trained the whole ensemble.
+        data: which showers these are.
     """
-    found = []
+    quantities = []
     for title, names in ensembles.items():
         tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
@@ -67,17 +69,17 @@ def chi2_quantities(
         ours = [chi2_sum(group) for group in tests]
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper
-        found.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
-        found.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
+        quantities.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
+        quantities.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
         held_out = [part for group in tests if (part := _held_out(group))]
         if len(held_out) == len(tests) and all(test.chosen_by == ALL for group in tests for test in group):
             name = f"the same on held-out showers alone, iteration chosen by the others, {title}"
-            found.append(_quantity(name, published, held_out, where, shown))
+            quantities.append(_quantity(name, published, held_out, where, shown))
         floors = [part for test in tests[0] for part in test.floor.values()]
         if floors:
             name = f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"
-            found.append(_quantity(name, None, [total(floors)], data, shown and title == next(iter(ensembles))))
-    return tuple(found)
+            quantities.append(_quantity(name, None, [total(floors)], data, shown and title == next(iter(ensembles))))
+    return tuple(quantities)
 
 
 def time_table(
@@ -86,35 +88,35 @@ def time_table(
     label: Callable[[float], str],
     machine: str,
 ) -> Table:
-    """Times of calls, ms, beside the paper's: mean and standard deviation.
+    """Table of the times of calls, ms, beside the paper's: mean and standard deviation.
 
     Args:
-        seconds: ours by momentum, or by batch size.
-        paper: its numbers, likewise.
-        label: what to call a row.
-        machine: that the paper's times are of.
+        seconds: our times by momentum, or by batch size.
+        paper: the paper's times by the same keys.
+        label: function that makes the title of a row from its key.
+        machine: the machine on which the paper's times were measured.
     """
-    rows = tuple((label(key), f"{1e3 * value}", _theirs(paper.get(key))) for key, value in seconds.items())
+    rows = tuple((label(key), f"{1e3 * value}", _papers(paper.get(key))) for key, value in seconds.items())
     return Table(("showers", f"ms per call, {provenance.device()}", f"paper, {machine}"), rows)
 
 
 def size_table(megabytes: Mapping[str, float], paper: Mapping[str, PublishedNumber]) -> Table:
-    """Sizes of the LWTNN JSON, MB, beside the paper's."""
-    rows = tuple((name, f"{size:.2f}", _theirs(paper.get(name))) for name, size in megabytes.items())
+    """Table of the sizes of networks as LWTNN JSON, MB, beside the paper's."""
+    rows = tuple((name, f"{size:.2f}", _papers(paper.get(name))) for name, size in megabytes.items())
     return Table(("LWTNN JSON", "MB", "paper"), rows)
 
 
-def _theirs(number: PublishedNumber | None) -> str:
+def _papers(number: PublishedNumber | None) -> str:
     if number is None:
         return "-"
     return f"{number.value:g}" if number.error is None else f"{number.value:g} ± {number.error:g}"
 
 
 def chi2_sum(tests: Sequence[NetworkTest]) -> Chi2:
-    """chi2 of networks together.
+    """Sum of the chi2 of several networks.
 
     Raises:
-        ConfigError: one of them was judged by a figure of merit that is no chi2.
+        ConfigError: the figure of merit of one of them is no chi2.
     """
     without = ", ".join(test.name for test in tests if not test.chi2)
     require(not without, f"the figure of merit '{ALL}' must be a chi2 to be tabulated. Received: another for {without}")
@@ -122,17 +124,20 @@ def chi2_sum(tests: Sequence[NetworkTest]) -> Chi2:
 
 
 def _held_out(tests: Sequence[NetworkTest]) -> Chi2 | None:
-    """chi2 of networks' held-out showers, at the paper's statistics; None if one has none."""
-    found = [part for test in tests if (part := test.held_out_at_papers_statistics)]
-    return total(found) if len(found) == len(tests) else None
+    """Sum over networks of the chi2 of held-out showers at the paper's statistics.
+
+    None if one of the networks has no held-out showers.
+    """
+    parts = [part for test in tests if (part := test.held_out_at_papers_statistics)]
+    return total(parts) if len(parts) == len(tests) else None
 
 
 def _cells(tests: Sequence[NetworkTest]) -> tuple[str, ...]:
     ours = chi2_sum(tests)
     scaled = total(part for test in tests for part in test.at_papers_statistics.values())
     held_out = _held_out(tests)
-    other = _with_error(held_out) if held_out else "-"
-    return f"{ours.value:.0f}", f"{ours.ndf}", _with_error(ours), _with_error(scaled), other
+    held_out_cell = _with_error(held_out) if held_out else "-"
+    return f"{ours.value:.0f}", f"{ours.ndf}", _with_error(ours), _with_error(scaled), held_out_cell
 
 
 def _floor_cells(test: NetworkTest) -> tuple[str, ...]:
@@ -144,8 +149,8 @@ def _floor_cells(test: NetworkTest) -> tuple[str, ...]:
 
 def _half_row(test: NetworkTest, paper: PublishedChi2) -> tuple[str, ...]:
     iterations = test.last_iteration // 2
-    found = test.within(iterations)
-    cells = (f"{found.value:.0f}", f"{found.ndf}", _with_error(found), "", "")
+    chi2 = test.within(iterations)
+    cells = (f"{chi2.value:.0f}", f"{chi2.ndf}", _with_error(chi2), "", "")
     return (f"{test.name}, half", _momenta(test), f"up to {iterations:,}", *cells, _published([paper], 0))
 
 

@@ -1,4 +1,4 @@
-"""The frame of an experiment script: its command line, its run directories, their logs.
+"""The frame of an experiment script: its command line, directories of runs, their logs.
 
 def run(arguments: Arguments) -> None:
     for seed in arguments.seeds:
@@ -8,7 +8,6 @@ if __name__ == "__main__":
     execute(run, __doc__)
 """
 
-import argparse
 import json
 import shlex
 import sys
@@ -16,17 +15,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from inspect import Parameter
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
+import typer
+
+from calogen.command import EXIT_CODES, clean_exit, parse_command_line
 from calogen.config import MAX_SEED, require
-from calogen.errors import CalogenError, ConfigError, TemporaryError
-from calogen.files import TEMPORARY, require_writable_file, sha256, write_json
+from calogen.errors import CalogenError, ConfigError
+from calogen.files import require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
-from calogen.parallel import limit_libraries
-from calogen.process import Terminated, orderly, tell
+from calogen.process import Terminated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,26 +36,49 @@ if TYPE_CHECKING:
     from calogen.claims.judge import Results
 
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
-PRESETS = ("smoke", "laptop", "paper")
-EXIT_CODES = """exit codes: 0 done; 1 a fault of the program's own; 2 a fault to mend, which the last line names; 75 a
-fault that another try may not meet (a lock that another process holds, the network, a disk's error, a worker that
-died); 130 interrupted; 143 terminated. After 75, 130 and 143 the same command goes on where it stopped."""
+Preset = Literal["smoke", "laptop", "paper"]
+PRESETS: tuple[str, ...] = get_args(Preset)
 _MAX_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class OwnOption:
+    """An option that one experiment has besides those of every experiment.
+
+    Args:
+        help: what `--help` says of it.
+        kind: type of its value, e.g. `float` or `Literal["energy", "shapes"]`; `bool` makes a flag without a value.
+        default: the value where the command line does not give another.
+    """
+
+    help: str
+    kind: object = bool
+    default: object = False
+
+    def parameter(self, flag: str) -> Parameter:
+        """The option as a function's parameter, as typer reads it."""
+        default = typer.Option(self.default, flag, help=self.help)
+        name = flag.lstrip("-").replace("-", "_")
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=self.kind)
+
+
+OwnOptions = Mapping[str, OwnOption]
+"""Options of one experiment, by flag, e.g. `--ablation`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What an experiment was asked for.
+    """Values of an experiment's command line.
 
     Args:
-        preset: one of `PRESETS`.
-        seeds: one run is trained for each.
+        preset: size of the training, one of `PRESETS`.
+        seeds: seeds, for each of which a run is trained.
         runs: directory of all runs.
-        results: directory to publish the results JSON in; None: it stays with the report.
-        train_data, test_data: the user's own files; None: the bundled showers.
-        all_showers: train on all bundled showers instead of the first edition's.
-        tolerant: whether slightly negative energies in them are set to 0, and incident energies rounded by up to 0.1 %.
-        options: values of the experiment's own options, by name.
+        results: directory to which the results are published; None: they stay with the report.
+        train_data, test_data: the user's own files; None: the bundled showers are used.
+        all_showers: whether to train on all bundled showers instead of the first edition's.
+        tolerant: in the user's files, set slightly negative energies to 0 and round incident energies by up to 0.1 %.
+        options: values of the experiment's own options, by name: that of `--learning-rate` is `learning_rate`.
     """
 
     preset: str
@@ -64,10 +89,10 @@ class Arguments:
     test_data: Path | None = None
     all_showers: bool = False
     tolerant: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def report_directory(self, paper: str) -> Path:
-        """Where a paper's report goes: beside its run for one seed, beside all runs for more."""
+        """Directory of a paper's report: in the run of a single seed, or beside several runs."""
         if len(self.seeds) == 1:
             return run_directory(paper, self.preset, self.seeds[0], self.runs) / "report"
         return self.runs / paper / f"{self.preset}-report"
@@ -75,11 +100,11 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training with one seed, in a directory of its own; made by `open_run`.
+    """One training with one seed, in a directory of its own, from `open_run`.
 
     Args:
-        directory: holds everything that the run writes.
-        preset, seed: what the run was asked for.
+        directory: directory of all files of the run.
+        preset, seed: preset and seed of the training.
     """
 
     directory: Path
@@ -89,11 +114,11 @@ class Run:
 
     @property
     def wall_time(self) -> float:
-        """Seconds since the run was opened, by this process."""
+        """Seconds since this process opened the run."""
         return monotonic() - self._start
 
-    def log(self, event: str, **values: Any) -> None:
-        """Append one line to `log.jsonl`: time, event and JSON values."""
+    def log(self, event: str, **values: object) -> None:
+        """Appends one line to `log.jsonl`: time, event and JSON values."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | values)
         path = self.directory / "log.jsonl"
         try:
@@ -107,7 +132,7 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
     """Directory of one run: `runs/<paper>/<preset>-seed<k>`.
 
     Raises:
-        ConfigError: an unknown preset.
+        ConfigError: the preset is unknown.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}. Received: {preset}")
@@ -116,12 +141,12 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
 
 @contextmanager
 def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> Iterator[Run]:
-    """Hold the directory of one run, made if need be, and log how the run went.
+    """Locks the directory of a run, which it makes if need be, and logs how the run ends.
 
     Raises:
-        TemporaryError: another process holds the directory.
-        CalogenError: it cannot be written.
-        ConfigError: an unknown preset.
+        TemporaryError: another process has locked the directory.
+        CalogenError: the directory cannot be written.
+        ConfigError: the preset is unknown.
     """
     directory = run_directory(paper, preset, seed, runs)
     with directory_lock(directory):
@@ -138,71 +163,104 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
 
 
 def parse_arguments(
-    description: str,
-    arguments: Sequence[str] | None = None,
-    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    description: str | None, arguments: Sequence[str] | None = None, options: OwnOptions = MappingProxyType({})
 ) -> Arguments:
-    """Read an experiment's command line.
+    """Reads the command line of an experiment.
 
     Args:
         description: the script's docstring, shown by `--help`.
-        arguments: the command line; None: this process's.
-        options: the experiment's own options: flag -> arguments of `ArgumentParser.add_argument`.
+        arguments: the command line; None: that of this process.
+        options: options that only this experiment has.
+
+    Raises:
+        SystemExit: as `parse_command_line`.
+        ConfigError: a shell could not split the text of `--options`.
     """
-    parser = argparse.ArgumentParser(
-        description=description, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+    words = _expand(sys.argv[1:] if arguments is None else arguments)
+    more = [option.parameter(flag) for flag, option in options.items()]
+    return parse_command_line(_read_options, description, EXIT_CODES, words, more)
+
+
+def _read_options(
+    *,
+    preset: Annotated[Preset, typer.Option(help="How large a training.")] = "laptop",
+    smoke: Annotated[bool, typer.Option("--smoke", help="Short for --preset smoke.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, max=_MAX_SEEDS, metavar="N", help="Train N runs, seeds 1..N.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=1, max=MAX_SEED, metavar="K", help="Train this one run only.")] = None,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where runs go.")] = Path("runs"),
+    results: Annotated[Path | None, typer.Option(metavar="DIR", help="Publish results and figure there, too.")] = None,
+    train_data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your showers instead of bundled ones.")
+    ] = None,
+    test_data: Annotated[Path | None, typer.Option(metavar="FILE", help="Your showers to compare with.")] = None,
+    all_showers: Annotated[
+        bool, typer.Option("--all-showers", help="Train on all bundled showers, not only 1,000 of each energy.")
+    ] = False,
+    tolerant: Annotated[
+        bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
+    ] = False,
+    options: Annotated[
+        str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
+    ] = "",
+    **own: object,
+) -> Arguments:
+    """Values of a command line in which `_expand` has replaced `--smoke` and `--options`.
+
+    These two options are here for `--help` alone.
+    """
+    if train_data is None and test_data is not None:
+        raise typer.BadParameter("--test-data goes with --train-data")
+    if train_data is not None and all_showers:
+        raise typer.BadParameter("--all-showers is about the bundled showers: your own --train-data is taken whole")
+    return Arguments(
+        preset=preset,
+        seeds=(seed,) if seed else tuple(range(1, seeds + 1)),
+        runs=runs,
+        results=results,
+        train_data=train_data,
+        test_data=test_data,
+        all_showers=all_showers,
+        tolerant=tolerant,
+        options=own,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="laptop", help="how large a training (default: laptop)")
-    parser.add_argument("--smoke", action="store_const", const="smoke", dest="preset", help="short for --preset smoke")
-    parser.add_argument(
-        "--seeds", type=whole_number(_MAX_SEEDS), default=1, metavar="N", help="train N runs, seeds 1..N (default: 1)"
-    )
-    parser.add_argument("--seed", type=whole_number(MAX_SEED), metavar="K", help="train this one run only")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="publish results and figure there, too")
-    parser.add_argument("--train-data", type=Path, metavar="FILE", help="your own showers (default: the bundled ones)")
-    parser.add_argument("--test-data", type=Path, metavar="FILE", help="showers to compare with (goes with the other)")
-    parser.add_argument(
-        "--all-showers",
-        action="store_true",
-        help="train on all bundled showers, not only the first edition's 1,000 of each energy",
-    )
-    parser.add_argument(
-        "--tolerant",
-        action="store_true",
-        help="in your showers, set slightly negative energies to 0 and round incident energies that are 0.1 %% off",
-    )
-    parser.add_argument(
-        "--options",
-        action=_Options,
-        metavar="TEXT",
-        help="more of these in one text, split and unquoted as by a shell; nothing is expanded (make's OPTIONS)",
-    )
-    own = [parser.add_argument(flag, **settings).dest for flag, settings in options.items()]
-    given = parser.parse_args(arguments)
-    if given.train_data is None and given.test_data is not None:
-        parser.error("--test-data goes with --train-data")
-    if given.train_data is not None and given.all_showers:
-        parser.error("--all-showers is about the bundled showers: your own --train-data is taken whole")
-    seeds = (given.seed,) if given.seed else tuple(range(1, given.seeds + 1))
-    names = ("runs", "results", "train_data", "test_data", "all_showers", "tolerant")
-    paths = {name: getattr(given, name) for name in names}
-    return Arguments(preset=given.preset, seeds=seeds, options={name: getattr(given, name) for name in own}, **paths)
+
+
+def _expand(words: Sequence[str]) -> list[str]:
+    """A command line with the words that `--smoke` and `--options TEXT` stand for.
+
+    They stand in the place of these options, so that a later option wins over an earlier one.
+
+    Raises:
+        ConfigError: a shell could not split the text of `--options`.
+    """
+    expanded: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        text = value if equals else next(remaining, None) if flag == "--options" else None
+        if word == "--smoke":
+            expanded += ["--preset", "smoke"]
+        elif flag != "--options" or text is None:
+            expanded.append(word)
+        else:
+            try:
+                expanded += _expand(shlex.split(text))
+            except ValueError as error:
+                raise ConfigError(f"--options must be words as in a shell ({error}). Received: {text}") from error
+    return expanded
 
 
 def execute(
-    experiment: Callable[[Arguments], None],
-    description: str | None,
-    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    experiment: Callable[[Arguments], None], description: str | None, options: OwnOptions = MappingProxyType({})
 ) -> None:
-    """Run an experiment from the command line; faults end as `clean_exit` says.
+    """Runs an experiment from the command line; faults end it as `clean_exit` says.
 
     Args:
-        experiment: does it.
+        experiment: function that does the experiment.
         description, options: as for `parse_arguments`.
     """
     with clean_exit(Path(sys.argv[0]).stem):
-        arguments = parse_arguments(description or "", options=options)
+        arguments = parse_arguments(description, options=options)
         _require_held_out(arguments)
         if arguments.results:
             require_writable_file(arguments.results / "results.json")  # before hours of training
@@ -210,10 +268,10 @@ def execute(
 
 
 def _require_held_out(arguments: Arguments) -> None:
-    """Refuse a test file that is the training file, by another name or as a copy, too.
+    """Refuse a test file that is the training file, under another name or as a copy, too.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: the files are equal.
     """
     train, test = arguments.train_data, arguments.test_data
     if train is None or test is None or not (train.is_file() and test.is_file()):
@@ -227,15 +285,15 @@ def _require_held_out(arguments: Arguments) -> None:
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
-    """Write report and results, for README too with `--results`; print the table.
+    """Writes report and results, with `--results` also for README, and prints the table.
 
     Args:
-        arguments: what the experiment was asked for.
-        results: what it found.
-        figures: of the report, by caption.
-        headline: caption of README's figure.
+        arguments: command line of the experiment.
+        results: claims, quantities and tables of the experiment.
+        figures: figures of the report by caption.
+        headline: caption of the figure for README.
     """
-    from calogen.plots.style import write_figure  # matplotlib: every command imports this module
+    from calogen.plots.style import write_figure  # matplotlib takes a while, and --help does not need it
     from calogen.reports.reproduction import write_report
     from calogen.reports.results import results_table
 
@@ -247,68 +305,3 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         write_figure(figures[headline], path.with_suffix(".png"))
     print(results_table(results.to_json()))
     print(f"report: {page}\nresults: {path}")
-
-
-@contextmanager
-def clean_exit(program: str) -> Iterator[None]:
-    """Run the block as a command: `orderly`, its faults a line and an exit code.
-
-    The line goes to stderr; the code is one of `EXIT_CODES`. A fault to mend is a `CalogenError`, too little memory, or
-    a file that the operating system refuses. TensorFlow gets the cores of this job, linear algebra one.
-    """
-    with orderly():
-        try:
-            limit_libraries()
-            yield
-        except CalogenError as error:
-            tell(f"{program}: error: {' '.join(str(error).split())}")
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            tell(f"{program}: interrupted")
-            sys.exit(130)
-        except Terminated:
-            tell(f"{program}: terminated")
-            raise
-        except Exception as error:
-            if (fault := _fault(error)) is None:
-                raise
-            tell(f"{program}: error: {fault}")
-            again = isinstance(error, OSError) and error.errno in TEMPORARY
-            sys.exit(TemporaryError.exit_code if again else CalogenError.exit_code)
-
-
-class _Options(argparse.Action):
-    """Reads options out of one text."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, _: str | None = None) -> None:
-        """Splits the text into words, which may themselves be quoted, and parses them."""
-        try:
-            words = shlex.split(values)
-        except ValueError as error:
-            parser.error(f"--options must be words as in a shell ({error}). Received: {values}")
-        parser.parse_args(words, namespace)
-
-
-def whole_number(highest: int) -> Callable[[str], int]:
-    """The type of a command line's argument: a whole number, 1 to the highest."""
-
-    def number(text: str) -> int:
-        try:
-            found = int(text)
-        except ValueError:
-            found = 0
-        if not 1 <= found <= highest:
-            raise argparse.ArgumentTypeError(f"must be a whole number, 1 to {highest}, is {text:.40}")
-        return found
-
-    return number
-
-
-def _fault(error: Exception) -> str | None:
-    """What the user can mend, in one line; None for a fault of the program."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
-        reason = (str(error).splitlines() or [""])[0]
-        return f"out of memory: ask for less at once, or for more memory ({reason or type(error).__name__:.200})"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"cannot use {error.filename!s:.400}: {error.strerror}"
-    return None

@@ -1,7 +1,7 @@
-"""Choosing epochs, iterations and settings by a physics figure of merit.
+"""Choice of the epoch or iteration of a training by a figure of merit in physics.
 
-`scan` judges every saved epoch or iteration by any figures of merit (`evaluation.merits`), `select` takes the one with
-the smallest.
+`scan` computes figures of merit (`evaluation.merits`) for every saved epoch or iteration of a training, and `select`
+takes the one whose figure of merit is smallest.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, mean_ks_distance
-from calogen.files import read_json, sha256, write_json, write_table
+from calogen.files import read_json_table, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot
 from calogen.metrics.distributions import Value
@@ -34,28 +33,29 @@ from calogen.progress import progress
 from calogen.showers.sample import Showers
 from calogen.training.run import TrainedRun, save_run
 
-_SHOWERS_PER_WORKER = 2_000_000  # what takes longer than starting another process
-_WORKER_BYTES = 600_000_000  # TensorFlow, the networks, the showers of an iteration
-_RECORD_SECONDS = 5.0
+_SHOWERS_PER_WORKER = 2_000_000  # to generate and judge so many takes longer than to start another process
+_WORKER_BYTES = 600_000_000  # memory for TensorFlow, the networks, the showers of an iteration
+_RECORD_SECONDS = 5.0  # between two writings of `selection.json`
 
 
 def validation_distance(
     run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
 ) -> Value:
-    """`mean_ks_distance` of a trained run: `copies` generated showers per validation shower."""
+    """`mean_ks_distance` of validation showers and `copies` times as many generated ones."""
     generated = generate_like(run, validation, seed, copies=copies)
     return mean_ks_distance(validation, generated, observables)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """What judges the epochs or iterations of a training.
+    """Figures of merit, and the showers by which they judge epochs or iterations.
 
     Args:
-        reference: Geant4's showers; as many are generated, at the same conditions.
-        merits: figures of merit by the name of their table; the first also gets a table for each of the `parts`.
-        parts: rows of the reference, `[n]` bool, by name.
-        seed: of the generated showers, the same for every iteration.
+        reference: Geant4's showers; every epoch or iteration generates as many, at the same conditions.
+        merits: figures of merit by name; each gives a table of that name. The first one also gives a table for each of
+            the `parts`.
+        parts: rows of the reference, `[n]` bool, by the name of the part.
+        seed: seed of the generated showers, equal for all epochs or iterations.
     """
 
     reference: Showers
@@ -64,8 +64,8 @@ class Judge:
     seed: int = 0
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What decides the tables, apart from the training."""
+    def identity(self) -> dict[str, object]:
+        """What decides the tables besides the training; tables of another identity are not read."""
         digest = hashlib.sha256()
         named = (group[name] for group in (self.parts, self.reference.conditions) for name in sorted(group))
         for array in (self.reference.incident_energies, self.reference.energies, *named):
@@ -76,31 +76,32 @@ class Judge:
 
     @property
     def tables(self) -> dict[str, tuple[Merit, np.ndarray]]:
-        """Merit and rows of every table."""
+        """Figure of merit, and rows of the reference that it judges by, of every table."""
         every = np.ones(len(self.reference), bool)
-        (name, first), *others = self.merits.items()
-        found = {name: (first, every)} | {part: (first, rows) for part, rows in self.parts.items()}
-        return found | {other: (merit, every) for other, merit in others}
+        (name, first), *further = self.merits.items()
+        of_first = {name: (first, every)} | {part: (first, rows) for part, rows in self.parts.items()}
+        return of_first | {key: (merit, every) for key, merit in further}
 
 
 def scan(
     directory: Path, judge: Judge, unit: str = "iteration", workers: int | None = None
 ) -> dict[str, IterationScan]:
-    """Figures of merit of every saved epoch or iteration of a trained run.
+    """Computes figures of merit of every saved epoch or iteration of a trained run.
 
-    What was measured before is read from `selection.json` beside the snapshots; it is written as it grows.
+    Figures of merit of an earlier call are read from `selection.json` in the run's directory, to which new ones are
+    added from time to time.
 
     Args:
-        directory: of the run, with `snapshots/<unit>-<number>.keras`.
-        judge: what judges.
+        directory: directory of the run, with `snapshots/<unit>-<number>.keras`.
+        judge: figures of merit and showers.
         unit: `epoch` or `iteration`.
-        workers: processes; by default one, or where it takes long as many as this job's cores and memory hold.
+        workers: number of processes; None: one, or for long work as many as the job's cores and memory allow.
 
     Returns:
-        a table for each of the judge's. A figure of merit that is no sum over incident energies stands at energy 0.
+        The judge's tables by name. A figure of merit that is no sum over incident energies stands at energy 0.
 
     Raises:
-        DataFormatError: there are no snapshots, or no trained run.
+        DataFormatError: the directory has no snapshots, or no trained run.
     """
     numbers = list_snapshots(directory, unit)
     if not numbers:
@@ -110,8 +111,8 @@ def scan(
     tables = _read_record(record, identity, tuple(judge.tables))
     missing = [number for number in numbers if str(number) not in tables]
     if workers is None:
-        worth = 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER
-        workers = num_workers(min(worth, len(missing)), _WORKER_BYTES)
+        useful = 1 + len(missing) * len(judge.reference) // _SHOWERS_PER_WORKER
+        workers = num_workers(min(useful, len(missing)), _WORKER_BYTES)
     last = monotonic()
     with (
         progress(f"judging saved {unit}s", len(missing)) as bar,
@@ -135,16 +136,16 @@ def scan(
     return scans
 
 
-def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Tables of iterations that were judged before, of the same training by the same judge.
+def _read_record(path: Path, identity: dict[str, object], names: Sequence[str]) -> dict[str, "Columns"]:
+    """Columns of the epochs or iterations that were judged before under this identity.
 
     Raises:
-        DataFormatError: the file holds something else.
+        DataFormatError: the file holds something else than such columns.
     """
     if not path.exists():
         return {}
     try:
-        known = read_json(path)
+        known = read_json_table(path)
         if known["identity"] != identity:
             return {}
         for name in names:
@@ -159,19 +160,19 @@ def _read_record(path: Path, identity: dict[str, Any], names: Sequence[str]) -> 
         ) from error
 
 
-def select(directory: Path, found: IterationScan, unit: str = "iteration", *, save: bool = True) -> TrainedRun:
-    """The run with what generates as it was at the best epoch or iteration.
+def select(directory: Path, table: IterationScan, unit: str = "iteration", *, save: bool = True) -> TrainedRun:
+    """The run with its generating networks as they were at the best epoch or iteration.
 
     Args:
-        directory: of the run.
-        found: its epochs or iterations, judged.
+        directory: directory of the run.
+        table: a table of `scan`, which says which epoch or iteration is the best.
         unit: `epoch` or `iteration`.
-        save: whether to write it as `selected` in the directory.
+        save: whether to write the run as `selected` in the directory.
 
     Raises:
-        DataFormatError: no trained run, or no snapshot of that iteration.
+        DataFormatError: the directory has no trained run, or no snapshot of that epoch or iteration.
     """
-    run, about = load_run(directory), found.choice(unit)
+    run, about = load_run(directory), table.choice(unit)
     whole = load_snapshot(run, directory, unit, int(about[unit]))
     chosen = replace(whole, networks={name: whole.networks[name] for name in run.generates})
     if save:
@@ -180,15 +181,16 @@ def select(directory: Path, found: IterationScan, unit: str = "iteration", *, sa
     return chosen
 
 
-Columns = dict[str, list[list[float]]]  # table -> momenta, chi2, ndf
+Columns = dict[str, list[list[float]]]
+"""Incident energies, chi2 and NDF of one epoch or iteration, by the name of the table."""
 
 
 @contextmanager
 def _measured(
     directory: Path, judge: Judge, unit: str, numbers: Sequence[int], workers: int
 ) -> Iterator[Iterator[tuple[int, Columns]]]:
-    """Gives (number, tables' columns) as they come, from this process or several."""
-    run = load_run(directory) if numbers else None  # also where workers load it: a damaged one is told here
+    """Gives epochs or iterations with their columns, as one process or several finish them."""
+    run = load_run(directory) if numbers else None  # even if only workers need it: here a damaged run is an error
     if workers < 2 or len(numbers) < 2:
         yield ((number, _measure(load_snapshot(run, directory, unit, number), judge)) for number in numbers if run)
         return
@@ -197,13 +199,13 @@ def _measured(
         yield ((tasks[task], task.result()) for task in as_completed(tasks))
 
 
-_worker: list[tuple[TrainedRun, Judge]] = []  # of this process
+_worker: list[tuple[TrainedRun, Judge]] = []  # in a worker: its run and its judge
 
 
 def _start_worker(directory: Path, judge: Judge) -> None:
     prepare_worker()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would fight for the memory of one GPU
-    # and for the cores
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers would fight for the memory of one GPU
+    # and, with more than one thread each, for the cores
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     threadpool_limits(1, user_api="blas")
@@ -221,11 +223,11 @@ def _measure(run: TrainedRun, judge: Judge) -> Columns:
 
 
 def _columns(merit: Merit, reference: Showers, generated: Showers) -> list[list[float]]:
-    """Energies, chi2, NDF; what is no sum of chi2 stands there alone, with an NDF of 1."""
+    """Incident energies, chi2, NDF; any other figure of merit counts as chi2 with NDF 1."""
     if not isinstance(merit, MeritByEnergy):
         return [[ALL_ENERGIES], [merit(reference, generated).value], [1]]
-    found = merit.by_energy(reference, generated)
-    return [list(found), [part.value for part in found.values()], [part.ndf for part in found.values()]]
+    parts = merit.by_energy(reference, generated)
+    return [list(parts), [part.value for part in parts.values()], [part.ndf for part in parts.values()]]
 
 
 def _scan(iterations: list[int], tables: Mapping[str, Columns], name: str) -> IterationScan:

@@ -1,20 +1,20 @@
-"""A study: networks trained, epochs or iterations chosen, compared with Geant4.
+"""Studies: networks are trained, their iterations chosen, their showers compared.
 
-It knows neither a paper nor a kind of geometry: an experiment says what is trained, by what epochs or iterations are
-chosen, and what is looked at.
+This code knows neither a paper nor a kind of geometry: an experiment says which networks are trained, by which figure
+of merit their epochs or iterations are chosen, and which observables are compared.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from calogen.config import Config
 from calogen.errors import DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, NetworkTest
 from calogen.evaluation.merits import Merit, MeritByEnergy
-from calogen.files import read_json
+from calogen.files import read_json_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, model_module
 from calogen.locks import directory_lock
@@ -22,15 +22,16 @@ from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
-from calogen.reproduction.networks import Comparisons, Network, compare_networks
+from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks
 from calogen.reproduction.selection import Judge, scan, select
-from calogen.showers.bundled import bundled, choose_edition
+from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
 from calogen.training.fit import can_train, fit, select_training, was_trained_on
 
-Configs = Mapping[str, tuple[Any, Geometry]]
+Configs = Mapping[str, tuple[Config, Geometry]]
+"""Configuration and geometry of each network that a study trains, by the network's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,10 @@ class Data:
     """Showers of a study.
 
     Args:
-        train: what trains.
-        held_out: what does not, at incident energies that train; None: there is none.
-        files: where they are from.
-        note: what figures and tables say of them.
+        train: showers that train.
+        held_out: showers that do not train, at the incident energies of those that do; None: there are none.
+        files: files of the showers, by `train` and `test`.
+        note: what figures and tables say about the showers.
     """
 
     train: Showers
@@ -51,27 +52,28 @@ class Data:
 
     @property
     def samples(self) -> dict[str, Showers]:
-        """`TRAIN`, and `HELD_OUT` if there is one."""
+        """The showers by their part: `TRAIN`, and `HELD_OUT` if there are any."""
         return {TRAIN: self.train} | ({} if self.held_out is None else {HELD_OUT: self.held_out})
 
     @property
     def reference(self) -> Showers:
-        """All of them that have energy: the others train nothing."""
+        """All showers that have energy, as showers without energy do not train."""
         showers = concatenate(list(self.samples.values()))
         return showers[showers.energies.any(axis=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """By what the epoch or iteration of a training is chosen.
+    """How the epoch or iteration of a training is chosen.
 
     Args:
-        merits: figures of merit by name; the first, `ALL`, is that of the network's test, also on its training and
-            held-out showers alone.
-        chosen_by: name of the one that chooses.
+        merits: figures of merit by name; that of the network's test is the first, `ALL`, which is also computed for
+            the training showers and for the held-out showers alone.
+        chosen_by: name of the figure of merit that chooses.
         unit: `epoch` or `iteration`.
-        snapshots: the epochs, of a training by epochs, after which there is a choice.
-        statistics: the paper's number of showers at an incident energy, MeV, at which a chi2 is also given.
+        snapshots: epochs between which a training by epochs is to choose.
+        statistics: function from an incident energy, MeV, to the paper's number of showers there, for which the chi2
+            is given, too; None: it is not.
     """
 
     merits: Mapping[str, Merit]
@@ -83,28 +85,28 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is trained and looked at.
+    """Networks that are trained together, and how they are compared with Geant4.
 
     Args:
-        name: of the runs' folder and of the results.
-        model: name of the module in `calogen.models`.
-        configs: what is trained, at the paper's budget, by the name of its folder.
+        name: name of the runs' folder and of the results.
+        model: name of the model's module in `calogen.models`.
+        configs: the paper's configuration of each network; the network's name is that of its folder, too.
         budget: (configuration, preset, seed) -> the configuration that is trained.
-        select: configuration -> by what its epoch or iteration is chosen; None: the last one stays.
-        ensembles: networks that together span the incident energies, by label: what figures show.
-        observables: what figures show; of these the total energy is compared at each incident energy.
+        select: configuration -> how its epoch or iteration is chosen; None: the network stays as it is at the end.
+        ensembles: names of networks that together span the incident energies, by label; their showers are compared.
+        observables: observables to compare; the total energy also at each incident energy.
         detailed: incident energies at which all observables are compared.
-        min_energy: cells or voxels below are empty in what figures show, the total energy apart, MeV.
-        variants: networks that only the first seed trains.
+        min_energy: energy, MeV, below which cells or voxels count as empty in all observables but the total energy.
+        variants: names of the networks that only the first seed trains.
     """
 
     name: str
     model: str
     configs: Configs
-    budget: Callable[[Any, str, int], Any]
+    budget: Callable[[Config, str, int], Config]
     ensembles: Mapping[str, Sequence[str]]
     observables: Sequence[Observable]
-    select: Callable[[Any], Selection] | None = None
+    select: Callable[[Config], Selection] | None = None
     detailed: Sequence[float] = ()
     min_energy: float = 0.0
     variants: Set[str] = frozenset()
@@ -112,45 +114,46 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one training seed gave.
+    """Outcome of a study for one training seed.
 
     Args:
-        networks: by name.
-        comparisons: of those that together span the incident energies, with Geant4.
-        provenance: of the trainings, by network.
+        networks: the trained networks by name.
+        comparisons: comparisons of the ensembles' showers with Geant4's.
+        provenance: provenance of the trainings, by network.
     """
 
-    networks: Mapping[str, Network]
+    networks: Mapping[str, StudyNetwork]
     comparisons: Comparisons
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @property
     def tests(self) -> dict[str, NetworkTest]:
-        """The tests of networks whose epoch or iteration was chosen."""
+        """Tests of the networks whose epoch or iteration was chosen, by name."""
         return {name: network.test for name, network in self.networks.items() if network.test is not None}
 
 
 def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Callable[[Showers], object]) -> Data:
-    """The user's showers, or bundled ones.
+    """Reads the user's showers, or else the bundled ones.
 
     Args:
-        arguments: whose files, and how they are read.
-        sample: the bundled one, `photons` or `pions`.
-        geometry: of the showers.
-        check: refuses, with a DataFormatError, showers that cannot be judged: before hours of training.
+        arguments: names of the user's files, and how to read them.
+        sample: name of the bundled sample, `photons` or `pions`.
+        geometry: geometry of the showers.
+        check: function that raises a DataFormatError for showers of which no figure of merit can be computed; it is
+            called here, before hours of training.
 
     Raises:
-        DataFormatError, GeometryError: as `Showers.read`; no held-out showers at energies that train.
+        DataFormatError, GeometryError: as `Showers.read`; no held-out shower has an energy of the training showers.
     """
     files = {"train": arguments.train_data or bundled(f"{sample}_train")}
     test = arguments.test_data if arguments.train_data else bundled(f"{sample}_test")
     files |= {"test": test} if test else {}
     note = ", ".join(path.name for path in files.values())
-    train, held_out = Showers.read(files["train"], geometry, tolerant=arguments.tolerant), None
+    train, held_out = read_window(files["train"], geometry, arguments.tolerant), None
     if arguments.train_data is None:
         train, note = choose_edition(f"{sample}_train", train, arguments.all_showers)
     if test:
-        held_out = Showers.read(test, geometry, tolerant=arguments.tolerant)
+        held_out = read_window(test, geometry, arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
         held_out = replace(held_out, incident_energies=snap(given, train.incident_energies, tolerance))
         note += moved_note(test.name, given, held_out.incident_energies)
@@ -171,7 +174,7 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
 
 
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
-    """For every seed: train what is missing, choose, compare with Geant4."""
+    """Trains what is not trained yet, chooses and compares with Geant4, for every seed."""
     require_coverage(study, data)
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
@@ -183,32 +186,35 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
             comparisons = compare_networks(
                 samples, data.reference, study.observables, seed, detailed=study.detailed, min_energy=study.min_energy
             )
-            about = {name: read_json(run.directory / name / "provenance.json") for name in networks}
+            about = {name: read_json_table(run.directory / name / "provenance.json") for name in networks}
         outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about))
     return outcomes
 
 
-def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, Any]) -> dict[str, Network]:
-    """Train networks in the run's directory, choose their epochs or iterations, test them.
+def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, object]) -> dict[str, StudyNetwork]:
+    """Trains the networks of a study, chooses their epochs or iterations, and tests them.
 
     Args:
-        study: whose networks.
-        data: showers.
-        run: where.
-        options: values of the experiment's options; `bfloat16` is that of `fit`.
+        study: the study.
+        data: showers that train, and held-out ones.
+        run: run with the directory of the networks.
+        options: values of the experiment's options; `bfloat16` is for `fit`.
     """
-    for config, _ in study.configs.values():  # refused before hours of training
+    for config, _ in study.configs.values():  # showers that cannot train are refused before hours of training
         select_training(data.train, config)
     networks = {}
     for name, (config, geometry) in study.configs.items():
         here = study.budget(config, run.preset, run.seed)
         chosen = None if study.select is None else study.select(here)
-        directory, settings = run.directory / name, {"bfloat16": options.get("bfloat16", False)}
-        settings |= {"snapshots": chosen.snapshots} if chosen else {}
+        directory, snapshots = run.directory / name, chosen.snapshots if chosen else ()
+        bfloat16 = bool(options.get("bfloat16"))
         run.log("network", name=name)
         with directory_lock(directory):
-            trained = fit(model_module(study.model), here, geometry, data.train, directory, **settings)
-            networks[name] = Network(trained) if chosen is None else judge(name, here, data, directory, chosen)
+            module = model_module(study.model)
+            trained = fit(module, here, geometry, data.train, directory, snapshots=snapshots, bfloat16=bfloat16)
+            networks[name] = (
+                StudyNetwork(trained) if chosen is None else choose_and_test(name, here, data, directory, chosen)
+            )
         test = networks[name].test
         if chosen and test:
             run.log("judged", name=name, **test.scans[test.chosen_by].choice(chosen.unit))
@@ -230,15 +236,18 @@ def require_coverage(study: Study, data: Data) -> None:
             raise DataFormatError(f"{label} needs momenta within {spans} MeV. Received: {momenta[~inside][0]:.10g} MeV")
 
 
-def judge(name: str, config: Any, data: Data, directory: Path, selection: Selection, *, save: bool = True) -> Network:
-    """Choose the epoch or iteration of a trained run and test it.
+def choose_and_test(
+    name: str, config: Config, data: Data, directory: Path, selection: Selection, *, save: bool = True
+) -> StudyNetwork:
+    """Chooses the epoch or iteration of a trained network and tests it.
 
     Args:
-        name, config: of the network.
-        data: showers; those without energy neither train nor judge.
-        directory: of the run.
-        selection: by what it is chosen.
-        save: whether to write the choice as `selected`.
+        name: name of the network.
+        config: configuration of its training.
+        data: training and held-out showers; showers without energy do not count.
+        directory: directory of the network's run.
+        selection: how the epoch or iteration is chosen.
+        save: whether to write the chosen network as `selected` in the directory.
     """
     samples = {TRAIN: select_training(data.train, config)[0]}
     if data.held_out is not None and can_train(data.held_out, config):
@@ -265,23 +274,23 @@ def judge(name: str, config: Any, data: Data, directory: Path, selection: Select
         chosen_by=selection.chosen_by,
         statistics={momentum: selection.statistics(momentum) for momentum in chi2} if selection.statistics else {},
     )
-    return Network(chosen, test)
+    return StudyNetwork(chosen, test)
 
 
 def other_test(
-    study: str, name: str, seed: int, arguments: Arguments, data: Data, select: Callable[[Any], Selection]
+    study: str, name: str, seed: int, arguments: Arguments, data: Data, select: Callable[[Config], Selection]
 ) -> NetworkTest | None:
-    """The test of another study's network of the same preset, seed and data.
+    """Test of another study's network, if it has the preset, seed and showers of this one.
 
     Args:
-        study: name of the runs' folder.
-        name: of the network.
-        seed: of the training.
-        arguments, data: of this experiment.
+        study: name of the other study.
+        name: name of the network in it.
+        seed: seed of the training.
+        arguments, data: arguments and showers of this experiment.
         select: as for `Study`.
 
     Returns:
-        None if it was not trained, or on other showers.
+        The test; None if the network was not trained, or on other showers.
     """
     directory = run_directory(study, arguments.preset, seed, arguments.runs) / name
     if not (directory / "selected" / "selection.json").exists():
@@ -290,14 +299,14 @@ def other_test(
     if not was_trained_on(directory, data.train, run):
         return None
     with directory_lock(directory):
-        return judge(name, run.config, data, directory, select(run.config), save=False).test
+        return choose_and_test(name, run.config, data, directory, select(run.config), save=False).test
 
 
 def _floor(train: Showers, held_out: Showers, merit: MeritByEnergy) -> dict[float, Chi2]:
-    """Held-out against as many training showers: unequal samples would give more."""
-    found: dict[float, Chi2] = {}
+    """chi2 of held-out showers and as many training showers, since unequal samples give more."""
+    floor: dict[float, Chi2] = {}
     for energy in np.unique(held_out.incident_energies).tolist():
         first, second = train.at(energy), held_out.at(energy)
         size = min(len(first), len(second))
-        found |= merit.by_energy(first[:size], second[:size], ROUNDS)
-    return found
+        floor |= merit.by_energy(first[:size], second[:size], ROUNDS)
+    return floor

@@ -1,4 +1,7 @@
-"""Figures of a study, as an experiment lists them: title -> what is drawn."""
+"""Figures of a study.
+
+An experiment lists them as data: the title of a figure and the function of this module that draws it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -16,53 +19,56 @@ from calogen.reproduction.networks import dense_graph
 from calogen.reproduction.study import Data, Outcome
 
 Drawing = Callable[[str, Outcome, Data], Mapping[str, Figure]]
-"""(title, outcome of one training seed, showers) -> figures by caption; none where there is nothing to draw."""
+"""(title, outcome of one training seed, showers) -> figures by caption, none if there is nothing to draw."""
 
 _COLUMNS = 4
 
 
 def draw_study(figures: Mapping[str, Drawing], outcome: Outcome, data: Data) -> dict[str, Figure]:
-    """The figures of an experiment by caption.
+    """Draws the figures of an experiment.
 
     Args:
-        figures: what is drawn, by title; functions of this module with their arguments (`functools.partial`).
-        outcome: of one training seed.
-        data: showers.
+        figures: functions of this module by title; `functools.partial` gives them their further arguments.
+        outcome: outcome of one training seed.
+        data: showers of the study.
+
+    Returns:
+        The figures by caption.
     """
-    found: dict[str, Figure] = {}
+    drawn: dict[str, Figure] = {}
     for title, drawing in figures.items():
-        found |= drawing(title, outcome, data)
-    return found
+        drawn |= drawing(title, outcome, data)
+    return drawn
 
 
-def statistics(title: str, _: Outcome, data: Data) -> dict[str, Figure]:
-    """Numbers of showers."""
+def statistics_figure(title: str, _: Outcome, data: Data) -> dict[str, Figure]:
+    """Number of showers at each incident energy, for training and held-out showers."""
     return {title: draw_statistics({label: part.counts for label, part in data.samples.items()}, data.note)}
 
 
-def network(title: str, outcome: Outcome, _: Data, *, name: str) -> dict[str, Figure]:
-    """The layers of a generator."""
+def network_figure(title: str, outcome: Outcome, _: Data, *, name: str) -> dict[str, Figure]:
+    """Layers of the generator of a network."""
     return {f"{title}, {name}": draw_network(boxes(dense_graph(outcome.networks[name].run.generator)))}
 
 
-def iterations(title: str, outcome: Outcome, data: Data, *, names: Sequence[str]) -> dict[str, Figure]:
-    """The figure of merit by iteration, a figure for each network."""
-    found = {}
+def iteration_figures(title: str, outcome: Outcome, data: Data, *, names: Sequence[str]) -> dict[str, Figure]:
+    """Figure of merit against iteration: one figure for each network of the names."""
+    figures = {}
     for name in dict.fromkeys(names):
         test = outcome.tests[name]
         chosen = int(np.flatnonzero(test.scans[ALL].iterations == test.iteration)[0])
-        found[f"{title}, {name}"] = draw_iterations(test.scans[ALL], data.note, chosen)
-    return found
+        figures[f"{title}, {name}"] = draw_iterations(test.scans[ALL], data.note, chosen)
+    return figures
 
 
-def distributions(title: str, outcome: Outcome, data: Data, *, names: str) -> dict[str, Figure]:
-    """Observables of all incident energies together, whose names match a pattern."""
-    found = [item for name, item in outcome.comparisons.together.items() if fnmatchcase(name, names)]
-    return {title: draw_observables(found, data.note, log_scale=True)}
+def distribution_figure(title: str, outcome: Outcome, data: Data, *, names: str) -> dict[str, Figure]:
+    """Observables at all energies together; `names` is a pattern such as `layer_*_energy`."""
+    panels = [item for name, item in outcome.comparisons.together.items() if fnmatchcase(name, names)]
+    return {title: draw_observables(panels, data.note, log_scale=True)}
 
 
-def distributions_by_energy(title: str, outcome: Outcome, data: Data, *, names: str) -> dict[str, Figure]:
-    """The same at the incident energies of the observables' own figures."""
+def distribution_figure_by_energy(title: str, outcome: Outcome, data: Data, *, names: str) -> dict[str, Figure]:
+    """Observables at the incident energies of the paper's figures; `names` is a pattern."""
     panels = [
         item
         for energy, comparison in outcome.comparisons.by_energy.items()
@@ -72,16 +78,18 @@ def distributions_by_energy(title: str, outcome: Outcome, data: Data, *, names: 
     return {title: draw_observables(panels, data.note, columns=_COLUMNS, log_scale=True)} if panels else {}
 
 
-def total_energy(title: str, outcome: Outcome, data: Data, *, groups: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
-    """The total energy at each momentum, with chi2/NDF by group of networks."""
+def total_energy_figure(
+    title: str, outcome: Outcome, data: Data, *, groups: Mapping[str, Sequence[str]]
+) -> dict[str, Figure]:
+    """Total energy at each momentum, with the chi2/NDF of each group of networks."""
     tests = {label: [outcome.tests[name] for name in names] for label, names in groups.items()}
     added = ", ".join(f"{label}: {chi2_sum(group).per_ndf:.1f}" for label, group in tests.items())
     panels, captions = [], []
     for momentum, comparison in outcome.comparisons.by_energy.items():
         lines = ["chi2/NDF"]
         for label, group in tests.items():
-            found = [test.chi2[momentum] for test in group if momentum in test.chi2]
-            lines += [f"{label}: {found[0].per_ndf:.1f}"] if found else []
+            known = [test.chi2[momentum] for test in group if momentum in test.chi2]
+            lines += [f"{label}: {known[0].per_ndf:.1f}"] if known else []
         panels.append(comparison["total_energy"])
         captions.append("\n".join(lines))
     figure = draw_observables(panels, data.note, columns=_COLUMNS, captions=captions)

@@ -1,35 +1,39 @@
-"""The results of a study: words, hyperparameters, deviations, provenance."""
+"""Results of a study for its report: claims, numbers, hyperparameters, provenance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar, cast
 
 from calogen import provenance
 from calogen.claims.judge import Claim, Quantity, Results, Table
-from calogen.config import Source, sources
+from calogen.config import Config, Source, sources
 from calogen.reproduction.experiment import Arguments
-from calogen.reproduction.networks import Network, trainable_parameters
+from calogen.reproduction.networks import StudyNetwork, trainable_parameters
 from calogen.reproduction.study import Outcome
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What an experiment says of its study.
+    """Contents of the results that only the experiment knows.
 
     Args:
-        name, title, citation: of the results.
-        originals: the paper's configurations that the networks' were made of, by network.
-        caption: of the table of hyperparameters.
-        parameters: the paper's numbers of trainable parameters.
-        claims, quantities, tables: the tables come after that of the hyperparameters.
-        remarks: sentences on how ours differs.
+        name: name of the results' file.
+        title: title of the report.
+        citation: citation of the paper.
+        originals: the paper's configuration of each network, by the network's name.
+        caption: caption of the table of hyperparameters, which is the report's first.
+        parameters: the paper's numbers of trainable parameters, as text.
+        claims, quantities, tables: claims, quantities and further tables of the report.
+        remarks: sentences that say how the study differs from the paper.
     """
 
     name: str
     title: str
     citation: str
-    originals: Mapping[str, Any]
+    originals: Mapping[str, Config]
     caption: str = "Hyperparameters"
     parameters: str = "-"
     claims: tuple[Claim, ...] = ()
@@ -39,22 +43,23 @@ class Account:
 
 
 def build_results(
-    account: Account, arguments: Arguments, outcomes: Sequence[Outcome], recorded: Mapping[str, Any]
+    account: Account, arguments: Arguments, outcomes: Sequence[Outcome], recorded: Mapping[str, object]
 ) -> Results:
-    """The results of a study.
+    """Results of a study.
 
     Args:
-        account: what to say.
-        arguments: what the experiment was asked for.
-        outcomes: of all seeds.
-        recorded: provenance, from before the training.
+        account: contents that the experiment gives.
+        arguments: command line of the experiment.
+        outcomes: outcomes of all training seeds.
+        recorded: provenance that was collected before the training.
     """
     networks = outcomes[0].networks
     configs = {name: network.run.config for name, network in networks.items()}
     trainings = {str(seed): outcome.provenance for seed, outcome in zip(arguments.seeds, outcomes, strict=True)}
-    asked = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
-    wall_time = (datetime.now(UTC) - datetime.fromisoformat(recorded["time"])).total_seconds()
-    trained = sum(about.get("training_seconds", 0.0) for item in outcomes for about in item.provenance.values())
+    chosen = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
+    wall_time = (datetime.now(UTC) - datetime.fromisoformat(str(recorded["time"]))).total_seconds()
+    records = [record for outcome in outcomes for record in outcome.provenance.values()]
+    training_time = sum(cast(float, record.get("training_seconds", 0.0)) for record in records)
     idle = (problem for item in outcomes[0].tests.values() if (problem := item.idle))
     first_only = (
         f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
@@ -70,10 +75,10 @@ def build_results(
         tables={account.caption: hyperparameters(networks, account.originals, account.parameters), **account.tables},
         provenance={
             **recorded,
-            **asked,
+            **chosen,
             "device": provenance.device(),
             "wall_time": round(wall_time, 1),
-            "training_time": round(trained, 1),
+            "training_time": round(training_time, 1),
             "training": trainings,
         },
         measurements=tuple(row for item in outcomes[0].comparisons.together.values() for row in item.measurements),
@@ -83,61 +88,64 @@ def build_results(
 
 
 def join_results(parts: Mapping[str, Results]) -> Results:
-    """Results of several particles as one: what differs stands side by side.
+    """Joins the results of several particles; tables and provenances stand side by side.
 
     Args:
-        parts: by particle.
+        parts: the results by particle.
     """
-    first, *others = parts.values()
-    if not others:
+    first, *further = parts.values()
+    if not further:
         return first
 
-    def together(name: str) -> tuple[Any, ...]:
-        return tuple(dict.fromkeys(item for part in parts.values() for item in getattr(part, name)))
-
+    every = parts.values()
     return replace(
         first,
-        claims=together("claims"),
-        quantities=together("quantities"),
-        measurements=together("measurements"),
-        deviations=together("deviations"),
-        remarks=together("remarks"),
+        claims=_distinct(part.claims for part in every),
+        quantities=_distinct(part.quantities for part in every),
+        measurements=_distinct(part.measurements for part in every),
+        deviations=_distinct(part.deviations for part in every),
+        remarks=_distinct(part.remarks for part in every),
         tables={f"{caption}, {label}": item for label, part in parts.items() for caption, item in part.tables.items()},
         provenance={name: first.provenance[name] for name in ("preset", "seeds", "device")}
         | {label: part.provenance for label, part in parts.items()},
     )
 
 
-def deviations(configs: Mapping[str, Any], originals: Mapping[str, Any]) -> tuple[Source, ...]:
-    """Sources of the first network's values, and of those in which the others differ from it.
+def _distinct(groups: Iterable[Iterable[_Item]]) -> tuple[_Item, ...]:
+    """Different items of several groups, in their order."""
+    return tuple(dict.fromkeys(item for group in groups for item in group))
+
+
+def deviations(configs: Mapping[str, Config], originals: Mapping[str, Config]) -> tuple[Source, ...]:
+    """Sources of the values of the first network, and of differing values of the other ones.
 
     Args:
-        configs: of the networks, by name.
-        originals: the paper's, likewise.
+        configs: configurations of the networks, by name.
+        originals: the paper's configurations by the same names.
     """
-    (first, config), *others = configs.items()
-    found = sources(config, originals[first])
-    known = set(found)
-    for name, config in others:
+    (first, config), *further = configs.items()
+    listed = sources(config, originals[first])
+    known = set(listed)
+    for name, config in further:
         different = (source for source in sources(config, originals[name]) if source not in known)
-        found += [replace(source, name=f"{name}: {source.name}") for source in different]
-    return tuple(found)
+        listed += [replace(source, name=f"{name}: {source.name}") for source in different]
+    return tuple(listed)
 
 
-def hyperparameters(networks: Mapping[str, Network], originals: Mapping[str, Any], published: str) -> Table:
-    """All values of the networks' configurations, and their sizes: a column for each network.
+def hyperparameters(networks: Mapping[str, StudyNetwork], originals: Mapping[str, Config], published: str) -> Table:
+    """Table of the networks' hyperparameters and sizes, with a column for each network.
 
     Args:
-        networks: by name.
-        originals: the paper's configurations, likewise.
-        published: the paper's numbers of trainable parameters.
+        networks: the networks by name.
+        originals: the paper's configurations by the same names.
+        published: the paper's numbers of trainable parameters, as text.
     """
     columns = {name: sources(network.run.config, originals[name]) for name, network in networks.items()}
     names = [source.name for source in next(iter(columns.values()))]
     rows = []
     for position, name in enumerate(names):
-        found = [column[position] for column in columns.values()]
-        rows.append((name.replace("_", " "), *(str(source.value) for source in found), found[0].source))
+        row = [column[position] for column in columns.values()]
+        rows.append((name.replace("_", " "), *(str(source.value) for source in row), row[0].source))
     counts = [trainable_parameters(network.run) for network in networks.values()]
     cells = (", ".join(f"{number:,}" for number in count.values()) for count in counts)
     rows.append((f"trainable parameters: {', '.join(counts[0])}", *cells, published))

@@ -1,4 +1,4 @@
-"""What generation costs: time per shower beside Geant4's on the same machine, and memory."""
+"""Costs of generation: time per shower beside Geant4's on this machine, and memory."""
 
 import subprocess
 import sys
@@ -18,20 +18,20 @@ from calogen.simulation.production import Request, produce
 from calogen.training.run import TrainedRun
 
 TIMED = {8192.0: 30, 262144.0: 3}
-"""Incident energies at which papers compare speeds, MeV, and the showers that are simulated for it."""
+"""Incident energies, MeV, at which papers compare speeds, and how many showers are simulated to time Geant4."""
 
 _ADDED_MEMORY = """
 import sys
 import numpy as np
 from calogen.lwtnn.graph import read_graph
 from calogen.lwtnn.runtime import Forward
-def resident():
+def resident_memory():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-before = resident()
+before = resident_memory()
 graph = read_graph(sys.argv[1])
 Forward(graph)(np.zeros(sum(len(given.variables) for given in graph.inputs)))
-print(resident() - before)
+print(resident_memory() - before)
 """
 
 
@@ -40,11 +40,13 @@ class Costs:
     """Time and memory of generation.
 
     Args:
-        geant4_seconds: incident energy, MeV -> CPU seconds per shower.
-        one_by_one_seconds, batch_seconds: per generated shower, one at a time and 10,000 at once.
-        json_bytes, weight_bytes, added_bytes: decoder as LWTNN JSON, its float32 weights, memory that a process
-            gains by loading the JSON and generating.
-        origin: where the Geant4 times come from.
+        geant4_seconds: Geant4's CPU seconds per shower, by incident energy, MeV.
+        one_by_one_seconds: seconds per generated shower, one at a time.
+        batch_seconds: seconds per generated shower, 10,000 at once.
+        json_bytes: size of the decoder as LWTNN JSON.
+        weight_bytes: size of the decoder's weights in float32.
+        added_bytes: memory that a process needs more of to load the JSON and to generate.
+        origin: where Geant4's times come from, in words.
     """
 
     geant4_seconds: Mapping[float, float]
@@ -56,27 +58,26 @@ class Costs:
     origin: str
 
     def speedup(self, energy: float) -> float:
-        """Geant4's time over ours, one shower at a time."""
+        """Geant4's time per shower over that of the network, one shower at a time."""
         return self.geant4_seconds[energy] / self.one_by_one_seconds
 
 
 def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool) -> Costs:
-    """Time and memory of a trained run.
+    """Measures time and memory of generation.
 
     Args:
-        run: the trained run.
-        decoder: its LWTNN JSON.
-        test: showers whose conditions are generated from; its `cpu_seconds` are Geant4's times where nothing is
-            simulated.
-        simulate: time Geant4 now, in the same run; without Geant4 the times of `test` serve.
+        run: the trained run that generates.
+        decoder: the run's LWTNN JSON.
+        test: showers with the conditions to generate from; `cpu_seconds` in it are used if Geant4 is not timed.
+        simulate: whether to time Geant4 now; where Geant4 is not installed the times in `test` are used.
     """
     one_shower, given = compile_one_shower(run), test.given.only(run.transform.needs)
     many = given[np.resize(np.arange(len(given)), 10_000)]
-    energy, others = float(given.incident_energies[0]), {name: values[0] for name, values in given.others.items()}
+    energy, further = float(given.incident_energies[0]), {name: values[0] for name, values in given.others.items()}
     geant4, origin = geant4_seconds(test, simulate)
     return Costs(
         geant4_seconds=geant4,
-        one_by_one_seconds=seconds_per_call(lambda: one_shower(energy, **others)),
+        one_by_one_seconds=seconds_per_call(lambda: one_shower(energy, **further)),
         batch_seconds=seconds_per_call(lambda: generate(run, many, 1), repeats=5) / len(many),
         json_bytes=decoder.stat().st_size,
         weight_bytes=4 * run.generator.count_params(),
@@ -86,10 +87,10 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
 
 
 def require_times(test: Showers) -> None:
-    """Refuse, before hours of training, a test file without times where Geant4 is missing.
+    """Refuse a test file without Geant4's times where Geant4 is not installed.
 
     Raises:
-        ConfigError: neither is there.
+        ConfigError: there are neither times in the file nor Geant4.
     """
     try:
         require_geant4("em-datafree")
@@ -117,10 +118,10 @@ def geant4_seconds(test: Showers, simulate: bool) -> tuple[dict[float, float], s
 
 
 def added_memory(decoder: Path) -> int:
-    """Resident memory that loading the JSON and generating one shower adds, in bytes.
+    """Resident memory, bytes, that loading the JSON and generating one shower adds.
 
     Raises:
-        CalogenError: the operating system does not tell (Linux does).
+        CalogenError: the operating system does not tell the memory of a process (Linux does).
     """
     done = subprocess.run(
         [sys.executable, "-c", _ADDED_MEMORY, str(decoder)], check=False, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""The bundled Geant4 samples: what runs on a laptop without any download."""
+"""The bundled Geant4 samples, with which everything runs on a laptop without a download."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +16,17 @@ from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, select_window
 
-GEOMETRIES: tuple[Geometry, ...] = (
+KNOWN_GEOMETRIES: tuple[Geometry, ...] = (
     ATLAS_BARREL_STORED,
     ATLAS_VAE_WINDOW,
     ATLAS_GAN_WINDOW,
     PHOTONS_DATASET1,
     PIONS_DATASET1,
 )
+"""Geometries that are recognised by the number of cells or voxels in a file."""
 BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
-"""What has to stand wherever numbers from the bundled showers appear."""
+"""The note that must stand wherever numbers from the bundled showers appear."""
 
 _DATA = Path(__file__).parents[1] / "data"
 _FIRST = 1000
@@ -33,28 +34,23 @@ _FIRST_ABOVE = {
     "photons_train": {65536.0: 600, 131072.0: 300, 262144.0: 150},
     "pions_train": {65536.0: 500},
 }
-"""Showers of each energy, MeV, in the first edition of the training files, where they are not `_FIRST`."""
+"""Numbers of showers by energy, MeV, in the first edition of the training files; `_FIRST` for other energies."""
 
 
 def bundled(name: str) -> Path:
-    """Path of a bundled file.
-
-    Raises:
-        DataFormatError: there is none of this name.
-    """
+    """Path of a bundled file; a `DataFormatError` if there is none of this name."""
     if name not in BUNDLED:
         raise DataFormatError(f"bundled samples are {', '.join(BUNDLED)}. Received: {name}")
     return _DATA / f"{name}.h5"
 
 
 def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
-    """Which showers of a bundled training file its first edition had, `[n]` bool.
+    """Mask of the showers of a bundled training file that its first edition held, `[n]`.
 
-    The files were enlarged by `calogen simulate --extend`, which puts new showers behind the old ones of each energy;
-    experiments train on the first edition unless they are told to take all showers.
+    The files were enlarged by `calogen simulate --extend`, which puts new showers behind the old ones of each energy.
+    Experiments train on the first edition unless they are told to take all showers.
 
     Args:
-        name: one of `BUNDLED`.
         incident_energies: `[n]`, MeV, of the whole file.
     """
     chosen = np.zeros(len(incident_energies), bool)
@@ -65,14 +61,12 @@ def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
 
 
 def choose_edition(name: str, showers: Showers, all_showers: bool) -> tuple[Showers, str]:
-    """The showers of a bundled training file that train, and the note on them.
+    """The showers of a bundled training file to train on, and the note on them.
 
-    The note has to stand wherever numbers of networks that were trained on them appear.
+    The note must stand wherever numbers appear of networks that were trained on them.
 
     Args:
-        name: one of `BUNDLED`.
-        showers: of the whole file.
-        all_showers: take all of them, not only the first edition's.
+        all_showers: whether to take all showers, not only those of the first edition.
     """
     if all_showers:
         return showers, f"{HONEST_NOTE}; all bundled showers"
@@ -80,32 +74,31 @@ def choose_edition(name: str, showers: Showers, all_showers: bool) -> tuple[Show
 
 
 def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
-    """Showers of whichever known geometry the file holds.
+    """Showers of a file, whose geometry is one of `KNOWN_GEOMETRIES`.
 
     Args:
-        path: the file.
         tolerant: as for `Showers.read`.
 
     Raises:
-        DataFormatError, GeometryError: as `Showers.read`; no known geometry fits.
+        DataFormatError, GeometryError: as for `Showers.read`, or no known geometry fits.
     """
     with open_file(path) as file, damage_named(path):
-        found = {name: dataset_shape(file, name) for name in ("cells", "showers")}
-        shapes = {name: shape for name, shape in found.items() if shape}
+        shapes = {name: dataset_shape(file, name) for name in ("cells", "showers")}
+        shapes = {name: shape for name, shape in shapes.items() if shape}
         if not shapes:
             raise missing_dataset(file, path, "showers")
-    for geometry in GEOMETRIES:
+    for geometry in KNOWN_GEOMETRIES:
         if shapes.get(geometry.dataset, ())[1:] == (geometry.size,):
             return Showers.read(path, geometry, tolerant=tolerant)
-    known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in GEOMETRIES)
+    known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in KNOWN_GEOMETRIES)
     raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes}")
 
 
 def bundled_for(geometry: Geometry) -> Path:
-    """The bundled training showers of a geometry, or those of cells of which it is a window.
+    """The file with bundled training showers of a geometry, or of cells around its window.
 
     Raises:
-        DataFormatError: there are none.
+        DataFormatError: there is no such file.
     """
     for name in ("photons_train", "pions_train"):
         with open_file(bundled(name)) as file:
@@ -117,15 +110,11 @@ def bundled_for(geometry: Geometry) -> Path:
 
 @contextmanager
 def open_showers(files: Files, geometry: Geometry, tolerant: bool = False) -> Iterator[Showers | ShowerFile]:
-    """Showers of a geometry: files of voxels of any size, cells (or their window) in memory.
+    """Showers in files: voxels are read block by block, cells are held in memory.
 
     Args:
-        files: one, or several that are read as one.
-        geometry: of the showers.
+        files: one file, or several that are read as one.
         tolerant: as for `Showers.read`.
-
-    Raises:
-        DataFormatError, GeometryError: as `ShowerFile` and `read_window`.
     """
     if isinstance(geometry, CellGrid):
         yield concatenate([read_window(path, geometry, tolerant) for path in paths_of(files)])
@@ -138,11 +127,10 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     """The geometry of a file's voxels.
 
     Args:
-        path: the file.
-        xml: its binning file; None: one of the known geometries, told by the number of voxels.
+        xml: the binning file of its voxels; None: the number of voxels decides among the known geometries.
 
     Raises:
-        DataFormatError: no whole HDF5 file, or voxels of no known geometry.
+        DataFormatError: the file is no complete HDF5 file, or its number of voxels is that of no known geometry.
     """
     if xml is not None:
         return VoxelGeometry.read_xml(xml)
@@ -150,7 +138,7 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
         shape = dataset_shape(file, "showers")
         if not shape:
             raise missing_dataset(file, path, "showers")
-    known = [geometry for geometry in GEOMETRIES if isinstance(geometry, VoxelGeometry)]
+    known = [geometry for geometry in KNOWN_GEOMETRIES if isinstance(geometry, VoxelGeometry)]
     for geometry in known:
         if shape[1:] == (geometry.size,):
             return geometry
@@ -161,16 +149,16 @@ def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     )
 
 
-def read_window(path: str | Path, window: CellGrid, tolerant: bool = False) -> Showers:
-    """The cells of a window from a file of stored cells (297) or of the window itself.
+def read_window(path: str | Path, geometry: Geometry, tolerant: bool = False) -> Showers:
+    """Showers of a geometry; of ATLAS cells also as a window of the 297 stored ones.
 
     Args:
-        path: the file.
-        window: e.g. `ATLAS_VAE_WINDOW`.
+        geometry: e.g. `ATLAS_VAE_WINDOW`.
         tolerant: as for `Showers.read`.
-
-    Raises:
-        DataFormatError, GeometryError: as `Showers.read` and `select_window`.
     """
-    showers = read_showers(path, tolerant)
-    return showers if showers.geometry == window else select_window(showers, window)
+    if isinstance(geometry, CellGrid):
+        with open_file(path) as file, damage_named(path):
+            shape = dataset_shape(file, geometry.dataset)
+        if shape[1:] == (ATLAS_BARREL_STORED.size,) != (geometry.size,):
+            return select_window(Showers.read(path, ATLAS_BARREL_STORED, tolerant=tolerant), geometry)
+    return Showers.read(path, geometry, tolerant=tolerant)

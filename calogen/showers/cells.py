@@ -14,12 +14,12 @@ class CellLayer(Layer):
 
     Args:
         id: the layer's number in ATLAS (0 presampler, 1 front, 2 middle, 3 back).
-        name: what people call it.
+        name: the layer's usual name.
         num_eta, num_phi: number of cells along eta and phi.
         eta_size, phi_size: size of one cell; phi in rad.
         radius: distance of the layer's centre from the beam line, mm.
         depth: distance of the layer's centre from the calorimeter's front, mm.
-        eta_anchor: size in eta of the cell whose centre the window is centred on; 0: the layer's own impact cell.
+        eta_anchor: size in eta of the cell at whose centre the window is centred; 0: the layer's own impact cell.
     """
 
     id: int
@@ -38,7 +38,7 @@ class CellLayer(Layer):
         return self.num_eta, self.num_phi
 
     def first_cell(self, eta: ArrayLike, phi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Absolute indices (cell 0 begins at 0) of the window's first cell in eta and phi.
+        """Indices of the window's first cell in eta and phi, counted from the cell at 0.
 
         Args:
             eta, phi: impact point, `[n]`; phi in rad.

@@ -1,25 +1,28 @@
-"""What is given of showers: incident energies, and what else a file says of each."""
+"""Conditions of showers: incident energies, and further numbers of each shower."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from calogen.errors import DataFormatError
 
+Rows = slice | np.ndarray | np.bool
+"""A choice of showers: a slice, a boolean mask (for mypy, a comparison may give `np.bool`) or an index array."""
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a model may know of the showers that it generates.
+    """The conditions under which a model generates showers.
 
     Args:
         incident_energies: `[n]`, MeV, above 0.
-        others: further arrays of one entry for each shower, by name: impact position, alignment, angle.
+        others: further arrays with one entry for each shower, by name: impact position, alignment, angle.
 
     Raises:
-        DataFormatError: incident energies that are no vector of numbers above 0; arrays of another length.
+        DataFormatError: the incident energies are no vector of numbers above 0, or an array has another length.
     """
 
     incident_energies: np.ndarray
@@ -39,27 +42,27 @@ class Conditions:
         object.__setattr__(self, "others", MappingProxyType(dict(self.others)))
 
     @classmethod
-    def of(cls, given: "Conditions | np.ndarray | Sequence[float]") -> "Conditions":
-        """Gives conditions, of incident energies alone where these are given."""
-        return given if isinstance(given, Conditions) else cls(np.asarray(given))
+    def of(cls, source: "Conditions | np.ndarray | Sequence[float]") -> "Conditions":
+        """Gives conditions as they are, or conditions of these incident energies, MeV."""
+        return source if isinstance(source, Conditions) else cls(np.asarray(source))
 
     def __len__(self) -> int:
         return len(self.incident_energies)
 
-    def __getitem__(self, rows: Any) -> Self:
-        """Those of some showers: a slice, a boolean mask or an index array."""
+    def __getitem__(self, rows: Rows) -> Self:
+        """Conditions of some showers, chosen by a slice, a boolean mask or an index array."""
         others = {name: values[rows] for name, values in self.others.items()}
         return type(self)(self.incident_energies[rows], others)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Lets worker processes have them: a mapping proxy cannot be pickled."""
+    def __reduce__(self) -> tuple[object, ...]:
+        """Makes conditions picklable for worker processes, which a mapping proxy is not."""
         return type(self), (self.incident_energies, dict(self.others))
 
     def only(self, names: Sequence[str]) -> Self:
-        """Those of these names, and the incident energies.
+        """Gives the incident energies and the conditions with these names.
 
         Raises:
-            DataFormatError: one of them is missing.
+            DataFormatError: a condition is missing.
         """
         missing = [name for name in names if name not in self.others]
         if missing:

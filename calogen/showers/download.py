@@ -1,4 +1,4 @@
-"""Public data sets from the web: checked, kept in a cache, resumed after an interruption."""
+"""Download of public data sets, checked, cached, and resumed after interruptions."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import requests
 
 ZENODO = "https://zenodo.org/records/8099322/files/"
-# The CaloChallenge's dataset 1, https://doi.org/10.5281/zenodo.8099322. The md5 are those of a public loader of these
-# files; they have not been compared with Zenodo's own.
+# The CaloChallenge's dataset 1, https://doi.org/10.5281/zenodo.8099322. The md5 sums are those of a public loader of
+# these files; they have not been compared with Zenodo's own.
 DATASETS = {
     "calochallenge-photons": {
         "dataset_1_photons_1.hdf5": "md5:005d2adeda7db034b388112661265656",
@@ -27,28 +27,27 @@ DATASETS = {
         "dataset_1_pions_2.hdf5": "md5:fee7457b40127bc23c8ab909e2638ca0",
     },
 }
-# The files have 167 to 174 MB; their exact sizes are not known to us: what is more than twice as long is none of them.
+# The files have 167 to 174 MB; as their exact sizes are not known, a file of more than twice this size is refused.
 LARGEST = 350_000_000  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
-_CHUNK = 2**16  # bytes: what an interruption loses at most
+_CHUNK = 2**16  # bytes that an interruption loses at most
 
 
 def download(name: str, output: str | Path | None = None, base_url: str = ZENODO) -> list[Path]:
-    """Download the files of a public data set, except those that are there and unharmed.
+    """Download the files of a public data set, unless they exist undamaged.
 
     Args:
-        name: one of `DATASETS`.
-        output: the directory; None: the environment variable CALOGEN_DATA, else the user's cache.
-        base_url: address of the folder that holds the files.
+        output: the directory; None: that in the environment variable CALOGEN_DATA, else the user's cache.
+        base_url: address of the folder with the files.
 
     Returns:
         the files, in the order of `DATASETS`.
 
     Raises:
-        DataFormatError: an unknown name; a file that is longer than any published one.
-        TemporaryError: the server does not answer, the connection breaks, what came is not the published file, or
-            another process downloads there.
-        CalogenError: there is no such file, or it cannot be written.
+        DataFormatError: the name is unknown, or a file is longer than any published one.
+        TemporaryError: the server does not answer, the connection breaks, the received file is not the published one,
+            or another process downloads into this directory.
+        CalogenError: the server has no such file, or it cannot be written.
     """
     import pooch
 
@@ -64,15 +63,15 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
 
 
 def _fetch(store: "pooch.Pooch", file: str) -> Path:
-    """The file, from the web if it is not there and unharmed."""
+    """The path of a file, which is downloaded unless it exists already and is undamaged."""
     import requests
 
     path = store.abspath / file
     try:
         if _is_published(store, file, path):
             return path
-        with directory_lock(store.abspath, sweep=False):  # what an earlier call left is the part, to be completed
-            if not _is_published(store, file, path):  # another process may have brought it meanwhile
+        with directory_lock(store.abspath, sweep=False):  # keeps the part that an earlier call has left
+            if not _is_published(store, file, path):  # another process may have downloaded it meanwhile
                 _complete(store, file)
     except requests.RequestException as error:
         raise _failed(store.get_url(file), error) from error
@@ -92,7 +91,7 @@ def _is_published(store: "pooch.Pooch", file: str, path: Path) -> bool:
 
 
 def _complete(store: "pooch.Pooch", file: str) -> None:
-    """Complete `<file>.part` and rename it if it is the published file."""
+    """Download the rest of `<file>.part`, and rename it if it is the published file."""
     import requests
 
     url, part = store.get_url(file), store.abspath / f"{file}.part"
@@ -124,7 +123,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
 
 
 def _require_size(url: str, size: int, part: Path) -> None:
-    """Stop at what is longer than any published file: a server may send without end."""
+    """Refuse a file that is longer than any published one, as a server may send without end."""
     if size > LARGEST:
         part.unlink(missing_ok=True)
         raise DataFormatError(
@@ -133,18 +132,18 @@ def _require_size(url: str, size: int, part: Path) -> None:
 
 
 def _failed(url: str, error: "requests.RequestException") -> CalogenError:
-    """The error of a failed download: try again, unless there is no such file."""
+    """The error for a failed download; permanent if the server has no such file."""
     status = 0 if error.response is None else error.response.status_code
-    mendable = 400 <= status < 500 and status not in (408, 425, 429)  # timeout, too early, too many requests
-    mendable |= isinstance(error, ValueError)  # no address
-    return (CalogenError if mendable else TemporaryError)(
+    permanent = 400 <= status < 500 and status not in (408, 425, 429)  # timeout, too early, too many requests
+    permanent |= isinstance(error, ValueError)  # the address is malformed
+    return (CalogenError if permanent else TemporaryError)(
         f"cannot download {url}: {_first_cause(error)}; check address and connection, then run the command again: it "
         "goes on where it stopped"
     )
 
 
 def _request(url: str, start: int) -> "requests.Response":
-    """Ask for what follows the first `start` bytes (status 206); else the whole file."""
+    """Request the bytes from `start` on (status 206), or the whole file."""
     import requests
 
     headers = {"Accept-Encoding": "identity", "User-Agent": f"calogen/{calogen.__version__}"}
@@ -153,7 +152,7 @@ def _request(url: str, start: int) -> "requests.Response":
     response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     follows = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     if start and (response.status_code == 416 or (response.status_code == 206 and not follows)):
-        response.close()  # the part is no beginning of this file
+        response.close()  # the existing part is not the beginning of this file
         return _request(url, 0)
     try:
         response.raise_for_status()
@@ -164,7 +163,7 @@ def _request(url: str, start: int) -> "requests.Response":
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """What happened, beneath what libraries made of it."""
+    """The exception that was raised first, from which libraries have made others."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error

@@ -1,43 +1,41 @@
-"""Geometries as data: what each number of a shower stands for, and nothing else.
+"""Geometries: the meaning of each number of a shower.
 
-A geometry names every number of a flat shower vector, layer by layer: `cells.CellGrid` (layer, eta, phi) for detector
-cells, `voxels.VoxelGeometry` (layer, alpha, r) for the bins of the CaloChallenge and of Athena. All give the layers'
-slices and sums; whoever needs no more asks for no more.
+A geometry divides a flat shower vector into layers, and these into cells or voxels: `cells.CellGrid` (layer, eta, phi)
+for detector cells, `voxels.VoxelGeometry` (layer, alpha, r) for the bins of the CaloChallenge and of Athena, and
+`grid.RegularGrid` (layer, x, z). The base class gives the slices and the energies of the layers.
 """
 
 import math
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar  # Any: the layers of a geometry have the class of its kind
 
 import numpy as np
 
 from calogen.errors import GeometryError
 
-Kind = TypeVar("Kind", bound="Geometry")
+GeometryT = TypeVar("GeometryT", bound="Geometry")
 
 
 class Layer:
-    """Cells or voxels in two directions, the second running fastest."""
+    """A layer of cells or voxels in two directions, of which the second runs fastest."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Their numbers in both directions."""
+        """Numbers of cells or voxels in both directions."""
         raise NotImplementedError
 
     @property
     def size(self) -> int:
-        """Their number."""
+        """Number of cells or voxels."""
         return math.prod(self.shape)
 
 
 class Geometry:
-    """What all geometries share: flat vectors made of one block per layer.
+    """Base class of all geometries: flat vectors with one block per layer.
 
     Attributes:
         dataset: name of the energies in an HDF5 file.
-        name: of the geometry.
-        layers: in the order of the vector.
     """
 
     dataset: ClassVar[str] = "showers"
@@ -46,7 +44,7 @@ class Geometry:
 
     @property
     def turned_layers(self) -> tuple[int, ...]:
-        """Ids of the layers that have centres and widths in eta and phi."""
+        """Ids of the layers whose voxels have centres and widths in eta and phi."""
         return ()
 
     @cached_property
@@ -79,16 +77,12 @@ class Geometry:
         return self.slices[layer].start + int(np.ravel_multi_index(place, part.shape))
 
     def unravel(self, index: int) -> tuple[int, int, int]:
-        """(position in `layers`, places in both directions) of a flat index."""
+        """Position in `layers` and places in both directions of a flat index."""
         layer = int(self.layer_of[index])
         return layer, *divmod(index - self.slices[layer].start, self.layers[layer].shape[1])
 
     def position(self, layer_id: int) -> int:
-        """Position of a layer in `layers`.
-
-        Raises:
-            GeometryError: the geometry has no such layer.
-        """
+        """Position in `layers` of the layer with an id; a `GeometryError` if there is none."""
         if layer_id not in self.layer_ids:
             raise GeometryError(f"{self.name} has the layers {self.layer_ids}. Received: layer {layer_id}")
         return self.layer_ids.index(layer_id)
@@ -105,11 +99,7 @@ class Geometry:
         return np.stack([energies[:, part].sum(axis=1, dtype=np.float64) for part in self.slices], axis=1)
 
     def require(self, energies: np.ndarray) -> None:
-        """Refuse an array that is not of this geometry.
-
-        Raises:
-            GeometryError: `energies` is not `[n, v]`.
-        """
+        """Refuse, with a `GeometryError`, an array of energies that does not fit this geometry."""
         if energies.ndim != 2 or energies.shape[1] != self.size:
             raise GeometryError(
                 f"showers of geometry {self.name} must have shape [n, {self.size}]. "
@@ -118,24 +108,23 @@ class Geometry:
 
     @property
     def kind(self) -> str:
-        """Name of its class, as in files."""
+        """Name of the geometry's class, as it stands in files."""
         return type(self).__name__
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain tables and lists; `kinds.geometry_from_json` gives the same geometry back."""
+    def to_json(self) -> dict[str, object]:
+        """The geometry as JSON; `kinds.geometry_from_json` is the inverse."""
         return {"kind": self.kind, "name": self.name, "layers": [asdict(layer) for layer in self.layers]}
 
 
-def require_kind(geometry: Geometry, kind: type[Kind], text: str) -> Kind:
-    """Gives a geometry of one kind.
+def require_kind(geometry: Geometry, kind: type[GeometryT], text: str) -> GeometryT:
+    """Gives a geometry that must be of one kind.
 
     Args:
-        geometry: of some showers.
-        kind: its class must be this.
-        text: what needs it, for the message.
+        kind: the class of geometries that is needed.
+        text: beginning of the message, which says what needs this class.
 
     Raises:
-        GeometryError: it is of another kind.
+        GeometryError: the geometry is of another class.
     """
     if not isinstance(geometry, kind):
         raise GeometryError(f"{text}. Received: geometry {geometry.name}")

@@ -27,7 +27,7 @@ class GridLayer(Layer):
 
     @property
     def name(self) -> str:
-        """What the plots call the layer."""
+        """Name of the layer in plots."""
         return f"layer {self.id}"
 
     @property
@@ -54,6 +54,6 @@ class RegularGrid(Geometry):
         return len(self.layers), *self.layers[0].shape
 
     def images(self, energies: np.ndarray) -> np.ndarray:
-        """Showers `[n, v]` as `[n, layer, x, z]`, MeV (a view)."""
+        """Energies `[n, v]` as `[n, layer, x, z]`, MeV (a view)."""
         self.require(energies)
         return energies.reshape(-1, *self.shape)

@@ -1,4 +1,4 @@
-"""Hits to cells and voxels: one pass over a shower's deposits gives everything stored."""
+"""Conversion of a shower's hits, its deposits in active material, to cells and voxels."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Hits:
         layer_ids: `[h]`, the calorimeter layer of each deposit.
         delta_eta, delta_phi: `[h]`, position relative to the extrapolated particle; phi in rad.
         energies: `[h]`, MeV, calibrated.
-        depths: `[h]`, share of its layer's thickness in front of each deposit, 0..1; None: not known.
+        depths: `[h]`, depth of each deposit in its layer, 0 (the layer's face) to 1 (its end); None: not known.
     """
 
     layer_ids: np.ndarray
@@ -31,9 +31,8 @@ def cell_energies(hits: Hits, grid: CellGrid, impact_eta: float, impact_phi: flo
     """Energies of the cells around the impact point.
 
     Args:
-        hits: the deposits of one shower.
         grid: the cells, `[c]` in all; deposits outside are lost.
-        impact_eta, impact_phi: where the particle points to, absolute; phi in rad.
+        impact_eta, impact_phi: direction of the particle; phi in rad.
 
     Returns:
         `[c]`, MeV.
@@ -56,36 +55,34 @@ def mean_depths(hits: Hits, layer_ids: tuple[int, ...]) -> np.ndarray:
     """Energy-weighted mean depth of the deposits inside each layer.
 
     Args:
-        hits: the deposits of one shower, with depths.
-        layer_ids: of the `l` layers.
+        layer_ids: ids of the `l` layers.
 
     Returns:
-        `[l]`, 0 at the layer's face to 1 at its end; NaN without energy in the layer.
+        `[l]`, 0 at the layer's face to 1 at its end; NaN for a layer without energy.
 
     Raises:
-        DataFormatError: hits without depths.
+        DataFormatError: the hits have no depths.
 
     Source: ours; ATLAS FastCaloSim (ATL-SOFT-PUB-2018-002) places hits by such a weight between the points where the
     particle's straight line enters and leaves the layer.
     """
     if hits.depths is None:
         raise DataFormatError("mean_depths needs hits with depths. Received: hits without")
-    found = np.full(len(layer_ids), np.nan)
-    for place, layer_id in enumerate(layer_ids):
+    means = np.full(len(layer_ids), np.nan)
+    for position, layer_id in enumerate(layer_ids):
         inside = hits.layer_ids == layer_id
         energy = hits.energies[inside].sum()
         if energy > 0:
-            found[place] = hits.energies[inside] @ hits.depths[inside] / energy
-    return found
+            means[position] = hits.energies[inside] @ hits.depths[inside] / energy
+    return means
 
 
 def voxelise(hits: Hits, geometry: VoxelGeometry, radii: dict[int, float]) -> np.ndarray:
     """Energies of the (layer, alpha, r) voxels around the particle's track.
 
     Args:
-        hits: the deposits of one shower.
         geometry: the voxels, `[v]` in all; deposits outside are lost.
-        radii: R_l of each layer id, mm: it turns angles into lengths across the track.
+        radii: radius R_l of each layer, by id, mm, by which angles are multiplied to get lengths across the track.
 
     Returns:
         `[v]`, MeV.

@@ -1,30 +1,31 @@
-"""All kinds of geometries, read from JSON."""
+"""Geometries of all kinds, read from JSON."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from calogen.config import plain_from_json
+from calogen.config import Dataclass, plain_from_json
 from calogen.errors import CalogenError, DataFormatError
 from calogen.showers.cells import CellGrid, CellLayer
 from calogen.showers.geometry import Geometry
 from calogen.showers.grid import GridLayer, RegularGrid
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
-_MAX_SIZE = 10**7  # of a shower: it would take 80 MB
-_GEOMETRIES: Mapping[str, tuple[Any, Any]] = {
+_MAX_SIZE = 10**7  # cells or voxels of a shower, which would take 80 MB
+_GEOMETRIES: Mapping[str, tuple[Callable[..., Geometry], type[Dataclass]]] = {
     "CellGrid": (CellGrid, CellLayer),
     "VoxelGeometry": (VoxelGeometry, VoxelLayer),
     "RegularGrid": (RegularGrid, GridLayer),
 }
 
 
-def geometry_from_json(value: Mapping[str, Any]) -> Geometry:
+def geometry_from_json(value: object) -> Geometry:
     """Gives the geometry that `Geometry.to_json` described.
 
     Raises:
-        DataFormatError: an unknown kind, or layers that do not fit it.
+        DataFormatError: the kind is unknown, or the layers do not fit it.
     """
     try:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{value!r:.100}")
         kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
         geometry_class, layer_class = _GEOMETRIES[kind]
         geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))

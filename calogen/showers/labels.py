@@ -1,7 +1,7 @@
-"""Incident energies as labels: which are one energy, which showers have one.
+"""Incident energies as labels of showers, which files may round differently.
 
-Codes that train on the logarithm of the energy write its float32 power of ten back: 1024.0001 for 1024. Everywhere that
-labels are compared, those within `SAME_LABEL` of one another are one energy; exact ones are never changed.
+Programs that train on the logarithm of the energy write its float32 exponential: 1024.0001 for 1024. Wherever labels
+are compared, those within `SAME_LABEL` of one another count as one energy; exact labels are never changed.
 """
 
 import numpy as np
@@ -11,37 +11,37 @@ from calogen.metrics.resampling import ks_statistic
 from calogen.units import GeV
 
 SAME_LABEL = 1e-5
-"""Labels that differ by no more than this part are one energy; the float32 logarithm of 4 TeV changes it by 1e-6."""
+"""Largest relative difference of labels of one energy; the float32 logarithm of 4 TeV changes it by 1e-6."""
 TOLERANT_LABEL = 1e-3
-"""The same for `--tolerant`: what half precision leaves of an energy; known energies lie factors apart."""
-_MAX_ENERGIES = 50  # with more incident energies than that, they count as continuous
+"""Largest relative difference with `--tolerant`: the precision of half floats; known energies lie factors apart."""
+_MAX_ENERGIES = 50  # a sample with more different labels has continuous incident energies
 _SAME_ENERGIES = 3.0  # KS distance / sqrt(1/n + 1/m): two samples of one distribution exceed it once in 3e7 pairs
-_MATCHED_BINS = 50  # of continuous energies whose shares are made equal
+_MATCHED_BINS = 50  # bins of continuous energies in which `match_shares` makes the shares equal
 
 
 def discrete_energies(labels: np.ndarray) -> np.ndarray:
-    """The energies of labels `[n]`, sorted, if they are discrete; else none."""
-    found = np.unique(labels)
-    return found if len(found) <= min(_MAX_ENERGIES, len(labels) // 2) else found[:0]
+    """The energies of labels `[n]`, sorted, if they are discrete; empty if continuous."""
+    energies = np.unique(labels)
+    return energies if len(energies) <= min(_MAX_ENERGIES, len(labels) // 2) else energies[:0]
 
 
 def snap(labels: np.ndarray, known: np.ndarray | None = None, tolerance: float = SAME_LABEL) -> np.ndarray:
-    """Labels of which those close to a known energy are this energy.
+    """Labels in which each label close to a known energy is replaced by this energy.
 
     >>> snap(np.array([1023.9999, 1024.0001, 700.0]), np.array([1024.0, 1024.0])).tolist()
     [1024.0, 1024.0, 700.0]
 
     Args:
         labels: `[n]`, MeV.
-        known: labels of another sample, `[m]`, MeV; None: those of this one, where they gather at a few energies. More
-            than 50 distinct ones count if they lie twice 1e-5 apart and most labels are close to one of them.
-        tolerance: how close, as a part of the energy.
+        known: labels of another sample, `[m]`, MeV; None: the energies at which the labels of this sample gather. More
+            than 50 different ones count only if they lie at least 2e-5 apart and most labels are close to one of them.
+        tolerance: largest relative difference between a label and its known energy.
 
     Returns:
-        `[n]`, MeV; the very same array where nothing is to be changed, as with continuous energies.
+        `[n]`, MeV; the array `labels` itself if no label changes, as with continuous energies.
     """
     if not len(labels) or not np.isfinite(labels).all() or labels.min() <= 0:
-        return labels  # refused where showers are made of them
+        return labels  # `Showers` refuses them with a message
     energies, share = _gathered(labels) if known is None else discrete_energies(known), 0.0
     if known is not None and not len(energies):
         energies, share = np.unique(known), 0.5  # continuous labels meet some energies by chance
@@ -55,33 +55,29 @@ def snap(labels: np.ndarray, known: np.ndarray | None = None, tolerance: float =
 
 
 def moved_note(name: str, given: np.ndarray, labels: np.ndarray) -> str:
-    """How many labels of a file `snap` has changed, for small print; empty where none."""
+    """A note on the number of labels that `snap` has changed; empty if there are none."""
     moved = int((labels != given).sum())
     return f"; {name}: {moved:,} incident energies were close to known ones and count as equal" if moved else ""
 
 
 def nearest_energy(labels: np.ndarray, energies: np.ndarray) -> np.ndarray:
-    """The nearest of sorted energies `[k]` for each label, `[n]`."""
+    """For each label the nearest of some sorted energies `[k]`, `[n]`."""
     above = np.searchsorted(energies, labels).clip(1, max(1, len(energies) - 1))
     low, high = energies[above - 1], energies[np.minimum(above, len(energies) - 1)]
     return np.where(np.abs(labels - low) <= np.abs(high - labels), low, high).astype(np.float64)
 
 
 def has_energy(labels: np.ndarray, energy: float) -> np.ndarray:
-    """Which labels are an energy, `[n]`: those that equal it, else those close to it."""
+    """Mask of the labels of one energy, `[n]`: exact ones, or else those close to it."""
     exact = labels == energy
     return exact if exact.any() else np.abs(labels - energy) <= SAME_LABEL * energy
 
 
 def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> None:
-    """Refuse labels that are mostly the reference's in GeV, not as other energies.
+    """Refuse, with a `DataFormatError`, labels in GeV where the reference's are in MeV.
 
     Args:
-        name: what the message calls the sample.
-        reference, labels: incident energies, MeV.
-
-    Raises:
-        DataFormatError: they are.
+        reference, labels: incident energies of the reference and of the sample.
     """
     energies = discrete_energies(reference)
     if len(energies):
@@ -96,16 +92,12 @@ def require_label_unit(name: str, reference: np.ndarray, labels: np.ndarray) -> 
         )
 
 
-def require_known(name: str, reference: np.ndarray, labels: np.ndarray, energies: np.ndarray) -> None:
-    """Refuse labels at other energies than the reference's.
+def require_known_energies(name: str, reference: np.ndarray, labels: np.ndarray, energies: np.ndarray) -> None:
+    """Refuse, with a `DataFormatError`, labels of energies that the reference lacks.
 
     Args:
-        name: what the message calls the sample.
-        reference, labels: incident energies, MeV.
-        energies: of the reference, each once, sorted; none where they are continuous.
-
-    Raises:
-        DataFormatError: there are others, or the labels are the reference's in GeV.
+        reference, labels: incident energies of the reference and of the sample, MeV.
+        energies: the different energies of the reference, sorted; an empty array if they are continuous.
     """
     require_label_unit(name, reference, labels)
     foreign = ~np.isin(labels, energies)
@@ -121,16 +113,12 @@ def require_known(name: str, reference: np.ndarray, labels: np.ndarray, energies
 
 
 def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
-    """Refuse incident energies of another kind than the reference's.
+    """Refuse, with a `DataFormatError`, other incident energies, or other shares of them.
 
     Args:
-        name: what the message calls the sample.
         first, second: incident energies of the reference and of the sample, MeV.
-
-    Raises:
-        DataFormatError: others, or others in their shares.
     """
-    require_known(name, first, second, discrete_energies(first))
+    require_known_energies(name, first, second, discrete_energies(first))
     sizes = (len(first), len(second))
     distance = ks_statistic(first, second)
     if min(sizes) < 2 or distance > _SAME_ENERGIES * np.sqrt(1 / sizes[0] + 1 / sizes[1]):
@@ -143,14 +131,14 @@ def require_energies(name: str, first: np.ndarray, second: np.ndarray) -> None:
 
 
 def within(labels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Which labels lie from one energy to another, `[n]`, with what is close to both."""
+    """Mask of the labels from one energy to another, `[n]`, including those close to them."""
     return (labels >= low * (1 - SAME_LABEL)) & (labels <= high * (1 + SAME_LABEL))
 
 
 def energy_places(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The number of each label's energy among the reference's, `[n]`, or -1.
+    """Position of each label's energy among the reference's energies, `[n]`, or -1.
 
-    Of continuous energies, it is that of the bin, of up to 50 between quantiles of the reference.
+    For continuous energies it is the position of the label's bin; up to 50 bins lie between quantiles of the reference.
     """
     edges = discrete_energies(reference)
     if len(edges):
@@ -164,18 +152,17 @@ def energy_places(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """As many showers as possible whose incident energies have the reference's shares.
+    """Chooses as many showers as possible with the reference's shares of energies.
 
     Args:
-        reference: its incident energies, `[m]`, MeV.
-        labels: those to choose from, `[n]`, MeV; at energies that the reference lacks, none is chosen.
-        seed: of the choice.
+        reference: incident energies of the reference, `[m]`, MeV.
+        labels: incident energies of the showers, `[n]`, MeV; showers of energies that the reference lacks are left out.
 
     Returns:
-        rows, in order. Continuous energies have the shares of up to 50 bins between quantiles of the reference.
+        the rows of the chosen showers, in order. For continuous energies the shares are those of `energy_places`' bins.
 
     Raises:
-        DataFormatError: the reference has an energy that no shower has, or the labels are in GeV.
+        DataFormatError: no shower has one of the reference's energies, or the labels are in GeV.
     """
     require_label_unit("the showers", reference, labels)
     places, expected = energy_places(reference, labels), energy_places(reference, reference)
@@ -196,21 +183,18 @@ def match_shares(reference: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
 
 
 def _gathered(labels: np.ndarray) -> np.ndarray:
-    """The energies at which labels gather, none where they are exact or continuous.
-
-    An energy of whole MeV is taken where one is close, else the median label.
-    """
+    """The energies (whole MeV, if close) at which labels gather; empty if there are none."""
     values = np.unique(labels)
     starts = np.flatnonzero(np.diff(values) > SAME_LABEL * values[:-1]) + 1
     groups = np.split(values, starts)
     few = len(groups) < len(values) and len(groups) <= min(_MAX_ENERGIES, len(labels) // 2)
     if not few or any(group[-1] - group[0] > 2 * SAME_LABEL * group[0] for group in groups):
         return values[:0]
-    found = []
+    energies = []
     for group in groups:
         inside = labels[(labels >= group[0]) & (labels <= group[-1])]
         middle = float(np.sort(inside)[len(inside) // 2])
         whole, reach = round(middle), SAME_LABEL * middle
         sure = len(group) > 1 and min(reach, group[-1] - group[0]) < 0.5
-        found.append(whole if sure and abs(whole - middle) <= reach else middle)
-    return np.array(found, np.float64)
+        energies.append(whole if sure and abs(whole - middle) <= reach else middle)
+    return np.array(energies, np.float64)

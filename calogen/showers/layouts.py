@@ -1,4 +1,4 @@
-"""What an HDF5 file of showers must hold, and which of its datasets are read."""
+"""The datasets that an HDF5 file of showers must hold, and checks before they are read."""
 
 import math
 from contextlib import ExitStack
@@ -10,10 +10,10 @@ from calogen.errors import DataFormatError, GeometryError
 from calogen.hdf5 import Stored, find_dataset
 from calogen.showers.geometry import Geometry
 
-_ALWAYS_BYTES = 2**28  # that a dataset may unpack to, whatever it takes in the file
-_MAX_COMPRESSION = 200  # of larger ones: voxels shrink to a tenth or so, but 10 kB of a harmful file may hold 10 GB
+_ALWAYS_BYTES = 2**28  # size to which every dataset may unpack
+_MAX_COMPRESSION = 200  # for larger datasets: voxels shrink to about a tenth, but 10 kB of a harmful file hold 10 GB
 MAX_DEFLATE = 1100
-"""What no file of gzip's holds more of than its size: showers without energy come close."""
+"""Largest ratio of unpacked to packed size that gzip can reach; showers without energy come close to it."""
 
 
 def find_showers(
@@ -22,18 +22,17 @@ def find_showers(
     """The datasets of incident energies and showers, checked.
 
     Args:
-        file, path: the file.
-        geometry: of its showers.
-        opened: closes the other files that they lie in.
-        whole: whether all energies are to be read at once: they must not be too many for the file's size then.
+        file, path: the file, open, and its path.
+        opened: a stack that closes other files with these datasets.
+        whole: whether all energies will be read at once, for which their unpacked size must fit the file's size.
 
     Returns:
-        incident energies, n of them; cells or voxels `[n, v]`.
+        the datasets of the n incident energies and of the cells or voxels `[n, v]`.
 
     Raises:
-        DataFormatError: a dataset that is missing or holds no numbers, no showers, lengths that differ; a file that
-            numbers lie in is missing; a compression filter that is not installed.
-        GeometryError: another number of cells or voxels than the geometry has.
+        DataFormatError: a dataset or a file with its numbers is missing, or holds no numbers or no showers; the lengths
+            differ; a compression filter is not installed.
+        GeometryError: the number of cells or voxels is not the geometry's.
     """
     name = geometry.dataset
     labels = find_labels(file, path, opened)
@@ -68,8 +67,8 @@ def find_labels(file: h5py.File, path: str | Path, opened: ExitStack) -> h5py.Da
 
 
 def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dict[str, h5py.Dataset]:
-    """Readable datasets of numbers that hold something for each shower, by name."""
-    found: dict[str, h5py.Dataset] = {}
+    """Readable datasets with numbers for each shower, by name."""
+    conditions: dict[str, h5py.Dataset] = {}
     for name in file:
         if not isinstance(name, str) or name in ("incident_energies", "cells", "showers"):  # bytes that are no text
             continue
@@ -79,12 +78,12 @@ def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dic
             continue
         if item is not None and not _swells(item):
             numbers = item.dataset.dtype.kind in "fiub" and item.dataset.shape[:1] == (num_showers,)
-            found |= {name: item.dataset} if numbers else {}
-    return found
+            conditions |= {name: item.dataset} if numbers else {}
+    return conditions
 
 
 def missing_dataset(file: h5py.File, path: str | Path, needed: str) -> DataFormatError:
-    """What to say of a file without a dataset, and which of those that it holds may be meant."""
+    """The error for a file that lacks a dataset; it may suggest another one."""
     names = [name for name in list(file)[:20] if isinstance(name, str)]
     known = "incident_energies", "cells", "showers"
     links = {name: file.get(name, getclass=True, getlink=True) for name in names if name not in known}
@@ -98,7 +97,7 @@ def missing_dataset(file: h5py.File, path: str | Path, needed: str) -> DataForma
 
 
 def _what_is_there(file: h5py.File, name: str) -> str:
-    """What has the name of a dataset and is none; empty where nothing has."""
+    """Description of an object that has a dataset's name but is none; empty if absent."""
     link = file.get(name, getlink=True) if file.id.links.exists(name.encode()) else None
     if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
         return f"a link to {link.path!a:.100}, where no dataset with numbers is"
@@ -111,27 +110,28 @@ def _what_is_there(file: h5py.File, name: str) -> str:
 
 
 def _find_numbers(file: h5py.File, path: str | Path, name: str, opened: ExitStack, whole: bool = True) -> h5py.Dataset:
-    found = find_dataset(file, name, opened)
-    if found is None:
+    """A dataset, which must hold an array of numbers and may not unpack to too many bytes."""
+    stored = find_dataset(file, name, opened)
+    if stored is None:
         raise missing_dataset(file, path, name)
-    item = found.dataset
+    item = stored.dataset
     if item.ndim < 1 or item.dtype.kind not in "fiu":
         raise DataFormatError(
             f"{path}: {name} must be an array of numbers. Received: shape {item.shape}, {item.dtype!s:.100}"
         )
-    if _swells(found, whole):
+    if _swells(stored, whole):
         raise DataFormatError(
             f"{path}: {name} must not unpack to more than {_MAX_COMPRESSION if whole else MAX_DEFLATE} times its size "
             f"in the file, nor a chunk to more than {_MAX_COMPRESSION} times. "
-            f"Received: {found.num_bytes} bytes for shape {item.shape}, chunks {item.chunks}"
+            f"Received: {stored.num_bytes} bytes for shape {item.shape}, chunks {item.chunks}"
         )
     return item
 
 
-def _swells(found: Stored, whole: bool = True) -> bool:
-    """Whether a dataset, or a chunk, is larger than its bytes in the files can tell."""
-    item = found.dataset
+def _swells(stored: Stored, whole: bool = True) -> bool:
+    """Whether a dataset or a chunk would unpack to too many bytes for its size."""
+    item = stored.dataset
     limits = (item.shape, _MAX_COMPRESSION if whole else MAX_DEFLATE), (item.chunks or (), _MAX_COMPRESSION)
     return any(
-        math.prod(shape) * item.dtype.itemsize > max(_ALWAYS_BYTES, most * found.num_bytes) for shape, most in limits
+        math.prod(shape) * item.dtype.itemsize > max(_ALWAYS_BYTES, most * stored.num_bytes) for shape, most in limits
     )

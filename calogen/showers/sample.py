@@ -1,7 +1,7 @@
 """Showers: the arrays that flow between all stages, and the HDF5 files that hold them.
 
-A file holds `incident_energies` [n, 1] in MeV and one of `showers` [n, v] (voxels, the CaloChallenge's format) or
-`cells` [n, c]; further datasets of length n (impact position, angle ...) are extra conditions.
+A file holds `incident_energies` [n, 1] in MeV and either `showers` [n, v] (voxels, the CaloChallenge's format) or
+`cells` [n, c]; further datasets of length n (impact position, angle and so on) are conditions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,21 +9,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from calogen.errors import CalogenError, DataFormatError
 from calogen.hdf5 import damage_named, open_file
 from calogen.hdf5_writing import write_hdf5
-from calogen.showers.conditions import Conditions
+from calogen.showers.conditions import Conditions, Rows
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import has_energy, snap
 from calogen.showers.layouts import find_conditions, find_showers
 
 SLIGHTLY_NEGATIVE = 1e-3
-"""Of a shower's incident energy: negative voxels that hold no more together are set to 0 by `--tolerant`."""
-_MAX_RESPONSE = 100.0  # of the median shower of a file; its inverse is the least
+"""Largest sum of a shower's negative energies, as a share of its incident energy, that `--tolerant` sets to 0."""
+_MAX_RESPONSE = 100.0  # for the median shower of a file in MeV; the smallest response is its inverse
 _MIN_MEDIAN_LABEL = 100.0  # MeV
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
 
@@ -33,22 +32,22 @@ class Showers:
     """Showers of one geometry.
 
     Args:
-        geometry: what the columns of `energies` are.
-        incident_energies: `[n]`, MeV: the file's label.
+        geometry: the geometry, which gives the columns of `energies` their meaning.
+        incident_energies: `[n]`, MeV: the file's labels.
         energies: `[n, v]`, MeV: cell or voxel energies.
         conditions: further arrays with one entry per shower (e.g. `impact_eta`, `impact_phi`), by name.
-        attributes: the file's attributes (how the showers were made).
+        attributes: the file's attributes, which tell how the showers were made.
 
     Raises:
-        DataFormatError: shapes that do not fit, NaN, infinite or negative energies, no shower at all.
-        GeometryError: `energies` is not of this geometry.
+        DataFormatError: the shapes do not fit, energies are NaN, infinite or negative, or there is no shower.
+        GeometryError: `energies` does not fit the geometry.
     """
 
     geometry: Geometry
     incident_energies: np.ndarray
     energies: np.ndarray
     conditions: Mapping[str, np.ndarray] = field(default_factory=dict)
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", MappingProxyType(dict(self.conditions)))
@@ -58,13 +57,13 @@ class Showers:
     def __len__(self) -> int:
         return len(self.incident_energies)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Lets worker processes have showers: a mapping proxy cannot be pickled."""
+    def __reduce__(self) -> tuple[object, ...]:
+        """Makes showers picklable for worker processes, which a mapping proxy is not."""
         rest = dict(self.conditions), dict(self.attributes)
         return type(self), (self.geometry, self.incident_energies, self.energies, *rest)
 
-    def __getitem__(self, index: Any) -> "Showers":
-        """Selected showers: a slice, a boolean mask or an index array."""
+    def __getitem__(self, index: Rows) -> "Showers":
+        """The showers that a slice, a boolean mask or an index array selects."""
         return replace(
             self,
             incident_energies=self.incident_energies[index],
@@ -73,24 +72,24 @@ class Showers:
         )
 
     def at(self, incident_energy: float) -> "Showers":
-        """The showers of one incident energy, MeV: this very label, else within 1e-5.
+        """The showers with this incident energy, MeV, or else those within 1e-5 of it.
 
         Raises:
-            DataFormatError: there is none.
+            DataFormatError: there are no such showers.
         """
-        found = has_energy(self.incident_energies, incident_energy)
-        if not found.any():
+        rows = has_energy(self.incident_energies, incident_energy)
+        if not rows.any():
             known = ", ".join(f"{energy:g}" for energy in np.unique(self.incident_energies)[:30])
             raise DataFormatError(f"no shower has incident energy {incident_energy:g} MeV. Present: {known}")
-        return self[found]
+        return self[rows]
 
     @property
     def given(self) -> Conditions:
-        """What was given of them before they were made: what a model generates such showers from."""
+        """Incident energies and conditions, from which a model generates such showers."""
         return Conditions(self.incident_energies, self.conditions)
 
     def blocks(self, num_rows: int = 4096) -> Iterator[tuple[slice, "Showers"]]:
-        """Gives all showers in their order, so many rows at a time."""
+        """Gives all showers in their order, in blocks of some rows."""
         for first in range(0, len(self), num_rows):
             yield slice(first, first + num_rows), self[first : first + num_rows]
 
@@ -119,20 +118,19 @@ class Showers:
 
     @classmethod
     def read(cls, path: str | Path, geometry: Geometry, rows: slice | None = None, tolerant: bool = False) -> "Showers":
-        """Read a file, or some rows of it, and check it.
+        """Reads and checks a file, or some rows of it.
 
         Labels of a whole file that lie within 1e-5 of one another become one energy (`labels.snap`).
 
         Args:
-            path, geometry: the file.
-            rows: which; None: all.
-            tolerant: whether to set slightly negative energies to 0 (`clip_negative`); the attribute `clipped`, a
-                `Negative`, says how many those were.
+            rows: the rows to read; None: all.
+            tolerant: whether to set slightly negative energies to 0 (`clip_negative`); their number is in the attribute
+                `clipped`, a `Negative`.
 
         Raises:
-            DataFormatError: missing, truncated or foreign file; missing dataset; NaN or negative energies; energies
-                that are not in MeV; no showers.
-            GeometryError: another number of cells or voxels than the geometry has.
+            DataFormatError: the file is missing, truncated or of another format; it lacks a dataset or showers; its
+                energies are NaN or negative, or not in MeV.
+            GeometryError: the number of cells or voxels is not the geometry's.
         """
         with open_file(path) as file, damage_named(path), ExitStack() as opened:
             labels, stored = find_showers(file, path, geometry, opened)
@@ -154,22 +152,23 @@ class Showers:
             raise type(error)(f"{path}: {error}") from error
 
     def write(self, path: str | Path, mantissa_bits: int | None = None) -> None:
-        """Write the showers whole or not at all, with gzip and shuffle.
+        """Writes the showers whole or not at all, with gzip and shuffle.
 
         Args:
-            path: the file to write or replace.
-            mantissa_bits: keep this many explicit bits of the float32 mantissa (12: relative 1.2e-4) to save space.
+            mantissa_bits: number of explicit bits of the float32 mantissa that are kept (12: relative 1.2e-4), to save
+                space; None: all.
         """
         write_file(path, self.datasets, self.attributes, mantissa_bits)
 
 
 @dataclass(frozen=True)
 class Negative:
-    """Negative energies among those of showers.
+    """Numbers of negative energies in a sample.
 
     Args:
-        voxels, showers: how many, and in how many showers.
-        share: the largest sum of a shower's, as a part of its incident energy.
+        voxels: number of negative energies.
+        showers: number of showers with negative energies.
+        share: largest sum of a shower's negative energies, as a share of its incident energy.
     """
 
     voxels: int = 0
@@ -190,10 +189,7 @@ class Negative:
 
 
 def count_negative(energies: np.ndarray, incident_energies: np.ndarray) -> Negative:
-    """How many energies `[n, v]` are negative, and their share of the incident `[n]`.
-
-    Both in MeV.
-    """
+    """Counts the negative energies of showers, `[n, v]`, with incident energies `[n]`, MeV."""
     lowest = np.fmin(energies, 0)
     if not lowest.any():
         return Negative()
@@ -203,51 +199,47 @@ def count_negative(energies: np.ndarray, incident_energies: np.ndarray) -> Negat
 
 
 def clip_negative(energies: np.ndarray, incident_energies: np.ndarray) -> tuple[np.ndarray, Negative]:
-    """Energies of which slightly negative ones are 0, and how many those were.
+    """Sets slightly negative energies to 0, and counts them.
 
-    Slightly: those of each shower hold together at most `SLIGHTLY_NEGATIVE` of its incident energy, less than any
-    calorimeter's resolution. Else all of them stay as they are, and `Showers` refuses them.
+    Energies are slightly negative if their sum is in no shower more than `SLIGHTLY_NEGATIVE` of the incident energy,
+    which is less than any calorimeter's resolution. Otherwise none is changed, and `Showers` refuses them.
 
     Args:
         energies: `[n, v]`, MeV.
         incident_energies: `[n]`, MeV.
     """
-    found = count_negative(energies, incident_energies)
-    if not found or not found.share <= SLIGHTLY_NEGATIVE:
+    negative = count_negative(energies, incident_energies)
+    if not negative or not negative.share <= SLIGHTLY_NEGATIVE:
         return energies, Negative()
-    return np.maximum(energies, 0), found
+    return np.maximum(energies, 0), negative
 
 
 def write_file(
     path: str | Path,
     datasets: Mapping[str, np.ndarray],
-    attributes: Mapping[str, Any],
+    attributes: Mapping[str, object],
     mantissa_bits: int | None = None,
 ) -> None:
-    """Write a shower file whole or not at all, with gzip and shuffle; see `Showers.write`.
+    """Writes a shower file whole or not at all, with gzip and shuffle; see `Showers.write`.
 
     `incident_energies` becomes `[n, 1]`, energies (`cells`, `showers`) float32; a file may hold both kinds of energies.
     """
-    attributes = _plain(attributes)
+    plain = _plain(attributes)
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
-        attributes["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    write_hdf5(path, [_columns(datasets, mantissa_bits)], len(datasets["incident_energies"]), attributes)
+        plain["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
+    write_hdf5(path, [_columns(datasets, mantissa_bits)], len(datasets["incident_energies"]), plain)
 
 
 def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, chunk_rows: int | None = None) -> None:
-    """Write showers block by block, fast, with two of them in memory.
+    """Writes showers block by block with fast compression; at most two blocks are in memory.
 
     Args:
-        path: the file to write or replace.
-        blocks: showers of one geometry, with the same conditions and attributes.
-        num_showers: of all blocks together.
+        blocks: showers of one geometry, with equal names of conditions and equal attributes.
+        num_showers: number of showers of all blocks together.
         chunk_rows: as for `write_hdf5`.
-
-    Raises:
-        CalogenError: the file cannot be written: no permission, a directory, disk full, or soon to be full.
     """
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, object] = {}
 
     def tables() -> Iterator[dict[str, np.ndarray]]:
         for block in blocks:
@@ -258,7 +250,7 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, 
 
 
 def concatenate(parts: list[Showers]) -> Showers:
-    """Sets of one geometry after one another, with the conditions that all of them have."""
+    """Joins samples of one geometry into one, with the conditions that all of them have."""
     names = set.intersection(*(set(part.conditions) for part in parts))
     return Showers(
         parts[0].geometry,
@@ -270,7 +262,7 @@ def concatenate(parts: list[Showers]) -> Showers:
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """float32 rounded to nearest, `bits` explicit mantissa bits (1..23): compresses better."""
+    """Rounds float32 numbers to some explicit mantissa bits (1..23), to compress better."""
     if not 1 <= bits <= _FLOAT32_BITS:
         raise DataFormatError(f"mantissa_bits must be 1..23. Received: {bits}")
     drop = np.uint32(_FLOAT32_BITS - bits)
@@ -281,18 +273,15 @@ def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
-    """Refuse energies that cannot be in MeV: no calorimeter has such labels or response.
+    """Refuse, with a `DataFormatError`, energies that cannot be in MeV.
 
     Args:
         incident_energies: `[n]`, MeV.
         responses: `[n]`, total deposited energy / incident energy.
-
-    Raises:
-        DataFormatError: the median shower's response or label is far from any in MeV.
     """
     response, label = float(np.median(responses)), float(np.median(incident_energies))
     if response == 0 and label >= _MIN_MEDIAN_LABEL:
-        return  # most showers are empty, as those of a network that hardly trained: no unit follows
+        return  # most showers are empty, as those of a network after little training: they tell no unit
     if not 1 / _MAX_RESPONSE < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
         raise DataFormatError(
             f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
@@ -300,18 +289,18 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
         )
 
 
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as a file holds them."""
+def _plain(attributes: Mapping[str, object]) -> dict[str, object]:
+    """Attributes in the types that a file holds."""
     return {name: str(value) if isinstance(value, Negative) else value for name, value in attributes.items()}
 
 
 def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:
-    """Datasets as a file holds them."""
-    found = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
-    for name in {"cells", "showers"} & set(found):
-        values = np.asarray(found[name], np.float32)
-        found[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
-    return found
+    """Datasets in the shapes and types that a file holds."""
+    columns = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
+    for name in {"cells", "showers"} & set(columns):
+        values = np.asarray(columns[name], np.float32)
+        columns[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
+    return columns
 
 
 def _check(showers: Showers) -> None:
@@ -330,9 +319,10 @@ def _check(showers: Showers) -> None:
             f"{incident.min():g} MeV"
         )
     if energies.min() < 0:
-        found = count_negative(energies, incident)
-        slight = found.share <= SLIGHTLY_NEGATIVE
+        negative = count_negative(energies, incident)
+        slight = negative.share <= SLIGHTLY_NEGATIVE
         remedy = "sets them to 0" if slight else f"sets no more than {100 * SLIGHTLY_NEGATIVE:g} % to 0"
         raise DataFormatError(
-            f"energies must not be negative. Received: {found}, the lowest {energies.min():g} MeV; --tolerant {remedy}"
+            f"energies must not be negative. Received: {negative}, the lowest {energies.min():g} MeV; "
+            f"--tolerant {remedy}"
         )

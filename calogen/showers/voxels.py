@@ -1,4 +1,4 @@
-"""Voxels of the CaloChallenge and of Athena: layers, alpha and r, as XML."""
+"""Voxels of the CaloChallenge and of Athena: layers, alpha and r, and their XML files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from calogen.errors import GeometryError
 from calogen.files import write_text
 from calogen.showers.geometry import Geometry, Layer
 
-# What the readers of each dialect of binning XML ask for; Athena's finds some on the Particle, the rest on its Bin.
+# Attributes that the readers of each dialect need; Athena's reader finds some on the Particle, the others on its Bin.
 _REQUIRED = {
     "calochallenge": ("pid", "etaMin", "etaMax"),
     "athena": ("pid", "etaMin", "etaMax", "regionId", "latentDim", "ganVersion", "symmetriseAlpha"),
 }
 _ON_PARTICLE = ("pid", "latentDim", "symmetriseAlpha")
-# Of the whole file: with any other value a layer has other voxels than num_alpha x num_r.
+# Attributes of the whole file; with any other value a layer would not have num_alpha x num_r voxels.
 _BINS = {"isPolar": "true", "optimisedAlphaBins": "false", "mergeAlphaBinsInFirstRBin": "false"}
-_LARGEST_ID, _MAX_VOXELS = 9999, 10**7  # of a layer: a shower of more voxels would take 80 MB
-_NUM_LAYERS = 24  # of ATLAS: readers find a layer by its place in the file, so those without voxels are listed, too
+_LARGEST_ID, _MAX_VOXELS = 9999, 10**7  # limits for a layer: a shower of more voxels would take 80 MB
+_NUM_LAYERS = 24  # layers of ATLAS: readers find a layer by its place in the file, which must list all of them
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class VoxelLayer(Layer):
 
     @property
     def name(self) -> str:
-        """What the plots call the layer."""
+        """Name of the layer in plots."""
         return f"layer {self.id}"
 
     @property
@@ -66,8 +66,6 @@ class VoxelGeometry(Geometry):
     """Voxels around a particle's extrapolated track: by layer, then alpha, then r (fastest).
 
     Args:
-        name: e.g. `photons_dataset1`.
-        layers: the layers with voxels.
         attributes: further attributes of the XML's `Bin` and `Particle`, kept as they were read.
     """
 
@@ -84,24 +82,23 @@ class VoxelGeometry(Geometry):
     def read_xml(
         cls, path: str | Path, name: str | None = None, *, pid: int | None = None, eta: float | None = None
     ) -> "VoxelGeometry":
-        """Read a binning file of the CaloChallenge, or of Athena with its `Particle` elements.
+        """Reads a binning file of the CaloChallenge, or of Athena with its `Particle` elements.
 
         Layers with a single value in `r_edges` have no voxels. An attribute of a `Bin` replaces its `Particle`'s. With
-        symmetriseAlpha the alpha bins divide 0 to pi: as many voxels, and the attribute tells.
+        symmetriseAlpha the alpha bins divide 0 to pi; their number is the same, and the attribute is kept.
 
         Args:
-            path: the file.
-            name: of the geometry; None: the file's, without suffix.
-            pid: particle number, where the file holds several.
+            name: name of the geometry; None: the file's name without suffix.
+            pid: number of the particle, where the file holds several.
             eta: pseudorapidity, where the file holds several slices; etaMin <= 100 |eta| < etaMax.
 
         Raises:
-            GeometryError: the file is missing, is no binning file, or holds none or several for `pid` and `eta`; its
-                voxels are not num_alpha x num_r.
+            GeometryError: the file is missing or no binning file, it holds none or several bins for `pid` and `eta`, or
+                its voxels are not num_alpha x num_r.
         """
         path = Path(path)
         try:
-            root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_Builder()))
+            root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_SafeBuilder()))
             attributes, element = _choose(str(path), root, pid, eta)
         except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
             raise GeometryError(f"{path} is not a readable binning file: {error}") from error
@@ -112,17 +109,16 @@ class VoxelGeometry(Geometry):
     def write_xml(
         self, path: str | Path, dialect: str = "calochallenge", attributes: Mapping[str, str] | None = None
     ) -> None:
-        """Write a binning file, whole or not at all; `read_xml` gives the same geometry.
+        """Writes a binning file, whole or not at all; `read_xml` is the inverse.
 
-        It does not tell the order of the voxels: Athena's newer class runs alpha fastest.
+        The file does not tell the order of the voxels; in Athena's newer class alpha runs fastest.
 
         Args:
-            path: the file.
             dialect: `calochallenge` or `athena`.
-            attributes: more attributes than the geometry has, or new values, e.g. `{"latentDim": "50"}`.
+            attributes: attributes that the geometry lacks, or new values, e.g. `{"latentDim": "50"}`.
 
         Raises:
-            GeometryError: an unknown dialect, attributes missing or not fit for XML, layers the dialect cannot hold.
+            GeometryError: the dialect is unknown, or cannot hold the layers; attributes are missing or no XML text.
             CalogenError: the file cannot be written.
         """
         if dialect not in _REQUIRED:
@@ -146,8 +142,8 @@ class VoxelGeometry(Geometry):
         write_text(path, text + "\n")
 
 
-class _Builder(ElementTree.TreeBuilder):
-    """Refuses a DOCTYPE, which alone declares entities: nested ones fill the memory."""
+class _SafeBuilder(ElementTree.TreeBuilder):
+    """Refuses a DOCTYPE: it may declare entities, which can fill the memory."""
 
     def doctype(self, *names: str | None) -> None:
         raise ValueError("it must be without DOCTYPE: remove it")
@@ -156,16 +152,16 @@ class _Builder(ElementTree.TreeBuilder):
 def _choose(
     where: str, root: ElementTree.Element, pid: int | None, eta: float | None
 ) -> tuple[dict[str, str], ElementTree.Element]:
-    """Attributes and element of the one `Bin` for a particle and a slice (None: any)."""
+    """Attributes and element of the only `Bin` for a particle and a slice (None: any)."""
     other = [f"{key}={root.get(key, ''):.20}" for key, value in _BINS.items() if root.get(key, value) != value]
     if other:
         raise GeometryError(f"{where} must have polar bins, as many in alpha for each r. Received: {', '.join(other)}")
-    found = [(element.attrib, element) for element in root.findall("Bin")]
+    bins = [(element.attrib, element) for element in root.findall("Bin")]
     for particle in root.findall("Particle"):
-        found += [(particle.attrib | element.attrib, element) for element in particle.findall("Bin")]
-    chosen = [(attributes, element) for attributes, element in found if _is_for(attributes, pid, eta)]
+        bins += [(particle.attrib | element.attrib, element) for element in particle.findall("Bin")]
+    chosen = [(attributes, element) for attributes, element in bins if _is_for(attributes, pid, eta)]
     if len(chosen) != 1:
-        every = [[f"{values.get(key)!s:.20}" for key in _REQUIRED["calochallenge"]] for values, _ in found[:20]]
+        every = [[f"{values.get(key)!s:.20}" for key in _REQUIRED["calochallenge"]] for values, _ in bins[:20]]
         held = ["pid {}, eta {} to {}".format(*texts) for texts in every]
         raise GeometryError(
             f"{where} must hold one <Bin> for pid {pid} and eta {eta}: choose one by its pid, and by an eta with "
@@ -195,7 +191,7 @@ def _read_layers(where: str, element: ElementTree.Element) -> tuple[VoxelLayer, 
 
 
 def _require_layers(where: str, layers: tuple[VoxelLayer, ...], dialect: str) -> None:
-    """Refuse layers that the readers of a dialect would take for others."""
+    """Refuse layers that the readers of a dialect would misunderstand."""
     ids = [layer.id for layer in layers]
     if not ids or ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LARGEST_ID:
         text = f"layers with voxels, each once, in order of their ids, 0 to {_LARGEST_ID}"
@@ -212,7 +208,7 @@ def _element(layers: tuple[VoxelLayer, ...], attributes: Mapping[str, str], dial
     if dialect == "athena":
         root = ElementTree.Element("Bins", _BINS)
         parent = ElementTree.SubElement(root, "Particle", {key: attributes[key] for key in _ON_PARTICLE})
-        # symmetriseAlpha stays here, too: Athena has read it from the Particle, and reads it from the Bin since 2026.
+        # symmetriseAlpha stays on the Bin as well: Athena read it from the Particle until 2026, and now from the Bin.
         attributes = {key: value for key, value in attributes.items() if key not in ("pid", "latentDim")}
     else:
         root = parent = ElementTree.Element("Bins")

@@ -1,7 +1,7 @@
 """Stored cells and the papers' cell windows around the impact cell.
 
-The simulation stores 297 cells around each shower (`geometry.ATLAS_BARREL_STORED`). The VAE's window keeps 57 of the 64
-strips in the front layer, centred on the strip that was hit; the other layers are the same.
+The simulation stores 297 cells around each shower (`cells.ATLAS_BARREL_STORED`). A window is the part of them that a
+paper uses: the VAE's keeps 57 of the 64 strips in the front layer, centred on the impact strip, and all other cells.
 """
 
 from dataclasses import replace
@@ -36,20 +36,20 @@ ATLAS_GAN_WINDOW = CellGrid(
 """7x3 + 56x3 + 7x7 + 4x7 = 266 cells (eta x phi), centred in eta on the middle layer's impact cell.
 
 Source: ATLAS 2022 (arXiv:2210.06204), "Monte Carlo Samples and Preprocessing", the first approach; its four alignments
-in eta and phi are where that cell's centre lies in the coarser layers' cells.
+in eta and phi are the places of that cell's centre in the cells of the coarser layers.
 """
 WINDOWS = {"vae": ATLAS_VAE_WINDOW, "gan": ATLAS_GAN_WINDOW}
 
 
 def select_window(showers: Showers, window: CellGrid) -> Showers:
-    """The cells of a window out of a larger grid.
+    """Keeps the cells of a window from a larger grid.
 
     Args:
-        showers: of a larger grid with the same layers, with the conditions `impact_eta` and `impact_phi`.
+        showers: showers in a larger grid with the same layers, with the conditions `impact_eta` and `impact_phi`.
         window: the cells to keep.
 
     Returns:
-        the same showers in the geometry `window`.
+        these showers in the geometry `window`.
 
     Raises:
         DataFormatError: the impact point is missing, or the window is not inside the grid for some shower.
@@ -64,7 +64,7 @@ def select_window(showers: Showers, window: CellGrid) -> Showers:
 
 
 def _columns(showers: Showers, window: CellGrid, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of `grid` for the cells of `window`, `[n, c]`, and which are inside, `[n, c]`."""
+    """Columns of `grid` for a window's cells, `[n, c]`, and a mask of those inside it."""
     if not isinstance(grid, CellGrid) or grid.layer_ids != window.layer_ids:
         names = f"{window.name} and {grid.name}"
         raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")

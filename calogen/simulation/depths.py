@@ -1,18 +1,16 @@
-"""Mean depths of the energy inside each layer, by incident energy.
-
-They place hits along a particle's path:
+"""Mean depths of the energy in each layer, to place hits along a particle's path.
 
     calogen simulate --depths --energies 1024:65536:x2 --showers 100 --output depths.h5
     python -m calogen.simulation.depths depths.h5 depths.json
 
-ATLAS's classes call such a number the layer's extrapolation weight: a hit lies at (1 - w) entrance + w exit of the
-straight line through the layer. A deposit counts where its step begins: in the presampler, one gap of argon, that is
-nearer to the face than the energy is.
+ATLAS's classes call such a number w the layer's extrapolation weight: a hit lies at (1 - w) entrance + w exit of the
+straight line through the layer. The depth of a deposit is that of the start of its step; in the presampler, which is
+one gap of argon, this is nearer to the face than the deposit itself.
 """
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any  # the values of JSON tables
 
 import numpy as np
 
@@ -24,19 +22,19 @@ _ABOUT = ("detector", "particle", "physics", "seed", "note", "geant4_pybind", "c
 
 
 def read_depths(path: Path) -> dict[str, Any]:
-    """Mean depths by incident energy and layer, with how they were simulated.
+    """Mean depths by incident energy and layer, with a description of their simulation.
 
     Args:
         path: an output of `calogen simulate --depths`.
 
     Returns:
-        the file's attributes, and `rows`: one table for each energy and layer that got energy, with
+        the file's attributes, and `rows`: one table for each energy and each layer with energy, which holds
         `incident_energy` (MeV), `layer`, `mean` (0: the layer's face, 1: its end; weighted with the energy inside each
         shower, then averaged over showers), its standard `error` (None for one shower), the `spread` between showers,
         and the number of `showers`.
 
     Raises:
-        DataFormatError: another file.
+        DataFormatError: the file is no such output.
     """
     with open_file(path) as file, damage_named(path):
         if not {"depths", "layer_ids"} <= {*file, *file.attrs}:

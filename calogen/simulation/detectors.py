@@ -1,7 +1,7 @@
-"""Simplified calorimeters as data: materials, thicknesses and cells, no Geant4 here.
+"""Simplified calorimeters as data: materials, thicknesses and cells.
 
 The frame is ATLAS's: x is the distance from the beam line at azimuth 0, z runs along the beam. Layers are flat slabs
-across x; cells and voxels are projective (they follow eta and phi seen from the origin).
+across x; cells and voxels are projective (they follow eta and phi as seen from the origin).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeomet
 
 @dataclass(frozen=True)
 class Slab:
-    """One sheet of material. `thickness` in mm; deposits count only where `active`."""
+    """A sheet of material with a `thickness` in mm; deposits count only in `active` slabs."""
 
     material: str
     thickness: float
@@ -26,11 +26,10 @@ class Section:
     """A periodic stack of slabs.
 
     Args:
-        name: what the volume is called.
         start: x of its inner face, mm.
         period: the slabs of one period, from the inside out.
-        num_periods: how often the period is repeated.
-        layer_id: the calorimeter layer that the deposits belong to; None for passive material.
+        num_periods: number of periods.
+        layer_id: id of the calorimeter layer; None: passive material, whose deposits do not count.
         scale: factor from deposited to calibrated energy (1 / sampling fraction).
     """
 
@@ -48,29 +47,28 @@ class Section:
 
     @property
     def end(self) -> float:
-        """x of the outer face, mm."""
+        """Position x of the outer face, mm."""
         return self.start + self.num_periods * self.period_thickness
 
     @property
     def centre(self) -> float:
-        """x of the middle, mm: the layer's radius R_l."""
+        """Position x of the middle, mm: the layer's radius R_l."""
         return (self.start + self.end) / 2
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A calorimeter slice.
+    """A slice of a calorimeter.
 
     Args:
-        name: the name on the command line.
-        sections: from the inside out, not overlapping.
-        surface: x where particles start, mm.
+        sections: sections from the inside out, without overlap.
+        surface: position x at which particles start, mm.
         eta_range: range of the particles' pseudorapidity.
         cells: grid of stored cells around the impact cell.
-        voxels: voxel geometries that the same hits are reduced to.
+        voxels: geometries of voxels to which the hits are converted as well.
         half_width: half the extent of every slab across x, mm.
-        time_cut: deposits later than this are lost, ns (None: all count).
-        birks: k of Birks' law in the liquid argon and the scintillator, mm/MeV (0: no saturation).
+        time_cut: time after which deposits are lost, ns; None: all count.
+        birks: constant k of Birks' law in the liquid argon and the scintillator, mm/MeV; 0: no saturation.
     """
 
     name: str
@@ -95,7 +93,7 @@ class Detector:
 
     @property
     def radii(self) -> dict[int, float]:
-        """R_l of each layer id, mm."""
+        """Radius R_l of each layer, by id, mm."""
         return {section.layer_id: section.centre for section in self.sections if section.layer_id is not None}
 
 
@@ -112,8 +110,8 @@ _TILE = (Slab(STEEL, 7.05), Slab(SCINTILLATOR, 3.0, True), Slab(STEEL, 7.05))
 # Sampling fraction of the accordion for 65 GeV photons, one number for the three layers, measured by
 # `pytest -s -m slow tests/simulation/test_geant4.py`, which prints it.
 ACCORDION_SAMPLING_FRACTION = 0.2053
-# Brings the presampler to its published 0.7 % of a 65 GeV photon's energy (Fig. 5 a); it stands for the energy lost
-# in the material in front of it.
+# With this factor the presampler gets its published 0.7 % of a 65 GeV photon's energy (Fig. 5 a); it stands for the
+# energy that is lost in the material in front of it.
 PRESAMPLER_SCALE = 18.0
 # Scintillator's share of the energy that photons leave in the tile layers.
 TILE_SAMPLING_FRACTION = 0.031
@@ -134,7 +132,7 @@ _TILE_LAYERS = {12: ("tile12", 17), 13: ("tile13", 47), 14: ("tile14", 21)}
 def _layers(
     start: float, period: tuple[Slab, ...], fraction: float, layers: Mapping[int, tuple[str, int]]
 ) -> Iterator[Section]:
-    """Layers one behind the other: name and number of periods, by id."""
+    """Sections one behind the other, from names and numbers of periods, by layer id."""
     for layer_id, (name, num_periods) in layers.items():
         section = Section(name, start, period, num_periods, layer_id, 1 / fraction)
         yield section
@@ -173,18 +171,14 @@ ATLAS_BARREL_BARE = replace(
 )
 """The same slice without material in front of the presampler and of the accordion.
 
-The presampler's scale stands for that material: here it is 1, what is deposited is what is counted.
+The presampler's scale stands for that material and is 1 here: the deposited energy itself is counted.
 """
 
 DETECTORS = {detector.name: detector for detector in (ATLAS_BARREL, ATLAS_BARREL_BARE)}
 
 
 def detector(name: str) -> Detector:
-    """A detector by its name.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
+    """A detector by its name; a `ConfigError` if there is none of this name."""
     if name not in DETECTORS:
         raise ConfigError(f"detector must be one of {', '.join(DETECTORS)}. Received: {name}")
     return DETECTORS[name]

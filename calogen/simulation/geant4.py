@@ -1,7 +1,7 @@
 """One Geant4 run: a detector, a physics list, and showers one at a time.
 
-Geant4 allows one run manager per process, so `Geant4Run` is made once per process; production starts one process per
-worker. Each shower is seeded on its own: it depends on its seed alone, not on the showers before it.
+Geant4 allows one run manager per process, so a process can make one `Geant4Run`; production starts one process per
+worker. Each shower has a seed of its own and does not depend on the showers before it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,22 +19,28 @@ from calogen.showers.hits import Hits
 from calogen.simulation.detectors import Detector, Section
 from calogen.simulation.physics import build_physics, load_geant4
 
+if TYPE_CHECKING:
+    import geant4_pybind as g4
+
+    _SensitiveClass = type[g4.G4VSensitiveDetector]
+
+    _Bytes = ctypes.Array[ctypes.c_char]
+
 PARTICLES = {"photon": "gamma", "electron": "e-", "positron": "e+", "pion": "pi+", "pion-minus": "pi-"}
 RANGE_CUT = 0.7  # mm, Geant4's default
 _WORLD_HALF_LENGTH = 5000.0  # mm
-_ROUNDING = 1e-6  # mm: a step may start that much before the face of its section
+_ROUNDING = 1e-6  # mm by which a step may start before the face of its section
 
 
 class Geant4Run:
     """The one Geant4 run of this process.
 
     Args:
-        detector: what is hit.
         physics: a name of `physics.PHYSICS_LISTS`.
-        score_passive: also collect the energy left in absorbers (slower; for measuring sampling fractions).
+        score_passive: whether to collect the energy left in absorbers as well, which is slower, for sampling fractions.
 
     Raises:
-        ConfigError: Geant4 is missing or unsuitable, or a run exists already in this process.
+        ConfigError: Geant4 is missing or unsuitable, or this process has made a run already.
     """
 
     _exists = False
@@ -42,7 +48,7 @@ class Geant4Run:
     def __init__(self, detector: Detector, physics: str = "em-datafree", score_passive: bool = False) -> None:
         if Geant4Run._exists:
             raise ConfigError("Geant4 allows one run per process: start another process for another detector")
-        self.geant4 = load_geant4(physics)
+        geant4 = load_geant4(physics)
         Geant4Run._exists = True
         self.detector = detector
         sections = detector.active_sections
@@ -51,14 +57,14 @@ class Geant4Run:
         self._layer_ids = np.array([section.layer_id for section in sections])
         self._scales = np.array([section.scale for section in sections])
         with _quiet():
-            self._active = _deposit_collector(self.geant4, detector)
-            self._passive = _deposit_collector(self.geant4, detector) if score_passive else None
-            self._manager = self.geant4.G4RunManager()
-            self._construction = _construction(self.geant4, detector, self._active, self._passive)
+            self._active = _deposit_collector(detector)
+            self._passive = _deposit_collector(detector) if score_passive else None
+            self._manager = geant4.G4RunManager()
+            self._construction = _construction(detector, self._active, self._passive)
             self._manager.SetUserInitialization(self._construction)
-            self._physics = build_physics(self.geant4, physics, RANGE_CUT)
+            self._physics = build_physics(physics, RANGE_CUT)
             self._manager.SetUserInitialization(self._physics)
-            self._actions = _actions(self.geant4)
+            self._actions = _actions()
             self._manager.SetUserInitialization(self._actions)
             self._manager.Initialize()
         self._primaries = self._actions.primaries
@@ -70,10 +76,9 @@ class Geant4Run:
             particle: a name of `PARTICLES`.
             kinetic_energy: MeV.
             eta: pseudorapidity of the direction; the azimuth is 0.
-            seed: the shower's seed.
 
         Returns:
-            calibrated deposits (all layers), positions relative to the extrapolated particle.
+            the calibrated deposits of all layers, with positions relative to the particle's straight line.
         """
         deposits = self._shoot(particle, kinetic_energy, eta, seed)[0]
         x, y, z, energies = deposits.T
@@ -88,7 +93,7 @@ class Geant4Run:
         )
 
     def sampling_fraction(self, particle: str, kinetic_energy: float, etas: np.ndarray, seed: int) -> dict[int, float]:
-        """Share of each layer's energy left in active material; key -1: layers 1-3 together.
+        """Share of each layer's energy in active material, by id; -1: layers 1 to 3 together.
 
         Raises:
             ConfigError: the run was made without `score_passive`.
@@ -123,129 +128,160 @@ def _quiet() -> Iterator[None]:
         os.dup2(null, 1)
         yield
     finally:
-        sys.stdout.flush()  # Geant4's text comes through Python, which holds it back where this is no terminal
+        sys.stdout.flush()  # Geant4's text comes through Python, which buffers it unless this is a terminal
         os.dup2(saved, 1)
         os.close(saved)
         os.close(null)
 
 
-def _deposit_collector(geant4: Any, detector: Detector) -> Any:
-    """A sensitive detector that collects x, y, z, energy of every deposit.
+class _Collector(Protocol):
+    """A sensitive detector that collects the deposits of a shower."""
+
+    def take(self) -> np.ndarray:
+        """The deposits since the last call, `[h, 4]`: x, y, z in mm and energy in MeV."""
+
+
+def _deposit_collector(detector: Detector) -> _Collector:
+    """A collector of deposits, with the time cut and saturation of the detector."""
+    if detector.time_cut is None and not detector.birks:
+        return _collector_class()()
+    return _corrected_class(_collector_class(), detector.time_cut, detector.birks)()
+
+
+def _collector_class() -> "_SensitiveClass":
+    """The class of a collector of uncorrected deposits.
 
     Every step in active material calls Python once, and each bound getter costs as much as the call. Geant4 has one
-    step object per run: its position and energy are copied as raw bytes from where they lie, once the first hit has
-    shown that they lie there; otherwise the getters are used.
+    step object per run: its position and energy are copied as raw bytes from the memory where they are expected, once
+    the first deposit has shown that they are there; otherwise the getters are used.
     """
-    time_cut, birks = detector.time_cut, detector.birks
+    import geant4_pybind
 
-    class Collector(geant4.G4VSensitiveDetector):
+    class Collector(geant4_pybind.G4VSensitiveDetector):
         def __init__(self) -> None:
             super().__init__("calogen")
             self.raw: list[bytes] = []
-            self.position: Any = None
-            self.energy: Any = None
+            self.views: tuple[_Bytes, _Bytes] | None = None
             self.searched = False
 
         def take(self) -> np.ndarray:
-            """The deposits since the last call, `[h, 4]`: x, y, z in mm and energy in MeV."""
             deposits = np.frombuffer(b"".join(self.raw), dtype=np.float64).reshape(-1, 4)
             self.raw.clear()
             return deposits[deposits[:, 3] > 0]
 
-        def read(self, step: Any) -> bytes:
-            position = step.GetPreStepPoint().GetPosition()
-            return struct.pack("4d", position.x, position.y, position.z, step.GetTotalEnergyDeposit())
-
-        def search(self, step: Any, shown: bytes) -> None:
-            # pybind11 keeps the C++ pointer behind the object's header; G4StepPoint begins with its position,
-            # G4Step with the energy.
-            self.searched = True
-            position = (ctypes.c_char * 24).from_address(_pointer(step.GetPreStepPoint()))
-            energy = (ctypes.c_char * 8).from_address(_pointer(step))
-            if position.raw + energy.raw == shown:
-                self.position, self.energy = position, energy
-
-        def ProcessHits(self, step: Any, history: Any) -> bool:
-            if self.position is not None:
-                self.raw.append(self.position.raw)
-                self.raw.append(self.energy.raw)
+        def ProcessHits(self, step: "g4.G4Step", history: "g4.G4TouchableHistory") -> bool:
+            if self.views is not None:
+                position, energy = self.views
+                self.raw.append(position.raw)
+                self.raw.append(energy.raw)
                 return True
-            deposit = self.read(step)
+            deposit = _read(step)
             self.raw.append(deposit)
             if not self.searched and step.GetTotalEnergyDeposit() > 0:
-                self.search(step, deposit)
+                self.searched, self.views = True, _views(step, deposit)
             return True
 
-    class Corrected(Collector):
-        """The same with the time cut and Birks' law: E / (1 + k E / step length)."""
+    return Collector
 
-        def ProcessHits(self, step: Any, history: Any) -> bool:
-            x, y, z, energy = struct.unpack("4d", self.read(step))
-            if energy > 0 and (time_cut is None or step.GetPreStepPoint().GetGlobalTime() < time_cut):
+
+def _corrected_class(base: "_SensitiveClass", cut: float | None, birks: float) -> "_SensitiveClass":
+    """The class of a collector with a time cut and Birks' law: E / (1 + k E / length)."""
+
+    class Corrected(base):
+        def ProcessHits(self, step: "g4.G4Step", history: "g4.G4TouchableHistory") -> bool:
+            x, y, z, energy = struct.unpack("4d", _read(step))
+            if energy > 0 and (cut is None or step.GetPreStepPoint().GetGlobalTime() < cut):
                 length = step.GetStepLength()
                 if birks and length > 0 and step.GetTrack().GetDefinition().GetPDGCharge() != 0:
                     energy /= 1 + birks * energy / length
                 self.raw.append(struct.pack("4d", x, y, z, energy))
             return True
 
-    return Collector() if time_cut is None and not birks else Corrected()
+    return Corrected
 
 
-def _pointer(bound: Any) -> int:
-    """Address of the C++ object behind a pybind11 object."""
+def _read(step: "g4.G4Step") -> bytes:
+    """Position and energy of a step as four doubles, read with the getters."""
+    position = step.GetPreStepPoint().GetPosition()
+    return struct.pack("4d", position.x, position.y, position.z, step.GetTotalEnergyDeposit())
+
+
+def _views(step: "g4.G4Step", deposit: bytes) -> "tuple[_Bytes, _Bytes] | None":
+    """The memory at the begin of a step's point and of a step, if it holds their deposit."""
+    position = (ctypes.c_char * 24).from_address(_pointer(step.GetPreStepPoint()))
+    energy = (ctypes.c_char * 8).from_address(_pointer(step))
+    return (position, energy) if position.raw + energy.raw == deposit else None
+
+
+def _pointer(bound: object) -> int:
+    """Address of the C++ object behind a pybind11 object, which keeps it behind its header."""
     values = ctypes.c_void_p.from_address(id(bound) + object.__basicsize__).value
     return ctypes.c_void_p.from_address(values).value or 0 if values else 0
 
 
-def _construction(geant4: Any, detector: Detector, active: Any, passive: Any) -> Any:
-    """The user's detector construction: every section a box of replicated periods."""
-    half_width = detector.half_width
+class _Volumes:
+    """The volumes of a detector, kept for Geant4: each section is a box of equal periods."""
 
-    class Construction(geant4.G4VUserDetectorConstruction):
-        def Construct(self) -> Any:
-            self.kept: list[Any] = []
-            self.scored: list[tuple[Any, bool]] = []
-            self.materials = geant4.G4NistManager.Instance()
-            box = geant4.G4Box("world", _WORLD_HALF_LENGTH, 2 * half_width, 2 * half_width)
-            world = geant4.G4LogicalVolume(box, self.materials.FindOrBuildMaterial("G4_Galactic"), "world")
-            for section in detector.sections:
-                self.place_section(section, world)
-            placed = geant4.G4PVPlacement(None, geant4.G4ThreeVector(), world, "world", None, False, 0, False)
-            self.kept.extend([box, world, placed])
-            return placed
+    def __init__(self, half_width: float) -> None:
+        import geant4_pybind
 
-        def volume(self, name: str, material: str, thickness: float) -> Any:
-            box = geant4.G4Box(name, thickness / 2, half_width, half_width)
-            logical = geant4.G4LogicalVolume(box, self.materials.FindOrBuildMaterial(material), name)
-            self.kept.extend([box, logical])
-            return logical
+        self.geant4, self.half_width = geant4_pybind, half_width
+        self.materials = geant4_pybind.G4NistManager.Instance()
+        self.kept: list[object] = []
+        self.scored: list[tuple[g4.G4LogicalVolume, bool]] = []
 
-        def place(self, logical: Any, x: float, mother: Any) -> None:
-            where = geant4.G4ThreeVector(x, 0.0, 0.0)
-            name = logical.GetName()
-            self.kept.append(geant4.G4PVPlacement(None, where, logical, name, mother, False, 0, False))
+    def place_world(self, sections: tuple[Section, ...]) -> "g4.G4VPhysicalVolume":
+        world = self.volume("world", "G4_Galactic", 2 * _WORLD_HALF_LENGTH, width=2.0)
+        for section in sections:
+            self.place_section(section, world)
+        return self.place(world, 0.0, None)
 
-        def place_section(self, section: Section, world: Any) -> None:
-            stack = self.volume(section.name, "G4_Galactic", section.end - section.start)
-            self.place(stack, section.centre, world)
-            cell = stack
-            if section.num_periods > 1:
-                cell = self.volume(f"{section.name}_period", "G4_Galactic", section.period_thickness)
-                axis, count, step = geant4.EAxis.kXAxis, section.num_periods, section.period_thickness
-                self.kept.append(geant4.G4PVReplica(f"{section.name}_period", cell, stack, axis, count, step, 0))
-            x = -section.period_thickness / 2
-            for number, slab in enumerate(section.period):
-                logical = self.volume(f"{section.name}_{number}", slab.material, slab.thickness)
-                self.place(logical, x + slab.thickness / 2, cell)
-                x += slab.thickness
-                if section.layer_id is not None:
-                    self.scored.append((logical, slab.active))
+    def volume(self, name: str, material: str, thickness: float, width: float = 1.0) -> "g4.G4LogicalVolume":
+        box = self.geant4.G4Box(name, thickness / 2, width * self.half_width, width * self.half_width)
+        logical = self.geant4.G4LogicalVolume(box, self.materials.FindOrBuildMaterial(material), name)
+        self.kept.extend([box, logical])
+        return logical
+
+    def place(
+        self, logical: "g4.G4LogicalVolume", x: float, mother: "g4.G4LogicalVolume | None"
+    ) -> "g4.G4VPhysicalVolume":
+        position = self.geant4.G4ThreeVector(x, 0.0, 0.0)
+        self.kept.append(self.geant4.G4PVPlacement(None, position, logical, logical.GetName(), mother, False, 0, False))
+        return self.kept[-1]
+
+    def place_section(self, section: Section, world: "g4.G4LogicalVolume") -> None:
+        stack = self.volume(section.name, "G4_Galactic", section.end - section.start)
+        self.place(stack, section.centre, world)
+        cell = stack
+        if section.num_periods > 1:
+            cell = self.volume(f"{section.name}_period", "G4_Galactic", section.period_thickness)
+            axis, count, step = self.geant4.EAxis.kXAxis, section.num_periods, section.period_thickness
+            self.kept.append(self.geant4.G4PVReplica(f"{section.name}_period", cell, stack, axis, count, step, 0))
+        x = -section.period_thickness / 2
+        for number, slab in enumerate(section.period):
+            logical = self.volume(f"{section.name}_{number}", slab.material, slab.thickness)
+            self.place(logical, x + slab.thickness / 2, cell)
+            x += slab.thickness
+            if section.layer_id is not None:
+                self.scored.append((logical, slab.active))
+
+
+def _construction(
+    detector: Detector, active: _Collector, passive: _Collector | None
+) -> "g4.G4VUserDetectorConstruction":
+    """The user's detector construction: volumes, with collectors in the layers."""
+    import geant4_pybind
+
+    class Construction(geant4_pybind.G4VUserDetectorConstruction):
+        def Construct(self) -> "g4.G4VPhysicalVolume":
+            self.volumes = _Volumes(detector.half_width)
+            return self.volumes.place_world(detector.sections)
 
         def ConstructSDandField(self) -> None:
             for collector in (active, passive):
                 if collector is not None:
-                    geant4.G4SDManager.GetSDMpointer().AddNewDetector(collector)
-            for logical, is_active in self.scored:
+                    geant4_pybind.G4SDManager.GetSDMpointer().AddNewDetector(collector)
+            for logical, is_active in self.volumes.scored:
                 collector = active if is_active else passive
                 if collector is not None:
                     logical.SetSensitiveDetector(collector)
@@ -253,30 +289,31 @@ def _construction(geant4: Any, detector: Detector, active: Any, passive: Any) ->
     return Construction()
 
 
-def _actions(geant4: Any) -> Any:
-    """The user's actions: one primary particle per event, aimed anew and seeded each time."""
+def _actions() -> "g4.G4VUserActionInitialization":
+    """The user's actions: one particle per event, with its own direction and seed."""
+    import geant4_pybind
 
-    class Primaries(geant4.G4VUserPrimaryGeneratorAction):
+    class Primaries(geant4_pybind.G4VUserPrimaryGeneratorAction):
         def __init__(self) -> None:
             super().__init__()
-            self.gun = geant4.G4ParticleGun(1)
+            self.gun = geant4_pybind.G4ParticleGun(1)
             self.seed = 1
 
         def aim(self, name: str, kinetic_energy: float, eta: float, surface: float, seed: int) -> None:
-            table = geant4.G4ParticleTable.GetParticleTable()
+            table = geant4_pybind.G4ParticleTable.GetParticleTable()
             self.gun.SetParticleDefinition(table.FindParticle(name))
             self.gun.SetParticleEnergy(kinetic_energy)
             direction = np.array([1.0, 0.0, np.sinh(eta)])
-            self.gun.SetParticlePosition(geant4.G4ThreeVector(*(surface * direction).tolist()))
+            self.gun.SetParticlePosition(geant4_pybind.G4ThreeVector(*(surface * direction).tolist()))
             unit = direction / np.linalg.norm(direction)
-            self.gun.SetParticleMomentumDirection(geant4.G4ThreeVector(*unit.tolist()))
+            self.gun.SetParticleMomentumDirection(geant4_pybind.G4ThreeVector(*unit.tolist()))
             self.seed = seed
 
-        def GeneratePrimaries(self, event: Any) -> None:
-            geant4.G4Random.setTheSeed(self.seed)
+        def GeneratePrimaries(self, event: "g4.G4Event") -> None:
+            geant4_pybind.G4Random.setTheSeed(self.seed)
             self.gun.GeneratePrimaryVertex(event)
 
-    class Actions(geant4.G4VUserActionInitialization):
+    class Actions(geant4_pybind.G4VUserActionInitialization):
         def BuildForMaster(self) -> None:
             pass
 

@@ -1,8 +1,8 @@
-"""Production: many showers on many processes into one file, resumable.
+"""Production of many showers by many processes into one file, which can be resumed.
 
-Work is cut into chunks of one energy; each finished chunk is a small file beside the output, so that a killed
-production goes on where it stopped. A shower's impact point and seed come from (seed, energy, number) alone: the result
-does not depend on the number of workers or on interruptions, and a file can be extended later by the missing numbers.
+The work is divided into chunks of one energy; each finished chunk is a small file beside the output, so that a killed
+production goes on where it stopped. Impact point and seed of a shower are functions of (seed, energy, number) alone:
+the result depends neither on the number of workers nor on interruptions, and a file can be extended by further numbers.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any  # the values of JSON tables and of keyword arguments
 
 import numpy as np
 
@@ -41,28 +41,27 @@ from calogen.units import MASSES, kinetic_energy
 # A chunk takes about half a minute: 0.02 CPU seconds per GeV.
 _CHUNK_ENERGY = 1.5e6  # MeV
 _CHUNK_SHOWERS = 200
-_LEAST_SHARE = 0.04  # of the numbers' bytes after compression: 256 MeV pions, of 12 mantissa bits, keep 5 %
+_LEAST_SHARE = 0.04  # share of the bytes left by compression: 256 MeV pions with 12 mantissa bits keep 5 %
 _WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
 _MAX_CHUNKS = 10**6  # a year of one processor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to produce.
+    """Description of a production.
 
     Args:
         output: the HDF5 file to write.
         energies: incident energies, MeV (photons: energy; hadrons: momentum, as in the CaloChallenge).
-        showers: number of showers at each energy; one number counts for all.
-        detector, particle, physics: names; `detectors.DETECTORS`, `geant4.PARTICLES`, `physics.PHYSICS_LISTS`.
-        seed: of the whole production.
+        showers: number of showers at each energy, or one number for all energies.
+        detector, particle, physics: names in `detectors.DETECTORS`, `geant4.PARTICLES` and `physics.PHYSICS_LISTS`.
         workers: number of processes; None: as many as this job's cores and memory hold.
-        mantissa_bits: keep this many bits of the energies' mantissa (None: all 23).
-        extend: an earlier output: its rows are kept, and only the missing numbers of each energy are simulated.
-        depths: also write `depths` `[n, l]`, the mean depth of the energy inside each layer of the voxels, 0..1.
+        mantissa_bits: number of bits of the energies' mantissa that are kept; None: all 23.
+        extend: an earlier output, whose rows are kept; only the further numbers of each energy are simulated.
+        depths: whether to write `depths` `[n, l]`, the mean depth of the energy in each layer of the voxels, 0..1.
 
     Raises:
-        ConfigError: an unknown name, numbers that do not fit, energies below 1 MeV.
+        ConfigError: a name is unknown, numbers do not fit, or an energy is below 1 MeV.
     """
 
     output: Path
@@ -106,17 +105,17 @@ class Request:
         return self.output.with_name(self.output.name + ".parts")
 
     def chunks(self, present: Mapping[float, int] = MappingProxyType({})) -> Iterator["Chunk"]:
-        """The chunks; all energies grow together, so an unfinished production is usable.
+        """The chunks, ordered so that all energies grow together.
 
         Args:
-            present: numbers of showers by energy, MeV, that need no simulation.
+            present: numbers of showers that exist already, by energy, MeV.
         """
-        found = []
+        chunks = []
         for energy, count in self.counts:
             size = self._chunk_size(energy)
             for start in range(present.get(energy, 0), count, size):
-                found.append((start / count, Chunk(self, energy, start, min(start + size, count))))
-        return (chunk for _, chunk in sorted(found, key=lambda item: (item[0], item[1].energy)))
+                chunks.append((start / count, Chunk(self, energy, start, min(start + size, count))))
+        return (chunk for _, chunk in sorted(chunks, key=lambda item: (item[0], item[1].energy)))
 
     @property
     def counts(self) -> list[tuple[float, int]]:
@@ -131,7 +130,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Showers `start` to `stop` of one energy, MeV."""
+    """The showers of one energy, MeV, with the numbers `start` to `stop`, which is excluded."""
 
     request: Request
     energy: float
@@ -145,11 +144,11 @@ class Chunk:
 
 
 def produce(request: Request) -> None:
-    """Simulate whatever is missing, then write the output file and remove the chunks.
+    """Simulate the missing chunks, then write the output file and remove the chunks.
 
     Raises:
-        ConfigError: Geant4 is missing; the folder of chunks or the file to extend belongs to another production.
-        TemporaryError: another process is producing it, or a worker died.
+        ConfigError: Geant4 is missing, or the folder of chunks or the file to extend belongs to another production.
+        TemporaryError: another process works on this production, or a worker died.
         CalogenError: the output cannot be written.
     """
     require_geant4(request.physics)
@@ -165,11 +164,11 @@ def produce(request: Request) -> None:
         missing = [chunk for chunk in chunks if not chunk.path.exists()]
         _simulate(request, missing)
         write_output(request, chunks, present)
-        shutil.rmtree(request.parts)  # with the lock: whoever waits for it begins with an empty folder
+        shutil.rmtree(request.parts)  # with the lock: a process that waits for it begins with an empty folder
 
 
 def _least_size(request: Request) -> float:
-    """Bytes that the output takes at least."""
+    """The least size of the output in bytes."""
     chosen = detector(request.detector)
     numbers = chosen.cells.size + voxels_of(chosen, request.particle).size
     num_showers = sum(count for _, count in request.counts)
@@ -192,18 +191,16 @@ def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np
     about = _attributes(request, geometry)
     if request.extend is not None and present:
         with open_file(request.extend) as file:
-            made = file.attrs.get("made_by", f"{len(present['cells'])} showers by {file.attrs.get('commit')}")
-        about["made_by"] = f"{made}; {len(order) - len(present['cells'])} by {about['commit']}"
+            before = file.attrs.get("made_by", f"{len(present['cells'])} showers by {file.attrs.get('commit')}")
+        about["made_by"] = f"{before}; {len(order) - len(present['cells'])} by {about['commit']}"
     write_file(request.output, datasets, about, request.mantissa_bits)
 
 
 def request_of(path: Path) -> dict[str, Any]:
-    """What an output file tells of its request, as keywords of `Request`.
-
-    All but output, energies and showers.
+    """Arguments of the `Request` that produced a file, without output, energies and showers.
 
     Raises:
-        DataFormatError: no output of `produce`.
+        DataFormatError: the file is no output of `produce`.
     """
     names = ("detector", "particle", "physics")
     with open_file(path) as file, damage_named(path):
@@ -219,15 +216,17 @@ def request_of(path: Path) -> dict[str, Any]:
 
 
 def _read_present(request: Request) -> dict[str, np.ndarray] | None:
-    """The rows of the file to extend; None if there is none."""
+    """The rows of the file to extend; None: there is no such file."""
     path = request.extend
     if path is None:
         return None
     wanted = _identity(request) | {"mantissa_bits": request.mantissa_bits}
     with open_file(path) as file, damage_named(path):
-        found = request_of(path) | {name: file.attrs.get(name) for name in _identity(request)}
-        if any(found[name] != wanted[name] for name in wanted):
-            raise ConfigError(f"{path} must come from the same production to be extended: {wanted}. Received: {found}")
+        received = request_of(path) | {name: file.attrs.get(name) for name in _identity(request)}
+        if any(received[name] != wanted[name] for name in wanted):
+            raise ConfigError(
+                f"{path} must come from the same production to be extended: {wanted}. Received: {received}"
+            )
         present = {name: file[name][:] for name in _columns(request)}
         present |= {"incident_energies": present["incident_energies"].reshape(-1)}
         _require_numbers(request, present)
@@ -235,10 +234,7 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
 
 
 def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> None:
-    """Refuse, with a `ValueError`, rows that are not an energy's first numbers.
-
-    Their impact points tell.
-    """
+    """Refuse, with a `ValueError`, rows that are not the first showers of an energy."""
     counts: Counter[float] = Counter()
     columns = (present["incident_energies"].tolist(), present["impact_eta"].tolist(), present["impact_phi"].tolist())
     for row, (energy, *point) in enumerate(zip(*columns, strict=True)):
@@ -250,7 +246,7 @@ def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> Non
 
 
 def _columns(request: Request) -> dict[str, str]:
-    """Names of the output's datasets, and of the chunks' columns that they are made of."""
+    """Names of the output's datasets, and of the chunks' columns that they consist of."""
     names = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
     voxels = voxels_of(detector(request.detector), request.particle)
     depths = {"depths": "depths"} if request.depths else {}
@@ -258,7 +254,7 @@ def _columns(request: Request) -> dict[str, str]:
 
 
 def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
-    """Voxel geometry of a particle's output: one for photons and electrons, one for hadrons."""
+    """The voxels of a detector for a particle: photons and electrons, or hadrons."""
     hadron = particle.startswith("pion")
     return next(geometry for geometry in chosen.voxels if geometry.name.startswith("pions") == hadron)
 
@@ -289,7 +285,7 @@ def _start_worker(detector_name: str, physics: str) -> None:
     try:
         _run = Geant4Run(detector(detector_name), physics)
     except CalogenError as error:
-        _run = error  # raised by the first chunk: an initializer's exception would be lost
+        _run = error  # the first chunk raises it, since an exception of the initializer would be lost
 
 
 def _simulate_chunk(chunk: Chunk) -> None:
@@ -342,7 +338,7 @@ def _read_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
 
 
 def _identity(request: Request) -> dict[str, Any]:
-    """What decides every shower; chunks of another identity are refused."""
+    """Everything that decides the showers; chunks of another identity are refused."""
     setup = repr((detector(request.detector), RANGE_CUT))
     return {
         "detector": request.detector,
@@ -351,11 +347,11 @@ def _identity(request: Request) -> dict[str, Any]:
         "physics": request.physics,
         "seed": request.seed,
         "geant4_pybind": importlib.metadata.version("geant4-pybind"),
-    } | ({"depths": True} if request.depths else {})  # without it, chunks have no such column
+    } | ({"depths": True} if request.depths else {})  # only then chunks have this column
 
 
 def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
-    """How the showers were made, for the file's attributes."""
+    """Attributes of the output file, which tell how the showers were made."""
     code = provenance.collect(request.seed, {})
     return _identity(request) | {
         "note": f"Geant4 11.4 ({PHYSICS_LISTS[request.physics]}), simplified detector: not ATLAS's own simulation",

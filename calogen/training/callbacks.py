@@ -1,4 +1,4 @@
-"""TensorBoard's log of a training, and networks as files."""
+"""TensorBoard's log of a training, and networks in files."""
 
 from pathlib import Path
 
@@ -9,10 +9,7 @@ from calogen.files import atomic_path
 class ScalarLog(keras.callbacks.Callback):
     """Writes every number of every epoch as a TensorBoard scalar.
 
-    A resumed training repeats some with equal values.
-
-    Args:
-        directory: TensorBoard's log directory.
+    A resumed training writes some scalars again, with equal values.
     """
 
     def __init__(self, directory: Path) -> None:

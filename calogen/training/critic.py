@@ -1,7 +1,7 @@
-"""The gradient of a critic with respect to its shower, by hand for dense layers.
+"""Gradient of a critic with respect to its shower, without back-propagation.
 
-A dense network with (leaky) ReLU is linear between the kinks, so its input gradient is a product of masked kernels:
-training it by the gradient penalty needs no second back-propagation.
+A dense network with (leaky) ReLU is piecewise linear, so that its input gradient is a product of masked kernels; the
+gradient penalty then needs no second back-propagation.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ class DenseChain:
     """A critic of dense layers with (leaky) ReLU behind concatenate(shower, condition).
 
     Args:
-        kernels: one function per dense layer that gives its kernel as the forward pass uses it.
-        biases: one per dense layer; None: it has none.
-        slopes: of each hidden layer's activation below zero.
+        kernels: for each dense layer a function that gives its kernel as the forward pass uses it.
+        biases: bias of each dense layer; None: it has none.
+        slopes: slope of each hidden layer's activation below zero.
         shower_dim: number of features of the shower `f`.
-        dtype: the matrix products are in.
-        first: what the first layer's activation gets, if that is a layer of its own.
+        dtype: type of the numbers in matrix products.
+        first: input of the first activation, if that is a layer of its own; None: it is part of the dense layer.
     """
 
     kernels: tuple[Callable[[], tf.Tensor], ...]
@@ -41,10 +41,10 @@ class DenseChain:
         return tf.cast(self.gradient_behind(first + self._bias(0)), inputs.dtype)
 
     def gradient_behind(self, first: tf.Tensor) -> tf.Tensor:
-        """Gives d score / d shower, `[b, f]`, where the first activation gets `first`.
+        """Gives d score / d shower, `[b, f]`, where the input of the first activation is `first`.
 
-        The first layer is linear: between two showers `first` lies between theirs, so that interpolates need no product
-        with its kernel.
+        As the first layer is linear, `first` of an interpolated shower is the interpolation of the values of `first` of
+        two showers, without a product with its kernel.
         """
         kernels = [tf.cast(kernel(), self.dtype) for kernel in self.kernels]
         hidden, masks = tf.stop_gradient(tf.cast(first, self.dtype)), []
@@ -67,7 +67,7 @@ class DenseChain:
 
 
 def dense_chain(network: keras.Model) -> DenseChain | None:
-    """Reads a critic as a chain of dense layers; None if it is anything else."""
+    """Gives the chain of dense layers of which a critic consists; None: it is no such chain."""
     shower, condition = (_input(network, name) for name in ("shower", "condition"))
     layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
     if shower is None or condition is None or not layers or not isinstance(layers[0], keras.layers.Concatenate):
@@ -108,7 +108,7 @@ class PenaltyGradient:
 
     Args:
         network: the critic.
-        by_hand: whether a chain of dense layers gets its gradient without back-propagation.
+        by_hand: whether the gradient of a chain of dense layers is computed without back-propagation.
     """
 
     def __init__(self, network: keras.Model, *, by_hand: bool) -> None:
@@ -122,9 +122,9 @@ class PenaltyGradient:
         """Gives scores `[2 b, 1]`, Geant4's first, and gradients `[b, f]`, float32.
 
         Args:
-            real, fake: showers `[b, f]`.
-            condition: `[b, c]`, of both.
-            fraction: `[b, 1]`, where between the two the gradient is wanted.
+            real, fake: Geant4's and generated showers, `[b, f]`.
+            condition: condition of both, `[b, c]`.
+            fraction: `[b, 1]`, place between the two showers at which the gradient is computed.
         """
         seen = {"shower": tf.concat([real, fake], 0), "condition": tf.concat([condition, condition], 0)}
         if self._chain is not None and self._both is not None:
@@ -150,7 +150,7 @@ def taped_gradient(network: keras.Model, shower: tf.Tensor, condition: tf.Tensor
 
 
 def _input(network: keras.Model, name: str) -> keras.KerasTensor | None:
-    tensors = getattr(network, "inputs", None) or ()  # a model that is no graph of layers has none
+    tensors = getattr(network, "inputs", None) or ()  # a subclassed model has none
     return next((tensor for tensor in tensors if tensor.name == name), None)
 
 
@@ -164,12 +164,12 @@ def _kernel(layer: keras.layers.Layer) -> Callable[[], tf.Tensor] | None:
 
 
 def _slope(layer: keras.layers.Layer) -> float | None:
-    """Slope of a layer's activation below zero; None: it is linear or something else."""
+    """Slope of a layer's activation below zero; None: it has no (leaky) ReLU."""
     if type(layer) is keras.layers.ReLU and layer.max_value is None and not layer.threshold:
         return float(layer.negative_slope)
     if type(layer) is keras.layers.LeakyReLU:
         return float(layer.negative_slope)
-    inner = _wrapped(layer)  # other layers with an activation do more than that
+    inner = _wrapped(layer)  # other layers with an activation do more than dense layers
     known = type(inner) in (keras.layers.Activation, keras.layers.Dense, SpectralDense)
     return _SLOPES.get(inner.activation) if known else None
 

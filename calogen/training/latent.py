@@ -1,4 +1,4 @@
-"""Where the latent space of a model is drawn from."""
+"""Samplers of the latent space of a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,14 @@ import numpy as np
 
 from calogen.config import require
 
-Seed = int | np.random.SeedSequence | np.random.Generator
-"""A number, a stream (see `block_seed`), or a generator that goes on with each call."""
+SeedLike = int | np.random.SeedSequence | np.random.Generator
+"""A number, a stream of random numbers (see `block_seed`), or a generator whose stream continues with each call."""
 BLOCK_SHOWERS = 65_536
-"""Showers whose noise comes from one stream: those of a file with the numbers 0..65535, 65536..131071 and so on."""
+"""Number of showers whose noise comes from one stream: the first 65,536 of a file, the next 65,536 and so on."""
 
 
 def block_seed(seed: int, block: int) -> np.random.SeedSequence:
-    """The stream of a block of showers: the seed's own, or one spawned from it.
-
-    The first block has the seed's own.
+    """The seed of a block of showers: the first has the seed itself, others spawned ones.
 
     >>> int(block_seed(7, 0).generate_state(1)[0]) == int(np.random.SeedSequence(7).generate_state(1)[0])
     True
@@ -26,11 +24,7 @@ def block_seed(seed: int, block: int) -> np.random.SeedSequence:
 
 
 class Sampler(Protocol):
-    """Where points of the latent space come from: a prior, or a fit to encoded showers.
-
-    Attributes:
-        dim: size `z` of the latent space.
-    """
+    """A distribution of latent points: a prior, or a fit to encoded showers."""
 
     @property
     def dim(self) -> int:
@@ -38,20 +32,20 @@ class Sampler(Protocol):
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """What was fitted, by name: a run keeps it. A prior has nothing."""
+        """The fitted arrays, by name, which are saved with a run; a prior has none."""
 
-    def draw(self, num_showers: int, seed: Seed, condition: np.ndarray | None = None) -> np.ndarray:
-        """Gives points `[n, z]`, float32: a function of the seed and the condition `[n, c]`."""
+    def draw(self, num_showers: int, seed: SeedLike, condition: np.ndarray | None = None) -> np.ndarray:
+        """Draws points `[n, z]`, float32, a function of the seed and the condition `[n, c]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latent:
-    """Independent draws from one distribution in each dimension.
+    """A prior with independent dimensions of equal distribution.
 
     Args:
         dim: size `z` of the latent space.
         distribution: `normal` or `uniform`.
-        mean: of the distribution.
+        mean: mean of the distribution.
         spread: standard deviation of the normal, half-width of the uniform distribution.
     """
 
@@ -68,17 +62,11 @@ class Latent:
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """Nothing: the configuration says all of it."""
+        """An empty table: the configuration describes the prior."""
         return {}
 
-    def draw(self, num_showers: int, seed: Seed, condition: np.ndarray | None = None) -> np.ndarray:
-        """Gives points of the latent space, `[n, z]`, float32: a function of the seed.
-
-        Args:
-            num_showers: how many points.
-            seed: of the draw.
-            condition: of the showers; it does not matter.
-        """
+    def draw(self, num_showers: int, seed: SeedLike, condition: np.ndarray | None = None) -> np.ndarray:
+        """Draws points `[n, z]`, float32, a function of the seed; it ignores the condition."""
         random = np.random.default_rng(seed)
         if self.distribution == "normal":
             unit = random.standard_normal((num_showers, self.dim), np.float32)

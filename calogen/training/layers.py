@@ -1,7 +1,7 @@
 """Keras layers that several papers share."""
 
+from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 import numpy as np
 
@@ -9,14 +9,16 @@ from calogen.backend import keras, tf
 from calogen.config import require
 from calogen.provenance import named_seed
 
+_Shape = tuple[int | None, ...]
+
 
 class Initializers:
     """Initializers of a network's kernels, each with a seed of its own.
 
     Args:
-        seed: of the configuration.
-        network: name of the network: another one gets other seeds.
-        name: of the initializer, e.g. `glorot_normal`.
+        seed: seed of the configuration.
+        network: name of the network, which gives each network other seeds.
+        name: name of the initializer, e.g. `glorot_normal`.
     """
 
     def __init__(self, seed: int, network: str, name: str) -> None:
@@ -32,9 +34,9 @@ class Initializers:
 class SpectralDense(keras.layers.Layer):
     """Dense layer whose kernel is divided by its largest singular value in the forward pass.
 
-    The kernel itself is trained, so the gradient goes through the singular value; `keras.layers.SpectralNormalization`
-    overwrites the kernel instead. One power iteration per training call follows the singular value. The layer's vector
-    is not trainable.
+    The kernel itself is trained, and the gradient includes that of the singular value, whereas
+    `keras.layers.SpectralNormalization` overwrites the kernel. One power iteration per training call updates the
+    singular vector, which is not trainable.
 
     Input shape:
         `[b, f]`.
@@ -48,19 +50,19 @@ class SpectralDense(keras.layers.Layer):
     def __init__(
         self,
         units: int,
-        activation: Any = None,
+        activation: str | Callable[[tf.Tensor], tf.Tensor] | None = None,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        **options: Any,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **options: object,
     ) -> None:
         super().__init__(**options)
         self.units, self.use_bias = units, use_bias
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape: Any) -> None:
-        """Makes kernel, bias and the right singular vector."""
-        # no autocast: in half precision the power iteration would be too coarse
+    def build(self, input_shape: _Shape) -> None:
+        """Creates kernel, bias and the right singular vector."""
+        # without autocast, because the power iteration would be too coarse in half precision
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), initializer=self.kernel_initializer, autocast=False
         )
@@ -77,7 +79,7 @@ class SpectralDense(keras.layers.Layer):
         self.singular_vector.assign(_unit(self.singular_vector.value))
 
     def normalised_kernel(self) -> tf.Tensor:
-        """Gives kernel / singular value, `[f, units]`; the vectors count as constants."""
+        """Gives kernel / singular value, `[f, units]`; the singular vectors are constants."""
         kernel, right = self.kernel.value, tf.stop_gradient(self.singular_vector.value)
         left = tf.stop_gradient(_unit(tf.linalg.matvec(kernel, right)))
         return kernel / tf.tensordot(left, tf.linalg.matvec(kernel, right), 1)
@@ -93,12 +95,12 @@ class SpectralDense(keras.layers.Layer):
             outputs = outputs + self.bias.value
         return self.activation(outputs)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Gives the input's shape with `units` at the end."""
+    def compute_output_shape(self, input_shape: _Shape) -> _Shape:
+        """Gives the input's shape with `units` as the last size."""
         return (*input_shape[:-1], self.units)
 
-    def get_config(self) -> dict[str, Any]:
-        """Gives the arguments."""
+    def get_config(self) -> dict[str, object]:
+        """Gives the layer's arguments."""
         return {
             **super().get_config(),
             "units": self.units,
@@ -109,15 +111,15 @@ class SpectralDense(keras.layers.Layer):
 
 
 def start_output(network: keras.Model, mean: np.ndarray, spread: np.ndarray) -> None:
-    """Lets a network's output begin near given numbers.
+    """Scales a network's last layers so that its output begins with a mean and a spread.
 
-    What makes it small is shared by the layers from the last batch normalisation on: were the last kernel alone as
-    small as voxels over kinetic energies, a step of Adam would be as large as its weights, and what is behind a ReLU
-    would soon be zero for ever.
+    The layers from the last batch normalisation on share the factor that makes the output small. If the last kernel
+    alone were as small as voxels over kinetic energies, a step of Adam would be as large as its weights, and outputs
+    behind a ReLU would soon be zero for ever.
 
     Args:
         network: a chain that ends in a dense layer, or batch normalisation behind it, and an activation.
-        mean, spread: `[f]`, of what the activation gets.
+        mean, spread: mean and spread of the activation's inputs, `[f]`.
     """
     normalisation = keras.layers.BatchNormalization
     chain = [layer for layer in network.layers if isinstance(layer, normalisation | keras.layers.Dense)]
@@ -137,7 +139,7 @@ def start_output(network: keras.Model, mean: np.ndarray, spread: np.ndarray) -> 
 
 @keras.saving.register_keras_serializable("calogen")
 class ShowerHeads(keras.layers.Layer):
-    """Softmax inside each layer's voxels and over the layers' fractions, ReLU on the total.
+    """Softmax over each layer's voxels and over the layers' fractions, ReLU of the total.
 
     Args:
         layer_sizes: number of voxels of each detector layer, `l` of them, `v` in all.
@@ -146,12 +148,12 @@ class ShowerHeads(keras.layers.Layer):
         `[b, v + l + 1]`.
 
     Output shape:
-        the same: what `transforms.LayerFractions` makes of showers.
+        `[b, v + l + 1]`, features as those of `transforms.LayerFractions`.
 
     Source: arXiv:2309.06515, section 4.2.
     """
 
-    def __init__(self, layer_sizes: tuple[int, ...], **options: Any) -> None:
+    def __init__(self, layer_sizes: tuple[int, ...], **options: object) -> None:
         super().__init__(**options)
         require(min(layer_sizes, default=0) >= 1, f"layer_sizes must be 1 or more. Received: {layer_sizes}")
         self.layer_sizes = tuple(layer_sizes)
@@ -161,12 +163,12 @@ class ShowerHeads(keras.layers.Layer):
         *groups, total = tf.split(inputs, (*self.layer_sizes, len(self.layer_sizes), 1), axis=-1)
         return tf.concat([*(tf.nn.softmax(group) for group in groups), tf.nn.relu(total)], axis=-1)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Is the input's shape."""
+    def compute_output_shape(self, input_shape: _Shape) -> _Shape:
+        """Gives the input's shape."""
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        """Gives the arguments."""
+    def get_config(self) -> dict[str, object]:
+        """Gives the layer's arguments."""
         return {**super().get_config(), "layer_sizes": list(self.layer_sizes)}
 
 
@@ -175,23 +177,23 @@ class Swish(keras.layers.Layer):
     """x sigmoid(beta x) with a trainable beta.
 
     Args:
-        per_channel: one beta for each channel; otherwise one for all.
+        per_channel: whether each channel has a beta of its own.
 
     Input shape:
         `[b, f]`.
 
     Output shape:
-        the same.
+        `[b, f]`.
 
     Source: arXiv:1710.05941, section 2.
     """
 
-    def __init__(self, per_channel: bool = False, **options: Any) -> None:
+    def __init__(self, per_channel: bool = False, **options: object) -> None:
         super().__init__(**options)
         self.per_channel = per_channel
 
-    def build(self, input_shape: Any) -> None:
-        """Makes beta, 1 at first."""
+    def build(self, input_shape: _Shape) -> None:
+        """Creates beta, with the value 1."""
         shape = (input_shape[-1],) if self.per_channel else ()
         self.beta = self.add_weight(name="beta", shape=shape, initializer="ones")
 
@@ -199,12 +201,12 @@ class Swish(keras.layers.Layer):
         """Gives x sigmoid(beta x)."""
         return inputs * tf.sigmoid(self.beta.value * inputs)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Is the input's shape."""
+    def compute_output_shape(self, input_shape: _Shape) -> _Shape:
+        """Gives the input's shape."""
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        """Gives the arguments."""
+    def get_config(self) -> dict[str, object]:
+        """Gives the layer's arguments."""
         return {**super().get_config(), "per_channel": self.per_channel}
 
 

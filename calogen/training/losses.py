@@ -14,7 +14,7 @@ def kl_divergence(mean: tf.Tensor, log_variance: tf.Tensor) -> tf.Tensor:
         log_variance: `[b, z]`, ln sigma^2.
 
     Returns:
-        `[b]`, at least 0: add it to a loss with a positive weight.
+        `[b]`, at least 0, to be added to a loss with a positive weight.
 
     Source: arXiv:1312.6114, Appendix B. The formula of arXiv:2210.06204, "Variational Autoencoders", is its negative.
     """
@@ -38,14 +38,14 @@ def weighted_mse(target: tf.Tensor, prediction: tf.Tensor, weights: tf.Tensor) -
 
 
 def inverse_spread(spread: np.ndarray, floor: float) -> tuple[np.ndarray, int]:
-    """Weights 1 / standard deviation of each feature over all showers.
+    """Weights of the features, 1 / standard deviation over all showers.
 
     Args:
         spread: standard deviations `[f]`.
-        floor: smallest standard deviation that counts; without it an always empty cell has an infinite weight.
+        floor: value that replaces smaller standard deviations; without it an always empty cell has an infinite weight.
 
     Returns:
-        the weights `[f]`, float32, and how many features met the floor.
+        the weights `[f]`, float32, and the number of features whose standard deviation is below the floor.
 
     Raises:
         ConfigError: the floor is not above 0.
@@ -58,10 +58,10 @@ def inverse_spread(spread: np.ndarray, floor: float) -> tuple[np.ndarray, int]:
 
 
 def critic_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-    """Mean score of generated minus that of Geant4's showers: minus a Wasserstein distance.
+    """Mean score of generated minus Geant4's showers, minus a Wasserstein distance.
 
     Args:
-        real, fake: scores `[b, 1]`.
+        real, fake: scores of Geant4's and generated showers, `[b, 1]`.
 
     Source: arXiv:1701.07875, equation (2).
     """
@@ -72,7 +72,7 @@ def gradient_penalty(gradient: tf.Tensor) -> tf.Tensor:
     """Two-sided penalty, the mean of (|gradient| - 1)^2.
 
     Args:
-        gradient: of the critic's score with respect to the shower, `[b, f]`.
+        gradient: gradient of the critic's score with respect to the shower, `[b, f]`.
 
     Source: arXiv:1704.00028, equation (3).
     """

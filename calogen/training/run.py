@@ -1,26 +1,25 @@
-"""A trained run: its networks and all that generating needs, in memory and as files.
+"""A trained run, with all that is needed to generate, in memory and as files.
 
-A run is a folder: every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
-`history.json`; further `latent.npz` where the latent space was fitted to encoded showers.
+A run is a folder with every network as `.keras`, `config.json` (model, configuration, geometry), `transform.json` and
+`history.json`, and with `latent.npz` where the latent space was fitted to encoded showers.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import config_to_json
+from calogen.config import Config, config_to_json
 from calogen.errors import CalogenError
 from calogen.features.transforms import Chain
 from calogen.files import atomic_path, write_json
 from calogen.showers.geometry import Geometry
 from calogen.training.callbacks import save_network
 from calogen.training.latent import Sampler
+from calogen.training.module import ConfigT, GeometryT, ModelModule
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,17 @@ class TrainedRun:
     """Everything needed to generate showers, and how it was trained.
 
     Args:
-        model: name of the module in `calogen.models`.
-        config: that module's configuration.
-        geometry: of the showers.
-        networks: by name.
-        transform: fitted.
-        history: one table of numbers per epoch.
-        latent: where the latent space is drawn from.
-        generates: names of the networks that make a shower of a point of the latent space, one after another.
+        model: name of the model's module in `calogen.models`.
+        config: configuration with which the model was built and trained.
+        networks: all networks of the model, by name.
+        transform: the fitted transform between showers and features.
+        history: one table of numbers per epoch, or per checkpoint of a training that counts iterations.
+        latent: sampler from which the latent points are drawn.
+        generates: names of the networks that turn latent points into showers, in the order of their use.
     """
 
     model: str
-    config: Any
+    config: Config
     geometry: Geometry
     networks: Mapping[str, keras.Model]
     transform: Chain
@@ -49,7 +47,7 @@ class TrainedRun:
 
     @cached_property
     def generator(self) -> keras.Model:
-        """The network that generates; of several the chain of them."""
+        """The network from latent points and conditions to showers, joined of several."""
         missing = [name for name in self.generates if name not in self.networks]
         if missing or not self.generates:
             raise CalogenError(f"{self.model} generates with {self.generates}. Received: {sorted(self.networks)}")
@@ -57,25 +55,29 @@ class TrainedRun:
 
     @property
     def momentum_range(self) -> tuple[float, float] | None:
-        """Lowest and highest momentum, MeV, that the model is made for; None: any."""
-        return getattr(self.config, "momentum_range", None)
+        """Lowest and highest momentum of the training, MeV; None: there are no limits."""
+        return momentum_range_of(self.config)
+
+
+def momentum_range_of(config: Config) -> tuple[float, float] | None:
+    """Lowest and highest momentum, MeV, of a configuration, or None if it has no limits."""
+    return getattr(config, "momentum_range", None)
 
 
 def assemble_run(
-    module: ModuleType,
-    config: Any,
-    geometry: Geometry,
+    module: ModelModule[ConfigT, GeometryT],
+    config: ConfigT,
+    geometry: GeometryT,
     networks: Mapping[str, keras.Model],
     transform: Chain,
     history: list[dict[str, float]] | None = None,
     latent: Sampler | None = None,
 ) -> TrainedRun:
-    """Gives the run of a model's networks; the module says what generates.
+    """Makes a run of a model's networks; which of them generate stands in the model's module.
 
     Args:
-        module: of `calogen.models`.
-        config, geometry, networks, transform, history: of the run.
-        latent: what was fitted to encoded showers; None: the module's prior.
+        config, geometry, networks, transform, history: attributes of the run.
+        latent: a sampler that was fitted to encoded showers; None: the prior of the module.
     """
     name = module.__name__.rpartition(".")[2]
     latent = module.build_latent(config) if latent is None else latent
@@ -83,10 +85,10 @@ def assemble_run(
 
 
 def chain_of(networks: Sequence[keras.Model]) -> keras.Model:
-    """One network out of several.
+    """Joins networks one behind another into a single network.
 
-    The first has the input `latent`, each other gets `shower` from the one before. All may have further inputs, which
-    are shared by name, as the condition is.
+    The first network has the input `latent`; each further network gets the output of the one before as its input
+    `shower`. All may have further inputs, such as the condition, and share those of equal names.
     """
     first, *rest = networks
     if not rest:
@@ -104,7 +106,7 @@ def chain_of(networks: Sequence[keras.Model]) -> keras.Model:
 
 
 def save_run(directory: Path, run: TrainedRun) -> None:
-    """Writes a trained run; `config.json` comes last and marks it as whole."""
+    """Writes a trained run; `config.json` is written last and marks the run as complete."""
     for name, network in run.networks.items():
         save_network(network, directory / f"{name}.keras")
     write_json(directory / "transform.json", run.transform.to_json())
@@ -122,15 +124,14 @@ def save_run(directory: Path, run: TrainedRun) -> None:
 
 
 def snapshot_paths(directory: Path, unit: str, number: int, names: Collection[str]) -> dict[str, Path]:
-    """Files with the networks that generate, as they were after some round, by their names.
+    """Files of the generating networks after some epoch or iteration, by network.
 
-    A file's name ends in the network's where several generate.
+    With several generating networks each file's name ends in the name of its network.
 
     Args:
-        directory: of the run.
         unit: "epoch" or "iteration".
-        number: how many of them were trained.
-        names: of the networks that generate.
+        number: number of epochs or iterations trained before the networks were saved.
+        names: names of the generating networks.
     """
     start = f"{unit}-{number:0{4 if unit == 'epoch' else 7}d}"
     return {name: directory / "snapshots" / f"{start}{f'-{name}' if len(names) > 1 else ''}.keras" for name in names}

@@ -1,44 +1,54 @@
-"""Exact resume: a training's whole state in one file, replaced atomically each epoch.
+"""Exact resume: the whole state of a training in one file, which is replaced atomically.
 
-Orders and noise are functions of (seed, epoch) and (seed, step), so weights, optimizer and history are the whole
-state: a training that was killed at any moment goes on from its last checkpoint to the weights that it would have
-had. They are bit-identical on a CPU of the same kind, with the same versions and the same number of threads:
-TensorFlow divides sums among its threads, and another number of them rounds differently. As many threads as the job has
-cores (`parallel.num_cores`) are the default; a checkpoint tells how many there were.
+Orders of showers and noise are functions of (seed, epoch) and (seed, step), so that weights, optimizers and history are
+the whole state: a killed training goes on from its last checkpoint to the weights that it would have had. These are
+bit-identical on a CPU of the same kind, with the same versions and the same number of threads, among which TensorFlow
+divides sums; another number rounds differently. By default there are as many threads as the job has cores
+(`parallel.num_cores`); the checkpoint holds their number.
 """
 
 import errno
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any  # the values of JSON tables
 
 import numpy as np
 
+from calogen.backend import keras
 from calogen.errors import CalogenError, DataFormatError
 from calogen.files import TEMPORARY, atomic_path, read_error
 from calogen.parallel import tensorflow_threads
 from calogen.process import tell
 from calogen.provenance import device
+from calogen.training.trainer import Trainer
 
 Arrays = list[np.ndarray]
 
 
+class Variables:
+    """The variables of all trainers in the checkpoint's order, each of them once."""
+
+    def __init__(self, trainers: Sequence[Trainer]) -> None:
+        self.variables_of_networks = _distinct(item for one in trainers for item in one.variables_of_networks)
+        self.variables_of_optimizers = _distinct(item for one in trainers for item in one.variables_of_optimizers)
+
+
 @dataclass
 class TrainingState:
-    """A training after a whole number of epochs.
+    """The state of a training after an epoch, or after a round of iterations.
 
     Args:
-        identity: what was trained on what; a training resumes only from a state with its own identity.
-        weights: of all variables of the model, in its order.
-        optimizer: the optimizers' variables.
-        history: one table of numbers per finished epoch (or checkpoint, for what has no epochs).
+        identity: text that identifies model and showers; a training resumes only from a state with its own identity.
+        weights: values of the networks' variables, in their order.
+        optimizer: values of the optimizers' variables, in their order.
+        history: one table of numbers per finished epoch, or per checkpoint of a training that counts iterations.
         best_epoch: index of the epoch with the smallest monitored loss; -1 before the first.
         best_weights: the weights after that epoch.
-        threads: numbers of TensorFlow's threads, one after the other, with which it was trained.
+        threads: successive numbers of TensorFlow's threads in the training.
     """
 
     identity: str = ""
@@ -56,29 +66,29 @@ class TrainingState:
 
     @property
     def reached(self) -> int:
-        """Number of finished iterations, of a training that counts them."""
+        """Number of finished iterations; 0: the training counts epochs."""
         return int(self.history[-1].get("iteration", 0)) if self.history else 0
 
-    def capture(self, model: Any) -> None:
-        """Takes weights and optimizers from a compiled Keras model."""
-        self.weights = _values(model.variables_of_networks)
-        self.optimizer = _values(model.variables_of_optimizers)
+    def capture(self, variables: Variables) -> None:
+        """Copies the values of all variables into the state."""
+        self.weights = _values(variables.variables_of_networks)
+        self.optimizer = _values(variables.variables_of_optimizers)
 
-    def restore(self, model: Any) -> None:
-        """Puts weights and optimizer back into a compiled and built Keras model.
+    def restore(self, variables: Variables) -> None:
+        """Sets all variables to the values in the state.
 
         Raises:
-            DataFormatError: other shapes than the model's.
+            DataFormatError: the values have other shapes than the variables.
         """
         if self.best_weights:
-            _require_shapes(model.variables_of_networks, self.best_weights)
-        _require_shapes(model.variables_of_networks, self.weights)
-        _require_shapes(model.variables_of_optimizers, self.optimizer)
-        assign(model.variables_of_networks, self.weights)
-        assign(model.variables_of_optimizers, self.optimizer)
+            _require_shapes(variables.variables_of_networks, self.best_weights)
+        _require_shapes(variables.variables_of_networks, self.weights)
+        _require_shapes(variables.variables_of_optimizers, self.optimizer)
+        assign(variables.variables_of_networks, self.weights)
+        assign(variables.variables_of_optimizers, self.optimizer)
 
     def record_threads(self) -> None:
-        """Adds the number of threads from now on; says so on stderr if it is another one."""
+        """Adds the present number of threads, if it has changed, and says so on a CPU."""
         threads = tensorflow_threads()
         if self.threads[-1:] == [threads]:
             return
@@ -89,11 +99,11 @@ class TrainingState:
             )
         self.threads.append(threads)
 
-    def record(self, logs: dict[str, float], monitor: str, model: Any) -> None:
-        """Adds a finished epoch; keeps its weights if the monitored loss is the smallest so far."""
+    def record(self, logs: dict[str, float], monitor: str, variables: Variables) -> None:
+        """Adds a finished epoch; keeps its weights if its loss is the smallest so far."""
         self.history.append(logs)
         if self.best_epoch < 0 or logs[monitor] < self.history[self.best_epoch][monitor]:
-            self.best_epoch, self.best_weights = self.epoch - 1, _values(model.variables_of_networks)
+            self.best_epoch, self.best_weights = self.epoch - 1, _values(variables.variables_of_networks)
 
 
 def write_state(path: Path, state: TrainingState) -> None:
@@ -107,11 +117,11 @@ def write_state(path: Path, state: TrainingState) -> None:
 
 
 def read_state(path: Path, identity: str) -> TrainingState:
-    """Reads a checkpoint; without one, gives the state before the first epoch.
+    """Reads a checkpoint; without a file it gives the state before the first epoch.
 
     Raises:
         DataFormatError: the file is damaged.
-        CalogenError: it is another training's.
+        CalogenError: the checkpoint has another identity.
     """
     if not path.exists():
         return TrainingState(identity)
@@ -132,17 +142,17 @@ def read_state(path: Path, identity: str) -> TrainingState:
     )
 
 
-def read_identity(path: Path) -> dict[str, Any]:
-    """What a checkpoint was trained as and on, if its identity is a JSON table.
+def read_identity(path: Path) -> dict[str, object]:
+    """The identity of a checkpoint, as a table; it is empty if the identity is no JSON table.
 
     Raises:
         DataFormatError: the file is missing or damaged.
     """
     try:
-        found = json.loads(_read(path)[0]["identity"])
+        identity = json.loads(_read(path)[0]["identity"])
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return identity if isinstance(identity, dict) else {}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
@@ -150,7 +160,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
     try:
         with path.open("rb") as opened:
             with zipfile.ZipFile(opened) as whole:
-                if damaged := whole.testzip():  # before NumPy takes as much memory as a damaged header asks for
+                if damaged := whole.testzip():  # first, as NumPy would allocate what a damaged header asks for
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
                 _require_sizes(whole)
             opened.seek(0)
@@ -171,7 +181,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
 
 
 def _require_sizes(archive: zipfile.ZipFile) -> None:
-    """Refuse, with a `ValueError`, arrays whose headers ask for more or less than there is."""
+    """Refuse, with a `ValueError`, arrays whose headers do not fit the sizes of their files."""
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     for member in archive.infolist():
         with archive.open(member) as content:
@@ -180,8 +190,8 @@ def _require_sizes(archive: zipfile.ZipFile) -> None:
                 raise ValueError(f"{member.filename} must hold {list(shape)} of {dtype}")
 
 
-def _require_training(about: Any, groups: dict[str, Arrays]) -> None:
-    """Refuse, with a `TypeError`, what is no training's text and arrays."""
+def _require_training(about: dict[str, Any], groups: dict[str, Arrays]) -> None:
+    """Refuse, with a `TypeError`, a text and arrays that no training has written."""
     history = about["history"]
     rows = isinstance(history, list) and all(
         isinstance(row, dict) and all(type(value) in (int, float) for value in row.values()) for row in history
@@ -201,7 +211,7 @@ def _require_training(about: Any, groups: dict[str, Arrays]) -> None:
 
 
 def _differences(expected: str, received: str) -> str:
-    """Names of the entries in which two identities, JSON tables or any text, differ."""
+    """Text with the entries in which two identities, JSON tables or not, differ."""
     try:
         tables = [json.loads(text) for text in (expected, received)]
         flat = [{**table, **table.get("config", {})} for table in tables]
@@ -211,18 +221,18 @@ def _differences(expected: str, received: str) -> str:
     return ", ".join(f"{name} (expected {flat[0].get(name)}, received {flat[1].get(name)})" for name in names)
 
 
-def assign(variables: Sequence[Any], values: Arrays) -> None:
+def assign(variables: Sequence[keras.Variable], values: Arrays) -> None:
     """Sets variables to values.
 
     Raises:
-        DataFormatError: other shapes than the variables'.
+        DataFormatError: the values have other shapes than the variables.
     """
     _require_shapes(variables, values)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
-def _require_shapes(variables: Sequence[Any], values: Arrays) -> None:
+def _require_shapes(variables: Sequence[keras.Variable], values: Arrays) -> None:
     if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
         raise DataFormatError(
             f"a checkpoint must hold {len(variables)} arrays of the model's shapes. Received: {len(values)} arrays "
@@ -230,5 +240,9 @@ def _require_shapes(variables: Sequence[Any], values: Arrays) -> None:
         )
 
 
-def _values(variables: Sequence[Any]) -> Arrays:
+def _distinct(variables: Iterable[keras.Variable]) -> list[keras.Variable]:
+    return list({id(variable): variable for variable in variables}.values())
+
+
+def _values(variables: Sequence[keras.Variable]) -> Arrays:
     return [np.array(variable.numpy()) for variable in variables]

@@ -1,25 +1,25 @@
-"""Training of any `Trainer`: compiled calls, checkpoints, exact resume.
+"""Training of any `Trainer`, with compiled calls, checkpoints and exact resume.
 
-A round is an epoch, or the iterations between two checkpoints. Rows are a function of the schedule's seed and of what
-is done, noise of the trainer's seed and its optimizer's step: weights, optimizers and history are the whole state.
+A round is an epoch, or the iterations between two checkpoints. Rows of the showers are a function of the schedule's
+seed and the epoch or iteration, and noise is a function of the trainer's seed and its optimizer's step; the state of a
+training therefore consists of weights, optimizers and history alone.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from calogen.backend import keras, tf
 from calogen.errors import CalogenError
-from calogen.features.batches import Features, blocks_of
+from calogen.features.batches import FeatureTable, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
 from calogen.training.run import snapshot_paths
-from calogen.training.state import TrainingState, assign, read_state, write_state
+from calogen.training.state import TrainingState, Variables, assign, read_state, write_state
 from calogen.training.trainer import Schedule, Trainer, ValidatedTrainer
 
 Logs = dict[str, float]
@@ -27,14 +27,14 @@ Logs = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Keeper:
-    """What a training leaves behind on its way.
+    """Writer of a training's checkpoint and snapshots.
 
     Args:
-        directory: of `checkpoint.npz`, replaced atomically, and of `snapshots/`; None: nothing is left.
-        identity: text that says what is trained on what; the checkpoint of another identity is refused.
-        seconds: least time between two checkpoints of epochs; iterations have one after every round.
-        networks: those that generate, by name: they are saved as `snapshots/<unit>-<number>.keras`.
-        snapshots: numbers of finished epochs after which they are; of iterations, after every round.
+        directory: folder of `checkpoint.npz`, which is replaced atomically, and `snapshots/`; None: nothing is saved.
+        identity: text that identifies model and showers; a checkpoint with another identity is refused.
+        seconds: least time between two checkpoints of epochs; with iterations every round ends with a checkpoint.
+        networks: the generating networks, by name, which are saved as `snapshots/<unit>-<number>.keras`.
+        snapshots: numbers of finished epochs after which they are saved; with iterations every round saves them.
     """
 
     directory: Path | None = None
@@ -49,11 +49,11 @@ class Keeper:
         return None if self.directory is None else self.directory / "checkpoint.npz"
 
     def read(self) -> TrainingState:
-        """Gives the state to go on from."""
+        """Gives the state in the checkpoint; without a checkpoint, the state before the training."""
         return TrainingState(self.identity) if self.checkpoint is None else read_state(self.checkpoint, self.identity)
 
     def save_snapshots(self, unit: str, number: int) -> None:
-        """Saves the networks, if they are wanted after this round."""
+        """Saves the generating networks if this epoch or iteration is to have a snapshot."""
         if self.directory is not None and (unit == "iteration" or number in self.snapshots):
             for name, path in snapshot_paths(self.directory, unit, number, self.networks).items():
                 save_network(self.networks[name], path)
@@ -61,63 +61,52 @@ class Keeper:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training: its own networks, optimizers and schedule."""
+    """A part of a training with a trainer and a schedule of its own."""
 
     trainer: Trainer
     schedule: Schedule
 
 
 def stages_of(trainers: Trainer | Sequence[Trainer], schedules: Schedule | Sequence[Schedule]) -> tuple[Stage, ...]:
-    """Gives the stages of a training, one trainer and one schedule for each."""
-    found = [list(item) if isinstance(item, list | tuple) else [item] for item in (trainers, schedules)]
-    return tuple(Stage(*pair) for pair in zip(*found, strict=True))
-
-
-class _Whole:
-    """All stages as one model, as the checkpoint has them: shared variables stand once."""
-
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        trainers = [stage.trainer for stage in stages]
-        self.variables_of_networks = _once(item for trainer in trainers for item in trainer.variables_of_networks)
-        self.variables_of_optimizers = _once(item for trainer in trainers for item in trainer.variables_of_optimizers)
-
-
-def _once(variables: Iterable[Any]) -> list[Any]:
-    return list({id(variable): variable for variable in variables}.values())
+    """Gives the stages of a training, each with one of the trainers and one of the schedules."""
+    lists = [list(item) if isinstance(item, list | tuple) else [item] for item in (trainers, schedules)]
+    return tuple(Stage(*pair) for pair in zip(*lists, strict=True))
 
 
 def train(
     stages: Sequence[Stage],
-    training: Features,
-    validation: Features | None,
+    training: FeatureTable,
+    validation: FeatureTable | None,
     keeper: Keeper | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingState:
     """Trains from the checkpoint, if there is one, to the end of the last stage.
 
     Args:
-        stages: one after another; at the end of each its networks have the weights that its `schedule.keep` names.
-        training, validation: features; without validation the training loss chooses the best epoch.
-        keeper: of checkpoint and snapshots.
-        callbacks: Keras callbacks; they hear of rounds as of epochs.
+        stages: stages of the training, which follow one another; at the end of each its networks have the weights that
+            its `schedule.keep` names.
+        training, validation: features; without validation the training loss decides which epoch is the best.
+        keeper: writer of checkpoint and snapshots.
+        callbacks: Keras callbacks, which are called after every round as after an epoch.
 
     Returns:
-        the history, a row for each round: `stage` where there are several, `iteration` where these are counted, means
-        of the terms over the round's steps, the same with `val_` after it, `seconds`; the index of the best row of the
-        last stage and its weights.
+        the final state. Its history has a row for each round, with `stage` if there are several, `iteration` if the
+        schedule counts iterations, the means of the terms over the steps of the round, the terms of the validation
+        showers after it, with the prefix `val_`, and `seconds`. `best_epoch` is the index of the best row of the last
+        stage.
 
     Raises:
         CalogenError: the checkpoint is another training's, or a term or a weight is not finite.
     """
-    keeper, whole = keeper or Keeper(), _Whole(stages)
+    keeper, variables = keeper or Keeper(), Variables([stage.trainer for stage in stages])
     state = keeper.read()
     if state.epoch:
-        state.restore(whole)
-    heard = keras.callbacks.CallbackList([], add_history=False)
+        state.restore(variables)
+    called = keras.callbacks.CallbackList([], add_history=False)
     if not is_finished(stages, state):
         state.record_threads()
-        heard = keras.callbacks.CallbackList(list(callbacks), model=stages[0].trainer, add_history=False)
-    heard.on_train_begin()
+        called = keras.callbacks.CallbackList(list(callbacks), model=stages[0].trainer, add_history=False)
+    called.on_train_begin()
     try:
         for number, stage in enumerate(stages):
             if any(row.get("stage", 0) > number for row in state.history):
@@ -125,12 +114,12 @@ def train(
             if number and not _rows(state, number):
                 state.best_epoch, state.best_weights = -1, []
             if reached(stages, state, number) < stage.schedule.length:
-                heard.set_model(stage.trainer)
-                _train_stage(stages, number, (training, validation), (state, whole, keeper), heard)
+                called.set_model(stage.trainer)
+                _train_stage(stages, number, (training, validation), (state, variables, keeper), called)
             if stage.schedule.keep == "best":
-                assign(whole.variables_of_networks, state.best_weights)
+                assign(variables.variables_of_networks, state.best_weights)
     finally:
-        heard.on_train_end()
+        called.on_train_end()
     return state
 
 
@@ -153,7 +142,7 @@ def _rows(state: TrainingState, number: int) -> list[Logs]:
 
 
 def _before(stages: Sequence[Stage], number: int) -> int:
-    """Epochs or iterations of the stages before, in the unit of this one."""
+    """Number of epochs or iterations in the earlier stages with the unit of this one."""
     unit = stages[number].schedule.unit
     return sum(stage.schedule.length for stage in stages[:number] if stage.schedule.unit == unit)
 
@@ -161,13 +150,13 @@ def _before(stages: Sequence[Stage], number: int) -> int:
 def _train_stage(
     stages: Sequence[Stage],
     number: int,
-    data: tuple[Features, Features | None],
-    kept: tuple[TrainingState, _Whole, Keeper],
-    heard: keras.callbacks.CallbackList,
+    data: tuple[FeatureTable, FeatureTable | None],
+    kept: tuple[TrainingState, Variables, Keeper],
+    called: keras.callbacks.CallbackList,
 ) -> None:
-    """Train from where a stage stands to its end, a checkpoint after each round."""
+    """Trains the rest of a stage, round by round."""
     trainer, schedule = stages[number].trainer, stages[number].schedule
-    (training, validation), (state, whole, keeper) = data, kept
+    (training, validation), (state, variables, keeper) = data, kept
     before, done = _before(stages, number), reached(stages, state, number)
     schedule.require_showers(len(training), trainer.batches_per_step)
     run, validate = compile_calls(trainer, training), compile_validation(trainer, validation)
@@ -182,20 +171,20 @@ def _train_stage(
             counted = {"iteration": float(before + done)} if schedule.unit == "iteration" else {}
             logs = {**named, **counted, **logs, **validate()}
             require_finite(before + done, logs | _largest_weights(trainer))
-            _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, whole)
+            _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, variables)
             keeper.save_snapshots(schedule.unit, before + done)
             due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds
             if due or done == schedule.length:
-                _write(state, whole, keeper)
+                _write(state, variables, keeper)
                 saved = time.monotonic()
-            heard.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
+            called.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
 
 
-def compile_calls(trainer: Trainer, data: Features) -> Callable[[np.ndarray], np.ndarray]:
-    """Makes one program of many steps: gather, noise, gradients, optimizers.
+def compile_calls(trainer: Trainer, data: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
+    """Compiles many steps into one program: batches, noise, gradients, optimizers.
 
     Args:
-        trainer: with built optimizers.
+        trainer: a trainer whose optimizers are built.
         data: features of the training showers.
 
     Returns:
@@ -222,8 +211,8 @@ def compile_calls(trainer: Trainer, data: Features) -> Callable[[np.ndarray], np
     return run
 
 
-def compile_validation(trainer: Trainer | ValidatedTrainer, data: Features | None) -> Callable[[], Logs]:
-    """Makes one program of the terms over validation showers; no showers give an empty table."""
+def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable | None) -> Callable[[], Logs]:
+    """Compiles the terms of all validation showers; without showers it gives no terms."""
     if data is None:
         return dict
 
@@ -250,7 +239,7 @@ def _round(
     bar: Progress,
     require_finite: Callable[[int, Logs], None],
 ) -> tuple[int, Logs]:
-    """Takes the steps up to the next checkpoint; gives what is done, and mean terms."""
+    """Takes the steps of a round; gives its last epoch or iteration, and mean terms."""
     trainer = stage.trainer
     sums, num_steps = np.zeros(len(trainer.term_names)), 0
     for now, rows in stage.schedule.calls(done, num_showers, trainer.batches_per_step):
@@ -264,30 +253,27 @@ def _round(
     return done, dict(zip(trainer.term_names, (sums / num_steps).tolist(), strict=True))
 
 
-def _record(state: TrainingState, trainer: Trainer, schedule: Schedule, logs: Logs, whole: _Whole) -> None:
+def _record(state: TrainingState, trainer: Trainer, schedule: Schedule, logs: Logs, variables: Variables) -> None:
     if schedule.unit == "iteration":
         state.history.append(logs)
     else:
         first = trainer.term_names[0]
-        state.record(logs, f"val_{first}" if f"val_{first}" in logs else first, whole)
+        state.record(logs, f"val_{first}" if f"val_{first}" in logs else first, variables)
 
 
-def _write(state: TrainingState, whole: _Whole, keeper: Keeper) -> None:
-    state.capture(whole)
+def _write(state: TrainingState, variables: Variables, keeper: Keeper) -> None:
+    state.capture(variables)
     if keeper.checkpoint is not None:
         write_state(keeper.checkpoint, state)
 
 
 def _largest_weights(trainer: Trainer) -> Logs:
-    """Largest absolute values, by path.
-
-    The losses may be finite where a weight is not: a compiled ReLU makes zeros of NaN.
-    """
+    """Largest absolute values by path: with NaN in a weight, ReLU may keep losses finite."""
     return {item.path: float(np.abs(item.numpy()).max()) for item in trainer.variables_of_networks}
 
 
 def _require_finite(unit: str, last: int, keeper: Keeper, now: int, values: Logs) -> None:
-    """Refuse to go on after `now` epochs or iterations, of which `last` are kept."""
+    """Refuse infinity and NaN after `now` epochs or iterations; `last` has a checkpoint."""
     bad = {name: value for name, value in values.items() if not np.isfinite(value)}
     if not bad:
         return

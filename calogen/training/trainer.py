@@ -1,8 +1,8 @@
-"""What a training needs to know of a model: its protocol and its schedules."""
+"""Trainers, which `training.train` can train, and schedules of their steps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,17 +12,18 @@ from calogen.errors import CalogenError
 from calogen.features.batches import Batch, permutation
 
 ITERATIONS_PER_CALL = 10
-_REPLICA = 7_919  # added to the seed: replicas have a noise of their own
+_REPLICA = 7_919  # times the number of a replica, added to the seed: each replica has noise of its own
 BatchOf = Callable[[tf.Tensor], Batch]
+"""A function that gives the batch with a number among those of a step."""
 
 
 class Trainer(Protocol):
     """Networks with their losses and optimizers, as `training.train` trains them.
 
     Attributes:
-        term_names: of what `step` gives.
-        batches_per_step: batches that one step takes, e.g. one for each step of the critics.
-        jit: whether whole calls are compiled by XLA.
+        term_names: names of the terms that `step` gives, the loss first.
+        batches_per_step: number of batches in one step, e.g. one for each step of the critics.
+        jit: whether XLA compiles the steps.
     """
 
     term_names: tuple[str, ...]
@@ -30,31 +31,29 @@ class Trainer(Protocol):
     jit: bool
 
     @property
-    def variables_of_networks(self) -> list[Any]:
+    def variables_of_networks(self) -> list[keras.Variable]:
         """Variables of all networks, in the order of the checkpoint."""
 
     @property
-    def variables_of_optimizers(self) -> list[Any]:
-        """Variables of all optimizers, built, in the order of the checkpoint."""
+    def variables_of_optimizers(self) -> list[keras.Variable]:
+        """Variables of all optimizers, which are built already, in the order of the checkpoint."""
 
     def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
-        """Takes one step and gives its terms; `batch(number)` is one of its batches."""
+        """Takes one step with the batches that `batch(number)` gives, and gives its terms."""
 
 
 class ValidatedTrainer(Trainer, Protocol):
     """A trainer whose terms can be computed without a step, on validation showers."""
 
     def validate(self, batch: Batch, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Gives the terms of validation showers; `number` counts the blocks that they come in."""
+        """Gives the terms of a block of validation showers; `number` is that of the block."""
 
 
 class KerasTrainer(keras.Model):
-    """A trainer that Keras' `fit` can train, too: it shows running means of the terms.
+    """A trainer for Keras' `fit` as well, which shows running means of the terms.
 
     Args:
-        name: of the model.
-        networks, optimizers: in the order of the checkpoint.
-        seed: of the noise.
+        networks, optimizers: networks and their optimizers, in the order of the checkpoint.
     """
 
     term_names: tuple[str, ...]
@@ -78,11 +77,11 @@ class KerasTrainer(keras.Model):
 
     @property
     def num_replicas(self) -> int:
-        """Over how many devices a batch is spread; optimizers sum their gradients."""
+        """Number of devices over which a batch is spread; optimizers sum their gradients."""
         return tf.distribute.get_strategy().num_replicas_in_sync
 
     def step_seed(self) -> tf.Tensor:
-        """Seed `[2]` of the step that comes next; each replica has its own."""
+        """Seed `[2]` of the next step; each replica has its own."""
         context = tf.distribute.get_replica_context()
         replica = 0 if context is None else context.replica_id_in_sync_group
         seed = tf.cast(self._seed + _REPLICA * replica, tf.int32)
@@ -94,7 +93,7 @@ class KerasTrainer(keras.Model):
         return list(self._means.values())
 
     def average(self, terms: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Adds terms to the running means and gives these."""
+        """Adds terms to the running means and gives the means."""
         for name, value in terms.items():
             self._means[name].update_state(value)
         return {name: mean.result() for name, mean in self._means.items()}
@@ -102,13 +101,12 @@ class KerasTrainer(keras.Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Epochs:
-    """Passes over all training showers, each in an order of its own.
+    """A schedule of epochs: passes over all training showers, each in an order of its own.
 
     Args:
-        epochs: how many.
-        batch_size: showers per batch; an incomplete last batch of an epoch is left out.
-        seed: of the orders.
-        keep: weights the networks have in the end: those of the smallest (validation) loss, or the last.
+        epochs: number of epochs.
+        batch_size: number of showers per batch; an incomplete last batch of an epoch is left out.
+        keep: the weights that the networks have in the end: `best`, those of the smallest (validation) loss, or `last`.
     """
 
     epochs: int
@@ -129,7 +127,7 @@ class Epochs:
         return self.epochs
 
     def require_showers(self, num_showers: int, batches_per_step: int) -> None:
-        """Refuse training showers that fill not one step."""
+        """Refuse training showers that are too few for one step."""
         largest = num_showers // batches_per_step
         require(
             self.batch_size <= largest,
@@ -137,7 +135,7 @@ class Epochs:
         )
 
     def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Gives epochs done and rows `[s, k, b]` of each call of the next round."""
+        """Gives the number of epochs after the next epoch, and the rows `[s, k, b]` of its steps."""
         per_step = batches_per_step * self.batch_size
         rows = permutation(num_showers, self.seed, done)[: num_showers // per_step * per_step]
         yield done + 1, rows.reshape(-1, batches_per_step, self.batch_size)
@@ -145,12 +143,12 @@ class Epochs:
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """Which showers are drawn from when.
+    """The training showers from which batches are drawn in each stage of a training.
 
     Args:
-        order: rows of the training showers `[n]`.
-        starts: iterations at which a stage begins; the first is 0.
-        counts: how many of the ordered showers each stage draws from.
+        order: rows of the training showers `[n]`, in the order in which they are added.
+        starts: iterations at which the stages begin; the first is 0.
+        counts: number of showers, counted in this order, from which each stage draws; empty: all showers in one stage.
     """
 
     order: np.ndarray
@@ -172,14 +170,14 @@ class Curriculum:
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """Iterations whose showers are drawn with replacement.
+    """A schedule of iterations, whose showers are drawn with replacement.
 
     Args:
-        iterations: how many.
-        batch_size: showers per batch.
-        seed: of the draws: rows are a function of it and of the iteration.
-        curriculum: which showers are drawn from when.
-        interval: iterations between two checkpoints; by default 1000, or a thirtieth of a shorter training.
+        iterations: number of iterations.
+        batch_size: number of showers per batch.
+        seed: seed of the draws; the rows are a function of the seed and the iteration.
+        curriculum: the showers from which each stage of the training draws.
+        interval: iterations between two checkpoints; None: 1000, or a thirtieth of a shorter training.
     """
 
     iterations: int
@@ -201,7 +199,7 @@ class Draws:
         return self.iterations
 
     def require_showers(self, num_showers: int, batches_per_step: int) -> None:
-        """Refuse a curriculum of other showers."""
+        """Refuse a curriculum with rows that the training showers do not have."""
         order = self.curriculum.order
         require(
             0 <= order.min() <= order.max() < num_showers,
@@ -209,7 +207,7 @@ class Draws:
         )
 
     def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Gives iterations done and rows `[s, k, b]` of each call of the next round."""
+        """Gives the iterations after each call of a round, and its rows `[s, k, b]`."""
         target = min(self.iterations, done + (self.interval or min(1000, -(-self.iterations // 30))))
         while done < target:
             count = min(ITERATIONS_PER_CALL, target - done)
@@ -217,7 +215,7 @@ class Draws:
             done += count
 
     def rows(self, first: int, count: int, batches_per_step: int) -> np.ndarray:
-        """Rows of the training showers in some iterations, `[count, k, b]`."""
+        """Gives the rows of `count` iterations from `first` on, `[count, k, b]`."""
         places = _places(
             tf.constant(self.seed),
             tf.range(first, first + count),
@@ -232,23 +230,25 @@ class Draws:
 def _places(
     seed: tf.Tensor, iterations: tf.Tensor, starts: tf.Tensor, counts: tf.Tensor, shape: tuple[int, int]
 ) -> tf.Tensor:
-    """Gives places in a curriculum's order, `[s, k, b]`."""
+    """Draws places in a curriculum's order, `[s, k, b]`."""
     num_batches, batch_size = shape
 
-    def of_iteration(iteration: tf.Tensor) -> tf.Tensor:
+    def draw(iteration: tf.Tensor) -> tf.Tensor:
         stage = tf.reduce_sum(tf.cast(starts <= iteration, tf.int32)) - 1
         own = tf.stack([seed, iteration])
         drawn = [
-            tf.random.stateless_uniform((batch_size,), fold(own, num_batches + 1 + number), 0, counts[stage], tf.int32)
+            tf.random.stateless_uniform(
+                (batch_size,), fold_seed(own, num_batches + 1 + number), 0, counts[stage], tf.int32
+            )
             for number in range(num_batches)
         ]
         return tf.stack(drawn)
 
-    return tf.map_fn(of_iteration, iterations, fn_output_signature=tf.int32)
+    return tf.map_fn(draw, iterations, fn_output_signature=tf.int32)
 
 
-def fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    """Gives another seed `[2]`, a function of a seed and a number."""
+def fold_seed(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+    """Gives a new seed `[2]`, which is a function of a seed and a number."""
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 

@@ -1,4 +1,4 @@
-"""Training of a VAE: one train step for Keras' `fit` and for compiled epochs."""
+"""Training of a VAE, with the same steps in Keras' `fit` and in compiled epochs."""
 
 import numpy as np
 
@@ -11,18 +11,16 @@ _VALIDATION = 1_000_003  # added to the seed: validation uses the same noise eve
 
 
 class Vae(KerasTrainer):
-    """Encoder and decoder trained together, by Keras' `fit` or by `training.train`.
+    """Encoder and decoder that are trained together, by Keras' `fit` or by `training.train`.
 
     The loss is (1/f) sum w_i (x_i - x~_i)^2 + kl_weight * KL, averaged over the batch. The noise is a function of
-    (seed, optimizer's step), so both ways of training take the same steps.
+    (seed, optimizer's step), so that both ways of training take the same steps.
 
     Args:
-        encoder: {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, z], "log_variance": [b, z]}.
-        decoder: {"latent": [b, z], "condition": [b, c]} -> [b, f].
-        feature_weights: w_i, `[f]`.
+        encoder: network {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, z], "log_variance": [b, z]}.
+        decoder: network {"latent": [b, z], "condition": [b, c]} -> [b, f].
+        feature_weights: weights w_i of the features, `[f]`.
         kl_weight: factor of the divergence.
-        seed: of the noise.
-        optimizer: of both networks.
     """
 
     term_names = ("loss", "reconstruction", "kl")
@@ -52,7 +50,7 @@ class Vae(KerasTrainer):
         return self.decoder({"latent": latent, "condition": batch["condition"]})
 
     def terms(self, batch: Batch, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Gives loss, reconstruction and KL of a batch (scalars) with the noise of a seed `[2]`."""
+        """Gives loss, reconstruction and divergence of a batch, with the noise of a seed `[2]`."""
         code = self.encoder(batch)
         mean, log_variance = code["mean"], code["log_variance"]
         noise = tf.random.stateless_normal(tf.shape(mean), noise_seed)
@@ -63,7 +61,7 @@ class Vae(KerasTrainer):
         return {"loss": reconstruction + self._kl_weight * kl, "reconstruction": reconstruction, "kl": kl}
 
     def step(self, batch: BatchOf) -> dict[str, tf.Tensor]:
-        """Takes one optimizer step and gives the terms before it."""
+        """Takes one step of the optimizer and gives the terms before it."""
         return self._step(batch(tf.constant(0)))
 
     def validate(self, batch: Batch, number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -79,9 +77,9 @@ class Vae(KerasTrainer):
         return terms
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Is what `fit` calls."""
+        """Takes one step for Keras' `fit` and gives the running means of the terms."""
         return self.average(self._step(batch))
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Is what `evaluate` calls."""
+        """Gives the running means of the terms for Keras' `evaluate`."""
         return self.average(self.validate(batch, tf.constant(0)))

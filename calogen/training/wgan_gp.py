@@ -1,7 +1,7 @@
 """Training of Wasserstein GANs with gradient penalty.
 
-An iteration is `critic_steps` steps of every critic and one of the generator. Rows, latent space and interpolation are
-functions of (seed, iteration), so weights and optimizers are a training's whole state.
+An iteration consists of `critic_steps` steps of every critic and one step of the generator. Rows, latent points and
+interpolation are functions of (seed, iteration), so that weights and optimizers are the whole state of a training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from calogen.features.batches import Batch
 from calogen.training.critic import PenaltyGradient
 from calogen.training.latent import Latent
 from calogen.training.losses import critic_loss, gradient_penalty
-from calogen.training.trainer import BatchOf, KerasTrainer, fold
+from calogen.training.trainer import BatchOf, KerasTrainer, fold_seed
 
 TERMS = ("critic_loss", "gradient_penalty", "generator_loss")
 _View = Callable[[tf.Tensor], tf.Tensor]
@@ -21,14 +21,13 @@ _View = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Critic:
-    """A critic and what it sees.
+    """A critic, its optimizer and its weights in the losses.
 
     Args:
-        network: {"shower": [b, f], "condition": [b, c]} -> [b, 1].
-        optimizer: its own.
-        gradient_penalty_weight: factor of its penalty.
+        network: network {"shower": [b, f], "condition": [b, c]} -> [b, 1].
+        gradient_penalty_weight: factor of its gradient penalty.
         loss_weight: factor of its score in the generator's loss.
-        view: what it sees of the shower, e.g. the total energy; the shower itself by default.
+        view: function of the shower that the critic gets, e.g. the total energy; by default the shower itself.
     """
 
     network: keras.Model
@@ -40,13 +39,12 @@ class Critic:
 
 @dataclass(frozen=True, kw_only=True)
 class Generator:
-    """A generator and what drives it.
+    """A generator, its optimizer and its latent space.
 
     Args:
-        network: {"latent": [b, z], "condition": [b, c]} -> [b, f].
-        optimizer: its own.
-        latent: where the latent space is drawn from.
-        batch_statistics: whether batch normalisation uses the batch's moments in training; the moving ones if not.
+        network: network {"latent": [b, z], "condition": [b, c]} -> [b, f].
+        latent: prior of the latent space.
+        batch_statistics: whether batch normalisation uses the moments of the batch in training, not the moving ones.
     """
 
     network: keras.Model
@@ -56,16 +54,17 @@ class Generator:
 
 
 class WganGp(KerasTrainer):
-    """A generator and its critics trained against one another.
+    """A generator and its critics, which are trained against one another.
 
-    `compile` is done; it works with `fit`, whose batches are `critic_steps` batches of the critic at once, and with
-    `train`.
+    It is compiled, and can be trained by `training.train` or by Keras' `fit`, each of whose batches holds the
+    `critic_steps` batches of the critics in an iteration.
 
     Args:
-        generator, critics: networks with their optimizers; one critic or more.
-        critic_steps: steps of the critics for one of the generator.
-        seed: of rows, latent space and interpolation.
-        by_hand: whether a critic that is a chain of dense layers gets its input gradient without back-propagation.
+        generator, critics: the networks with their optimizers; one critic or more.
+        critic_steps: number of steps of the critics for each step of the generator.
+        seed: seed of rows, latent points and interpolation.
+        by_hand: whether the input gradient of a critic that is a chain of dense layers is computed without
+            back-propagation.
     """
 
     term_names = TERMS
@@ -91,11 +90,11 @@ class WganGp(KerasTrainer):
         self.built = True
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """Gives showers `[b, f]` for points of the latent space and conditions."""
+        """Gives showers `[b, f]` for latent points and conditions."""
         return self.generator(inputs, training=training)
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Is what `fit` calls: one iteration."""
+        """Takes one iteration for Keras' `fit` and gives the running means of the losses."""
         size = tf.shape(batch["shower"])[0] // self.critic_steps
         tf.debugging.assert_positive(size, f"fit needs batches of {self.critic_steps} showers (critic_steps) or more")
         terms = self.iterate(
@@ -112,28 +111,31 @@ class WganGp(KerasTrainer):
         """Takes all steps of one iteration and gives the means of the losses before each step.
 
         Args:
-            batch: gives the Geant4 showers of each critic step; the generator reuses the last one's conditions.
-            seed: `[2]`, of this iteration.
+            batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the
+                conditions of the last one.
         """
 
         def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold(seed, step)))
+            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold_seed(seed, step)))
 
         sums = tf.zeros(2)
-        if tf.distribute.has_strategy():  # replicas cannot add their gradients inside a loop of the graph
+        if tf.distribute.has_strategy():  # replicas cannot sum their gradients inside a loop of the graph
             for step in range(self.critic_steps):
                 _, sums = body(tf.constant(step), sums)
         else:
             _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
         condition = batch(tf.constant(self.critic_steps - 1))["condition"]
-        losses = *tf.unstack(sums / self.critic_steps), self.generator_step(condition, fold(seed, self.critic_steps))
+        losses = (
+            *tf.unstack(sums / self.critic_steps),
+            self.generator_step(condition, fold_seed(seed, self.critic_steps)),
+        )
         return dict(zip(TERMS, losses, strict=True))
 
     def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes one step of every critic and gives the sums of their losses and penalties."""
         condition = real["condition"]
-        fake = self._generate(condition, fold(seed, 0))
-        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold(seed, 1))
+        fake = self._generate(condition, fold_seed(seed, 0))
+        fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold_seed(seed, 1))
         losses, penalties = [], []
         for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
             seen = critic.view(real["shower"]), critic.view(fake)
@@ -149,7 +151,7 @@ class WganGp(KerasTrainer):
         return tf.add_n(losses), tf.add_n(penalties)
 
     def generator_step(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Takes one step of the generator and gives its loss: minus the weighted mean scores."""
+        """Takes one step of the generator and gives its loss, minus the weighted mean scores."""
         variables = self.generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
@@ -169,7 +171,7 @@ class WganGp(KerasTrainer):
 
 
 def draw(latent: Latent, num_showers: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Gives points of the latent space, `[b, z]`: a function of the seed `[2]`."""
+    """Draws latent points, `[b, z]`, a function of the seed `[2]`."""
     shape = (num_showers, latent.dim)
     if latent.distribution == "normal":
         return latent.mean + latent.spread * tf.random.stateless_normal(shape, seed)

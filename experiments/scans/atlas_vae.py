@@ -1,31 +1,31 @@
-"""What the VAE paper leaves open, and its traps, scanned on validation showers.
+"""Scan of what the VAE paper leaves open, and of its traps, on validation showers.
 
     python experiments/scans/atlas_vae.py              # 100 epochs each, about 15 minutes on two cores; resumes
     python experiments/scans/atlas_vae.py --epochs 20 --only base
     python experiments/scans/atlas_vae.py --final      # the best few, 400 epochs, three seeds each: about an hour
 
-The first writes atlas_vae.md beside this file, the last atlas_vae_final.md, which decided. One row per variant of a
-starting point: mean KS distance on validation showers (10 observables, 9 energies, never the test showers), the loss's
-parts, the mean energy at 1-4 GeV over Geant4's, the sum of the decoded cell fractions of each layer, and the number of
+The first command writes atlas_vae.md beside this file, the last one atlas_vae_final.md, which decided. Every variant of
+a starting point has a row: mean KS distance on validation showers (10 observables, 9 energies, never the test showers),
+parts of the loss, mean energy at 1-4 GeV over Geant4's, sum of the decoded cell fractions of each layer, and number of
 features whose spread is below the floor.
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, cast
 
 import numpy as np
+import typer
 
 from calogen.claims.atlas_vae import JUDGES, LOW, TRAINED
-from calogen.config import MAX_SEED
+from calogen.command import clean_exit, parse_command_line
+from calogen.config import MAX_SEED, config_from_json, config_to_json
 from calogen.features.moments import moments
 from calogen.files import write_text
 from calogen.generation.generate import generate
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build_transform
-from calogen.reproduction.experiment import clean_exit, whole_number
 from calogen.reproduction.selection import validation_distance
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.sample import Showers
@@ -34,9 +34,9 @@ from calogen.training.fit import fit, validation_split
 from calogen.training.losses import inverse_spread
 from calogen.training.run import TrainedRun
 
-# Where the scan started; what it chose is the default of AtlasVaeConfig.
-START: dict[str, Any] = {"batch_size": 100, "learning_rate": 1e-3, "kl_weight": 1e-4, "spread_floor": 1e-4}
-VARIANTS: dict[str, dict[str, Any]] = {
+# Starting point of the scan; the defaults of AtlasVaeConfig are what the scan has chosen.
+START: dict[str, object] = {"batch_size": 100, "learning_rate": 1e-3, "kl_weight": 1e-4, "spread_floor": 1e-4}
+VARIANTS: dict[str, dict[str, object]] = {
     "base": {},
     "kl_weight 1e-2": {"kl_weight": 1e-2},
     "kl_weight 1e-3": {"kl_weight": 1e-3},
@@ -69,7 +69,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         for weight in ("1e-4", "3e-5", "1e-5", "1e-6", "1e-7")
     },
 }
-_CHANGES: dict[str, dict[str, Any]] = {
+_CHANGES: dict[str, dict[str, object]] = {
     "batch 400, floor 1e-3": {},
     "KL 3e-4": {"kl_weight": 3e-4},
     "KL 1e-3": {"kl_weight": 1e-3},
@@ -81,8 +81,6 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 FINALISTS = {name: {"batch_size": 400, "spread_floor": 1e-3, **changes} for name, changes in _CHANGES.items()}
 HEADER = ("variant", "mean KS", "best epoch", "reconstruction", "KL", "energy at 1-4 GeV", "decoded sums", "at floor")
-
-
 FINAL_HEADER = (
     "variant",
     "mean KS",
@@ -94,33 +92,49 @@ FINAL_HEADER = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the command line chooses: each field is an option."""
+
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Of every variant; by default 100, with --final 400.")
+    ] = None
+    seed: Annotated[int, typer.Option(min=1, max=MAX_SEED - 2, help="Of every variant, with --final the first.")] = 1
+    runs: Annotated[Path, typer.Option(help="Where trainings go.")] = Path("runs/scans/atlas_vae")
+    only: Annotated[str | None, typer.Option(metavar="VARIANT", help="Train one variant and print its row.")] = None
+    final: Annotated[bool, typer.Option("--final", help="Train the finalists with three seeds each.")] = False
+
+    def __post_init__(self) -> None:
+        if self.only is not None and self.only not in VARIANTS:
+            raise typer.BadParameter(
+                f"must be one of {', '.join(VARIANTS)}. Received: {self.only}", param_hint="--only"
+            )
+        if self.only is not None and self.final:
+            raise typer.BadParameter("--only and --final exclude each other")
+
+    @property
+    def variants(self) -> dict[str, dict[str, object]]:
+        """Changes of the starting point that are to be trained, by name."""
+        if self.only is not None:
+            return {self.only: VARIANTS[self.only]}
+        return FINALISTS if self.final else VARIANTS
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train every variant and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=whole_number(10**6), help="of every variant (default: 100, with --final 400)")
-    parser.add_argument(
-        "--seed",
-        type=whole_number(MAX_SEED - 2),
-        default=1,
-        help="of every variant (default: 1), with --final the first",
-    )
-    parser.add_argument("--runs", type=Path, default=Path("runs/scans/atlas_vae"), help="where trainings go")
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--only", choices=VARIANTS, metavar="VARIANT", help="train one variant and print its row")
-    kind.add_argument("--final", action="store_true", help="train the finalists with three seeds each")
-    given = parser.parse_args(arguments)
+    """Trains every variant and writes the table."""
+    given = parse_command_line(Choices, __doc__, "", arguments)
     seeds = range(given.seed, given.seed + (3 if given.final else 1))
     epochs = given.epochs or (400 if given.final else 100)
-    variants = FINALISTS if given.final else {name: VARIANTS[name] for name in [given.only] if name} or VARIANTS
     with clean_exit("atlas_vae scan"):
         showers = read_window(bundled("photons_train"), ATLAS_VAE_WINDOW)
         showers, note = choose_edition("photons_train", showers, all_showers=False)
         showers = showers[np.isin(showers.incident_energies, TRAINED)]
         rows = []
-        for name, changes in variants.items():
+        for name, changes in given.variants.items():
             runs = []
             for seed in seeds:
-                config = replace(AtlasVaeConfig(epochs=epochs, seed=seed), **{**START, **changes})
+                plain = config_to_json(AtlasVaeConfig(epochs=epochs, seed=seed))
+                config = config_from_json(AtlasVaeConfig, {**plain, **START, **changes})
                 directory = given.runs / f"{name.replace(',', '').replace(' ', '-')}-{epochs}-seed{seed}"
                 runs.append(fit(atlas_vae, config, ATLAS_VAE_WINDOW, showers, directory))
             rows.append((name, *(measure_seeds(runs, showers) if given.final else measure(runs[0], showers))))
@@ -135,8 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(run: TrainedRun, showers: Showers) -> tuple[str, ...]:
-    """The cells of a variant's row."""
-    config = run.config
+    """Cells of the row of a variant."""
+    config = cast(AtlasVaeConfig, run.config)
     training, validation = validation_split(showers, config)
     distance = validation_distance(run, validation, JUDGES, config.seed)
     best = min(run.history, key=lambda row: row["val_loss"])
@@ -155,17 +169,18 @@ def measure(run: TrainedRun, showers: Showers) -> tuple[str, ...]:
 
 
 def measure_seeds(runs: Sequence[TrainedRun], showers: Showers) -> tuple[str, ...]:
-    """The cells of a finalist's row: means over the seeds with the seeds' standard deviation."""
-    found = []
+    """Cells of the row of a finalist: means and standard deviations over the seeds."""
+    rows = []
     for run in runs:
         training, validation = validation_split(showers, run.config)
-        chain = build_transform(replace(run.config, renormalise=True), ATLAS_VAE_WINDOW).fit(training)
+        config = cast(AtlasVaeConfig, run.config)
+        chain = build_transform(replace(config, renormalise=True), ATLAS_VAE_WINDOW).fit(training)
         pair = run, replace(run, transform=chain)
         distances = [validation_distance(item, validation, JUDGES, run.config.seed).value for item in pair]
         best = 1 + min(range(len(run.history)), key=lambda epoch: run.history[epoch]["val_loss"])
         ratios = [low_energy_ratio(item, validation) for item in pair]
-        found.append((*distances, best, *ratios, high_energy_spread(run, showers)))
-    means, scatters = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
+        rows.append((*distances, best, *ratios, high_energy_spread(run, showers)))
+    means, scatters = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
     digits = (4, 4, 0, 3, 3, 2)
     return tuple(
         f"{mean:.{places}f} ± {scatter:.{places}f}"
@@ -174,7 +189,7 @@ def measure_seeds(runs: Sequence[TrainedRun], showers: Showers) -> tuple[str, ..
 
 
 def high_energy_spread(run: TrainedRun, showers: Showers) -> float:
-    """Response RMS over that of all training and validation showers, mean of 131 and 262 GeV."""
+    """RMS of the response over Geant4's, mean of 131 and 262 GeV."""
     ratios = []
     for energy in TRAINED[-2:]:
         generated = generate(run, np.full(1000, energy), run.config.seed)
@@ -183,7 +198,7 @@ def high_energy_spread(run: TrainedRun, showers: Showers) -> float:
 
 
 def low_energy_ratio(run: TrainedRun, validation: Showers) -> float:
-    """Mean energy of generated showers over Geant4's, mean of 1, 2 and 4 GeV."""
+    """Mean energy of generated showers over Geant4's, averaged over 1, 2 and 4 GeV."""
     ratios = []
     for energy in LOW:
         generated = generate(run, np.full(1000, energy), run.config.seed)
@@ -192,7 +207,7 @@ def low_energy_ratio(run: TrainedRun, validation: Showers) -> float:
 
 
 def decoded_sums(run: TrainedRun, incident_energies: np.ndarray) -> str:
-    """Each layer's sum of decoded cell fractions, mean over showers; 1 where consistent."""
+    """Sum of the decoded cell fractions of each layer, mean over showers; it should be 1."""
     inputs = {
         "latent": run.latent.draw(len(incident_energies), run.config.seed),
         "condition": run.transform.condition(incident_energies),

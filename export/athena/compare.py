@@ -5,20 +5,20 @@ computed again from its momentum and its noise by calogen.lwtnn.runtime, which n
 prints the largest difference of a voxel in units of its shower's energy; above the tolerance the exit code is 2.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, TypedDict, cast
 
 import numpy as np
+import typer
 
 from calogen import files
+from calogen.command import clean_exit, parse_command_line
 from calogen.errors import DataFormatError, ExportError
 from calogen.lwtnn.graph import Graph, read_graph
-from calogen.lwtnn.runtime import evaluate
-from calogen.reproduction.experiment import clean_exit
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.units import kinetic_energy
 
 V1, V2 = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2"
@@ -30,13 +30,51 @@ EXAMPLES = """examples:
 
 
 @dataclass(frozen=True)
+class Files:
+    """What the command line names: each field is an argument or an option."""
+
+    directory: Annotated[Path, typer.Argument(help="Of an export: manifest.json and its networks.")]
+    showers: Annotated[Path, typer.Argument(help="What calogen_athena --output wrote.")]
+    noise: Annotated[Path, typer.Argument(help="What calogen_athena --noise wrote.")]
+    tolerance: Annotated[float, typer.Option(help="Largest allowed difference.")] = TOLERANCE
+
+
+class Condition(TypedDict):
+    """How the condition of a network is computed from the momentum: a part of a `Slot`."""
+
+    kind: Literal["momentum", "log-kinetic"]
+    lowest: float
+    highest: float
+
+
+class Slot(TypedDict):
+    """One network of an export, and the momenta, MeV, that it takes: a part of a `Manifest`."""
+
+    file: str
+    above: float
+    up_to: float
+    condition: Condition
+
+
+class Manifest(TypedDict):
+    """Entries of an export's manifest.json that this comparison needs."""
+
+    interface: str
+    variable_prefix: str
+    mass: float
+    num_voxels: int
+    latent: dict[str, int]
+    networks: list[Slot]
+
+
+@dataclass(frozen=True)
 class Sample:
     """Showers as calogen_athena wrote them.
 
     Args:
-        momenta: `[n]`, MeV.
-        energies: `[n, v]`, MeV, in the order of the interface.
-        noise: `[n, z]`.
+        momenta: momenta of the incident particles, `[n]`, MeV.
+        energies: energies of the voxels, `[n, v]`, MeV, in the order of the interface.
+        noise: latent points from which the showers were computed, `[n, z]`.
     """
 
     momenta: np.ndarray
@@ -48,8 +86,9 @@ def read_sample(showers: Path, noise: Path, num_voxels: int, latent_dim: int) ->
     """Read showers and their noise.
 
     Args:
-        showers, noise: files of comma-separated values; the first line of the showers' names its columns.
-        num_voxels, latent_dim: what a shower and its noise must have.
+        showers: file of comma-separated values with a line of column names.
+        noise: file of comma-separated values without such a line.
+        num_voxels, latent_dim: number of voxels of a shower, and of latent numbers.
 
     Raises:
         DataFormatError: a file cannot be read, or is not of that size.
@@ -71,17 +110,17 @@ def read_sample(showers: Path, noise: Path, num_voxels: int, latent_dim: int) ->
     return Sample(rows[:, 0], rows[:, 1:], draws)
 
 
-def energies_of(directory: Path, manifest: dict[str, Any], momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def energies_of(directory: Path, manifest: Manifest, momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Energies `[n, v]`, MeV, by the rules of the manifest's interface.
 
     Args:
-        directory: of the export.
-        manifest: of the export.
-        momenta: `[n]`, MeV.
-        noise: `[n, z]`, what the interface draws.
+        directory: directory of the export.
+        manifest: manifest of the export.
+        momenta: momenta of the incident particles, `[n]`, MeV.
+        noise: latent points that the interface drew, `[n, z]`.
 
     Raises:
-        ExportError: no network takes a momentum, or a network is not what the manifest says.
+        ExportError: no network takes one of the momenta, or a network does not fit the manifest.
     """
     energies = np.full((len(momenta), manifest["num_voxels"]), np.nan)
     for slot in manifest["networks"]:
@@ -97,29 +136,29 @@ def energies_of(directory: Path, manifest: dict[str, Any], momenta: np.ndarray, 
     return energies
 
 
-def largest_difference(found: np.ndarray, expected: np.ndarray, momenta: np.ndarray) -> float:
-    """Largest difference of a voxel, of its shower's energy.
+def largest_difference(received: np.ndarray, expected: np.ndarray, momenta: np.ndarray) -> float:
+    """Largest difference of a voxel, in units of its shower's energy.
 
-    For empty showers a billionth of the momentum stands for it.
+    The unit is at least a billionth of the momentum, as a shower may be empty.
 
     >>> largest_difference(np.array([[1.0, 2.5]]), np.array([[1.0, 3.0]]), np.array([100.0]))
     0.125
     """
     scale = np.maximum(np.abs(expected).sum(axis=1), 1e-9 * momenta)
-    return float((np.abs(found - expected) / scale[:, None]).max())
+    return float((np.abs(received - expected) / scale[:, None]).max())
 
 
 def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
-    """Compare a sample with what Python makes of its noise.
+    """Compare showers with those that Python computes from their noise.
 
     Args:
-        directory: of the export.
+        directory: directory of the export.
         showers, noise: files that calogen_athena wrote.
 
     Returns:
         The largest difference in units of the shower's energy, and the number of showers.
     """
-    manifest = files.read_json(directory / "manifest.json")
+    manifest = cast(Manifest, files.read_json_table(directory / "manifest.json"))
     try:
         sample = read_sample(showers, noise, manifest["num_voxels"], manifest["latent"]["dim"])
         expected = energies_of(directory, manifest, sample.momenta, sample.noise)
@@ -130,14 +169,12 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
     return largest_difference(sample.energies, expected, sample.momenta), len(sample.momenta)
 
 
-def _slot_energies(
-    graph: Graph, slot: dict[str, Any], manifest: dict[str, Any], momenta: np.ndarray, noise: np.ndarray
-) -> np.ndarray:
+def _slot_energies(graph: Graph, slot: Slot, manifest: Manifest, momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:
     prefix, interface = manifest["variable_prefix"], manifest["interface"]
     condition = {f"{prefix}0": _condition_of(momenta, slot["condition"], manifest["mass"])}
     if interface != V1:
         condition[f"{prefix}1"] = np.zeros_like(momenta)
-    outputs = evaluate(graph, {"node_0": {f"{prefix}{i}": z for i, z in enumerate(noise.T)}, "node_1": condition})
+    outputs = evaluate_graph(graph, {"node_0": {f"{prefix}{i}": z for i, z in enumerate(noise.T)}, "node_1": condition})
     labels = graph.output().labels
     length = len(commonprefix(labels))  # noqa: RUF071 (of names, not of paths)
     places = {label[length:]: position for position, label in enumerate(labels)}
@@ -150,7 +187,7 @@ def _slot_energies(
     return voxels * kinetic_energy(momenta, manifest["mass"])[:, None]
 
 
-def _condition_of(momenta: np.ndarray, condition: dict[str, Any], mass: float) -> np.ndarray:
+def _condition_of(momenta: np.ndarray, condition: Condition, mass: float) -> np.ndarray:
     if condition["kind"] == "momentum":
         return momenta / condition["highest"]
     values = (momenta, condition["lowest"], condition["highest"])
@@ -159,7 +196,7 @@ def _condition_of(momenta: np.ndarray, condition: dict[str, Any], mass: float) -
 
 
 def _read_table(path: Path, header: bool) -> tuple[list[str], np.ndarray]:
-    """The names of the columns, where there is a header, and the numbers."""
+    """Names of the columns, if the file has a header, and the numbers."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -177,17 +214,8 @@ def _read_table(path: Path, header: bool) -> tuple[list[str], np.ndarray]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compare what the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("directory", type=Path, help="of an export: manifest.json and its networks")
-    parser.add_argument("showers", type=Path, help="what calogen_athena --output wrote")
-    parser.add_argument("noise", type=Path, help="what calogen_athena --noise wrote")
-    parser.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, help=f"largest allowed difference (default: {TOLERANCE:g})"
-    )
-    given = parser.parse_args(arguments)
+    """Compare the files that the command line names."""
+    given = parse_command_line(Files, __doc__, EXAMPLES, arguments)
     with clean_exit("compare"):
         difference, number = compare(given.directory, given.showers, given.noise)
         if not difference <= given.tolerance:

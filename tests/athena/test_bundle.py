@@ -12,7 +12,7 @@ from toy_generators import tiny_generator
 
 from calogen.athena import bundle as module
 from calogen.athena.bundle import Bundle, build_bundle
-from calogen.athena.interface import SELECTOR, V1, V2, Generator, voxel_order
+from calogen.athena.interface import SELECTOR, V1, V2, VoxelGenerator, voxel_order
 from calogen.errors import CalogenError, ExportError, GeometryError
 from calogen.lwtnn.graph import read_graph
 from calogen.models import fastcalogan
@@ -80,7 +80,7 @@ def test_three_networks_are_marked_for_the_selector(tmp_path: Path) -> None:
 
 def test_version_1_has_one_file_and_the_old_binning(tmp_path: Path) -> None:
     config = replace(fastcalogan.CONFIGS["photon"][0], latent_dim=3, generator_units=(4,), critic_units=(4,))
-    generator = Generator(
+    generator = VoxelGenerator(
         model=fastcalogan.build_generator(config, TINY_VOXELS),
         transform=fastcalogan.build_transform(config, TINY_VOXELS),
         latent=fastcalogan.build_latent(config),

@@ -17,7 +17,7 @@ from calogen.athena.closure import (
     in_float64,
     keras_energies,
 )
-from calogen.athena.interface import SELECTOR, V1, V2, Generator
+from calogen.athena.interface import SELECTOR, V1, V2, VoxelGenerator
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.layers import Dense
 from calogen.showers.conditions import Conditions
@@ -26,7 +26,7 @@ from calogen.training.latent import Latent
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
+def generator() -> VoxelGenerator:
     return tiny_generator(2.0**8, 2.0**18)
 
 
@@ -38,7 +38,7 @@ def _changed(graph: Graph, factor: float) -> Graph:
     return replace(graph, layers=tuple(layers))
 
 
-def test_a_conversion_closes_and_a_wrong_weight_does_not(generator: Generator) -> None:
+def test_a_conversion_closes_and_a_wrong_weight_does_not(generator: VoxelGenerator) -> None:
     slot = athena.SLOTS[22][1]
     graph = athena.lwtnn_graph(generator, slot, V2)
     found = closure(graph, generator, slot, V2, num_showers=300)
@@ -47,7 +47,7 @@ def test_a_conversion_closes_and_a_wrong_weight_does_not(generator: Generator) -
     assert closure(_changed(graph, 1.0001), generator, slot, V2, num_showers=300).float64 > 1e-6
 
 
-def test_a_wrong_condition_noise_or_order_shows(generator: Generator) -> None:
+def test_a_wrong_condition_noise_or_order_shows(generator: VoxelGenerator) -> None:
     low, high = athena.SLOTS[22]
     graph = athena.lwtnn_graph(generator, low, V2)
     assert closure(graph, generator, low, V2).float64 < 1e-8
@@ -59,7 +59,7 @@ def test_a_wrong_condition_noise_or_order_shows(generator: Generator) -> None:
     assert closure(graph, shifted, low, V2).float64 > 1e-3
 
 
-def test_the_copy_in_float64_has_the_same_weights(generator: Generator) -> None:
+def test_the_copy_in_float64_has_the_same_weights(generator: VoxelGenerator) -> None:
     copy = in_float64(generator.model)
     given = {"latent": np.full((2, 3), 0.1), "condition": np.full((2, 1), 0.3)}  # no float32 numbers
     exact, single = copy(given).numpy(), generator.model(given).numpy()
@@ -81,7 +81,7 @@ def test_noise_is_that_of_the_interface() -> None:
     assert np.abs(draw_noise(trained, V1, 1000, seed=1)).max() <= 1
 
 
-def test_energies_are_the_outputs_times_the_kinetic_energy_in_our_order(generator: Generator) -> None:
+def test_energies_are_the_outputs_times_the_kinetic_energy_in_our_order(generator: VoxelGenerator) -> None:
     slot, momenta = athena.SLOTS[22][1], np.array([5000.0, 2.0**16])
     graph = athena.lwtnn_graph(generator, slot, V2)
     noise = draw_noise(generator.latent, V2, 2, seed=3)
@@ -136,7 +136,7 @@ def test_the_smallest_of_many_p_values_may_be_small() -> None:
     }
 
 
-def test_p_values_of_exact_copies_are_uniform(generator: Generator) -> None:
+def test_p_values_of_exact_copies_are_uniform(generator: VoxelGenerator) -> None:
     """The exported network against itself, other noise: 120 tests; a share of 5 % +- 4.5 sigma is below 0.05."""
     slot, momenta = athena.SLOTS[22][1], np.repeat([2.0**13, 2.0**15, 2.0**17], 300)
     graph = athena.lwtnn_graph(generator, slot, V2)

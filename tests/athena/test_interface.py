@@ -10,12 +10,12 @@ from conftest import TINY_VOXELS
 
 from calogen.athena import interface as athena
 from calogen.athena.closure import TOLERANCE, closure
-from calogen.athena.interface import SELECTOR, V1, V2, Generator, Slot
+from calogen.athena.interface import SELECTOR, V1, V2, Slot, VoxelGenerator
 from calogen.errors import ExportError
 from calogen.features.conditions import Constant, LinearEnergy, LogEnergy
 from calogen.features.transforms import AbsoluteEnergies, Chain, KineticFractions, Noise
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.models import caloshowergan, fastcalogan
 from calogen.showers.conditions import Conditions
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
@@ -25,7 +25,9 @@ PION_MASS = 139.57039
 NORMAL, UNIFORM = Latent(dim=3, mean=0.5, spread=0.5), Latent(dim=3, distribution="uniform")
 
 
-def _generator(low: float = 2.0**8, high: float = 2.0**18, particle: str = "photon", **changes: object) -> Generator:
+def _generator(
+    low: float = 2.0**8, high: float = 2.0**18, particle: str = "photon", **changes: object
+) -> VoxelGenerator:
     """A linear network: 3 latent numbers and the condition, voxel by voxel."""
     latent, condition = keras.Input((3,), name="latent"), keras.Input((1,), name="condition")
     output = keras.layers.Dense(TINY_VOXELS.size, "relu")(keras.layers.Concatenate()([latent, condition]))
@@ -38,7 +40,7 @@ def _generator(low: float = 2.0**8, high: float = 2.0**18, particle: str = "phot
         "particle": particle,
         "momentum_range": (low, high),
     }
-    return Generator(**fields | changes)  # type: ignore[arg-type]
+    return VoxelGenerator(**fields | changes)  # type: ignore[arg-type]
 
 
 def _kinetic(momentum: float, mass: float) -> float:
@@ -152,7 +154,7 @@ def test_labels_name_voxels_in_the_order_of_the_interface(interface: str) -> Non
     bias = np.arange(1.0, 1.0 + TINY_VOXELS.size)
     generator.model.layers[-1].set_weights([np.zeros((4, TINY_VOXELS.size)), bias])
     graph = athena.lwtnn_graph(generator, slot, interface)
-    values = evaluate(graph, {"node_0": np.zeros(3), "node_1": np.zeros(1)})
+    values = evaluate_graph(graph, {"node_0": np.zeros(3), "node_1": np.zeros(1)})
     by_label = dict(zip(graph.output().labels, values.tolist(), strict=True))
     found = [by_label[f"out_{position}"] for position in range(TINY_VOXELS.size)]
     order = athena.voxel_order(TINY_VOXELS, interface)
@@ -164,7 +166,9 @@ def test_negative_outputs_become_zero() -> None:
     swish = keras.layers.Activation("swish")(keras.layers.Dense(10)(generator.model.layers[-2].output))
     generator = replace(generator, model=keras.Model(generator.model.input, swish))
     graph = athena.lwtnn_graph(generator, athena.SLOTS[22][1], V2)
-    values = evaluate(graph, {"node_0": np.random.default_rng(1).normal(size=(50, 3)), "node_1": np.zeros((50, 1))})
+    values = evaluate_graph(
+        graph, {"node_0": np.random.default_rng(1).normal(size=(50, 3)), "node_1": np.zeros((50, 1))}
+    )
     assert 0 == values.min() < values.max()
 
 
@@ -255,7 +259,7 @@ def test_every_generator_of_voxels_closes(name: str) -> None:
             variable.assign(rng.normal(0.0, 0.3, variable.shape))
     last = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
     last.bias.assign(np.full(last.units, 2.0))  # else most totals, and showers, are zero
-    generator = Generator(
+    generator = VoxelGenerator(
         model=model,
         transform=module.build_transform(config, geometry),
         latent=module.build_latent(config),

@@ -14,7 +14,7 @@ from calogen.features.transforms import Chain, KineticFractions, LayerFractions
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Variable
 from calogen.lwtnn.layers import ACTIVATIONS, Activation
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.training.layers import ShowerHeads
 
@@ -49,7 +49,7 @@ def test_every_kind_of_node_layer_and_activation(function: str) -> None:
     rng = np.random.default_rng(3)
     a, b = 2.0 * rng.standard_normal((50, 3)), rng.standard_normal((50, 1))
     found = evaluate_onnx(model, {"first": a, "second": b})
-    assert _relative(found, evaluate(graph, {"latent": a, "condition": b})) < 2e-6
+    assert _relative(found, evaluate_graph(graph, {"latent": a, "condition": b})) < 2e-6
 
 
 GENERATORS = [
@@ -81,7 +81,7 @@ def test_generators_at_full_size(model: Any, name: str) -> None:
     padded = np.concatenate([condition, np.full((100, 2 - width), 1e6)], axis=1)
     found = evaluate_onnx(exported, {"Noise": noise, "mycond": padded})
 
-    features = evaluate(graph, {"node_0": noise, "node_1": condition})
+    features = evaluate_graph(graph, {"node_0": noise, "node_1": condition})
     expected = np.maximum(features, 0.0)
     if layer_sizes:
         expected = LayerFractions(layer_sizes).inverse(features, np.ones(100))[:, order]

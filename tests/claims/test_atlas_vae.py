@@ -14,7 +14,7 @@ from calogen.claims.atlas_vae import (
     HIGH,
     JUDGES,
     LOW,
-    SHAPES,
+    SHAPE_NAMES,
     SHOWN,
     TRAINED,
     VAE,
@@ -125,9 +125,9 @@ def test_every_published_claim_is_judged_once_with_the_papers_words() -> None:
 WIDE = 0.5
 KS, ONE, BEYOND = "ks", (65536.0,), (EXTRAPOLATED,)
 CASES: list[tuple[str, Evidence, str]] = [
-    ("absolute_inputs", evidence((KS, ABSOLUTE, (*SHAPES, "total_energy"), SHOWN, Value(0.05, 0.004))), FAILS),
-    ("absolute_inputs", evidence((KS, ABSOLUTE, SHAPES, SHOWN, Value(0.1, 0.004))), HOLDS),  # the energy is enough
-    ("absolute_inputs", evidence((KS, ABSOLUTE, (*SHAPES, "total_energy"), SHOWN, Value(0.4, 2.0))), OPEN),
+    ("absolute_inputs", evidence((KS, ABSOLUTE, (*SHAPE_NAMES, "total_energy"), SHOWN, Value(0.05, 0.004))), FAILS),
+    ("absolute_inputs", evidence((KS, ABSOLUTE, SHAPE_NAMES, SHOWN, Value(0.1, 0.004))), HOLDS),  # the energy is enough
+    ("absolute_inputs", evidence((KS, ABSOLUTE, (*SHAPE_NAMES, "total_energy"), SHOWN, Value(0.4, 2.0))), OPEN),
     ("absolute_inputs_spread", evidence(("rms_ratio", ABSOLUTE, ("total_energy",), SHOWN, Value(1.5, 0.1))), FAILS),
     ("absolute_inputs_spread", evidence(("rms_ratio", ABSOLUTE, ("total_energy",), SHOWN, Value(2.1, 0.1))), OPEN),
     ("front_middle_energy", evidence((KS, VAE, ("front_energy",), ONE, Value(0.5, 0.004))), FAILS),

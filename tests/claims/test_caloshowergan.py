@@ -34,7 +34,7 @@ from toy_claims import (
 from calogen.claims import caloshowergan
 from calogen.claims.caloshowergan import KINETIC
 from calogen.claims.judge import Claim
-from calogen.evaluation.iterations import ALL, SHAPES
+from calogen.evaluation.iterations import ALL, WITH_SHAPES
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 
@@ -168,7 +168,7 @@ UNDER = [
 @pytest.mark.parametrize(("particle", "name", "found", "text"), UNDER, ids=["high_momenta", "longer"])
 def test_outside_their_range_claims_show_figures_only(particle: str, name: str, found: Evidence, text: str) -> None:
     judged = claim(particle, name, found)
-    assert (judged.verdict, CLAIMS[particle].found(name, found)[0]) == (OPEN, [])
+    assert (judged.verdict, CLAIMS[particle].finding(name, found)[0]) == (OPEN, [])
     assert text in judged.ours
     assert judged.ours.endswith(would_decide(particle, name))
 
@@ -223,7 +223,7 @@ def test_claims_without_other_evidence_are_undecided() -> None:
     for key in ALL_RULES:
         found = claim(*key, bare)
         assert (found.ours, found.verdict) == (missing.get(key, found.ours), OPEN if key in missing else HOLDS), key
-    short = {SHAPES: PHOTONS["photon"].scans[SHAPES]}
+    short = {WITH_SHAPES: PHOTONS["photon"].scans[WITH_SHAPES]}
     fast = {name: replace(test, scans={k: v for k, v in test.scans.items() if k not in short}) for name, test in
             PHOTONS.items()}  # fmt: skip
     expected = f"the rule fastcalogan judges no shapes: {photons['paper']}"
@@ -252,7 +252,7 @@ def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
     assert claims.rules.keys() == claims.statements.keys()
     for name, stated in claims.statements.items():
         fields = {field for _, field, _, _ in Formatter().parse(stated.ours) if field}
-        assert fields == set(claims.found(name, evidence())[1]), name
+        assert fields == set(claims.finding(name, evidence())[1]), name
     for item in claims.judge([evidence(), evidence(seed_scatter=0.12)]):
         assert not re.search(r"\de[+-]\d|[{}]", item.ours), item.ours
 

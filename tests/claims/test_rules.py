@@ -1,12 +1,13 @@
 """What the judging of every paper's claims shares."""
 
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
 
-from calogen.claims import atlas_vae, caloshowergan
+from calogen import claims as package
 from calogen.claims.judge import Claims, average
 from calogen.errors import CalogenError
 from calogen.evaluation.trainings import Evidence
@@ -86,11 +87,8 @@ def test_errors_in_common_do_not_average_out_and_others_do() -> None:
     assert average(far[:1], independent=True) == far[0]
 
 
-PAPERS = {
-    "atlas_vae": atlas_vae.claims,
-    "caloshowergan": caloshowergan.PHOTONS,
-    "caloshowergan_pions": caloshowergan.PIONS,
-}
+MODULES = [import_module(f"calogen.claims.{found.name}") for found in iter_modules(package.__path__)]
+PAPERS = {item.paper: item for module in MODULES for item in vars(module).values() if isinstance(item, Claims)}
 TABLE = {name: f'{name} = "some text"' for name in ("claim", "words", "source", "ours")}
 
 

@@ -14,7 +14,7 @@ from calogen.metrics.distributions import FEATURE_METRICS, Bins
 from calogen.metrics.histograms import Histogram, num_bins_filled, reference_edges
 from calogen.metrics.resampling import measure
 from calogen.observables.challenge import BINNINGS, compute_features, layer_correlation
-from calogen.observables.shapes import SHAPES, compute_shapes, list_shapes
+from calogen.observables.shapes import ALL_SHAPES, compute_shapes, list_shapes
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 EDGES = (0.0, 20.0, 50.0, 90.0)
@@ -152,7 +152,7 @@ def test_no_feature_is_left_in_under_20_bins(binning, number):
     values, shapes = compute_features(showers), compute_shapes(showers)
     for item in found.scored:
         if item.feature.quantity != "voxel_energy":
-            column = (shapes if item.feature.quantity in SHAPES else values)[item.feature.name]
+            column = (shapes if item.feature.quantity in ALL_SHAPES else values)[item.feature.name]
             column = column[showers.incident_energies == item.incident_energy] if item.incident_energy else column
             column = column[~np.isnan(column)]
             if np.ptp(np.quantile(column, [0.01, 0.99])):
@@ -202,7 +202,7 @@ def test_samples_have_shapes_or_have_none():
     with pytest.raises(DataFormatError, match="generated must have shapes exactly if the reference does"):
         judge_samples(first, sample_of(showers, reference=first, shapes=False))
     plain = sample_of(showers, shapes=False)
-    assert {item.feature.quantity for item in judge_samples(plain, plain).scored}.isdisjoint(SHAPES)
+    assert {item.feature.quantity for item in judge_samples(plain, plain).scored}.isdisjoint(ALL_SHAPES)
 
 
 def test_many_incident_energies_are_continuous():

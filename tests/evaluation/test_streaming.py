@@ -250,7 +250,7 @@ def test_groups_take_turns(files, monkeypatch):
     np.testing.assert_array_equal(spectrum.counts[:, 2:].sum(axis=1), filled)
 
 
-def damage(path, kind):
+def damage(path, kind):  # noqa: C901
     """A file with one fault."""
     showers = make_showers(PHOTONS_DATASET1, 100)
     energies = showers.energies.astype(np.float64)

@@ -214,13 +214,13 @@ def test_keras_computes_what_cannot_be_folded() -> None:
 def test_nothing_is_said_on_stderr() -> None:
     code = (
         "import os, keras, numpy as np; os.environ.pop('TF_CPP_MIN_LOG_LEVEL', None)\n"
-        "from calogen.generation.engines import Block, to_litert\n"
+        "from calogen.generation.engines import LiteRTBlock, to_litert\n"
         "from calogen.generation.folding import FoldedGenerator\n"
         "from calogen.features.transforms import Chain, KineticFractions\n"
         "arrays = np.ones((3, 2), np.float32), np.ones(2, np.float32)\n"
         "folded = FoldedGenerator((arrays[0],), (arrays[1],), ('tanh',), None, Chain((KineticFractions(),)))\n"
         "keras.ops.ones(1); os.write(2, b'begin')\n"
-        "Block(to_litert(folded), 1)(np.ones((1, 2)), np.ones((1, 1)), np.ones((1, 1), np.float32))\n"
+        "LiteRTBlock(to_litert(folded), 1)(np.ones((1, 2)), np.ones((1, 1)), np.ones((1, 1), np.float32))\n"
         "os.write(2, b'end')"
     )
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}

@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from conftest import make_grid, make_showers
 from toy_gan import CONFIG as CALOSHOWERGAN
 from toy_gan import toy_showers

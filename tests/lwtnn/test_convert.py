@@ -14,7 +14,7 @@ from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.layers import Dense
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 from calogen.training.layers import ShowerHeads, Swish
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"
@@ -313,6 +313,6 @@ def test_golden_graph() -> None:
     golden = json.loads(GOLDEN.read_text())
     graph = convert(build_model())
     assert json.loads(format_graph(graph)) == golden["graph"]
-    result = evaluate(parse_graph(json.dumps(golden["graph"])), golden["inputs"])
+    result = evaluate_graph(parse_graph(json.dumps(golden["graph"])), golden["inputs"])
     np.testing.assert_allclose(result, list(golden["outputs"].values()), rtol=1e-12)
     assert graph.output().labels == tuple(golden["outputs"])

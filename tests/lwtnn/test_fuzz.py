@@ -20,7 +20,7 @@ from calogen.errors import CalogenError, DataFormatError, ExportError
 from calogen.files import write_text
 from calogen.lwtnn.graph import Node, format_graph, parse_graph, read_graph
 from calogen.lwtnn.layers import ACTIVATIONS, Activation, Dense
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lwtnn_graph.json"
 NUMBERS = ("weights", "bias", "offset", "scale", "alpha", "sources", "size", "layer_index", "node_index")
@@ -106,7 +106,7 @@ def _check(data: bytes, path: Path) -> str:
     rng = np.random.default_rng(1)
     inputs = {given.name: {v.name: float(rng.normal()) for v in given.variables} for given in graph.inputs}
     for name, output in graph.outputs.items():
-        values = evaluate(graph, inputs, name)
+        values = evaluate_graph(graph, inputs, name)
         assert values.shape == (len(output.labels),)
         assert values.dtype == np.float64
     document = _plain(json.loads(data))
@@ -183,7 +183,7 @@ def test_functions_agree_with_the_twin_on_all_numbers(function: str, alpha: floa
     graph = chain(len(numbers), Dense(EMPTY, EMPTY, Activation(function, alpha)))
     inputs = {"x": {f"variable_{i}": number for i, number in enumerate(numbers)}}
     expected = [*lwtnn_forward.forward(format_graph(graph), inputs).values()]
-    found = evaluate(graph, inputs)
+    found = evaluate_graph(graph, inputs)
     rounding = 2.3e-16 * abs(alpha) if function == "elu" else 0.0
     np.testing.assert_allclose(found, expected, rtol=1e-14, atol=max(rounding, 1e-307))
     exact = [value for value in expected if value in (0.0, 1.0)] if function == "sigmoid" else []
@@ -192,7 +192,7 @@ def test_functions_agree_with_the_twin_on_all_numbers(function: str, alpha: floa
 
 def test_elu_is_an_exponential_minus_one_as_in_lwtnn() -> None:
     graph = chain(2, Dense(EMPTY, EMPTY, Activation("elu", 2.0)))
-    assert evaluate(graph, {"x": [-1e-20, -1e-15]}).tolist() == [0.0, 2.0 * (math.exp(-1e-15) - 1.0)]
+    assert evaluate_graph(graph, {"x": [-1e-20, -1e-15]}).tolist() == [0.0, 2.0 * (math.exp(-1e-15) - 1.0)]
 
 
 def _sources(size: int) -> st.SearchStrategy[list[list[int]]]:
@@ -217,7 +217,7 @@ def test_evaluations_and_order_of_any_graph(sources: list[list[int]], random: Ra
         patch.setattr(lwtnn_forward, "_node", lambda *arguments: counted.update([arguments[1]]) or compute(*arguments))
         (expected,) = lwtnn_forward.forward(format_graph(graph), {"x": {"a": 1.0}}).values()
     assert graph.evaluations == counted
-    assert evaluate(graph, {"x": [1.0]}) == [expected]
+    assert evaluate_graph(graph, {"x": [1.0]}) == [expected]
     place = {index: position for position, index in enumerate(graph.order())}
     assert set(place) == set(counted)
     assert all(place[source] < place[index] for index in place for source in graph.sources(index))
@@ -229,14 +229,14 @@ def test_batches_of_any_shape(shape: tuple[int, ...]) -> None:
     graph = parse_graph(json.dumps(VALID[0]))
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(*shape, 2)), rng.normal(size=(*shape, 1)).astype(np.float32)
-    found = evaluate(graph, {"x": x, "y": y})
+    found = evaluate_graph(graph, {"x": x, "y": y})
     assert (found.shape, found.dtype) == ((*shape, 5), np.float64)
     for index in np.ndindex(*shape):
         named = {"x": {"a": x[index][0], "b": x[index][1]}, "y": {"b": float(y[index][0])}}
         expected = [*lwtnn_forward.forward(json.dumps(VALID[0]), named).values()]
         np.testing.assert_allclose(found[index], expected, rtol=1e-13, atol=1e-15)
     columns = {"x": {"a": x[..., 0], "b": x[..., 1]}, "y": {"b": y[..., 0]}}
-    np.testing.assert_array_equal(evaluate(graph, columns), found)
+    np.testing.assert_array_equal(evaluate_graph(graph, columns), found)
 
 
 @pytest.mark.parametrize(
@@ -252,22 +252,22 @@ def test_batches_of_any_shape(shape: tuple[int, ...]) -> None:
 )
 def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(DataFormatError, match=message):
-        evaluate(parse_graph(json.dumps(VALID[0])), inputs)
+        evaluate_graph(parse_graph(json.dumps(VALID[0])), inputs)
 
 
 def test_only_the_inputs_of_the_wanted_output_are_needed() -> None:
     """lwtnn too looks an input up when a node asks for it."""
     document = {**VALID[0], "outputs": {**VALID[0]["outputs"], "x": {"node_index": 0, "labels": ["a", "b"]}}}
     graph = parse_graph(json.dumps(document))
-    assert evaluate(graph, {"x": [1.0, 2.0]}, "x").tolist() == [3.0, 2.0]
+    assert evaluate_graph(graph, {"x": [1.0, 2.0]}, "x").tolist() == [3.0, 2.0]
     with pytest.raises(DataFormatError, match="'y'"):
-        evaluate(graph, {"x": [1.0, 2.0]}, "out")
+        evaluate_graph(graph, {"x": [1.0, 2.0]}, "out")
 
 
 def test_weights_of_any_type_are_computed_in_float64() -> None:
     third = np.float32(1 / 3)
     for weights in (np.full((2, 2), third, np.float32), np.full((2, 2), third, np.float64)):
-        found = evaluate(chain(2, Dense(weights, np.empty(0, np.float32))), {"x": np.float32([1, 1e-9])})
+        found = evaluate_graph(chain(2, Dense(weights, np.empty(0, np.float32))), {"x": np.float32([1, 1e-9])})
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, float(third) * (1.0 + float(np.float32(1e-9))), rtol=1e-15)
 

@@ -14,7 +14,7 @@ from toy_graphs import NUMBER, of_one_number
 
 from calogen.errors import ExportError
 from calogen.files import write_text
-from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable, format_graph, parse_graph, read_graph
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable, format_graph, parse_graph, read_graph
 from calogen.lwtnn.layers import Activation, Dense
 
 # 2 voxels, latent 1 + 1 condition, ready for Athena; read by the real lwtnn 2.14.1
@@ -52,10 +52,10 @@ def test_consumers_may_come_before_sources_and_unknown_keys_are_ignored() -> Non
 def test_every_float32_survives(numbers: list[float]) -> None:
     weights = np.array(numbers, np.float32)
     graph = Graph(
-        (Input("x", (Variable("a", offset=1 / 3, scale=0.1),)),),
+        (GraphInput("x", (Variable("a", offset=1 / 3, scale=0.1),)),),
         (Node("input", (0,), size=1), Node("feed_forward", (0,), layer_index=0)),
         (Dense(weights.astype(np.float64), np.empty(0)),),
-        {"out": Output(1, tuple(f"out_{i}" for i in range(len(numbers))))},
+        {"out": GraphOutput(1, tuple(f"out_{i}" for i in range(len(numbers))))},
     )
     back = parse_graph(format_graph(graph))
     layer = back.layers[0]
@@ -304,10 +304,10 @@ def test_graphs_made_by_hand_are_checked_too() -> None:
         with pytest.raises(ExportError, match="node 0: "):
             of_one_number((node,))
     nodes = (Node("input", (0,), size=2), Node("feed_forward", (0,), layer_index=0))
-    inputs = (Input("x", (Variable("a"), Variable("b"))),)
-    Graph(inputs, nodes, (Dense(np.ones((3, 2)), np.empty(0)),), {"out": Output(1, ("a",))})
+    inputs = (GraphInput("x", (Variable("a"), Variable("b"))),)
+    Graph(inputs, nodes, (Dense(np.ones((3, 2)), np.empty(0)),), {"out": GraphOutput(1, ("a",))})
     with pytest.raises(ExportError, match="rows of 2. Received: shape .2, 3. .rows are outputs, unlike in Keras."):
-        Graph(inputs, nodes, (Dense(np.ones((2, 3)), np.empty(0)),), {"out": Output(1, ("a",))})
+        Graph(inputs, nodes, (Dense(np.ones((2, 3)), np.empty(0)),), {"out": GraphOutput(1, ("a",))})
 
 
 def test_order_and_depth() -> None:

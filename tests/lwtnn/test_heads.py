@@ -7,7 +7,7 @@ from calogen.lwtnn import heads
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
 from calogen.lwtnn.heads import denormalise
-from calogen.lwtnn.runtime import Forward, evaluate
+from calogen.lwtnn.runtime import Forward, evaluate_graph
 from calogen.training.layers import ShowerHeads
 
 DATASET1 = {"photon": (8, 160, 190, 5, 5), "pion": (8, 100, 100, 5, 150, 160, 10)}
@@ -23,7 +23,7 @@ def _logits(layer_sizes: tuple[int, ...], units: tuple[int, ...] = (7, 30), seed
     model = keras.Model([latent, condition], keras.layers.Dense(sum(layer_sizes) + len(layer_sizes) + 1)(hidden))
     for variable in model.weights:
         variable.assign(rng.normal(0.0, 2.0 / np.sqrt(variable.shape[0]), variable.shape))
-    bias, totals = model.layers[-1].bias, evaluate(convert(model), _inputs())[:, -1]
+    bias, totals = model.layers[-1].bias, evaluate_graph(convert(model), _inputs())[:, -1]
     bias.assign(np.append(bias.numpy()[:-1], bias.numpy()[-1] - np.median(totals)))
     return model
 
@@ -53,11 +53,11 @@ def test_the_graph_multiplies_voxel_layer_and_total(layer_sizes: tuple[int, ...]
     logits = convert(_logits(layer_sizes))
     graph = parse_graph(format_graph(denormalise(logits, layer_sizes)))  # as lwtnn reads it, with nine digits
     inputs = _inputs()
-    expected = _expected(evaluate(logits, inputs), layer_sizes)
+    expected = _expected(evaluate_graph(logits, inputs), layer_sizes)
     totals = expected.sum(axis=1)
     assert 5 < (totals == 0).sum() < 195
     assert totals.max() > 1
-    found = _by_voxel(graph, evaluate(graph, inputs))
+    found = _by_voxel(graph, evaluate_graph(graph, inputs))
     assert np.abs(found - expected).max() < 1e-6 * np.median(totals[totals > 0])
     lit = totals > 0.1
     assert (np.abs(found - expected).max(axis=1)[lit] / totals[lit]).max() < 1e-6
@@ -81,11 +81,11 @@ def test_the_trunk_runs_less_often_than_there_are_heads(
 def test_a_trunk_of_any_cost_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     layer_sizes, inputs = (2, 3, 4), _inputs()
     logits = convert(_logits(layer_sizes))
-    expected, counts = _expected(evaluate(logits, inputs), layer_sizes), []
+    expected, counts = _expected(evaluate_graph(logits, inputs), layer_sizes), []
     for exponential in (0, 50, 10**9):
         monkeypatch.setattr(heads, "_EXPONENTIAL", exponential)
         graph = denormalise(logits, layer_sizes)
-        np.testing.assert_allclose(_by_voxel(graph, evaluate(graph, inputs)), expected, atol=1e-7)
+        np.testing.assert_allclose(_by_voxel(graph, evaluate_graph(graph, inputs)), expected, atol=1e-7)
         counts.append(len(graph.nodes))
     assert len(set(counts)) > 1
 
@@ -97,8 +97,8 @@ def test_logits_behind_other_nodes_keep_their_numbers() -> None:
     model = keras.Model([a, b], keras.layers.BatchNormalization()(keras.layers.Dense(6, use_bias=False)(hidden)))
     logits = convert(model)
     graph = denormalise(logits, (2, 1))
-    expected = _expected(evaluate(logits, _inputs()), (2, 1))
-    np.testing.assert_allclose(_by_voxel(graph, evaluate(graph, _inputs())), expected, atol=1e-8)
+    expected = _expected(evaluate_graph(logits, _inputs()), (2, 1))
+    np.testing.assert_allclose(_by_voxel(graph, evaluate_graph(graph, _inputs())), expected, atol=1e-8)
 
 
 def test_what_does_not_end_in_logits_is_refused() -> None:
@@ -120,6 +120,6 @@ def test_one_shower_at_a_time_is_as_exact() -> None:
     graph, inputs = denormalise(convert(_logits((2, 3))), (2, 3)), _inputs(20)
     exact, rounded = Forward(graph), Forward(graph, dtype=np.float32)
     rows = [{name: values[i] for name, values in inputs.items()} for i in range(20)]
-    expected = evaluate(graph, inputs)
+    expected = evaluate_graph(graph, inputs)
     np.testing.assert_allclose([exact(row) for row in rows], expected, rtol=1e-7, atol=1e-9)
     assert np.abs([rounded(row) for row in rows] - expected).max() > 1e-4  # why it is not float32

@@ -7,13 +7,13 @@ from toy_graphs import EMPTY, chain, every_kind, of_one_number
 
 from calogen.errors import DataFormatError
 from calogen.lwtnn.graph import Variable, format_graph, parse_graph
-from calogen.lwtnn.layers import ACTIVATIONS, Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
-from calogen.lwtnn.runtime import Forward, evaluate
+from calogen.lwtnn.layers import ACTIVATIONS, Activation, Affine, Dense, Highway, Maxout, NetworkLayer, Normalization
+from calogen.lwtnn.runtime import Forward, evaluate_graph
 
 
-def _value(x: float | list[float], *layers: Layer) -> list[float]:
+def _value(x: float | list[float], *layers: NetworkLayer) -> list[float]:
     vector = np.atleast_1d(x)
-    return evaluate(chain(len(vector), *layers), {"x": vector}).tolist()
+    return evaluate_graph(chain(len(vector), *layers), {"x": vector}).tolist()
 
 
 def _activated(function: str, x: float) -> float:
@@ -22,7 +22,7 @@ def _activated(function: str, x: float) -> float:
 
 def test_inputs_are_shifted_then_scaled() -> None:
     graph = of_one_number(variable=Variable("a", offset=1, scale=2))
-    assert evaluate(graph, {"x": [3.0]}) == [8.0]  # as the real lwtnn
+    assert evaluate_graph(graph, {"x": [3.0]}) == [8.0]  # as the real lwtnn
     assert Forward(graph)(np.array([3.0])) == [8.0]
 
 
@@ -74,11 +74,11 @@ def test_twin_and_compiled_network_agree(function: str) -> None:
     graph = parse_graph(text)
     rng = np.random.default_rng(3)
     latent, condition = 3.0 * rng.standard_normal((8, 3)), rng.standard_normal((8, 1))
-    batch = evaluate(graph, {"latent": latent, "condition": condition})
+    batch = evaluate_graph(graph, {"latent": latent, "condition": condition})
     exact, fast = Forward(graph, dtype=np.float64), Forward(graph)
     for row, z, c in zip(batch, latent, condition, strict=True):
         named = {"latent": {f"variable_{i}": x for i, x in enumerate(z)}, "condition": {"variable_0": c[0]}}
-        np.testing.assert_allclose(evaluate(graph, named), row, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(evaluate_graph(graph, named), row, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(exact(np.concatenate([z, c])), row, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(fast({"latent": z, "condition": c}), row, atol=2e-6 * np.abs(batch).max())
         np.testing.assert_allclose(list(forward(text, named).values()), row, rtol=1e-12, atol=1e-12)
@@ -86,7 +86,7 @@ def test_twin_and_compiled_network_agree(function: str) -> None:
 
 def test_surplus_inputs_are_ignored() -> None:
     graph = chain(1, Dense(np.array([2.0]), EMPTY))
-    assert evaluate(graph, {"x": {"variable_0": 1.0, "variable_1": 5.0}, "y": [1.0]}).tolist() == [2.0]
+    assert evaluate_graph(graph, {"x": {"variable_0": 1.0, "variable_1": 5.0}, "y": [1.0]}).tolist() == [2.0]
 
 
 def test_extreme_numbers_raise_no_warning() -> None:
@@ -95,7 +95,7 @@ def test_extreme_numbers_raise_no_warning() -> None:
         big = np.array([-1e4, 1e4])
         expected = [0.0, 1.0] if function == "sigmoid" else [0.0, 1e4]
         np.testing.assert_allclose(Forward(graph)(big), expected, atol=1e-20)
-        np.testing.assert_array_equal(evaluate(graph, {"x": big}), expected)
+        np.testing.assert_array_equal(evaluate_graph(graph, {"x": big}), expected)
 
 
 def test_results_of_the_compiled_network_are_kept() -> None:
@@ -114,10 +114,10 @@ def test_wrong_inputs_are_refused() -> None:
         (good | {"latent": np.zeros(())}, "'latent'"),
     ):
         with pytest.raises(DataFormatError, match=message):
-            evaluate(graph, bad)
+            evaluate_graph(graph, bad)
         with pytest.raises(DataFormatError, match=message):
             Forward(graph)(bad)
     with pytest.raises(DataFormatError, match="variables variable_0, variable_2"):
-        evaluate(graph, good | {"latent": {"variable_1": 1.0}})
+        evaluate_graph(graph, good | {"latent": {"variable_1": 1.0}})
     with pytest.raises(DataFormatError, match=r"shape \(4,\). Received: \(1, 4\)"):
         Forward(graph)(np.zeros((1, 4)))

@@ -62,12 +62,14 @@ def test_the_file_has_its_parts(module: ModuleType) -> None:
         assert getattr(module, part).__doc__
     assert module.CONFIGS
     assert len(inspect.getsource(module).splitlines()) <= 250
-    assert (Path(__file__).parent / f"test_{module.__name__.rpartition('.')[2]}.py").is_file()
+    test = Path(__file__).with_name(f"test_{module.__name__.rpartition('.')[2]}.py")
+    assert test.is_file(), f"write {test}"
 
 
 def test_every_configuration_is_sourced_frozen_and_survives_json(module: ModuleType) -> None:
     for config, _ in module.CONFIGS.values():
         assert all(source.source for source in sources(config))
+        assert "seed" in {field.name for field in dataclasses.fields(config)}, "every configuration has a seed"
         assert config_from_json(type(config), config_to_json(config)) == config
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(config, dataclasses.fields(config)[0].name, None)

@@ -12,7 +12,7 @@ from toy_showers import scattered_showers
 from calogen.errors import GeometryError
 from calogen.observables import challenge, voxels
 from calogen.observables.cells import energy_fraction
-from calogen.observables.shapes import BY_LAYER, SHAPES, compute_shapes, list_shapes
+from calogen.observables.shapes import ALL_SHAPES, BY_LAYER, compute_shapes, list_shapes
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -159,8 +159,8 @@ def test_list_of_shapes():
     assert len(found) == 5 + 3 * 5
     assert len(list_shapes(NINE)) == 5 + 3 + 3 * 9
     assert [item.name for item in list_shapes(ONE)] == ["lateral_moment", "num_hits", "maximum_fraction"]
-    assert {item.quantity for item in (*found, *list_shapes(NINE))} == SHAPES
-    assert not SHAPES & {item.quantity for item in challenge.list_features(PHOTONS_DATASET1)}
+    assert {item.quantity for item in (*found, *list_shapes(NINE))} == ALL_SHAPES
+    assert not ALL_SHAPES & {item.quantity for item in challenge.list_features(PHOTONS_DATASET1)}
 
 
 def test_shapes_do_not_depend_on_the_blocks(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from toy_results import RESULTS, ROW
 
-from calogen.claims.judge import Claim, Table, judge
+from calogen.claims.judge import Claim, Table, verdict_on
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Value
@@ -129,7 +129,7 @@ def test_unknown_verdict_is_refused():
     ],
 )
 def test_judge(value, error, verdict):
-    assert judge(Value(value, error)) == verdict
+    assert verdict_on(Value(value, error)) == verdict
 
 
 def test_tables_stand_between_quantities_and_figures() -> None:

@@ -11,7 +11,7 @@ from damage import damaged_json
 from toy_results import RESULTS
 
 from calogen.claims.judge import Claim
-from calogen.cli.report import report
+from calogen.cli.report import report_command
 from calogen.errors import DataFormatError
 from calogen.reports import comparison
 from calogen.reports.comparison import compare_directories
@@ -76,7 +76,7 @@ def test_what_is_being_written_is_no_result(tmp_path: Path, capsys: pytest.Captu
         readme.write_text(f"{README_BEGIN}\n{README_END}\n")
         update_readme(readme, folder)
         assert readme.read_text().count("| claim of the paper") == 1
-        report([folder])
+        report_command([folder])
         assert capsys.readouterr().out.count("| claim of the paper") == 1
     assert "slope 1.02" in compare_directories([whole, half], tmp_path / "page")
 

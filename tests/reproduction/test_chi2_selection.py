@@ -9,12 +9,12 @@ from calogen.evaluation.merits import Chi2Merit
 from calogen.generation.generate import generate
 from calogen.metrics.chi2 import RULES, total
 from calogen.reproduction.chi2_selection import seed_scatter
-from calogen.reproduction.networks import Network
+from calogen.reproduction.networks import StudyNetwork
 
 
 def test_the_scatter_over_seeds_of_generation(tmp_path_factory: pytest.TempPathFactory) -> None:
     showers = toy_showers(40, 1, (1024.0, 4096.0, 16384.0))
-    network, values = Network(train(tmp_path_factory.mktemp("scatter"), showers), network_test({})), []
+    network, values = StudyNetwork(train(tmp_path_factory.mktemp("scatter"), showers), network_test({})), []
     inside = showers[showers.incident_energies <= 4096]
     for seed in (1, 2, 3):
         ours = generate(network.run, inside.incident_energies, seed)

@@ -11,13 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from calogen.claims.judge import Claim, Quantity, Results
+from calogen.command import EXIT_CODES, clean_exit
 from calogen.errors import CalogenError, ConfigError, TemporaryError
 from calogen.process import Terminated
 from calogen.reproduction.experiment import (
-    EXIT_CODES,
     PRESETS,
     Arguments,
-    clean_exit,
+    OwnOption,
     execute,
     open_run,
     parse_arguments,
@@ -40,14 +40,13 @@ def test_arguments() -> None:
     assert parse_arguments("", ["--preset", "paper", "--smoke"]).preset == "smoke"
 
 
-def test_options_in_one_text_are_split_but_nothing_is_expanded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_in_one_text_are_split_but_nothing_is_expanded() -> None:
     text = """--results 'a b' --runs $HOME/`x`$(y)\\;*  --seeds=3"""
     given = parse_arguments("", ["--preset", "smoke", "--options", text])
     assert given == Arguments(preset="smoke", seeds=(1, 2, 3), runs=Path("$HOME/`x`$(y);*"), results=Path("a b"))
-    with pytest.raises(SystemExit, match="2"):
+    told = "--options must be words as in a shell (No closing quotation). Received: --results 'a b"
+    with pytest.raises(ConfigError, match=f"^{re.escape(told)}$"):
         parse_arguments("", ["--options=--results 'a b"])
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert line.endswith("--options must be words as in a shell (No closing quotation). Received: --results 'a b")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_options_in_one_text_are_split_but_nothing_is_expanded(capsys: pytest.Ca
 def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse_arguments("", arguments)
-    assert "error: argument" in capsys.readouterr().err
+    assert "Error: Invalid value for '--" in capsys.readouterr().err
 
 
 def test_reports_go_beside_their_runs() -> None:
@@ -115,7 +114,7 @@ def test_clean_exit(capsys: pytest.CaptureFixture[str]) -> None:
 def test_exit_codes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         parse_arguments("", ["--help"])
-    assert EXIT_CODES in capsys.readouterr().out
+    assert EXIT_CODES.split() == capsys.readouterr().out.split()[-len(EXIT_CODES.split()) :]
     told = {int(code) for code in re.findall(r"(?:: |; )(\d+)\b", EXIT_CODES)}
     assert told == {0, 1, CalogenError.exit_code, TemporaryError.exit_code, 130, Terminated().code}
 
@@ -260,7 +259,7 @@ def test_slurm_job_that_cannot_count_is_not_endless(cluster: Path, code: int) ->
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGUSR1, (0, "requeue 17\n")), (signal.SIGTERM, (143, ""))])
 def test_slurm_job_ends_its_experiment_in_order(cluster: Path, number: int, expected: tuple[int, str]) -> None:
     """A real experiment, which says in its log how it ended, before the job does."""
-    code = "import time; from calogen.reproduction.experiment import clean_exit, open_run\n"
+    code = "import time; from calogen.command import clean_exit; from calogen.reproduction.experiment import open_run\n"
     code += "with clean_exit('toy'), open_run('toy', 'smoke', 1, 'runs'): print('begun', flush=True); time.sleep(60)"
     (cluster / "toy.py").write_text(code)
     python = cluster / ".venv" / "bin" / "python"
@@ -321,8 +320,8 @@ def test_condor_knows_what_another_try_mends(code: int, by_signal: bool, fate: s
 
 
 OWN = {
-    "--ablation": {"action": "store_true", "help": "more"},
-    "--learning-rate": {"type": float, "default": 0.1, "help": "of the optimizer"},
+    "--ablation": OwnOption("More."),
+    "--learning-rate": OwnOption("Of the optimizer.", float, 0.1),
 }
 
 
@@ -335,7 +334,7 @@ def test_an_experiment_has_options_of_its_own(
     assert parse_arguments("", []).options == {}
     with pytest.raises(SystemExit, match="2"):
         parse_arguments("", ["--ablation"])
-    assert "unrecognized arguments: --ablation" in capsys.readouterr().err
+    assert "No such option: --ablation" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["experiments/toy.py", *given])
     received: list[Arguments] = []
     execute(received.append, "what it does", OWN)

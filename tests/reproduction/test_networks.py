@@ -68,7 +68,7 @@ def test_the_networks_of_a_model_are_counted_by_name() -> None:
     run = assemble_run(atlas_vae, config, grid, atlas_vae.build(config, grid), chain)
     expected = {"encoder": 5 * 4 + 4 + 2 * (4 * 2 + 2), "decoder": 3 * 5 + 5 + 5 * 4 + 4}
     assert study_networks.trainable_parameters(run) == expected
-    table = hyperparameters({"vae": study_networks.Network(run)}, {"vae": config}, "-")
+    table = hyperparameters({"vae": study_networks.StudyNetwork(run)}, {"vae": config}, "-")
     assert table.rows[-1] == ("trainable parameters: encoder, decoder", "44, 44", "-")
 
 

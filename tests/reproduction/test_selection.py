@@ -12,7 +12,7 @@ from conftest import TINY_VOXELS, make_showers
 from toy_gan import toy_showers, train
 
 from calogen.errors import ConfigError, DataFormatError
-from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, IterationScan, chi2_by_momentum
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, chi2_by_momentum
 from calogen.evaluation.merits import Chi2Merit, DistanceMerit, mean_ks_distance
 from calogen.generation.generate import generate
 from calogen.generation.load import list_snapshots, load_network, load_run, load_snapshot
@@ -72,7 +72,7 @@ def test_epochs_are_judged_by_their_own_decoders(run: TrainedRun, tiny_showers: 
 SHOWERS = toy_showers(40)
 ROWS = np.arange(len(SHOWERS)) < 80
 PARTS = {TRAIN: ROWS, HELD_OUT: ~ROWS}
-MERITS = {ALL: Chi2Merit("caloshowergan"), SHAPES: Chi2Merit("caloshowergan", shapes=True)}
+MERITS = {ALL: Chi2Merit("caloshowergan"), WITH_SHAPES: Chi2Merit("caloshowergan", shapes=True)}
 JUDGE = Judge(reference=SHOWERS, parts=PARTS, merits=MERITS, seed=3)
 
 
@@ -123,14 +123,14 @@ def same(first: dict[str, IterationScan], second: dict[str, IterationScan]) -> b
 
 def test_tables_are_those_of_a_direct_computation(trained: Path, scans: dict[str, IterationScan]) -> None:
     run, rule = load_run(trained), RULES["caloshowergan"]
-    assert list(scans) == [ALL, TRAIN, HELD_OUT, SHAPES]
+    assert list(scans) == [ALL, TRAIN, HELD_OUT, WITH_SHAPES]
     for position, iteration in enumerate((1, 2, 3, 4)):
         ours = replace(SHOWERS, energies=generated(run, trained, iteration))
         expected = {
             ALL: chi2_by_momentum(SHOWERS, ours, rule),
             TRAIN: chi2_by_momentum(SHOWERS[ROWS], ours[ROWS], rule),
             HELD_OUT: chi2_by_momentum(SHOWERS[~ROWS], ours[~ROWS], rule),
-            SHAPES: chi2_by_momentum(SHOWERS, ours, rule, shape_quantities(TINY_VOXELS)),
+            WITH_SHAPES: chi2_by_momentum(SHOWERS, ours, rule, shape_quantities(TINY_VOXELS)),
         }
         for name, table in scans.items():
             assert table.iterations.tolist() == [1, 2, 3, 4]

@@ -8,7 +8,7 @@ from conftest import TINY_VOXELS
 from toy_gan import CONFIG, GAN_VALUES, toy_showers
 
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.evaluation.iterations import ALL, HELD_OUT, SHAPES, TRAIN, NetworkTest, chi2_by_momentum
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, NetworkTest, chi2_by_momentum
 from calogen.evaluation.merits import Chi2Merit
 from calogen.files import read_json
 from calogen.generation.generate import generate
@@ -67,7 +67,7 @@ def read(given: Arguments) -> Data:
 
 def judge(name: str, config: Any, data: Data, directory: Path, options: Any = GAN_VALUES, **more: Any) -> Judged:
     """A run and its test, by an experiment's options."""
-    found = study.judge(name, config, data, directory, selection(GAN_VALUES | options)(config), **more)
+    found = study.choose_and_test(name, config, data, directory, selection(GAN_VALUES | options)(config), **more)
     assert found.test is not None
     return Judged(found.run, found.test)
 
@@ -252,7 +252,7 @@ def judge_seed(outcome: Outcome, name: str) -> int:
 def test_networks_are_judged_in_their_range(outcome: Outcome, folder: Path, data: Data) -> None:
     test, rule = outcome.tests["low"], RULES["caloshowergan"]
     train, held_out = (showers[showers.incident_energies <= 4096] for showers in (SHOWERS, OTHERS))
-    assert list(test.scans) == [ALL, TRAIN, HELD_OUT, SHAPES]
+    assert list(test.scans) == [ALL, TRAIN, HELD_OUT, WITH_SHAPES]
     assert list(test.chi2) == [1024.0, 4096.0]
     assert list(outcome.tests["upper"].chi2) == [4096.0, 16384.0]
     inside = data.reference[data.reference.incident_energies <= 4096]
@@ -291,7 +291,7 @@ def test_without_held_out_showers_there_is_no_floor(outcome: Outcome, data: Data
     config = outcome.networks["low"].run.config
     for alone in (replace(data, held_out=None), replace(data, held_out=OTHERS.at(16384.0))):  # none of this range
         found = judge("low", config, alone, copied)
-        assert list(found.test.scans) == [ALL, SHAPES]
+        assert list(found.test.scans) == [ALL, WITH_SHAPES]
         assert (dict(found.test.floor), found.test.held_out_within(None)) == ({}, None)
         inside = SHOWERS[SHOWERS.incident_energies <= 4096]
         check(found.test, found.run, inside, judge_seed(outcome, "low"))
@@ -308,12 +308,13 @@ def test_held_out_showers_may_lack_momenta(outcome: Outcome, data: Data, copied:
 def test_shapes_choose_where_they_are_wanted(outcome: Outcome, data: Data, copied: Path) -> None:
     config, reference = outcome.networks["low"].run.config, data.reference[data.reference.incident_energies <= 4096]
     own = Judge(
-        reference=reference, merits={name: Chi2Merit("caloshowergan", name == SHAPES) for name in (ALL, SHAPES)}
+        reference=reference,
+        merits={name: Chi2Merit("caloshowergan", name == WITH_SHAPES) for name in (ALL, WITH_SHAPES)},
     )
     scan(copied, own)  # another judge's record is in the way
     found = judge("low", config, data, copied, {"merit": "shapes"})
-    table = found.test.scans[SHAPES]
-    assert found.test.chosen_by == SHAPES
+    table = found.test.scans[WITH_SHAPES]
+    assert found.test.chosen_by == WITH_SHAPES
     assert found.test.iteration == table.iterations[table.best]
     assert read_json(copied / "selected" / "selection.json") == {
         "iteration": found.test.iteration,

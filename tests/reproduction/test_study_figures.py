@@ -7,37 +7,39 @@ from matplotlib.figure import Figure
 from toy_study import DATA, MOMENTA, scan, toy_outcome
 
 from calogen.errors import ConfigError
-from calogen.evaluation.iterations import HELD_OUT, SHAPES, TRAIN
-from calogen.reproduction.networks import Network
+from calogen.evaluation.iterations import HELD_OUT, TRAIN, WITH_SHAPES
+from calogen.reproduction.networks import StudyNetwork
 from calogen.reproduction.study import Outcome
 from calogen.reproduction.study_figures import (
     Drawing,
-    distributions,
-    distributions_by_energy,
+    distribution_figure,
+    distribution_figure_by_energy,
     draw_study,
-    iterations,
-    network,
-    statistics,
-    total_energy,
+    iteration_figures,
+    network_figure,
+    statistics_figure,
+    total_energy_figure,
 )
 
 BY_MOMENTUM: dict[str, Drawing] = {
-    "Fig. 15": partial(distributions_by_energy, names="*_eta_width"),
-    "Fig. 17": partial(distributions_by_energy, names="voxel_energy"),
+    "Fig. 15": partial(distribution_figure_by_energy, names="*_eta_width"),
+    "Fig. 17": partial(distribution_figure_by_energy, names="voxel_energy"),
 }
 
 
 def titles_of(one: tuple[str, ...], several: tuple[str, ...]) -> dict[str, Drawing]:
     """A figure of each kind."""
     return {
-        "Fig. 1": statistics,
-        "Fig. 2": partial(network, name=one[0]),
-        "Fig. 3": partial(total_energy, groups={"alone": one} | ({} if one == several else {"together": several})),
-        "Fig. 7": partial(iterations, names=(*one, *several)),
-        "Fig. 9": partial(distributions, names="layer_*_energy"),
-        "Fig. 11": partial(distributions, names="layer_*_centroid"),
-        "Fig. 12": partial(distributions, names="layer_*_width"),
-        "Fig. 16": partial(distributions, names="voxel_energy"),
+        "Fig. 1": statistics_figure,
+        "Fig. 2": partial(network_figure, name=one[0]),
+        "Fig. 3": partial(
+            total_energy_figure, groups={"alone": one} | ({} if one == several else {"together": several})
+        ),
+        "Fig. 7": partial(iteration_figures, names=(*one, *several)),
+        "Fig. 9": partial(distribution_figure, names="layer_*_energy"),
+        "Fig. 11": partial(distribution_figure, names="layer_*_centroid"),
+        "Fig. 12": partial(distribution_figure, names="layer_*_width"),
+        "Fig. 16": partial(distribution_figure, names="voxel_energy"),
     }
 
 
@@ -86,9 +88,9 @@ def test_panels_of_single_momenta_are_those_of_the_papers_figure(figures: dict[s
 
 
 def test_the_total_energy_of_networks_without_a_chi2_is_refused(outcome: Outcome) -> None:
-    other = {"single": Network(outcome.networks["single"].run, replace(outcome.tests["single"], chi2={}))}
+    other = {"single": StudyNetwork(outcome.networks["single"].run, replace(outcome.tests["single"], chi2={}))}
     with pytest.raises(ConfigError, match="must be a chi2 to be tabulated. Received: another for single"):
-        total_energy("Fig. 3", replace(outcome, networks=other), DATA, groups={"alone": ("single",)})
+        total_energy_figure("Fig. 3", replace(outcome, networks=other), DATA, groups={"alone": ("single",)})
 
 
 def labels(figure: Figure) -> list[str]:
@@ -124,8 +126,8 @@ def test_iterations_are_those_of_all_showers(figures: dict[str, Figure]) -> None
 
 def test_the_iteration_that_another_merit_chose_is_marked(outcome: Outcome) -> None:
     test = outcome.tests["single"]
-    scans = {**test.scans, SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
-    other = Network(outcome.networks["single"].run, replace(test, scans=scans, chosen_by=SHAPES))
+    scans = {**test.scans, WITH_SHAPES: scan(list(MOMENTA), [1.0, 2.0], 28)}
+    other = StudyNetwork(outcome.networks["single"].run, replace(test, scans=scans, chosen_by=WITH_SHAPES))
     found = draw_study(ALONE, replace(outcome, networks={"single": other}), DATA)
     marks = found["Fig. 7, single"].axes[3].lines[1:]
     assert [line.get_xdata().tolist() for line in marks] == [[1000]]

@@ -14,7 +14,7 @@ from calogen.showers.labels import (
     has_energy,
     match_shares,
     require_energies,
-    require_known,
+    require_known_energies,
     require_label_unit,
     snap,
     within,
@@ -150,9 +150,9 @@ def test_gev_is_named_though_an_energy_is_foreign() -> None:
 def test_foreign_energies_are_counted_and_have_a_remedy() -> None:
     message = r"the reference's 15 incident energies. Received: 4 showers at 1 others, as 257.0 MeV$"
     with pytest.raises(DataFormatError, match=message):
-        require_known("GAN", EXACT, np.append(EXACT[4:], [257.0] * 4), ENERGIES)
+        require_known_energies("GAN", EXACT, np.append(EXACT[4:], [257.0] * 4), ENERGIES)
     with pytest.raises(DataFormatError, match="Received: 60 showers at 15 others.*--tolerant takes those"):
-        require_known("GAN", EXACT, EXACT * 1.0004, ENERGIES)
+        require_known_energies("GAN", EXACT, EXACT * 1.0004, ENERGIES)
 
 
 def test_shares_of_many_energies_survive_a_logarithm() -> None:

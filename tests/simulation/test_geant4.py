@@ -38,8 +38,8 @@ def test_copied_deposits_equal_the_getters() -> None:
         "run = Geant4Run(ATLAS_BARREL)\n"
         "collector = run._active\n"
         "fast = run._shoot('photon', 500.0, 0.22, 5)[0]\n"
-        "copies = collector.position is not None\n"
-        "collector.position = None  # searched already: getters from now on\n"
+        "copies = collector.views is not None\n"
+        "collector.views = None  # searched already: getters from now on\n"
         "slow = run._shoot('photon', 500.0, 0.22, 5)[0]\n"
         "result = fast.tolist(), slow.tolist(), copies"
     )

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from calogen.lwtnn.graph import Graph
-from calogen.lwtnn.runtime import evaluate
+from calogen.lwtnn.runtime import evaluate_graph
 
 
 def largest_difference(
@@ -30,5 +30,5 @@ def largest_difference(
         given = arrays if len(arrays) > 1 else next(iter(arrays.values()))
         (output,) = keras.tree.flatten(model(given, training=False))
         expected = keras.ops.convert_to_numpy(output)
-    result = evaluate(graph, {names[name]: array for name, array in arrays.items()})
+    result = evaluate_graph(graph, {names[name]: array for name, array in arrays.items()})
     return float(np.abs(result - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))

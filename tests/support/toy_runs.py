@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +19,13 @@ from toy_commands import load_script
 from toy_gan import GAN_VALUES
 
 from calogen.reproduction import chi2_selection
+from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
-from calogen.showers.voxels import VoxelGeometry
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-def showers_of(geometry: VoxelGeometry, momenta: Sequence[float], counts: Sequence[int], seed: int = 1) -> Showers:
+def showers_of(geometry: Geometry, momenta: Sequence[float], counts: Sequence[int], seed: int = 1) -> Showers:
     """Photon-like showers, so many of each momentum, MeV; one of them is empty."""
     incident = np.repeat(momenta, counts)
     showers = make_showers(geometry, len(incident), seed)
@@ -50,7 +50,7 @@ def launch(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
-def write_showers(folder: Path, geometry: VoxelGeometry, momenta: Sequence[float]) -> tuple[str | Path, ...]:
+def write_showers(folder: Path, geometry: Geometry, momenta: Sequence[float]) -> tuple[str | Path, ...]:
     """30 training showers of each momentum and 20 of each to test with, as options of a script."""
     files: tuple[str | Path, ...] = ()
     for name, number, seed in (("train", 30, 1), ("test", 20, 2)):
@@ -98,11 +98,20 @@ class Smoke:
         return re.findall("<figcaption>(.*?)</figcaption>", page)
 
 
-def check_provenance(smoke: Smoke, files: dict[str, str], trained: int, *, ablation: bool = False) -> None:
-    """The results say where they come from and what was asked; files by their name there."""
+def check_provenance(
+    smoke: Smoke, files: dict[str, str], trained: int, options: Mapping[str, object] = GAN_VALUES, **more: object
+) -> None:
+    """The results say where they come from and what was asked.
+
+    Args:
+        smoke: of the script that ran.
+        files: of showers, by their name in the results.
+        trained: number of networks.
+        options: the script's own, with their values; `more` are those that have others.
+    """
     about = smoke.results["provenance"]
     assert (about["seed"], about["seeds"], about["preset"]) == (1, [1], "smoke")
-    assert {name: about[name] for name in GAN_VALUES} == GAN_VALUES | {"ablation": ablation}
+    assert {name: about[name] for name in options} == {**options, **more}
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", about["commit"])
     assert {"python", "calogen", "numpy", "keras", "tensorflow"} <= set(about["versions"])
     assert about["device"]
@@ -126,7 +135,7 @@ def check_report(smoke: Smoke) -> None:
         smoke.results
     )
     for caption, table in smoke.results["tables"].items():
-        assert caption.replace("'", "&#x27;") in page
+        assert caption.replace("'", "&#39;") in page
         assert {len(row) for row in table["rows"]} == {len(table["header"])}, caption
 
 

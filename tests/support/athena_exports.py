@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from toy_commands import load_script
 
-from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable, format_graph
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable, format_graph
 from calogen.lwtnn.layers import Activation, Dense
 
-ATHENA = Path(__file__).parents[1] / "export" / "athena"
+ATHENA = Path(__file__).parents[2] / "export" / "athena"
 V1, V2, SELECTOR = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"
 PION_MASS = 139.57039
 NOISE: dict[str, dict[str, Any]] = {
@@ -32,12 +32,12 @@ def affine(weights: Sequence[Sequence[float]], bias: Sequence[float], prefix: st
     """out = W (noise, condition) + b of two random numbers, the shortest network of all."""
     matrix = np.array(weights, np.float64)
     sizes = (2, matrix.shape[1] - 2)
-    inputs = [Input(f"node_{i}", tuple(Variable(f"{prefix}{k}") for k in range(n))) for i, n in enumerate(sizes)]
+    inputs = [GraphInput(f"node_{i}", tuple(Variable(f"{prefix}{k}") for k in range(n))) for i, n in enumerate(sizes)]
     nodes = [Node("input", (i,), size=n) for i, n in enumerate(sizes)]
     nodes += [Node("concatenate", (0, 1)), Node("feed_forward", (2,), layer_index=0)]
     layer = Dense(matrix, np.array(bias, np.float64), Activation())
     labels = tuple(f"out_{i}" for i in range(len(matrix)))
-    return Graph(tuple(inputs), tuple(nodes), (layer,), {"out": Output(3, labels)})
+    return Graph(tuple(inputs), tuple(nodes), (layer,), {"out": GraphOutput(3, labels)})
 
 
 def constant(*outputs: float, prefix: str = "variable_") -> Graph:
@@ -53,7 +53,7 @@ def deep(seed: int, prefix: str = "variable_") -> Graph:
         Dense(rng.normal(size=(12, 16)) / 4, rng.normal(size=12) / 4, Activation("softmax")),
     )
     nodes = (*first.nodes, Node("feed_forward", (3,), layer_index=1))
-    return Graph(first.inputs, nodes, layers, {"out": Output(4, tuple(f"out_{i}" for i in range(12)))})
+    return Graph(first.inputs, nodes, layers, {"out": GraphOutput(4, tuple(f"out_{i}" for i in range(12)))})
 
 
 def write(path: Path, interface: str, networks: Sequence[tuple[dict[str, Any], Graph]], **changes: Any) -> Path:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from calogen.lwtnn.graph import Graph, Input, Node, Output, Variable
-from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Layer, Maxout, Normalization
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable
+from calogen.lwtnn.layers import Activation, Affine, Dense, Highway, Maxout, NetworkLayer, Normalization
 
 EMPTY = np.empty(0)
 NUMBER = Node("input", (0,), size=1)
@@ -14,20 +14,20 @@ NUMBER = Node("input", (0,), size=1)
 VARIABLE = Variable("a")
 
 
-def chain(size: int, *layers: Layer) -> Graph:
+def chain(size: int, *layers: NetworkLayer) -> Graph:
     """The layers one after another on one input, `x`; without layers the output is the input."""
     nodes = [Node("input", (0,), size=size)]
     nodes += [Node("feed_forward", (i,), layer_index=i) for i in range(len(layers))]
-    given, output_size = Input("x", tuple(Variable(f"variable_{i}") for i in range(size))), size
+    given, output_size = GraphInput("x", tuple(Variable(f"variable_{i}") for i in range(size))), size
     for layer in layers:
         output_size = layer.output_size(output_size)
     labels = tuple(f"out_{i}" for i in range(output_size))
-    return Graph((given,), tuple(nodes), layers, {"out": Output(len(layers), labels)})
+    return Graph((given,), tuple(nodes), layers, {"out": GraphOutput(len(layers), labels)})
 
 
 def of_one_number(nodes: Sequence[Node] = (NUMBER,), output: int = 0, variable: Variable = VARIABLE) -> Graph:
     """These nodes, without layers, on one number, `x`; the output is a number, too."""
-    return Graph((Input("x", (variable,)),), tuple(nodes), (), {"out": Output(output, ("a",))})
+    return Graph((GraphInput("x", (variable,)),), tuple(nodes), (), {"out": GraphOutput(output, ("a",))})
 
 
 def every_kind(activation: Activation) -> Graph:
@@ -37,8 +37,8 @@ def every_kind(activation: Activation) -> Graph:
     their sources, and the last element of the output has no label.
     """
     normal = np.random.default_rng(7).standard_normal
-    latent = Input("latent", tuple(Variable(f"variable_{i}", offset=0.5 * i, scale=1.5 - i) for i in range(3)))
-    condition = Input("condition", (Variable("variable_0", offset=-3.0, scale=0.25),))
+    latent = GraphInput("latent", tuple(Variable(f"variable_{i}", offset=0.5 * i, scale=1.5 - i) for i in range(3)))
+    condition = GraphInput("condition", (Variable("variable_0", offset=-3.0, scale=0.25),))
     layers = (
         Normalization(normal(4), normal(4)),
         Dense(normal((5, 4)), normal(5), activation),
@@ -65,7 +65,7 @@ def every_kind(activation: Activation) -> Graph:
         Node("concatenate", (11, 10, 6, 13)),
         Node("feed_forward", (3,), layer_index=1),
     )
-    return Graph((latent, condition), nodes, layers, {"out": Output(0, tuple(f"out_{i}" for i in range(21)))})
+    return Graph((latent, condition), nodes, layers, {"out": GraphOutput(0, tuple(f"out_{i}" for i in range(21)))})
 
 
 def input_nodes(*sizes: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from conftest import TINY_VOXELS
 from toy_gan import CONFIG
 
-from calogen.athena.interface import Generator
+from calogen.athena.interface import VoxelGenerator
 from calogen.models import caloshowergan
 from calogen.models.caloshowergan import CaloShowerGanConfig
 
@@ -29,12 +29,12 @@ def full_size_generator(model: ModuleType, name: str) -> keras.Model:
     return perturbed(next(net for net in networks if any(tensor.name == "latent" for tensor in net.inputs)))
 
 
-def tiny_generator(low: float, high: float, config: CaloShowerGanConfig = CONFIG) -> Generator:
+def tiny_generator(low: float, high: float, config: CaloShowerGanConfig = CONFIG) -> VoxelGenerator:
     """A generator of photons in the tiny voxels for these momenta, MeV; its biases are not 0."""
     config = replace(config, lowest_momentum=low, highest_momentum=high)
     model = caloshowergan.build_generator(config, TINY_VOXELS)
     model.layers[-2].bias.assign(np.linspace(-1, 1, model.layers[-2].units))
-    return Generator(
+    return VoxelGenerator(
         model=model,
         transform=caloshowergan.build_transform(config, TINY_VOXELS),
         latent=caloshowergan.build_latent(config),

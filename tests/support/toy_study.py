@@ -16,7 +16,7 @@ from calogen.metrics.chi2 import Chi2
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.observables.observable import Observable
 from calogen.observables.voxels import voxel_observables
-from calogen.reproduction.networks import Comparisons, Network
+from calogen.reproduction.networks import Comparisons, StudyNetwork
 from calogen.reproduction.study import Data, Outcome
 from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.run import TrainedRun
@@ -46,14 +46,14 @@ def made(name: str, momenta: list[float], chi2: float, *, held_out: bool = True,
     )
 
 
-def network_of(config: Any, test: NetworkTest) -> Network:
+def network_of(config: Any, test: NetworkTest) -> StudyNetwork:
     """With a small generator."""
     latent, condition = keras.Input((3,), name="latent"), keras.Input((1,), name="condition")
     joined = keras.layers.Concatenate()([latent, condition])
     generator = keras.Model({"latent": latent, "condition": condition}, keras.layers.Dense(2)(joined))
     model = "fastcalogan" if isinstance(config, FastCaloGanConfig) else "caloshowergan"
     run = SimpleNamespace(config=config, model=model, geometry=TINY_VOXELS, generator=generator)
-    return Network(cast(TrainedRun, run), test)
+    return StudyNetwork(cast(TrainedRun, run), test)
 
 
 MOMENTA = (1024.0, 2048.0, 4096.0)
