@@ -1,1 +1,1 @@
-"""Judging showers: observables, histograms, metrics; never Keras."""
+"""Comparison of generated showers with Geant4's; only the classifiers need Keras."""

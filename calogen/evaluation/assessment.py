@@ -1,6 +1,6 @@
-"""Everything that is known about a model's showers: judgement, single numbers, place.
+"""The assessment of a model's showers: all metrics, single numbers, places in rankings.
 
-It is kept as `evaluation.json`, from which reports compare several models.
+It is written to `evaluation.json`, which reports read to compare several models.
 """
 
 import json
@@ -36,29 +36,28 @@ from calogen.showers.geometry import Geometry
 
 FILE_NAME = "evaluation.json"
 LABEL = re.compile(r"(?!Geant4$)[^$\x00-\x1f\x7f]+")
-"""What a model can be called: figures take $ for mathematics, and the reference is Geant4."""
+"""Labels that a model may have: in figures, $ begins mathematics and Geant4 is the reference."""
 RANKED_METRIC = "challenge_separation_power"
-"""Of the judgement's metrics, the one that the challenge's tables hold."""
+"""The one metric of a judgement that the challenge's tables have, too."""
 
 Numbers = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """A file of generated showers against a reference file.
+    """How well a file of generated showers agrees with a reference file.
 
     Args:
         label: what tables call the model.
-        geometry: the showers' geometry, by name.
-        particle: `photon` or `pion` where the geometry is the challenge's, else empty.
+        geometry: name of the showers' geometry.
+        particle: `photon` or `pion` if the geometry is that of the challenge's data set 1, otherwise empty.
         judgement: every metric of every feature.
-        numbers: single numbers by the names of `criteria` (`auc_low`, `fpd`, `precision` ...), and `jsd_low`,
-            `auc_low-normed` ... beside them.
-        floor: the same of the second reference.
-        warnings: what a reader has to know before the numbers.
+        numbers: numbers of the showers as a whole: those of `criteria` by name (`auc_low`, `fpd`, `precision` ...), and
+            others such as `jsd_low` and `auc_low-normed`.
+        floor: these numbers for the second reference in place of the generated showers.
+        warnings: what a reader has to know before reading the numbers.
         provenance: seed, commit, versions, device, files and their hashes.
-        drawn: how many showers of each sample classifiers and neighbourhoods saw, as `judgement.num_showers`; empty:
-            all of them.
+        drawn: how many showers the classifiers and `NEIGHBOURHOODS` saw, by sample; empty: all showers.
     """
 
     label: str
@@ -73,20 +72,19 @@ class Assessment:
 
     def worst(self, number: int = 5, metric: str = "separation_power") -> list[Scored[Feature]]:
         """The features with the largest values of a metric, worst first."""
-        found = [item for item in self.judgement.scored if item.incident_energy == ALL_ENERGIES]
-        known = [item for item in found if math.isfinite(item.numbers_of()[metric].value)]
-        return sorted(known, key=lambda item: -item.numbers_of()[metric].value)[:number]
+        scored = [item for item in self.judgement.scored if item.incident_energy == ALL_ENERGIES]
+        finite = [item for item in scored if math.isfinite(item.numbers_of()[metric].value)]
+        return sorted(finite, key=lambda item: -item.numbers_of()[metric].value)[:number]
 
     def placements(self) -> list[Placement]:
-        """Places among the challenge's submissions.
+        """The model's places among the challenge's submissions, one for each metric.
 
-        None with other voxels or another threshold than its own; none of separation powers in other bins than its own;
-        none of other numbers of too few showers (`of_too_few`): of those that they saw, which are less than the files'
-        where some were drawn.
+        There are none if the voxels or the threshold are not the challenge's. Separation powers have a place only in
+        the challenge's bins, other numbers only if they were computed from enough showers (`unranked_names`).
 
-        The floor of separation powers is what Geant4 of the generated file's size would have. That of the other numbers
-        is the second reference, where it has no fewer showers than the generated file: the fewer, the larger its
-        distances are.
+        A place is found from the excess over a floor. For separation powers, that is what Geant4 would have with as
+        many showers as the generated file; for other numbers, it is the second reference's number, provided that this
+        sample is not smaller than the generated one: smaller samples have larger distances.
         """
         if not self.particle:
             return []
@@ -94,7 +92,7 @@ class Assessment:
         if judgement.min_energy != BINNINGS[f"1-{self.particle}s"].min_energy:
             return []
         drawn = {**sizes, **self.drawn}
-        known = set(criteria(self.particle)) - of_too_few(sizes, drawn)
+        known = set(criteria(self.particle)) - unranked_names(sizes, drawn)
         floor: dict[str, Value] = {}
         for names, seen in ((DISTANCES, sizes), (CLASSIFIERS, drawn)):
             if seen.get("second_reference", 0) >= seen["generated"]:
@@ -105,7 +103,7 @@ class Assessment:
             known = {name for name in known if not name.startswith(SEPARATION_POWER)}
         scored = [item for item in judgement.scored if item.incident_energy == ALL_ENERGIES]
         ours = {SEPARATION_POWER + item.feature.name: item.numbers_of()[RANKED_METRIC] for item in scored}
-        floor |= {SEPARATION_POWER + item.feature.name: _floor_here(item) for item in scored}
+        floor |= {SEPARATION_POWER + item.feature.name: _separation_floor(item) for item in scored}
         finite = [
             {name: value for name, value in given.items() if name in known and math.isfinite(value.value)}
             for given in (ours | dict(self.numbers), floor)
@@ -113,10 +111,10 @@ class Assessment:
         return rank(self.particle, *finite)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per metric, of plain JSON values; single numbers have the quantity `showers`."""
-        place = {"quantity": "showers", "layer": None, "incident_energy": None, "undefined": None}
+        """A row of plain JSON values for each metric; `numbers` have the quantity `showers`."""
+        columns = {"quantity": "showers", "layer": None, "incident_energy": None, "undefined": None}
         rows = [row for item in self.judgement.scored for row in scored_rows(item)]
-        return rows + _rows(place, self.numbers, self.floor)
+        return rows + _rows(columns, self.numbers, self.floor)
 
     def to_frame(self) -> pd.DataFrame:
         """The `rows` as a table."""
@@ -129,7 +127,7 @@ class Assessment:
         write_json(Path(directory) / FILE_NAME, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, `from_json` takes them back."""
+        """Plain JSON values, from which `from_json` makes the assessment again."""
         judgement = self.judgement
         return {
             "label": self.label,
@@ -151,10 +149,10 @@ class Assessment:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Assessment":
-        """The assessment that `to_json` described.
+        """The assessment from the values that `to_json` gave.
 
         Raises:
-            DataFormatError: something else.
+            DataFormatError: the values are not such ones.
         """
         try:
             json.dumps(value, allow_nan=False)  # refuses infinite numbers, wherever they stand
@@ -171,9 +169,8 @@ class Assessment:
             numbers, floor = (_values(value[name]) for name in ("numbers", "floor"))
             warnings, provenance = tuple(map(str, value["warnings"])), dict(value["provenance"])
             _require_whole(label, judgement, provenance)
-            drawn = {
-                str(name): _count(number) for name, number in value.get("drawn", {}).items()
-            }  # evaluations of old have none
+            drawn = value.get("drawn", {})  # evaluations of earlier versions do not have it
+            drawn = {str(name): _count(number) for name, number in drawn.items()}
             return cls(label, geometry, particle, judgement, numbers, floor, warnings, provenance, drawn)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataFormatError(f"an evaluation must hold what to_json writes. Received: {error!r:.200}") from error
@@ -183,7 +180,7 @@ def read_assessment(directory: str | Path) -> Assessment:
     """Read the `evaluation.json` of a directory.
 
     Raises:
-        DataFormatError: there is none, or it is damaged.
+        DataFormatError: the file is missing or damaged.
     """
     path = Path(directory) / FILE_NAME
     if not path.is_file():
@@ -195,36 +192,36 @@ def read_assessment(directory: str | Path) -> Assessment:
 
 
 def scored_rows(item: Scored[Feature]) -> list[dict[str, Any]]:
-    """One row per metric, of plain JSON values; a number that is not defined becomes None."""
-    place = {
+    """A row of plain JSON values for each metric of a feature; undefined numbers become None."""
+    columns = {
         "quantity": item.feature.quantity,
         "layer": item.feature.layer_id,
         "incident_energy": item.incident_energy or None,
         "undefined": item.undefined,
     }
-    return _rows(place, item.numbers_of(), item.second_reference)
+    return _rows(columns, item.numbers_of(), item.second_reference)
 
 
-def _rows(place: Mapping[str, Any], numbers: Numbers, floors: Numbers) -> list[dict[str, Any]]:
-    """Numbers at their place, each with its floor where there is one."""
+def _rows(columns: Mapping[str, Any], numbers: Numbers, floors: Numbers) -> list[dict[str, Any]]:
+    """A row for each number, with its floor where there is one, and with the given columns."""
     rows = []
     for metric, value in numbers.items():
         given = {"value": value.value, "error": value.error}
         if metric in floors:
             given |= {"floor": floors[metric].value, "floor_error": floors[metric].error}
-        rows.append({**place, "metric": metric} | {name: json_number(number) for name, number in given.items()})
+        rows.append({**columns, "metric": metric} | {name: json_number(number) for name, number in given.items()})
     return rows
 
 
-def of_too_few(sizes: Mapping[str, int], drawn: Mapping[str, int]) -> frozenset[str]:
-    """Single numbers of too few showers for a place: the challenge takes 10,000.
+def unranked_names(sizes: Mapping[str, int], drawn: Mapping[str, int]) -> frozenset[str]:
+    """Names of the numbers that have no place, as they come from too few showers.
 
-    AUCs of fewer showers are smaller, FPD and KPD larger. Neighbourhoods, whose shares depend on the number, can be
-    held against a floor of as many.
+    The challenge uses 10,000 showers or more. With fewer, AUCs are smaller, FPD and KPD larger. `NEIGHBOURHOODS` depend
+    on the number of showers, too, but have a place if there is a floor from as many showers.
 
     Args:
-        sizes: showers of `reference`, `generated` and, if there is one, `second_reference`.
-        drawn: how many of them classifiers and neighbourhoods saw.
+        sizes: numbers of showers of `reference`, `generated` and, if there is one, `second_reference`.
+        drawn: how many of these the classifiers and neighbourhoods saw.
     """
     found: set[str] = set(DISTANCES) if _compared(sizes) < MIN_SHOWERS else set()
     if _compared(drawn) < MIN_SHOWERS:
@@ -234,22 +231,23 @@ def of_too_few(sizes: Mapping[str, int], drawn: Mapping[str, int]) -> frozenset[
 
 
 def _compared(sizes: Mapping[str, int], sample: str = "generated") -> int:
-    """How many showers of each sample neighbourhoods compare."""
+    """How many showers of the reference, and of a sample, `NEIGHBOURHOODS` compare."""
     return min(sizes["reference"], sizes.get(sample, 0), MIN_SHOWERS)
 
 
 def particle_of(geometry: Geometry) -> str:
-    """The particle of the challenge's data set 1 with these voxels; empty if there is none."""
+    """`photon` or `pion` if the voxels are those of its file in the challenge's data set 1, or empty."""
     return next((name for name, known in PARTICLE_GEOMETRIES.items() if known.layers == geometry.layers), "")
 
 
-def _floor_here(item: Scored[Feature]) -> Value:
-    """The separation power of as many showers of Geant4 as the generated file has.
+def _separation_floor(item: Scored[Feature]) -> Value:
+    """Separation power of Geant4 against itself with as many showers as were generated.
 
-    That is what fluctuations give (`Scored.expected`), or the second reference's, corrected for its number of showers.
+    It is the second reference's, corrected for the number of showers; without one, what fluctuations alone give
+    (`Scored.expected`).
 
     Returns:
-        NaN where neither is known.
+        NaN if neither is known.
     """
     expected, second = item.expected, item.second_reference.get(RANKED_METRIC)
     if second is None or not {"generated", "second_reference"} <= set(expected):
@@ -265,7 +263,7 @@ def _require_whole(label: str, judgement: Judgement, provenance: Mapping[str, An
         whole &= samples <= set(item.histograms) and set(FEATURE_METRICS) <= set(item.numbers_of()) and floor
     whole &= LABEL.fullmatch(label) is not None
     if not whole or not isinstance(provenance.get("data", {}), dict):
-        raise ValueError("samples, metrics or files are missing, or the label is none")
+        raise ValueError("samples, metrics or files are missing, or the label is not allowed")
 
 
 def _scored_to_json(item: Scored[Feature]) -> dict[str, Any]:
@@ -295,7 +293,7 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored[Feature]:
     layer = value["layer"]
     feature = Feature(str(value["quantity"]), None if layer is None else int(layer))
     measured, floor = _values(value["measured"]), _values(value["floor"])
-    expected, coarse = _values(value.get("expected", {})), value.get("coarse")  # evaluations of old have neither
+    expected, coarse = _values(value.get("expected", {})), value.get("coarse")  # evaluations of earlier versions do not
     return Scored(
         feature,
         _finite(value["incident_energy"]),

@@ -1,7 +1,7 @@
-"""One engine for all comparisons of showers: tables of named observables.
+"""Comparison of shower samples: histograms, metrics and floors of named observables.
 
-It gives their histograms, metrics and floors as plain data. A table has a column for each observable: features of
-voxels, kept by `streaming`, or a paper's observables of any showers.
+Each sample is a table with a column for each observable: features of voxels, which `streaming` computes, or the
+observables that a paper looks at. A floor is what a metric gives for two samples of Geant4. All results are plain data.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,30 +22,30 @@ from calogen.parallel import in_threads, num_workers
 from calogen.showers.sample import Showers
 
 ALL_ENERGIES = 0.0
-"""What stands for the incident energy where all of them are taken together."""
+"""Stands for the incident energy where showers of all energies are compared together."""
 
-_WORKERS = 2  # at most: more would wait for Python's lock
+_WORKERS = 2  # threads at most: more of them would wait for Python's global interpreter lock
 
 Compared = TypeVar("Compared", Feature, Observable)
 
 
 class ShowerTable(Protocol):
-    """Named observables of some showers, NaN where they are not defined."""
+    """Named observables of the showers of a sample, NaN where an observable is undefined."""
 
     @property
     def incident_energies(self) -> np.ndarray:
         """Incident energies, `[n]`, MeV."""
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """An observable by its name."""
+        """Values of the observable of that name, `[n]`."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One metric of a sample beside its Geant4-against-Geant4 floor: a row of the table.
+    """One metric of a sample beside its floor, Geant4 against Geant4: a row of a table.
 
-    The energy is in MeV or `ALL_ENERGIES`; `num_reference` and `num_generated` showers have a value, `undefined`
-    generated ones have none.
+    The incident energy is in MeV, or `ALL_ENERGIES`. The observable has a value for `num_reference` reference showers
+    and for `num_generated` generated ones; it has none for `undefined` generated ones.
     """
 
     incident_energy: float
@@ -60,7 +60,7 @@ class Measurement:
 
     @property
     def within_floor(self) -> bool:
-        """False where two Geant4 samples of these sizes differ as much in under 1 of 20 cases."""
+        """Whether the metric is within the limit that 1 in 20 pairs of Geant4 samples exceeds."""
         return not METRICS[self.metric].excess(self.measured.value) > self.floor.limit
 
     def to_json(self) -> dict[str, Any]:
@@ -73,18 +73,18 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Scored(Generic[Compared]):
-    """One observable of samples beside the reference.
+    """One observable of several samples, compared with the reference.
 
     Args:
-        feature: which.
-        incident_energy: MeV, or `ALL_ENERGIES`.
-        histograms: of `reference` and of all samples that are compared with it, with the same edges.
-        numbers: by sample, metrics of the showers for which the observable is defined.
-        floors: by sample, the metrics' floors by bootstrap; empty where showers are dealt out instead.
-        expected: by sample, the `challenge_separation_power` that it would have if it were of the reference's kind
-            (`dealt_floor`); empty in evaluations of earlier versions, and where floors are by bootstrap.
-        coarse: number of the challenge's bins that the reference reaches over where they are too few: histograms and
-            all metrics but `challenge_separation_power` are then in calogen's own bins; None elsewhere.
+        feature: the observable or feature.
+        incident_energy: of the showers, MeV, or `ALL_ENERGIES`.
+        histograms: by sample, the `reference` among them; all have the same edges.
+        numbers: by sample, the metrics, computed from the showers for which the observable is defined.
+        floors: by sample, the floors of the metrics, from bootstrap; empty with resampling `cells` (see `compare`).
+        expected: by sample, the `challenge_separation_power` that two Geant4 samples of these sizes have
+            (`dealt_floor`); empty with resampling `showers`, and in evaluations of earlier versions.
+        coarse: how many of the challenge's bins the reference spans, if these are too few: the histograms and all
+            metrics but `challenge_separation_power` then have calogen's own bins. None: they are not too few.
     """
 
     feature: Compared
@@ -99,46 +99,46 @@ class Scored(Generic[Compared]):
         """Metrics of one sample.
 
         Raises:
-            DataFormatError: it was not compared.
+            DataFormatError: the sample was not compared.
         """
         if sample not in self.numbers:
             known = ", ".join(self.numbers) or "none"
-            raise DataFormatError(f"metrics of {self.feature.name} are known of {known}. Received: {sample}")
+            raise DataFormatError(f"metrics of {self.feature.name} exist for samples {known}. Received: {sample}")
         return self.numbers[sample]
 
     @property
     def second_reference(self) -> Mapping[str, Value]:
-        """Metrics of the sample of that name, the floor of the others; empty without one."""
+        """Metrics of the second Geant4 sample, a floor for all others; empty if there is none."""
         return self.numbers.get("second_reference", {})
 
     @property
     def undefined(self) -> dict[str, float]:
-        """Share of showers without a value, by sample; the metrics do not see them."""
+        """By sample, the share of showers for which the observable is undefined; metrics omit them."""
         return {name: item.undefined / max(item.entries + item.undefined, 1) for name, item in self.histograms.items()}
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """All metrics of all samples beside their floors by bootstrap.
+        """All metrics of all samples, each beside its floor from bootstrap.
 
         Raises:
-            DataFormatError: there are no such floors.
+            DataFormatError: there are no such floors (`compare` had resampling `cells`).
         """
         if lacking := self.numbers.keys() - self.floors.keys():
             raise DataFormatError(
-                f"{self.feature.name} needs floors by bootstrap, which `compare` finds with resampling 'showers'. "
+                f"{self.feature.name} needs floors by bootstrap, which `compare` computes with resampling 'showers'. "
                 f"Received: none for {', '.join(lacking)}"
             )
-        rows, place = [], (self.incident_energy, self.feature.name)
+        rows, key = [], (self.incident_energy, self.feature.name)
         for sample, values in self.numbers.items():
             reference, generated = self.histograms["reference"], self.histograms[sample]
             counts = reference.entries, generated.entries, generated.undefined
             for metric, value in values.items():
-                rows.append(Measurement(*place, sample, metric, value, self.floors[sample][metric], *counts))
+                rows.append(Measurement(*key, sample, metric, value, self.floors[sample][metric], *counts))
         return tuple(rows)
 
 
 def measurement_table(rows: Iterable[Measurement]) -> pd.DataFrame:
-    """A table of measurements, with columns such as `measured_value` and `floor_mean`."""
+    """A table with a row for each measurement and columns such as `measured_value`, `floor_mean`."""
     return pd.json_normalize([row.to_json() for row in rows], sep="_")
 
 
@@ -157,12 +157,12 @@ def compare(
     """Compare samples with the reference, observable by observable.
 
     Args:
-        columns: what is compared: columns of the tables, and the incident energy at which, or `ALL_ENERGIES`.
-        reference, generated: tables with these columns; of the latter by sample.
-        binning: (column, its values in the reference, the incident energy) -> its bins and metrics.
-        resampling: for the errors, as `measure` has it. With `showers`, `Scored.floors` are found by bootstrap; with
-            `cells`, for large samples, `Scored.expected` by dealing out the showers of each sample and the reference.
-        seed: of everything random.
+        columns: (column of the tables, incident energy in MeV of the showers to compare, or `ALL_ENERGIES`).
+        reference, generated: tables that have these columns; the generated ones by sample.
+        binning: function of a column, its values in the reference and the energy that gives bins and metrics.
+        resampling: how `measure` estimates errors. With `showers`, `Scored.floors` are computed by bootstrap; with
+            `cells`, for large samples, `Scored.expected` by shuffling the showers of each sample and the reference.
+        seed: of all random numbers.
     """
     tables = {"reference": reference, **generated}
 
@@ -172,17 +172,17 @@ def compare(
         if energy != ALL_ENERGIES:
             values = {name: items[tables[name].incident_energies == energy] for name, items in values.items()}
         if resampling == "cells":
-            values = {name: np.sort(items) for name, items in values.items()}  # what is in order is counted quickly
+            values = {name: np.sort(items) for name, items in values.items()}  # sorted values are counted quickly
         bins = binning(feature, values["reference"], energy)
         histograms = {name: Histogram.fill(items, bins.edges) for name, items in values.items()}
-        given = values.pop("reference")
-        numbers = {name: measure(given, items, bins, resampling, seed) for name, items in values.items()}
+        expected_values = values.pop("reference")
+        numbers = {name: measure(expected_values, items, bins, resampling, seed) for name, items in values.items()}
         expected, floors = {}, {}
         if resampling == "cells":
-            expected = {name: dealt_floor(given, items, bins, seed) for name, items in values.items()}
+            expected = {name: dealt_floor(expected_values, items, bins, seed) for name, items in values.items()}
         else:
-            of_size = cache(lambda size: bootstrap_floors(given, size, bins, seed))
-            floors = {name: of_size(histograms[name].entries) for name in values}
+            floors_for_size = cache(lambda size: bootstrap_floors(expected_values, size, bins, seed))
+            floors = {name: floors_for_size(histograms[name].entries) for name in values}
         return Scored(feature, energy, histograms, numbers, floors, expected, bins.coarse)
 
     return in_threads(work, columns, num_workers(_WORKERS))
@@ -195,28 +195,29 @@ def compare_showers(
     seed: int = 0,
     energy: float = ALL_ENERGIES,
 ) -> Comparison:
-    """Compare observables of generated showers, by label, with the reference's, in its bins.
+    """Compare observables of generated showers, by sample, with those of reference showers.
 
-    That is at an incident energy, MeV, or for all of them together. chi2/NDF and separation power join sparse bins.
+    They are showers of one incident energy, MeV, or of all energies together. The reference chooses the bins.
 
     Raises:
-        DataFormatError: a sample has no shower of that energy; for all energies together, it has others than the
-            reference, or other shares of them.
+        DataFormatError: a sample has no shower of that energy; or, where all energies are compared together, its
+            showers are not distributed over the same energies in the same shares as the reference's.
     """
     if energy != ALL_ENERGIES:
         reference, generated = reference.at(energy), {label: item.at(energy) for label, item in generated.items()}
     energies, counts = np.unique(reference.incident_energies, return_counts=True)
     for label, showers in generated.items():
-        others, numbers = np.unique(showers.incident_energies, return_counts=True)
-        if not np.array_equal(energies, others) or (counts * len(showers) != numbers * len(reference)).any():
+        its_energies, its_counts = np.unique(showers.incident_energies, return_counts=True)
+        if not np.array_equal(energies, its_energies) or (counts * len(showers) != its_counts * len(reference)).any():
             raise DataFormatError(
-                f"{label} must have the reference's shares of its {len(energies)} incident energies to be compared "
-                f"with all of them together. Received: {len(others)} energies, {numbers.tolist()} of {counts.tolist()}"
+                f"{label} must have the reference's {len(energies)} incident energies in the same shares, if all are "
+                f"compared together. Received: {its_counts.tolist()} showers at {len(its_energies)} energies, the "
+                f"reference has {counts.tolist()}"
             )
     tables = {label: Observed(showers, observables) for label, showers in generated.items()}
     columns = [(item, ALL_ENERGIES) for item in observables]
-    found = compare(columns, Observed(reference, observables), tables, _reference_bins, seed=seed)
-    return {item.feature.name: replace(item, incident_energy=energy) for item in found}
+    compared = compare(columns, Observed(reference, observables), tables, _reference_bins, seed=seed)
+    return {item.feature.name: replace(item, incident_energy=energy) for item in compared}
 
 
 def _reference_bins(observable: Observable, reference: np.ndarray, energy: float) -> Bins:

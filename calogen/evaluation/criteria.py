@@ -1,6 +1,6 @@
-"""The CaloChallenge's metrics by name: what is good in each, and how tables show it.
+"""The CaloChallenge's metrics by name: which values are good, and how tables show them.
 
-Source: arXiv:2410.21611 and its tables of results; what counts as best is ours where it says so.
+Source: arXiv:2410.21611 and its tables of results; what counts as best is our choice where a note says so.
 """
 
 import math
@@ -15,11 +15,11 @@ from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeomet
 
 _GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
 PARTICLE_GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType(_GEOMETRIES)
-"""The challenge's dataset 1, by particle."""
+"""Geometries of the challenge's data set 1, by particle."""
 
 SEPARATION_POWER = "separation_power_"
 CLASSIFIERS, DISTANCES = ("auc_low", "auc_high"), ("fpd", "kpd")
-NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
+NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")  # metrics of the neighbourhoods of showers
 _PER_LAYER = {  # quantity -> (title, whether only layers with bins in alpha have it)
     "layer_energy": ("energy", False),
     "centroid_eta": ("centre in eta", True),
@@ -35,13 +35,13 @@ _WHOLE_SHOWER = {"response": "response", "voxel_energy": "voxel energy"}
 
 @dataclass(frozen=True)
 class Criterion:
-    """What is good in one metric, and how tables show it.
+    """Which values of one metric are good, and how tables show them.
 
     Args:
-        title: what tables call it, with unit.
-        better: `lower` or `higher` values are better, or those `nearer` to the ideal.
-        ideal: value of a perfect model; None: Geant4's own value where `nearer` is better, else there is none.
-        scale: tables show value * scale.
+        title: what tables call the metric, with its unit.
+        better: whether `lower` or `higher` values are better, or those `nearer` to the ideal one.
+        ideal: value of a perfect model. None: Geant4's own value if `nearer` is better; otherwise there is none.
+        scale: tables show the value times this factor.
         note: what a reader of the ranking has to know.
     """
 
@@ -52,10 +52,10 @@ class Criterion:
     note: str = ""
 
     def badness(self, value: float, floor: Value | None) -> float:
-        """What puts values in order: the less, the better.
+        """A number that orders values: the smaller it is, the better is the value.
 
         Raises:
-            DataFormatError: Geant4's value is the ideal, and there is none.
+            DataFormatError: the ideal is Geant4's own value (`floor`), which is not known.
         """
         if self.better != "nearer":
             return value if self.better == "lower" else -value
@@ -66,18 +66,18 @@ class Criterion:
         return abs(value - floor.value)
 
     def excess(self, value: float, floor: Value | None) -> float:
-        """How much worse than Geant4 against itself a value is.
+        """How much worse a value is than that of Geant4 against itself.
 
-        It puts values of different numbers of showers in order.
+        Values from different numbers of showers cannot be compared; their excesses can.
 
         Args:
-            value: a model's.
-            floor: Geant4's with as many showers; None: there is none, as for times.
+            value: a model's value.
+            floor: Geant4's value with as many showers; None: it is not known or does not exist, as for times.
         """
         return self.badness(value, floor) - (0.0 if floor is None else self.badness(floor.value, floor))
 
     def text(self, value: Value) -> str:
-        """The value as tables show it, the error (if known and not 0) with two digits."""
+        """The value as tables show it, with two digits of its error (if that is known and not 0)."""
         shown, error = value.value * self.scale, value.error * self.scale
         if math.isfinite(error) and error > 0:
             decimals = max(0, 1 - math.floor(math.log10(error)))
@@ -85,10 +85,10 @@ class Criterion:
         return f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:,.0f}"
 
 
-_POSTERIOR = "log posterior: of one classifier of all submissions, so that it changes with who takes part"
-_MANIFOLD = "precision, recall, density, coverage: nearest to Geant4's own counts as best (ours); none has an error"
-_TIME = "times: of the challenge's own machines; compare orders of magnitude"
-_BINS = "separation powers: the challenge's bins are not public and its numbers have no errors; compare in kind"
+_POSTERIOR = "log posterior: one classifier sees all submissions, so that the values depend on which take part"
+_MANIFOLD = "precision, recall, density, coverage: nearest to Geant4 counts as best (our choice); none has an error"
+_TIME = "times: measured on the challenge's own machines; compare orders of magnitude only"
+_BINS = "separation powers: the challenge's bins are not public, its numbers have no errors; compare them roughly"
 
 _CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {
@@ -109,15 +109,15 @@ _CRITERIA: Mapping[str, Criterion] = MappingProxyType(
 
 
 def criteria(particle: str) -> Mapping[str, Criterion]:
-    """All metrics of `photon` or `pion`, in the order of the tables.
+    """Criteria of all metrics of `photon` or `pion`, by name, in the order of the tables.
 
-    Separation powers are `separation_power_<feature>` for the challenge's features: `response`, `voxel_energy` (of all
-    voxels), `layer_energy_<layer>`, `centroid_eta_<layer>`, `width_r_<layer>`, `sparsity_<layer>` ... Without a layer,
-    as in `separation_power_layer_energy`, it is the mean over the layers; `separation_power_mean` is that of the ten
-    quantities.
+    The separation power of a feature is called `separation_power_<feature>`. Features are `response`, `voxel_energy`
+    (of all voxels), `layer_energy_<layer>`, `centroid_eta_<layer>`, `width_r_<layer>`, `sparsity_<layer>` ... A name
+    without its layer, such as `separation_power_layer_energy`, means the mean over the layers; `separation_power_mean`
+    is the mean over the ten quantities.
 
     Raises:
-        DataFormatError: another particle.
+        DataFormatError: the particle is neither.
     """
     titles = {f"{SEPARATION_POWER}mean": "mean of the ten quantities"}
     layered = layers_of(particle)
@@ -133,11 +133,11 @@ def criteria(particle: str) -> Mapping[str, Criterion]:
 
 
 def with_means(particle: str, numbers: Mapping[str, Value]) -> dict[str, Value]:
-    """The numbers with those means of separation powers that are not there and can be formed.
+    """The numbers, completed by means of separation powers.
 
-    Returns:
-        Also the means over all layers, and that of the ten quantities. A mean's error is the mean of the errors: an
-        upper limit, which it reaches where the numbers fluctuate together; NaN where one is.
+    A mean over all layers, or over the ten quantities, is added where it is missing and all of its terms are known. Its
+    error is the mean of their errors, which is an upper limit (right where the terms fluctuate together), or NaN where
+    one of them is.
     """
     found = dict(numbers)
     layered = layers_of(particle)
@@ -152,21 +152,21 @@ def with_means(particle: str, numbers: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def require_criteria(names: Iterable[str], known: Mapping[str, Criterion]) -> None:
-    """Refuse names that are not among `criteria`.
+    """Refuse names of metrics that have no criterion.
 
     Raises:
-        DataFormatError: there are some.
+        DataFormatError: at least one name is unknown.
     """
     if unknown := sorted(set(names) - set(known)):
         expected = ", ".join([*_CRITERIA, f"{SEPARATION_POWER}<feature>"])
-        raise DataFormatError(f"metrics are {expected} (see `criteria`). Received: {', '.join(unknown)}")
+        raise DataFormatError(f"metrics must be of {expected} (see `criteria`). Received: {', '.join(unknown)}")
 
 
 def layers_of(particle: str) -> dict[str, tuple[int, ...]]:
-    """Ids of the layers that have a separation power, by quantity.
+    """Ids of the layers in which a quantity has a separation power, by quantity.
 
     Raises:
-        DataFormatError: another particle.
+        DataFormatError: the particle is neither `photon` nor `pion`.
     """
     if particle not in PARTICLE_GEOMETRIES:
         raise DataFormatError(f"particle must be one of {', '.join(PARTICLE_GEOMETRIES)}. Received: {particle!r}")

@@ -1,4 +1,4 @@
-"""Saved iterations of a training and their chi2, and the test of the one that was chosen."""
+"""chi2 of a training's saved iterations, and the test of the iteration that was chosen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,9 +13,9 @@ from calogen.observables.shape_quantities import ShowerQuantity
 from calogen.showers.sample import Showers
 
 ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
-"""Names of the reference: all showers, those that trained, those that did not."""
+"""Names of references: all Geant4 showers, those of the training, those held out of it."""
 WITH_SHAPES = "shapes"
-"""Name of the figure of merit that adds layers and shapes to the total energy."""
+"""Name of the figure of merit that adds layer energies, centres and widths to the total energy."""
 
 
 def chi2_by_momentum(
@@ -25,18 +25,18 @@ def chi2_by_momentum(
     quantities: Sequence[ShowerQuantity] = (total_energy,),
     rounds: int = ROUNDS,
 ) -> dict[float, Chi2]:
-    """Chi2 of each incident energy, summed over quantities.
+    """chi2 of each incident energy, summed over quantities.
 
-    A quantity whose reference values do not spread around their median at a momentum (a layer that most showers do not
-    reach) is left out there.
+    Where a quantity's reference values do not spread around their median, as in a layer that most showers do not reach,
+    it is left out of the sum.
 
     Args:
         reference, generated: showers of the same incident energies.
         rule: one of `RULES`.
-        quantities: showers -> `[n]`; NaN where a shower has none.
-        rounds: as for `energy_chi2`.
+        quantities: functions of showers that give `[n]` values, NaN where a shower has none.
+        rounds: how often showers are resampled for the error, as for `energy_chi2`.
     """
-    found: dict[float, Chi2] = {}
+    sums: dict[float, Chi2] = {}
     for energy in np.unique(reference.incident_energies).tolist():
         samples, parts = (reference.at(energy), generated.at(energy)), []
         for quantity in quantities:
@@ -48,8 +48,8 @@ def chi2_by_momentum(
                     raise DataFormatError(f"at {energy:.10g} MeV {error}") from error
                 continue
             parts.append(energy_chi2(expected, received, edges, rule.clip, rounds))
-        found[energy] = total(parts)
-    return found
+        sums[energy] = total(parts)
+    return sums
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,26 @@ class IterationScan:
 
     @property
     def merit(self) -> str:
-        """What `total` is: `chi2_per_ndf`, or a `merit` that is no sum over energies."""
+        """Name of what `total` is: `chi2_per_ndf`, or `merit` if it is no sum over energies."""
         return "chi2_per_ndf" if self.momenta.all() else "merit"
 
     @property
     def total(self) -> np.ndarray:
-        """chi2/NDF over all momenta, `[k]`."""
+        """chi2/NDF of all momenta together, `[k]`."""
         return self.chi2.sum(axis=1) / np.maximum(self.ndf.sum(axis=1), 1)
 
     @property
     def best(self) -> int:
-        """Position of the iteration with the smallest `total`."""
+        """Index of the iteration with the smallest `total`."""
         return int(np.argmin(self.total))
 
     def choice(self, unit: str) -> dict[str, float]:
-        """Number of the best iteration (or epoch), and its figure of merit by its name."""
+        """The best iteration (or epoch, as `unit` says) and its figure of merit, by name."""
         return {unit: int(self.iterations[self.best]), self.merit: float(self.total[self.best])}
 
     @property
     def best_by_momentum(self) -> np.ndarray:
-        """Positions of the iterations that are the best ones for each momentum, `[m]`."""
+        """Index of the iteration with the smallest chi2/NDF, for each momentum, `[m]`."""
         return np.argmin(self.chi2 / np.maximum(self.ndf, 1), axis=0)
 
     @property
@@ -103,25 +103,25 @@ class IterationScan:
         return pd.DataFrame({"chi2": self.chi2.ravel(), "ndf": self.ndf.ravel()}, index=places).reset_index()
 
     def at(self, momentum: float) -> "IterationScan":
-        """The same of one momentum, MeV."""
+        """The scan at one momentum, MeV."""
         column = self.momenta == momentum
         return replace(self, momenta=self.momenta[column], chi2=self.chi2[:, column], ndf=self.ndf[:, column])
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTest:
-    """A training's chosen iteration, tested.
+    """The test of the iteration that was chosen from a network's training.
 
     Args:
-        name: of the network.
-        scans: chi2 of its iterations with all showers as reference (`ALL`), with `TRAIN` and `HELD_OUT` alone, and of
-            `WITH_SHAPES`.
-        chi2: of the chosen iteration by momentum in MeV, all showers as reference.
-        floor: of the held-out showers against as many that trained: Geant4 against Geant4; empty without them.
-        num_showers: reference showers by momentum.
-        num_held_out: those of them that are held out.
-        chosen_by: name of the scan that chose.
-        statistics: the paper's number of showers by momentum in MeV; where it is not known, ours stands for it.
+        name: what texts call the network.
+        scans: by name, scans of the iterations: with all showers as reference (`ALL`), with only those of the training
+            (`TRAIN`) or those held out (`HELD_OUT`), and with shapes (`WITH_SHAPES`).
+        chi2: by momentum in MeV, of the chosen iteration with all showers as reference.
+        floor: by momentum, of Geant4 against Geant4: held-out against training showers; empty if none are held out.
+        num_showers: by momentum, the number of reference showers.
+        num_held_out: by momentum, how many of these are held out.
+        chosen_by: name of the scan whose smallest value chose the iteration.
+        statistics: by momentum in MeV, the paper's number of showers; if it is not known, our number is used.
     """
 
     name: str
@@ -141,14 +141,15 @@ class NetworkTest:
 
     @property
     def last_iteration(self) -> int:
-        """The last one that was saved."""
+        """The last saved iteration."""
         return int(self.scans[ALL].iterations[-1])
 
     @property
     def idle(self) -> str:
-        """Says of a network that it needs a longer training; nothing of others.
+        """A sentence that the network did not learn; empty if it did.
 
-        Over the last third of its iterations it is no better than at the first saved one: the best of noise is chosen.
+        It did not if it is no better over the last third of its iterations than at the first saved one: then the choice
+        among them is a choice from noise.
         """
         scan = self.scans[ALL]
         first, late = float(scan.total[0]), float(np.median(scan.total[-max(1, len(scan.total) // 3) :]))
@@ -162,12 +163,12 @@ class NetworkTest:
 
     @property
     def at_papers_statistics(self) -> dict[float, Chi2]:
-        """`chi2` as the paper's numbers of showers would give it."""
+        """`chi2` scaled to the paper's numbers of showers, by momentum."""
         return {momentum: self._scaled(part, momentum, self.num_showers) for momentum, part in self.chi2.items()}
 
     @property
     def held_out_at_papers_statistics(self) -> Chi2 | None:
-        """`held_out_within` the whole training, as the paper's numbers of showers would give it."""
+        """`held_out_within` the whole training, scaled to the paper's numbers of showers."""
         if HELD_OUT not in self.scans:
             return None
         scan, chosen = self.scans[HELD_OUT], self.scans[TRAIN].best
@@ -177,13 +178,13 @@ class NetworkTest:
         )
 
     def held_out_within(self, iterations: int | None) -> Chi2 | None:
-        """chi2 of held-out showers where the training showers choose among so many iterations."""
+        """chi2 of held-out showers; those of the training choose among the first `iterations`."""
         if HELD_OUT not in self.scans:
             return None
         return _best_within(self.scans[TRAIN], self.scans[HELD_OUT], iterations)
 
     def within(self, iterations: int) -> Chi2:
-        """chi2 of all momenta, had the training ended after so many iterations."""
+        """chi2 of all momenta, had the training ended after `iterations`."""
         return _best_within(self.scans[self.chosen_by], self.scans[ALL], iterations)
 
     def _scaled(self, part: Chi2, momentum: float, num_showers: Mapping[float, int]) -> Chi2:
@@ -192,9 +193,9 @@ class NetworkTest:
 
 
 def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
-    """chi2 where the judge's is least; its variance is the noncentral 2 NDF + 4 excess.
+    """A scan's chi2 at the iteration, of the first `iterations`, where `judge` has its minimum.
 
-    The first saved iteration if none is allowed.
+    If none is so early, the first one is taken. The variance is that of a noncentral chi2: 2 NDF + 4 excess.
     """
     allowed = np.ones(len(scan.iterations), bool) if iterations is None else scan.iterations <= iterations
     chosen = int(np.argmin(np.where(allowed, judge.total, np.inf)))

@@ -1,7 +1,7 @@
-"""The judgement of voxel showers: metrics of all features, errors, and the floor.
+"""The judgement of voxel showers: metrics of all features, with errors and floors.
 
-The floor is the second reference in place of the generated showers: Geant4 against Geant4, at its own number of
-showers.
+The floor of a metric is its value for Geant4 against Geant4, with the second reference in place of the generated
+showers and with its number of showers.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from calogen.progress import progress
 from calogen.showers.labels import discrete_energies, require_energies
 
 OWN_BINNING = "reference"
-"""Name of calogen's own bins, between quantiles of the reference."""
+"""Name of calogen's own bins, which lie between quantiles of the reference."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Sample:
 
     Args:
         features: of all showers.
-        spectrum: of their voxels, in bins that the reference chose.
-        min_energy: voxels below are empty, MeV.
+        spectrum: numbers of all voxels by energy, in bins that the reference chose.
+        min_energy: voxels below it count as empty, MeV.
         shapes: of all showers (`calogen.observables.shapes`), NaN where undefined; None: not computed.
         hashes: of all showers (`copies.hash_showers`); None: not computed.
-        notes: what was changed or left out as the file was read, a sentence each.
+        notes: sentences that say what was changed or left out when the file was read.
     """
 
     features: Features
@@ -59,14 +59,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Generated showers against a reference.
+    """The comparison of generated showers with a reference.
 
     Args:
-        binning: the bins' name.
-        min_energy: voxels below are empty, MeV.
-        num_showers: of `reference`, `generated` and, if there is one, `second_reference`.
-        scored: all features, all incident energies together; the response also at each, if they are discrete; the
-            voxels' energies; the shapes, if the samples have them, between quantiles of the reference.
+        binning: name of the bins.
+        min_energy: voxels below it count as empty, MeV.
+        num_showers: numbers of showers of `reference`, `generated` and, if there is one, `second_reference`.
+        scored: the features, the voxels' energies and, if the samples have them, the shapes (in calogen's own bins),
+            at all incident energies together; the response also at each energy, if energies are discrete.
         correlations: Pearson correlation of the layers' energies, `[l, l]`, by sample.
     """
 
@@ -80,17 +80,17 @@ class Judgement:
         """One feature by its name, e.g. `width_eta_2`.
 
         Raises:
-            DataFormatError: it was not judged at that energy.
+            DataFormatError: the feature was not judged at that energy.
         """
         for item in self.scored:
             if (item.feature.name, item.incident_energy) == (name, incident_energy):
                 return item
         known = ", ".join(item.feature.name for item in self.scored if item.incident_energy == ALL_ENERGIES)
-        raise DataFormatError(f"judged were {known}, the response at some energies. Received: {name}")
+        raise DataFormatError(f"judged features are {known}, and response at some energies. Received: {name}")
 
 
 def default_min_energy(binning: str) -> float:
-    """The energy below which voxels are empty, MeV; refuses unknown binnings."""
+    """A binning's energy below which voxels count as empty, MeV; refuses unknown binnings."""
     if binning not in (*BINNINGS, OWN_BINNING):
         raise ConfigError(f"binning must be one of {', '.join((*BINNINGS, OWN_BINNING))}. Received: {binning}")
     return BINNINGS[binning].min_energy if binning in BINNINGS else 1.0
@@ -103,11 +103,11 @@ def judge_samples(
     binning: str = "1-photons",
     seed: int = 1,
 ) -> Judgement:
-    """Judge generated showers by everything that is kept; a second reference gives the floor.
+    """Judge generated showers by all features of the samples; a second reference gives the floor.
 
     Raises:
         ConfigError: the binning is neither in `BINNINGS` nor `OWN_BINNING`.
-        DataFormatError: samples with other incident energies, features or thresholds than the reference.
+        DataFormatError: a sample has other incident energies, features or thresholds than the reference.
     """
     default_min_energy(binning)
     others = {"generated": generated} | ({"second_reference": second_reference} if second_reference else {})
@@ -131,7 +131,7 @@ def judge_samples(
 
 
 def _score_spectra(reference: Sample, others: Mapping[str, Sample], seed: int) -> Scored[Feature]:
-    """All voxels of all showers; the empty ones are underflow."""
+    """Compare the energies of all voxels of all showers; empty voxels are underflow."""
     first, size = reference.spectrum, len(reference.features)
     histograms = {name: item.spectrum.histogram for name, item in {"reference": reference, **others}.items()}
     numbers = {name: measure_spectra(first, item.spectrum, seed) for name, item in others.items()}
@@ -142,7 +142,7 @@ def _score_spectra(reference: Sample, others: Mapping[str, Sample], seed: int) -
 
 
 def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarray, energy: float) -> Bins:
-    """Bins of a feature: the challenge's, or others where too few of these are filled."""
+    """Bins of a feature: the challenge's, or calogen's own if too few of these are filled."""
     values = reference[~np.isnan(reference)]
     own = logarithmic_edges if feature.quantity.endswith("_energy") else reference_edges
     edges = own(values, min_bins=FINE)
@@ -155,11 +155,11 @@ def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarr
 
 
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
-    """Refuse, by name, a sample with other incident energies, features or thresholds."""
+    """Refuse a sample with other incident energies, features or thresholds than the reference."""
     if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
         raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
     if (sample.shapes is None) != (reference.shapes is None):
-        raise DataFormatError(f"{name} must have shapes as the reference has, or neither. Received: one of them has")
+        raise DataFormatError(f"{name} must have shapes exactly if the reference does. Received: one of them has them")
     if not np.array_equal(sample.spectrum.cells, reference.spectrum.cells):
         raise DataFormatError(f"{name} must have its voxels counted in the reference's cells")
     require_energies(name, reference.incident_energies, sample.incident_energies)

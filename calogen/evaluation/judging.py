@@ -1,7 +1,7 @@
-"""Files of showers against a reference file: every number, and what figures need.
+"""Assessment of generated showers: every metric and number, and the data of the figures.
 
-The histogram metrics read files of any size. Classifiers, distances and pictures need showers in memory: of larger
-files, they take a random part.
+Metrics of features and distances use all showers of files of any size. Classifiers, neighbourhoods and pictures need
+the showers in memory: of larger files, they use a random part.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import numpy as np
 
 from calogen.config import require
 from calogen.errors import DataFormatError
-from calogen.evaluation.assessment import LABEL, Assessment, of_too_few, particle_of
+from calogen.evaluation.assessment import LABEL, Assessment, particle_of, unranked_names
 from calogen.evaluation.copies import judge_copies
 from calogen.evaluation.criteria import CLASSIFIERS, DISTANCES, NEIGHBOURHOODS
 from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy, judge_samples, require_comparable
@@ -32,8 +32,8 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 
 KINDS: tuple[ClassifierInput, ...] = ("low", "low-normed", "high")
-"""What the classifiers see."""
-_LAYERS, _SHAPES = 45, {"2": (16, 9), "3": (50, 18)}  # of data sets 2 and 3: bins in alpha and r
+"""Inputs of the classifiers: one classifier is trained for each."""
+_LAYERS, _SHAPES = 45, {"2": (16, 9), "3": (50, 18)}  # of data sets 2 and 3: layers; bins in alpha and in r
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,14 @@ class Options:
     """How showers are judged.
 
     Args:
-        binning: one of the challenge's data sets, or `reference`; None: that of the geometry.
-        min_energy: voxels below are empty, MeV; None: the binning's.
-        repetitions: trainings of each classifier; 0: no classifier.
+        binning: one of the challenge's data sets, or `reference`; None: that of the geometry (`default_binning`).
+        min_energy: voxels below it count as empty, MeV; None: the binning's.
+        repetitions: how often each classifier is trained; 0: no classifiers.
         trainings: file that keeps the result of each training for the next call; None: nothing is kept.
-        max_showers: of each file, for what needs them in memory; None: 121,000 or 512 MiB of them.
-        seed: of everything random.
+        max_showers: how many showers of each file are kept in memory; None: 121,000, or as many as 512 MiB hold.
+        seed: of all random numbers.
         tolerant: whether files may have slightly negative voxels and rounded incident energies (`Reading`).
-        match_energies: whether to leave out showers, so that energies have the reference's shares.
+        match_energies: whether to leave out showers so that the incident energies have the reference's shares.
     """
 
     binning: str | None = None
@@ -69,7 +69,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A file's features, and some of its showers."""
+    """The features of all showers of a file, and the showers that are kept in memory."""
 
     sample: Sample
     showers: Showers
@@ -84,7 +84,7 @@ class _Loaded:
 
 
 def default_binning(geometry: Geometry) -> str:
-    """The challenge's bins for its own geometries, else those of the reference."""
+    """Name of the bins: the challenge's for its own geometries, calogen's for others."""
     particle = particle_of(geometry)
     if particle:
         return f"1-{particle}s"
@@ -94,16 +94,16 @@ def default_binning(geometry: Geometry) -> str:
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference that models are compared with, one after the other.
+    """A reference that is read once and with which models are compared one after the other.
 
     Args:
         geometry: of the showers.
         options: how models are judged.
-        provenance: of what is computed with it.
-        warning: why places among the published models do not hold with it; empty where they do.
+        provenance: seed, commit, versions, device, options, and the files' hashes.
+        warning: why places among the published models are for orientation only; empty if they hold.
         first: the reference.
-        second: the second reference.
-        training: showers that the models were trained on, and hashes of all of them.
+        second: the second reference; None: there is none.
+        training: showers that the models were trained on, and hashes of all of them; None: they are not known.
     """
 
     geometry: VoxelGeometry
@@ -116,7 +116,7 @@ class Reference:
 
     @cached_property
     def floor(self) -> tuple[Mapping[str, Value], frozenset[str]]:
-        """Single numbers of the second reference, found once; and why some are missing."""
+        """Numbers of the second reference, computed once, and sentences on why some are missing."""
         return ({}, frozenset()) if self.second is None else _numbers(self.first, self.second, self.options)
 
 
@@ -127,22 +127,22 @@ def read_reference(
     options: Options | None = None,
     training: Files | None = None,
 ) -> Reference:
-    """Read what all models are compared with.
+    """Read the files that all models are compared with.
 
     Args:
-        path: a file of the CaloChallenge's format; as all inputs, it may be several, which are read as one.
+        path: a file of showers in the CaloChallenge's format; here, as for all files, several may stand for one.
         geometry: of its voxels.
         second_reference: an independent file of the same kind, for the floor beside each number.
-        options: how; None: by default.
+        options: how models are judged; None: the default options.
         training: a file of the same kind that the models were trained on, to tell whether they remember it.
 
     Raises:
-        CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
+        CalogenError: a file is missing, damaged or foreign; incident energies differ; the binning is not known.
     """
     options = options or Options()
     given = {"reference": path, "second_reference": second_reference, "training": training}
     files = {name: paths_of(item) for name, item in given.items() if item}
-    about = collect(options.seed, files) | {"options": asdict(replace(options, trainings=None))}
+    provenance = collect(options.seed, files) | {"options": asdict(replace(options, trainings=None))}
     first, second = _load(path, geometry, options), None
     if second_reference is not None:
         second = _load(second_reference, geometry, options, first)
@@ -153,15 +153,15 @@ def read_reference(
         hashes = read_hashes(training, geometry, _threshold(geometry, options), reading)
         learned = read_some(training, geometry, options.max_showers, options.seed, reading), hashes
     warning = _reference_warning(paths_of(path), particle_of(geometry))
-    return Reference(geometry, options, about, warning, first, second, learned)
+    return Reference(geometry, options, provenance, warning, first, second, learned)
 
 
 def require_judgeable(reference: Reference, generated: Files, label: str) -> None:
-    """Refuse, without reading its showers, a file or a label that `assess` would refuse.
+    """Refuse a label or a file that `assess` would refuse, without reading its showers.
 
     Raises:
-        ConfigError: no label.
-        CalogenError: a file that is missing, damaged or foreign; incident energies that differ.
+        ConfigError: the label is not allowed.
+        CalogenError: the file is missing, damaged or foreign; incident energies differ.
     """
     require(
         LABEL.fullmatch(label) is not None, f"labels must be printable, without $ and not Geant4. Received: {label!r}"
@@ -171,28 +171,28 @@ def require_judgeable(reference: Reference, generated: Files, label: str) -> Non
 
 
 def assess(reference: Reference, generated: Files, label: str) -> tuple[Assessment, Pictures]:
-    """Judge a file of generated showers by everything there is.
+    """Judge a file of generated showers; gives all numbers and the data of the figures.
 
     Args:
-        reference: what it is compared with.
-        generated: a file of the CaloChallenge's format, or several.
+        reference: what the showers are compared with.
+        generated: a file in the CaloChallenge's format, or several.
         label: what tables call the model.
 
     Raises:
-        CalogenError: a file that is missing, damaged or foreign; incident energies that differ.
+        CalogenError: the file is missing, damaged or foreign; incident energies differ.
     """
     require_judgeable(reference, generated, label)
-    about = reference.provenance
-    about = {**about, "data": {**about["data"], "generated": file_record(paths_of(generated))}}
-    second = _load(generated, reference.geometry, reference.options, reference.first)
-    return _assess(reference, second, label, about)
+    known = reference.provenance
+    provenance = {**known, "data": {**known["data"], "generated": file_record(paths_of(generated))}}
+    loaded = _load(generated, reference.geometry, reference.options, reference.first)
+    return _assess(reference, loaded, label, provenance)
 
 
 def reference_of(showers: Showers, options: Options) -> Reference:
-    """What `read_reference` gives, for showers in memory, which rank for orientation only.
+    """A `Reference` of showers in memory; places with it are for orientation only.
 
     Raises:
-        GeometryError: they have no voxels.
+        GeometryError: the showers have no voxels.
     """
     geometry = require_kind(showers.geometry, VoxelGeometry, "showers to judge must have voxels")
     first = _Loaded(sample_of(showers, _threshold(geometry, options)), showers)
@@ -207,7 +207,7 @@ def assess_showers(
     """What `assess` gives, for showers in memory.
 
     Raises:
-        DataFormatError: incident energies that differ.
+        DataFormatError: the incident energies differ from the reference's.
     """
     threshold = _threshold(reference.geometry, reference.options)
     sample = sample_of(generated, threshold, reference.first.sample)
@@ -228,7 +228,7 @@ def _reading(options: Options, reference: _Loaded | None) -> Reading:
 def _reference_warning(paths: tuple[Path, ...], particle: str) -> str:
     if len(paths) == 1:
         return reference_warning(paths[0], particle) if particle else ""
-    return f"the reference is {len(paths)} files, that of published numbers is one: places are for orientation only"
+    return f"the reference is {len(paths)} files, the challenge's is a single one: places are for orientation only"
 
 
 def _threshold(geometry: VoxelGeometry, options: Options) -> float:
@@ -239,41 +239,41 @@ def _threshold(geometry: VoxelGeometry, options: Options) -> float:
 def _assess(
     reference: Reference, generated: _Loaded, label: str, provenance: Mapping[str, Any]
 ) -> tuple[Assessment, Pictures]:
-    """Assessment and pictures of generated showers."""
+    """Assessment and pictures of showers that are loaded; see `assess`."""
     geometry, options, first = reference.geometry, reference.options, reference.first
     loaded = {"reference": first, "generated": generated}
     loaded |= {"second reference": reference.second} if reference.second else {}
     samples = {name: item.sample for name, item in loaded.items()}
     showers = {name: item.showers for name, item in loaded.items()}
-    third = samples.get("second reference")
+    second = samples.get("second reference")
     binning = options.binning or default_binning(geometry)
-    judgement = judge_samples(first.sample, generated.sample, third, binning, options.seed)
-    floor, missing = reference.floor
-    numbers, more = _numbers(first, generated, options)
+    judgement = judge_samples(first.sample, generated.sample, second, binning, options.seed)
+    floor, missing_floor = reference.floor
+    numbers, missing = _numbers(first, generated, options)
     hashes = {name: sample.hashes for name, sample in samples.items() if sample.hashes is not None}
-    known, memory = judge_copies(hashes, showers, reference.training, first.sample.min_energy, options.seed)
-    numbers |= {name: value for found in memory.values() for name, value in found.numbers.items()}
+    copies, memories = judge_copies(hashes, showers, reference.training, first.sample.min_energy, options.seed)
+    numbers |= {name: value for memory in memories.values() for name, value in memory.numbers.items()}
     notes = [f"{name}: {note}" for name, sample in samples.items() for note in sample.notes]
-    warnings = [*known, *notes, *([reference.warning] if reference.warning else [])]
-    warnings += [*_warnings(reference, generated), *sorted(missing | more)]
+    warnings = [*copies, *notes, *([reference.warning] if reference.warning else [])]
+    warnings += [*_warnings(reference, generated), *sorted(missing_floor | missing)]
     particle = particle_of(geometry)
     drawn = {name.replace(" ", "_"): len(item) for name, item in showers.items()}
-    found = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance, drawn)
-    loaded = {"Geant4": first, label: generated}
-    samples = {name: item.sample for name, item in loaded.items()}
-    return found, take_pictures(geometry, samples, {name: item.showers for name, item in loaded.items()})
+    result = Assessment(label, geometry.name, particle, judgement, numbers, floor, tuple(warnings), provenance, drawn)
+    shown = {"Geant4": first, label: generated}
+    samples = {name: item.sample for name, item in shown.items()}
+    return result, take_pictures(geometry, samples, {name: item.showers for name, item in shown.items()})
 
 
 def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], frozenset[str]]:
-    """Distances, neighbourhoods and classifiers of two samples; and why some are missing."""
-    found: dict[str, Value] = {}
+    """Distances, neighbourhoods and classifiers' scores, and sentences on why some are missing."""
+    numbers: dict[str, Value] = {}
     missing: set[str] = set()
     for compute in (_distances, _neighbourhoods, *([_classifiers] if options.repetitions else [])):
         try:
-            found |= compute(first, second, options)
+            numbers |= compute(first, second, options)
         except DataFormatError as error:
             missing.add(f"{compute.__name__.strip('_')} left out: {error}")
-    return found, frozenset(missing)
+    return numbers, frozenset(missing)
 
 
 def _distances(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
@@ -283,84 +283,80 @@ def _distances(first: _Loaded, second: _Loaded, options: Options) -> dict[str, V
 
 def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     rng = np.random.default_rng(options.seed)
-    size = min(MIN_SHOWERS, len(first.showers), len(second.showers))  # what is compared: more need not be made ready
+    size = min(MIN_SHOWERS, len(first.showers), len(second.showers))  # no more showers are compared
     chosen = (item.showers.energies[np.sort(rng.permutation(len(item.showers))[:size])] for item in (first, second))
     ours, theirs = (log_voxels(np.where(given >= first.sample.min_energy, given, 0)) for given in chosen)
-    near = precision_recall_density_coverage(ours, theirs, seed=options.seed)
-    return {name: getattr(near, name) for name in NEIGHBOURHOODS}
+    metrics = precision_recall_density_coverage(ours, theirs, seed=options.seed)
+    return {name: getattr(metrics, name) for name in NEIGHBOURHOODS}
 
 
 def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
     from calogen.metrics.classifier import BY_PARTICLE, CHALLENGE, classify
 
     config = BY_PARTICLE.get(first.particle, CHALLENGE)
-    small_voxels = (options.binning or first.binning) != OWN_BINNING  # the challenge's way with the challenge's bins
-    found: dict[str, Value] = {}
+    small_voxels = (options.binning or first.binning) != OWN_BINNING  # kept with the challenge's bins, as it keeps them
+    scores: dict[str, Value] = {}
     for kind in KINDS:
         ours, theirs = (
             classifier_inputs(item.showers, kind, first.sample.min_energy, small_voxels).astype(np.float32)
             for item in (first, second)
         )
         score = classify(
-            ours,
-            theirs,
-            repetitions=options.repetitions,
-            config=config,
-            seed=options.seed,
-            trainings=options.trainings,
+            ours, theirs, repetitions=options.repetitions, config=config, seed=options.seed, trainings=options.trainings
         )
-        found |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
-    return found
+        scores |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
+    return scores
 
 
-def floor_warnings(second: int, generated: int) -> list[str]:
-    """Whether a second reference of so many showers is a floor for so many generated ones."""
-    if second >= generated:
+def floor_warnings(num_second: int, num_generated: int) -> list[str]:
+    """A warning if the second reference has too few showers to be a floor of generated ones."""
+    if num_second >= num_generated:
         return []
     return [
-        f"the second reference has {second:,} showers, the generated file {generated:,}: its distances are too large "
-        "for a floor, as those of fewer showers are"
+        f"the second reference has {num_second:,} showers, the generated file {num_generated:,}: distances are larger "
+        "with fewer showers, so that those of the second reference are too large for a floor"
     ]
 
 
 def _warnings(reference: Reference, generated: _Loaded) -> list[str]:
-    """What a reader has to know before the numbers."""
-    found: list[str] = []
-    first, second = reference.first, generated
-    sizes = [len(item.sample.features) for item in (first, second)]
+    """Warnings about numbers of showers that limit what the results mean."""
+    warnings: list[str] = []
+    samples = reference.first, generated
+    sizes = [len(item.sample.features) for item in samples]
     if reference.second:
-        found += floor_warnings(len(reference.second.sample.features), sizes[1])
-    taken = min(len(item.showers) for item in (first, second))
-    if first.particle:
-        found += _unranked(reference, generated, min(sizes), taken)
-    if taken < min(sizes):
-        found.append(f"classifiers and neighbourhoods took {taken:,} of the showers, drawn at random")
-    return found
+        warnings += floor_warnings(len(reference.second.sample.features), sizes[1])
+    num_seen = min(len(item.showers) for item in samples)
+    if reference.first.particle:
+        warnings += _unranked(reference, generated, min(sizes), num_seen)
+    if num_seen < min(sizes):
+        text = f"classifiers and neighbourhoods (precision, recall, density, coverage) saw {num_seen:,} of the showers"
+        warnings.append(f"{text}, drawn at random")
+    return warnings
 
 
-def _unranked(reference: Reference, generated: _Loaded, whole: int, taken: int) -> list[str]:
-    """Which numbers are of too few showers for a place.
+def _unranked(reference: Reference, generated: _Loaded, num_showers: int, num_seen: int) -> list[str]:
+    """A warning that names the numbers that have no place, as they come from too few showers.
 
-    The smaller sample has `whole` showers, of which classifiers and neighbourhoods see `taken`.
+    Args:
+        reference, generated: the samples.
+        num_showers: of the smaller sample.
+        num_seen: how many of these classifiers and neighbourhoods saw.
     """
     loaded = {"reference": reference.first, "generated": generated}
     loaded |= {"second_reference": reference.second} if reference.second else {}
     drawn = {name: len(item.showers) for name, item in loaded.items()}
-    unranked = of_too_few({name: len(item.sample.features) for name, item in loaded.items()}, drawn)
+    unranked = unranked_names({name: len(item.sample.features) for name, item in loaded.items()}, drawn)
     unranked -= set() if reference.options.repetitions else set(CLASSIFIERS)
     texts = {
-        DISTANCES: f"FPD and KPD of {whole:,}",
-        CLASSIFIERS: f"AUCs of {taken:,}",
-        NEIGHBOURHOODS: f"neighbourhoods of {taken:,} without a second reference of as many",
+        DISTANCES: f"FPD and KPD of {num_showers:,}",
+        CLASSIFIERS: f"AUCs of {num_seen:,}",
+        NEIGHBOURHOODS: f"neighbourhoods of {num_seen:,} without a second reference of as many",
     }
     first, *others = [text for names, text in texts.items() if unranked & set(names)] or [""]
     if not first:
         return []
     text = f"{first} showers are not ranked: the challenge takes {MIN_SHOWERS:,} or more"
     text += f"; nor are {' and '.join(others)}" if others else ""
-    if whole < MIN_SHOWERS:
-        text += (
-            ". Separation powers are ranked by what they have more than two samples of Geant4 of these numbers of "
-            "showers would have"
-        )
+    if num_showers < MIN_SHOWERS:
+        text += ". Separation powers are ranked by their excess over those of two Geant4 samples of these sizes"
     return [text]

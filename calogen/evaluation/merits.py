@@ -1,6 +1,6 @@
-"""Figures of merit that choose an epoch or iteration: (reference, generated) -> Value.
+"""Figures of merit by which an epoch or iteration is chosen: the smallest value is the best.
 
-The smallest is the best. Those that are sums over incident energies say so by `by_energy`.
+It is a function of reference and generated showers; if it is a sum over energies, its `by_energy` gives the terms.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from calogen.observables.observable import Observable
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.sample import Showers
 
-_KS = Bins(np.array([0.0, 1.0]), ("ks",))  # which sees no bins
+_KS = Bins(np.array([0.0, 1.0]), ("ks",))  # the KS distance does not depend on bins
 
 
 class Merit(Protocol):
-    """A figure of merit; its `repr` tells what it is, and it can be sent to another process."""
+    """A figure of merit; its `repr` describes it, and it can be pickled for another process."""
 
     def __call__(self, reference: Showers, generated: Showers) -> Value:
-        """Gives how far generated showers are from the reference, of the same incident energies."""
+        """How far generated showers are from reference showers of the same incident energies."""
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ class MeritByEnergy(Merit, Protocol):
     """A figure of merit that is a sum of chi2 over incident energies."""
 
     def by_energy(self, reference: Showers, generated: Showers, rounds: int = 0) -> dict[float, Chi2]:
-        """Gives its terms, with errors from so many rounds of resampling."""
+        """The terms of the sum, by energy, with errors from `rounds` rounds of resampling."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Chi2Merit:
 
     Args:
         rule: name of one of `RULES`.
-        shapes: whether layer energies, centres and widths count beside the total energy, the wish of arXiv:2309.06515,
-            section 6.
+        shapes: whether layer energies, centres and widths count beside the total energy, as section 6 of
+            arXiv:2309.06515 proposes.
     """
 
     rule: str
@@ -54,40 +54,40 @@ class Chi2Merit:
         if self.rule not in RULES:
             raise ConfigError(f"rule must be one of {', '.join(RULES)}. Received: {self.rule!r}")
         if self.shapes and RULES[self.rule].energies_only:
-            raise ConfigError(f"shapes need a rule for them. Received: {self.rule!r}, of energies only")
+            raise ConfigError(f"shapes need a rule for them. Received: {self.rule!r}, a rule for energies only")
 
     def by_energy(self, reference: Showers, generated: Showers, rounds: int = 0) -> dict[float, Chi2]:
-        """Gives chi2 and NDF of each incident energy, with errors from so many rounds."""
+        """chi2 and NDF of each incident energy, with errors from `rounds` rounds of resampling."""
         quantities = shape_quantities(reference.geometry) if self.shapes else (total_energy,)
         return chi2_by_momentum(reference, generated, RULES[self.rule], quantities, rounds)
 
     def __call__(self, reference: Showers, generated: Showers) -> Value:
-        """Gives chi2/NDF of all incident energies."""
+        """chi2/NDF of all incident energies together."""
         return Value(total(self.by_energy(reference, generated).values()).per_ndf, float("nan"))
 
 
 @dataclass(frozen=True)
 class DistanceMerit:
-    """`physics_distance` of some observables."""
+    """`mean_ks_distance` of some observables."""
 
     observables: tuple[Observable, ...]
 
     def __call__(self, reference: Showers, generated: Showers) -> Value:
-        """Gives the mean KS distance."""
-        return physics_distance(reference, generated, self.observables)
+        """The mean KS distance."""
+        return mean_ks_distance(reference, generated, self.observables)
 
 
-def physics_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
+def mean_ks_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:
     """Mean KS distance over energies and observables: 0 for equal samples, 1 for disjoint.
 
-    An observable that fewer than two reference showers have is left out; one that only the generated showers lack
-    counts as disjoint. NaN if nothing is left.
+    Where an observable is defined for fewer than two reference showers, it is left out; where that is so for the
+    generated showers only, its distance counts as 1. NaN if no observable is left.
 
     Args:
         reference, generated: showers of the same incident energies.
         observables: what to compare.
     """
-    found = []
+    distances = []
     for energy in np.unique(reference.incident_energies):
         samples = reference.at(energy), generated.at(energy)
         for item in observables:
@@ -95,8 +95,8 @@ def physics_distance(reference: Showers, generated: Showers, observables: Sequen
             if np.isfinite(expected).sum() < 2:
                 continue
             defined = np.isfinite(received).sum() > 1
-            found.append(measure(expected, received, _KS)["ks"] if defined else Value(1.0, 0.0))
-    if not found:
+            distances.append(measure(expected, received, _KS)["ks"] if defined else Value(1.0, 0.0))
+    if not distances:
         return Value(np.nan, np.nan)
-    errors = np.array([value.error for value in found])
-    return Value(float(np.mean([value.value for value in found])), float(np.sqrt((errors**2).sum()) / len(found)))
+    values, errors = (np.array([getattr(item, part) for item in distances]) for part in ("value", "error"))
+    return Value(float(np.mean(values)), float(np.sqrt((errors**2).sum()) / len(distances)))

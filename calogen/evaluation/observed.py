@@ -1,7 +1,7 @@
-"""Single numbers of all observables together: distances, classifiers.
+"""Numbers that compare all observables of two samples together: distances, classifier scores.
 
-They are the Fréchet and the kernel distance and how well classifiers tell samples apart. They see what the figures show
-one by one, with the correlations.
+The Fréchet and the kernel physics distance (FPD, KPD) and classifiers that tell the samples apart see what figures show
+one observable at a time, and the correlations as well.
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ from calogen.metrics.distributions import Value, defined
 from calogen.observables.observable import Observed
 from calogen.showers.labels import match_shares
 
-_FEWEST = 10  # values of the reference at an energy: the spread of so many is known within a quarter
-_FLAT = 1e-9  # of the largest value: less is rounding, no spread
-_NAMED = 5  # at most, of what was left out
+_FEWEST = 10  # reference values at an energy: the standard deviation of so many is known to a quarter
+_FLAT = 1e-9  # of the largest value: a smaller range comes from rounding
+_NAMED = 5  # names at most in a remark
 
 
 def observed_numbers(
@@ -27,21 +27,21 @@ def observed_numbers(
 
     Args:
         reference, generated: tables of the same observables.
-        repetitions: trainings of the classifier; 0: no classifier.
-        seed: of everything random.
-        trainings: as `classify` has it.
+        repetitions: how often the classifier is trained; 0: no classifier.
+        seed: of all random numbers.
+        trainings: file that keeps the result of each training for the next call; None: nothing is kept.
     """
-    found: dict[str, Value] = {}
+    numbers: dict[str, Value] = {}
     try:
-        ours, theirs, remarks = standardised(reference, generated, seed)
+        first, second, remarks = standardised(reference, generated, seed)
     except DataFormatError as error:
-        return found, (f"distances and classifiers left out: {error}",)
+        return numbers, (f"distances and classifiers left out: {error}",)
     try:
-        found |= physics_distances(ours, theirs, seed)
-        number = min(len(ours), len(theirs))
-        if number < MIN_SHOWERS:
+        numbers |= physics_distances(first, second, seed)
+        size = min(len(first), len(second))
+        if size < MIN_SHOWERS:
             remarks.append(
-                f"FPD and KPD are of {number:,} showers: of fewer, they are larger; compare those of as many"
+                f"FPD and KPD are of {size:,} showers; as they grow with fewer showers, compare only with as many"
             )
     except DataFormatError as error:
         remarks.append(f"distances left out: {error}")
@@ -49,25 +49,25 @@ def observed_numbers(
         from calogen.metrics.classifier import classify
 
         try:
-            score = classify(ours, theirs, repetitions=repetitions, seed=seed, trainings=trainings)
-            found |= {"auc": score.auc, "jsd": score.jsd}
+            score = classify(first, second, repetitions=repetitions, seed=seed, trainings=trainings)
+            numbers |= {"auc": score.auc, "jsd": score.jsd}
         except DataFormatError as error:
             remarks.append(f"classifiers left out: {error}")
-    return found, tuple(remarks)
+    return numbers, tuple(remarks)
 
 
 def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Inputs of classifier and distances, `[n, f]` and `[m, f]`, and what is left out.
+    """Inputs of classifier and distances, `[n, f]` and `[m, f]`, and remarks on what is left out.
 
-    The logarithm of the incident energy, then all observables less the mean of the whole reference at that energy, in
-    its standard deviations; one that is not defined counts as the mean. Then reference showers are left out, so that
-    their incident energies have the generated sample's shares.
+    The columns are the logarithm of the incident energy, and each observable minus the reference's mean at this energy,
+    divided by the reference's standard deviation; undefined values count as the mean. Some reference showers are left
+    out, so that their incident energies have the generated sample's shares.
 
-    Left out are incident energies of fewer than ten reference showers, and observables that at another energy have
-    fewer than ten values or no spread in the reference: they have no mean or no deviation to speak of.
+    Incident energies with fewer than ten reference showers are left out. So are observables that have, at one of the
+    other energies, fewer than ten values or no spread in the reference: they cannot be standardised.
 
     Raises:
-        DataFormatError: nothing is left.
+        DataFormatError: no energy or no observable is left.
 
     Source: ours.
     """
@@ -86,11 +86,11 @@ def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tup
                 column[label == energy] -= values.mean()
                 column[label == energy] /= values.std()
         else:
-            for found, column in zip(inputs, columns, strict=True):
-                found.append(np.nan_to_num(column))
+            for kept, column in zip(inputs, columns, strict=True):
+                kept.append(np.nan_to_num(column))
     if not len(energies) or len(inputs[0]) == 1:
         raise DataFormatError(
-            f"the reference needs {_FEWEST} showers or more at an incident energy of the generated ones, and an "
+            f"the reference needs {_FEWEST} showers or more at an incident energy of the generated showers, and an "
             f"observable with a spread there. Received: "
             + (f"no spread of {_listed(flat)}" if flat else f"at most {counts.max(initial=0)} showers")
         )
@@ -101,8 +101,8 @@ def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tup
         remarks.append(f"observables without a spread in the reference left out: {_listed(flat)}")
     rows = [np.flatnonzero(np.isin(label, energies)) for label in labels]
     rows[0] = rows[0][match_shares(labels[1][rows[1]], labels[0][rows[0]], seed)]
-    ours, theirs = (np.stack(found, axis=1)[chosen] for found, chosen in zip(inputs, rows, strict=True))
-    return ours, theirs, remarks
+    first, second = (np.stack(kept, axis=1)[chosen] for kept, chosen in zip(inputs, rows, strict=True))
+    return first, second, remarks
 
 
 def _listed(names: list[str]) -> str:

@@ -1,7 +1,4 @@
-"""What figures of judged showers need.
-
-Averages at several energies, single showers, response, features.
-"""
+"""Data of the figures of judged showers: averages, single showers, response, features."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,18 +15,18 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 
 MOST_ENERGIES = 6
-"""Incident energies, or ranges of them, at which showers are averaged: of more, so many are taken, evenly spread."""
-_CURVE_BINS = 12  # of the response, where the incident energies are continuous
+"""At most so many incident energies, or ranges of them, have average showers; if there are more, some are chosen."""
+_CURVE_BINS = 12  # of the response curve, if incident energies are continuous
 
 
 @dataclass(frozen=True)
 class Average:
-    """Mean showers at an incident energy or in a range, of as many of each sample.
+    """Mean showers of several samples at an incident energy, or in a range of energies.
 
     Args:
-        low, high: of the incident energies, MeV; equal where it is one energy.
-        number: of showers that each mean is of.
-        showers: the means by sample, `[v]`, MeV, the reference first.
+        low, high: limits of the incident energies, MeV; equal if there is one energy.
+        number: of showers in each mean; the same for all samples.
+        showers: mean shower by sample, `[v]`, MeV, the reference first.
     """
 
     low: float
@@ -40,15 +37,15 @@ class Average:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What figures need beyond the assessment; all by sample, the reference first.
+    """What figures show beside the assessment; mappings are by sample, the reference first.
 
     Args:
         geometry: of the showers.
-        averages: mean showers, by increasing energy.
-        energy: of `single`, MeV.
-        single: one shower, `[v]`, MeV.
+        averages: mean showers at increasing energies.
+        energy: incident energy of the showers in `single`, MeV.
+        single: one shower of each sample, `[v]`, MeV.
         curves: response and resolution.
-        features: of all showers, with their shapes.
+        features: features and shapes of all showers.
     """
 
     geometry: VoxelGeometry
@@ -60,30 +57,30 @@ class Pictures:
 
 
 def take_pictures(geometry: VoxelGeometry, samples: Mapping[str, Sample], showers: Mapping[str, Showers]) -> Pictures:
-    """The pictures of some samples.
+    """The data of the figures of several samples.
 
     Args:
         geometry: of the showers.
-        samples: features of all showers, by name, the reference first.
-        showers: all of them, or some.
+        samples: features of all showers, by sample, the reference first.
+        showers: all or some of the showers, by sample in the same order.
     """
     features = {name: item.features for name, item in samples.items()}
     shapes = {name: item.shapes for name, item in samples.items()}
-    together = {name: joined(features[name], shape) if shape else features[name] for name, shape in shapes.items()}
+    columns = {name: joined(features[name], shape) if shape else features[name] for name, shape in shapes.items()}
     energies = next(iter(showers.values())).incident_energies
     middle = float(np.sort(energies)[len(energies) // 2])
     nearest = {name: np.abs(np.log(item.incident_energies / middle)).argmin() for name, item in showers.items()}
     single = {name: item.energies[nearest[name]] for name, item in showers.items()}
     discrete = bool(len(discrete_energies(next(iter(features.values())).incident_energies)))
     curves = {name: _curve(item, discrete) for name, item in features.items()}
-    return Pictures(geometry, tuple(average_at_energies(showers)), middle, single, curves, together)
+    return Pictures(geometry, tuple(average_at_energies(showers)), middle, single, curves, columns)
 
 
 def average_at_energies(showers: Mapping[str, Showers]) -> Iterator[Average]:
-    """Mean showers at each incident energy, or in ranges of continuous ones.
+    """Mean showers at each incident energy, or in ranges of continuous energies.
 
-    The ranges are equal in the logarithm. The first sample chooses the energies. In a range, the showers of each sample
-    are taken evenly spread over its energies. Where one of the samples has no shower, there is no average.
+    The first sample chooses the energies, or the ranges, which have equal widths in the logarithm. In a range, showers
+    are chosen so that they spread evenly over its energies. Where a sample has no showers, there is no average.
     """
     for low, high in _ranges(next(iter(showers.values())).incident_energies):
         rows = {name: _rows(item.incident_energies, low, high) for name, item in showers.items()}
@@ -97,28 +94,28 @@ def average_at_energies(showers: Mapping[str, Showers]) -> Iterator[Average]:
 
 
 def _ranges(energies: np.ndarray) -> list[tuple[float, float]]:
-    """First and last incident energy, MeV, of what is averaged."""
-    found = discrete_energies(energies) if len(energies) > 1 else energies
-    if not len(found):
+    """Lowest and highest incident energy, MeV, of each average."""
+    discrete = discrete_energies(energies) if len(energies) > 1 else energies
+    if not len(discrete):
         edges = np.geomspace(energies.min(), energies.max(), MOST_ENERGIES + 1).tolist()
         return list(pairwise(edges))
-    chosen = found[_spread(np.arange(len(found)), min(len(found), MOST_ENERGIES))]
+    chosen = discrete[_spread(np.arange(len(discrete)), min(len(discrete), MOST_ENERGIES))]
     return [(energy, energy) for energy in chosen.tolist()]
 
 
 def _rows(energies: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Numbers of the showers with these incident energies, in their order."""
+    """Rows of the showers from `low` to `high`, MeV, in the order of their incident energies."""
     chosen = np.flatnonzero(within(energies, low, high))
     return chosen[np.argsort(energies[chosen], kind="stable")]
 
 
 def _spread(items: np.ndarray, number: int) -> np.ndarray:
-    """So many of the items, evenly spread from the first to the last."""
+    """A number of items, chosen at even distances from the first to the last."""
     return items[np.linspace(0, len(items) - 1, number).round().astype(np.intp)]
 
 
 def _curve(features: Features, discrete: bool) -> ResponseCurve:
-    """Response by incident energy; continuous energies in equal steps of the logarithm."""
+    """Response by incident energy; continuous energies are binned in their logarithm."""
     energies = features.incident_energies
     if not discrete:
         edges = np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _CURVE_BINS + 1)

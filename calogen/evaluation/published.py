@@ -1,4 +1,4 @@
-"""Numbers that papers state, with their places: `data/published_<paper>.json`."""
+"""Numbers that papers state, each with its place in the paper: `data/published_<paper>.json`."""
 
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -11,7 +11,7 @@ from calogen.files import read_json_table
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """A number that a paper states, with its error if the paper states one."""
+    """A number that a paper states, with its error if the paper gives one."""
 
     value: float
     unit: str
@@ -20,7 +20,7 @@ class PublishedNumber:
 
 
 class PublishedChi2(NamedTuple):
-    """A row of a paper's table of chi2: which momenta, chi2, NDF."""
+    """A row of a paper's table of chi2: the momenta it covers, chi2 and NDF."""
 
     momenta: str
     chi2: float
@@ -36,7 +36,7 @@ class Published:
     """The numbers of a paper.
 
     Args:
-        paper: as the data file has it, e.g. `atlas_vae`.
+        paper: its name in that of the data file, e.g. `atlas_vae`.
     """
 
     def __init__(self, paper: str) -> None:
@@ -49,16 +49,16 @@ class Published:
         return pd.DataFrame([{"name": name, **asdict(number)} for name, number in self.numbers.items()])
 
     def chi2(self, table: str) -> dict[str, tuple[PublishedChi2, ...]]:
-        """Rows of a table of chi2 by what they are of: each network's, the sum last."""
-        rows = self._content[table]["rows"]
-        return {name: tuple(PublishedChi2(*row) for row in found) for name, found in rows.items()}
+        """Rows of a table of chi2 by group of networks: one for each network, then their sum."""
+        groups = self._content[table]["rows"]
+        return {name: tuple(PublishedChi2(*row) for row in rows) for name, rows in groups.items()}
 
     def times(self, table: str, name: str | None = None) -> dict[float, PublishedNumber]:
-        """Numbers with errors of a table, by momentum in MeV or by batch size.
+        """Numbers of a table with their errors, by momentum in MeV or by batch size.
 
-        Of one name, if the table has several.
+        If the table has several groups of rows, `name` chooses one.
         """
-        found = self._content[table]
-        rows = found["rows"] if name is None else found["rows"][name]
-        about = found["unit"], found["source"]
-        return {float(key): PublishedNumber(value, *about, error) for key, (value, error) in rows.items()}
+        content = self._content[table]
+        rows = content["rows"] if name is None else content["rows"][name]
+        unit, source = content["unit"], content["source"]
+        return {float(key): PublishedNumber(value, unit, source, error) for key, (value, error) in rows.items()}

@@ -1,12 +1,12 @@
-"""Judges files of showers that need not fit into memory, block by block.
+"""Reads files of showers block by block, so that they need not fit into memory.
 
-A block (8 MiB in float64, or one shower if that is more) is read, checked and turned into features; only those stay:
-30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels, and 20 or 143 shapes. The
-voxels are counted by energy. As the bins end at the reference's largest voxel, the reference is read first; its filled
-voxels stay until that one is known, as long as they take less than 256 MiB, else the file is read once more. So memory
-is bounded by the features, by that limit, and by a few blocks with what is computed from them.
+A block (8 MiB in float64, or one shower if that is larger) is read, checked and turned into features, which are kept:
+30 numbers per shower for data set 1's photons, 362 for data set 3 with its 40,500 voxels, and 20 or 143 shapes. Its
+voxels are counted in bins of energy, which end at the reference's largest voxel; so the reference is read first. Its
+filled voxels are kept until all are read, if they take up to 256 MiB; otherwise the file is read a second time. So
+memory is bounded by the features, by that limit, and by a few blocks and what is computed from them.
 
-Where the job has two cores, one thread reads (HDF5 lets in one at a time) while the other computes.
+If the job has two cores, one thread reads (HDF5 admits one at a time) while the other computes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,14 +31,14 @@ from calogen.showers.voxels import VoxelGeometry
 
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
-_WORKERS = 2  # at most: one reads, the other computes
-_SLOT_BITS = 52 - 9  # of a float64 that do not choose a slot
-_GROUPS = 256  # of showers, for the errors of the voxel spectrum
+_WORKERS = 2  # threads at most: one reads, the other computes
+_SLOT_BITS = 52 - 9  # lower bits of a float64, which do not matter for its slot
+_GROUPS = 256  # groups of showers, which are resampled for the errors of the voxel spectrum
 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Showers of a file or in memory, which come in blocks of rows."""
+    """Showers of a file or in memory that are read in blocks of rows."""
 
     geometry: VoxelGeometry
     incident_energies: np.ndarray
@@ -55,9 +55,9 @@ class _Filled:
     """The filled voxels of a block of showers.
 
     Args:
-        first_row: where the block begins.
-        numbers: of filled voxels, `[k]`.
-        energies: all of them, MeV.
+        first_row: number of the block's first shower.
+        numbers: of filled voxels in each shower, `[k]`.
+        energies: of all these voxels, one shower after the other, MeV.
     """
 
     first_row: int
@@ -66,13 +66,13 @@ class _Filled:
 
 
 class _Cells:
-    """Finds the cells of energies, ten times as fast as a binary search.
+    """Finds the spectrum's cells that energies lie in, ten times as fast as a binary search.
 
-    Positive floats are ordered as their bits are. The upper 21 of them, that is slots that are 0.2 % wide, choose a row
-    of a table: the first cell that the slot touches. Few slots hold a boundary; where one does, a comparison tells.
+    Positive floats have the same order as their bits. The upper 21 bits name a slot, 0.2 % wide, and a table tells the
+    first cell that each slot touches. If boundaries of cells lie inside the slot, comparisons with them find the cell.
 
     Args:
-        boundaries: `[c]`, increasing, the first one 0, MeV.
+        boundaries: of the cells, `[c]`, increasing from 0, MeV.
     """
 
     def __init__(self, boundaries: np.ndarray) -> None:
@@ -82,18 +82,18 @@ class _Cells:
         self._first, self._last = first - 1, last + 1
         lows = (np.arange(self._first, self._last + 1) << _SLOT_BITS).view(np.float64)
         self._table = np.searchsorted(boundaries, lows, side="right")
-        self._most = int(np.diff(self._table, append=len(boundaries)).max())
+        self._max_boundaries = int(np.diff(self._table, append=len(boundaries)).max())  # in one slot
 
     def find(self, energies: np.ndarray) -> np.ndarray:
-        """Number of boundaries at or below each energy, `[k]`; as `np.searchsorted` finds."""
+        """Number of boundaries at or below each energy, `[k]`, like `np.searchsorted`."""
         energies = np.ascontiguousarray(energies, np.float64)
         slots = energies.view(np.int64) >> _SLOT_BITS
         np.clip(slots, self._first, self._last, out=slots)
         slots -= self._first
-        found = self._table.take(slots)
-        for _ in range(self._most):
-            found += energies >= self._ends.take(found)
-        return found
+        cells = self._table.take(slots)
+        for _ in range(self._max_boundaries):
+            cells += energies >= self._ends.take(cells)
+        return cells
 
 
 def judge_files(
@@ -109,16 +109,16 @@ def judge_files(
     """Judge a file of generated showers against a reference file, whatever their size.
 
     Args:
-        reference, generated: files of the CaloChallenge's format; each may be several, which are read as one.
+        reference, generated: files in the CaloChallenge's format; several may stand for one.
         geometry: of their voxels.
         second_reference: an independent file of the reference's kind, for the floor beside each number.
         binning: one of the challenge's data sets (`1-photons`, `1-pions`, `2`, `3`), or `reference`: bins between
             quantiles of the reference.
-        min_energy: voxels below are empty, MeV; None: the binning's (1 MeV for `reference`).
-        shapes: whether to judge what `list_shapes` has, too.
+        min_energy: voxels below it count as empty, MeV; None: the binning's (1 MeV for `reference`).
+        shapes: whether to judge the shapes (`list_shapes`) as well.
 
     Raises:
-        CalogenError: a file that is missing, damaged or foreign; incident energies that differ; no such binning.
+        CalogenError: a file is missing, damaged or foreign; incident energies differ; the binning is not known.
     """
     threshold = default_min_energy(binning) if min_energy is None else min_energy
     first = read_sample(reference, geometry, threshold, shapes=shapes)
@@ -138,13 +138,13 @@ def read_sample(
     """Features and voxel spectrum of a file.
 
     Args:
-        path: a file of the CaloChallenge's format, or several.
+        path: a file in the CaloChallenge's format, or several.
         geometry: of its voxels.
-        min_energy: voxels below are empty, MeV.
-        reference: the sample that chose the bins of the voxel spectrum, and whose incident energies those of this one
-            are where they are close; None: this one does.
-        shapes: whether to compute what `list_shapes` has, too.
-        reading: what is changed or left out.
+        min_energy: voxels below it count as empty, MeV.
+        reference: the sample whose bins the voxel spectrum has, and whose incident energies replace those of the file
+            that are close to them. None: the file is the reference, and chooses the bins.
+        shapes: whether to compute the shapes (`list_shapes`) as well.
+        reading: what to change or to leave out.
 
     Raises:
         CalogenError: the file is missing, damaged or foreign, or not in MeV; `min_energy` is not above 0.
@@ -163,10 +163,10 @@ def read_hashes(path: Files, geometry: VoxelGeometry, min_energy: float, reading
         CalogenError: the file is missing, damaged or foreign.
     """
     with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
-        digests = _in_threads(
+        hashes = _in_threads(
             lambda rows: hash_showers(file.read(rows).energies, min_energy), file.rows, f"reading {file.name}"
         )
-        return np.concatenate(list(digests))
+        return np.concatenate(list(hashes))
 
 
 def sample_of(
@@ -186,14 +186,15 @@ def sample_of(
 def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes: bool) -> Sample:
     """Features and spectrum of all blocks; see `read_sample`."""
     geometry, responses = blocks.geometry, np.empty(len(blocks))
-    found, extra = _empty(list_features(geometry), blocks), _empty(list_shapes(geometry), blocks) if shapes else None
+    features = _empty(list_features(geometry), blocks)
+    shape_table = _empty(list_shapes(geometry), blocks) if shapes else None
     hashes = np.empty(len(blocks), np.uint64)
 
     def digest(rows: slice) -> _Filled:
         showers = blocks.read(rows)
-        found.values[rows] = compute_features(showers, min_energy).values
-        if extra is not None:
-            extra.values[rows] = compute_shapes(showers, min_energy).values
+        features.values[rows] = compute_features(showers, min_energy).values
+        if shape_table is not None:
+            shape_table.values[rows] = compute_shapes(showers, min_energy).values
         responses[rows] = showers.response
         hashes[rows] = hash_showers(showers.energies, min_energy)
         return _filled(rows.start, showers, min_energy)
@@ -221,17 +222,17 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
         require_mev(blocks.incident_energies, responses)
     except CalogenError as error:
         raise type(error)(f"{blocks.name}: {error}") from error
-    return Sample(found, Spectrum(edges, boundaries, counts), min_energy, extra, hashes)
+    return Sample(features, Spectrum(edges, boundaries, counts), min_energy, shape_table, hashes)
 
 
 def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:
-    """Room for features of all showers."""
+    """A table of features without values yet, with a row for each shower."""
     values = np.empty((len(blocks), len(features)))
     return Features(features, values, np.asarray(blocks.incident_energies, np.float64))
 
 
 def _keep(parts: Iterable[_Filled]) -> tuple[list[_Filled], float]:
-    """All parts, none if they are too large, and the largest energy."""
+    """All parts, or none if they are too large for memory, and the largest voxel energy."""
     kept: list[_Filled] = []
     size, maximum = 0, 0.0
     for part in parts:
@@ -250,7 +251,7 @@ def _filled(first_row: int, showers: Showers, min_energy: float) -> _Filled:
 
 
 def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
-    """Voxels by group of showers and cell, `[g, c + 1]`; see `Spectrum`."""
+    """Numbers of voxels by group of showers and by cell, `[g, c + 1]`; see `Spectrum`."""
     groups = (filled.first_row + np.arange(len(filled.numbers))) % _GROUPS
     places = cells.find(filled.energies)
     places += np.repeat(groups * cells.size, filled.numbers)
@@ -260,7 +261,7 @@ def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
 
 
 def _in_threads(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], description: str) -> Iterator[ResultT]:
-    """Results in order, with few of them waiting at a time."""
+    """Results in the items' order; few of them wait in memory at a time."""
     with progress(description, len(items), "blocks") as shown:
         for result in in_threads(function, items, num_workers(_WORKERS)):
             yield result

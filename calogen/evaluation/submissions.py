@@ -1,7 +1,7 @@
 """A model's place among the CaloChallenge's published submissions, metric by metric.
 
-The numbers lie in `data/calochallenge_<particle>s.json`, each file with its source. Geant4's own row is the floor of a
-ranking and never has a place.
+The published numbers are in `data/calochallenge_<particle>s.json`; each file names its source. Geant4 against Geant4 is
+the floor of a ranking and has no place in it.
 
 Source: arXiv:2410.21611 and its tables of results, without the correlations of layer energies and the multi-class
 classifier's cross-check; the rules of the ranking are ours.
@@ -22,8 +22,8 @@ from calogen.files import read_json_table
 from calogen.metrics.distributions import Value
 from calogen.showers.download import DATASETS
 
-_THRESHOLD = 2.0  # standard errors
-_MOST_NAMES = 4  # of submissions in a remark
+_THRESHOLD = 2.0  # standard errors: values that are further apart differ
+_MOST_NAMES = 4  # more submissions are counted in a remark, not named
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Submission:
 
     Args:
         name: as the challenge writes it.
-        numbers: by the names of `criteria`; what the source lacks is missing. An error is NaN where it states none.
+        numbers: those that the source states, by the names of `criteria`. An error that it does not state is NaN.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Ranking:
     """The published submissions in the order of one metric.
 
     Args:
-        metric: its name.
-        criterion: what is good in it.
-        published: names and values, best first.
-        floor: Geant4 against Geant4; None where the source has none.
+        metric: name of the metric.
+        criterion: which of its values are good.
+        published: names and values of the submissions, best first.
+        floor: the value of Geant4 against Geant4; None: the source states none.
     """
 
     metric: str
@@ -56,17 +56,17 @@ class Ranking:
     floor: Value | None
 
     def place(self, ours: Value, own_floor: Value | None = None) -> "Placement":
-        """Where a value stands; an error of NaN counts as none.
+        """The place of a value among the published ones; an error of NaN counts as none.
 
-        What is ranked is the excess over Geant4 against itself: ours over `own_floor`, the published values over the
-        published floor. Fewer showers have larger distances, of models and of Geant4 alike.
+        Ranked is the excess over Geant4 against itself, ours over `own_floor` and the published values over the
+        published floor, as distances grow with fewer showers for models and for Geant4 alike.
 
         Args:
-            ours: the value.
-            own_floor: Geant4 against Geant4 with as many showers; None: the published floor, as if it held here.
+            ours: the model's value.
+            own_floor: the value of Geant4 against Geant4 with as many showers; None: the published floor is used.
 
         Raises:
-            DataFormatError: no finite value, or an error below 0.
+            DataFormatError: the value is not finite, or its error is negative or infinite.
         """
         if not math.isfinite(ours.value) or ours.error < 0 or math.isinf(ours.error):
             raise DataFormatError(f"{self.metric} must be finite with an error of 0 or more. Received: {ours}")
@@ -86,7 +86,7 @@ class Ranking:
 
 
 def _joint(*values: Value | None) -> float:
-    """The error of a sum or difference; one of NaN counts as none."""
+    """The error of a sum or difference of values; an error of NaN counts as none."""
     return math.hypot(*(value.error for value in values if value is not None and math.isfinite(value.error)))
 
 
@@ -103,12 +103,12 @@ class Placement:
     Args:
         ranking: of the published submissions.
         ours: the model's value.
-        position: 1 is best; as many submissions as `position - 1` are better, by their excess alone.
-        places: the best and the worst place that the errors allow: two standard errors.
-        alike: submissions between these, which cannot be told apart from it. The published errors are the spread of
-            single trainings (see the source), not that of their mean, so that this is rather too long a list.
-        against_floor: the same comparison with Geant4's own value; None where there is none.
-        own_floor: Geant4 against Geant4 with as many showers.
+        position: 1 for the best; `position - 1` submissions have a smaller excess, whatever the errors are.
+        places: the best and the worst place that two standard errors allow.
+        alike: submissions that two standard errors do not tell apart from the model. As the published errors are the
+            spread of single trainings (see the source), not the error of their mean, the list is rather too long.
+        against_floor: how the model compares with Geant4 against Geant4; None: this is not known.
+        own_floor: the value of Geant4 against Geant4 with as many showers.
     """
 
     ranking: Ranking
@@ -126,7 +126,7 @@ class Placement:
 
     @property
     def remark(self) -> str:
-        """What the place alone does not tell, in words."""
+        """What the place alone does not tell, in words; often empty."""
         alike = ", ".join(self.alike) if len(self.alike) <= _MOST_NAMES else f"{len(self.alike)} submissions"
         parts = [f"cannot be told apart from {alike}"] if self.alike else []
         if self.against_floor == "alike":
@@ -142,8 +142,8 @@ class ChallengeTable:
 
     Args:
         particle: `photon` or `pion`.
-        source: where the numbers stand.
-        geant4: Geant4 against Geant4.
+        source: where the numbers are published.
+        geant4: numbers of Geant4 against Geant4.
         submissions: in the source's order.
     """
 
@@ -153,30 +153,30 @@ class ChallengeTable:
     submissions: tuple[Submission, ...]
 
     def ranking(self, metric: str) -> Ranking:
-        """The submissions that have a number, in its order.
+        """The ranking of the submissions that have a value of this metric.
 
         Raises:
-            DataFormatError: an unknown metric, or one that no submission has.
+            DataFormatError: the metric is unknown, or no submission has a value of it.
         """
         known = criteria(self.particle)
         require_criteria([metric], known)
         floor = self.geant4.numbers.get(metric)
-        found = [(item.name, item.numbers[metric]) for item in self.submissions if metric in item.numbers]
-        if not found:
+        published = [(item.name, item.numbers[metric]) for item in self.submissions if metric in item.numbers]
+        if not published:
             raise DataFormatError(f"no submission of {self.source} has {metric}")
-        found.sort(key=lambda pair: known[metric].badness(pair[1].value, floor))
-        return Ranking(metric, known[metric], tuple(found), floor)
+        published.sort(key=lambda pair: known[metric].badness(pair[1].value, floor))
+        return Ranking(metric, known[metric], tuple(published), floor)
 
 
 def read_submissions(particle: str, path: str | Path | None = None) -> ChallengeTable:
-    """The published numbers of `photon` or `pion`, with the means over layers.
+    """The published numbers of one particle, completed by means over layers.
 
     Args:
-        particle: which.
-        path: another file of the same format; None: the bundled one.
+        particle: `photon` or `pion`.
+        path: another file in the format of the bundled one; None: the bundled file.
 
     Raises:
-        DataFormatError: another particle; no such file, or a damaged one.
+        DataFormatError: the particle is neither; the file is missing or damaged.
     """
     layers_of(particle)
     if path is not None:
@@ -187,12 +187,12 @@ def read_submissions(particle: str, path: str | Path | None = None) -> Challenge
 
 
 def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value] | None = None) -> list[Placement]:
-    """Places of a model among the published ones, for each metric that it has a value for.
+    """A model's places among the submissions, one for each metric of which it has a value.
 
     Args:
         particle: `photon` or `pion`.
-        ours: values by the names of `criteria`; means over layers are added where all layers are there.
-        own_floor: the same of Geant4 against Geant4 with as many showers.
+        ours: the model's values by the names of `criteria`; means over layers are added if all layers are there.
+        own_floor: values of Geant4 against Geant4 with as many showers, by the same names.
 
     Raises:
         DataFormatError: another particle, an unknown metric, a value that is not finite.
@@ -204,23 +204,20 @@ def rank(particle: str, ours: Mapping[str, Value], own_floor: Mapping[str, Value
     """
     known = criteria(particle)
     require_criteria(ours, known)
-    published, given, floor = (
-        read_submissions(particle),
-        with_means(particle, ours),
-        with_means(particle, own_floor or {}),
-    )
-    return [published.ranking(name).place(given[name], floor.get(name)) for name in known if name in given]
+    published, floor = read_submissions(particle), with_means(particle, own_floor or {})
+    values = with_means(particle, ours)
+    return [published.ranking(name).place(values[name], floor.get(name)) for name in known if name in values]
 
 
 class PlainTable(NamedTuple):
-    """A table as texts: what a terminal, Markdown and HTML make theirs from."""
+    """A table of plain texts, which terminals, Markdown and HTML show in their own ways."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def placement_table(placements: Iterable[Placement]) -> PlainTable:
-    """A row for each metric: ours, its places, the best submission, Geant4, the remark."""
+    """A row for each metric: our value, its places, the best submission, Geant4, a remark."""
     rows, placements = [], list(placements)
     with_own = any(item.own_floor for item in placements)
     for item in placements:
@@ -234,21 +231,21 @@ def placement_table(placements: Iterable[Placement]) -> PlainTable:
     return PlainTable(("metric", "ours", "places", "best submission", *geant4, "remark"), tuple(rows))
 
 
-def notes(placements: Iterable[Placement]) -> list[str]:
-    """What a reader of these places has to know, each once."""
+def ranking_notes(placements: Iterable[Placement]) -> list[str]:
+    """Notes on the metrics of these places, which a reader has to know; each note once."""
     return list(dict.fromkeys(item.ranking.criterion.note for item in placements if item.ranking.criterion.note))
 
 
 def reference_warning(path: str | Path, particle: str) -> str:
-    """Why places do not hold with this reference file; empty where it is the challenge's.
+    """Why places with this reference file are for orientation only; empty if it is the challenge's.
 
     Raises:
         DataFormatError: another particle, or the file cannot be read.
     """
-    found, reference = _challenge_name(path, particle), f"dataset_1_{particle}s_2.hdf5"
-    if found == reference:
+    name, reference = _challenge_name(path, particle), f"dataset_1_{particle}s_2.hdf5"
+    if name == reference:
         return ""
-    what = "not a file of the CaloChallenge" if found is None else "the CaloChallenge's training file"
+    what = "not a file of the CaloChallenge" if name is None else "the CaloChallenge's training file"
     return (
         f"the reference {Path(path).name} is {what}; the published numbers were measured against {reference}: the "
         "places below are for orientation only"
@@ -256,6 +253,7 @@ def reference_warning(path: str | Path, particle: str) -> str:
 
 
 def _challenge_name(path: str | Path, particle: str) -> str | None:
+    """The name that the challenge gives to this file, by its hash; None for any other file."""
     layers_of(particle)
     try:
         with open(path, "rb") as file:
@@ -267,7 +265,7 @@ def _challenge_name(path: str | Path, particle: str) -> str | None:
 
 
 def _published(content: Mapping[str, Any], particle: str, where: str) -> ChallengeTable:
-    """The table from a file's content."""
+    """The table that a file's content describes."""
     try:
         if content["particle"] != particle:
             raise DataFormatError(f"{where} must be of particle {particle}. Received: {content['particle']!r}")
@@ -287,8 +285,8 @@ def _submission(item: Mapping[str, Any], particle: str) -> Submission:
     numbers: dict[str, Any] = {}
     for name, content in item["numbers"].items():
         if name == "separation_power":
-            for quantity, found in content.items():
-                layers = {f"_{layer}": found[layer] for layer in found} if isinstance(found, dict) else {"": found}
+            for quantity, given in content.items():
+                layers = {f"_{layer}": given[layer] for layer in given} if isinstance(given, dict) else {"": given}
                 numbers |= {SEPARATION_POWER + quantity + layer: number for layer, number in layers.items()}
         else:
             numbers[name] = content

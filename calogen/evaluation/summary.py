@@ -1,4 +1,4 @@
-"""What showers hold, by incident energy: response, resolution and the layers' shares."""
+"""Summaries of showers by incident energy: response, resolution, shares of the layers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from calogen.units import GeV
 
 
 def energy_table(showers: Showers) -> list[dict[str, Any]]:
-    """One row per incident energy, sorted.
+    """A row for each incident energy, in increasing order.
 
     Returns:
-        `incident_energy` (MeV), `showers`, `response` and `response_error` (mean total / incident energy),
-        `resolution` (standard deviation / mean; None where one shower or none has energy), `above_one` (share of
-        showers with a response above 1), `layers` (layer name -> mean energy, % of the incident energy);
-        `cpu_seconds` (mean per shower) where the file has them.
+        Rows with `incident_energy` (MeV), `showers` (their number), `response` and `response_error` (mean of total
+        energy / incident energy), `resolution` (standard deviation / mean; None if there is one shower, or no energy),
+        `above_one` (share of showers with a response above 1), `layers` (by name, the mean energy in % of the incident
+        energy), and `cpu_seconds` (mean per shower) if the showers have this condition.
     """
     names = [layer.name for layer in showers.geometry.layers]
     rows = []
@@ -65,12 +65,12 @@ def format_energy_table(rows: list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class ResponseCurve:
-    """Mean response and resolution against incident energy, one entry per energy.
+    """Mean response and resolution as functions of the incident energy.
 
     Args:
-        energies: `[k]`, MeV, increasing.
-        mean: mean of total energy / incident energy.
-        spread: standard deviation of the same.
+        energies: incident energies, `[k]`, MeV, increasing.
+        mean: at each energy, the mean response (total energy / incident energy).
+        spread: at each energy, the standard deviation of the response.
         resolution: spread / mean.
     """
 
@@ -93,17 +93,17 @@ class ResponseCurve:
 
 
 def response_curve(samples: Iterable[Showers]) -> ResponseCurve:
-    """Mean response and resolution of each incident energy in the samples.
+    """Mean response and resolution at each incident energy of the samples, taken together.
 
     Source: Fig. 9a of arXiv:2210.06204; the resolution is the standard deviation of the energy divided by its mean.
     """
-    given = list(samples)
-    energies = np.concatenate([showers.incident_energies for showers in given])
-    return curve_of(energies, np.concatenate([response(showers) for showers in given]))
+    samples = list(samples)
+    energies = np.concatenate([showers.incident_energies for showers in samples])
+    return curve_of(energies, np.concatenate([response(showers) for showers in samples]))
 
 
 def curve_of(incident_energies: np.ndarray, responses: np.ndarray) -> ResponseCurve:
-    """The same for responses `[n]` of incident energies `[n]`, MeV."""
+    """The curve of responses `[n]` at incident energies `[n]`, MeV."""
     points = {float(energy): responses[incident_energies == energy] for energy in np.unique(incident_energies)}
     spread = tuple(standard_deviation(item) for item in points.values())
     centre = tuple(mean(item) for item in points.values())
@@ -111,7 +111,7 @@ def curve_of(incident_energies: np.ndarray, responses: np.ndarray) -> ResponseCu
 
 
 def energy_text(incident_energy: float) -> str:
-    """What titles call an incident energy, MeV.
+    """An incident energy, in MeV, as titles show it.
 
     >>> energy_text(2.0**20), energy_text(65536.0), energy_text(256.0), energy_text(ALL_ENERGIES)
     ('1.05 TeV', '65.5 GeV', '256 MeV', 'all energies')

@@ -1,4 +1,4 @@
-"""What a training seed gave, and what cannot be said without a part of it."""
+"""Evidence for claims: the results of one training seed, and the error for what is missing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from calogen.metrics.histograms import Histogram
 
 
 class NotDecidedError(Exception):
-    """Says what a claim needs that this run does not have.
+    """A claim needs results that this run does not have.
 
     Args:
         message: what is missing.
-        network: that was not trained, if that is it.
+        network: name of the network that was not trained, if this is the reason.
     """
 
     def __init__(self, message: str, network: str = "") -> None:
@@ -28,17 +28,18 @@ class NotDecidedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What one training seed gave.
+    """The results of one training seed, from which claims are judged.
 
-    Methods raise NotDecidedError of what is missing or did not learn.
+    Methods raise NotDecidedError if results are missing, or if a network did not learn.
 
     Args:
-        comparisons: with Geant4, by incident energy, MeV.
-        networks: tests by name.
-        others: tests of other papers' networks on the same showers, by paper; None: not trained.
-        alone: whether there is no other training seed: then the scatter between late iterations stands for theirs.
-        values: what claims look at beyond the tests, by name.
-        chi2: chi2/NDF of what the claim at hand needs, by its names there; the judge fills it in.
+        comparisons: of generated showers with Geant4, by incident energy, MeV.
+        networks: tests of the networks by name.
+        others: tests of other papers' networks on the same showers, by paper; None: the network was not trained.
+        alone: whether this is the only training seed. If so, errors include the scatter of chi2 between late
+            iterations, which stands for the unknown scatter between seeds.
+        values: further results that claims look at, by name.
+        chi2: chi2/NDF of the networks that the claim at hand needs, by its names for them; the judge sets it.
     """
 
     comparisons: Mapping[float, Comparison]
@@ -49,7 +50,7 @@ class Evidence:
     chi2: Mapping[str, Value] = field(default_factory=dict)
 
     def value(self, name: str, missing: str) -> Any:  # noqa: ANN401 - a claim knows what its experiment has put there
-        """One of the values; where it is None, the error says what is missing."""
+        """One of `values`; if it is None, an error says what is missing."""
         if self.values.get(name) is None:
             raise NotDecidedError(missing)
         return self.values[name]
@@ -64,12 +65,12 @@ class Evidence:
         return test
 
     def per_ndf(self, *names: str) -> Value:
-        """chi2/NDF of networks together, with its error."""
+        """chi2/NDF of several networks together, with its error."""
         tests = [self.network(name) for name in names]
-        found = total(part for test in tests for part in test.chi2.values())
+        chi2 = total(part for test in tests for part in test.chi2.values())
         scatter = [total(test.chi2.values()).ndf * test.scans[ALL].late_scatter for test in tests]
-        late = float(np.sqrt(np.sum(np.square(scatter)))) / max(found.ndf, 1)
-        return found.reduced + Value(0.0, late * self.alone)
+        late = float(np.sqrt(np.sum(np.square(scatter)))) / max(chi2.ndf, 1)
+        return chi2.reduced + Value(0.0, late * self.alone)
 
     def at(self, name: str, momentum: float) -> Value:
         """chi2/NDF of a network at one momentum."""
@@ -77,35 +78,35 @@ class Evidence:
         return test.chi2[momentum].reduced + Value(0.0, test.scans[ALL].at(momentum).late_scatter * self.alone)
 
     def within(self, name: str, iterations: int) -> Value:
-        """chi2/NDF of a network, had its training ended after so many iterations."""
+        """chi2/NDF of a network, had its training ended after `iterations` iterations."""
         test = self.network(name)
         return test.within(iterations).reduced + Value(0.0, test.scans[ALL].late_scatter * self.alone)
 
     def needed(self, groups: Mapping[str, Sequence[str]], others: bool = False) -> dict[str, Value]:
-        """`per_ndf` of groups of networks; `others` shows them beside one that did not learn."""
-        found, problem = {}, None
+        """`per_ndf` of groups of networks; if one did not learn, `others` adds the rest to the error."""
+        values, problem = {}, None
         for label, names in groups.items():
             try:
-                found[label] = self.per_ndf(*names)
+                values[label] = self.per_ndf(*names)
             except NotDecidedError as error:
                 problem = problem or error
         if problem is None:
-            return found
-        shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in found.items())
+            return values
+        shown = ", ".join(f"{label.replace('_', ' ')} {item.value:.3g}" for label, item in values.items())
         known = f"; of the others: {shown}" if others and shown and not problem.network else ""
         raise NotDecidedError(f"{problem}{known}", problem.network)
 
     def metric(self, energy: float, observable: str, metric: str, sample: str) -> Measurement:
-        """One entry of the metrics tables."""
-        found = self.comparisons.get(energy)
-        for row in found[observable].measurements if found else ():
+        """One entry of the table of metrics at an incident energy, MeV."""
+        comparison = self.comparisons.get(energy)
+        for row in comparison[observable].measurements if comparison else ():
             if (row.metric, row.sample) == (metric, sample):
                 return row
         raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV")
 
     def histograms(self, energy: float, observable: str, sample: str) -> tuple[Histogram, Histogram]:
-        """The reference's and a sample's distribution."""
+        """Histograms of the reference and of a sample at an incident energy, MeV."""
         if energy not in self.comparisons:
             raise NotDecidedError(f"there are no showers of {energy:.10g} MeV")
-        found = self.comparisons[energy][observable].histograms
-        return found["reference"], found[sample]
+        histograms = self.comparisons[energy][observable].histograms
+        return histograms["reference"], histograms[sample]

@@ -1,1 +1,1 @@
-"""Reports: pages of results and evaluations."""
+"""Reports: pages and tables that show results and evaluations."""

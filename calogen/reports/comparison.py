@@ -1,4 +1,4 @@
-"""The command `calogen report A B`: evaluations, or results, side by side."""
+"""The command `calogen report A B`: evaluations, or results of reproductions, side by side."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,49 +16,49 @@ from calogen.reports.results import build_results_page
 
 
 def compare_directories(directories: Sequence[Path], output: Path) -> str:
-    """Put evaluations or results side by side; gives what a terminal shows.
+    """Write a page with evaluations, or results, side by side; gives the terminal's text.
 
     Args:
-        directories: of evaluations or of runs, whose `report/` holds either; all that a directory holds is compared.
+        directories: each holds evaluations or results, or has them in its `report/`; all that are found are compared.
         output: directory for the page.
 
     Raises:
-        DataFormatError: a directory without either, or evaluations that cannot be compared.
+        DataFormatError: a directory has neither, or its evaluations cannot be compared with the others.
     """
     require_writable_file(output / "report.html")
     evaluations = {directory: _evaluations(directory) for directory in directories}
     if any(evaluations.values()):
-        bare = [str(directory) for directory, found in evaluations.items() if not found]
+        bare = [str(directory) for directory, assessments in evaluations.items() if not assessments]
         if bare:
-            raise DataFormatError(f"evaluations compare with evaluations. Received: {', '.join(bare)} without any")
-        found = _labelled_apart(evaluations)
-        page = build_comparison_page(found, plain_text(str(found[0].provenance.get("note", ""))))
+            raise DataFormatError(f"all directories must hold evaluations. Received: {', '.join(bare)} without any")
+        labelled = _labelled_apart(evaluations)
+        page = build_comparison_page(labelled, plain_text(str(labelled[0].provenance.get("note", ""))))
     else:
         page = build_results_page({str(directory): _results(directory) for directory in directories})
     return shown_text(page, write_page(output, page))
 
 
 def _evaluations(directory: Path) -> list[Assessment]:
-    """All of a directory and its folders, of its `report/`, or of its `report/evaluations/`."""
+    """All evaluations in a directory, in its folders, and in those of `report/evaluations/`."""
     studies = listed(directory / "report" / "evaluations")
     places = [directory, *listed(directory), *studies]
     return [read_assessment(place) for place in places if (place / FILE_NAME).is_file()]
 
 
 def _labelled_apart(evaluations: Mapping[Path, Sequence[Assessment]]) -> list[Assessment]:
-    """All of them; where labels are equal, their directories tell them apart."""
-    labels = Counter(item.label for found in evaluations.values() for item in found)
+    """All evaluations; equal labels are completed by the names of their directories."""
+    labels = Counter(item.label for assessments in evaluations.values() for item in assessments)
     short = len({directory.name for directory in evaluations}) == len(evaluations)
     names = {directory: directory.name if short else str(directory) for directory in evaluations}
     return [
         replace(item, label=f"{names[directory]}: {item.label}") if labels[item.label] > 1 else item
-        for directory, found in evaluations.items()
-        for item in found
+        for directory, assessments in evaluations.items()
+        for item in assessments
     ]
 
 
 def _results(directory: Path) -> dict[str, Any]:
-    """The results of a reproduction."""
+    """The results of a reproduction that a directory, or its `report/`, holds."""
     for path in sorted((*listed(directory, "*.json"), *listed(directory / "report", "*.json"))):
         content = read_json(path)
         if isinstance(content, dict) and {"claims", "quantities", "title"} <= set(content):

@@ -1,4 +1,4 @@
-"""The command `calogen evaluate`: from files of showers to pages and tables."""
+"""The command `calogen evaluate`: judges files of showers and writes pages and tables."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -37,24 +37,24 @@ from calogen.showers.sample import Negative, Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 SECOND = "second reference"
-"""What pages call the second sample of Geant4."""
-_MAX_NOTE = 10_000  # letters
+"""What pages call the second reference, another sample of Geant4."""
+_MAX_NOTE = 10_000  # letters of a file's note
 _NUMBERS = {
     "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
-    "jsd": Criterion("JSD of the same"),
+    "jsd": Criterion("JSD of this classifier"),
     "fpd": Criterion("FPD x 1000", scale=1000),
     "kpd": Criterion("KPD x 1000", scale=1000),
 }
 
 
 def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Whether showers are judged by cells: all generated files hold no voxels.
+    """Whether showers are judged by cells: no generated file holds voxels.
 
     Raises:
-        DataFormatError: no whole HDF5 file, or files of which some hold cells only and others voxels only.
+        DataFormatError: a file is no whole HDF5 file, or some files hold only cells and others only voxels.
     """
     kinds = {path: _kinds(path) for path in (*others, *generated)}
-    cells, voxels = ([path for path, found in kinds.items() if found == {kind}] for kind in ("cells", "voxels"))
+    cells, voxels = ([path for path, held in kinds.items() if held == {kind}] for kind in ("cells", "voxels"))
     if cells and voxels:
         names = (", ".join(map(str, paths[:5])) + (", ..." if paths[5:] else "") for paths in (cells, voxels))
         raise DataFormatError(
@@ -76,29 +76,29 @@ def evaluate(
     """Judge generated showers against Geant4's, as the command `calogen evaluate` does.
 
     Args:
-        reference: showers of Geant4, in memory or in files, which are read as one.
+        reference: showers of Geant4, in memory or in files; several files are read as one.
         generated: showers of each model, by the model's label.
-        output: directory for the page `report.html` and all that lies beside it.
-        second_reference: other showers of Geant4: the floor of all numbers.
-        training: showers that the models were trained on: are there copies of them?
-        options: how to judge.
+        output: directory for the page `report.html` and the tables beside it.
+        second_reference: other showers of Geant4, which give the floor of all numbers.
+        training: showers that the models were trained on, to find copies of them.
+        options: how to judge; None: the default options.
 
     Returns:
-        a row for each metric; the column `sample` names the model.
+        A row for each metric; the column `sample` names the model.
 
     Raises:
-        ConfigError: an argument of another type.
-        CalogenError: as `evaluate_voxels` and `evaluate_cells`.
+        ConfigError: an argument has another type.
+        CalogenError: as for `evaluate_voxels` and `evaluate_cells`.
     """
     output = Path(output)
     for label in generated:
         require(Path(label).name == label != "..", f"labels must be names of directories. Received: {label}")
     with TemporaryDirectory() as folder:
 
-        def written(name: str, given: Showers | Files) -> tuple[Path, ...]:
-            if not isinstance(given, Showers):
-                return paths_of(given)
-            given.write(Path(folder) / f"{name}.h5")
+        def written(name: str, showers: Showers | Files) -> tuple[Path, ...]:
+            if not isinstance(showers, Showers):
+                return paths_of(showers)
+            showers.write(Path(folder) / f"{name}.h5")
             return (Path(folder) / f"{name}.h5",)
 
         files = {label: written(label, item) for label, item in generated.items()}
@@ -129,29 +129,30 @@ def evaluate_voxels(
     options: Options | None = None,
     training: Files | None = None,
 ) -> str:
-    """Judge files of voxel showers, each in a directory of its label, and compare them.
+    """Judge files of voxel showers; write a page for each model, and one that compares them.
 
     Args:
-        reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
+        reference: showers of Geant4; here, as for all inputs, several files may stand for one.
         files: generated showers by label.
-        output: directory; that of the only label itself, where there is one.
+        output: directory for the page of the comparison, and for a directory of each label; a single model's page is
+            written into `output` itself.
         second_reference: other showers of Geant4.
-        binning_file: the geometry (XML); None: the challenge's data set 1.
-        options: how to judge.
+        binning_file: the geometry (XML); None: that of the challenge's data set 1.
+        options: how to judge; None: the default options.
         training: showers that the models were trained on.
 
     Returns:
-        What a terminal shows: the page without figures, and where it is.
+        The terminal's text: the page without figures, and its path.
 
     Raises:
-        CalogenError: as `assess`.
+        CalogenError: as for `assess`.
     """
-    one = paths_of(reference)[0]
-    geometry, note, found = voxel_geometry(one, binning_file), origin(one), []
+    first_file = paths_of(reference)[0]
+    geometry, note, assessments = voxel_geometry(first_file, binning_file), origin(first_file), []
     require_writable_file(output / "report.html")
     options = replace(options or Options(), trainings=output / "classifiers.json")
     prepared = read_reference(reference, geometry, second_reference, options, training)
-    for label, path in files.items():  # what cannot be judged is found before hours of training, not after
+    for label, path in files.items():  # files are refused before classifiers train for hours, not after
         require_judgeable(prepared, path, label)
     for label, path in files.items():
         assessment, pictures = assess(prepared, path, label)
@@ -160,9 +161,9 @@ def evaluate_voxels(
         assessment.write(directory)
         page = build_assessment_page(assessment, pictures, note)
         where = write_page(directory, page)
-        found.append(assessment)
-    if len(found) > 1:
-        page = build_comparison_page(found, note)
+        assessments.append(assessment)
+    if len(assessments) > 1:
+        page = build_comparison_page(assessments, note)
         where = write_page(output, page)
     return shown_text(page, where)
 
@@ -175,31 +176,31 @@ def evaluate_cells(
     options: Options | None = None,
     training: Files | None = None,
 ) -> Path:
-    """Judge files of ATLAS cells by observables, one by one and together; gives the page.
+    """Judge files of ATLAS cells by observables; gives the path of the page.
 
-    The observables are those of arXiv:2210.06204.
+    The observables of arXiv:2210.06204 are compared one by one, and together by a classifier and by distances.
 
     Args:
-        reference: showers of Geant4; as all inputs, they may lie in several files, which are read as one.
+        reference: showers of Geant4; here, as for all inputs, several files may stand for one.
         files: generated showers by label.
-        output: directory.
-        second_reference: other showers of Geant4, compared as a further sample: the floor of all numbers.
-        options: how to judge; of them, `repetitions`, `seed` and `tolerant` concern cells.
+        output: directory for the page.
+        second_reference: other showers of Geant4; they are compared as a further sample, the floor of all numbers.
+        options: how to judge; only `repetitions`, `seed` and `tolerant` concern cells.
         training: showers that the models were trained on.
 
     Raises:
-        ConfigError: a label that is no model's.
-        CalogenError: a file that is missing, damaged or foreign, or energies without reference.
+        ConfigError: a model's label is that of another sample.
+        CalogenError: a file is missing, damaged or foreign, or has incident energies that the reference lacks.
     """
     require_writable_file(output / "report.html")
     options = options or Options()
     seed, tolerant = options.seed, options.tolerant
-    taken = sorted({"reference", SECOND, *(("training",) if training else ())} & set(files))
+    reserved = sorted({"reference", SECOND, *(("training",) if training else ())} & set(files))
     text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
-    require(not taken, f"{text}. Received: {', '.join(taken)}")
+    require(not reserved, f"{text}. Received: {', '.join(reserved)}")
     files = {**files, **({SECOND: second_reference} if second_reference else {})}
-    given = {"reference": reference, **({"training": training} if training else {}), **files}
-    provenance = collect(seed, {name: paths_of(path) for name, path in given.items()})
+    inputs = {"reference": reference, **({"training": training} if training else {}), **files}
+    provenance = collect(seed, {name: paths_of(path) for name, path in inputs.items()})
     expected, notes = _read_cells("reference", reference, tolerant)
     samples: dict[str, Showers] = {}
     for label, path in files.items():
@@ -215,12 +216,12 @@ def evaluate_cells(
     notes = [*copies, *notes]
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
     energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
-    found = []
+    comparisons = []
     for energy in energies:
         present = {label: item for label, item in samples.items() if energy in item.incident_energies}
-        found.append(compare_showers(expected, present, CELL_OBSERVABLES, seed, energy))
+        comparisons.append(compare_showers(expected, present, CELL_OBSERVABLES, seed, energy))
         single = [label for label, item in present.items() if len(item.at(energy)) == 1]
-        notes += [f"{label}: of one shower at {energy_text(energy)}, no metric is defined" for label in single]
+        notes += [f"{label}: one shower at {energy_text(energy)}, so no metric is defined" for label in single]
     tables, remarks = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
@@ -230,31 +231,30 @@ def evaluate_cells(
         claims=(),
         quantities=tuple(quantities),
         provenance=provenance,
-        measurements=tuple(row for comparison in found for item in comparison.values() for row in item.measurements),
+        measurements=tuple(row for each in comparisons for item in each.values() for row in item.measurements),
         tables=tables,
         remarks=(*notes, *remarks),
     )
-    figures = {
-        f"{energy:g} MeV": draw_observables([*item.values()]) for energy, item in zip(energies, found, strict=True)
-    }
+    drawn = [draw_observables([*each.values()]) for each in comparisons]
+    figures = {f"{energy:g} MeV": figure for energy, figure in zip(energies, drawn, strict=True)}
     return write_report(output, results, figures)
 
 
 def _numbers_table(
     reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
 ) -> tuple[dict[str, Table], list[str]]:
-    """A table of all samples' single numbers, if there are any, and remarks on them."""
-    found: dict[str, dict[str, Value]] = {}
+    """A table of `observed_numbers` of all samples, if there are any, and remarks on them."""
+    numbers: dict[str, dict[str, Value]] = {}
     remarks: list[str] = []
     for label, showers in samples.items():
         pair = Observed(reference, CELL_OBSERVABLES), Observed(showers, CELL_OBSERVABLES)
-        found[label], more = observed_numbers(*pair, repetitions, seed, trainings)
+        numbers[label], more = observed_numbers(*pair, repetitions, seed, trainings)
         remarks += [f"{label}: {remark}" for remark in more]
         if SECOND in samples:
             remarks += [f"{label}: {remark}" for remark in floor_warnings(len(samples[SECOND]), len(showers))]
-    known = [name for name in _NUMBERS if any(name in numbers for numbers in found.values())]
+    known = [name for name in _NUMBERS if any(name in item for item in numbers.values())]
     rows = tuple(
-        (_NUMBERS[name].title, *(_NUMBERS[name].text(item[name]) if name in item else "-" for item in found.values()))
+        (_NUMBERS[name].title, *(_NUMBERS[name].text(item[name]) if name in item else "-" for item in numbers.values()))
         for name in known
     )
     title = "All observables together, in standard deviations of Geant4 at each energy"
@@ -262,27 +262,27 @@ def _numbers_table(
 
 
 def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
-    """Files by their paths or by patterns such as `part*.h5`, each once.
+    """Files by their paths, or by patterns such as `part*.h5`; none is listed twice.
 
     Raises:
         ConfigError: a pattern that no file matches.
     """
-    found: list[str] = []
+    paths: list[str] = []
     for text in texts:
         pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
         matching = matching_files(text) if pattern else [text]
         require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
-        found += matching
-    return tuple(map(Path, dict.fromkeys(found)))
+        paths += matching
+    return tuple(map(Path, dict.fromkeys(paths)))
 
 
 def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """Files by label, from `LABEL=FILE` or `FILE`, whose name is the label then.
+    """Files by label, from `LABEL=FILE`, or from `FILE`, whose name is then the label.
 
-    `LABEL=PATTERN` are files of one model, those of a bare `PATTERN` are models of their own.
+    All files that match `LABEL=PATTERN` are one model's; each file that matches a bare `PATTERN` is a model of its own.
 
     Raises:
-        ConfigError: a label that is missing, given twice or no name for a directory; no file or none that matches.
+        ConfigError: a label is missing, given twice or no name for a directory; a file is missing, or no file matches.
     """
     parts = [text.partition("=") for text in texts]
     pairs = [(label, (path,)) for label, mark, path in parts if mark]
@@ -296,10 +296,10 @@ def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
 
 
 def origin(path: Path) -> str:
-    """How a file's showers were made, as the file says; empty if it does not.
+    """A file's note on how its showers were produced; empty if it has none.
 
     Raises:
-        DataFormatError: no whole HDF5 file.
+        DataFormatError: it is no whole HDF5 file.
     """
     with open_file(path) as file, damage_named(path):
         known = h5py.h5a.exists(file.id, b"note") and h5py.h5a.open(file.id, b"note").get_storage_size() < _MAX_NOTE
@@ -309,29 +309,29 @@ def origin(path: Path) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A text for small print: printable, short, and no mathematics to matplotlib."""
+    """A text for small print: short, printable, and without the $ of matplotlib's mathematics."""
     return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
 
 
 def _kinds(path: Path) -> set[str]:
-    """What a file holds of cells and voxels."""
+    """Which of `cells` and `voxels` a file holds."""
     with open_file(path) as file, damage_named(path):
         return {kind for kind, name in (("cells", "cells"), ("voxels", "showers")) if dataset_shape(file, name)}
 
 
 def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
-    """Showers with the reference's incident energies, and what was changed."""
+    """Showers whose incident energies are the reference's, and sentences on what was changed."""
     paths = paths_of(files)
     parts = [read_window(path, ATLAS_VAE_WINDOW, tolerant) for path in paths]
-    given = np.concatenate([_given_labels(path) for path in paths])
-    found = (part.attributes.get("clipped") for part in parts)
-    clipped = sum((item for item in found if isinstance(item, Negative)), Negative())
+    stored = np.concatenate([_stored_energies(path) for path in paths])
+    negative = (part.attributes.get("clipped") for part in parts)
+    clipped = sum((item for item in negative if isinstance(item, Negative)), Negative())
     showers = concatenate(parts)
     labels, whose = snap(showers.incident_energies), "one another"
     if reference is not None:
         known, whose = reference.incident_energies, "the reference's"
         labels = snap(labels, known, TOLERANT_LABEL if tolerant else SAME_LABEL)
-    moved = int((labels != given).sum())
+    moved = int((labels != stored).sum())
     notes = [f"{name}: set to 0 were {clipped}"] if clipped else []
     notes += [f"{name}: {moved:,} incident energies were close to {whose} and count as equal"] if moved else []
     return replace(showers, incident_energies=labels), notes
@@ -340,7 +340,7 @@ def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | No
 def _judge_copies(
     samples: Mapping[str, Showers], training: Showers | None, seed: int
 ) -> tuple[list[str], list[Quantity]]:
-    """What `judge_copies` says of cells that are all in memory, and its numbers."""
+    """Warnings of `judge_copies` about showers of cells, and its numbers."""
     floor = default_min_energy(OWN_BINNING)
     hashes = {name: hash_showers(item.energies, 0.0) for name, item in samples.items()}
     learned = None if training is None else (training, hash_showers(training.energies, 0.0))
@@ -353,8 +353,8 @@ def _judge_copies(
     return warnings, numbers
 
 
-def _given_labels(path: Path) -> np.ndarray:
-    """Incident energies as a file has them, `[n]`."""
+def _stored_energies(path: Path) -> np.ndarray:
+    """Incident energies as they stand in the file, `[n]`."""
     with open_file(path) as file, damage_named(path), ExitStack() as opened:
-        found = find_dataset(file, "incident_energies", opened)
-        return np.empty(0) if found is None else found.dataset[:].reshape(-1)
+        energies = find_dataset(file, "incident_energies", opened)
+        return np.empty(0) if energies is None else energies.dataset[:].reshape(-1)

@@ -1,4 +1,4 @@
-"""The report of judged showers: one model against Geant4, or several models side by side."""
+"""Pages of judged showers: one model against Geant4, or several models side by side."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.copies import ALARM
 from calogen.evaluation.judgement import OWN_BINNING
 from calogen.evaluation.pictures import Average, Pictures
-from calogen.evaluation.submissions import Placement, notes, placement_table
+from calogen.evaluation.submissions import Placement, placement_table, ranking_notes
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.correlations import Correlations, correlate, difference, pair_histograms
 from calogen.metrics.distributions import FEATURE_METRICS, Value
@@ -22,7 +22,7 @@ from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.judgement import draw_scored, feature_title
 from calogen.plots.observables import draw_response
 from calogen.plots.polar import draw_showers
-from calogen.reports.page import Block, Cell, DataTable, Gallery, Items, Page, Tone, Verdict, number_text
+from calogen.reports.page import Cell, DataTable, Gallery, Items, Page, PageBlock, PageVerdict, Tone, number_text
 from calogen.reports.reproduction import flat_rows
 from calogen.units import GeV
 
@@ -33,7 +33,7 @@ _METRIC_TITLES = {
     "separation_power": "1000 S",
     "challenge_separation_power": "1000 S, inside the axis",
 }
-_SCALE = dict.fromkeys(("separation_power", "challenge_separation_power", "fpd", "kpd"), 1000)  # of what is shown
+_SCALE = dict.fromkeys(("separation_power", "challenge_separation_power", "fpd", "kpd"), 1000)  # pages multiply by it
 NUMBER_TITLES = {
     "auc_low": "AUC, voxels",
     "auc_low-normed": "AUC, voxels / layer energy",
@@ -46,32 +46,32 @@ NUMBER_TITLES = {
     "fpd": "1000 FPD",
     "kpd": "1000 KPD",
 }
-_GOOD_AUC, _BAD_AUC = 0.6, 0.9  # ours: what the verdict's mark takes for good and bad
-_LAYER = re.compile(r"_\d+$")  # of a metric that is one layer's
-_MOST_CORRELATED = 16
+_GOOD_AUC, _BAD_AUC = 0.6, 0.9  # our choice: the verdict's mark is good below, bad above
+_LAYER = re.compile(r"_\d+$")  # end of a metric's name, if the metric is one layer's
+_MOST_CORRELATED = 16  # observables in a matrix of correlations
 _CORRELATED = ("incident_energy", "total_energy", "longitudinal_centre", "longitudinal_width", "lateral_moment")
 _EXPLAINED = (
     "KS: largest difference of the cumulative distributions. Wasserstein: area between them, in standard deviations of "
-    "Geant4. χ²/NDF: in bins joined to five expected showers. S: separation power, 0 for equal and 1 for disjoint "
-    "histograms, with all showers or (as the CaloChallenge has it) with those inside the axis. Errors by resampling; "
-    "where a second Geant4 file was given, small print has its numbers: the floor. The verdict's mark (calogen's "
-    f"choice): good with an AUC of voxels below {_GOOD_AUC} or like the floor's, bad above {_BAD_AUC}."
+    "Geant4. χ²/NDF: in bins that are joined until five showers are expected in each. S: separation power, 0 for equal "
+    "and 1 for disjoint histograms, of all showers or (as in the CaloChallenge) of those inside the axis. Errors come "
+    "from resampling. Small print shows the floor: the numbers of a second Geant4 file, if there is one. The verdict's "
+    f"mark is calogen's choice: good if the AUC of voxels is below {_GOOD_AUC} or like the floor, bad above {_BAD_AUC}."
 )
 
 _RANKED = (
-    "places: of the excess over Geant4 against itself, ours over that of as many showers (Geant4 here, if known), the "
-    "published over the challenge's; from the best to the worst that two standard errors allow. Geant4's own "
-    "separation power at these numbers of showers comes from shuffling the showers of both files, corrected by the "
-    "second reference where there is one"
+    "places: numbers are ranked by their excess over Geant4 against itself, ours over that of as many showers (Geant4 "
+    "here, if known), published ones over the challenge's; shown are the best and the worst place that two standard "
+    "errors allow. Geant4's own separation power with as many showers comes from shuffling the showers of both files, "
+    "and is corrected by the second reference if there is one"
 )
 _COARSE = (
-    "Where the challenge's axis has Geant4 in fewer than 20 bins (small print), the figure, χ²/NDF and S are in "
-    "calogen's own bins between quantiles of Geant4; S inside the axis stays the challenge's."
+    "Where Geant4 spans fewer than 20 bins of the challenge's axis (see small print), the figure, χ²/NDF and S have "
+    "calogen's own bins, between quantiles of Geant4; S inside the axis has the challenge's bins everywhere."
 )
 _NORMED = {
     True: (
-        "AUC and JSD of voxels / layer energy: as the challenge has it, voxels below the threshold keep their energy, "
-        "layers are sums of those above (a layer of small voxels alone divides them by 1e-16 MeV)."
+        "AUC and JSD of voxels / layer energy: as in the challenge, voxels below the threshold keep their energy, but "
+        "layer energies are sums of those above it (if there are none, voxels are divided by 1e-16 MeV)."
     ),
     False: (
         "AUC and JSD of voxels / layer energy: voxels below the threshold are empty, which is calogen's way, not the "
@@ -81,15 +81,15 @@ _NORMED = {
 
 
 def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str = "") -> Page:
-    """The report of one model.
+    """The page of one model.
 
     Args:
-        assessment: what was found.
-        pictures: of the showers.
-        note: small print of the figures, e.g. which simulation.
+        assessment: numbers of the model's showers.
+        pictures: data of the figures.
+        note: small print of the figures, e.g. how Geant4 simulated the reference.
     """
     one = [assessment]
-    sections: dict[str, tuple[Block, ...]] = {
+    sections: dict[str, tuple[PageBlock, ...]] = {
         "Warnings": (Items(assessment.warnings),) if assessment.warnings else (),
         "Rank": tuple(_ranks(one)),
         "Showers, energies, correlations": (Gallery(draw_pictures([pictures], note)),),
@@ -102,10 +102,10 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
 
 
 def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> Page:
-    """The report of several models side by side.
+    """The page of several models side by side.
 
     Raises:
-        DataFormatError: fewer than two models, equal labels, or not the same geometry, reference and bins.
+        DataFormatError: there are fewer than two models, labels are equal, or geometries, references or bins differ.
     """
     labels = [item.label for item in assessments]
     if len(set(labels)) < max(2, len(labels)):
@@ -113,7 +113,7 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
     for item in assessments[1:]:
         _require_same(assessments[0], item)
     warnings = tuple(dict.fromkeys(f"{item.label}: {text}" for item in assessments for text in item.warnings))
-    sections: dict[str, tuple[Block, ...]] = {
+    sections: dict[str, tuple[PageBlock, ...]] = {
         "Warnings": (Items(warnings),) if warnings else (),
         "Rank": tuple(_ranks(assessments)),
         "Distributions": (Gallery(_distributions(assessments, note)),),
@@ -124,8 +124,8 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
     return Page(", ".join(labels), subtitle, _verdict(assessments), sections)
 
 
-def _verdict(assessments: Sequence[Assessment]) -> Verdict:
-    """What a classifier says of the best model; without one, the mean separation power."""
+def _verdict(assessments: Sequence[Assessment]) -> PageVerdict:
+    """How a classifier judges the best model or, without a classifier, the mean separation power."""
     known = [item for item in assessments if "auc_low" in item.numbers and np.isfinite(_auc(item))]
     best = min(known or assessments, key=_auc if known else _mean_separation)
     several = f"Of {len(assessments)} models, " if len(assessments) > 1 else ""
@@ -143,7 +143,7 @@ def _verdict(assessments: Sequence[Assessment]) -> Verdict:
     alarms = [f"{item.label}: {text}" for item in assessments for text in item.warnings if text.startswith(ALARM)]
     if alarms:
         headline, tone = alarms[0], "bad"
-    return Verdict(headline, tone, tuple(facts), _worst(assessments))
+    return PageVerdict(headline, tone, tuple(facts), _worst(assessments))
 
 
 def _auc(item: Assessment) -> float:
@@ -151,7 +151,7 @@ def _auc(item: Assessment) -> float:
 
 
 def _mean_separation(item: Assessment) -> float:
-    values = [one.numbers_of()["separation_power"].value for one in _over_all(item)]
+    values = [scored.numbers_of()["separation_power"].value for scored in _over_all(item)]
     return float(np.nanmean(values))
 
 
@@ -184,41 +184,41 @@ def _worst(assessments: Sequence[Assessment]) -> DataTable:
             name = feature_title(scored.feature)
             rows.append((*([item.label] if len(assessments) > 1 else []), name, _cell(scored, "separation_power")))
     header = ("distribution", "1000 S")
-    return DataTable("The worst", ("model", *header) if len(assessments) > 1 else header, tuple(rows))
+    return DataTable("The worst distributions", ("model", *header) if len(assessments) > 1 else header, tuple(rows))
 
 
-def _ranks(assessments: Sequence[Assessment]) -> Iterable[Block]:
+def _ranks(assessments: Sequence[Assessment]) -> Iterable[PageBlock]:
     for item in assessments:
         places = item.placements()
         by_layer = [place for place in places if _LAYER.search(place.ranking.metric)]
         if places:
             yield DataTable(f"{item.label} among the CaloChallenge's submissions", *placement_table(overall(places)))
             yield DataTable(f"{item.label}, layer by layer", *placement_table(by_layer))
-            yield Items((_RANKED, *notes(places)))
+            yield Items((_RANKED, *ranking_notes(places)))
 
 
 def overall(places: Iterable[Placement]) -> list[Placement]:
-    """Those that are not of a single layer."""
+    """The places in metrics that are not a single layer's."""
     return [place for place in places if not _LAYER.search(place.ranking.metric)]
 
 
 def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Figure]:
     """Figures by caption: showers in the layers, response and resolution, correlations.
 
-    The latter as in "Getting High", arXiv:2005.05334, of some observables.
+    Correlations of some observables are drawn as in "Getting High", arXiv:2005.05334.
 
     Args:
-        pictures: of one or more models against the same reference.
+        pictures: data of the figures, of one or more models with the same reference.
         note: small print at the bottom.
     """
     first, at = pictures[0], f"at {pictures[0].energy / GeV:.3g} GeV"
     single, curves, features = (
-        {label: found for item in pictures for label, found in getattr(item, name).items()}
+        {label: value for item in pictures for label, value in getattr(item, name).items()}
         for name in ("single", "curves", "features")
     )
     reference, *labels = features
     drawn = {
-        **{_averaged(item): draw_showers(first.geometry, item.showers, note) for item in _averages(pictures)},
+        **{_average_title(item): draw_showers(first.geometry, item.showers, note) for item in _averages(pictures)},
         f"One shower {at}": draw_showers(first.geometry, single, note),
         "Response and resolution": draw_response(curves.pop(reference), curves, note),
         "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(features), note),
@@ -228,31 +228,31 @@ def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Fig
     names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
     expected = _relabelled(correlate(features[reference], names))
     for label in labels:
-        found = _relabelled(correlate(features[label], names))
-        matrices = draw_correlation_matrices(expected, found, difference(expected, found), note)
+        generated = _relabelled(correlate(features[label], names))
+        matrices = draw_correlation_matrices(expected, generated, difference(expected, generated), note)
         drawn[f"Correlations (Getting High, Fig. 9), {label}"] = matrices
     return drawn
 
 
 def _averages(pictures: Sequence[Pictures]) -> list[Average]:
-    """Those of several models, together where they are of as many showers, by energy."""
-    found: dict[tuple[float, float, int], Average] = {}
+    """Averages of all models, by energy; those of equally many showers are put together."""
+    merged: dict[tuple[float, float, int], Average] = {}
     for item in (average for each in pictures for average in each.averages):
         key = (item.low, item.high, item.number)
-        known = found.get(key, item)
-        found[key] = replace(item, showers={**known.showers, **item.showers})
-    return [found[key] for key in sorted(found)]
+        known = merged.get(key, item)
+        merged[key] = replace(item, showers={**known.showers, **item.showers})
+    return [merged[key] for key in sorted(merged)]
 
 
-def _averaged(item: Average) -> str:
-    """What the figure of averages is called."""
+def _average_title(item: Average) -> str:
+    """Caption of a figure of average showers."""
     number = f"{item.number:,} shower{'s' if item.number > 1 else ''} each"
     ends = dict.fromkeys(energy_text(energy) for energy in (item.low, item.high))
     return f"Average of {number}, {' to '.join(ends)}"
 
 
 def _distributions(assessments: Sequence[Assessment], note: str) -> dict[str, Figure]:
-    """A figure for each quantity, by caption; the response also at each energy."""
+    """A figure of the distributions of each quantity, and of the response at each energy."""
     panels: dict[str, list[Mapping[str, Scored[Feature]]]] = {}
     for scored in assessments[0].judgement.scored:
         feature, energy = scored.feature, scored.incident_energy
@@ -263,12 +263,12 @@ def _distributions(assessments: Sequence[Assessment], note: str) -> dict[str, Fi
     return {f"Distributions: {title.replace('_', ' ')}": draw_scored(shown, note) for title, shown in panels.items()}
 
 
-def _relabelled(found: Correlations) -> Correlations:
-    return replace(found, names=tuple(name.replace("_", " ") for name in found.names))
+def _relabelled(matrix: Correlations) -> Correlations:
+    return replace(matrix, names=tuple(name.replace("_", " ") for name in matrix.names))
 
 
 def _remarks(assessment: Assessment) -> Iterable[str]:
-    """In which bins and of which inputs its numbers are."""
+    """Remarks on the bins and on the classifiers' inputs, where these need an explanation."""
     if any(item.coarse is not None for item in assessment.judgement.scored):
         yield _COARSE
     if "auc_low-normed" in assessment.numbers:
@@ -288,9 +288,9 @@ def _all_metrics(assessment: Assessment) -> DataTable:
     rows = []
     for item in _over_all(assessment):
         share = item.undefined["generated"]
-        said = [f"undefined in {share:.2g} of the showers (Geant4 {item.undefined['reference']:.2g})"] if share else []
-        said += [f"the challenge's axis: {item.coarse} bins"] if item.coarse is not None else []
-        name = Cell(feature_title(item.feature), note="; ".join(said))
+        small = [f"undefined in {share:.2g} of the showers (Geant4 {item.undefined['reference']:.2g})"] if share else []
+        small += [f"Geant4 spans {item.coarse} bins of the challenge's axis"] if item.coarse is not None else []
+        name = Cell(feature_title(item.feature), note="; ".join(small))
         rows.append((name, *(_cell(item, metric) for metric in FEATURE_METRICS)))
     return DataTable("Every distribution", ("distribution", *(_METRIC_TITLES[m] for m in FEATURE_METRICS)), tuple(rows))
 
@@ -298,8 +298,8 @@ def _all_metrics(assessment: Assessment) -> DataTable:
 def _compared_metrics(assessments: Sequence[Assessment]) -> DataTable:
     rows: list[tuple[str | Cell, ...]] = []
     for scored in _over_all(assessments[0]):
-        found = [item.judgement.find(scored.feature.name) for item in assessments]
-        rows.append((feature_title(scored.feature), *(_cell(item, "separation_power") for item in found)))
+        models = [item.judgement.find(scored.feature.name) for item in assessments]
+        rows.append((feature_title(scored.feature), *(_cell(item, "separation_power") for item in models)))
     labels = (f"{item.label}, 1000 S" for item in assessments)
     return DataTable("Separation power of every distribution", ("distribution", *labels), tuple(rows))
 
@@ -340,7 +340,7 @@ def _showers(assessment: Assessment) -> str:
 
 
 def _require_same(first: Assessment, second: Assessment) -> None:
-    """Refuse assessments whose numbers cannot stand side by side."""
+    """Refuse assessments whose numbers cannot be compared."""
     for what, ours, theirs in (
         ("geometry", first.geometry, second.geometry),
         ("bins", first.judgement.binning, second.judgement.binning),
@@ -356,12 +356,12 @@ def _require_same(first: Assessment, second: Assessment) -> None:
         if not np.array_equal(scored.histograms["reference"].edges, same.histograms["reference"].edges):
             raise DataFormatError(
                 f"{second.label} must be judged in the bins of {first.label}. Received: others of "
-                f"{scored.feature.name}, as another version of calogen has them; evaluate both anew"
+                f"{scored.feature.name}, perhaps from another version of calogen; evaluate both anew"
             )
 
 
 def _reference_hash(item: Assessment) -> str:
-    """Hashes of the reference, of all of its files and of those that their numbers lie in."""
+    """Hashes of all files of the reference, also of files that these refer to, as one text."""
     reference = item.provenance.get("data", {}).get("reference", {})
     if not isinstance(reference, Mapping):
         return str(reference)

@@ -1,11 +1,11 @@
-"""A report's page: one HTML file that needs nothing else, and the same as text.
+"""Pages of reports: one HTML file that needs no other file, and the same page as Markdown.
 
-The blocks know nothing of any paper. The page works without a network, by keyboard, on a phone, in the dark and on
-paper: its look is `page.css` of the templates, its little script `page.js`, and no other script or style may run in it.
+A page consists of blocks, which know nothing of any paper. It works without a network, by keyboard, on a phone, in dark
+mode and in print. Its style is `templates/page.css`, its script `templates/page.js`; the page allows no others.
 
 Example:
     >>> table = DataTable("Masses", ("particle", "MeV"), (("electron", "0.511"), ("pion", "139.6")))
-    >>> page = Page("Particles", "", Verdict("Both are known", "good"), {"Numbers": (table,)})
+    >>> page = Page("Particles", "", PageVerdict("Both are known", "good"), {"Numbers": (table,)})
     >>> build_html(page).count("<tr>")
     3
 """
@@ -32,9 +32,9 @@ Tone = Literal["good", "bad", "unsure", ""]
 
 NOT_DEFINED = "not defined"
 MAX_IMAGE_BYTES = 5_000_000
-"""What all figures of a page may take in it."""
+"""Size of all figures of a page, as its HTML file holds them, that is not exceeded."""
 
-_DPIS = (150, 125, 100, 80, 60)  # the first that keeps within the limit is taken
+_DPIS = (150, 125, 100, 80, 60)  # the first at which the figures keep within the limit is used
 _MARKS: Mapping[Tone, str] = {"good": "✓", "bad": "✗", "unsure": "?"}
 _UNDEFINED = re.compile(r"(?<![\w.])-?(?:nan|inf)(?: ± (?:nan|inf))?(?!\w)")
 _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?: ± .*)?")
@@ -42,12 +42,12 @@ _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?: ± .*)?")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table that is more than a text.
+    """A cell of a table that has more than a text.
 
     Args:
-        text: what it says.
-        sort: what the column is sorted by; None: the text, and its number where it is one.
-        tone: a mark and a colour.
+        text: what the cell shows.
+        sort: the key for sorting the column; None: the number that the text is, or the text itself.
+        tone: gives the cell a mark and a colour.
         note: small print below the text.
     """
 
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Items:
-    """A list of sentences."""
+    """A bulleted list of sentences."""
 
     texts: tuple[str, ...]
 
@@ -71,11 +71,11 @@ class DataTable:
     Args:
         caption: its title.
         header: titles of the columns.
-        rows: cells; a plain text stands for `Cell(text)`.
-        sortable: whether the reader may sort it.
+        rows: cells of each row; a plain text stands for `Cell(text)`.
+        sortable: whether the reader can sort the table.
 
     Raises:
-        DataFormatError: a row that does not have a cell for each column.
+        DataFormatError: a row does not have one cell for each column.
     """
 
     caption: str
@@ -93,7 +93,7 @@ class DataTable:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure; without `alt`, its axes and legends are its text for those who cannot see it."""
+    """A figure; `alt` describes it to the blind, or else its axes and legends do."""
 
     caption: str
     figure: Figure
@@ -102,25 +102,25 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Figures by caption, side by side where there is room, below a title if it has one."""
+    """Figures by caption, side by side if there is room, below an optional title."""
 
     figures: Mapping[str, Figure]
     title: str = ""
 
 
-Block = str | Items | DataTable | FigureBlock | Gallery
-"""What a section holds; a text is a paragraph."""
+PageBlock = str | Items | DataTable | FigureBlock | Gallery
+"""A part of a section; a text is a paragraph."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a reader sees first.
+class PageVerdict:
+    """The first part of a page, which says what came out.
 
     Args:
-        headline: one sentence.
-        tone: how good it is.
-        facts: a few numbers, each with its label in front.
-        worst: what to look at first, e.g. the worst observables.
+        headline: the result in one sentence.
+        tone: whether the result is good.
+        facts: a few numbers as texts, each with its label in front.
+        worst: a table of what to look at first, e.g. the worst observables.
     """
 
     headline: str
@@ -133,16 +133,16 @@ class Verdict:
 class Page:
     """A report: title, a line below it, the verdict, and the sections by title, in order.
 
-    A section folds; without blocks it is left out.
+    Readers can fold a section; a section without blocks is not shown.
 
     Raises:
-        DataFormatError: two sections whose titles differ in case and punctuation only.
+        DataFormatError: titles of two sections differ in case and punctuation only.
     """
 
     title: str
     subtitle: str
-    verdict: Verdict
-    sections: Mapping[str, tuple[Block, ...]]
+    verdict: PageVerdict
+    sections: Mapping[str, tuple[PageBlock, ...]]
 
     def __post_init__(self) -> None:
         names = [_section_id(title) for title in self.sections]
@@ -150,8 +150,8 @@ class Page:
             raise DataFormatError(f"sections must have titles of their own. Received: {', '.join(names)}")
 
     @property
-    def filled(self) -> dict[str, tuple[Block, ...]]:
-        """Sections that have blocks."""
+    def filled(self) -> dict[str, tuple[PageBlock, ...]]:
+        """The sections that have blocks."""
         return {title: blocks for title, blocks in self.sections.items() if blocks}
 
 
@@ -166,11 +166,11 @@ def build_html(page: Page, max_image_bytes: int = MAX_IMAGE_BYTES) -> str:
     """The page as one HTML file.
 
     Args:
-        page: what to say.
-        max_image_bytes: limit on all figures together, as the file holds them.
+        page: the page to show.
+        max_image_bytes: largest size of all figures together, as the HTML file holds them.
 
     Raises:
-        DataFormatError: figures that are larger than that at any sensible resolution.
+        DataFormatError: the figures are larger even at the lowest sensible resolution.
     """
     images = _draw([figure for blocks in page.sections.values() for figure in _figures(blocks)], max_image_bytes)
     style, script = (_LOADER.get_source(_ENVIRONMENT, name)[0] for name in ("page.css", "page.js"))
@@ -178,20 +178,20 @@ def build_html(page: Page, max_image_bytes: int = MAX_IMAGE_BYTES) -> str:
 
 
 def build_markdown(page: Page) -> str:
-    """The page as Markdown, for terminals; of figures only the captions."""
+    """The page as Markdown, for terminals; figures are represented by their captions."""
     return render("page.md.j2", page=page, sections=page.filled)
 
 
 def render(template: str, **values: object) -> str:
-    """A file of `templates`, filled in with values by name."""
+    """A file of `templates`, filled in with these values."""
     return _ENVIRONMENT.get_template(template).render(marks=_MARKS, **values)
 
 
 def write_page(directory: Path, page: Page) -> Path:
-    """Write `report.html` and `report.md`; gives the path of the former.
+    """Write `report.html` and `report.md`; gives the path of `report.html`.
 
     Raises:
-        DataFormatError: figures too large for one page.
+        DataFormatError: the figures are too large for one page.
     """
     html = build_html(page)
     write_text(directory / "report.md", build_markdown(page))
@@ -199,14 +199,14 @@ def write_page(directory: Path, page: Page) -> Path:
     return directory / "report.html"
 
 
-def shown_text(page: Page, where: Path) -> str:
-    """What a terminal shows: the page's words and tables, and where it lies."""
+def shown_text(page: Page, path: Path) -> str:
+    """What a terminal shows of a page: its texts and tables without the provenance, and its path."""
     sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
-    return f"{build_markdown(replace(page, sections=sections))}\n{where}"
+    return f"{build_markdown(replace(page, sections=sections))}\n{path}"
 
 
 def _sort_key(cell: Cell) -> float | str | None:
-    """What a cell is sorted by; empty: always last; None: its plain text."""
+    """The key for sorting a cell. Empty: the cell comes last; None: its text is the key."""
     if isinstance(cell.sort, str):
         return cell.sort
     if cell.sort is not None:
@@ -218,18 +218,18 @@ def _sort_key(cell: Cell) -> float | str | None:
 
 
 def _describe(figure: Figure) -> str:
-    """Titles, axes and curves of a figure in words."""
-    found: dict[str, list[str]] = {"Figure": [], "across": [], "up": [], "shown": []}
+    """A figure's titles, axes and curves in words, for readers who cannot see it."""
+    parts: dict[str, list[str]] = {"Figure": [], "across": [], "up": [], "shown": []}
     for axes in figure.axes:
-        found["Figure"].append(axes.get_title(loc="left") or axes.get_title())
-        found["across"].append(axes.get_xlabel())
-        found["up"].append(axes.get_ylabel())
-        found["shown"] += axes.get_legend_handles_labels()[1]
-    words = {key: dict.fromkeys(re.sub(r"[${}\\]", "", name) for name in names if name) for key, names in found.items()}
+        parts["Figure"].append(axes.get_title(loc="left") or axes.get_title())
+        parts["across"].append(axes.get_xlabel())
+        parts["up"].append(axes.get_ylabel())
+        parts["shown"] += axes.get_legend_handles_labels()[1]
+    words = {key: dict.fromkeys(re.sub(r"[${}\\]", "", name) for name in names if name) for key, names in parts.items()}
     return "; ".join(f"{key}: {', '.join(names)}" for key, names in words.items() if names) or "Figure"
 
 
-def _figures(blocks: Iterable[Block]) -> Iterable[Figure]:
+def _figures(blocks: Iterable[PageBlock]) -> Iterable[Figure]:
     for block in blocks:
         if isinstance(block, Gallery):
             yield from block.figures.values()
@@ -238,7 +238,7 @@ def _figures(blocks: Iterable[Block]) -> Iterable[Figure]:
 
 
 def _draw(figures: Sequence[Figure], max_bytes: int) -> dict[Figure, str]:
-    """All figures as base64 PNG, all at the same resolution."""
+    """All figures as base64-encoded PNG, at the highest resolution that keeps within a limit."""
     for dpi in _DPIS:
         images: dict[Figure, str] = {}
         with progress("drawing", len(set(figures)), "figures") as shown:
@@ -255,7 +255,7 @@ def _draw(figures: Sequence[Figure], max_bytes: int) -> dict[Figure, str]:
 
 
 def _png(figure: Figure, dpi: float) -> str:
-    """A figure in 256 colours: plots do not need more, and it is a third of the size."""
+    """A figure as PNG of 256 colours: plots do not need more, and its size is a third."""
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
     Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png")
@@ -263,7 +263,7 @@ def _png(figure: Figure, dpi: float) -> str:
 
 
 def _marked(cell: Cell) -> str:
-    """A cell as one text."""
+    """A cell's mark, text and note as one text."""
     return (f"{_MARKS[cell.tone]} " if cell.tone else "") + cell.text + (f" ({cell.note})" if cell.note else "")
 
 

@@ -1,4 +1,4 @@
-"""The report of a reproduction: a page, the same as text, and JSON."""
+"""The report of a reproduction: a page in HTML and in Markdown, and its numbers as JSON and CSV."""
 
 import math
 from collections import Counter
@@ -14,21 +14,25 @@ from calogen.evaluation.compare import Measurement
 from calogen.evaluation.summary import energy_text
 from calogen.files import write_json, write_table
 from calogen.metrics.distributions import METRICS, Value
-from calogen.reports.page import Block, Cell, DataTable, Gallery, Items, Page, Tone, number_text, write_page
-from calogen.reports.page import Verdict as PageVerdict
+from calogen.reports.page import (
+    Cell,
+    DataTable,
+    Gallery,
+    Items,
+    Page,
+    PageBlock,
+    PageVerdict,
+    Tone,
+    number_text,
+    write_page,
+)
 
-TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # all others are unsure
-_FACTS = {
-    "preset": "",
-    "seeds": "",
-    "device": "",
-    "wall_time": " s",
-    "training_time": " s",
-}  # of the provenance, with their units
-_RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; so many of each sample
+TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # other verdicts are unsure
+_FACTS = {"preset": "", "seeds": "", "device": "", "wall_time": " s", "training_time": " s"}  # with units
+_RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; how many are shown
 _FLOOR_TEXT = (
-    "Each metric above its Geant4-against-Geant4 floor: what two independent Geant4 samples of these sizes give (95 % "
-    "limit in brackets). Marked: beyond that limit, as 1 in 20 is by chance."
+    "Below each metric stands its floor: the mean value of two independent Geant4 samples of these sizes and, in "
+    "brackets, the limit that 95 % of such pairs keep. Metrics beyond that limit are marked; by chance, 1 in 20 is."
 )
 
 
@@ -36,15 +40,15 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
     """Write `report.html`, `report.md`, `<name>.json`, `metrics.json` and CSV tables.
 
     Args:
-        directory: made if need be.
-        results: what to say.
-        figures: caption -> figure, in order; they are put into the page.
+        directory: where to write; it need not exist.
+        results: the results to report.
+        figures: figures of the page by caption, in order.
 
     Returns:
-        The path of the page.
+        The path of `report.html`.
 
     Raises:
-        DataFormatError: figures too large for one page.
+        DataFormatError: the figures are too large for one page.
     """
     directory = Path(directory)
     page = build_page(results, figures)
@@ -57,10 +61,10 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
 
 
 def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
-    """The report: the verdict, then claims, quantities, tables, figures, metrics, deviations."""
+    """The page: the verdict, then claims, quantities, tables, figures, metrics and deviations."""
     assumed = [source for source in results.deviations if source.kind == "assumed"]
     reasons = tuple((item.name, str(item.value), item.source) for item in assumed)
-    sections: dict[str, tuple[Block, ...]] = {
+    sections: dict[str, tuple[PageBlock, ...]] = {
         "Claims": _claims_table(results.claims),
         "Quantities": _quantities_table(results.quantities),
         "Tables": tuple(DataTable(caption, item.header, item.rows) for caption, item in results.tables.items()),
@@ -76,7 +80,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
 
 
 def _judge_all(results: Results) -> PageVerdict:
-    """How many claims hold; without claims, how many metrics are those of Geant4."""
+    """How many claims hold or, without claims, how many metrics lie beyond Geant4's limit."""
     counts = Counter(claim.verdict for claim in results.claims)
     rows = [row for row in results.measurements if not math.isnan(row.measured.value)]
     beyond = sum(not row.within_floor for row in rows)
@@ -97,13 +101,13 @@ def _judge_all(results: Results) -> PageVerdict:
 
 
 def _worst_observables(rows: Sequence[Measurement]) -> DataTable | None:
-    """The observables of each sample that are furthest beyond the floor."""
+    """For each sample, the observables that are furthest beyond the limit of their floors."""
     metric = METRICS[_RANKED_BY]
     beyond = [row for row in rows if row.metric == _RANKED_BY and not row.within_floor]
     beyond.sort(key=lambda row: metric.excess(row.measured.value) / max(row.floor.limit, 1e-12), reverse=True)
     worst: list[Measurement] = []
     for sample in dict.fromkeys(row.sample for row in rows):
-        at_worst: dict[str, Measurement] = {}  # the energy where an observable is worst
+        at_worst: dict[str, Measurement] = {}  # each observable at the energy where it is worst
         for row in beyond:
             if row.sample == sample:
                 at_worst.setdefault(row.observable, row)
@@ -147,9 +151,9 @@ def _quantities_table(quantities: Iterable[Quantity]) -> tuple[DataTable, ...]:
     return _table("Numbers of the paper beside ours", ("quantity", "paper", "ours", "data"), rows)
 
 
-def _metrics_tables(rows: Sequence[Measurement]) -> tuple[Block, ...]:
-    """A table per energy and sample: observables down, metrics across, each above its floor."""
-    blocks: list[Block] = [_FLOOR_TEXT] if rows else []
+def _metrics_tables(rows: Sequence[Measurement]) -> tuple[PageBlock, ...]:
+    """A table for each energy and sample: a row for each observable, a column for each metric."""
+    blocks: list[PageBlock] = [_FLOOR_TEXT] if rows else []
     for energy, sample in dict.fromkeys((row.incident_energy, row.sample) for row in rows):
         chosen = [row for row in rows if (row.incident_energy, row.sample) == (energy, sample)]
         metrics = list(dict.fromkeys(row.metric for row in chosen))
@@ -179,13 +183,13 @@ def _with_error(value: Value) -> str:
 
 
 def _table(caption: str, header: tuple[str, ...], rows: Iterable[tuple[str | Cell, ...]]) -> tuple[DataTable, ...]:
-    """One table, or none if it has no rows."""
+    """The table as the only item of a tuple, which is empty if the table has no rows."""
     lines = tuple(rows)
     return (DataTable(caption, header, lines),) if lines else ()
 
 
 def flat_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Names and texts of nested values, e.g. of a provenance.
+    """Names and texts of nested values, such as a provenance, as rows of one table.
 
     >>> flat_rows({"seed": 1, "data": {"test": "a.h5"}})
     [('seed', '1'), ('data: test', 'a.h5')]
@@ -202,19 +206,19 @@ def _listed(value: object) -> str:
 
 
 def ours_text(item: Quantity) -> str:
-    """Our number with its uncertainty and the spread over seeds, as tables show it."""
+    """Our number as tables show it, with its uncertainty and its spread over seeds."""
     text = value_text(item.ours)
     text += f" ± {item.uncertainty:.2g}" if item.uncertainty is not None else ""
     return text + (f" (seeds ± {item.spread:.2g})" if item.spread is not None else "")
 
 
 def value_text(value: float | str | None) -> str:
-    """A number with four digits, or a paper's words; `-` for None."""
+    """A number with four digits, or the words of a paper; `-` for None."""
     if value is None:
         return "-"
     return value if isinstance(value, str) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def title_with_unit(item: Mapping[str, Any]) -> str:
-    """Name of a quantity, its unit in brackets."""
+    """Name of a quantity with its unit in brackets."""
     return f"{item['name']} [{item['unit']}]" if item["unit"] else str(item["name"])

@@ -1,7 +1,7 @@
-"""Files of results as tables: in README, and side by side.
+"""Tables of results files: in README.md, and of several files side by side.
 
-`calogen report --readme README.md` writes the tables between the README's markers from the committed results; with
-`--check` it only says whether they are stale. `calogen report A B` compares results that lie in two places.
+`calogen report --readme README.md` writes the committed results as tables between the README's markers; with `--check`,
+it only says whether the tables there are stale. `calogen report A B` compares the results in two directories.
 """
 
 import math
@@ -14,29 +14,29 @@ from typing import Any, cast
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
 from calogen.files import listed, read_json, read_text, write_text
-from calogen.reports.page import Cell, DataTable, Page, Tone, Verdict, render
+from calogen.reports.page import Cell, DataTable, Page, PageVerdict, Tone, render
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
-_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading foreign results may raise
+_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading other files may raise
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """README's Markdown for one results file: claims with verdicts, then headline quantities."""
+    """README's Markdown for one results file: claims with verdicts, and headline quantities."""
     quantities = [
         (title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data)
         for item in _quantities(results)
         if item.headline
     ]
-    given = {"title": results["title"], "paper": results["paper"], "claims": _claims(results)}
-    return render("results.md.j2", **given, quantities=quantities)
+    texts = {"title": results["title"], "paper": results["paper"], "claims": _claims(results)}
+    return render("results.md.j2", **texts, quantities=quantities)
 
 
 def read_table(path: Path) -> str:
     """The `results_table` of a file.
 
     Raises:
-        DataFormatError: another file.
+        DataFormatError: the file does not hold the results of a reproduction.
     """
     try:
         return results_table(cast(Mapping[str, Any], read_json(path)))
@@ -48,10 +48,10 @@ def read_table(path: Path) -> str:
 
 
 def read_tables(directory: str | Path) -> list[str]:
-    """The `results_table` of every file in a directory; their names give the order.
+    """The `results_table` of every JSON file in a directory, in the order of their names.
 
     Raises:
-        DataFormatError: there is none, or a file of something else.
+        DataFormatError: there is no such file, or one does not hold the results of a reproduction.
     """
     paths = listed(directory, "*.json")
     if not paths:
@@ -63,15 +63,15 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     """Write the tables of all results files between the README's markers.
 
     Args:
-        readme: the file with the lines `README_BEGIN` and `README_END`.
-        results_dir: folder of results files; their names give the order.
-        check: change nothing.
+        readme: the file, which has the lines `README_BEGIN` and `README_END`.
+        results_dir: folder of results files; the order of the tables is that of their names.
+        check: whether to leave the file unchanged.
 
     Returns:
-        Whether the table was up to date.
+        Whether the tables were up to date.
 
     Raises:
-        DataFormatError: no README, no markers, or a results file without what the table needs.
+        DataFormatError: the README or its markers are missing, or a results file lacks what its table needs.
     """
     text = read_text(readme)
     begin, end = text.find(README_BEGIN), text.find(README_END)
@@ -84,21 +84,21 @@ def update_readme(readme: str | Path, results_dir: str | Path, check: bool = Fal
     return fresh == text
 
 
-def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
-    """Several results side by side: claims with verdicts, then quantities.
+def build_results_page(contents: Mapping[str, Mapping[str, Any]]) -> Page:
+    """A page with several results side by side: claims with verdicts, then quantities.
 
     Args:
-        found: contents of results files by label.
+        contents: what results files hold, by label.
 
     Raises:
-        DataFormatError: a file without what the tables need.
+        DataFormatError: a file lacks what the tables need.
     """
     try:
-        claims = {label: {item["claim"]: item for item in _claims(one)} for label, one in found.items()}
+        claims = {label: {item["claim"]: item for item in _claims(one)} for label, one in contents.items()}
         quantities = {
-            label: {title_with_unit(asdict(item)): item for item in _quantities(one)} for label, one in found.items()
+            label: {title_with_unit(asdict(item)): item for item in _quantities(one)} for label, one in contents.items()
         }
-        verdicts = DataTable("Verdicts", ("claim", *found), tuple(_claim_rows(claims)))
+        verdicts = DataTable("Verdicts", ("claim", *contents), tuple(_claim_rows(claims)))
     except _DAMAGE as error:
         raise DataFormatError(f"results must hold claims and quantities. Received: {error!r:.200}") from error
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
@@ -109,19 +109,19 @@ def build_results_page(found: Mapping[str, Mapping[str, Any]]) -> Page:
         f"{label}: {sum(item['verdict'] == 'reproduced' for item in one.values())} of {len(one)} claims reproduced"
         for label, one in claims.items()
     ]
-    sections = {"Claims": (verdicts,), "Quantities": (DataTable("Ours", ("quantity", *found), rows),)}
-    return Page(" and ".join(found), "", Verdict("; ".join(counts)), sections)
+    sections = {"Claims": (verdicts,), "Quantities": (DataTable("Ours", ("quantity", *contents), rows),)}
+    return Page(" and ".join(contents), "", PageVerdict("; ".join(counts)), sections)
 
 
 def _claims(results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The claims, of texts; for others one of `_DAMAGE`."""
+    """The claims; raises one of `_DAMAGE` if their texts are missing or no texts."""
     for item in results["claims"]:
         _require_type(item, str, "claim", "ours", "verdict")
     return results["claims"]
 
 
 def _quantities(results: Mapping[str, Any]) -> list[Quantity]:
-    """The quantities, of texts and finite numbers; for others one of `_DAMAGE`."""
+    """The quantities; raises one of `_DAMAGE` if texts or finite numbers are missing."""
     for item in results["quantities"]:
         _require_type(item, str, "name", "unit", "data")
         _require_type(item, float | int | str | None, "paper")

@@ -21,7 +21,7 @@ from calogen.backend import tf
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
-from calogen.evaluation.merits import Merit, MeritByEnergy, physics_distance
+from calogen.evaluation.merits import Merit, MeritByEnergy, mean_ks_distance
 from calogen.files import read_json_table, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot
@@ -41,9 +41,9 @@ _RECORD_SECONDS = 5.0  # between two writings of `selection.json`
 def validation_distance(
     run: TrainedRun, validation: Showers, observables: Sequence[Observable], seed: int = 0, copies: int = 5
 ) -> Value:
-    """`physics_distance` of validation showers and `copies` times as many generated ones."""
+    """`mean_ks_distance` of validation showers and `copies` times as many generated ones."""
     generated = generate_like(run, validation, seed, copies=copies)
-    return physics_distance(validation, generated, observables)
+    return mean_ks_distance(validation, generated, observables)
 
 
 @dataclass(frozen=True, kw_only=True)

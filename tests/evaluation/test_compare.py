@@ -55,7 +55,7 @@ def test_numbers_are_those_of_a_sample_that_was_compared():
     item = compare_at(toy(30), {"good": toy(30, 1)}, PAIR[:1])["response"]
     assert item.numbers_of("good")["ks"] == item.measurements[0].measured
     assert item.second_reference == {}
-    with pytest.raises(DataFormatError, match="metrics of response are known of good. Received: generated"):
+    with pytest.raises(DataFormatError, match="metrics of response exist for samples good. Received: generated"):
         item.numbers_of()
 
 
@@ -177,5 +177,5 @@ def test_voxel_energies_need_no_more_memory_than_the_showers():
 def test_other_shares_of_the_energies_are_refused():
     reference = concatenate([toy(30), toy(50, 1, 4000.0)])
     for other in (toy(80), concatenate([toy(40), toy(40, 1, 4000.0)])):
-        with pytest.raises(DataFormatError, match="shares of its 2 incident energies"):
+        with pytest.raises(DataFormatError, match="2 incident energies in the same shares"):
             compare_showers(reference, {"other": other}, PAIR)

@@ -39,8 +39,8 @@ def test_a_copy_of_the_reference_is_called_one() -> None:
     assert copy_warnings({"reference": reference, "generated": other}) == []
     found = copy_warnings({"reference": reference, "generated": reference[:60]})
     assert found == [
-        f"{ALARM}60 of the 60 generated showers are showers of the reference: they are a copy, and what is found is "
-        "what their original has"
+        f"{ALARM}60 of the 60 generated showers are showers of the reference: they are copies, so that all "
+        "numbers describe their originals"
     ]
     some = np.concatenate([other, reference[:3]])
     assert copy_warnings({"reference": reference, "generated": some}) == [
@@ -56,12 +56,12 @@ def test_showers_that_repeat_are_counted_and_empty_ones_apart() -> None:
     empty = replace(showers[:20], energies=0 * showers.energies[:20])
     given = hashes(concatenate([showers, showers[:5], empty]))
     assert copy_warnings({"generated": given}) == [
-        "5 of the 125 generated showers repeat others of them (20 empty ones are not counted)"
+        "5 of the 125 generated showers repeat another one of them (20 empty ones are not counted)"
     ]
     assert copy_warnings({"generated": hashes(concatenate([showers, empty]))}) == []
     assert copy_warnings({"generated": np.repeat(given[:10], 10)})[0].startswith(f"{ALARM}90 of the 100 generated")
     assert copy_warnings({"reference": hashes(showers), "generated": hashes(empty)}) == [
-        f"{ALARM}all of the 20 generated showers are empty: no number says anything of a model"
+        f"{ALARM}all of the 20 generated showers are empty: no number says anything about a model"
     ]
 
 
@@ -79,7 +79,7 @@ def test_a_model_that_remembers_nothing_is_within_chance() -> None:
     bad = replace(other, energies=other.energies * np.float32(3))
     memory = find_memory(*samples(200, 50)[:2], bad, 1.0, 1)
     assert abs(memory.remembered.value) < 4 * memory.remembered.error, "a bad model is none that remembers"
-    assert memory.sentence.startswith("no sign of memorising: among 200 showers of training and 200 of the")
+    assert memory.sentence.startswith("no sign of memorising: among 200 training and 200 reference showers")
 
 
 def test_a_model_that_remembers_is_found_without_copies() -> None:
@@ -131,8 +131,8 @@ def test_a_copy_of_the_second_reference_is_called_one() -> None:
     reference, second, fresh = samples(200, 1)
     warnings, _ = found_in(None, reference=reference, second_reference=second, generated=second[::-1])
     assert warnings == [
-        f"{ALARM}200 of the 200 generated showers are showers of the second reference: they are a copy, and what is "
-        "found is what their original has"
+        f"{ALARM}200 of the 200 generated showers are showers of the second reference: they are copies, so "
+        "that all numbers describe their originals"
     ]
     assert found_in(None, reference=reference, second_reference=second, generated=fresh) == ([], {})
     (warning,), _ = found_in(None, reference=reference, second_reference=reference, generated=fresh)
@@ -222,8 +222,8 @@ def test_no_verdict_where_the_reference_was_trained_on() -> None:
     for reference in (training, training[::-1], training[:100]):
         warnings, numbers = found_in(training, reference=reference, generated=fresh)
         assert warnings[0] == (
-            f"{ALARM}{len(reference)} of the {len(reference)} reference showers are showers of the training: give a "
-            "reference that was not trained on"
+            f"{ALARM}{len(reference)} of the {len(reference)} reference showers are showers of the training file: give "
+            "a reference that was not trained on"
         )
         assert numbers == {}
         assert warnings[-1].startswith("memory left out: reference must have 50 showers or more")
@@ -238,7 +238,9 @@ def test_a_training_file_that_holds_half_of_the_reference_is_remembered_neverthe
         warnings, numbers = found_in(training, reference=reference, generated=generated)
         assert numbers["remembered"].value > 0.9
         assert any(text.startswith(f"{ALARM}the model remembers its training file: among 300") for text in warnings)
-        assert any("150 of the 300 reference showers are showers of the training: give a" in text for text in warnings)
+        assert any(
+            "150 of the 300 reference showers are showers of the training file: give" in item for item in warnings
+        )
     warnings, numbers = found_in(training, reference=reference, generated=fresh)
     assert abs(numbers["remembered"].value) < 4 * numbers["remembered"].error
     assert numbers["training_distance"].value == pytest.approx(1, abs=0.2)
@@ -268,7 +270,7 @@ def test_more_empty_showers_than_the_reference_has_are_warned_of() -> None:
     most = np.where(np.arange(1000) < 990, 0, given)
     assert copy_warnings({"reference": some(0, 1000), "generated": most}) == [
         f"{ALARM}990 of the 1,000 generated showers are empty, 0 of the 1,000 reference showers: no number says much "
-        "of a model"
+        "about a model"
     ]
     more = np.where(np.arange(1000) < 60, 0, given)
     assert copy_warnings({"reference": some(5, 1000), "generated": more}) == [

@@ -199,7 +199,7 @@ def test_shapes_that_are_never_defined():
 def test_samples_have_shapes_or_have_none():
     showers = showers_of(100, 1)
     first = sample_of(showers)
-    with pytest.raises(DataFormatError, match="generated must have shapes as the reference has"):
+    with pytest.raises(DataFormatError, match="generated must have shapes exactly if the reference does"):
         judge_samples(first, sample_of(showers, reference=first, shapes=False))
     plain = sample_of(showers, shapes=False)
     assert {item.feature.quantity for item in judge_samples(plain, plain).scored}.isdisjoint(ALL_SHAPES)
@@ -272,7 +272,7 @@ def test_refuses_what_does_not_go_together():
         judge_samples(first, sample_of(larger))
     with pytest.raises(ConfigError, match="1-photons, 1-pions, 2, 3, reference. Received: 4"):
         judge_samples(first, first, binning="4")
-    with pytest.raises(DataFormatError, match="judged were total_energy, .* Received: depth"):
+    with pytest.raises(DataFormatError, match="judged features are total_energy, .* Received: depth"):
         judge_samples(first, first).find("depth")
 
 

@@ -101,7 +101,7 @@ def test_what_too_few_showers_cannot_tell_is_left_out_and_said(tmp_path: Path, m
     assert "coverage" not in found.numbers
     assert [text.partition(":")[0] for text in found.warnings] == [
         "ATTENTION",
-        "classifiers and neighbourhoods took 30 of the showers, drawn at random",
+        "classifiers and neighbourhoods (precision, recall, density, coverage) saw 30 of the showers, drawn at random",
         "neighbourhoods left out",
     ]
 
@@ -165,7 +165,7 @@ def test_no_word_of_neighbourhoods_where_they_are_ranked(tmp_path: Path) -> None
         (text,) = (text for text in found.warnings if "FPD and KPD of 100 showers are not ranked" in text)
         assert ("neighbourhoods of 100 without a second reference" in text) == said
         assert ("coverage" in {place.ranking.metric for place in found.placements()}) != said
-        assert "Separation powers are ranked by what they have more than two samples" in text
+        assert "Separation powers are ranked by their excess over those of two Geant4 samples" in text
 
 
 @pytest.mark.parametrize("label", ["Geant4", "", "$x$", "a\tb"])

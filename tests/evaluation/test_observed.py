@@ -56,7 +56,7 @@ def test_numbers_tell_samples_apart(small):
     same, _ = observed_numbers(reference, Observed(sample(300, 1), CELL_OBSERVABLES), 0)
     other, missing = observed_numbers(reference, Observed(sample(300, 1, 1.3), CELL_OBSERVABLES), 1)
     assert set(same) == {"fpd", "kpd"}
-    assert missing == ("FPD and KPD are of 260 showers: of fewer, they are larger; compare those of as many",)
+    assert missing == ("FPD and KPD are of 260 showers; as they grow with fewer showers, compare only with as many",)
     assert other["fpd"].value > 3 * same["fpd"].value
     assert other["auc"].value > 0.75
     assert "jsd" in other
@@ -129,7 +129,7 @@ def test_a_page_of_cells_has_them_beside_the_second_reference(tmp_path: Path, sm
     assert "VAE against reference.h5" in page.read_text()
     lines = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("|")]
     assert any("number" in line and "VAE" in line and SECOND in line for line in lines)
-    for title in ("AUC of a classifier", "JSD of the same", "FPD x 1000", "KPD x 1000"):
+    for title in ("AUC of a classifier", "JSD of this classifier", "FPD x 1000", "KPD x 1000"):
         assert sum(title in line for line in lines) == 1, title
     assert (out / "classifiers.json").is_file()
     with pytest.raises(ConfigError, match="labels of models must be other words.*Received: second reference"):

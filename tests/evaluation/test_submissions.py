@@ -7,9 +7,9 @@ import pytest
 from calogen.errors import DataFormatError
 from calogen.evaluation.criteria import criteria
 from calogen.evaluation.submissions import (
-    notes,
     placement_table,
     rank,
+    ranking_notes,
     read_submissions,
 )
 from calogen.metrics.distributions import Value
@@ -287,4 +287,7 @@ def test_table_of_places():
         "pion", {f"separation_power_layer_energy_{layer}": Value(0.1, 0.0) for layer in (0, 1, 2, 3, 12, 13, 14)}
     )
     assert more[0].ranking.metric == "separation_power_layer_energy"  # their mean, which nobody gave
-    assert [note.partition(":")[0] for note in notes([*places, *more, *places])] == ["times", "separation powers"]
+    assert [note.partition(":")[0] for note in ranking_notes([*places, *more, *places])] == [
+        "times",
+        "separation powers",
+    ]

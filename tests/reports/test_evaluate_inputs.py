@@ -160,7 +160,7 @@ def test_a_training_file_tells_what_a_model_remembers(folder: Path) -> None:
     training.write(folder / "training.h5")
     GENERATED.write(folder / "a.h5")
     found = evaluate(folder, folder / "a.h5", training=folder / "training.h5")
-    assert found.warnings[0].startswith("no sign of memorising: among 300 showers of training and 200 of the reference")
+    assert found.warnings[0].startswith("no sign of memorising: among 300 training and 200 reference showers")
     assert {"remembered", "training_distance"} <= set(found.numbers)
     assert found.provenance["data"]["training"]["file"] == "training.h5"
     noise = np.random.default_rng(1).normal(1, 0.01, training.energies.shape).astype(np.float32)
@@ -214,7 +214,7 @@ def test_cells_of_a_single_shower_have_no_metric_and_no_verdict(tmp_path: Path) 
     page = evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", options=QUICK).read_text()
     text = (tmp_path / "out" / "report.md").read_text()
     for shown in (page, text):
-        assert "VAE: of one shower at 65.5 GeV, no metric is defined" in shown
+        assert "VAE: one shower at 65.5 GeV, so no metric is defined" in shown
         assert "Nothing was judged" in shown
         assert "All observables together" not in shown, "a table without a row"
         assert not re.search(r"\bnan\b", shown)
@@ -227,9 +227,9 @@ def test_few_cells_are_told_as_few_voxels_are(tmp_path: Path) -> None:
     files = write_cells(tmp_path, reference=90, VAE=60, second=40)
     evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", files["second"], QUICK)
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "VAE: FPD and KPD are of 60 showers: of fewer, they are larger; compare those of as many" in text
+    assert "VAE: FPD and KPD are of 60 showers; as they grow with fewer showers, compare only with as many" in text
     assert "second reference: FPD and KPD are of 40 showers" in text
-    assert text.count("VAE: the second reference has 40 showers, the generated file 60: its distances are too") == 1
+    assert text.count("VAE: the second reference has 40 showers, the generated file 60: distances are larger") == 1
     assert "All observables together" in text
 
 

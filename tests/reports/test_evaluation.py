@@ -71,9 +71,9 @@ def test_the_challenges_voxels_are_ranked(tmp_path: Path, monkeypatch: pytest.Mo
     assert re.search(
         r"places among the CaloChallenge's submissions.* 1 to \d+ of 16 in the median of \d+ metrics", facts
     )
-    assert "places: of the excess over Geant4 against itself" in text
-    assert "the challenge's axis: " in text
-    assert "S inside the axis stays the challenge's" in text
+    assert "places: numbers are ranked by their excess over Geant4 against itself" in text
+    assert " bins of the challenge's axis" in text
+    assert "S inside the axis has the challenge's bins everywhere" in text
 
 
 def test_labels_are_escaped(evaluated: Path) -> None:

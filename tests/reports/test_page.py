@@ -14,7 +14,7 @@ from calogen.reports.page import (
     Gallery,
     Items,
     Page,
-    Verdict,
+    PageVerdict,
     build_html,
     build_markdown,
     number_text,
@@ -63,7 +63,7 @@ def build_page(text: str = "text") -> Page:
     block = FigureBlock(text, draw(), text)
     gallery = Gallery({text: block.figure, f"{text} 2": draw()}, text)
     sections = {text: (text, Items((text,)), table), f"{text} 2": (block, gallery), "Nothing": ()}
-    return Page(text, text, Verdict(text, "bad", ((text, text),), table), sections)
+    return Page(text, text, PageVerdict(text, "bad", ((text, text),), table), sections)
 
 
 @pytest.mark.parametrize("text", ["text", EVIL])
@@ -136,7 +136,7 @@ def test_the_verdict_comes_first() -> None:
     ],
 )
 def test_sort_keys(cell: str | Cell, key: str | None) -> None:
-    page = Page("P", "", Verdict("V"), {"S": (DataTable("T", ("a", "b"), (("x", cell),)),)})
+    page = Page("P", "", PageVerdict("V"), {"S": (DataTable("T", ("a", "b"), (("x", cell),)),)})
     assert Outline(build_html(page)).named("td")[0].get("data-sort") == key
 
 
@@ -147,14 +147,14 @@ def test_only_tables_of_several_rows_have_buttons() -> None:
         (DataTable("T", ("a",), rows[:1]), 0),
         (DataTable("T", ("a",), rows, sortable=False), 0),
     ):
-        page = build_html(Page("P", "", Verdict("V"), {"S": (table,)}))
+        page = build_html(Page("P", "", PageVerdict("V"), {"S": (table,)}))
         assert page.count('<th scope="col" aria-sort="none"><button type="button">a</button></th>') == number
         assert page.count('<th scope="row">') == len(table.rows)
 
 
 def test_what_is_not_defined_is_said_so() -> None:
     texts = ("nan", "-inf", "nan ± nan", "0.3 ± nan", "finance, nano, a.nan, Inf")
-    page = Page("P", "", Verdict("V"), {"S": (Items(texts),)})
+    page = Page("P", "", PageVerdict("V"), {"S": (Items(texts),)})
     shown = ("not defined", "not defined", "not defined", "0.3 ± not defined", texts[-1])
     assert "".join(f"<li>{text}</li>" for text in shown) in build_html(page)
     assert "\n".join(f"- {text}" for text in shown) in build_markdown(page)
@@ -175,11 +175,11 @@ def test_images_are_drawn_smaller_until_they_fit() -> None:
 
 
 def test_figures_have_a_size_and_words() -> None:
-    page = Page("P", "", Verdict("V"), {"S": (FigureBlock("C", draw(2.0)),)})
+    page = Page("P", "", PageVerdict("V"), {"S": (FigureBlock("C", draw(2.0)),)})
     (image,) = Outline(build_html(page)).named("img")
     assert (image["width"], image["height"], image["loading"]) == ("384", "192", "lazy")
     assert image["alt"] == "Figure: 1 GeV; across: E_true [GeV]; up: Showers; shown: Geant4"
-    bare = Page("P", "", Verdict("V"), {"S": (FigureBlock("C", Figure()),)})
+    bare = Page("P", "", PageVerdict("V"), {"S": (FigureBlock("C", Figure()),)})
     assert Outline(build_html(bare)).named("img")[0]["alt"] == "Figure"
 
 
@@ -187,7 +187,7 @@ def test_markdown() -> None:
     table = DataTable("T", ("a", "b"), (("x|y", Cell("1", tone="bad", note="of 2")),))
     figures = Gallery({"Fig. 2": draw()}, "More")
     sections = {"S": ("one\ntwo", table, FigureBlock("Fig. 1", draw()), figures), "Empty": ()}
-    page = Page("Title", "Subtitle", Verdict("All well", "good", (("seeds", "2"),)), sections)
+    page = Page("Title", "Subtitle", PageVerdict("All well", "good", (("seeds", "2"),)), sections)
     assert build_markdown(page) == (
         "# Title\n\nSubtitle\n\n**✓ All well**\n\n- seeds: 2\n\n## S\n\none two\n\n"
         "T:\n\n| a | b |\n|---|---|\n| x\\|y | ✗ 1 (of 2) |\n\n"
@@ -201,4 +201,4 @@ def test_faults_are_named() -> None:
     with pytest.raises(
         DataFormatError, match="sections must have titles of their own. Received: section-a-b, section-a-b"
     ):
-        Page("P", "", Verdict("V"), {"A b": (), "a: b": ()})
+        Page("P", "", PageVerdict("V"), {"A b": (), "a: b": ()})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from calogen.reports.page import Cell, DataTable, Gallery, Items, Page, Verdict, build_html
+from calogen.reports.page import Cell, DataTable, Gallery, Items, Page, PageVerdict, build_html
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -40,7 +40,7 @@ def build_page() -> Page:
     }
     worst = DataTable("Worst", ("observable", "distance", "limit"), ((LONG, "0.3", "0.1"), ("width", "0.2", "0.1")))
     return Page(
-        "A report " + LONG, LONG, Verdict("One of two claims holds", "bad", (("device", LONG),), worst), sections
+        "A report " + LONG, LONG, PageVerdict("One of two claims holds", "bad", (("device", LONG),), worst), sections
     )
 
 

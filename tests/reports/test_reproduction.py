@@ -11,7 +11,7 @@ from calogen.claims.judge import Claim, Table, verdict_on
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Value
-from calogen.reports.page import Cell, DataTable, Verdict, build_html
+from calogen.reports.page import Cell, DataTable, PageVerdict, build_html
 from calogen.reports.reproduction import build_page, write_report
 from calogen.reports.results import results_table
 
@@ -57,7 +57,7 @@ def test_metrics_beyond_the_floor_are_marked():
     )
 
 
-def verdict_of(*verdicts: str, measurements: tuple[Measurement, ...] = ()) -> Verdict:
+def verdict_of(*verdicts: str, measurements: tuple[Measurement, ...] = ()) -> PageVerdict:
     """The page's verdict on claims with these verdicts, and on metrics."""
     claims = tuple(Claim("a", "b", "c", "d", verdict) for verdict in verdicts)
     return build_page(replace(RESULTS, claims=claims, measurements=measurements), {}).verdict
@@ -77,7 +77,7 @@ def test_verdict_without_claims_is_that_of_the_metrics() -> None:
     assert (bad.headline.partition(" metrics")[0], bad.tone) == ("1 of 2", "bad")
     assert bad.facts == (("metrics beyond Geant4's floor", "1 of 2"),)
     assert verdict_of(measurements=RESULTS.measurements[1:]).tone == "good"
-    assert verdict_of() == Verdict("Nothing was judged: figures and tables only")
+    assert verdict_of() == PageVerdict("Nothing was judged: figures and tables only")
 
 
 def test_verdict_names_the_worst_observables_of_each_sample() -> None:

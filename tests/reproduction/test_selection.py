@@ -13,7 +13,7 @@ from toy_gan import toy_showers, train
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, chi2_by_momentum
-from calogen.evaluation.merits import Chi2Merit, DistanceMerit, physics_distance
+from calogen.evaluation.merits import Chi2Merit, DistanceMerit, mean_ks_distance
 from calogen.generation.generate import generate
 from calogen.generation.load import list_snapshots, load_network, load_run, load_snapshot
 from calogen.metrics.chi2 import RULES
@@ -356,7 +356,7 @@ def test_any_figure_of_merit_can_choose(copy: Path) -> None:
     merit = DistanceMerit((Observable("total energy", total_energy, "total energy"),))
     found = scan(copy, Judge(reference=SHOWERS, merits={"distance": merit}, parts=PARTS, seed=3))
     expected = [
-        physics_distance(SHOWERS, replace(SHOWERS, energies=generated(load_run(copy), copy, number)), merit.observables)
+        mean_ks_distance(SHOWERS, replace(SHOWERS, energies=generated(load_run(copy), copy, number)), merit.observables)
         for number in (1, 2, 3, 4)
     ]
     assert list(found) == ["distance", TRAIN, HELD_OUT]
