@@ -1,4 +1,4 @@
-"""Finds showers that are copies of one another, of the reference or of the training showers.
+"""Showers that are copies of one another, of the reference or of training showers.
 
 Equal showers are found by hashes, which fit into memory for files of any size. Nearest neighbours tell copies that were
 rounded or converted to another unit, and models that remember training showers without copying them exactly.
@@ -194,7 +194,7 @@ def _called(sample: str) -> str:
 
 
 def _too_many_empty(text: str, hashes: np.ndarray, reference: np.ndarray) -> list[str]:
-    """A warning if the share of empty showers exceeds the reference's by more than chance allows."""
+    """A warning if more showers are empty than the reference's share and chance allow."""
     empty, expected = (len(item) - np.count_nonzero(item) for item in (hashes, reference))
     total = len(hashes) + len(reference)
     if hypergeom.sf(empty - 1, total, empty + expected, len(hashes)) > _FALSE_ALARMS:

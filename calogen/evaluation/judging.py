@@ -265,7 +265,7 @@ def _assess(
 
 
 def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], frozenset[str]]:
-    """Distances, neighbourhoods and classifiers' scores, and sentences on why some are missing."""
+    """Distances, neighbourhoods, classifiers' scores, and why some of them are missing."""
     numbers: dict[str, Value] = {}
     missing: set[str] = set()
     for compute in (_distances, _neighbourhoods, *([_classifiers] if options.repetitions else [])):

@@ -309,7 +309,7 @@ def origin(path: Path) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A text for small print: short, printable, and without the $ of matplotlib's mathematics."""
+    """A text for small print: short, printable, without matplotlib's $ of mathematics."""
     return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
 
 
