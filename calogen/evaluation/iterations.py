@@ -193,7 +193,7 @@ class NetworkTest:
 
 
 def _best_within(judge: IterationScan, scan: IterationScan, iterations: int | None) -> Chi2:
-    """A scan's chi2 at the iteration, of the first `iterations`, where `judge` has its minimum.
+    """A scan's chi2 where `judge` has its minimum among the first `iterations`.
 
     If none is so early, the first one is taken. The variance is that of a noncentral chi2: 2 NDF + 4 excess.
     """

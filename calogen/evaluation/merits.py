@@ -1,4 +1,4 @@
-"""Figures of merit by which an epoch or iteration is chosen: the smallest value is the best.
+"""Figures of merit that choose an epoch or iteration: the smallest value is the best.
 
 It is a function of reference and generated showers; if it is a sum over energies, its `by_energy` gives the terms.
 """

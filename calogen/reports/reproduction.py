@@ -1,4 +1,4 @@
-"""The report of a reproduction: a page in HTML and in Markdown, and its numbers as JSON and CSV."""
+"""The report of a reproduction: a page (HTML, Markdown) and its numbers (JSON, CSV)."""
 
 import math
 from collections import Counter
@@ -61,7 +61,7 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
 
 
 def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
-    """The page: the verdict, then claims, quantities, tables, figures, metrics and deviations."""
+    """The page: verdict, claims, quantities, tables, figures, metrics and deviations."""
     assumed = [source for source in results.deviations if source.kind == "assumed"]
     reasons = tuple((item.name, str(item.value), item.source) for item in assumed)
     sections: dict[str, tuple[PageBlock, ...]] = {
@@ -152,7 +152,7 @@ def _quantities_table(quantities: Iterable[Quantity]) -> tuple[DataTable, ...]:
 
 
 def _metrics_tables(rows: Sequence[Measurement]) -> tuple[PageBlock, ...]:
-    """A table for each energy and sample: a row for each observable, a column for each metric."""
+    """Tables by energy and sample: a row for each observable, a column for each metric."""
     blocks: list[PageBlock] = [_FLOOR_TEXT] if rows else []
     for energy, sample in dict.fromkeys((row.incident_energy, row.sample) for row in rows):
         chosen = [row for row in rows if (row.incident_energy, row.sample) == (energy, sample)]
