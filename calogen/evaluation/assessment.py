@@ -236,7 +236,7 @@ def _compared(sizes: Mapping[str, int], sample: str = "generated") -> int:
 
 
 def particle_of(geometry: Geometry) -> str:
-    """`photon` or `pion` if the voxels are those of the challenge's data set 1, or empty."""
+    """`photon` or `pion` if the voxels are those of the challenge's data set 1, else empty."""
     return next((name for name, known in PARTICLE_GEOMETRIES.items() if known.layers == geometry.layers), "")
 
 

@@ -113,7 +113,7 @@ class Scored(Generic[Compared]):
 
     @property
     def undefined(self) -> dict[str, float]:
-        """Share of showers, by sample, for which the observable is undefined; metrics omit them."""
+        """By sample, the share of showers with an undefined observable; metrics omit them."""
         return {name: item.undefined / max(item.entries + item.undefined, 1) for name, item in self.histograms.items()}
 
     @property
@@ -138,7 +138,7 @@ class Scored(Generic[Compared]):
 
 
 def measurement_table(rows: Iterable[Measurement]) -> pd.DataFrame:
-    """A table with a row for each measurement, and columns such as `measured_value`."""
+    """A table of measurements, with columns such as `measured_value` and `floor_mean`."""
     return pd.json_normalize([row.to_json() for row in rows], sep="_")
 
 

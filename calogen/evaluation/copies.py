@@ -1,4 +1,4 @@
-"""Showers that are copies of one another, of the reference or of training showers.
+"""Finds showers that are copies of one another, of the reference or of training showers.
 
 Equal showers are found by hashes, which fit into memory for files of any size. Nearest neighbours tell copies that were
 rounded or converted to another unit, and models that remember training showers without copying them exactly.
@@ -29,6 +29,7 @@ _QUERIES = 500  # showers whose originals are looked for
 _NEAR = 0.1  # of the usual distance: closer is a changed copy; of real showers with ten voxels, one in 1000 is closer
 _FEWEST_ORIGINALS = 10  # a model of fewer different showers has collapsed, and may be close to some by chance
 _NOT_TRAINED_ON = "give a reference that was not trained on"
+_CALLED = {"training": "training file"}  # what warnings call samples, if not by name
 _ARE_COPIES = "they are copies, so that all numbers describe their originals"
 
 
@@ -78,7 +79,7 @@ def copy_warnings(
             remedy = f": {_NOT_TRAINED_ON}" if spoilt else f": {_ARE_COPIES}" if alarm else ""
             if copied:
                 rest = f"{uncounted}{remedy}"
-                warnings.append(f"{alarm}{copied:,} of the {text} are showers of the {_called(other)}{rest}")
+                warnings.append(f"{alarm}{copied:,} of the {text} are showers of the {_CALLED.get(other, other)}{rest}")
     return _sorted(warnings)
 
 
@@ -184,17 +185,13 @@ def _near_copy_warnings(
                 verdict = _NOT_TRAINED_ON if other == "training" else _ARE_COPIES
                 warnings.append(
                     f"{ALARM}about {100 * min(share, 1):.0f} % of the {name} showers are showers of the "
-                    f"{_called(other)}, changed a little, as by rounding or another unit: {verdict}"
+                    f"{_CALLED.get(other, other)}, changed a little, as by rounding or another unit: {verdict}"
                 )
     return warnings
 
 
-def _called(sample: str) -> str:
-    return "training file" if sample == "training" else sample
-
-
 def _too_many_empty(text: str, hashes: np.ndarray, reference: np.ndarray) -> list[str]:
-    """A warning if more showers are empty than the reference's share and chance allow."""
+    """A warning if more showers are empty than chance allows, given the reference's share."""
     empty, expected = (len(item) - np.count_nonzero(item) for item in (hashes, reference))
     total = len(hashes) + len(reference)
     if hypergeom.sf(empty - 1, total, empty + expected, len(hashes)) > _FALSE_ALARMS:

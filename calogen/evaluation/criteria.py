@@ -11,10 +11,9 @@ from typing import Literal
 
 from calogen.errors import DataFormatError
 from calogen.metrics.distributions import Value
-from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
-_GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
-PARTICLE_GEOMETRIES: Mapping[str, VoxelGeometry] = MappingProxyType(_GEOMETRIES)
+PARTICLE_GEOMETRIES = MappingProxyType({"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1})
 """Geometries of the challenge's data set 1, by particle."""
 
 SEPARATION_POWER = "separation_power_"

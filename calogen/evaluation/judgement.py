@@ -155,7 +155,7 @@ def _bins(binning: str, min_energy: float, feature: Feature, reference: np.ndarr
 
 
 def require_comparable(name: str, reference: Sample, sample: Sample) -> None:
-    """Refuse a sample with other energies, features or thresholds than the reference."""
+    """Refuse a sample whose incident energies, features or threshold are not the reference's."""
     if sample.features.features != reference.features.features or sample.min_energy != reference.min_energy:
         raise DataFormatError(f"{name} must have the reference's geometry and min_energy")
     if (sample.shapes is None) != (reference.shapes is None):

@@ -265,7 +265,7 @@ def _assess(
 
 
 def _numbers(first: _Loaded, second: _Loaded, options: Options) -> tuple[dict[str, Value], frozenset[str]]:
-    """Distances, neighbourhoods, classifiers' scores, and why some of them are missing."""
+    """Distances, neighbourhoods and classifiers' scores, and why some of them are missing."""
     numbers: dict[str, Value] = {}
     missing: set[str] = set()
     for compute in (_distances, _neighbourhoods, *([_classifiers] if options.repetitions else [])):
@@ -338,8 +338,7 @@ def _unranked(reference: Reference, generated: _Loaded, num_showers: int, num_se
     """A warning that names the numbers that have no place, as they come from too few showers.
 
     Args:
-        reference, generated: the samples.
-        num_showers: of the smaller sample.
+        num_showers: of the smaller of the two samples.
         num_seen: how many of these classifiers and neighbourhoods saw.
     """
     loaded = {"reference": reference.first, "generated": generated}

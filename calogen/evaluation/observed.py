@@ -1,4 +1,4 @@
-"""Numbers that compare all observables together: distances, classifiers' scores.
+"""Distances and classifier scores that compare all observables of two samples together.
 
 The Fréchet and the kernel physics distance (FPD, KPD) and classifiers that tell the samples apart see what figures show
 one observable at a time, and the correlations as well.
@@ -57,7 +57,7 @@ def observed_numbers(
 
 
 def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Inputs of classifier and distances, `[n, f]` and `[m, f]`, and what is left out.
+    """Inputs of classifier and distances, `[n, f]` and `[m, f]`, and remarks on omissions.
 
     The columns are the logarithm of the incident energy, and each observable minus the reference's mean at this energy,
     divided by the reference's standard deviation; undefined values count as the mean. Some reference showers are left

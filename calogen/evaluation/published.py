@@ -1,4 +1,4 @@
-"""Numbers that papers state, each with its place: `data/published_<paper>.json`."""
+"""Numbers that papers state, with their places there: `data/published_<paper>.json`."""
 
 from dataclasses import asdict, dataclass
 from importlib import resources

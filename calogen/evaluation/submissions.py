@@ -237,7 +237,7 @@ def ranking_notes(placements: Iterable[Placement]) -> list[str]:
 
 
 def reference_warning(path: str | Path, particle: str) -> str:
-    """Why places are for orientation only; empty if the reference is the challenge's.
+    """Why places with this reference are for orientation only; empty if they are not.
 
     Raises:
         DataFormatError: another particle, or the file cannot be read.

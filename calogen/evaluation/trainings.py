@@ -1,4 +1,4 @@
-"""Evidence for claims: what one training seed gave, and the error for what is missing."""
+"""Evidence for claims: the results of one training seed, and an error for missing ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +83,7 @@ class Evidence:
         return test.within(iterations).reduced + Value(0.0, test.scans[ALL].late_scatter * self.alone)
 
     def needed(self, groups: Mapping[str, Sequence[str]], others: bool = False) -> dict[str, Value]:
-        """`per_ndf` of groups of networks; `others` shows them beside one that did not learn."""
+        """`per_ndf` of groups of networks; with `others`, an error tells what else is known."""
         values, problem = {}, None
         for label, names in groups.items():
             try:

@@ -1,4 +1,4 @@
-"""The command `calogen report A B`: evaluations, or results, side by side."""
+"""The command `calogen report A B`: evaluations, or reproductions, side by side."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

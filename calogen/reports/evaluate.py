@@ -13,7 +13,7 @@ import pandas as pd
 from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
 from calogen.errors import DataFormatError, checked
-from calogen.evaluation.compare import compare_showers
+from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
@@ -202,26 +202,19 @@ def evaluate_cells(
     inputs = {"reference": reference, **({"training": training} if training else {}), **files}
     provenance = collect(seed, {name: paths_of(path) for name, path in inputs.items()})
     expected, notes = _read_cells("reference", reference, tolerant)
+    known = expected.incident_energies
     samples: dict[str, Showers] = {}
     for label, path in files.items():
         samples[label], more = _read_cells(label, path, tolerant, expected)
-        known = expected.incident_energies
         require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
-    learned = None
-    if training:
-        learned, more = _read_cells("training", training, tolerant, expected)
-        notes += more
+    learned, more = _read_cells("training", training, tolerant, expected) if training else (None, [])
+    notes += more
     copies, quantities = _judge_copies({"reference": expected, **samples}, learned, seed)
     notes = [*copies, *notes]
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
-    energies = sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()})
-    comparisons = []
-    for energy in energies:
-        present = {label: item for label, item in samples.items() if energy in item.incident_energies}
-        comparisons.append(compare_showers(expected, present, CELL_OBSERVABLES, seed, energy))
-        single = [label for label, item in present.items() if len(item.at(energy)) == 1]
-        notes += [f"{label}: one shower at {energy_text(energy)}, so no metric is defined" for label in single]
+    comparisons, more = _compare_by_energy(expected, samples, seed)
+    notes += more
     tables, remarks = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
@@ -231,13 +224,25 @@ def evaluate_cells(
         claims=(),
         quantities=tuple(quantities),
         provenance=provenance,
-        measurements=tuple(row for each in comparisons for item in each.values() for row in item.measurements),
+        measurements=tuple(row for each in comparisons.values() for item in each.values() for row in item.measurements),
         tables=tables,
         remarks=(*notes, *remarks),
     )
-    drawn = [draw_observables([*each.values()]) for each in comparisons]
-    figures = {f"{energy:g} MeV": figure for energy, figure in zip(energies, drawn, strict=True)}
+    figures = {f"{energy:g} MeV": draw_observables([*each.values()]) for energy, each in comparisons.items()}
     return write_report(output, results, figures)
+
+
+def _compare_by_energy(
+    reference: Showers, samples: Mapping[str, Showers], seed: int
+) -> tuple[dict[float, Comparison], list[str]]:
+    """Comparisons by incident energy, MeV, and remarks on single showers."""
+    comparisons, remarks = {}, []
+    for energy in sorted({energy for showers in samples.values() for energy in showers.incident_energies.tolist()}):
+        present = {label: item for label, item in samples.items() if energy in item.incident_energies}
+        comparisons[energy] = compare_showers(reference, present, CELL_OBSERVABLES, seed, energy)
+        single = [label for label, item in present.items() if len(item.at(energy)) == 1]
+        remarks += [f"{label}: one shower at {energy_text(energy)}, so no metric is defined" for label in single]
+    return comparisons, remarks
 
 
 def _numbers_table(
@@ -309,7 +314,7 @@ def origin(path: Path) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A text for small print: short, printable, without matplotlib's $ of mathematics."""
+    """A text for small print: short, printable, and without matplotlib's mathematics ($)."""
     return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
 
 

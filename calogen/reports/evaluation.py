@@ -125,7 +125,7 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
 
 
 def _verdict(assessments: Sequence[Assessment]) -> PageVerdict:
-    """How a classifier, or else the mean separation power, judges the best model."""
+    """How a classifier judges the best model; without one, the mean separation power."""
     known = [item for item in assessments if "auc_low" in item.numbers and np.isfinite(_auc(item))]
     best = min(known or assessments, key=_auc if known else _mean_separation)
     several = f"Of {len(assessments)} models, " if len(assessments) > 1 else ""

@@ -1,4 +1,4 @@
-"""Pages of reports: one HTML file that needs no other, and the same as Markdown.
+"""Pages of reports: an HTML file that needs no other file, and the same in Markdown.
 
 A page consists of blocks, which know nothing of any paper. It works without a network, by keyboard, on a phone, in dark
 mode and in print. Its style is `templates/page.css`, its script `templates/page.js`; the page allows no others.
@@ -200,7 +200,7 @@ def write_page(directory: Path, page: Page) -> Path:
 
 
 def shown_text(page: Page, path: Path) -> str:
-    """What a terminal shows of a page: texts and tables, no provenance, and its path."""
+    """What a terminal shows of a page: texts, tables without the provenance, and its path."""
     sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
     return f"{build_markdown(replace(page, sections=sections))}\n{path}"
 

@@ -1,4 +1,4 @@
-"""The report of a reproduction: a page in HTML and Markdown, numbers as JSON and CSV."""
+"""The report of a reproduction: a page (HTML, Markdown) and its numbers (JSON, CSV)."""
 
 import math
 from collections import Counter
