@@ -251,6 +251,6 @@ def _from_json(name: str, value: object, default: object) -> object:
     if _is_number(value):
         require(abs(value) <= sys.float_info.max, f"{name} must be a finite number. Received: {value!r:.40}")
         value = float(value) if isinstance(default, float) else value
-    fits = value is None or default is None or type(value) is type(default)
+    fits = default is None or type(value) is type(default)
     require(fits, f"{name} must be of type {type(default).__name__}. Received: {value!r:.200}")
     return value

@@ -43,4 +43,4 @@ def checked(function: _Function) -> _Function:
     """A function that refuses arguments of other types than its own with a `ConfigError`."""
     from beartype import BeartypeConf, beartype
 
-    return beartype(conf=BeartypeConf(violation_param_type=ConfigError))(function)
+    return beartype(conf=BeartypeConf(violation_param_type=ConfigError, is_pep484_tower=True))(function)

@@ -75,9 +75,7 @@ def find_sets(path: Path) -> list[RunSet]:
             directories = tuple(runs[member] for member in members)
             sets.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
     if not sets:
-        raise ExportError(
-            f"{path} must hold a trained run. Received: none: train one first, as by make reproduce-<paper>"
-        )
+        raise ExportError(f"{path} must hold a trained run. Received: none: train one first (calogen train)")
     return sorted(sets, key=lambda item: item.name)
 
 

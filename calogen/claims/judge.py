@@ -217,11 +217,7 @@ class Claims:
         all_margins, all_numbers = zip(*(finding for _, finding in findings), strict=True)
         margins = [over_seeds(values) for values in zip(*all_margins, strict=True)]
         verdict = verdict_on(min(margins, key=Value.significance, default=Value(np.nan, np.nan)))
-        means = {}
-        for key, first in all_numbers[0].items():
-            rows = [row[key] for row in all_numbers]
-            plain = isinstance(first, str) or (not isinstance(first, Value) and all(row == first for row in rows))
-            means[key] = first if plain else over_seeds([row + Value(0.0, 0.0) for row in rows])
+        means = {key: _mean([row[key] for row in all_numbers], over_seeds) for key in all_numbers[0]}
         text = stated.ours.format(**means)
         if len(findings) == 1 and stated.scatter:
             text += f" [one training: the scatter between trainings is {stated.scatter}]"
@@ -243,6 +239,16 @@ def average(values: Sequence[Value], independent: bool = False) -> Value:
     middle, spread = Value.repeated(values)
     between = (spread or 0.0) / float(np.sqrt(len(values)))
     return Value(middle.value, max(Value.mean(values).error, between)) if independent else middle + Value(0.0, between)
+
+
+def _mean(rows: Sequence[Value | float | str], over_seeds: Callable[[Sequence[Value]], Value]) -> Value | str:
+    """The mean over seeds of a number in a claim's text; a text is the first seed's."""
+    first = rows[0]
+    if isinstance(first, str):
+        return first
+    if not isinstance(first, Value) and all(row == first for row in rows):
+        rows = rows[:1]  # the mean of equal numbers would differ by rounding
+    return over_seeds([row + Value(0.0, 0.0) for row in rows if not isinstance(row, str)])
 
 
 def verdict_on(evidence: Value) -> Verdict:

@@ -16,7 +16,7 @@ def train_command(
     output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training in it goes on.")],
     train_data: Annotated[
         list[Path] | None,
-        typer.Option(help="Showers that train; several files are read as one. By default the bundled ones."),
+        typer.Option(help="Showers that train, by default the bundled ones; repeated, several files are read as one."),
     ] = None,
     config: Annotated[str | None, typer.Option(help="Name of the model's configuration; by default its first.")] = None,
     geometry: Annotated[Path | None, typer.Option(help="Binning file (XML) of other voxels than the paper's.")] = None,
@@ -50,7 +50,11 @@ def train_command(
     name = next(iter(module.CONFIGS)) if config is None else config
     require(name in module.CONFIGS, f"--config must be one of {', '.join(module.CONFIGS)}. Received: {name}")
     chosen, grid = module.CONFIGS[name]
-    grid = grid if geometry is None else VoxelGeometry.read_xml(geometry)
+    if geometry is not None:
+        require(isinstance(grid, VoxelGeometry), f"--geometry is of voxels. Received: {geometry}, for {grid.name}")
+        require(bool(train_data), "--geometry needs --train-data of these voxels. Received: none")
+        grid = VoxelGeometry.read_xml(geometry)
+    require(not bfloat16 or hasattr(module, "CRITICS"), f"--bfloat16 is for critics. Received: {model}, which has none")
     known, given = config_to_json(chosen), parse_values(values or [])
     unknown = ", ".join(sorted(set(given) - set(known)))
     require(not unknown, f"--set knows the values {', '.join(known)}. Received: {unknown}")

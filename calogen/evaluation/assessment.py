@@ -118,7 +118,7 @@ class Assessment:
 
     def to_frame(self) -> pd.DataFrame:
         """The `rows` as a table."""
-        return pd.DataFrame(self.rows())
+        return pd.json_normalize(self.rows(), sep="_").astype({"layer": "Int64"})
 
     def write(self, directory: str | Path) -> None:
         """Write `evaluation.json`; `metrics.json` and `metrics.csv` with a row for each metric."""

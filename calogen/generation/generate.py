@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, count, repeat
+from operator import index
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 
-from calogen.config import require_seed
+from calogen.config import require, require_seed
 from calogen.errors import DataFormatError, checked
 from calogen.files import require_space
 from calogen.generation.engines import LiteRTBlock, engine, to_litert
@@ -27,10 +29,10 @@ from calogen.training.run import TrainedRun
 
 @checked
 def generate(
-    run: TrainedRun | Path | Sequence[TrainedRun | Path],
-    conditions: Conditions | np.ndarray,
-    seed: int = 0,
-    batch_size: int = 10_000,
+    run: TrainedRun | str | Path | Sequence[TrainedRun | str | Path],
+    conditions: Conditions | np.ndarray | Sequence[float],
+    seed: SupportsIndex = 0,
+    batch_size: SupportsIndex = 10_000,
     once: bool = False,
 ) -> Showers:
     """Generates one shower for each of the conditions, all in memory.
@@ -39,7 +41,9 @@ def generate(
         run, conditions, seed, batch_size, once: as for `generate_blocks`.
     """
     conditions = Conditions.of(conditions)
-    blocks = generate_blocks(run, conditions, seed, batch_size, once)
+    sources = [run] if isinstance(run, TrainedRun | str | Path) else run
+    runs = [Path(item) if isinstance(item, str) else item for item in sources]
+    blocks = generate_blocks(runs, conditions, index(seed), index(batch_size), once)
     first, start = next(blocks), 0
     if len(first) == len(conditions):
         return first
@@ -95,6 +99,7 @@ def generate_blocks(
             that the model needs is missing. As the other error it is raised before the first piece is asked for.
     """
     require_seed(seed)
+    require(batch_size >= 1, f"batch_size must be 1 or more. Received: {batch_size}")
     sources = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in sources]
     conditions = Conditions.of(conditions)

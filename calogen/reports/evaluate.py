@@ -12,7 +12,7 @@ import pandas as pd
 
 from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
-from calogen.errors import DataFormatError, checked
+from calogen.errors import DataFormatError, GeometryError, checked
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
@@ -34,6 +34,7 @@ from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
 from calogen.showers.sample import Negative, Showers, concatenate
+from calogen.showers.voxels import VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 SECOND = "second reference"
@@ -71,6 +72,7 @@ def evaluate(
     *,
     second_reference: Showers | Files | None = None,
     training: Showers | Files | None = None,
+    geometry: VoxelGeometry | str | Path | None = None,
     options: Options | None = None,
 ) -> pd.DataFrame:
     """Judge generated showers against Geant4's, as the command `calogen evaluate` does.
@@ -81,43 +83,52 @@ def evaluate(
         output: directory for the page `report.html` and the tables beside it.
         second_reference: other showers of Geant4, which give the floor of all numbers.
         training: showers that the models were trained on, to find copies of them.
+        geometry: of voxels in files, or their binning file (XML); None: the challenge's data set 1. Showers in memory
+            have their own.
         options: how to judge; None: the default options.
 
     Returns:
         A row for each metric; the column `sample` names the model.
 
     Raises:
-        ConfigError: an argument has another type.
+        ConfigError: an argument has another type; no model, or a label that is no directory's name or another sample's.
+        GeometryError: showers of different geometries.
         CalogenError: as for `evaluate_voxels` and `evaluate_cells`.
     """
-    output = Path(output)
+    output, others = Path(output), {"reference": reference, "second reference": second_reference, "training": training}
+    require(bool(generated), "evaluate needs at least one model. Received: none")
     for label in generated:
-        require(Path(label).name == label != "..", f"labels must be names of directories. Received: {label}")
+        named = Path(label).name == label != ".." and label not in others
+        require(named, f"labels must be names of directories, and none of {', '.join(others)}. Received: {label}")
+    samples = {**others, **generated}
+    known = [item.geometry for item in samples.values() if isinstance(item, Showers)]
+    if any(item != known[0] for item in known):
+        raise GeometryError(f"all showers must be of one geometry. Received: {[item.name for item in known]}")
+    if known and isinstance(known[0], VoxelGeometry):
+        geometry = known[0]
     with TemporaryDirectory() as folder:
-
-        def written(name: str, showers: Showers | Files) -> tuple[Path, ...]:
-            if not isinstance(showers, Showers):
-                return paths_of(showers)
-            showers.write(Path(folder) / f"{name}.h5")
-            return (Path(folder) / f"{name}.h5",)
-
-        files = {label: written(label, item) for label, item in generated.items()}
-        first = written("reference", reference)
-        second = None if second_reference is None else written("second reference", second_reference)
-        learned = None if training is None else written("training", training)
-        others = [*first, *(second or ()), *(learned or ())]
-        if hold_cells([path for paths in files.values() for path in paths], others):
+        files: dict[str, tuple[Path, ...]] = {}
+        for name, item in samples.items():
+            if isinstance(item, Showers):
+                files[name] = (Path(folder) / f"{name}.h5",)
+                item.write(files[name][0])
+            elif item is not None:
+                files[name] = paths_of(item)
+        first = files.pop("reference")
+        second, learned = files.pop("second reference", None), files.pop("training", None)
+        more = [*first, *(second or ()), *(learned or ())]
+        if hold_cells([path for paths in files.values() for path in paths], more):
             evaluate_cells(first, files, output, second, options, learned)
             return _read_table(output)
-        evaluate_voxels(first, files, output, second, None, options, learned)
+        evaluate_voxels(first, files, output, second, geometry, options, learned)
     places = {label: output / label if len(files) > 1 else output for label in files}
     tables = [_read_table(place).assign(sample=label) for label, place in places.items()]
     return pd.concat(tables, ignore_index=True)
 
 
 def _read_table(directory: Path) -> pd.DataFrame:
-    """The metrics that an evaluation has written, to the last digit."""
-    return pd.read_csv(directory / "metrics.csv", float_precision="round_trip")
+    """The metrics that an evaluation has written."""
+    return pd.json_normalize(cast(list[dict[str, object]], read_json(directory / "metrics.json")), sep="_")
 
 
 def evaluate_voxels(
@@ -125,7 +136,7 @@ def evaluate_voxels(
     files: Mapping[str, Files],
     output: Path,
     second_reference: Files | None = None,
-    binning_file: Path | None = None,
+    geometry: VoxelGeometry | str | Path | None = None,
     options: Options | None = None,
     training: Files | None = None,
 ) -> str:
@@ -137,7 +148,7 @@ def evaluate_voxels(
         output: directory for the page of the comparison, and for a directory of each label; a single model's page is
             written into `output` itself.
         second_reference: other showers of Geant4.
-        binning_file: the geometry (XML); None: that of the challenge's data set 1.
+        geometry: of the voxels, or their binning file (XML); None: that of the challenge's data set 1.
         options: how to judge; None: the default options.
         training: showers that the models were trained on.
 
@@ -148,7 +159,9 @@ def evaluate_voxels(
         CalogenError: as for `assess`.
     """
     first_file = paths_of(reference)[0]
-    geometry, note, assessments = voxel_geometry(first_file, binning_file), origin(first_file), []
+    note, assessments = origin(first_file), []
+    if not isinstance(geometry, VoxelGeometry):
+        geometry = voxel_geometry(first_file, None if geometry is None else Path(geometry))
     require_writable_file(output / "report.html")
     options = replace(options or Options(), trainings=output / "classifiers.json")
     prepared = read_reference(reference, geometry, second_reference, options, training)

@@ -55,6 +55,7 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
     write_json(directory / f"{results.name}.json", results.to_json())
     write_json(directory / "metrics.json", [row.to_json() for row in results.measurements])
     for name, table in results.to_frames().items():
+        (directory / f"{name}.csv").unlink(missing_ok=True)  # of an earlier report
         if len(table):
             write_table(directory / f"{name}.csv", table)
     return write_page(directory, page)

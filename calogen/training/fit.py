@@ -10,8 +10,8 @@ import numpy as np
 
 from calogen import provenance
 from calogen.backend import keras
-from calogen.config import Config, config_to_json
-from calogen.errors import DataFormatError, checked
+from calogen.config import Config, config_to_json, require
+from calogen.errors import DataFormatError, GeometryError, checked
 from calogen.features.batches import FeatureTable, ShowerSource, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
 from calogen.files import write_json
@@ -36,7 +36,7 @@ def fit(
     config: ConfigT,
     geometry: GeometryT,
     showers: ShowerSource,
-    directory: Path,
+    directory: str | Path,
     *,
     snapshots: Collection[int] = (),
     bfloat16: bool = False,
@@ -60,14 +60,19 @@ def fit(
         bfloat16: whether the critics' matrix products are in bfloat16; their variables are float32 in either case.
 
     Raises:
+        ConfigError: the configuration is another model's, or has a value that Keras does not know.
+        GeometryError: the showers are of another geometry.
         DataFormatError: no shower is in the momentum range.
         CalogenError: the directory holds another training, or a loss is not finite.
     """
+    directory = Path(directory)
+    _require_fitting(module, config, geometry, showers)
     chosen, num_empty = choose_rows(showers, config)
     training, *validation = [chosen[part] for part in split_rows(len(chosen), config)]
     conditions = showers.given[training]
     chain = module.build_transform(config, geometry).fit(conditions)
-    networks = module.build(config, geometry)
+    with _known_to_keras():
+        networks = module.build(config, geometry)
     critics: tuple[str, ...] = getattr(module, "CRITICS", ())  # only they can be trained in bfloat16
     trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
     schedules = module.build_schedule(config, conditions.incident_energies)
@@ -82,7 +87,9 @@ def fit(
     )
     about = provenance.collect(config.seed, {})
     with _features(showers, chain, (training, *validation), directory, identity) as (features, *validating):
-        trainers = module.build_trainer(config, trained, moments_of(features))
+        moments = moments_of(features)
+        with _known_to_keras():
+            trainers = module.build_trainer(config, trained, moments)
         stages = stages_of(trainers, schedules)
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
@@ -95,6 +102,17 @@ def fit(
         _write_provenance(directory, about, state, conditions, num_empty)
     save_run(directory, run)
     return run
+
+
+def _require_fitting(
+    module: ModelModule[ConfigT, GeometryT], config: Config, geometry: Geometry, showers: ShowerSource
+) -> None:
+    """Refuse another model's configuration, and showers of another geometry."""
+    own = {type(known).__name__ for known, _ in module.CONFIGS.values()}
+    kind = type(config).__name__
+    require(kind in own, f"{module.__name__} needs a configuration {', '.join(own)}. Received: {kind}")
+    if showers.geometry != geometry:
+        raise GeometryError(f"showers must be of {geometry.name}. Received: {showers.geometry.name}, or other edges")
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def read_state(path: Path, identity: str) -> TrainingState:
     if about["identity"] != identity:
         raise CalogenError(
             f"{path} is another training's, it differs in {_differences(identity, about['identity'])}: "
-            "choose another folder (--runs; make: RUNS=<folder>), or delete this one"
+            "choose another folder (--output of calogen train, --runs of an experiment), or delete this one"
         )
     return TrainingState(
         identity=identity,

@@ -78,7 +78,17 @@ def test_parse_values() -> None:
         (("atlas-vae", "--set", "epoch=3"), ConfigError, "--set knows the values .*epochs.* Received: epoch"),
         (("atlas-vae", "--set", "epochs=many"), ConfigError, "epochs must be of type int"),
         (("atlas-vae", "--set", "epochs=0"), ConfigError, "epochs must be above 0"),
-        (("fastcalogan", "--geometry", "none.xml"), GeometryError, "none.xml is not a readable binning file"),
+        (("fastcalogan", "--geometry", "none.xml"), ConfigError, "--geometry needs --train-data"),
+        (
+            ("fastcalogan", "--geometry", "none.xml", "--train-data", "photons.h5"),
+            GeometryError,
+            "none.xml is not a readable binning file",
+        ),
+        (("atlas-vae", "--geometry", "none.xml"), ConfigError, "--geometry is of voxels"),
+        (("atlas-vae", "--bfloat16"), ConfigError, "--bfloat16 is for critics"),
+        (("atlas-vae", "--set", "hidden_activation=nope"), ConfigError, "must be known to Keras.*nope"),
+        (("atlas-vae", "--set", "optimizer=nope"), ConfigError, "must be known to Keras.*nope"),
+        (("atlas-vae", "--set", "epochs=null"), ConfigError, "epochs must be of type int"),
         (("fastcalogan", "--config", "pion", "--train-data", "photons.h5"), GeometryError, "533"),
     ],
 )

@@ -41,7 +41,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
     files = write_models(folder, TINY_VOXELS)
     reference, output, bins = folder / "reference.h5", folder / "report", folder / "bins.xml"
-    text = evaluate_voxels(reference, files, output, binning_file=bins, options=QUICK)
+    text = evaluate_voxels(reference, files, output, geometry=bins, options=QUICK)
     assert text.splitlines()[-1] == str(output / "report.html")
     return output
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_written(tmp_path: P
     for output in (tmp_path / "deep" / "out", tmp_path / "out"):
         for wrong in ({"other": tmp_path / "other.h5"}, {"Geant4": files["GAN"]}):
             with pytest.raises(CalogenError):
-                evaluate_voxels(tmp_path / "reference.h5", files | wrong, output, binning_file=bins, options=QUICK)
+                evaluate_voxels(tmp_path / "reference.h5", files | wrong, output, geometry=bins, options=QUICK)
         assert not output.exists()
     assert not (tmp_path / "deep").exists()
 
