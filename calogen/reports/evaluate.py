@@ -222,12 +222,10 @@ def evaluate_cells(
         require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned, more = _read_cells("training", training, tolerant, expected) if training else (None, [])
-    notes += more
     copies, quantities = _judge_copies({"reference": expected, **samples}, learned, seed)
-    notes = [*copies, *notes]
+    notes = [*copies, *notes, *more]
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
-    comparisons, more = _compare_by_energy(expected, samples, seed)
-    notes += more
+    comparisons, singles = _compare_by_energy(expected, samples, seed)
     tables, remarks = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
@@ -239,7 +237,7 @@ def evaluate_cells(
         provenance=provenance,
         measurements=tuple(row for each in comparisons.values() for item in each.values() for row in item.measurements),
         tables=tables,
-        remarks=(*notes, *remarks),
+        remarks=(*notes, *singles, *remarks),
     )
     figures = {f"{energy:g} MeV": draw_observables([*each.values()]) for energy, each in comparisons.items()}
     return write_report(output, results, figures)
