@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import h5py
 import numpy as np
@@ -20,7 +21,7 @@ from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, floor_warnings, read_reference, require_judgeable
 from calogen.evaluation.observed import observed_numbers
 from calogen.evaluation.summary import energy_text
-from calogen.files import matching_files, require_writable_file
+from calogen.files import matching_files, read_json, require_writable_file
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES

@@ -144,6 +144,15 @@ def _in_bfloat16(
     return {name: networks[name] for name in names}
 
 
+@contextmanager
+def _known_to_keras() -> Iterator[None]:
+    """Name a value of the configuration that Keras does not know, e.g. an activation."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"the configuration's values must be known to Keras. Received: {error!s:.300}") from error
+
+
 def choose_rows(showers: ShowerSource, config: Config) -> tuple[np.ndarray, int]:
     """Rows of the showers to train on, and the number without energy in their range.
 
