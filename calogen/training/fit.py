@@ -11,7 +11,7 @@ import numpy as np
 from calogen import provenance
 from calogen.backend import keras
 from calogen.config import Config, config_to_json, require
-from calogen.errors import DataFormatError, GeometryError, checked
+from calogen.errors import ConfigError, DataFormatError, GeometryError, checked
 from calogen.features.batches import FeatureTable, ShowerSource, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
 from calogen.files import write_json

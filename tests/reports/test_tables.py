@@ -1,19 +1,24 @@
 """Tables that leave the evaluation: pandas, and CSV beside the JSON."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY_VOXELS, make_showers
+from toy_gan import CONFIG, toy_showers, train
 
 import calogen
-from calogen.errors import ConfigError, DataFormatError
+from calogen.errors import ConfigError, DataFormatError, GeometryError
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.judging import Options
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import response_curve
 from calogen.files import read_json
+from calogen.models import fastcalogan
+from calogen.models.atlas_vae import AtlasVaeConfig
+from calogen.models.fastcalogan import CONFIGS
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -46,7 +51,7 @@ def test_voxels_of_several_models_are_one_table(tmp_path: Path) -> None:
     assert value.between(0, 1).all()
 
 
-@pytest.mark.parametrize("label", ["a/b", ".."])
+@pytest.mark.parametrize("label", ["a/b", "..", "reference", "second reference", "training"])
 def test_labels_are_names_of_directories(label: str, tmp_path: Path) -> None:
     showers = make_showers(PHOTONS_DATASET1, 5)
     with pytest.raises(ConfigError, match="labels must be names of directories"):
@@ -57,10 +62,42 @@ def test_arguments_of_another_type_are_refused(tmp_path: Path) -> None:
     showers = make_showers(TINY_VOXELS, 5)
     with pytest.raises(ConfigError, match="parameter generated"):
         calogen.evaluate(showers, showers, tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="parameter run='nowhere'"):
-        calogen.generate("nowhere", np.array([1024.0]))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="parameter run=5"):
+        calogen.generate(5, np.array([1024.0]))  # type: ignore[arg-type]
     with pytest.raises(DataFormatError, match="must hold a trained run"):
         calogen.generate(tmp_path, np.array([1024.0]))
+
+
+def test_showers_in_memory_have_their_own_geometry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many voxels with other edges are no data set 1."""
+    asked: list[object] = []
+    monkeypatch.setattr("calogen.reports.evaluate.evaluate_voxels", lambda *arguments: asked.append(arguments[4]))
+    monkeypatch.setattr("calogen.reports.evaluate._read_table", lambda place: pd.DataFrame())
+    layers = tuple(replace(layer, r_edges=tuple(3 * r for r in layer.r_edges)) for layer in PHOTONS_DATASET1.layers)
+    other = replace(PHOTONS_DATASET1, name="wide", layers=layers)
+    wide, known = make_showers(other, 5), make_showers(PHOTONS_DATASET1, 5)
+    calogen.evaluate(wide, {"A": wide}, tmp_path)
+    assert asked == [other]
+    with pytest.raises(GeometryError, match="all showers must be of one geometry"):
+        calogen.evaluate(known, {"A": wide}, tmp_path)
+    with pytest.raises(ConfigError, match="at least one model"):
+        calogen.evaluate(known, {}, tmp_path)
+    with pytest.raises(GeometryError, match="showers must be of photons_dataset1. Received: wide"):
+        calogen.fit(fastcalogan, CONFIGS["photon"][0], PHOTONS_DATASET1, wide, tmp_path / "run")
+    with pytest.raises(ConfigError, match="needs a configuration FastCaloGanConfig. Received: AtlasVaeConfig"):
+        calogen.fit(fastcalogan, AtlasVaeConfig(), PHOTONS_DATASET1, known, tmp_path / "run")  # type: ignore[type-var]
+
+
+def test_energies_may_be_a_list_and_numbers_numpys(tmp_path: Path) -> None:
+    run = train(tmp_path, toy_showers(20), replace(CONFIG, iterations=1))
+    expected = calogen.generate(run, np.array([1024.0, 2048.0]), seed=3)
+    for energies in ([1024.0, 2048.0], (1024, 2048)):
+        showers = calogen.generate(run, energies, seed=np.int64(3), batch_size=np.int32(10_000))
+        np.testing.assert_array_equal(showers.energies, expected.energies)
+    np.testing.assert_allclose(calogen.generate(str(tmp_path), [1024.0, 2048.0], 3).energies, expected.energies)
+    for size in (0, -1):
+        with pytest.raises(ConfigError, match="batch_size must be 1 or more"):
+            calogen.generate(run, [1024.0], batch_size=size)
 
 
 def test_scans_and_curves_are_tables() -> None:

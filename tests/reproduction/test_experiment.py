@@ -381,7 +381,8 @@ def test_results_are_published_where_they_are_wanted(
     out = capsys.readouterr().out.splitlines()
     assert out[-2:] == places
     assert "| depth grows | 1.02 | reproduced |" in out
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "report.html", "report.md", "toy.json"]
+    tables = ["claims.csv", "metrics.json", "quantities.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == [*tables, "report.html", "report.md", "toy.json"]
     publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "second")
     assert capsys.readouterr().out.splitlines()[-2:] == [places[0], f"results: {tmp_path}/results/toy.json"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["toy.json", "toy.png"]
