@@ -78,7 +78,8 @@ def test_another_training_is_refused(state: TrainingState, tmp_path: Path) -> No
     write_state(tmp_path / "state.npz", state)
     with pytest.raises(CalogenError, match="another training") as received:
         read_state(tmp_path / "state.npz", "you")
-    assert str(received.value).endswith(": choose another folder (--runs; make: RUNS=<folder>), or delete this one")
+    remedy = ": choose another folder (--output of calogen train, --runs of an experiment), or delete this one"
+    assert str(received.value).endswith(remedy)
 
 
 @pytest.mark.parametrize("length", [0, 10, 700])
