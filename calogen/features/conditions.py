@@ -136,6 +136,119 @@ class Column(Encoding):
         return (values[:, None] - self.offset) / self.scale
 
 
+@dataclass(frozen=True)
+class StandardLogEnergy(Encoding):
+    """Natural logarithm of the incident energy, standardised on the training showers.
+
+    Args:
+        mean, spread: of the training showers' logarithms; a spread of 0 until fitted. Given ones stay as they are.
+    """
+
+    mean: float = 0.0
+    spread: float = 0.0
+
+    def fit(self, given: Conditions) -> Self:
+        """Takes mean and spread from the training showers; a single energy gets a spread of 1."""
+        mean, spread = _moments(np.log(given.incident_energies))
+        return self if self.spread > 0 else replace(self, mean=mean, spread=spread)
+
+    def forward(self, given: Conditions) -> np.ndarray:
+        """Gives `[n, 1]`."""
+        _require_fitted(self, self.spread)
+        return (np.log(given.incident_energies)[:, None] - self.mean) / self.spread
+
+
+@dataclass(frozen=True)
+class CellPosition(Encoding):
+    """Impact position along a coordinate within its cell, standardised in training.
+
+    Args:
+        condition: the coordinate's name, e.g. `impact_eta`; cell 0 begins at 0.
+        cell_size: width of a cell along it.
+        mean, spread: of the training showers; a spread of 0 until fitted. Given ones stay as they are.
+    """
+
+    condition: str
+    cell_size: float
+    mean: float = 0.0
+    spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_cells(self, self.cell_size)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The coordinate's name."""
+        return (self.condition,)
+
+    def fit(self, given: Conditions) -> Self:
+        """Takes mean and spread from the training showers; a single position gets 1."""
+        mean, spread = _moments(self._offset(given))
+        return self if self.spread > 0 else replace(self, mean=mean, spread=spread)
+
+    def forward(self, given: Conditions) -> np.ndarray:
+        """Gives `[n, 1]`.
+
+        Raises:
+            DataFormatError: the coordinate is not given.
+        """
+        _require_fitted(self, self.spread)
+        return (self._offset(given)[:, None] - self.mean) / self.spread
+
+    def _offset(self, given: Conditions) -> np.ndarray:
+        position = given.only(self.needs).others[self.condition].astype(np.float64)
+        return position - (np.floor(position / self.cell_size) + 0.5) * self.cell_size
+
+
+@dataclass(frozen=True)
+class CellAlignment(Encoding):
+    """Where the impact cell lies in a larger one, one bit for each place.
+
+    Args:
+        condition: the coordinate's name, e.g. `impact_phi`; cell 0 begins at 0.
+        cell_size: width of a cell along it.
+        num: of such cells in the larger one.
+    """
+
+    condition: str
+    cell_size: float
+    num: int
+
+    def __post_init__(self) -> None:
+        _require_cells(self, self.cell_size)
+        if self.num < 1:
+            raise ConfigError(f"CellAlignment needs at least one cell in the larger one. Received: {self.num}")
+
+    @property
+    def dim(self) -> int:  # type: ignore[override]
+        """Number of places."""
+        return self.num
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The coordinate's name."""
+        return (self.condition,)
+
+    def forward(self, given: Conditions) -> np.ndarray:
+        """Gives `[n, num]`, zeros and a one.
+
+        Raises:
+            DataFormatError: the coordinate is not given.
+        """
+        position = given.only(self.needs).others[self.condition].astype(np.float64)
+        place = np.floor(position / self.cell_size).astype(np.int64) % self.num
+        return (place[:, None] == np.arange(self.num)).astype(np.float64)
+
+
+def _moments(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std()) or 1.0
+
+
+def _require_cells(encoding: Encoding, cell_size: float) -> None:
+    if not 0 < cell_size < np.inf:
+        raise ConfigError(f"{type(encoding).__name__} needs cells of a size above 0. Received: {cell_size}")
+
+
 def _require_fitted(encoding: Encoding, constant: float) -> None:
     if constant <= 0:
         raise ConfigError(f"{type(encoding).__name__} must be fitted to training showers before it is used")

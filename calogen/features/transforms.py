@@ -12,7 +12,16 @@ import numpy as np
 
 from calogen.config import Dataclass, plain_from_json
 from calogen.errors import ConfigError, DataFormatError
-from calogen.features.conditions import Column, Constant, Encoding, LinearEnergy, LogEnergy
+from calogen.features.conditions import (
+    CellAlignment,
+    CellPosition,
+    Column,
+    Constant,
+    Encoding,
+    LinearEnergy,
+    LogEnergy,
+    StandardLogEnergy,
+)
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
@@ -211,7 +220,15 @@ class Mask(Step):
 
 # A transform's JSON may name no other classes.
 _STEPS: tuple[type[Step], ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
-_ENCODINGS: tuple[type[Encoding], ...] = (LogEnergy, LinearEnergy, Constant, Column)
+_ENCODINGS: tuple[type[Encoding], ...] = (
+    LogEnergy,
+    LinearEnergy,
+    Constant,
+    Column,
+    StandardLogEnergy,
+    CellPosition,
+    CellAlignment,
+)
 _Part = TypeVar("_Part", bound=Dataclass)
 
 

@@ -212,13 +212,16 @@ def compile_calls(trainer: Trainer, data: FeatureTable) -> Callable[[np.ndarray]
 
 
 def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable | None) -> Callable[[], Logs]:
-    """Compiles the terms of all validation showers; without showers it gives no terms."""
-    if data is None:
+    """Compiles the terms of all validation showers.
+
+    There are none without showers, or of a trainer that does not look at them.
+    """
+    if data is None or not hasattr(trainer, "validate"):
         return dict
 
     @tf.function(jit_compile=trainer.jit, autograph=False)
     def validation(shower: tf.Tensor, condition: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        terms = trainer.validate({"shower": shower, "condition": condition}, number)  # type: ignore[union-attr]
+        terms = trainer.validate({"shower": shower, "condition": condition}, number)
         return tf.stack([terms[name] for name in trainer.term_names])
 
     def run() -> Logs:

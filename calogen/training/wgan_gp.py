@@ -45,12 +45,14 @@ class Generator:
         network: network {"latent": [b, z], "condition": [b, c]} -> [b, f].
         latent: prior of the latent space.
         batch_statistics: whether batch normalisation uses the moments of the batch in training, not the moving ones.
+        activity_weight: factor, in its loss, of the sum of all outputs of a batch: an L1 regulariser.
     """
 
     network: keras.Model
     optimizer: keras.optimizers.Optimizer
     latent: Latent
     batch_statistics: bool = True
+    activity_weight: float = 0.0
 
 
 class WganGp(KerasTrainer):
@@ -82,6 +84,7 @@ class WganGp(KerasTrainer):
         self.critic_steps = self.batches_per_step = critic_steps
         self._critics = tuple(critics)
         self._latent, self._batch_statistics = generator.latent, generator.batch_statistics
+        self._activity_weight = generator.activity_weight
         self._gradients = [PenaltyGradient(critic.network, by_hand=by_hand) for critic in critics]
         self.compile(optimizer=generator.optimizer, jit_compile=False)
         self.optimizer.build(self.generator.trainable_variables)
@@ -161,7 +164,8 @@ class WganGp(KerasTrainer):
                 for critic in self._critics
             ]
             loss = -tf.add_n([tf.reduce_mean(tf.cast(score, tf.float32)) for score in scores])
-            total = loss / self.num_replicas
+            activity = self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
+            total = (loss + activity) / self.num_replicas
         self.optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 
