@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
+from calogen.cli.options import TolerantOption
 from calogen.config import MAX_SEED, require
 
 
@@ -66,9 +67,7 @@ def evaluate_command(
             help="Of each file, for classifiers, neighbourhoods and pictures; by default 121,000 or 512 MiB of them.",
         ),
     ] = None,
-    tolerant: Annotated[
-        bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
-    ] = False,
+    tolerant: TolerantOption = False,
     match_energies: Annotated[
         bool, typer.Option("--match-energies", help="Leave out showers so that energies have the reference's shares.")
     ] = False,

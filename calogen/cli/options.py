@@ -13,6 +13,9 @@ EnergiesOption = Annotated[
     str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same showers.")]
+TolerantOption = Annotated[
+    bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
+]
 OutputOption = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 
 _MAX_ENERGIES = 1000  # of one range; more must be a mistake

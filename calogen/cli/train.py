@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from calogen.cli.options import TolerantOption
 from calogen.config import config_from_json, config_to_json, require
 from calogen.files import require_writable_file
 
@@ -27,9 +28,7 @@ def train_command(
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Compute the critics' matrix products in bfloat16: faster on new CPUs.")
     ] = False,
-    tolerant: Annotated[
-        bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
-    ] = False,
+    tolerant: TolerantOption = False,
 ) -> None:
     """Train one model, without the reproduction of its paper around it.
 

@@ -106,14 +106,33 @@ class Constant(Encoding):
 
 
 @dataclass(frozen=True)
-class Column(Encoding):
-    """One of the conditions besides the incident energy, minus an offset, divided by a scale.
+class OneCondition(Encoding):
+    """An encoding of one of the conditions besides the incident energy.
 
     Args:
         condition: name of the condition, e.g. `impact_eta`.
     """
 
     condition: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Name of the condition."""
+        return (self.condition,)
+
+    def values(self, conditions: Conditions) -> np.ndarray:
+        """Gives the condition `[n]`, float64.
+
+        Raises:
+            DataFormatError: the condition is missing.
+        """
+        return conditions.only(self.needs).others[self.condition].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Column(OneCondition):
+    """One of the conditions besides the incident energy, minus an offset, divided by a scale."""
+
     offset: float = 0.0
     scale: float = 1.0
 
@@ -121,54 +140,69 @@ class Column(Encoding):
         if not (np.isfinite(self.offset) and np.isfinite(self.scale) and self.scale):
             raise ConfigError(f"Column needs a finite offset and scale. Received: {self.offset}, {self.scale}")
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Name of the condition."""
-        return (self.condition,)
-
     def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`.
 
         Raises:
             DataFormatError: the condition is missing.
         """
-        values = conditions.only(self.needs).others[self.condition].astype(np.float64)
-        return (values[:, None] - self.offset) / self.scale
+        return (self.values(conditions)[:, None] - self.offset) / self.scale
+
+
+class Standardised(Encoding):
+    """An encoding with mean 0 and standard deviation 1 in training."""
+
+    mean: float
+    spread: float
+
+    def standardised_as(self, fitted: "Standardised") -> Self:
+        """Gives this encoding with the constants of one that was fitted.
+
+        Raises:
+            ConfigError: they are not finite, or the spread is not above 0.
+        """
+        if not (np.isfinite(fitted.mean) and 0 < fitted.spread < np.inf):
+            raise ConfigError(f"mean must be finite, spread above 0. Received: {fitted.mean} and {fitted.spread}")
+        return self if self.spread > 0 else replace(self, mean=fitted.mean, spread=fitted.spread)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)
-class StandardLogEnergy(Encoding):
-    """Natural logarithm of the incident energy, standardised on the training showers.
+class StandardLogEnergy(Standardised):
+    """Natural logarithm of the incident energy in MeV, standardised on the training showers.
 
     Args:
-        mean, spread: of the training showers' logarithms; a spread of 0 until fitted. Given ones stay as they are.
+        mean, spread: mean and standard deviation of the logarithm; spread 0: `fit` takes both from training showers.
+
+    Source: arXiv:2210.06204, "Generative Adversarial Networks".
     """
 
     mean: float = 0.0
     spread: float = 0.0
 
-    def fit(self, given: Conditions) -> Self:
+    def fit(self, conditions: Conditions) -> Self:
         """Takes mean and spread from the training showers; a single energy gets a spread of 1."""
-        mean, spread = _moments(np.log(given.incident_energies))
-        return self if self.spread > 0 else replace(self, mean=mean, spread=spread)
+        if self.spread > 0:
+            return self
+        mean, spread = _moments(np.log(conditions.incident_energies))
+        return replace(self, mean=mean, spread=spread)
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`."""
         _require_fitted(self, self.spread)
-        return (np.log(given.incident_energies)[:, None] - self.mean) / self.spread
+        return (np.log(conditions.incident_energies)[:, None] - self.mean) / self.spread
 
 
 @dataclass(frozen=True)
-class CellPosition(Encoding):
-    """Impact position along a coordinate within its cell, standardised in training.
+class CellPosition(OneCondition, Standardised):
+    """A coordinate of the impact point from its cell's centre, standardised in training.
 
     Args:
-        condition: the coordinate's name, e.g. `impact_eta`; cell 0 begins at 0.
-        cell_size: width of a cell along it.
-        mean, spread: of the training showers; a spread of 0 until fitted. Given ones stay as they are.
+        cell_size: width of a cell along the coordinate, in its unit (eta, or phi in rad); cell 0 begins at 0.
+        mean, spread: mean and standard deviation of the distance; spread 0: `fit` takes both from the training showers.
+
+    Source: arXiv:2210.06204, "Generative Adversarial Networks".
     """
 
-    condition: str
     cell_size: float
     mean: float = 0.0
     spread: float = 0.0
@@ -176,41 +210,38 @@ class CellPosition(Encoding):
     def __post_init__(self) -> None:
         _require_cells(self, self.cell_size)
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The coordinate's name."""
-        return (self.condition,)
-
-    def fit(self, given: Conditions) -> Self:
+    def fit(self, conditions: Conditions) -> Self:
         """Takes mean and spread from the training showers; a single position gets 1."""
-        mean, spread = _moments(self._offset(given))
-        return self if self.spread > 0 else replace(self, mean=mean, spread=spread)
+        if self.spread > 0:
+            return self
+        mean, spread = _moments(self._offset(conditions))
+        return replace(self, mean=mean, spread=spread)
 
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`.
 
         Raises:
-            DataFormatError: the coordinate is not given.
+            DataFormatError: the coordinate is missing.
         """
         _require_fitted(self, self.spread)
-        return (self._offset(given)[:, None] - self.mean) / self.spread
+        return (self._offset(conditions)[:, None] - self.mean) / self.spread
 
-    def _offset(self, given: Conditions) -> np.ndarray:
-        position = given.only(self.needs).others[self.condition].astype(np.float64)
+    def _offset(self, conditions: Conditions) -> np.ndarray:
+        position = self.values(conditions)
         return position - (np.floor(position / self.cell_size) + 0.5) * self.cell_size
 
 
 @dataclass(frozen=True)
-class CellAlignment(Encoding):
-    """Where the impact cell lies in a larger one, one bit for each place.
+class CellAlignment(OneCondition):
+    """Place of the impact cell in a larger cell, one bit for each place.
 
     Args:
-        condition: the coordinate's name, e.g. `impact_phi`; cell 0 begins at 0.
-        cell_size: width of a cell along it.
-        num: of such cells in the larger one.
+        cell_size: width of a cell along the coordinate, in its unit (eta, or phi in rad); cell 0 begins at 0.
+        num: number of such cells in the larger one.
+
+    Source: arXiv:2210.06204, "Monte Carlo Samples and Preprocessing", Fig. 2.
     """
 
-    condition: str
     cell_size: float
     num: int
 
@@ -224,19 +255,13 @@ class CellAlignment(Encoding):
         """Number of places."""
         return self.num
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The coordinate's name."""
-        return (self.condition,)
-
-    def forward(self, given: Conditions) -> np.ndarray:
+    def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, num]`, zeros and a one.
 
         Raises:
-            DataFormatError: the coordinate is not given.
+            DataFormatError: the coordinate is missing.
         """
-        position = given.only(self.needs).others[self.condition].astype(np.float64)
-        place = np.floor(position / self.cell_size).astype(np.int64) % self.num
+        place = np.floor(self.values(conditions) / self.cell_size).astype(np.int64) % self.num
         return (place[:, None] == np.arange(self.num)).astype(np.float64)
 
 

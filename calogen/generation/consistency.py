@@ -7,7 +7,7 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.errors import CalogenError, DataFormatError
-from calogen.features.conditions import Encoding
+from calogen.features.conditions import Encoding, Standardised
 from calogen.features.transforms import Chain
 from calogen.showers.conditions import Conditions
 from calogen.training.module import ConfigT, GeometryT, ModelModule
@@ -57,6 +57,8 @@ def _require_transform(untrained: Chain, transform: Chain) -> None:
 
 def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
     """An encoding fitted to the range to which another encoding is fitted."""
+    if isinstance(fitted, Standardised) and type(untrained) is type(fitted):
+        return untrained.standardised_as(fitted)
     limits = [getattr(fitted, name, 1.0) for name in ("lowest", "highest")]
     return untrained.fit(Conditions(np.array(limits)))
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -7,6 +8,8 @@ import pytest
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.features.moments import moments
+from calogen.generation.generate import generate_like
+from calogen.generation.load import load_run
 from calogen.models import atlas_gan
 from calogen.models.atlas_gan import CONFIGS, AtlasGanConfig, build, build_trainer, build_transform
 from calogen.showers.bundled import bundled, read_window
@@ -79,6 +82,17 @@ def test_training_moves_both_critics_and_keeps_showers_to_validate(photons: Show
     for name, network in run.networks.items():
         pairs = zip(network.get_weights(), start[name].get_weights(), strict=True)
         assert any((ours != theirs).any() for ours, theirs in pairs), name
+    read = load_run(tmp_path)
+    assert read.transform == run.transform
+    showers = generate_like(read, photons[:20], seed=1)
+    np.testing.assert_array_equal(showers.energies, generate_like(run, photons[:20], seed=1).energies)
+    text = (tmp_path / "transform.json").read_text()
+    for key, value in (("cell_size", 0.05), ("spread", 0.0), ("num", 3)):
+        about = json.loads(text)
+        next(item for item in about["encodings"] if key in item)[key] = value
+        (tmp_path / "transform.json").write_text(json.dumps(about))
+        with pytest.raises(DataFormatError, match="must hold the files of one run"):
+            load_run(tmp_path)
     one = replace(config, energy_critic=False)
     alone = fit(atlas_gan, one, ATLAS_GAN_WINDOW, photons, tmp_path / "one")
     for ours, theirs in zip(
