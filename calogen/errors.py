@@ -35,6 +35,10 @@ class ConfigError(CalogenError):
     """A configuration that is inconsistent, or does not fit the data or the software."""
 
 
+class DivergedError(CalogenError):
+    """A training whose losses, weights or showers are no longer finite."""
+
+
 class ExportError(CalogenError):
     """A network that cannot be written in the requested format."""
 

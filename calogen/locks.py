@@ -56,6 +56,36 @@ def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool =
         os.close(descriptor)
 
 
+def is_held(path: str | Path) -> bool | None:
+    """Whether a process holds the lock of a directory, which is left as it is.
+
+    Returns:
+        None: this cannot be seen from here, because the file system has no locks, and the last holder, who has not
+        given the directory back, is on another machine.
+
+    Raises:
+        CalogenError: the directory cannot be read.
+    """
+    try:
+        descriptor = os.open(Path(path) / ".lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise files.read_error(Path(path) / ".lock", error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise files.read_error(Path(path) / ".lock", error) from error
+        holder = _holder(descriptor)
+        return _runs(holder) if holder else False
+    finally:
+        os.close(descriptor)
+
+
 def _open(path: str | Path) -> int:
     lock = Path(path) / ".lock"
     try:

@@ -79,9 +79,9 @@ class Progress:
             parts = [f"{self._done} {self._unit}".rstrip()]
         else:
             parts = [f"{self._done}/{self._total} {self._unit}".rstrip() + f" ({self._done / max(self._total, 1):.0%})"]
-        parts.append(f"{_clock(elapsed)} elapsed")
+        parts.append(f"{clock(elapsed)} elapsed")
         if 0 < self._done < self._total:
-            parts.append(f"{_clock(elapsed / self._done * (self._total - self._done))} left")
+            parts.append(f"{clock(elapsed / self._done * (self._total - self._done))} left")
         if self._note:
             parts.append(self._note)
         tell(f"{self._description}: {', '.join(parts)}")
@@ -106,5 +106,6 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Progress]
         shown.close()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time in hours, minutes and seconds, e.g. `0:01:30`."""
     return str(timedelta(seconds=round(seconds)))

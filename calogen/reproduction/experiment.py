@@ -176,7 +176,7 @@ def parse_arguments(
         SystemExit: as `parse_command_line`.
         ConfigError: a shell could not split the text of `--options`.
     """
-    words = _expand(sys.argv[1:] if arguments is None else arguments)
+    words = expand_options(sys.argv[1:] if arguments is None else arguments)
     more = [option.parameter(flag) for flag, option in options.items()]
     return parse_command_line(_read_options, description, EXIT_CODES, words, more)
 
@@ -204,7 +204,7 @@ def _read_options(
     ] = "",
     **own: object,
 ) -> Arguments:
-    """Values of a command line in which `_expand` has replaced `--smoke` and `--options`.
+    """Values of a command line in which `expand_options` has replaced `--smoke` and `--options`.
 
     These two options are here for `--help` alone.
     """
@@ -225,7 +225,7 @@ def _read_options(
     )
 
 
-def _expand(words: Sequence[str]) -> list[str]:
+def expand_options(words: Sequence[str]) -> list[str]:
     """A command line with the words that `--smoke` and `--options TEXT` stand for.
 
     They stand in the place of these options, so that a later option wins over an earlier one.
@@ -244,7 +244,7 @@ def _expand(words: Sequence[str]) -> list[str]:
             expanded.append(word)
         else:
             try:
-                expanded += _expand(shlex.split(text))
+                expanded += expand_options(shlex.split(text))
             except ValueError as error:
                 raise ConfigError(f"--options must be words as in a shell ({error}). Received: {text}") from error
     return expanded

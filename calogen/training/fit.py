@@ -63,7 +63,8 @@ def fit(
         ConfigError: the configuration is another model's, or has a value that Keras does not know.
         GeometryError: the showers are of another geometry.
         DataFormatError: no shower is in the momentum range.
-        CalogenError: the directory holds another training, or a loss is not finite.
+        CalogenError: the directory holds another training.
+        DivergedError: a loss or a weight is not finite.
     """
     directory = Path(directory)
     _require_fitting(module, config, geometry, showers)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from calogen.backend import keras, tf
-from calogen.errors import CalogenError
+from calogen.errors import DivergedError
 from calogen.features.batches import FeatureTable, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
@@ -96,7 +96,8 @@ def train(
         stage.
 
     Raises:
-        CalogenError: the checkpoint is another training's, or a term or a weight is not finite.
+        CalogenError: the checkpoint is another training's.
+        DivergedError: a term or a weight is not finite.
     """
     keeper, variables = keeper or Keeper(), Variables([stage.trainer for stage in stages])
     state = keeper.read()
@@ -285,7 +286,7 @@ def _require_finite(unit: str, last: int, keeper: Keeper, now: int, values: Logs
         kept = f"{keeper.checkpoint} holds the last checkpoint"
         for name, path in snapshot_paths(keeper.directory, unit, last, keeper.networks).items():
             kept = f"{path} holds the {name} of {unit} {last}" if path.exists() else kept
-    raise CalogenError(
+    raise DivergedError(
         f"losses and weights must stay finite. Received: {bad} at {unit} {now}; {kept} "
         "(a smaller learning_rate may help)"
     )
