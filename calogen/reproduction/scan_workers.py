@@ -4,7 +4,7 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,8 +21,8 @@ from calogen.progress import clock
 from calogen.reproduction.scan_criteria import TITLES, directory_of, measure_point
 from calogen.reproduction.scan_grid import Grid
 from calogen.reproduction.scan_study import Outcome, ScanStudy
+from calogen.reproduction.study_data import snap_showers
 from calogen.showers.bundled import bundled_for, choose_edition, read_window
-from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.showers.sample import Showers
 from calogen.training.fit import digest
 
@@ -64,17 +64,14 @@ class Data:
         showers, note = read_window(path, grid.geometry, self.tolerant), path.name
         if self.train is None:
             showers, note = choose_edition(path.stem, showers, self.all_showers)
-        note += f"; set to 0 were {showers.attributes['clipped']}" if "clipped" in showers.attributes else ""
+        showers, changes = snap_showers(path, showers, grid.energies, self.tolerant)
         if grid.energies:
-            given, tolerance = showers.incident_energies, TOLERANT_LABEL if self.tolerant else SAME_LABEL
-            energies = snap(given, np.array(grid.energies), tolerance)
-            note += moved_note(path.name, given, energies)
-            inside = np.isin(energies, grid.energies)
+            inside = np.isin(showers.incident_energies, grid.energies)
             if not inside.any():
                 wanted = ", ".join(f"{energy:g}" for energy in grid.energies)
                 raise DataFormatError(f"{path} must hold showers of some of {wanted} MeV. Received: none")
-            showers = replace(showers, incident_energies=energies)[inside]
-        return (showers if self.train else showers[:: self.every]), note
+            showers = showers[inside]
+        return (showers if self.train else showers[:: self.every]), note + changes
 
 
 @dataclass(frozen=True, kw_only=True)

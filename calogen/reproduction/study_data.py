@@ -49,12 +49,11 @@ def read_at_energies(
     given = [read_window(path, geometry, arguments.tolerant) for path in files.values()]
     if arguments.train_data is None:
         given[0], note = choose_edition(f"{sample}_train", given[0], arguments.all_showers)
-    known, tolerance = np.repeat((*trained, *tested), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
     samples = []
     for path, part in zip(files.values(), given, strict=True):
-        samples.append(replace(part, incident_energies=snap(part.incident_energies, known, tolerance)))
-        note += f"; set to 0 were {part.attributes['clipped']}" if "clipped" in part.attributes else ""
-        note += moved_note(path.name, part.incident_energies, samples[-1].incident_energies)
+        sample, changes = snap_showers(path, part, (*trained, *tested), arguments.tolerant)
+        samples.append(sample)
+        note += changes
     train, test = samples
     require_energies(files["train"], train, trained)
     require_energies(files["test"], test, (*trained, *tested))
@@ -64,6 +63,23 @@ def read_at_energies(
     return Data(
         train=train, held_out=None, files=files, note=note, compared=test[test.incident_energies >= min(trained)]
     )
+
+
+def snap_showers(path: Path, showers: Showers, known: Sequence[float], tolerant: bool) -> tuple[Showers, str]:
+    """Showers whose labels are those of known energies where they are close to them.
+
+    Args:
+        path: file of the showers.
+        known: incident energies, MeV.
+        tolerant: as for `Showers.read`.
+
+    Returns:
+        The showers, and what the note on them must say of this and of negative energies that were set to 0.
+    """
+    given, tolerance = showers.incident_energies, TOLERANT_LABEL if tolerant else SAME_LABEL
+    moved = replace(showers, incident_energies=snap(given, np.repeat(known, 2), tolerance))
+    note = f"; set to 0 were {showers.attributes['clipped']}" if "clipped" in showers.attributes else ""
+    return moved, note + moved_note(path.name, given, moved.incident_energies)
 
 
 def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:

@@ -26,8 +26,9 @@ class Initializers:
         self._name = name
 
     def __call__(self) -> keras.initializers.Initializer:
-        """Gives the next kernel's initializer."""
-        return keras.initializers.get({"class_name": self._name, "config": {"seed": next(self._seeds)}})
+        """Gives the next kernel's initializer; zeros and ones, e.g., have no seed."""
+        seed = {"seed": next(self._seeds)} if hasattr(keras.initializers.get(self._name), "seed") else {}
+        return keras.initializers.get({"class_name": self._name, "config": seed})
 
 
 @keras.saving.register_keras_serializable("calogen")
