@@ -1,5 +1,5 @@
 # The environment is made on first use by whatever target needs it: no other step is required after a fresh clone.
-#   make reproduce-atlas-vae PRESET=laptop SEEDS=5     make test EXTRA=gpu     make help
+#   make reproduce-atlas-vae PRESET=laptop SEEDS=5     make scan-atlas-vae WORKERS=2     make test EXTRA=gpu     make help
 
 # What the command line or the environment gives is text: neither make nor a shell may read it as its own language. Recipes
 # take it from their environment, in quotes; there are no defaults here, so nothing is exported that was not given.
@@ -39,19 +39,20 @@ READY := $(VENV)/.ready$(addprefix -,$(EXTRA))
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 CODE := $(wildcard calogen experiments export benchmarks tests)
 TYPED := $(wildcard calogen experiments/*.py experiments/*/*.py export/*.py export/*/*.py benchmarks/*.py)
-REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(wildcard experiments/*.py)))
+REPRODUCE := $(patsubst experiments/%.py,reproduce-%,$(subst _,-,$(filter-out experiments/scan.py,$(wildcard experiments/*.py))))
+SCAN := $(patsubst experiments/scans/%.toml,scan-%,$(subst _,-,$(wildcard experiments/scans/*.toml)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install $(REPRODUCE) ablate-caloshowergan export-lwtnn lwtnn-tools test test-slow \
+.PHONY: help install $(REPRODUCE) $(SCAN) ablate-caloshowergan export-lwtnn lwtnn-tools test test-slow \
 	test-versions lint format tables simulate benchmark clean
 
 help: ## Show this text
-	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); sub(/\$$\(SCAN\)/, "scan-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
-	@printf '\nPapers: %s\n' '$(REPRODUCE)'
+	@printf '\nPapers: %s\n' '$(REPRODUCE) $(SCAN)'
 	@printf 'Options: PRESET=smoke|laptop|paper (laptop), SEEDS=<number> (1), EXTRA=gpu (CUDA build),'
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
-	@printf ' (your own showers; RUNS=<folder> where they train: runs/own),'
+	@printf ' (your own showers; RUNS=<folder> where they train: runs/own), WORKERS=<number> (1: processes of a scan),'
 	@printf ' OPTIONS=\"--ablation ...\" (an experiment\047s own: python experiments/<paper>.py --help; words and quotes as in'
 	@printf ' a shell, but nothing is expanded or run)\n'
 
@@ -69,13 +70,20 @@ $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; pri
 		--runs="$${RUNS:-runs$${DATA:+/own}}" $${RESULTS:+--results="$$RESULTS"} $${DATA:+--train-data="$$DATA"} \
 		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${OPTIONS:+--options="$$OPTIONS"}
 
+# SEEDS and WORKERS have defaults in the grids' files and in the script; scans of your own showers lie beside their runs.
+$(SCAN): scan-%: $(READY) ## Scan the hyperparameters of one paper on validation showers; WORKERS=<number>; resumes
+	@test -z "$$TEST_DATA" || { echo "scan-$* takes no TEST_DATA: a part of DATA judges, which does not train" >&2; exit 2; }
+	$(BIN)/python experiments/scan.py $* --preset="$${PRESET:-laptop}" --runs="$${RUNS:-runs$${DATA:+/own}}" \
+		$${SEEDS:+--seeds="$$SEEDS"} $${WORKERS:+--workers="$$WORKERS"} $${RESULTS:+--results="$$RESULTS"} \
+		$${DATA:+--train-data="$$DATA"} $${OPTIONS:+--options="$$OPTIONS"}
+
 ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4, photons and pions, and what brought it nothing
 	@test -z "$$DATA" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
 	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $$OPTIONS"
 
 export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, checked (trains one first if there is none)
 	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
-	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
+	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path '*/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
 	$(BIN)/calogen export --output=export/out $${RUN:+-- "$$RUN"}
 	@test -z "$$CHECK" || $(BIN)/python export/official.py $${RUN:+-- "$$RUN"}

@@ -1,4 +1,4 @@
-"""Scans of hyperparameters, on validation showers alone: which values would the paper have chosen?
+"""Scans of hyperparameters, on validation showers: what would the paper have chosen?
 
     python experiments/scan.py atlas_vae                        # one value at a time; it resumes
     python experiments/scan.py atlas_vae --sampler tpe --trials 50 --workers 2

@@ -4,6 +4,7 @@
 #   make install EXTRA=gpu                                    once, on the cluster
 #   sbatch experiments/slurm.sh atlas_vae --seeds 5           one job
 #   sbatch --array=1-5 experiments/slurm.sh atlas_vae         one job for each seed
+#   sbatch experiments/slurm.sh scan atlas_vae                a scan, which as many jobs as you like share (no --array)
 #   sh experiments/slurm.sh atlas_vae --smoke                 try it without Slurm
 #
 # Five minutes before the time limit Slurm sends USR1: the job queues itself again and goes on from its last checkpoint.

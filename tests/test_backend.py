@@ -54,7 +54,7 @@ def test_environment_and_home_change_no_numbers(
     assert found.stdout == f"{expected}{changed}\n", found.stderr  # processes that this one starts find theirs
 
 
-SCRIPTS = [*sorted(ROOT.glob("experiments/*.py")), *ROOT.glob("experiments/scans/*.py"), *ROOT.glob("export/*.py")]
+SCRIPTS = [*sorted(ROOT.glob("experiments/*.py")), *ROOT.glob("export/*.py")]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from calogen import process
 from calogen.command import clean_exit
 from calogen.errors import CalogenError, TemporaryError
-from calogen.locks import directory_lock
+from calogen.locks import directory_lock, is_held
 
 _HOLD = """
 import sys
@@ -166,6 +166,32 @@ def test_without_locks_a_live_holder_is_respected_and_a_stale_one_is_not(
         "; process 4194305 on far since 2026-01-01 (another machine: whether it still runs cannot be seen from here)"
         in (capsys.readouterr().err)
     )
+
+
+def test_whether_a_lock_is_held(tmp_path: Path) -> None:
+    assert is_held(tmp_path / "run") is False
+    with held(tmp_path / "run") as holder:
+        assert is_held(tmp_path / "run") is True
+        holder.kill()
+        holder.wait()
+        assert is_held(tmp_path / "run") is False
+    with directory_lock(tmp_path / "run"):
+        assert is_held(tmp_path / "run") is True
+    (tmp_path / "file").touch()
+    with pytest.raises(CalogenError, match=r"cannot read .*file/\.lock"):
+        is_held(tmp_path / "file")
+
+
+@pytest.mark.usefixtures("lockless")
+def test_without_locks_a_holder_on_another_machine_cannot_be_seen(tmp_path: Path) -> None:
+    _leave(tmp_path)
+    assert is_held(tmp_path) is False
+    _leave(tmp_path, process=os.getpid(), start=process.start_of(os.getpid()))
+    assert is_held(tmp_path) is True
+    _leave(tmp_path, machine="another")
+    assert is_held(tmp_path) is None
+    (tmp_path / ".lock").write_text("")
+    assert is_held(tmp_path) is False
 
 
 def test_a_holder_that_cannot_be_seen_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SCAN = ROOT / "experiments" / "scan.py"
+EXPERIMENTS = sorted({*(ROOT / "experiments").glob("*.py")} - {SCAN})
+GRIDS = sorted((ROOT / "experiments" / "scans").glob("*.toml"))
 STAND_IN = """#!{python} -IS
 import json, os, sys
 with open({log!r}, "a") as file:
@@ -69,7 +72,8 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     folder = tmp_path / "a $checkout"
-    for name in (*(path.name for path in (ROOT / "experiments").glob("*.py")), "results/x.json"):
+    names = [path.relative_to(ROOT / "experiments") for path in (*EXPERIMENTS, *GRIDS, SCAN)]
+    for name in (*names, "results/x.json"):
         (folder / "experiments" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "experiments" / name).touch()
     for name in ("Makefile", "setup.cfg", "pyproject.toml"):
@@ -91,13 +95,35 @@ def test_help_explains_every_target(checkout: Checkout) -> None:
     phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert phony is not None
     explained = {line.split()[0] for line in checkout.run("help").stdout.splitlines() if line.strip()}
-    assert set(re.sub(r"\\\n", "", phony[1]).replace("$(REPRODUCE)", "reproduce-<paper>").split()) <= explained
+    targets = re.sub(r"\\\n", "", phony[1])
+    for name, shown in (("$(REPRODUCE)", "reproduce-<paper>"), ("$(SCAN)", "scan-<paper>")):
+        targets = targets.replace(name, shown)
+    assert set(targets.split()) <= explained
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_is_a_target(path: Path, checkout: Checkout) -> None:
     (found,) = checkout.experiments(f"reproduce-{path.stem.replace('_', '-')}", "PRESET=smoke", "SEEDS=2")
     assert found == [f"experiments/{path.name}", "--preset=smoke", "--seeds=2", "--runs=runs"]
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_grid_is_a_target(path: Path, checkout: Checkout) -> None:
+    name = path.stem.replace("_", "-")
+    (found,) = checkout.experiments(f"scan-{name}")
+    assert found == ["experiments/scan.py", name, "--preset=laptop", "--runs=runs"]
+
+
+def test_a_scan_is_no_reproduction_and_takes_no_test_showers(checkout: Checkout) -> None:
+    assert "reproduce-scan" not in checkout.run("help").stdout
+    given = ("SEEDS=4", "WORKERS=2", "RESULTS=x y", "DATA=$HOME", "OPTIONS=--sampler tpe", "PRESET=smoke")
+    (found,) = checkout.experiments("scan-atlas-vae", *given)
+    assert found[1:] == [
+        *("atlas-vae", "--preset=smoke", "--runs=runs/own", "--seeds=4", "--workers=2", "--results=x y"),
+        *("--train-data=$HOME", "--options=--sampler tpe"),
+    ]
+    refused = checkout.run("scan-atlas-vae", "TEST_DATA=x")
+    assert "scan-atlas-vae takes no TEST_DATA" in refused.stderr
 
 
 def test_your_own_showers_have_runs_of_their_own(checkout: Checkout) -> None:

@@ -204,9 +204,9 @@ def _read_options(
     ] = "",
     **own: object,
 ) -> Arguments:
-    """Values of a command line in which `expand_options` has replaced `--smoke` and `--options`.
+    """Values of a command line after `expand_options`.
 
-    These two options are here for `--help` alone.
+    `--smoke` and `--options` are here for `--help` alone.
     """
     if train_data is None and test_data is not None:
         raise typer.BadParameter("--test-data goes with --train-data")

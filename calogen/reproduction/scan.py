@@ -49,7 +49,10 @@ class Choices:
     seeds: Annotated[
         int | None, typer.Option(min=1, max=1000, metavar="N", help="Trainings at every point, seeds 1..N.")
     ] = None
-    workers: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Processes that train.")] = 1
+    workers: Annotated[
+        int,
+        typer.Option(min=0, max=1000, metavar="N", help="Processes that train; 0: this one itself."),
+    ] = 1
     finalists: Annotated[bool, typer.Option("--finalists", help="Take the file's second grid, of the best few.")] = (
         False
     )

@@ -1,4 +1,4 @@
-"""By which figure a scan judges, on validation showers alone, and its measurement at one point."""
+"""By which figure a scan judges, on validation showers alone, and how it is measured."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from typing import Any  # the values of JSON tables
 
 import numpy as np
 
+from calogen.backend import keras
 from calogen.config import Config, config_from_json, config_to_json, plain_from_json, require
 from calogen.errors import ConfigError, DataFormatError, DivergedError
 from calogen.evaluation.merits import CovarianceMerit, DistanceMerit, Merit
@@ -204,7 +205,9 @@ def directory_of(trainings: Path, config: Config, criterion: Criterion, showers:
 
 
 def measure_point(config: Config, criterion: Criterion, showers: Showers, directory: Path) -> Measured:
-    """Trains with a configuration, for every seed and fold, and judges; what is there is read.
+    """Trains with a configuration for every seed and fold, and judges.
+
+    What an earlier call has trained and judged is read.
 
     Args:
         config: the configuration; its seed does not count.
@@ -237,6 +240,7 @@ def _measure_training(config: Config, criterion: Criterion, part: Part, director
     identity = asdict(criterion) | {"seeds": None}
     if (known := _read_record(record, identity)) is not None:
         return known
+    keras.utils.clear_session()  # else the networks of all trainings stay in memory
     run = fit(module_of(config), config, part.validation.geometry, part.training, directory)
     merit = CRITERIA[criterion.name](criterion, part.validation.geometry)
     try:
@@ -270,6 +274,15 @@ def _read_record(path: Path, identity: Mapping[str, object]) -> Measured | None:
         return Measured.from_json(known)
     except DataFormatError as error:
         raise DataFormatError(f"{path}: {error} (delete it to judge anew)") from error
+
+
+def figure_text(value: Value) -> str:
+    """A figure with its error, if that is known.
+
+    >>> figure_text(Value(0.33961, 0.0055)), figure_text(Value(9.505e-05, float("nan")))
+    ('0.3396 ± 0.0055', '9.505e-05')
+    """
+    return f"{value.value:.4g}" + (f" ± {value.error:.2g}" if np.isfinite(value.error) else "")
 
 
 def _mean_response(showers: Showers) -> float:

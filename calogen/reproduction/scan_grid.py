@@ -98,11 +98,10 @@ class Grid:
         if self.sampler == "one-at-a-time":
             return len(self._one_at_a_time())
         size = prod(len(choices) for choices in self.choices.values())
-        wanted = self.trials or (_TRIALS if self.sampler == "tpe" else size)
-        return wanted if self.sampler == "tpe" else min(size, wanted)
+        return min(size, self.trials or (_TRIALS if self.sampler == "tpe" else size))
 
     def points(self) -> list[Point]:
-        """The points in the order in which they are visited; of tpe the first, which is the starting point.
+        """The points in the order of their visits; of tpe the first, the starting point.
 
         Raises:
             ConfigError: there are more than `MAX_POINTS`.
@@ -116,7 +115,7 @@ class Grid:
             return [Point("start")]
         if self.sampler == "one-at-a-time":
             return self._one_at_a_time()
-        return [self.point_of(params) for params in itertools.islice(_shuffled(self.choices), self.num_points)]
+        return [self.point_of(params) for params in itertools.islice(shuffled(self.choices), self.num_points)]
 
     def params_of(self, point: Point) -> dict[str, Choice]:
         """A point as Optuna knows it: the value of every name."""
@@ -243,7 +242,7 @@ def require_consistent(place: str, grid: Grid) -> None:
         )
 
 
-def _shuffled(choices: Mapping[str, Sequence[Choice]]) -> Iterator[dict[str, Choice]]:
+def shuffled(choices: Mapping[str, Sequence[Choice]]) -> Iterator[dict[str, Choice]]:
     """All combinations in an order of chance, which for more trials only goes on."""
     size, rng = prod(map(len, choices.values())), random.Random(_ORDER)
     seen: set[int] = set()

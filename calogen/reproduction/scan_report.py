@@ -26,12 +26,12 @@ from calogen.process import tell
 from calogen.progress import clock
 from calogen.reports.page import Cell, DataTable, Gallery, Page, PageBlock, PageVerdict, number_text, write_page
 from calogen.reports.reproduction import flat_rows
-from calogen.reproduction.scan_criteria import TITLES
+from calogen.reproduction.scan_criteria import TITLES, figure_text
 from calogen.reproduction.scan_grid import Grid, value_of, value_text
 from calogen.reproduction.scan_study import Outcome
 
 _IN_A_ROW = 6  # panels of hyperparameters in one figure
-_MIN_TRIALS = 4  # from which importances can be told
+_MIN_VALUES = 4  # different figures from which importances can be told
 
 
 def scan_frame(grid: Grid, outcomes: Sequence[Outcome]) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def draw_study(study: optuna.Study, grid: Grid) -> dict[str, Figure]:
                 axes.tick_params("x", labelrotation=60)  # else numbers overlap
             part = f", {number} of {len(groups)}" if len(groups) > 1 else ""
             figures[f"Slices{part}: the figure against each hyperparameter"] = _figure(drawn, (2.4 * len(names), 4.0))
-        if varied and len(trials) >= _MIN_TRIALS:
+        if varied and len({trial.value for trial in trials}) >= _MIN_VALUES:
             evaluator = PedAnovaImportanceEvaluator()
             drawn = plots.plot_param_importances(study, evaluator=evaluator, params=varied, target_name=target)
             caption = (
@@ -175,10 +175,7 @@ def _numbers(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 def _figure_text(outcome: Outcome) -> str:
     """The figure with its error; why there is none."""
-    if outcome.measured is None:
-        return outcome.state
-    value = outcome.measured.value
-    return number_text(value.value, 4) + (f" ± {value.error:.2g}" if np.isfinite(value.error) else "")
+    return figure_text(outcome.measured.value) if outcome.measured else outcome.state
 
 
 def _verdict(grid: Grid, outcomes: Sequence[Outcome]) -> PageVerdict:
@@ -232,6 +229,7 @@ def _optunas_look() -> Iterator[None]:
     plt.switch_backend("agg")
     with style(), mpl.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the plots have been there since version 2.2
+        warnings.filterwarnings("ignore", "Target and region quantiles", UserWarning)  # of equal trials
         yield
 
 

@@ -1,4 +1,4 @@
-"""The study of a scan: a journal that several processes and jobs share, and who is at work on which trial.
+"""The study of a scan: a journal that processes and jobs share, and who works on what.
 
 Optuna's journal has no heartbeat. Instead the worker of a trial holds the lock of the trial's directory: a trial that
 the journal calls running while nobody holds that lock has lost its worker. It counts as failed, and its values are put
@@ -29,13 +29,13 @@ from calogen.files import refusal
 from calogen.locks import directory_lock, is_held
 from calogen.provenance import named_seed
 from calogen.reproduction.scan_criteria import Measured
-from calogen.reproduction.scan_grid import Choice, Grid, Point, encode, value_of
+from calogen.reproduction.scan_grid import Choice, Grid, Point, encode, shuffled, value_of
 
 DIED = "its worker died"
 State = Literal["complete", "failed", "running", "waiting"]
 
 _WAIT = 3600.0  # seconds for the lock of the study's folder, which is held for a moment
-_TRIES = 5  # of tpe to suggest something that was not tried yet
+_TRIES = 3  # of tpe to suggest something new; then it is drawn
 _STATES: Mapping[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.RUNNING: "running",
@@ -200,14 +200,15 @@ class ScanStudy:
         if any(item.state == "waiting" for item in counted):
             return self.study.ask(self._distributions)
         known = {_key(item.params): item.number for item in counted}
-        for last in range(_TRIES, 0, -1):
+        for _ in range(_TRIES):
             trial = self._suggest()
             repeated = known.get(_key(trial.params))
-            if repeated is None or last == 1:
+            if repeated is None:
                 return trial
             self._note(trial.number, reason=f"repeats trial {repeated}", repeats=repeated)
             self.study.tell(trial.number, state=TrialState.FAIL)
-        return None
+        self.study.enqueue_trial(next(item for item in shuffled(self.grid.choices) if _key(item) not in known))
+        return self.study.ask(self._distributions)
 
     def _suggest(self) -> Trial:
         """A trial of a sampler made for it, so that it depends on the trials before alone."""
@@ -221,7 +222,7 @@ class ScanStudy:
             self.study.sampler = before
 
     def _end(self, number: int, reason: str, *, again: bool) -> None:
-        """Ends a running trial as failed, after its values are in the queue if it is to run again."""
+        """Ends a running trial as failed, `again` after its values are in the queue."""
         if again:
             self._again(self._trials()[number])
         self._note(number, reason=reason)

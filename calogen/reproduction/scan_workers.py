@@ -1,9 +1,10 @@
 """The work of a scan: trials are taken and measured, in this process or in several."""
 
+import math
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -12,13 +13,14 @@ from time import monotonic
 
 import numpy as np
 
+from calogen.backend import tf
 from calogen.command import clean_exit
 from calogen.errors import CalogenError, ConfigError, DataFormatError, DivergedError, TemporaryError
 from calogen.locks import directory_lock
 from calogen.parallel import num_cores
 from calogen.process import Terminated, prepare_worker, tell
 from calogen.progress import clock
-from calogen.reproduction.scan_criteria import TITLES, directory_of, measure_point
+from calogen.reproduction.scan_criteria import TITLES, directory_of, figure_text, measure_point
 from calogen.reproduction.scan_grid import Grid
 from calogen.reproduction.scan_study import Outcome, ScanStudy
 from calogen.reproduction.study_data import snap_showers
@@ -31,6 +33,8 @@ MAX_DEATHS = 3
 
 _POLL = 1.0  # seconds between two looks at the journal
 _WAIT = 30 * 86400.0  # seconds for a training that another study of the same journal is at
+_MOST = 20  # trainings of a worker process, as each leaves 10 MB behind
+_FAULTS: Mapping[int, type[Exception]] = {kind.exit_code: kind for kind in (CalogenError, TemporaryError)}
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
@@ -97,19 +101,28 @@ class Task:
         return ScanStudy(self.root / "journal.log", self.folder, self.grid, identity), showers, note
 
 
-def work(task: Task, study: ScanStudy, showers: Showers, told: Callable[[], None] = lambda: None) -> None:
+def work(
+    task: Task,
+    study: ScanStudy,
+    showers: Showers,
+    most: float = math.inf,
+    told: Callable[[], None] = lambda: None,
+) -> None:
     """Takes trials and measures them until there are none.
 
     Args:
         task: what is scanned.
         study: its study, as this process has opened it.
         showers: its showers.
+        most: number of trainings after which no further trial is taken.
         told: called after every trial.
 
     Raises:
         CalogenError: a fault that is not a trial's own.
     """
-    while True:
+    tf.get_logger().setLevel("ERROR")  # it warns of programs that are compiled again: every training has its own
+    done = 0
+    while done < most:
         with study.take() as taken:
             if taken is None:
                 return
@@ -122,6 +135,7 @@ def work(task: Task, study: ScanStudy, showers: Showers, told: Callable[[], None
                 study.fail(taken.number, " ".join(str(error).split()))
             else:
                 study.complete(taken.number, measured)
+        done += task.grid.criterion.seeds * task.grid.criterion.folds
         told()
 
 
@@ -132,7 +146,7 @@ def run_trials(task: Task, study: ScanStudy, showers: Showers, workers: int) -> 
         task: what is scanned.
         study: its study, as this process has opened it.
         showers: its showers.
-        workers: number of processes; 1: this one.
+        workers: number of processes; 0: this one.
 
     Raises:
         CalogenError: a fault that is not a trial's own, also of a worker.
@@ -142,8 +156,8 @@ def run_trials(task: Task, study: ScanStudy, showers: Showers, workers: int) -> 
     study.recover()
     lines = _Lines(study)
     while study.has_work():
-        if workers == 1:
-            work(task, study, showers, lines.show)
+        if workers == 0:
+            work(task, study, showers, told=lines.show)
         else:
             _Workers(task, study, workers, lines).run()
         study.recover()
@@ -177,7 +191,7 @@ class _Lines:
     def _text(self, outcome: Outcome) -> str:
         if outcome.measured is None:
             return f"failed: {outcome.reason}"
-        return f"{self._title} {outcome.measured.value}, {clock(outcome.measured.seconds)}"
+        return f"{self._title} {figure_text(outcome.measured.value)}, {clock(outcome.measured.seconds)}"
 
     def _left(self, done: int, total: int) -> str:
         new = len(self._shown) - self._before
@@ -218,13 +232,13 @@ class _Workers:
         self._running[slot].start()
 
     def _ended(self, slot: int, code: int) -> None:
-        """Replaces a worker that was killed, and passes the fault of another on."""
+        """Replaces a worker that is used up or was killed; the fault of another is raised."""
         if code == 0:
+            if self._study.has_work():
+                self._start(slot)
             return
         if code > 0 and code != Terminated().code:
-            text = self._log(slot).read_text(encoding="utf-8", errors="replace").strip()
-            kind = TemporaryError if code == TemporaryError.exit_code else CalogenError
-            raise kind(f"worker {slot} ended with code {code}: {text.rpartition(chr(10))[2]} (see {self._log(slot)})")
+            raise _FAULTS.get(code, RuntimeError)(f"worker {slot} ended with code {code}: {self._last_words(slot)}")
         lost = self._study.recover([name for name, deaths in self._deaths.items() if deaths >= MAX_DEATHS - 1])
         self._deaths.update(lost)
         self._early = 0 if lost else self._early + 1
@@ -234,16 +248,24 @@ class _Workers:
         if self._study.has_work():
             self._start(slot)
 
+    def _last_words(self, slot: int) -> str:
+        """The last line that a worker has written, and where."""
+        if self._number == 1:
+            return "the line above says why"
+        text = self._log(slot).read_text(encoding="utf-8", errors="replace").strip()
+        return f"{text.splitlines()[-1] if text else 'nothing was said'} ({self._log(slot)})"
+
     def _log(self, slot: int) -> Path:
         return self._task.folder / f"worker-{slot}.log"
 
 
 def _work_alone(task: Task, log: Path, workers: int) -> None:
-    """A worker process: its texts go to a file, and it takes its share of the cores."""
+    """A worker process; the texts of one among several go to a file."""
     prepare_worker()
-    with log.open("w", encoding="utf-8") as file:
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
+    if workers > 1:
+        with log.open("w", encoding="utf-8") as file:
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
     share = max(1, num_cores() // workers)
     for name in _THREADS:
         given = os.environ.get(name, "")
@@ -251,4 +273,4 @@ def _work_alone(task: Task, log: Path, workers: int) -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several workers share a GPU
     with clean_exit("scan"):
         study, showers, _ = task.open()
-        work(task, study, showers)
+        work(task, study, showers, _MOST)

@@ -51,8 +51,8 @@ def read_at_energies(
         given[0], note = choose_edition(f"{sample}_train", given[0], arguments.all_showers)
     samples = []
     for path, part in zip(files.values(), given, strict=True):
-        sample, changes = snap_showers(path, part, (*trained, *tested), arguments.tolerant)
-        samples.append(sample)
+        moved, changes = snap_showers(path, part, (*trained, *tested), arguments.tolerant)
+        samples.append(moved)
         note += changes
     train, test = samples
     require_energies(files["train"], train, trained)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from toy_gan import make_gan
-from toy_runs import load
 
 from calogen.cli import main as cli
 from calogen.command import clean_exit
@@ -19,6 +18,7 @@ from calogen.errors import ConfigError
 from calogen.generation import generate as generation
 from calogen.provenance import seed_streams
 from calogen.reproduction.experiment import Arguments, execute, open_run, parse_arguments
+from calogen.reproduction.scan import scan
 from calogen.showers.sample import Showers
 from calogen.simulation import production
 
@@ -69,7 +69,8 @@ def test_experiments_know_as_many_seeds(refused: Refused, arguments: list[str]) 
 
 
 def test_a_scan_knows_as_many_seeds(refused: Refused) -> None:
-    assert "Invalid value for '--seed'" in refused(load("scans/atlas_vae").main, "--seed", DIGITS)
+    grids = Path(__file__).parents[2] / "experiments" / "scans"
+    assert "Invalid value for '--seeds'" in refused(lambda: scan("", grids), "atlas_vae", "--seeds", str(10**11))
 
 
 def test_the_largest_seed_works(tmp_path: Path) -> None:

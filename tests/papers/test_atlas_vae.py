@@ -1,4 +1,4 @@
-"""The experiment script end to end on toy showers, and the scan's parts that need no bundled showers."""
+"""The experiment script end to end on toy showers, and what was chosen by the scan."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,13 +16,12 @@ from toy_runs import EXPERIMENTS, load
 
 from calogen.claims.atlas_vae import COMPARED, TRAINED, claims
 from calogen.errors import DataFormatError
-from calogen.models import atlas_vae
-from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
+from calogen.models.atlas_vae import CONFIGS
 from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.scan_files import read_grid
 from calogen.reproduction.study_data import read_at_energies
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
-from calogen.training.run import assemble_run
 
 
 def sample(energies: tuple[float, ...], count: int, seed: int) -> Showers:
@@ -149,55 +147,11 @@ def test_one_file_is_not_enough(
     assert "--train-data and --test-data go together" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def scan() -> ModuleType:
-    return load("scans/atlas_vae")
-
-
-def test_every_variant_is_a_configuration_of_its_own(scan: ModuleType) -> None:
-    configs = [replace(AtlasVaeConfig(), **{**scan.START, **changes}) for changes in scan.VARIANTS.values()]
-    assert len(set(configs)) == len(scan.VARIANTS)
-    assert CONFIGS["absolute"][0] in configs  # what was chosen was scanned
-
-
-@pytest.mark.parametrize("inputs", ["fractions", "absolute"])
-def test_a_row_of_the_scan(scan: ModuleType, inputs: str) -> None:
-    config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), inputs=inputs, validation_fraction=0.2)
-    showers = sample(TRAINED, 20, 3)
-    chain = build_transform(config, ATLAS_VAE_WINDOW).fit(showers)
-    history = [{"val_loss": loss, "val_reconstruction": loss / 2, "val_kl": 0.25} for loss in (3.0, 1.0, 2.0)]
-    run = assemble_run(atlas_vae, config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history)
-    row = dict(zip(scan.HEADER[1:], scan.measure(run, showers), strict=True))
-    assert 0.3 < float(row["mean KS"].split(" ± ")[0]) <= 1, "untrained"
-    assert (row["best epoch"], row["reconstruction"], row["KL"]) == ("2", "0.5", "0.25")
-    assert float(row["energy at 1-4 GeV"]) > 0
-    assert int(row["at floor"]) >= 0
-    if inputs == "absolute":
-        assert row["decoded sums"] == "-"
-    else:  # an untrained sigmoid gives about one half in each cell
-        sums = [float(value) for value in row["decoded sums"].split(", ")]
-        assert sums == pytest.approx([layer.size / 2 for layer in ATLAS_VAE_WINDOW.layers], rel=0.3)
-
-
-def test_a_row_of_the_finalists(scan: ModuleType) -> None:
-    showers = sample(TRAINED, 20, 3)
-    runs = []
-    for seed, best in ((1, 0), (2, 2)):
-        config = AtlasVaeConfig(encoder_units=(8,), decoder_units=(8,), validation_fraction=0.2, seed=seed)
-        chain = build_transform(config, ATLAS_VAE_WINDOW).fit(showers)
-        history = [{"val_loss": float(epoch != best)} for epoch in range(3)]
-        runs.append(assemble_run(atlas_vae, config, ATLAS_VAE_WINDOW, build(config, ATLAS_VAE_WINDOW), chain, history))
-    row = [tuple(map(float, cell.split(" ± "))) for cell in scan.measure_seeds(runs, showers)]
-    assert len(row) == len(scan.FINAL_HEADER) - 1
-    assert row[2] == (2.0, 1.0)  # epochs 1 and 3, a scatter of 1.41 shown without decimals
-    assert row[3][0] > 1.5 * row[4][0]  # a sigmoid's halves sum to far more than one: only renormalised they do not
-    assert all(mean > 0 for mean, _ in row)
-
-
-def test_every_finalist_is_a_configuration_of_its_own(scan: ModuleType) -> None:
-    configs = {replace(AtlasVaeConfig(), **{**scan.START, **changes}) for changes in scan.FINALISTS.values()}
-    assert len(configs) == len(scan.FINALISTS)
-    assert CONFIGS["paper"][0] in configs
+def test_what_was_chosen_was_scanned() -> None:
+    path = Path(__file__).parents[2] / "experiments" / "scans" / "atlas_vae.toml"
+    first, final = (read_grid(path, "atlas_vae", "paper", finalists=which) for which in (False, True))
+    assert CONFIGS["absolute"][0] in [first.config_of(point) for point in first.points()]
+    assert CONFIGS["paper"][0] in [final.config_of(point) for point in final.points()]
 
 
 def test_each_figure_of_the_paper_is_drawn_once() -> None:

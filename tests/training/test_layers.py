@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference.gradient_penalty import finite_differences
 
 from calogen.errors import ConfigError
-from calogen.training.layers import ShowerHeads, SpectralDense, Swish, start_output
+from calogen.training.layers import Initializers, ShowerHeads, SpectralDense, Swish, start_output
 
 SINGULAR_VALUES = np.array([3.0, 1.5, 0.5])
 
@@ -224,3 +224,11 @@ def test_the_swish_has_a_slope_that_is_trained(per_channel: bool) -> None:
     np.testing.assert_allclose(tape.gradient(total, layer.beta.value), expected, rtol=1e-9)
     assert Swish.from_config(layer.get_config()).per_channel is per_channel
     assert layer.compute_output_shape((None, 3)) == (None, 3)
+
+
+def test_each_kernel_has_a_seed_of_its_own_where_its_initializer_takes_one() -> None:
+    first, second = Initializers(1, "generator", "glorot_uniform"), Initializers(1, "generator", "glorot_uniform")
+    kernels = [first()((3, 2)).numpy() for _ in range(2)]
+    assert not np.allclose(*kernels)
+    np.testing.assert_array_equal(second()((3, 2)), kernels[0])
+    np.testing.assert_array_equal(Initializers(1, "generator", "zeros")()((3, 2)), np.zeros((3, 2)))
