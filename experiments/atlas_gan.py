@@ -87,7 +87,7 @@ from calogen.showers.windows import ATLAS_GAN_WINDOW
 from calogen.units import GeV
 
 NAME, NETWORK = "atlas_gan", "paper"
-BUDGETS = {"smoke": (30, 4), "laptop": (80_000, 400), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
+BUDGETS = {"smoke": (20, 4), "laptop": (80_000, 400), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
 LABELS = {
     NETWORK: GAN,
@@ -221,7 +221,6 @@ def gather(outcome: Outcome, data: Data, costs: Costs, arguments: Arguments, see
     """Evidence for the claims from the outcome of one training seed."""
     compared, network = outcome.comparisons, outcome.networks[NETWORK]
     curves = {label: response_curve([showers]) for label, showers in compared.generated.items()}
-    depths = [(showers.at(energy) for showers in (compared.reference, compared.generated[GAN])) for energy in TRAINED]
     given = data.reference.given
     first = np.array([np.flatnonzero(given.incident_energies == energy)[0] for energy in (TRAINED[0], SHOWN[-1])])
     layers = {"front": 1, "middle": 2}
@@ -230,8 +229,8 @@ def gather(outcome: Outcome, data: Data, costs: Costs, arguments: Arguments, see
         "geant4": response_curve([compared.reference]),
         "curves": curves,
         "depths": {
-            energy: tuple(mean_of(shower_depth(showers)) for showers in pair)
-            for energy, pair in zip(TRAINED, depths, strict=True)
+            energy: [mean_of(shower_depth(item.at(energy))) for item in (compared.reference, compared.generated[GAN])]
+            for energy in TRAINED
         },
         "centres": {layer: centre_profiles(compared.generated, data, number) for layer, number in layers.items()},
         "steps": strip_steps(),
