@@ -1,0 +1,56 @@
+"""Inputs of a graph that another program gives under other names, in other parts and in another order."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from calogen.errors import ExportError
+from calogen.lwtnn.graph import Graph, GraphInput, Node, Variable
+from calogen.lwtnn.layers import Dense
+
+
+def rebuilt_input(graph: Graph, name: str, parts: Sequence[tuple[str, Variable]]) -> Graph:
+    """Gives a graph one of whose inputs is put together from variables of other inputs.
+
+    The new inputs take the place of the old one, in the order in which `parts` names them. Where the variables of one
+    of them do not follow one another in the old input, a layer of ones and zeros brings them into its order.
+
+    Args:
+        graph: a graph that has the input.
+        name: name of the old input.
+        parts: for each variable of the old input the new input, and the variable there, with offset and scale.
+
+    Raises:
+        ExportError: there is no such input, it has another number of variables, a variable is used twice, or a new
+            input has the name of one that stays.
+    """
+    position = next((place for place, given in enumerate(graph.inputs) if given.name == name), None)
+    if position is None or len(graph.inputs[position].variables) != len(parts):
+        known = {given.name: len(given.variables) for given in graph.inputs}
+        raise ExportError(
+            f"an input must be replaced as a whole. Received: {len(parts)} variables of {name} in {known}"
+        )
+    order = list(dict.fromkeys(new for new, _ in parts))
+    places = [place for new in order for place, (other, _) in enumerate(parts) if other == new]
+    inputs = [GraphInput(new, tuple(variable for other, variable in parts if other == new)) for new in order]
+    shift = len(inputs) - 1
+    nodes = [
+        replace(node, sources=(node.sources[0] + (shift if node.sources[0] > position else 0),))
+        if node.type == "input"
+        else node
+        for node in graph.nodes
+    ]
+    old = [index for index, node in enumerate(graph.nodes) if node.type == "input" and node.sources == (position,)]
+    first = len(nodes)
+    nodes += [Node("input", (position + place,), size=len(given.variables)) for place, given in enumerate(inputs)]
+    joined, layers = Node("concatenate", tuple(range(first, len(nodes)))), graph.layers
+    if places != list(range(len(parts))):
+        nodes.append(joined)
+        joined = Node("feed_forward", (len(nodes) - 1,), layer_index=len(layers))
+        layers = (*layers, Dense(np.eye(len(parts))[np.argsort(places)], np.empty(0)))
+    for index in old:
+        nodes[index] = joined
+    return Graph(
+        (*graph.inputs[:position], *inputs, *graph.inputs[position + 1 :]), tuple(nodes), layers, graph.outputs
+    )
