@@ -39,6 +39,7 @@ LAYERS = (
     (3, 4, 7, 0.05, np.pi / 128),
 )
 """The 266 cells by layer: its number, cells in eta and in phi, their sizes; centred on the impact cell's eta."""
+NUM_CELLS = sum(num_eta * num_phi for _, num_eta, num_phi, *_ in LAYERS)
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,9 @@ def energies_of(graph: Graph, photons: Conditions, noise: np.ndarray) -> np.ndar
     """
     outputs, labels = evaluate_graph(graph, inputs_of(photons, noise)), graph.output().labels
     places = {label: place for place, label in enumerate(labels)}
-    size = sum(num_eta * num_phi for _, num_eta, num_phi, *_ in LAYERS)
-    if any(str(cell) not in places for cell in range(size)):
-        raise ExportError(f"{NAME} reads outputs 0 to {size - 1}. Received: {labels[0]} to {labels[-1]}")
-    energies = outputs[:, [places[str(cell)] for cell in range(size)]] * photons.incident_energies[:, None]
+    if any(str(cell) not in places for cell in range(NUM_CELLS)):
+        raise ExportError(f"{NAME} reads outputs 0 to {NUM_CELLS - 1}. Received: {labels[0]} to {labels[-1]}")
+    energies = outputs[:, [places[str(cell)] for cell in range(NUM_CELLS)]] * photons.incident_energies[:, None]
     return np.where(photons.incident_energies[:, None] < LOWEST, 0.0, energies)
 
 
