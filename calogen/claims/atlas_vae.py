@@ -11,6 +11,7 @@ from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
+from calogen.observables.observable import numbered
 
 claims, NUMBERS = Claims("atlas_vae"), Published("atlas_vae").numbers
 VAE, ABSOLUTE = "VAE", "VAE, absolute inputs"
@@ -26,28 +27,81 @@ JUDGES = tuple(item for item in CELL_OBSERVABLES if item.name in _JUDGES)
 """Observables whose mean KS distance on validation showers compares settings and epochs."""
 
 
+def _panels(figure: int) -> dict[float, str]:
+    """Panels a, b and c of a figure, by their incident energies: 4, 65 and 262 GeV."""
+    return {energy: f"{figure}{panel}" for energy, panel in zip(SHOWN, "abc", strict=True)}
+
+
+README_FIGURE = "Fig. 5: energy in the layers at 65 GeV"
+NUMBERS_OF_FIGURES = {  # the paper's figures by incident energy; 25 and 524 GeV are not trained on
+    **{f"{layer}_energy": {SHOWN[1]: f"5{panel}"} for layer, panel in zip(LAYERS, "abcd", strict=True)},
+    "shower_depth": _panels(6) | {INTERPOLATED: "15b"},
+    "second_lambda_moment": _panels(7) | {INTERPOLATED: "16"},
+    "total_energy": _panels(8) | {INTERPOLATED: "15a", EXTRAPOLATED: "18"},
+    "w_s_tot": _panels(10),
+    "r_phi": _panels(11) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
+    "r_eta": _panels(12) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
+    "w_eta2": _panels(13),
+}
+OBSERVABLES = numbered(
+    [item for item in CELL_OBSERVABLES if item.name in NUMBERS_OF_FIGURES],
+    NUMBERS_OF_FIGURES,
+    frozenset({f"{figure}{panel}" for figure in (7, 10, 11, 12, 13) for panel in "abc"} | {"16", "17", "18", "19"}),
+)
+REMARKS = (
+    "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not ATLAS's own simulation; "
+    "photons of exactly the nominal energies.",
+    "Assumed: 1.4 X0 of aluminium before the presampler and 0.6 X0 behind it; the presampler is scaled by 18 to "
+    "its published share at 65 GeV.",
+    "Birks' law is not applied: in the liquid argon it lowers every layer by 0.8 % alike at 4 GeV, which the sampling "
+    "fraction would absorb. The cut at 300 ns is not applied: no effect on photon showers.",
+    "Figs. 7, 10-13 and 16-19 of the paper have electronic noise, cross-talk and a spread of vertices; ours have none. "
+    "Fig. 9b has no counterpart.",
+    "About 7,000 training and validation showers; the paper has nearly 90,000.",
+)
+FIGURES = {
+    README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in LAYERS],
+    **{
+        f"Fig. {number}: {title}": [(name, energy) for energy in (4096.0, 65536.0, 262144.0)]
+        for number, title, name in (
+            (6, "shower depth", "shower_depth"),
+            (7, "second lambda moment", "second_lambda_moment"),
+            (8, "total energy", "total_energy"),
+            (10, "w_s,tot", "w_s_tot"),
+            (11, "R_phi", "r_phi"),
+            (12, "R_eta", "r_eta"),
+            (13, "w_eta2", "w_eta2"),
+        )
+    },
+    "Figs. 15-17: interpolation to 25 GeV": [
+        (name, 24576.0) for name in ("total_energy", "shower_depth", "second_lambda_moment", "r_eta", "r_phi")
+    ],
+    "Figs. 18, 19: extrapolation to 524 GeV": [(name, 524288.0) for name in ("total_energy", "r_eta", "r_phi")],
+}
+
+
 def _relative(evidence: Evidence, attribute: str, *energies: float) -> Value:
     """Ratio of our mean response or spread to Geant4's, averaged over incident energies."""
     ours, geant4 = evidence.values["vae"], evidence.values["geant4"]
     return Value.mean([ours.at(attribute, energy) / geant4.at(attribute, energy) for energy in energies])
 
 
-def _mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
+def mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
     """Mean of a metric over observables and incident energies."""
     return Value.mean([evidence.metric(energy, name, metric, sample).measured for energy in energies for name in names])
 
 
-def _excess(evidence: Evidence, names: Sequence[str], energy: float) -> Value:
+def excess(evidence: Evidence, names: Sequence[str], energy: float, sample: str = VAE) -> Value:
     """Mean KS distance minus its floor, which can be compared for samples of different sizes."""
-    rows = [evidence.metric(energy, name, "ks", VAE) for name in names]
+    rows = [evidence.metric(energy, name, "ks", sample) for name in names]
     return Value.mean([row.measured - row.floor.mean for row in rows])
 
 
 @claims.rule("absolute_inputs")
 def _absolute_inputs(evidence: Evidence) -> Finding:
     """Holds where the total energy or the shapes are worse than with reparametrised inputs."""
-    total, total_absolute = (_mean(evidence, TOTAL, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
-    shapes, shapes_absolute = (_mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
+    total, total_absolute = (mean(evidence, TOTAL, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
+    shapes, shapes_absolute = (mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
     numbers = {"total_absolute": total_absolute, "shapes_absolute": shapes_absolute}
     numbers |= {"total_ours": total, "shapes_ours": shapes}
     return [max(total_absolute - total, shapes_absolute - shapes, key=Value.significance)], numbers
@@ -55,21 +109,22 @@ def _absolute_inputs(evidence: Evidence) -> Finding:
 
 @claims.rule("absolute_inputs_spread")
 def _absolute_inputs_spread(evidence: Evidence) -> Finding:
-    ours, absolute = (_mean(evidence, TOTAL, *SHOWN, metric="rms_ratio", sample=item) for item in (VAE, ABSOLUTE))
+    ours, absolute = (mean(evidence, TOTAL, *SHOWN, metric="rms_ratio", sample=item) for item in (VAE, ABSOLUTE))
     return [min(absolute - 2, absolute - ours, key=Value.significance)], {"absolute": absolute, "ours": ours}
 
 
 @claims.rule("front_middle_energy")
 def _front_middle(evidence: Evidence) -> Finding:
-    good = _mean(evidence, ("front_energy", "middle_energy"), 65536.0)
-    poor = _mean(evidence, ("presampler_energy", "back_energy"), 65536.0)
+    good = mean(evidence, ("front_energy", "middle_energy"), 65536.0)
+    poor = mean(evidence, ("presampler_energy", "back_energy"), 65536.0)
     return [min(poor - good, 0.2 - good, key=Value.significance)], {"good": good, "poor": poor}
 
 
 @claims.rule("presampler_back_energy")
-def _presampler_back(evidence: Evidence) -> Finding:
+def presampler_back(evidence: Evidence, sample: str = VAE) -> Finding:
+    """Holds where the mean energy is too low in the presampler and in the back layer."""
     layers = ("presampler", "back")
-    ratios = {name: _mean(evidence, (f"{name}_energy",), 65536.0, metric="mean_ratio") for name in layers}
+    ratios = {name: mean(evidence, (f"{name}_energy",), 65536.0, metric="mean_ratio", sample=sample) for name in layers}
     return [min((1 - ratio for ratio in ratios.values()), key=Value.significance)], ratios
 
 
@@ -82,7 +137,7 @@ def _depth_trend(evidence: Evidence) -> Finding:
 
 @claims.rule("lambda_moment")
 def _lambda_moment(evidence: Evidence) -> Finding:
-    low, high = (_mean(evidence, ("second_lambda_moment",), *energies) for energies in (SHOWN[:2], SHOWN[2:]))
+    low, high = (mean(evidence, ("second_lambda_moment",), *energies) for energies in (SHOWN[:2], SHOWN[2:]))
     return [0.2 - low], {"low": low, "high": high}
 
 
@@ -99,24 +154,27 @@ def _energy_spread(evidence: Evidence) -> Finding:
 
 
 @claims.rule("interpolation")
-def _interpolation(evidence: Evidence) -> Finding:
+def interpolation(evidence: Evidence, sample: str = VAE) -> Finding:
+    """Holds where 25 GeV is as good as the neighbouring energies."""
     names, energies = ("total_energy", "shower_depth", "r_eta", "r_phi"), (INTERPOLATED, *NEIGHBOURS)
-    between, below, above = (_excess(evidence, names, energy) for energy in energies)
+    between, below, above = (excess(evidence, names, energy, sample) for energy in energies)
     worst = max(below, above, key=lambda item: item.value)
     return [1.25 * worst - between], {"between": between, "below": below, "above": above}
 
 
 @claims.rule("extrapolation")
-def _extrapolation(evidence: Evidence) -> Finding:
-    beyond, highest = (_excess(evidence, TOTAL, energy) for energy in (EXTRAPOLATED, SHOWN[-1]))
-    ratio = _mean(evidence, TOTAL, EXTRAPOLATED, metric="mean_ratio")
+def extrapolation(evidence: Evidence, sample: str = VAE) -> Finding:
+    """Holds where the total energy at 524 GeV is worse than at 262 GeV, but near Geant4's."""
+    beyond, highest = (excess(evidence, TOTAL, energy, sample) for energy in (EXTRAPOLATED, SHOWN[-1]))
+    ratio = mean(evidence, TOTAL, EXTRAPOLATED, metric="mean_ratio", sample=sample)
     figures = {"beyond": beyond, "highest": highest, "ratio": ratio}
     return [min(0.1 - abs(ratio - 1), beyond - highest, key=Value.significance)], figures
 
 
 @claims.rule("extrapolation_shapes")
-def _extrapolation_shapes(evidence: Evidence) -> Finding:
-    beyond, highest = (_excess(evidence, ("r_eta", "r_phi"), energy) for energy in (EXTRAPOLATED, SHOWN[-1]))
+def extrapolation_shapes(evidence: Evidence, sample: str = VAE) -> Finding:
+    """Holds where R_eta and R_phi at 524 GeV are as good as at 262 GeV."""
+    beyond, highest = (excess(evidence, ("r_eta", "r_phi"), energy, sample) for energy in (EXTRAPOLATED, SHOWN[-1]))
     return [1.25 * highest - beyond], {"beyond": beyond, "highest": highest}
 
 
@@ -130,7 +188,8 @@ def _best_epoch(evidence: Evidence) -> Finding:
 
 
 @claims.rule("speed")
-def _speed(evidence: Evidence) -> Finding:
+def speed(evidence: Evidence) -> Finding:
+    """Holds where a shower takes 10 times less than Geant4's at 8 GeV and 100 times less at 262 GeV."""
     costs = evidence.values["costs"]
     low, high = (Value(costs.speedup(energy), 0.0) for energy in (8192.0, 262144.0))
     figures = {"low": low, "high": high, "origin": costs.origin}
@@ -138,7 +197,8 @@ def _speed(evidence: Evidence) -> Finding:
 
 
 @claims.rule("memory")
-def _memory(evidence: Evidence) -> Finding:
+def memory(evidence: Evidence) -> Finding:
+    """Holds up to twice the paper's memory."""
     costs = evidence.values["costs"]
     sizes = {"json": costs.json_bytes / 1e6, "weights": costs.weight_bytes / 1e6, "added": costs.added_bytes / 1e6}
     return [Value(2 * NUMBERS["memory"].value - max(sizes.values()), 0.0)], sizes
