@@ -50,13 +50,14 @@ def find_sets(path: Path) -> list[RunSet]:
     Raises:
         ExportError: the folder holds no trained run.
     """
-    sets: list[RunSet] = []
+    alone: list[Path] = []
     networks: dict[Path, dict[str, Path]] = {}
     for run in _runs(path.resolve()):
         if run.name == "selected":
             networks.setdefault(run.parents[1], {})[run.parent.name] = run
         else:
-            sets.append(RunSet("/".join(run.parts[-2:]), (run,)))
+            alone.append(run)
+    sets = [RunSet("/".join(run.parts[-3 if run.parent in networks else -2 :]), (run,)) for run in alone]
     for folder, runs in networks.items():
         splits = getattr(model_module(_model_name(next(iter(runs.values())))), "SPLITS", {})
         for name, members in _together(sorted(runs), splits).items():

@@ -62,6 +62,14 @@ def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
     assert alone.name == "caloshowergan/smoke-seed1/photon"
 
 
+def test_a_network_of_a_study_of_which_nothing_was_selected_keeps_its_papers_name(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "caloshowergan", tmp_path / "caloshowergan")
+    shutil.copytree(runs / "caloshowergan" / "smoke-seed1" / "photon" / "selected", tmp_path / "b" / "c" / "d")
+    shutil.copytree(tmp_path / "b" / "c" / "d", tmp_path / "caloshowergan" / "smoke-seed1" / "vae")
+    names = [item.name for item in find_sets(tmp_path)]
+    assert names == ["c/d", *(f"caloshowergan/smoke-seed1/{name}" for name in ("photon", "photon-2-gans", "vae"))]
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"model": 5}', '{"model": "os"}', "{"])
 def test_a_damaged_configuration_is_named(runs: Path, tmp_path: Path, text: str) -> None:
     shutil.copytree(runs / "caloshowergan", tmp_path / "runs")
