@@ -1,4 +1,4 @@
-"""What Athena's classes for GAN showers expect of a network and its files.
+"""What Athena's classes for GAN showers in voxels expect of a network and its files; for cells see `service`.
 
 Names, noise, condition and order of the voxels differ between three interfaces:
 

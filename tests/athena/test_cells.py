@@ -229,7 +229,9 @@ ACTIVATIONS: dict[str, list[layers.Layer]] = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_close(name: str) -> None:
     run = make_cell_network([LinearEnergy(), LogEnergy(), *ALIGNMENTS], [layers.Dense(6, "tanh"), *ACTIVATIONS[name]])
-    assert network_closure(_read(plain_graph(run)), run) < 1e-8
+    graph = _read(plain_graph(run))
+    assert network_closure(graph, run) < 1e-8
+    assert cells.distributions(graph, run).agrees  # behind a softmax, though totals differ by rounding
 
 
 def test_a_gauss_is_refused() -> None:
