@@ -25,9 +25,9 @@ def rebuilt_input(graph: Graph, name: str, parts: Sequence[tuple[str, Variable]]
         ExportError: there is no such input, it has another number of variables, a variable is used twice, or a new
             input has the name of one that stays.
     """
-    position = next((place for place, given in enumerate(graph.inputs) if given.name == name), None)
+    position = next((place for place, item in enumerate(graph.inputs) if item.name == name), None)
     if position is None or len(graph.inputs[position].variables) != len(parts):
-        known = {given.name: len(given.variables) for given in graph.inputs}
+        known = {item.name: len(item.variables) for item in graph.inputs}
         raise ExportError(
             f"an input must be replaced as a whole. Received: {len(parts)} variables of {name} in {known}"
         )
@@ -42,9 +42,11 @@ def rebuilt_input(graph: Graph, name: str, parts: Sequence[tuple[str, Variable]]
         for node in graph.nodes
     ]
     old = [index for index, node in enumerate(graph.nodes) if node.type == "input" and node.sources == (position,)]
-    first = len(nodes)
-    nodes += [Node("input", (position + place,), size=len(given.variables)) for place, given in enumerate(inputs)]
-    joined, layers = Node("concatenate", tuple(range(first, len(nodes)))), graph.layers
+    given = [Node("input", (position + place,), size=len(item.variables)) for place, item in enumerate(inputs)]
+    joined, layers = given[0], graph.layers
+    if len(given) > 1:
+        joined = Node("concatenate", tuple(range(len(nodes), len(nodes) + len(given))))
+        nodes += given
     if places != list(range(len(parts))):
         nodes.append(joined)
         joined = Node("feed_forward", (len(nodes) - 1,), layer_index=len(layers))
