@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.athena.export import RunSet, export_set
 from calogen.claims.atlas_gan import GAN, SINGLE, WITHOUT_POSITION, claims, error_of
 from calogen.claims.atlas_vae import (
     COMPARED,
@@ -51,8 +52,6 @@ from calogen.evaluation.published import Published
 from calogen.evaluation.summary import response_curve
 from calogen.evaluation.trainings import Evidence
 from calogen.features.conditions import CellAlignment
-from calogen.files import write_text
-from calogen.lwtnn.graph import format_graph
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Profile, profile
 from calogen.models import atlas_gan, atlas_vae
@@ -74,7 +73,7 @@ from calogen.plots.training import draw_shortlist
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish, run_directory
-from calogen.reproduction.networks import dense_graph, generated_like, generation_time
+from calogen.reproduction.networks import generated_like, generation_time
 from calogen.reproduction.selection import select
 from calogen.reproduction.study import Configs, Data, Outcome, Selection, Study, run_study
 from calogen.reproduction.study_data import read_at_energies
@@ -133,11 +132,11 @@ def main(arguments: Arguments) -> None:
     )
     outcomes = run_study(study, arguments, data)
     directories = [run_directory(NAME, arguments.preset, seed, arguments.runs) for seed in arguments.seeds]
-    for directory, outcome in zip(directories, outcomes, strict=True):
-        write_text(directory / "generator.json", format_graph(dense_graph(outcome.networks[NETWORK].run.generator)))
+    for directory in directories:
+        export_set(RunSet("athena", (directory / NETWORK / "selected",)), directory)
     costs = measure_costs(
         outcomes[0].networks[NETWORK].run,
-        directories[0] / "generator.json",
+        directories[0] / "athena" / "generator.json",
         data.reference,
         simulate=arguments.preset != "smoke",
     )
