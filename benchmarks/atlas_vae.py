@@ -111,7 +111,7 @@ def compiled_epochs(showers: Showers, chain: Chain) -> Callable[[int], object]:
 
 def make_trainer(showers: Showers, chain: Chain) -> Vae:
     """A new trainer whose optimizer is built."""
-    return build_trainer(CONFIG, build(CONFIG, GEOMETRY), moments(chain.forward(showers)))
+    return build_trainer(CONFIG, GEOMETRY, build(CONFIG, GEOMETRY), moments(chain.forward(showers)))
 
 
 def generation_figures(chain: Chain) -> dict[str, float]:

@@ -54,7 +54,7 @@ def ours_bfloat16(showers: np.ndarray, conditions: np.ndarray, batch_size: int) 
 
 def compiled(networks: dict[str, keras.Model], showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Iterate:
     """One compiled iteration."""
-    trainer = build_trainer(CONFIG, networks, moments(showers))
+    trainer = build_trainer(CONFIG, GEOMETRY, networks, moments(showers))
     data = Resident(tf.constant(showers), tf.constant(conditions))
     schedule = replace(build_schedule(CONFIG, conditions[:, 0]), batch_size=batch_size)
     run, iterations = compile_calls(trainer, data), count()

@@ -166,6 +166,35 @@ class KineticFractions(Step):
 
 
 @dataclass(frozen=True)
+class Logarithm(Step):
+    """Decimal logarithm of a factor times the values; small values count as a floor.
+
+    Args:
+        floor: the smallest value that counts; `inverse` gives 0 instead of it.
+        factor: factor on the values before the logarithm.
+
+    Source: ATL-SOFT-PUB-2018-001, Table 2 (cell over photon energy, and 1e10 times this); the floor is ours.
+    """
+
+    floor: float = 1e-10
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.floor < np.inf and 0 < self.factor < np.inf):
+            raise ConfigError(f"Logarithm needs floor and factor above 0. Received: {self.floor}, {self.factor}")
+
+    def forward(self, values: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives logarithms `[n, v]`, float64."""
+        return np.log10(self.factor * np.maximum(values.astype(np.float64), self.floor))
+
+    def inverse(self, features: np.ndarray, incident_energies: np.ndarray) -> np.ndarray:
+        """Gives values `[n, v]`, for features up to 30."""
+        smallest = np.log10(self.factor * self.floor).astype(np.float32)  # networks have features in float32
+        values = 10.0 ** np.minimum(features.astype(np.float64), 30.0) / self.factor
+        return np.where(features.astype(np.float32) <= smallest, 0.0, values).astype(features.dtype)
+
+
+@dataclass(frozen=True)
 class Noise(Step):
     """Uniform noise on every energy, a function of the seed and the row alone.
 
@@ -219,7 +248,7 @@ class Mask(Step):
 
 
 # A transform's JSON may name no other classes.
-_STEPS: tuple[type[Step], ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Noise, Mask)
+_STEPS: tuple[type[Step], ...] = (LayerFractions, KineticFractions, AbsoluteEnergies, Logarithm, Noise, Mask)
 _ENCODINGS: tuple[type[Encoding], ...] = (
     LogEnergy,
     LinearEnergy,

@@ -147,7 +147,9 @@ def build(config: AtlasGanConfig, geometry: CellGrid) -> dict[str, keras.Model]:
     }
 
 
-def build_trainer(config: AtlasGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
+def build_trainer(
+    config: AtlasGanConfig, geometry: CellGrid, networks: dict[str, keras.Model], moments: Moments
+) -> WganGp:
     """Gives the trainer of the networks; the generator starts at the cells' mean energies."""
     generator = networks["generator"]
     if config.output_start == "data":

@@ -138,11 +138,14 @@ def build(config: AtlasVaeConfig, geometry: CellGrid) -> dict[str, keras.Model]:
 GENERATES = ("decoder",)
 
 
-def build_trainer(config: AtlasVaeConfig, networks: dict[str, keras.Model], moments: Moments) -> Vae:
+def build_trainer(
+    config: AtlasVaeConfig, geometry: CellGrid, networks: dict[str, keras.Model], moments: Moments
+) -> Vae:
     """Gives the compiled model that trains the networks.
 
     Args:
         config: configuration, with loss and optimizer.
+        geometry: geometry of the showers.
         networks: networks from `build`; the decoder's output bias is set by this function.
         moments: mean and spread of the `f` features of the training showers.
     """

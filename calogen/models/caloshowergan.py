@@ -2,9 +2,8 @@
 
 The voxels are those of the CaloChallenge's dataset 1, ATLAS's barrel at 0.20 < |eta| < 0.25.
 
-Reference: arXiv:2309.06515; architecture in Fig. 2, hyperparameters in Table 2, momentum split in section 4.1,
-layer-energy normalisation in section 4.2. The public training code and the challenge's parameter counts say what the
-text leaves open.
+Reference: arXiv:2309.06515, Fig. 2, Table 2, sections 4.1 (momentum split) and 4.2 (layer-energy normalisation). The
+public training code and the challenge's parameter counts say what the text leaves open.
 
 Differences from the paper: what is not stated (batch normalisation before section 4.2's heads, where the output starts,
 the energy of empty voxels) is `assumed` below, with the reason.
@@ -178,14 +177,15 @@ def build(config: CaloShowerGanConfig, geometry: VoxelGeometry) -> dict[str, ker
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
-def build_trainer(config: CaloShowerGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
+def build_trainer(
+    config: CaloShowerGanConfig, geometry: VoxelGeometry, networks: dict[str, keras.Model], moments: Moments
+) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         _start_at_data(config, networks["generator"], moments)
     settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1, "beta_2": config.beta_2}
     optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
-    weight, latent = config.gradient_penalty_weight, build_latent(config)
-    batch = config.batch_statistics == "batch"
+    weight, latent, batch = config.gradient_penalty_weight, build_latent(config), config.batch_statistics == "batch"
     critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
     generator = Generator(network=networks["generator"], optimizer=optimizer, latent=latent, batch_statistics=batch)
     return WganGp(generator, [critic], critic_steps=config.critic_steps, seed=named_seed(config.seed, "noise"))

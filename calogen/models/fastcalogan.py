@@ -167,7 +167,9 @@ def build(config: FastCaloGanConfig, geometry: VoxelGeometry) -> dict[str, keras
     return {"generator": build_generator(config, geometry), "critic": build_critic(config, geometry)}
 
 
-def build_trainer(config: FastCaloGanConfig, networks: dict[str, keras.Model], moments: Moments) -> WganGp:
+def build_trainer(
+    config: FastCaloGanConfig, geometry: VoxelGeometry, networks: dict[str, keras.Model], moments: Moments
+) -> WganGp:
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         factor = 2 if config.generator_activation == "swish" else 1  # near 0 a swish is half its argument

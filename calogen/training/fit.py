@@ -90,7 +90,7 @@ def fit(
     with _features(showers, chain, (training, *validation), directory, identity) as (features, *validating):
         moments = moments_of(features)
         with _known_to_keras():
-            trainers = module.build_trainer(config, trained, moments)
+            trainers = module.build_trainer(config, geometry, trained, moments)
         stages = stages_of(trainers, schedules)
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]

@@ -68,18 +68,20 @@ def critic_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(fake) - tf.reduce_mean(real)
 
 
-def gradient_penalty(gradient: tf.Tensor) -> tf.Tensor:
-    """Two-sided penalty, the mean of (|gradient| - 1)^2.
+def gradient_penalty(gradient: tf.Tensor, one_sided: bool = False) -> tf.Tensor:
+    """Penalty on the norm of a gradient, the mean of (|gradient| - 1)^2.
 
     Args:
         gradient: gradient of the critic's score with respect to the shower, `[b, f]`.
+        one_sided: whether norms below 1 cost nothing.
 
-    Source: arXiv:1704.00028, equation (3).
+    Source: arXiv:1704.00028, equation (3); for the one-sided penalty its section 4.
     """
     squared = tf.reduce_sum(tf.square(gradient), axis=-1)
     positive = squared > 0  # the square root has no derivative at 0
     norm = tf.where(positive, tf.sqrt(tf.where(positive, squared, 1.0)), 0.0)
-    return tf.reduce_mean(tf.square(norm - 1.0))
+    excess = tf.nn.relu(norm - 1.0) if one_sided else norm - 1.0
+    return tf.reduce_mean(tf.square(excess))
 
 
 def interpolate(real: tf.Tensor, fake: tf.Tensor, fraction: tf.Tensor) -> tf.Tensor:

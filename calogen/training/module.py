@@ -48,7 +48,7 @@ class ModelModule(Protocol[ConfigT, GeometryT]):
         """Gives all networks by name, with their initial weights."""
 
     def build_trainer(
-        self, config: ConfigT, networks: dict[str, keras.Model], moments: Moments
+        self, config: ConfigT, geometry: GeometryT, networks: dict[str, keras.Model], moments: Moments
     ) -> Trainer | Sequence[Trainer]:
         """Gives the trainer of the networks, or one for each stage, for features' moments."""
 

@@ -23,7 +23,7 @@ class Vae(KerasTrainer):
         kl_weight: factor of the divergence.
     """
 
-    term_names = ("loss", "reconstruction", "kl")
+    term_names: tuple[str, ...] = ("loss", "reconstruction", "kl")
     batches_per_step = 1
     jit = True
 
@@ -49,13 +49,17 @@ class Vae(KerasTrainer):
         latent = self.encoder(batch)["mean"]
         return self.decoder({"latent": latent, "condition": batch["condition"]})
 
-    def terms(self, batch: Batch, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Gives loss, reconstruction and divergence of a batch, with the noise of a seed `[2]`."""
+    def reconstruct(self, batch: Batch, noise_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Gives mean and log variance of the latent space, `[b, z]`, and decoded showers `[b, f]`."""
         code = self.encoder(batch)
         mean, log_variance = code["mean"], code["log_variance"]
         noise = tf.random.stateless_normal(tf.shape(mean), noise_seed)
         latent = mean + tf.exp(0.5 * log_variance) * noise
-        decoded = self.decoder({"latent": latent, "condition": batch["condition"]})
+        return mean, log_variance, self.decoder({"latent": latent, "condition": batch["condition"]})
+
+    def terms(self, batch: Batch, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Gives loss, reconstruction and divergence of a batch, with the noise of a seed `[2]`."""
+        mean, log_variance, decoded = self.reconstruct(batch, noise_seed)
         reconstruction = tf.reduce_mean(weighted_mse(batch["shower"], decoded, self._feature_weights))
         kl = tf.reduce_mean(kl_divergence(mean, log_variance))
         return {"loss": reconstruction + self._kl_weight * kl, "reconstruction": reconstruction, "kl": kl}

@@ -28,6 +28,7 @@ class Critic:
         gradient_penalty_weight: factor of its gradient penalty.
         loss_weight: factor of its score in the generator's loss.
         view: function of the shower that the critic gets, e.g. the total energy; by default the shower itself.
+        one_sided: whether gradients with a norm below 1 have no penalty.
     """
 
     network: keras.Model
@@ -35,6 +36,7 @@ class Critic:
     gradient_penalty_weight: float
     loss_weight: float = 1.0
     view: _View = tf.identity
+    one_sided: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,7 @@ class WganGp(KerasTrainer):
             with tf.GradientTape() as tape:
                 scores, gradient = scores_and_gradient(*seen, condition, fraction)
                 loss = critic_loss(*tf.split(scores, 2))
-                penalty = gradient_penalty(gradient)
+                penalty = gradient_penalty(gradient, critic.one_sided)
                 total = (loss + critic.gradient_penalty_weight * penalty) / self.num_replicas
             critic.optimizer.apply(tape.gradient(total, variables), variables)
             losses.append(loss)

@@ -9,7 +9,15 @@ from reference import preprocessing as slow
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.features.conditions import Column, Constant, LinearEnergy, LogEnergy
-from calogen.features.transforms import AbsoluteEnergies, Chain, KineticFractions, LayerFractions, Mask, Noise
+from calogen.features.transforms import (
+    AbsoluteEnergies,
+    Chain,
+    KineticFractions,
+    LayerFractions,
+    Logarithm,
+    Mask,
+    Noise,
+)
 from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers
 from calogen.units import MASSES
@@ -98,6 +106,29 @@ def test_negative_features_give_no_negative_energies() -> None:
 def test_absolute_energies_come_back(cells: np.ndarray, constant: float) -> None:
     step, incident = AbsoluteEnergies(constant), np.ones(4)
     np.testing.assert_allclose(step.inverse(step.forward(cells, incident), incident), cells, rtol=1e-12)
+
+
+@given(CELLS, st.sampled_from([(1e-10, 1.0), (1e-10, 1e10), (3e-7, 7.0)]), st.sampled_from([np.float32, np.float64]))
+def test_logarithms_come_back(cells: np.ndarray, constants: tuple[float, float], dtype: type) -> None:
+    values, incident = cells / 1e6, np.ones(4)
+    step = Logarithm(*constants)
+    features = step.forward(values, incident).astype(dtype)
+    floor, factor = constants
+    np.testing.assert_allclose(features, np.log10(factor * np.where(values > floor, values, floor)), rtol=1e-6)
+    restored = step.inverse(features, incident)
+    assert restored.dtype == dtype
+    certain = np.abs(values / floor - 1) > 1e-5  # within the rounding of float32 a value may be the floor
+    expected = np.where(values > floor, values, 0.0)
+    np.testing.assert_allclose(restored[certain], expected[certain], rtol=1e-4 if dtype is np.float32 else 1e-12)
+    assert (restored[values == 0] == 0).all()
+
+
+def test_logarithms_of_any_size_give_finite_values_and_nan_stays() -> None:
+    values = Logarithm().inverse(np.array([[-np.inf, -1e30, 0.0, 1e30, np.inf, np.nan]], np.float32), np.ones(1))
+    np.testing.assert_allclose(values[0], [0.0, 0.0, 1.0, 1e30, 1e30, np.nan], rtol=1e-6)
+    for constants in ((0.0, 1.0), (1e-10, -1.0), (1e-10, np.inf)):
+        with pytest.raises(ConfigError, match="floor and factor above 0"):
+            Logarithm(*constants)
 
 
 def test_noise_is_uniform_and_its_mean_is_taken_away_again() -> None:

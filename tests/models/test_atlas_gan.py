@@ -68,7 +68,7 @@ def test_the_generator_starts_at_the_mean_cells(photons: Showers) -> None:
     config = replace(AtlasGanConfig(), **SMALL)
     chain = build_transform(config, ATLAS_GAN_WINDOW).fit(photons)
     features, networks = chain.forward(photons), build(config, ATLAS_GAN_WINDOW)
-    build_trainer(config, networks, moments(features))
+    build_trainer(config, ATLAS_GAN_WINDOW, networks, moments(features))
     kernel, bias = networks["generator"].get_layer("shower").get_weights()
     mean = np.clip(features.astype(np.float64).mean(axis=0), 1e-6, 1 - 1e-6)
     np.testing.assert_allclose(1 / (1 + np.exp(-bias.astype(np.float64))), mean, rtol=1e-4)
@@ -111,7 +111,7 @@ def test_the_regulariser_is_a_sum_over_the_batch(photons: Showers) -> None:
     condition = keras.ops.convert_to_tensor(chain.condition(photons.given)[:8])
     for weight in (0.0, 0.5):
         networks = build(config, ATLAS_GAN_WINDOW)
-        trainer = build_trainer(replace(config, activity_weight=weight), networks, moments(features))
+        trainer = build_trainer(replace(config, activity_weight=weight), ATLAS_GAN_WINDOW, networks, moments(features))
         trainer.compile(optimizer=keras.optimizers.SGD(1.0))
         trainer.optimizer.build(networks["generator"].trainable_variables)
         before = networks["generator"].get_layer("shower").bias.numpy()

@@ -44,11 +44,11 @@ def test_the_untrained_decoder_starts_at_the_mean_shower(tiny_showers: Showers) 
     transform = build_transform(config, tiny_showers.geometry).fit(tiny_showers)
     features = transform.forward(tiny_showers)
     networks = build(config, tiny_showers.geometry)
-    build_trainer(config, networks, moments(features))
+    build_trainer(config, tiny_showers.geometry, networks, moments(features))
     last = networks["decoder"].get_layer("shower")
     np.testing.assert_allclose(1 / (1 + np.exp(-last.bias.numpy())), features.mean(axis=0), rtol=1e-4)
     zero = build(replace(config, output_bias="zero"), tiny_showers.geometry)
-    build_trainer(replace(config, output_bias="zero"), zero, moments(features))
+    build_trainer(replace(config, output_bias="zero"), tiny_showers.geometry, zero, moments(features))
     assert not np.any(zero["decoder"].get_layer("shower").bias.numpy())
 
 

@@ -233,7 +233,7 @@ def test_the_trainer_has_the_configurations_optimizers() -> None:
     config = replace(PION, learning_rate=2e-3, beta_2=0.99)
     networks = build(config, TINY_VOXELS)
     data = build_transform(config, TINY_VOXELS).fit(SHOWERS)
-    trainer = build_trainer(config, networks, moments(data.forward(SHOWERS)))
+    trainer = build_trainer(config, TINY_VOXELS, networks, moments(data.forward(SHOWERS)))
     before = [weights.copy() for network in networks.values() for weights in network.get_weights()]
     batch = {
         "shower": tf.constant(data.forward(SHOWERS[:16])),

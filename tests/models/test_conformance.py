@@ -111,7 +111,7 @@ def test_one_step_changes_every_trainable_variable(module: ModuleType, tiny: tup
     networks = module.build(config, geometry)
     data = resident(showers, transform)
     stages = stages_of(
-        module.build_trainer(config, networks, moments(data.shower.numpy())),
+        module.build_trainer(config, geometry, networks, moments(data.shower.numpy())),
         module.build_schedule(config, showers.incident_energies),
     )
     constant = {id(networks[name].layers[-1].bias) for name in getattr(module, "CRITICS", ())}

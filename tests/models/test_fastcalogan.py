@@ -134,7 +134,7 @@ def test_the_critic_is_a_chain() -> None:
 def test_the_trainer_has_the_configurations_numbers() -> None:
     for name, beta_1 in (("photon", 0.5), ("pion-v2", 0.55)):
         config = replace(CONFIGS[name][0], **TINY)
-        trainer = build_trainer(config, build(config, TINY_VOXELS), moments(np.zeros((1, 10), np.float32)))
+        trainer = build_trainer(config, TINY_VOXELS, build(config, TINY_VOXELS), moments(np.zeros((1, 10), np.float32)))
         settings = trainer.optimizer.get_config()
         assert (type(trainer.optimizer), settings["beta_1"]) == (keras.optimizers.Adam, beta_1)
         assert settings["learning_rate"] == pytest.approx(1e-4)

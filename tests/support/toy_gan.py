@@ -58,7 +58,7 @@ def distances_at_start(model: ModuleType, config: Any, showers: Showers) -> dict
     features, distances = transform.forward(showers), {}
     for start in ("data", "zero"):
         networks = model.build(config, showers.geometry)
-        model.build_trainer(replace(config, output_start=start), networks, moments(features))
+        model.build_trainer(replace(config, output_start=start), showers.geometry, networks, moments(features))
         latent = model.build_latent(config).draw(len(showers), seed=1)
         inputs = {"latent": latent, "condition": transform.condition(showers.incident_energies)}
         found = networks["generator"](inputs, training=True).numpy()

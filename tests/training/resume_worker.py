@@ -24,7 +24,7 @@ def main(directory: Path, epochs: int) -> None:
     training, validation = (showers[rows] for rows in split(400, 0.2, seed=1))
     chain = atlas_vae.build_transform(config, grid).fit(training)
     networks = atlas_vae.build(config, grid)
-    trainer = atlas_vae.build_trainer(config, networks, moments(chain.forward(training)))
+    trainer = atlas_vae.build_trainer(config, grid, networks, moments(chain.forward(training)))
     train(
         stages_of(trainer, Epochs(epochs=epochs, batch_size=32, seed=5, keep="last")),
         resident(training, chain),

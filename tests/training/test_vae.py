@@ -24,7 +24,7 @@ def chain(tiny_showers: Showers) -> Chain:
 
 
 def make_trainer(showers: Showers, chain: Chain, config: AtlasVaeConfig = SMALL) -> Vae:
-    return build_trainer(config, build(config, showers.geometry), moments(chain.forward(showers)))
+    return build_trainer(config, showers.geometry, build(config, showers.geometry), moments(chain.forward(showers)))
 
 
 def weights_of(trainer: Vae) -> np.ndarray:

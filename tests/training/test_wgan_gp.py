@@ -204,7 +204,7 @@ def test_batch_normalisation_uses_the_statistics_asked_for(batch_statistics: str
     settings = {"normalisation": "kinetic", "output_batch_normalization": True, "learning_rate": 1e-3}
     config = replace(DEEP, **settings, batch_statistics=batch_statistics)
     networks = caloshowergan.build(config, TINY_VOXELS)
-    trainer = caloshowergan.build_trainer(config, networks, moments(data_of().shower.numpy()))
+    trainer = caloshowergan.build_trainer(config, TINY_VOXELS, networks, moments(data_of().shower.numpy()))
     moving = [variable for variable in networks["generator"].variables if "moving" in variable.name]
     learned = [variable for variable in networks["generator"].variables if variable.name in ("gamma", "beta")]
     before = {id(variable): variable.numpy() for variable in (*moving, *learned)}

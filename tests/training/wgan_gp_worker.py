@@ -29,7 +29,7 @@ def main(directory: Path, iterations: int) -> None:
     chain = caloshowergan.build_transform(config, TINY_VOXELS).fit(showers)
     data = resident(showers, chain)
     networks = caloshowergan.build(config, TINY_VOXELS)
-    trainer = caloshowergan.build_trainer(config, networks, moments(data.shower.numpy()))
+    trainer = caloshowergan.build_trainer(config, TINY_VOXELS, networks, moments(data.shower.numpy()))
     order = np.random.default_rng(1).permutation(len(showers))
     curriculum = Curriculum(order=order, starts=(0, iterations // 2), counts=(50, 100))
     seed = trainer.step_seed().numpy()[0]
