@@ -1,4 +1,4 @@
-"""Export of networks that generate cells: plain LWTNN graphs, and graphs for Athena's service.
+"""Export of networks that generate cells, as plain graphs and for Athena's service.
 
 The plain graph takes the network's own noise and condition and gives its features. The service's graph (`service`)
 takes the numbers that the service computes, whose constants are not those of the training: the difference is in offsets

@@ -171,7 +171,7 @@ def centroid(showers: Showers, layer_id: int, axis: Axis, impact: np.ndarray | f
 
 
 def window_offsets(showers: Showers) -> np.ndarray:
-    """Places of the layers' windows from the middle layer's impact cell, `[n, l, 2]`, eta and rad.
+    """Places of the layers' windows from the impact cell, `[n, l, 2]`: eta, phi in rad.
 
     Raises:
         DataFormatError: the conditions `impact_eta` and `impact_phi` are missing.
