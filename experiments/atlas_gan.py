@@ -86,7 +86,7 @@ from calogen.showers.windows import ATLAS_GAN_WINDOW
 from calogen.units import GeV
 
 NAME, NETWORK = "atlas_gan", "paper"
-BUDGETS = {"smoke": (20, 4), "laptop": (80_000, 400), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
+BUDGETS = {"smoke": (15, 3), "laptop": (80_000, 400), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
 LABELS = {
     NETWORK: GAN,
