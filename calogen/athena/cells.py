@@ -1,4 +1,4 @@
-"""Export of networks that generate cells: a plain LWTNN graph, and the graph of Athena's service where it fits that.
+"""Export of networks that generate cells, as plain graphs and for Athena's service.
 
 The plain graph takes the network's own noise and condition and gives its features. The service's graph (`service`)
 takes the numbers that the service computes, whose constants are not those of the training: the difference is in offsets
@@ -122,12 +122,12 @@ def build_cells(run: TrainedRun) -> CellExport:
 
 
 def plain_graph(run: TrainedRun) -> Graph:
-    """Gives the network with its own noise and condition as inputs, and its features as output."""
+    """Gives the network from its own noise and condition to its features."""
     return convert(run.generator, ["latent", "condition"])
 
 
 def service_graph(run: TrainedRun) -> Graph:
-    """Gives the network with the service's inputs, and cell over kinetic energy as output, in the service's order.
+    """Gives the network from the service's inputs to cell over kinetic energy, in its order.
 
     Raises:
         ExportError: the service does not fill these cells, draws other noise, does not know a condition, or does not
@@ -153,7 +153,7 @@ def service_graph(run: TrainedRun) -> Graph:
 
 
 def network_closure(graph: Graph, run: TrainedRun) -> float:
-    """Largest deviation of the plain graph's cells from Keras in float64, divided as in `Closure`."""
+    """Largest deviation of the plain graph's cells from Keras, divided as in `Closure`."""
     conditions = _conditions(run, _random_energies(run))
     latent = run.latent.draw(NUM_SHOWERS, 0).astype(np.float64)
     expected = keras_energies(in_float64(run.generator), run.transform, latent, conditions, clip=False)
@@ -161,7 +161,7 @@ def network_closure(graph: Graph, run: TrainedRun) -> float:
 
 
 def service_closure(graph: Graph, run: TrainedRun) -> float:
-    """Largest deviation of what the service adds to its cells from Keras in float64, on both sides of eta = 0."""
+    """Largest deviation of what the service adds from Keras, on both sides of eta = 0."""
     photons, noise = _photons(_random_energies(run)), np.random.default_rng(1).standard_normal((NUM_SHOWERS, 300))
     expected = _of_noise(in_float64(run.generator), run, photons, noise)
     return _deviation(service.energies_of(graph, photons, noise), expected, photons)
@@ -228,7 +228,7 @@ def _evaluated(graph: Graph, run: TrainedRun, latent: np.ndarray, conditions: Co
 
 
 def _of_noise(model: keras.Model, run: TrainedRun, photons: Conditions, noise: np.ndarray) -> np.ndarray:
-    """Energies `[n, v]`, MeV, of a Keras model of the run for the service's noise and photons."""
+    """Energies `[n, v]`, MeV, of a Keras model for the service's noise and photons."""
     prior = prior_of(run)
     latent = prior.mean + prior.spread * noise[:, : prior.dim]
     return keras_energies(model, run.transform, latent, service.mirrored(photons))
@@ -255,7 +255,7 @@ def _energy_span(run: TrainedRun) -> tuple[float, float]:
 
 
 def _conditions(run: TrainedRun, energies: np.ndarray) -> Conditions:
-    """Incident energies, with random values of the other conditions that show all that is encoded."""
+    """Incident energies, with random other conditions that show all that is encoded."""
     rng, others = np.random.default_rng(0), {}
     for name in run.transform.needs:
         spans = [

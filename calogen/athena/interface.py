@@ -1,4 +1,4 @@
-"""What Athena's classes for GAN showers in voxels expect of a network and its files; for cells see `service`.
+"""What Athena's classes for GAN showers in voxels expect of a network and its files.
 
 Names, noise, condition and order of the voxels differ between three interfaces:
 
@@ -185,7 +185,7 @@ def features_graph(generator: VoxelGenerator, slot: Slot, interface: str) -> Gra
 
 
 def rectified(graph: Graph) -> Graph:
-    """Gives the graph with zeros in place of negative outputs, which Athena skips as well or would take away."""
+    """Gives the graph with zeros in place of negative outputs, which Athena would not keep."""
     output = graph.output()
     node = graph.nodes[output.node_index]
     layer = graph.layer(node) if node.type == "feed_forward" else None
@@ -306,7 +306,7 @@ def _fractions(generator: VoxelGenerator) -> LayerFractions | KineticFractions:
 
 
 def noise_variable(wanted: Latent, drawn: Latent, interface: str) -> Variable:
-    """Gives an input whose offset and scale turn the noise that Athena draws into the network's."""
+    """Gives an input whose offset and scale turn Athena's noise into the network's."""
     if wanted.distribution != drawn.distribution:
         raise ExportError(
             f"{interface} draws {drawn.distribution} noise. Received: a network for {wanted.distribution} noise"

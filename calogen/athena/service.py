@@ -1,4 +1,4 @@
-"""Athena's service for showers in cells, `DNNCaloSimSvc` with the tag `GANv0`: its numbers, its inputs, its cells.
+"""Athena's service for showers in cells, `DNNCaloSimSvc` with the tag `GANv0`.
 
 The service takes a photon's kinetic energy, and eta and phi where it enters the barrel's middle layer. It looks for the
 cell there, draws 300 normal numbers, shifts and scales energy and position by numbers that are written into it, and
@@ -44,7 +44,7 @@ NUM_CELLS = sum(num_eta * num_phi for _, num_eta, num_phi, *_ in LAYERS)
 
 @dataclass(frozen=True)
 class Given:
-    """A number that the service gives a network: variable `variable` of `node`, (quantity - mean) / spread."""
+    """A number that the service gives a network, (quantity - mean) / spread."""
 
     node: str
     variable: str

@@ -82,7 +82,7 @@ class DistanceMerit:
 
 @dataclass(frozen=True)
 class CovarianceMerit:
-    """Root mean square of the difference of two covariance matrices, averaged over incident energies.
+    """Root mean square difference of two covariance matrices, averaged over energies.
 
     The matrices are those of the cells' (or voxels') energies over the incident energy.
 
@@ -119,7 +119,7 @@ class ResolutionMerit:
 
 @dataclass(frozen=True)
 class ConditionalMeanMerit:
-    """How far the mean of an observable follows a condition, in standard deviations of the reference.
+    """How badly an observable's mean follows a condition, in the reference's deviations.
 
     The condition divides the showers of each incident energy into groups; the figure is the root mean square, over
     groups and energies, of the difference of the means. A group without any value among the generated showers is

@@ -40,7 +40,7 @@ class Encoding:
 
     @property
     def energy_span(self) -> tuple[float, float] | None:
-        """Lowest and highest incident energy of the training, MeV; None: the encoding does not know."""
+        """Lowest and highest incident energy of the training, MeV; None: it is not known."""
         return None
 
     @property

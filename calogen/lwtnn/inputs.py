@@ -1,4 +1,4 @@
-"""Inputs of a graph that another program gives under other names, in other parts and in another order."""
+"""Inputs of a graph that another program gives by other names and in another order."""
 
 from collections.abc import Sequence
 from dataclasses import replace

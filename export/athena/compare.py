@@ -1,4 +1,4 @@
-"""Evaluate the noise of calogen_athena's or calogen_cells' showers once more, in Python, and compare.
+"""Evaluate the noise of the C++ programs' showers once more, in Python, and compare.
 
 DIRECTORY is an export, SHOWERS and NOISE are what the program wrote with --output and --noise. Each shower is computed
 again from its momentum, or from its photon, and its noise by calogen.lwtnn.runtime, which needs neither lwtnn nor

@@ -24,9 +24,7 @@ from calogen.reproduction.chi2_selection import check_momenta, scaled, selection
 from calogen.reproduction.experiment import Arguments, open_run
 from calogen.reproduction.selection import Judge, scan
 from calogen.reproduction.study import Data, Outcome, Study, run_study
-from calogen.showers.bundled import HONEST_NOTE, bundled
 from calogen.showers.sample import Showers, concatenate
-from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.run import TrainedRun
 
 LARGE = replace(CONFIG, iterations=400_000)  # four of them with the preset smoke
@@ -105,24 +103,6 @@ def test_budgets(config: Any, preset: str, iterations: int, batch_size: int) -> 
     found = scaled(config, preset, 7)
     assert (found.iterations, found.batch_size, found.seed) == (iterations, batch_size, 7)
     assert replace(found, iterations=config.iterations, batch_size=config.batch_size, seed=config.seed) == config
-
-
-@pytest.mark.parametrize(("particle", "geometry"), [("photon", PHOTONS_DATASET1), ("pion", PIONS_DATASET1)])
-def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: VoxelGeometry) -> None:
-    given = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
-    whole = study.read_data(given, f"{particle}s", geometry, len)
-    assert whole.note == HONEST_NOTE
-    assert dict(whole.files) == {name: bundled(f"{particle}s_{name}") for name in ("train", "test")}
-    few = study.read_data(replace(given, preset="smoke"), f"{particle}s", geometry, len)
-    assert whole.held_out is not None and few.held_out is not None  # noqa: PT018
-    assert len(whole.train) > len(few.train)
-    np.testing.assert_array_equal(few.train.energies, whole.train.energies[::8])
-    np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
-    assert {*few.train.incident_energies} == {*whole.train.incident_energies} == {*few.held_out.incident_energies}
-    more = study.read_data(replace(given, all_showers=True), f"{particle}s", geometry, len)
-    assert more.note == f"{HONEST_NOTE}; all bundled showers"
-    assert [item.train.counts[256.0] for item in (whole, more)] == [1000, 3000]
-    np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
 
 
 def test_your_own_files_are_read_whole(data: Data, folder: Path) -> None:

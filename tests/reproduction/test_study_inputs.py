@@ -8,14 +8,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS
+from conftest import TINY_VOXELS, make_grid, make_showers
 from toy_gan import GAN_VALUES, toy_showers
 
-from calogen.errors import DataFormatError
+from calogen.errors import ConfigError, DataFormatError
 from calogen.generation.generate import route
 from calogen.reproduction import study
 from calogen.reproduction.experiment import Arguments, parse_arguments
+from calogen.reproduction.study_data import read_at_energies
+from calogen.showers.bundled import HONEST_NOTE, bundled
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.fit import select_training
 
 TRAIN, TEST = (toy_showers(number, seed, (1024.0, 4096.0)) for number, seed in ((40, 1), (20, 2)))
@@ -70,3 +73,48 @@ def test_slightly_negative_energies_need_the_flag_and_are_noted(tmp_path: Path) 
     np.testing.assert_array_equal(data.held_out.incident_energies, TEST.incident_energies)
     assert parse_arguments("", ["--tolerant"]).tolerant
     assert not parse_arguments("", []).tolerant
+
+
+@pytest.mark.parametrize(("particle", "geometry"), [("photon", PHOTONS_DATASET1), ("pion", PIONS_DATASET1)])
+def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: VoxelGeometry) -> None:
+    given = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
+    whole = study.read_data(given, f"{particle}s", geometry, len)
+    assert whole.note == HONEST_NOTE
+    assert dict(whole.files) == {name: bundled(f"{particle}s_{name}") for name in ("train", "test")}
+    few = study.read_data(replace(given, preset="smoke"), f"{particle}s", geometry, len)
+    assert whole.held_out is not None and few.held_out is not None  # noqa: PT018
+    assert len(whole.train) > len(few.train)
+    np.testing.assert_array_equal(few.train.energies, whole.train.energies[::8])
+    np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
+    assert {*few.train.incident_energies} == {*whole.train.incident_energies} == {*few.held_out.incident_energies}
+    more = study.read_data(replace(given, all_showers=True), f"{particle}s", geometry, len)
+    assert more.note == f"{HONEST_NOTE}; all bundled showers"
+    assert [item.train.counts[256.0] for item in (whole, more)] == [1000, 3000]
+    np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
+
+
+def cells(folder: Path, energies: tuple[float, ...], name: str) -> Path:
+    """Ten showers of each energy in two layers of cells."""
+    grid = make_grid((2, 1), (3, 2))
+    incident = np.repeat(energies, 10)
+    showers = make_showers(grid, len(incident), 1)
+    Showers(grid, incident, showers.energies).write(folder / name)
+    return folder / name
+
+
+def test_a_papers_energies_are_read_from_two_files(tmp_path: Path) -> None:
+    grid, trained = make_grid((2, 1), (3, 2)), (1024.0, 4096.0)
+    train = cells(tmp_path, (512.0, *trained), "a.h5")
+    test = cells(tmp_path, (512.0, 1024.0, 3000.0, 4096.0), "b.h5")
+    given = Arguments(preset="laptop", seeds=(1,), runs=tmp_path, train_data=train, test_data=test)
+    data = read_at_energies(given, "photons", grid, trained, (3000.0,))
+    assert data.held_out is None
+    assert data.train.counts == {1024.0: 10, 4096.0: 10}
+    assert data.reference.counts == {1024.0: 10, 3000.0: 10, 4096.0: 10}
+    assert data.note == "a.h5, b.h5"
+    few = read_at_energies(replace(given, preset="smoke"), "photons", grid, trained, (3000.0,))
+    np.testing.assert_array_equal(few.train.energies, data.train.energies[::8])
+    with pytest.raises(DataFormatError, match=r"b\.h5 must hold showers at 2000 MeV, at least two"):
+        read_at_energies(given, "photons", grid, trained, (2000.0,))
+    with pytest.raises(ConfigError, match="go together"):
+        read_at_energies(replace(given, test_data=None), "photons", grid, trained, ())
