@@ -35,6 +35,7 @@ DIED = "its worker died"
 State = Literal["complete", "failed", "running", "waiting"]
 
 _WAIT = 3600.0  # seconds for the lock of the study's folder, which is held for a moment
+_GRACE = 30  # seconds after which Optuna takes the journal's lock from a process that was killed in the midst of a line
 _TRIES = 3  # of tpe to suggest something new; then it is drawn
 _STATES: Mapping[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -120,9 +121,9 @@ class ScanStudy:
                 if _key(params) not in known:
                     known.add(_key(params))
                     self.study.enqueue_trial(params, user_attrs={"point": point.name})
-            for trial in trials:
-                if self._notes().get(trial.number, {}).get("reason") == DIED:
-                    self._again(trial)
+            died = [number for number, notes in self._notes().items() if notes.get("reason") == DIED]
+            for number in died:
+                self._again(trials[number])
 
     @contextmanager
     def take(self) -> Iterator[Taken | None]:
@@ -290,7 +291,7 @@ def _open_journal(path: Path) -> JournalStorage:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Optuna's lock is a link to the path, which it must find from every working directory.
-    lock = JournalFileSymlinkLock(str(path.absolute()))
+    lock = JournalFileSymlinkLock(str(path.absolute()), grace_period=_GRACE)
     backend = JournalFileBackend(str(path.absolute()), lock_obj=lock)
     lock.acquire()
     try:

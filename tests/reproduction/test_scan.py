@@ -167,6 +167,17 @@ def test_journal_that_a_full_disk_has_cut_off_is_mended_and_a_damaged_one_refuse
         study_of(tmp_path, study.grid)
 
 
+def test_journal_whose_lock_a_killed_process_has_left_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calogen.reproduction.scan_study._GRACE", 3)
+    (tmp_path / "journal.log").touch()
+    (tmp_path / "journal.log.lock").symlink_to(tmp_path / "journal.log")
+    study = study_of(tmp_path, grid_of(tmp_path, trials=1))
+    study.fill()
+    assert end(study, 1.0) == "start"
+
+
 @pytest.mark.parametrize("folds", [1, 2, 5])
 def test_every_shower_judges_once_and_trains_in_the_other_folds(folds: int, tmp_path: Path) -> None:
     showers = toy_showers()
