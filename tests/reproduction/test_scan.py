@@ -167,6 +167,7 @@ def test_journal_that_a_full_disk_has_cut_off_is_mended_and_a_damaged_one_refuse
         study_of(tmp_path, study.grid)
 
 
+@pytest.mark.filterwarnings("ignore:The existing lock file has not been released:UserWarning")  # optuna 4 warns
 def test_journal_whose_lock_a_killed_process_has_left_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
