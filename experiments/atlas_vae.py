@@ -12,9 +12,8 @@ Your own files hold `incident_energies` [n, 1] and `cells`, [n, 276] or (with im
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,17 +24,21 @@ from calogen.claims.atlas_vae import (
     ABSOLUTE,
     COMPARED,
     EXTRAPOLATED,
+    FIGURES,
     INTERPOLATED,
     JUDGES,
+    LAYERS,
     NUMBERS,
+    OBSERVABLES,
+    README_FIGURE,
+    REMARKS,
     SHOWN,
     TRAINED,
     VAE,
     claims,
 )
 from calogen.claims.judge import Quantity, Results
-from calogen.config import require, sources
-from calogen.errors import DataFormatError
+from calogen.config import sources
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.summary import response_curve
 from calogen.evaluation.trainings import Evidence
@@ -45,8 +48,7 @@ from calogen.generation.load import list_snapshots, load_snapshot
 from calogen.metrics.distributions import Value
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, PAPER
-from calogen.observables.cells import CELL_OBSERVABLES, average_showers, shower_depth
-from calogen.observables.observable import numbered
+from calogen.observables.cells import average_showers, shower_depth
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.training import draw_losses
@@ -54,93 +56,32 @@ from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
 from calogen.reproduction.selection import validation_distance
+from calogen.reproduction.study_data import read_at_energies
 from calogen.reproduction.timing import Costs, measure_costs, require_times
-from calogen.showers.bundled import bundled, choose_edition, read_window
-from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.fit import fit, validation_split
 from calogen.training.run import TrainedRun
 from calogen.units import GeV
 
-
-def _panels(figure: int) -> dict[float, str]:
-    """Panels a, b and c of a figure, by their incident energies: 4, 65 and 262 GeV."""
-    return {energy: f"{figure}{panel}" for energy, panel in zip(SHOWN, "abc", strict=True)}
-
-
 NAME = "atlas_vae"
 # With the bundled showers, a tenth of the paper's, the validation loss is smallest near epoch 150.
 EPOCHS = {"smoke": 4, "laptop": 400, "paper": 1000}
 GENERATED = {"smoke": 200, "laptop": 2000, "paper": 5000}  # showers at each energy; the paper's test samples have 5000
-README_FIGURE = "Fig. 5: energy in the layers at 65 GeV"
-LAYERS = ("presampler", "front", "middle", "back")
-NUMBERS_OF_FIGURES = {  # the paper's figures by incident energy; 25 and 524 GeV are not trained on
-    **{f"{layer}_energy": {SHOWN[1]: f"5{panel}"} for layer, panel in zip(LAYERS, "abcd", strict=True)},
-    "shower_depth": _panels(6) | {INTERPOLATED: "15b"},
-    "second_lambda_moment": _panels(7) | {INTERPOLATED: "16"},
-    "total_energy": _panels(8) | {INTERPOLATED: "15a", EXTRAPOLATED: "18"},
-    "w_s_tot": _panels(10),
-    "r_phi": _panels(11) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
-    "r_eta": _panels(12) | {INTERPOLATED: "17", EXTRAPOLATED: "19"},
-    "w_eta2": _panels(13),
-}
-OBSERVABLES = numbered(
-    [item for item in CELL_OBSERVABLES if item.name in NUMBERS_OF_FIGURES],
-    NUMBERS_OF_FIGURES,
-    frozenset({f"{figure}{panel}" for figure in (7, 10, 11, 12, 13) for panel in "abc"} | {"16", "17", "18", "19"}),
-)
 SNAPSHOTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of all epochs
-REMARKS = (
-    "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not ATLAS's own simulation; "
-    "photons of exactly the nominal energies.",
-    "Assumed: 1.4 X0 of aluminium before the presampler and 0.6 X0 behind it; the presampler is scaled by 18 to "
-    "its published share at 65 GeV.",
-    "Birks' law is not applied: in the liquid argon it lowers every layer by 0.8 % alike at 4 GeV, which the sampling "
-    "fraction would absorb. The cut at 300 ns is not applied: no effect on photon showers.",
-    "Figs. 7, 10-13 and 16-19 of the paper have electronic noise, cross-talk and a spread of vertices; ours have none. "
-    "Fig. 9b has no counterpart.",
-    "About 7,000 training and validation showers; the paper has nearly 90,000.",
-)
-FIGURES = {
-    README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in LAYERS],
-    **{
-        f"Fig. {number}: {title}": [(name, energy) for energy in (4096.0, 65536.0, 262144.0)]
-        for number, title, name in (
-            (6, "shower depth", "shower_depth"),
-            (7, "second lambda moment", "second_lambda_moment"),
-            (8, "total energy", "total_energy"),
-            (10, "w_s,tot", "w_s_tot"),
-            (11, "R_phi", "r_phi"),
-            (12, "R_eta", "r_eta"),
-            (13, "w_eta2", "w_eta2"),
-        )
-    },
-    "Figs. 15-17: interpolation to 25 GeV": [
-        (name, 24576.0) for name in ("total_energy", "shower_depth", "second_lambda_moment", "r_eta", "r_phi")
-    ],
-    "Figs. 18, 19: extrapolation to 524 GeV": [(name, 524288.0) for name in ("total_energy", "r_eta", "r_phi")],
-}
 
 
 def main(arguments: Arguments) -> None:
     """Trains every seed, judges the claims, writes report and results, prints their places."""
     start = time.monotonic()
-    require(
-        (arguments.train_data is None) == (arguments.test_data is None),
-        "--train-data and --test-data go together. Received: one of the two",
-    )
-    files = {
-        "train": arguments.train_data or bundled("photons_train"),
-        "test": arguments.test_data or bundled("photons_test"),
-    }
-    recorded = provenance.collect(arguments.seeds[0], files)
-    train, test, note = read_data(arguments, files)
+    data = read_at_energies(arguments, "photons", ATLAS_VAE_WINDOW, TRAINED, COMPARED)
+    recorded = provenance.collect(arguments.seeds[0], data.files)
+    train, test, note = data.train, data.reference, data.note
     require_times(test)
     evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
-            trained, measured, samples = reproduce(run, train[::8] if arguments.preset == "smoke" else train, test)
+            trained, measured, samples = reproduce(run, train, test)
             export_set(RunSet("lwtnn", (run.directory,)), run.directory)
         evidence.append(measured)
         runs.append(trained)
@@ -173,39 +114,6 @@ def main(arguments: Arguments) -> None:
     )
     publish(arguments, results, figures[0], README_FIGURE)
     print(f"decoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
-
-
-def read_data(arguments: Arguments, files: Mapping[str, Path]) -> tuple[Showers, Showers, str]:
-    """Reads training and test showers at the paper's energies, and a note on their origin.
-
-    Raises:
-        DataFormatError, GeometryError: as `read_window`, or there is an energy without showers.
-    """
-    note = ", ".join(path.name for path in files.values())
-    given = [read_window(path, ATLAS_VAE_WINDOW, arguments.tolerant) for path in files.values()]
-    if arguments.train_data is None:
-        given[0], note = choose_edition("photons_train", given[0], arguments.all_showers)
-    known, tolerance = np.repeat((*TRAINED, *COMPARED), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
-    samples = []
-    for path, part in zip(files.values(), given, strict=True):
-        samples.append(replace(part, incident_energies=snap(part.incident_energies, known, tolerance)))
-        note += f"; set to 0 were {part.attributes['clipped']}" if "clipped" in part.attributes else ""
-        note += moved_note(path.name, part.incident_energies, samples[-1].incident_energies)
-    train, test = samples
-    require_energies(files["train"], train, TRAINED)
-    require_energies(files["test"], test, (*TRAINED, *COMPARED))
-    return train[np.isin(train.incident_energies, TRAINED)], test[test.incident_energies >= TRAINED[0]], note
-
-
-def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:
-    """Refuse, before hours of training, a file without showers that the comparison needs.
-
-    Raises:
-        DataFormatError: the file has fewer than two showers at one of the energies.
-    """
-    missing = [f"{energy:g}" for energy in sorted({*energies}) if (showers.incident_energies == energy).sum() < 2]
-    if missing:
-        raise DataFormatError(f"{path} must hold showers at {', '.join(missing)} MeV, at least two. Received: fewer")
 
 
 def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evidence, dict[str, Showers]]:

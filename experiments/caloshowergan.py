@@ -101,7 +101,6 @@ def main(arguments: Arguments) -> None:
         }
     study = Study(
         name=NAME,
-        model=NAME,
         configs=configs,
         budget=chi2_selection.scaled,
         select=chi2_selection.selection(arguments.options),

@@ -88,7 +88,6 @@ def main(arguments: Arguments) -> None:
     shown = {PION: ("pion",)} | ({"kinetic normalisation": ("pion-kinetic",)} if arguments.options["ablation"] else {})
     study = Study(
         name=NAME,
-        model=MODEL,
         configs=configs,
         budget=chi2_selection.scaled,
         select=chi2_selection.selection(arguments.options),

@@ -76,7 +76,6 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         ensembles[f"version 2, {particle}s"] = VERSION_2[particle]
     study = Study(
         name=NAME,
-        model=NAME,
         configs=networks(ensembles, data, own=arguments.train_data is not None),
         budget=chi2_selection.scaled,
         select=chi2_selection.selection(arguments.options),

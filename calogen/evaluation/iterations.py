@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from calogen.errors import DataFormatError
 from calogen.metrics.chi2 import ROUNDS, Chi2, Rule, energy_chi2, total
@@ -14,8 +15,12 @@ from calogen.showers.sample import Showers
 
 ALL, TRAIN, HELD_OUT = "all", "training", "held-out"
 """Names of references: all Geant4 showers, those of the training, those held out of it."""
+VALIDATION = "validation"
+"""Name of the reference that the training's validation showers are."""
 WITH_SHAPES = "shapes"
 """Name of the figure of merit that adds layer energies, centres and widths to the total energy."""
+SHORTLIST = "shortlist"
+"""Name of the scan of those iterations that one figure of merit leaves to the choice by others."""
 
 
 def chi2_by_momentum(
@@ -106,6 +111,24 @@ class IterationScan:
         """The scan at one momentum, MeV."""
         column = self.momenta == momentum
         return replace(self, momenta=self.momenta[column], chi2=self.chi2[:, column], ndf=self.ndf[:, column])
+
+
+def shortlisted(first: IterationScan, further: Sequence[IterationScan], share: float) -> IterationScan:
+    """The iterations that a figure of merit shortlists, with the sum of their ranks in others.
+
+    Ranks count from 1, among the shortlisted iterations; of equal sums, the one with the smaller first figure of merit
+    wins by a little.
+
+    Args:
+        first: scan that shortlists the `share` of the iterations with its smallest totals, at least one.
+        further: scans that rank these.
+        share: above 0, up to 1.
+    """
+    count = max(1, round(share * len(first.iterations)))
+    rows = np.sort(np.argsort(first.total, kind="stable")[:count])
+    ranks = [rankdata(scan.total[rows]) for scan in further]
+    sums = np.sum(ranks, axis=0) + 1e-6 * rankdata(first.total[rows])
+    return IterationScan(first.iterations[rows], np.zeros(1), sums[:, None], np.ones((count, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from calogen.errors import ConfigError
 from calogen.evaluation.iterations import chi2_by_momentum
+from calogen.features.conditions import CellAlignment
 from calogen.metrics.chi2 import RULES, Chi2, total
 from calogen.metrics.distributions import Bins, Value
 from calogen.metrics.resampling import measure
@@ -19,6 +20,8 @@ from calogen.observables.observable import Observable
 from calogen.observables.shape_quantities import shape_quantities
 from calogen.showers.sample import Showers
 
+_TINY = 1e-30  # instead of an energy or a resolution of 0, which has no logarithm
+_UNDEFINED = 10.0  # standard deviations
 _KS = Bins(np.array([0.0, 1.0]), ("ks",))  # the KS distance does not depend on bins
 
 
@@ -75,6 +78,77 @@ class DistanceMerit:
     def __call__(self, reference: Showers, generated: Showers) -> Value:
         """The mean KS distance."""
         return mean_ks_distance(reference, generated, self.observables)
+
+
+@dataclass(frozen=True)
+class CovarianceMerit:
+    """Root mean square of the difference of two covariance matrices, averaged over incident energies.
+
+    The matrices are those of the cells' (or voxels') energies over the incident energy.
+
+    Source: arXiv:2210.06204, "Generative Adversarial Networks", and ATL-SOFT-PUB-2018-001, section 4.2; the average
+        over energies is ours.
+    """
+
+    def __call__(self, reference: Showers, generated: Showers) -> Value:
+        """The distance; its error is not estimated."""
+        distances = []
+        for energy in np.unique(reference.incident_energies).tolist():
+            samples = (showers.at(energy).energies.astype(np.float64) / energy for showers in (reference, generated))
+            expected, received = (np.cov(sample, rowvar=False, ddof=0) for sample in samples)
+            distances.append(float(np.sqrt(np.mean(np.square(received - expected)))))
+        return Value(float(np.mean(distances)), float("nan"))
+
+
+@dataclass(frozen=True)
+class ResolutionMerit:
+    """Mean distance between the logarithms of two energy resolutions, over incident energies.
+
+    The resolution is the standard deviation of the total energy over its mean.
+    """
+
+    def __call__(self, reference: Showers, generated: Showers) -> Value:
+        """The distance: 0.1 means resolutions that are 10 % off; its error is not estimated."""
+        distances = []
+        for energy in np.unique(reference.incident_energies):
+            totals = [total_energy(showers.at(energy)) for showers in (reference, generated)]
+            expected, received = (max(values.std() / max(values.mean(), _TINY), _TINY) for values in totals)
+            distances.append(abs(np.log(received / expected)))
+        return Value(float(np.mean(distances)), float("nan"))
+
+
+@dataclass(frozen=True)
+class ConditionalMeanMerit:
+    """How far the mean of an observable follows a condition, in standard deviations of the reference.
+
+    The condition divides the showers of each incident energy into groups; the figure is the root mean square, over
+    groups and energies, of the difference of the means. A group without any value among the generated showers is
+    `_UNDEFINED` standard deviations off; one with fewer than two among the reference's is left out.
+
+    Args:
+        observable: the observable.
+        condition: encoding that is 1 in one of its columns: that of the shower's group.
+    """
+
+    observable: Observable
+    condition: CellAlignment
+
+    def __call__(self, reference: Showers, generated: Showers) -> Value:
+        """The distance; its error is not estimated."""
+        differences = []
+        for energy in np.unique(reference.incident_energies):
+            samples = [showers.at(energy) for showers in (reference, generated)]
+            values = [self.observable.values(sample) for sample in samples]
+            groups = [self.condition.forward(sample.given).argmax(axis=1) for sample in samples]
+            spread = float(np.nanstd(values[0])) if np.isfinite(values[0]).sum() > 1 else 0.0
+            for group in range(self.condition.dim):
+                expected, received = (
+                    found[(rows == group) & np.isfinite(found)] for found, rows in zip(values, groups, strict=True)
+                )
+                if len(expected) > 1 and spread > 0:
+                    off = (received.mean() - expected.mean()) / spread if len(received) else _UNDEFINED
+                    differences.append(float(off))
+        return Value(float(np.sqrt(np.mean(np.square(differences)))) if differences else np.nan, float("nan"))
 
 
 def mean_ks_distance(reference: Showers, generated: Showers, observables: Sequence[Observable]) -> Value:

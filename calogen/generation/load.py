@@ -135,3 +135,12 @@ def model_module(name: str) -> ModelModule[Config, Geometry]:
     if name not in known:
         raise DataFormatError(f"model must be one of {', '.join(known)}. Received: {name!r}")
     return cast(ModelModule[Config, Geometry], import_module(f"calogen.models.{name}"))
+
+
+def module_of(config: Config) -> ModelModule[Config, Geometry]:
+    """Gives the module of the model that a configuration defines.
+
+    Raises:
+        DataFormatError: as for `model_module`.
+    """
+    return model_module(type(config).__module__.rpartition(".")[2])

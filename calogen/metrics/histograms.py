@@ -88,6 +88,21 @@ class Profile:
     error: np.ndarray
 
 
+def profile(places: np.ndarray, values: np.ndarray, edges: np.ndarray) -> Profile:
+    """Means of values in bins of their places; NaN where a bin has no value, error NaN where it has one.
+
+    Args:
+        places: `[n]`; places outside the edges are left out.
+        values: `[n]`; NaN are left out.
+        edges: increasing edges of the bins, `[b + 1]`.
+    """
+    bins = np.where(np.isfinite(values), np.digitize(places, edges) - 1, -1)
+    groups = [values[bins == number] for number in range(len(edges) - 1)]
+    means = [group.mean() if len(group) else np.nan for group in groups]
+    errors = [group.std(ddof=1) / np.sqrt(len(group)) if len(group) > 1 else np.nan for group in groups]
+    return Profile(edges, np.array(means), np.array(errors))
+
+
 def reference_edges(reference: np.ndarray, tail: float = 0.01, min_bins: int = _MIN_BINS) -> np.ndarray:
     """Bin edges for an observable, chosen from the reference sample alone.
 

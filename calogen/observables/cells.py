@@ -62,21 +62,36 @@ def shower_depth(showers: Showers) -> np.ndarray:
     return _ratio(showers.layer_energies @ depths, total_energy(showers))
 
 
-def second_lambda_moment(showers: Showers) -> np.ndarray:
+def second_lambda_moment(showers: Showers, placed: bool = False) -> np.ndarray:
     """Second moment of the energy along the shower axis, `[n]`, mm^2.
 
     The axis is the eigenvector of the E^2-weighted covariance of the cells' centres that is nearest to the direction
     from the origin to the shower's centre, or this direction itself where the two differ by more than 20 degrees, where
     the covariance has no three dimensions, or with fewer than three cells.
 
+    Args:
+        placed: whether each layer's window lies where the impact point has it, which needs the conditions `impact_eta`
+            and `impact_phi`; else all windows have one axis.
+
     Source: ATLAS, EPJC 77 (2017) 490, arXiv:1603.02934, section 4.1; the eigenvector's choice and the fall-backs as in
-        ATLAS's cluster moments. Ours: cells at (radius, eta x radius, phi x radius) as if all windows had one axis.
+        ATLAS's cluster moments. Ours: cells at (radius, eta x radius, phi x radius).
     """
-    cells = _cell_centres(_grid(showers))
-    energies = showers.energies.astype(np.float64)
-    moment = np.full(len(energies), np.nan)
-    filled = energies.any(axis=1)
-    energies = energies[filled] / energies[filled].sum(axis=1, keepdims=True)
+    if not placed:
+        return _lambda_moment(showers.energies, _cell_centres(_grid(showers)))
+    moment = np.full(len(showers), np.nan)
+    places, group = np.unique(window_offsets(showers).round(9), axis=0, return_inverse=True)
+    for number, offsets in enumerate(places):
+        rows = group.ravel() == number
+        moment[rows] = _lambda_moment(showers.energies[rows], _cell_centres(_grid(showers), offsets))
+    return moment
+
+
+def _lambda_moment(cell_energies: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Second lambda moment `[n]` of energies `[n, v]` in cells at `[v, 3]`, mm."""
+    moment = np.full(len(cell_energies), np.nan)
+    filled = cell_energies.any(axis=1)
+    energies = cell_energies[filled].astype(np.float64)
+    energies = energies / energies.sum(axis=1, keepdims=True)
     centre = energies @ cells
     direction = centre / np.linalg.norm(centre, axis=1, keepdims=True)
     distances = cells - centre[:, None, :]
@@ -153,6 +168,47 @@ def centroid(showers: Showers, layer_id: int, axis: Axis, impact: np.ndarray | f
     """
     energies, positions = _along(showers, layer_id, axis)
     return _ratio(energies @ positions, energies.sum(axis=1)) - impact
+
+
+def window_offsets(showers: Showers) -> np.ndarray:
+    """Where the layers' windows lie, from the centre of the middle layer's impact cell, `[n, l, 2]`: eta, phi in rad.
+
+    Raises:
+        DataFormatError: the conditions `impact_eta` and `impact_phi` are missing.
+    """
+    impact = showers.given.only(("impact_eta", "impact_phi")).others
+    centres, middle = [], _layer(showers, MIDDLE)
+    for layer in _grid(showers).layers:
+        first_eta, first_phi = layer.first_cell(impact["impact_eta"], impact["impact_phi"])
+        eta = (first_eta + layer.num_eta / 2) * layer.eta_size
+        centres.append(np.stack([eta, (first_phi + layer.num_phi / 2) * layer.phi_size], axis=-1))
+    sizes = np.array([middle.eta_size, middle.phi_size])
+    cells = np.floor(np.stack([impact["impact_eta"], impact["impact_phi"]], axis=-1) / sizes)
+    return np.stack(centres, axis=1) - ((cells + 0.5) * sizes)[:, None]
+
+
+def centre_from_impact_cell(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
+    """`centroid`, measured from the centre of the middle layer's impact cell, `[n]`, eta or rad.
+
+    Raises:
+        DataFormatError: as for `window_offsets`.
+
+    Source: Fig. 14 of arXiv:2210.06204.
+    """
+    offsets = window_offsets(showers)[:, _grid(showers).position(layer_id), AXES.index(axis)]
+    return centroid(showers, layer_id, axis, -offsets)
+
+
+def displacement(showers: Showers, axis: Axis) -> np.ndarray:
+    """Impact point, measured from the centre of the middle layer's impact cell, `[n]`, eta or rad.
+
+    Raises:
+        DataFormatError: the condition `impact_eta` or `impact_phi` is missing.
+    """
+    layer, name = _layer(showers, MIDDLE), f"impact_{axis}"
+    size = layer.eta_size if axis == "eta" else layer.phi_size
+    cells = showers.given.only((name,)).others[name] / size
+    return (cells - np.floor(cells) - 0.5) * size
 
 
 def width(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
@@ -250,18 +306,22 @@ def _centres(count: int) -> np.ndarray:
     return np.arange(count) - (count - 1) / 2
 
 
-def _cell_centres(grid: CellGrid) -> np.ndarray:
-    """Cell centres, `[v, 3]`, mm: distance from the beam line, eta x radius, phi x radius."""
+def _cell_centres(grid: CellGrid, offsets: np.ndarray | None = None) -> np.ndarray:
+    """Cell centres, `[v, 3]`, mm: distance from the beam line, eta x radius, phi x radius.
+
+    The layers' windows are centred at the `offsets` `[l, 2]` (eta, phi); None: at 0.
+    """
+    places = np.zeros((len(grid.layers), 2)) if offsets is None else offsets
     blocks = [
         np.stack(
             np.broadcast_arrays(
                 layer.radius,
-                _centres(layer.num_eta)[:, None] * layer.eta_size * layer.radius,
-                _centres(layer.num_phi)[None, :] * layer.phi_size * layer.radius,
+                (_centres(layer.num_eta)[:, None] * layer.eta_size + eta) * layer.radius,
+                (_centres(layer.num_phi)[None, :] * layer.phi_size + phi) * layer.radius,
             ),
             axis=-1,
         ).reshape(-1, 3)
-        for layer in grid.layers
+        for layer, (eta, phi) in zip(grid.layers, places, strict=True)
     ]
     return np.concatenate(blocks)
 

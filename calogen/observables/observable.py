@@ -28,7 +28,7 @@ class Observable:
     """
 
     name: str
-    function: Callable[[Showers], np.ndarray]
+    function: Callable[[Showers], np.ndarray] = field(repr=False)  # its address would differ between processes
     label: str
     unit: str = ""
     scale: float = 1.0

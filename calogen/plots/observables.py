@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from calogen.evaluation.compare import Scored
 from calogen.evaluation.summary import ResponseCurve, energy_text
 from calogen.metrics.distributions import Value
-from calogen.metrics.histograms import Histogram
+from calogen.metrics.histograms import Histogram, Profile
 from calogen.observables.observable import Observable
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, sample_styles, short, style
 from calogen.units import GeV
@@ -123,6 +123,30 @@ def draw_response(
             ax.legend()
         panels[0][0].set_title(title)
         panels[1][0].set_yscale("log")
+    return figure
+
+
+def draw_profiles(panels: Mapping[str, Mapping[str, Profile]], labels: tuple[str, str], note: str = "") -> Figure:
+    """Draws means in bins of a condition, with errors: a panel for each title, a colour for each sample.
+
+    Args:
+        panels: profiles by sample, Geant4's first, by the panel's title.
+        labels: labels of the horizontal and of the vertical axis.
+        note: small print at the bottom.
+
+    Source: Fig. 14 of arXiv:2210.06204.
+    """
+    with style():
+        figure, axes = build_figure(len(panels), (1,), note)
+        for (ax,), (title, profiles) in zip(axes, panels.items(), strict=True):
+            first, *others = profiles
+            looks = {first: REFERENCE_COLOUR} | {label: look["color"] for label, look in sample_styles(others).items()}
+            for label, item in profiles.items():
+                centres = (item.edges[1:] + item.edges[:-1]) / 2
+                ax.errorbar(centres, item.mean, item.error, fmt="o", markersize=4, color=looks[label], label=label)
+            ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+            ax.set(title=title, xlabel=labels[0], ylabel=labels[1])
+            ax.legend()
     return figure
 
 

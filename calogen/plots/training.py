@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from calogen.evaluation.iterations import IterationScan
+from calogen.evaluation.iterations import ALL, SHORTLIST, IterationScan, NetworkTest
 from calogen.evaluation.summary import energy_text
 from calogen.plots.style import Drawn, add_legend, build_figure, sample_styles, style
 
@@ -92,6 +92,35 @@ def draw_iterations(scan: IterationScan, note: str = "", chosen: int | None = No
         total_ax = panels[-1][0]
         draw_chi2(total_ax, scan.iterations, scan.total, mark)
         total_ax.set_title("all momenta")
+        add_legend(figure, artists[1:])
+    return figure
+
+
+def draw_shortlist(test: NetworkTest, note: str = "") -> Figure:
+    """Draws the figures of merit that chose among shortlisted iterations, a panel each.
+
+    The shortlisted iterations are orange, the chosen one has a red mark.
+
+    Args:
+        test: test of a network with a `SHORTLIST` among its scans.
+        note: small print at the bottom.
+
+    Source: arXiv:2210.06204, "Generative Adversarial Networks".
+    """
+    listed = test.scans[SHORTLIST].iterations
+    shown = {name: scan for name, scan in test.scans.items() if name != SHORTLIST}
+    with style():
+        figure, panels = build_figure(len(shown), (1,), note)
+        for (ax,), (name, scan) in zip(panels, shown.items(), strict=True):
+            rows, chosen = np.isin(scan.iterations, listed), scan.iterations == test.iteration
+            artists = [
+                *ax.plot(scan.iterations, scan.total, color="0.25", linewidth=0.9),
+                *ax.plot(scan.iterations[rows], scan.total[rows], "o", color=OWN_BEST_COLOUR, label="shortlisted"),
+                *ax.plot(scan.iterations[chosen], scan.total[chosen], "o", color=CHOSEN_COLOUR, label="chosen"),
+            ]
+            ax.set(
+                yscale="log", xlabel="Iteration", ylabel="Figure of merit", title="covariance" if name == ALL else name
+            )
         add_legend(figure, artists[1:])
     return figure
 

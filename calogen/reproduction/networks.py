@@ -20,8 +20,11 @@ from calogen.metrics.distributions import Value
 from calogen.observables.observable import Observable
 from calogen.progress import progress
 from calogen.provenance import stream_seed
+from calogen.showers.cells import CellGrid
 from calogen.showers.conditions import Conditions
+from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
+from calogen.showers.windows import restore_window
 from calogen.training.run import TrainedRun
 
 
@@ -95,8 +98,33 @@ class Comparisons:
     together: Comparison
 
 
+def generated_like(
+    samples: Mapping[str, Sequence[TrainedRun]], reference: Showers, seed: int, copies: int = 1
+) -> dict[str, Showers]:
+    """Showers of several sets of networks in the reference's geometry, under its conditions.
+
+    Networks whose geometry is a window of the reference's cells have showers whose other cells are empty.
+
+    Args:
+        samples: sets of networks by label; each set spans all incident energies of the reference.
+        reference: Geant4's showers.
+        seed: seed of the generation.
+        copies: number of showers for each shower of the reference.
+    """
+    draw = stream_seed(provenance.seed_streams(seed, "generate", "bootstrap")["generate"])
+    conditions = {name: np.repeat(values, copies, axis=0) for name, values in reference.conditions.items()}
+    found = {}
+    for label, runs in samples.items():
+        showers = generate_like(runs, reference, draw, copies=copies)
+        if showers.geometry != reference.geometry:
+            grid = require_kind(reference.geometry, CellGrid, "a window is part of cells")
+            showers = restore_window(showers, grid, conditions)
+        found[label] = showers
+    return found
+
+
 def compare_networks(
-    samples: Mapping[str, Sequence[TrainedRun]],
+    samples: Mapping[str, Showers],
     reference: Showers,
     observables: Sequence[Observable],
     seed: int,
@@ -104,28 +132,26 @@ def compare_networks(
     detailed: Sequence[float] = (),
     min_energy: float = 0.0,
 ) -> Comparisons:
-    """Generates showers with several sets of networks and compares them with the reference.
+    """Compares the showers of several sets of networks with the reference.
 
     Cells or voxels below `min_energy` count as empty in both samples, because a softmax never gives the zeros of
     Geant4. The total energy is that of all of them, and is also compared at each incident energy.
 
     Args:
-        samples: sets of networks by label; each set spans all incident energies of the reference.
+        samples: showers of sets of networks by label, as `generated_like` gives them.
         reference: Geant4's showers.
         observables: observables to compare for all incident energies together, and at the energies of their figures.
-        seed: seed of the generation and of the bootstrap.
+        seed: seed of the bootstrap.
         detailed: incident energies at which all observables are compared.
         min_energy: smallest energy of a cell or voxel that counts, MeV.
     """
-    streams = provenance.seed_streams(seed, "generate", "bootstrap")
-    draw, errors = (stream_seed(streams[name]) for name in ("generate", "bootstrap"))
-    whole = {label: generate_like(runs, reference, draw) for label, runs in samples.items()}
+    errors = stream_seed(provenance.seed_streams(seed, "generate", "bootstrap")["bootstrap"])
 
     def cut(showers: Showers) -> Showers:
         empty = showers.energies < min_energy
         return replace(showers, energies=np.where(empty, np.float32(0), showers.energies)) if min_energy else showers
 
-    expected, generated = cut(reference), {label: cut(showers) for label, showers in whole.items()}
+    expected, generated = cut(reference), {label: cut(showers) for label, showers in samples.items()}
     of_all = [item for item in observables if item.name == "total_energy"]
     of_cut = [item for item in observables if item not in of_all]
     by_energy: dict[float, Comparison] = {}
@@ -135,12 +161,12 @@ def compare_networks(
         for energy in energies:
             shown = [item for item in of_cut if energy in item.figures or energy in detailed]
             by_energy[energy] = {
-                **compare_showers(reference, whole, of_all, errors, energy),
+                **compare_showers(reference, samples, of_all, errors, energy),
                 **compare_showers(expected, generated, shown, errors, energy),
             }
             bar.advance()
         for item in observables:
-            samples_of = (reference, whole) if item in of_all else (expected, generated)
+            samples_of = (reference, samples) if item in of_all else (expected, generated)
             together |= compare_showers(*samples_of, [item], errors)
             bar.advance()
     return Comparisons(reference=expected, generated=generated, by_energy=by_energy, together=together)

@@ -12,23 +12,24 @@ import numpy as np
 
 from calogen.config import Config
 from calogen.errors import DataFormatError
-from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, NetworkTest
+from calogen.evaluation.iterations import ALL, HELD_OUT, SHORTLIST, TRAIN, VALIDATION, NetworkTest, shortlisted
 from calogen.evaluation.merits import Merit, MeritByEnergy
 from calogen.files import read_json_table
 from calogen.generation.generate import generate_like
-from calogen.generation.load import load_run, model_module
+from calogen.generation.load import load_run, module_of
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
-from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks
+from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
 from calogen.reproduction.selection import Judge, scan, select
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
 from calogen.showers.sample import Showers, concatenate
-from calogen.training.fit import can_train, fit, select_training, was_trained_on
+from calogen.showers.windows import in_geometry
+from calogen.training.fit import can_train, fit, select_training, validation_split, was_trained_on
 
 Configs = Mapping[str, tuple[Config, Geometry]]
 """Configuration and geometry of each network that a study trains, by the network's name."""
@@ -43,12 +44,14 @@ class Data:
         held_out: showers that do not train, at the incident energies of those that do; None: there are none.
         files: files of the showers, by `train` and `test`.
         note: what figures and tables say about the showers.
+        compared: showers to compare generated ones with; None: all showers, those that train included.
     """
 
     train: Showers
     held_out: Showers | None
     files: Mapping[str, Path]
     note: str
+    compared: Showers | None = None
 
     @property
     def samples(self) -> dict[str, Showers]:
@@ -57,9 +60,14 @@ class Data:
 
     @property
     def reference(self) -> Showers:
-        """All showers that have energy, as showers without energy do not train."""
-        showers = concatenate(list(self.samples.values()))
+        """The showers to compare with that have energy, as showers without energy do not train."""
+        showers = concatenate(list(self.samples.values())) if self.compared is None else self.compared
         return showers[showers.energies.any(axis=1)]
+
+    def in_geometry(self, geometry: Geometry) -> "Data":
+        """The showers that a network of a geometry sees, e.g. in its window of the cells."""
+        held_out = None if self.held_out is None else in_geometry(self.held_out, geometry)
+        return replace(self, train=in_geometry(self.train, geometry), held_out=held_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +82,9 @@ class Selection:
         snapshots: epochs between which a training by epochs is to choose.
         statistics: function from an incident energy, MeV, to the paper's number of showers there, for which the chi2
             is given, too; None: it is not.
+        shortlist: share of the epochs or iterations, those with the smallest first figure of merit, among which the
+            sum of their ranks in the others chooses; None: `chosen_by` chooses.
+        on_validation: whether the training's validation showers judge instead of all showers.
     """
 
     merits: Mapping[str, Merit]
@@ -81,6 +92,8 @@ class Selection:
     unit: str = "iteration"
     snapshots: Collection[int] = ()
     statistics: Callable[[float], int] | None = None
+    shortlist: float | None = None
+    on_validation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,27 +102,29 @@ class Study:
 
     Args:
         name: name of the runs' folder and of the results.
-        model: name of the model's module in `calogen.models`.
-        configs: the paper's configuration of each network; the network's name is that of its folder, too.
+        configs: the paper's configuration of each network, of one model or several; the network's name is that of its
+            folder, too.
         budget: (configuration, preset, seed) -> the configuration that is trained.
-        select: configuration -> how its epoch or iteration is chosen; None: the network stays as it is at the end.
+        select: configuration -> how its epoch or iteration is chosen; None, or if it gives None: the network stays as
+            it is at the end.
         ensembles: names of networks that together span the incident energies, by label; their showers are compared.
         observables: observables to compare; the total energy also at each incident energy.
         detailed: incident energies at which all observables are compared.
         min_energy: energy, MeV, below which cells or voxels count as empty in all observables but the total energy.
         variants: names of the networks that only the first seed trains.
+        copies: generated showers for each one that they are compared with, by preset; one where it says nothing.
     """
 
     name: str
-    model: str
     configs: Configs
     budget: Callable[[Config, str, int], Config]
     ensembles: Mapping[str, Sequence[str]]
     observables: Sequence[Observable]
-    select: Callable[[Config], Selection] | None = None
+    select: Callable[[Config], Selection | None] | None = None
     detailed: Sequence[float] = ()
     min_energy: float = 0.0
     variants: Set[str] = frozenset()
+    copies: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +198,14 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks = reproduce(replace(study, configs=configs), data, run, arguments.options)
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
+            samples_of = generated_like(samples, data.reference, seed, study.copies.get(arguments.preset, 1))
             comparisons = compare_networks(
-                samples, data.reference, study.observables, seed, detailed=study.detailed, min_energy=study.min_energy
+                samples_of,
+                data.reference,
+                study.observables,
+                seed,
+                detailed=study.detailed,
+                min_energy=study.min_energy,
             )
             about = {name: read_json_table(run.directory / name / "provenance.json") for name in networks}
         outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about))
@@ -200,8 +221,8 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, object])
         run: run with the directory of the networks.
         options: values of the experiment's options; `bfloat16` is for `fit`.
     """
-    for config, _ in study.configs.values():  # showers that cannot train are refused before hours of training
-        select_training(data.train, config)
+    for config, geometry in study.configs.values():  # showers that cannot train are refused before hours of training
+        select_training(in_geometry(data.train, geometry), config)
     networks = {}
     for name, (config, geometry) in study.configs.items():
         here = study.budget(config, run.preset, run.seed)
@@ -209,11 +230,12 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, object])
         directory, snapshots = run.directory / name, chosen.snapshots if chosen else ()
         bfloat16 = bool(options.get("bfloat16"))
         run.log("network", name=name)
+        seen = data.in_geometry(geometry)
         with directory_lock(directory):
-            module = model_module(study.model)
-            trained = fit(module, here, geometry, data.train, directory, snapshots=snapshots, bfloat16=bfloat16)
+            module = module_of(here)
+            trained = fit(module, here, geometry, seen.train, directory, snapshots=snapshots, bfloat16=bfloat16)
             networks[name] = (
-                StudyNetwork(trained) if chosen is None else choose_and_test(name, here, data, directory, chosen)
+                StudyNetwork(trained) if chosen is None else choose_and_test(name, here, seen, directory, chosen)
             )
         test = networks[name].test
         if chosen and test:
@@ -244,7 +266,7 @@ def choose_and_test(
     Args:
         name: name of the network.
         config: configuration of its training.
-        data: training and held-out showers; showers without energy do not count.
+        data: training and held-out showers in the network's geometry; showers without energy do not count.
         directory: directory of the network's run.
         selection: how the epoch or iteration is chosen.
         save: whether to write the chosen network as `selected` in the directory.
@@ -252,12 +274,18 @@ def choose_and_test(
     samples = {TRAIN: select_training(data.train, config)[0]}
     if data.held_out is not None and can_train(data.held_out, config):
         samples[HELD_OUT] = select_training(data.held_out, config)[0]
+    if selection.on_validation:
+        samples = {VALIDATION: validation_split(samples[TRAIN], config)[1]}
     reference = concatenate(list(samples.values()))
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
     seed = named_seed(config.seed, "select")
     scans = scan(directory, Judge(reference=reference, merits=selection.merits, parts=parts, seed=seed), selection.unit)
-    chosen = select(directory, scans[selection.chosen_by], selection.unit, save=save)
+    chosen_by = selection.chosen_by
+    if selection.shortlist is not None:
+        chosen_by, further = SHORTLIST, [scans[merit] for merit in selection.merits if merit != ALL]
+        scans = {**scans, SHORTLIST: shortlisted(scans[ALL], further, selection.shortlist)}
+    chosen = select(directory, scans[chosen_by], selection.unit, save=save)
     chi2: dict[float, Chi2] = {}
     floor: dict[float, Chi2] = {}
     merit = selection.merits[ALL]
@@ -271,7 +299,7 @@ def choose_and_test(
         floor=floor,
         num_showers=reference.counts,
         num_held_out=samples[HELD_OUT].counts if parts else {},
-        chosen_by=selection.chosen_by,
+        chosen_by=chosen_by,
         statistics={momentum: selection.statistics(momentum) for momentum in chi2} if selection.statistics else {},
     )
     return StudyNetwork(chosen, test)
@@ -296,6 +324,7 @@ def other_test(
     if not (directory / "selected" / "selection.json").exists():
         return None
     run = load_run(directory)
+    data = data.in_geometry(run.geometry)
     if not was_trained_on(directory, data.train, run):
         return None
     with directory_lock(directory):

@@ -4,13 +4,14 @@ The simulation stores 297 cells around each shower (`cells.ATLAS_BARREL_STORED`)
 paper uses: the VAE's keeps 57 of the 64 strips in the front layer, centred on the impact strip, and all other cells.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
-from calogen.showers.geometry import Geometry
+from calogen.showers.geometry import Geometry, require_kind
 from calogen.showers.sample import Showers
 
 ATLAS_VAE_WINDOW = CellGrid(
@@ -61,6 +62,41 @@ def select_window(showers: Showers, window: CellGrid) -> Showers:
             "(are impact_eta and impact_phi those of these showers?)"
         )
     return replace(showers, geometry=window, energies=np.take_along_axis(showers.energies, columns, axis=1))
+
+
+def in_geometry(showers: Showers, geometry: Geometry) -> Showers:
+    """These showers in a geometry: theirs, or a window of their cells.
+
+    Raises:
+        DataFormatError: as for `select_window`.
+    """
+    if showers.geometry == geometry or not isinstance(geometry, CellGrid):
+        return showers
+    return select_window(showers, geometry)
+
+
+def restore_window(showers: Showers, grid: CellGrid, conditions: Mapping[str, np.ndarray]) -> Showers:
+    """Puts the cells of a window back among those of a larger grid; the others are empty.
+
+    Args:
+        showers: showers in a window of the grid.
+        grid: the larger grid, with the same layers.
+        conditions: `impact_eta` and `impact_phi` of the showers, `[n]`, around which the window lies, and whatever else
+            is known of them.
+
+    Returns:
+        these showers in the geometry `grid`, with these conditions.
+
+    Raises:
+        DataFormatError: as for `select_window`.
+    """
+    placed = replace(showers, conditions={**showers.conditions, **conditions})
+    columns, within = _columns(placed, require_kind(showers.geometry, CellGrid, "a window has cells"), grid)
+    if not within.all():
+        raise DataFormatError(f"{showers.geometry.name} must lie inside {grid.name}. Received: one that does not")
+    energies = np.zeros((len(showers), grid.size), showers.energies.dtype)
+    np.put_along_axis(energies, columns, showers.energies, axis=1)
+    return replace(placed, geometry=grid, energies=energies)
 
 
 def _columns(showers: Showers, window: CellGrid, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:

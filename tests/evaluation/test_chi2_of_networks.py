@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, NetworkTest
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, NetworkTest, shortlisted
 from calogen.metrics.chi2 import Chi2
 from calogen.reproduction.chi2_selection import challenge_showers
 
@@ -81,3 +81,21 @@ def test_a_training_that_ends_earlier_chooses_among_its_own_iterations(limit: in
     found = network_test(**{TRAIN: TRAINING, HELD_OUT: OTHERS})
     assert found.held_out_within(limit) == Chi2(value, 11, 2 * 11 + 4 * (value - 11))
     assert network_test().held_out_within(limit) is None
+
+
+def merit_scan(*values: float) -> IterationScan:
+    return IterationScan(
+        np.arange(1, len(values) + 1), np.zeros(1), np.array(values)[:, None], np.ones((len(values), 1))
+    )
+
+
+def test_the_shortlist_is_ranked_by_the_other_merits() -> None:
+    first = merit_scan(5.0, 1.0, 2.0, 3.0, 9.0)
+    ranked = merit_scan(0.1, 3.0, 1.0, 2.0, 0.0), merit_scan(0.1, 8.0, 7.0, 9.0, 0.0)
+    found = shortlisted(first, ranked, 0.6)
+    assert found.iterations.tolist() == [2, 3, 4], "1 and 5 are better but not on the list"
+    np.testing.assert_allclose(found.total, [3 + 2, 1 + 1, 2 + 3], atol=1e-5)
+    assert found.choice("iteration")["iteration"] == 3
+    assert shortlisted(first, ranked, 1e-9).iterations.tolist() == [2], "at least one"
+    tied = shortlisted(first, (merit_scan(*[1.0] * 5),), 1.0)
+    assert tied.iterations[tied.best] == 2, "of equal sums, the first figure of merit"

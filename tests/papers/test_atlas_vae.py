@@ -20,6 +20,7 @@ from calogen.errors import DataFormatError
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, AtlasVaeConfig, build, build_transform
 from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.study_data import read_at_energies
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.run import assemble_run
@@ -124,7 +125,7 @@ def test_a_fault_of_the_data_is_one_line_and_exit_code_2_before_the_training(
 
 
 def test_energies_of_half_precision_need_the_flag_and_are_noted(tmp_path: Path) -> None:
-    script, energies = load("atlas_vae"), sorted({*TRAINED, *COMPARED})
+    energies = sorted({*TRAINED, *COMPARED})
     files = {"train": tmp_path / "a.h5", "test": tmp_path / "b.h5"}
     test = sample(tuple(energies), 3, 2)
     sample(TRAINED, 2, 1).write(files["train"])
@@ -132,10 +133,10 @@ def test_energies_of_half_precision_need_the_flag_and_are_noted(tmp_path: Path) 
     given = {"train_data": files["train"], "test_data": files["test"]}
     arguments = Arguments(preset="smoke", seeds=(1,), runs=tmp_path, **given)
     with pytest.raises(DataFormatError, match="b.h5 must hold showers at"):
-        script.read_data(arguments, files)
-    _, found, note = script.read_data(replace(arguments, tolerant=True), files)
-    assert np.isin(found.incident_energies, energies).all()
-    assert note == f"a.h5, b.h5; b.h5: {len(test)} incident energies were close to known ones and count as equal"
+        read_at_energies(arguments, "photons", ATLAS_VAE_WINDOW, TRAINED, COMPARED)
+    found = read_at_energies(replace(arguments, tolerant=True), "photons", ATLAS_VAE_WINDOW, TRAINED, COMPARED)
+    assert np.isin(found.reference.incident_energies, energies).all()
+    assert found.note == f"a.h5, b.h5; b.h5: {len(test)} incident energies were close to known ones and count as equal"
 
 
 def test_one_file_is_not_enough(

@@ -46,7 +46,6 @@ class Judged(NamedTuple):
 
 TOY = Study(
     name="toy",
-    model="caloshowergan",
     configs={"low": (LARGE, TINY_VOXELS), "upper": (UPPER, TINY_VOXELS)},
     budget=scaled,
     select=selection(GAN_VALUES),

@@ -76,7 +76,6 @@ def study() -> Study:
     """Of the last epoch of a VAE on cells."""
     return Study(
         name="toy",
-        model="atlas_vae",
         configs={"vae": (VAE, CELLS)},
         budget=lambda config, preset, seed: replace(config, seed=seed),
         ensembles={"VAE": ("vae",)},
@@ -132,8 +131,7 @@ def test_conditions_travel_from_the_file_to_what_is_generated(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = conditioned_vae()
-    for place in ("generation.load", "reproduction.study"):
-        monkeypatch.setattr(f"calogen.{place}.model_module", lambda name: module)
+    monkeypatch.setattr("calogen.generation.load.model_module", lambda name: module)
     given = Arguments(
         preset="smoke", seeds=(4,), runs=tmp_path, train_data=tmp_path / "a.h5", test_data=tmp_path / "b.h5"
     )
@@ -168,7 +166,6 @@ def test_without_a_choice_the_last_epoch_stays(study: Study, tmp_path: Path) -> 
 def test_a_regular_grid(study: Study, tmp_path: Path) -> None:
     gan = replace(
         study,
-        model="fastcalogan",
         configs={"gan": (GAN, GRID)},
         ensembles={"GAN": ("gan",)},
         select=lambda _: Selection(merits={ALL: Chi2Merit("caloshowergan", shapes=True)}),

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from calogen.errors import DataFormatError
 from calogen.showers.bundled import bundled
-from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.hits import Hits, cell_energies
 from calogen.showers.sample import Showers
-from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, _columns, select_window
+from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, in_geometry, restore_window, select_window
 
 
 def stored(eta: np.ndarray, phi: np.ndarray, seed: int = 1) -> Showers:
@@ -18,24 +18,20 @@ def stored(eta: np.ndarray, phi: np.ndarray, seed: int = 1) -> Showers:
     return Showers(ATLAS_BARREL_STORED, np.full(len(eta), 512.0), energies, {"impact_eta": eta, "impact_phi": phi})
 
 
-def restored(window: Showers) -> Showers:
-    """The inverse of `select_window`: stored cells outside the window are zero."""
-    columns, _ = _columns(window, ATLAS_VAE_WINDOW, ATLAS_BARREL_STORED)
-    energies = np.zeros((len(window), ATLAS_BARREL_STORED.size), np.float32)
-    np.put_along_axis(energies, columns, window.energies, axis=1)
-    return replace(window, geometry=ATLAS_BARREL_STORED, energies=energies)
-
-
+@pytest.mark.parametrize("geometry", [ATLAS_VAE_WINDOW, ATLAS_GAN_WINDOW])
 @given(
-    st.lists(st.tuples(st.floats(0.2, 0.25, exclude_max=True), st.floats(0, 6.2831)), min_size=1, max_size=8),
-    st.integers(0, 2**31),
+    points=st.lists(st.tuples(st.floats(0.2, 0.25, exclude_max=True), st.floats(0, 6.2831)), min_size=1, max_size=8),
+    seed=st.integers(0, 2**31),
 )
-def test_window_to_cells_to_window_is_exact(points: list[tuple[float, float]], seed: int) -> None:
+def test_window_to_cells_to_window_is_exact(geometry: CellGrid, points: list[tuple[float, float]], seed: int) -> None:
     eta, phi = np.array(points).T
-    window = select_window(stored(eta, phi, seed), ATLAS_VAE_WINDOW)
-    cells = restored(window)
-    np.testing.assert_array_equal(select_window(cells, ATLAS_VAE_WINDOW).energies, window.energies)
-    assert (cells.energies > 0).sum() == window.energies.size  # the 21 cells outside are zero
+    window = in_geometry(stored(eta, phi, seed), geometry)
+    bare = replace(window, conditions={})
+    cells = restore_window(bare, ATLAS_BARREL_STORED, window.conditions)
+    assert cells.geometry == ATLAS_BARREL_STORED
+    assert in_geometry(cells, ATLAS_BARREL_STORED) is cells
+    np.testing.assert_array_equal(in_geometry(cells, geometry).energies, window.energies)
+    assert (cells.energies > 0).sum() == window.energies.size  # the cells outside are zero
     np.testing.assert_allclose(cells.energies.sum(axis=1), window.energies.sum(axis=1), rtol=1e-5)
 
 
@@ -64,6 +60,9 @@ def test_impact_point_is_needed() -> None:
 
 
 def test_a_window_that_sticks_out_is_refused() -> None:
+    window = select_window(stored(np.array([0.21]), np.array([1.0])), ATLAS_GAN_WINDOW)
+    with pytest.raises(DataFormatError, match="atlas_gan_window must lie inside atlas_vae_window"):
+        restore_window(window, ATLAS_VAE_WINDOW, {"impact_eta": np.array([0.2249]), "impact_phi": np.array([1.0])})
     inside = stored(np.array([0.21]), np.array([1.0]))
     with pytest.raises(DataFormatError, match="must lie inside"):
         select_window(select_window(inside, ATLAS_VAE_WINDOW), ATLAS_BARREL_STORED)

@@ -1,0 +1,77 @@
+"""Showers of a study at a paper's incident energies, which are compared with a test sample of their own."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from calogen.config import require
+from calogen.errors import DataFormatError
+from calogen.reproduction.experiment import Arguments
+from calogen.reproduction.study import Data
+from calogen.showers.bundled import bundled, choose_edition, read_window
+from calogen.showers.geometry import Geometry
+from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
+from calogen.showers.sample import Showers
+
+
+def read_at_energies(
+    arguments: Arguments, sample: str, geometry: Geometry, trained: Sequence[float], tested: Sequence[float]
+) -> Data:
+    """Reads the user's two files, or else the bundled ones, at a paper's incident energies.
+
+    With the preset `smoke`, every eighth shower trains.
+
+    Args:
+        arguments: names of the user's files, and how to read them.
+        sample: name of the bundled sample, e.g. `photons`.
+        geometry: geometry of the showers.
+        trained: incident energies of the training, MeV.
+        tested: further incident energies of the comparison, MeV.
+
+    Returns:
+        Training showers, and test showers to compare with; none is held out of the training.
+
+    Raises:
+        ConfigError: only one of two files is given.
+        DataFormatError, GeometryError: as `read_window`, or there is an energy without showers.
+    """
+    require(
+        (arguments.train_data is None) == (arguments.test_data is None),
+        "--train-data and --test-data go together. Received: one of the two",
+    )
+    files = {
+        "train": arguments.train_data or bundled(f"{sample}_train"),
+        "test": arguments.test_data or bundled(f"{sample}_test"),
+    }
+    note = ", ".join(path.name for path in files.values())
+    given = [read_window(path, geometry, arguments.tolerant) for path in files.values()]
+    if arguments.train_data is None:
+        given[0], note = choose_edition(f"{sample}_train", given[0], arguments.all_showers)
+    known, tolerance = np.repeat((*trained, *tested), 2), TOLERANT_LABEL if arguments.tolerant else SAME_LABEL
+    samples = []
+    for path, part in zip(files.values(), given, strict=True):
+        samples.append(replace(part, incident_energies=snap(part.incident_energies, known, tolerance)))
+        note += f"; set to 0 were {part.attributes['clipped']}" if "clipped" in part.attributes else ""
+        note += moved_note(path.name, part.incident_energies, samples[-1].incident_energies)
+    train, test = samples
+    require_energies(files["train"], train, trained)
+    require_energies(files["test"], test, (*trained, *tested))
+    train = train[np.isin(train.incident_energies, trained)]
+    if arguments.preset == "smoke":
+        train = train[::8]
+    return Data(
+        train=train, held_out=None, files=files, note=note, compared=test[test.incident_energies >= min(trained)]
+    )
+
+
+def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:
+    """Refuse, before hours of training, a file without showers that the comparison needs.
+
+    Raises:
+        DataFormatError: the file has fewer than two showers at one of the energies.
+    """
+    missing = [f"{energy:g}" for energy in sorted({*energies}) if (showers.incident_energies == energy).sum() < 2]
+    if missing:
+        raise DataFormatError(f"{path} must hold showers at {', '.join(missing)} MeV, at least two. Received: fewer")
