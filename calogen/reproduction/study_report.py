@@ -43,7 +43,11 @@ class Account:
 
 
 def build_results(
-    account: Account, arguments: Arguments, outcomes: Sequence[Outcome], recorded: Mapping[str, object]
+    account: Account,
+    arguments: Arguments,
+    outcomes: Sequence[Outcome],
+    recorded: Mapping[str, object],
+    shown: int = 0,
 ) -> Results:
     """Results of a study.
 
@@ -52,6 +56,7 @@ def build_results(
         arguments: command line of the experiment.
         outcomes: outcomes of all training seeds.
         recorded: provenance that was collected before the training.
+        shown: position of the training seed of which figures and metrics are.
     """
     networks = outcomes[0].networks
     configs = {name: network.run.config for name, network in networks.items()}
@@ -63,7 +68,7 @@ def build_results(
     idle = (problem for item in outcomes[0].tests.values() if (problem := item.idle))
     first_only = (
         f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
-        f"{arguments.seeds[0]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
+        f"{arguments.seeds[shown]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
         "they say.",
     )
     return Results(
@@ -81,7 +86,7 @@ def build_results(
             "training_time": round(training_time, 1),
             "training": trainings,
         },
-        measurements=tuple(row for item in outcomes[0].comparisons.together.values() for row in item.measurements),
+        measurements=tuple(row for item in outcomes[shown].comparisons.together.values() for row in item.measurements),
         deviations=deviations(configs, account.originals),
         remarks=(*account.remarks, *idle, *(first_only if len(outcomes) > 1 else ())),
     )
@@ -135,18 +140,24 @@ def deviations(configs: Mapping[str, Config], originals: Mapping[str, Config]) -
 def hyperparameters(networks: Mapping[str, StudyNetwork], originals: Mapping[str, Config], published: str) -> Table:
     """Table of the networks' hyperparameters and sizes, with a column for each network.
 
+    Networks of several models share the rows of those names that they have in common.
+
     Args:
         networks: the networks by name.
         originals: the paper's configurations by the same names.
         published: the paper's numbers of trainable parameters, as text.
     """
-    columns = {name: sources(network.run.config, originals[name]) for name, network in networks.items()}
-    names = [source.name for source in next(iter(columns.values()))]
+    columns = {
+        name: {source.name: source for source in sources(network.run.config, originals[name])}
+        for name, network in networks.items()
+    }
     rows = []
-    for position, name in enumerate(names):
-        row = [column[position] for column in columns.values()]
-        rows.append((name.replace("_", " "), *(str(source.value) for source in row), row[0].source))
+    for name in dict.fromkeys(name for column in columns.values() for name in column):
+        row = [column.get(name) for column in columns.values()]
+        place = next(source.source for source in row if source is not None)
+        rows.append((name.replace("_", " "), *("" if source is None else str(source.value) for source in row), place))
     counts = [trainable_parameters(network.run) for network in networks.values()]
     cells = (", ".join(f"{number:,}" for number in count.values()) for count in counts)
-    rows.append((f"trainable parameters: {', '.join(counts[0])}", *cells, published))
+    parts = dict.fromkeys(name for count in counts for name in count)
+    rows.append((f"trainable parameters: {', '.join(parts)}", *cells, published))
     return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))
