@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import resources
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -122,6 +122,7 @@ undecided.
 """
 ClaimRule = Callable[[Evidence], Finding]
 """Function that decides a claim."""
+_Rule = TypeVar("_Rule", bound=ClaimRule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +185,10 @@ class Claims:
             except ConfigError as error:
                 raise ConfigError(f"{paper}.toml, table [{name}]: {error}") from error
 
-    def rule(self, *names: str) -> Callable[[ClaimRule], ClaimRule]:
+    def rule(self, *names: str) -> Callable[[_Rule], _Rule]:
         """Decorator of the rule that decides the claims of these names."""
 
-        def register(function: ClaimRule) -> ClaimRule:
+        def register(function: _Rule) -> _Rule:
             self.rules |= dict.fromkeys(names, function)
             return function
 

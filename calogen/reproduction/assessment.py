@@ -14,12 +14,15 @@ from calogen.plots.training import draw_losses
 from calogen.reports.evaluation import draw_pictures, overall
 from calogen.reproduction.study import Outcome
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry
 
 
 def add_assessments(
     results: Results, figures: Mapping[str, Figure], outcome: Outcome, note: str, directory: Path
 ) -> tuple[Results, dict[str, Figure]]:
     """Evaluates a study's generated showers, and adds that to its results and figures.
+
+    Of showers in cells, only the losses of the trainings are added: their observables are in the results already.
 
     Every set of networks gets its own `evaluation.json`, which `calogen report` compares with other evaluations. It
     has no classifier's scores: `calogen evaluate` trains classifiers.
@@ -34,7 +37,11 @@ def add_assessments(
         The results with the places that the showers would have among the CaloChallenge's submissions, and the figures
         with those of showers, energies, correlations and losses.
     """
+    histories = {name: network.run.history for name, network in outcome.networks.items()}
+    losses = {"Losses of the trainings": draw_losses(histories, note)}
     compared, tables = outcome.comparisons, dict(results.tables)
+    if not isinstance(compared.reference.geometry, VoxelGeometry):
+        return results, {**figures, **losses}
     options = Options(repetitions=0, seed=int(str(results.provenance["seed"])))
     about = {**results.provenance, "note": note, "data": {"reference": {"sha256": _hash(compared.reference)}}}
     reference, all_pictures = reference_of(compared.reference, options), []
@@ -46,9 +53,7 @@ def add_assessments(
         if places:
             caption = f"Places among the CaloChallenge's submissions, {label} (other showers: for orientation only)"
             tables[caption] = Table(*placement_table(places))
-    losses = {name: network.run.history for name, network in outcome.networks.items()}
-    more = draw_pictures(all_pictures, note) | {"Losses of the trainings": draw_losses(losses, note)}
-    return replace(results, tables=tables), {**figures, **more}
+    return replace(results, tables=tables), {**figures, **draw_pictures(all_pictures, note), **losses}
 
 
 def _hash(showers: Showers) -> str:

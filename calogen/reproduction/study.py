@@ -83,7 +83,8 @@ class Selection:
         statistics: function from an incident energy, MeV, to the paper's number of showers there, for which the chi2
             is given, too; None: it is not.
         shortlist: share of the epochs or iterations, those with the smallest first figure of merit, among which the
-            sum of their ranks in the others chooses; None: `chosen_by` chooses.
+            sum of their ranks in the merits `ranked` chooses; None: `chosen_by` chooses.
+        ranked: names of these figures of merit.
         on_validation: whether the training's validation showers judge instead of all showers.
     """
 
@@ -93,6 +94,7 @@ class Selection:
     snapshots: Collection[int] = ()
     statistics: Callable[[float], int] | None = None
     shortlist: float | None = None
+    ranked: Sequence[str] = ()
     on_validation: bool = False
 
 
@@ -283,7 +285,7 @@ def choose_and_test(
     scans = scan(directory, Judge(reference=reference, merits=selection.merits, parts=parts, seed=seed), selection.unit)
     chosen_by = selection.chosen_by
     if selection.shortlist is not None:
-        chosen_by, further = SHORTLIST, [scans[merit] for merit in selection.merits if merit != ALL]
+        chosen_by, further = SHORTLIST, [scans[merit] for merit in selection.ranked]
         scans = {**scans, SHORTLIST: shortlisted(scans[ALL], further, selection.shortlist)}
     chosen = select(directory, scans[chosen_by], selection.unit, save=save)
     chi2: dict[float, Chi2] = {}

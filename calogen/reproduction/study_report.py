@@ -28,6 +28,7 @@ class Account:
         parameters: the paper's numbers of trainable parameters, as text.
         claims, quantities, tables: claims, quantities and further tables of the report.
         remarks: sentences that say how the study differs from the paper.
+        by_energy: whether the metrics are those at single incident energies, not those of all energies together.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Account:
     quantities: tuple[Quantity, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    by_energy: bool = False
 
 
 def build_results(
@@ -71,6 +73,8 @@ def build_results(
         f"{arguments.seeds[shown]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
         "they say.",
     )
+    comparisons = outcomes[shown].comparisons
+    compared = comparisons.by_energy.values() if account.by_energy else (comparisons.together,)
     return Results(
         name=account.name,
         title=account.title,
@@ -86,7 +90,7 @@ def build_results(
             "training_time": round(training_time, 1),
             "training": trainings,
         },
-        measurements=tuple(row for item in outcomes[shown].comparisons.together.values() for row in item.measurements),
+        measurements=tuple(row for comparison in compared for item in comparison.values() for row in item.measurements),
         deviations=deviations(configs, account.originals),
         remarks=(*account.remarks, *idle, *(first_only if len(outcomes) > 1 else ())),
     )
@@ -140,7 +144,7 @@ def deviations(configs: Mapping[str, Config], originals: Mapping[str, Config]) -
 def hyperparameters(networks: Mapping[str, StudyNetwork], originals: Mapping[str, Config], published: str) -> Table:
     """Table of the networks' hyperparameters and sizes, with a column for each network.
 
-    Networks of several models share the rows of those names that they have in common.
+    Networks of different models have different hyperparameters: a dash stands for one that a network does not have.
 
     Args:
         networks: the networks by name.
@@ -154,10 +158,14 @@ def hyperparameters(networks: Mapping[str, StudyNetwork], originals: Mapping[str
     rows = []
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         row = [column.get(name) for column in columns.values()]
-        place = next(source.source for source in row if source is not None)
-        rows.append((name.replace("_", " "), *("" if source is None else str(source.value) for source in row), place))
+        texts = ("-" if source is None else str(source.value) for source in row)
+        rows.append((name.replace("_", " "), *texts, next(source.source for source in row if source)))
     counts = [trainable_parameters(network.run) for network in networks.values()]
-    cells = (", ".join(f"{number:,}" for number in count.values()) for count in counts)
-    parts = dict.fromkeys(name for count in counts for name in count)
-    rows.append((f"trainable parameters: {', '.join(parts)}", *cells, published))
+    cells = (
+        ", ".join(
+            f"{number:,}" if count.keys() == counts[0].keys() else f"{key} {number:,}" for key, number in count.items()
+        )
+        for count in counts
+    )
+    rows.append((f"trainable parameters: {', '.join(counts[0])}", *cells, published))
     return Table(("hyperparameter", *columns, "source (first network)"), tuple(rows))

@@ -80,7 +80,16 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
         tolerant: as for `Showers.read`.
 
     Raises:
-        DataFormatError, GeometryError: as for `Showers.read`, or no known geometry fits.
+        DataFormatError, GeometryError: as for `Showers.read` and `known_geometry`.
+    """
+    return Showers.read(path, known_geometry(path), tolerant=tolerant)
+
+
+def known_geometry(path: str | Path) -> Geometry:
+    """The one of `KNOWN_GEOMETRIES` that a file's showers have, by their dataset and its width.
+
+    Raises:
+        DataFormatError: the file is no complete HDF5 file, or no known geometry fits.
     """
     with open_file(path) as file, damage_named(path):
         shapes = {name: dataset_shape(file, name) for name in ("cells", "showers")}
@@ -89,7 +98,7 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
             raise missing_dataset(file, path, "showers")
     for geometry in KNOWN_GEOMETRIES:
         if shapes.get(geometry.dataset, ())[1:] == (geometry.size,):
-            return Showers.read(path, geometry, tolerant=tolerant)
+            return geometry
     known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in KNOWN_GEOMETRIES)
     raise DataFormatError(f"{path} must hold showers of {known}. Received: {shapes}")
 
