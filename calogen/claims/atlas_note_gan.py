@@ -4,9 +4,8 @@ Those that the note makes about both models have the rules of `claims.atlas_note
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
-from calogen.claims.atlas_note_vae import COMMON, GAN, GEANT4, MID, TRAINED, VAE, spread_ratio
+from calogen.claims.atlas_note_vae import GAN, GEANT4, MID, TRAINED, VAE, add_common, spread_ratio
 from calogen.claims.judge import Claims, Finding
 from calogen.evaluation.summary import ResponseCurve
 from calogen.evaluation.trainings import Evidence
@@ -15,8 +14,7 @@ from calogen.metrics.distributions import Value
 claims = Claims("atlas_note_gan", "atlas_note")
 SIGMOID, GAUSS, RELU = ACTIVATIONS = ("sigmoid", "Gauss", "ReLU")
 """Labels of the activations that Figs. 5 and 6 compare; the note's GAN has the first."""
-for _name, _rule in COMMON.items():
-    claims.rule(_name)(partial(_rule, sample=GAN))
+add_common(claims, GAN)
 
 
 @claims.rule("spread_below_vae")
@@ -45,9 +43,7 @@ def _eta_width(evidence: Evidence) -> Finding:
         for label in ACTIVATIONS
         for layer in ("front", "middle")
     }
-    off = {
-        label: Value.mean([abs(ratios[layer, label] - 1) for layer in ("front", "middle")]) for label in ACTIVATIONS
-    }
+    off = {label: Value.mean([abs(ratios[layer, label] - 1) for layer in ("front", "middle")]) for label in ACTIVATIONS}
     figures = {f"{layer}_{label.lower()}": ratio for (layer, label), ratio in ratios.items()}
     return [off[RELU] - off[SIGMOID], off[RELU] - off[GAUSS]], figures
 
@@ -86,4 +82,3 @@ def _extremes(curves: Sequence[ResponseCurve], attribute: str, compare: Callable
         found.append(compare(values[-1], values[0]))
     average = Value.mean(found)
     return average if len(curves) > 1 else Value(average.value, 0.0)
-

@@ -1,7 +1,7 @@
 """The claims of ATL-SOFT-PUB-2018-001 about its VAE, as rules for our showers.
 
-What the note says and shows of both of its models stands here, too: `measure`, `COMMON` and `quantities` are for the GAN
-as well. Where the note gives no number ("accurately", "wider"), the limit is ours and is part of the claim's text.
+What the note says and shows of both of its models stands here: `measure`, `COMMON` and `quantities` serve the GAN as
+well. Where the note gives no number ("accurately", "wider"), the limit is ours and is part of the claim's text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Finding, Quantity
+from calogen.claims.judge import ClaimRule, Claims, Finding, Quantity
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text, response_curve
 from calogen.evaluation.trainings import Evidence
@@ -58,12 +58,20 @@ _FIGURES = {
         for quantity, panel in (("mean", "a"), ("width", "b"))
     },
 }
-_LATERAL = tuple(
-    Observable(f"middle_{axis}_{quantity}", partial(function, axis=axis), rf"{what} of $\Delta\{axis}$, middle", unit)
-    for axis, unit in (("eta", ""), ("phi", "rad"))
-    for quantity, what, function in (("mean", "Mean", _from_impact), ("width", "Width", partial(width, layer_id=MIDDLE)))
-)
-OBSERVABLES = numbered([item for item in (*CELL_OBSERVABLES, *_LATERAL) if item.name in _FIGURES], _FIGURES)
+
+
+def _lateral(axis: Axis, unit: str) -> tuple[Observable, ...]:
+    """Mean and width of the distance from the impact point along an axis."""
+    label = rf"of $\Delta\{axis}$, middle layer"
+    spread = partial(width, layer_id=MIDDLE, axis=axis)
+    return (
+        Observable(f"middle_{axis}_mean", partial(_from_impact, axis=axis), f"Mean {label}", unit),
+        Observable(f"middle_{axis}_width", spread, f"Width {label}", unit),
+    )
+
+
+_KNOWN_OBSERVABLES = (*CELL_OBSERVABLES, *_lateral("eta", ""), *_lateral("phi", "rad"))
+OBSERVABLES = numbered([item for item in _KNOWN_OBSERVABLES if item.name in _FIGURES], _FIGURES)
 """Observables of the note's Figs. 7 to 9, 13 and 14."""
 README_FIGURE = "Fig. 7: energy in the layers at 65 GeV"
 PANELS = {
@@ -156,9 +164,7 @@ def _above(showers: Showers, limits: np.ndarray, number: int) -> list[Value]:
 def _relative(evidence: Evidence, attribute: str, sample: str) -> dict[float, Value]:
     """Mean response or spread over Geant4's, by incident energy."""
     curves = evidence.values["curves"]
-    return {
-        energy: curves[sample].at(attribute, energy) / curves[GEANT4].at(attribute, energy) for energy in TRAINED
-    }
+    return {energy: curves[sample].at(attribute, energy) / curves[GEANT4].at(attribute, energy) for energy in TRAINED}
 
 
 def spread_ratio(evidence: Evidence, sample: str) -> Value:
@@ -177,8 +183,9 @@ def deviation(expected: Profile, received: Profile, inner: bool | None = None) -
     chosen = (expected.mean > 0) & (expected.error < _KNOWN * expected.mean)
     if inner is not None:
         chosen &= (centres < expected.edges[-1] / 2) == inner
-    pairs = zip(expected.mean[chosen], expected.error[chosen], received.mean[chosen], received.error[chosen], strict=True)
-    found = [abs(Value(ours, error) / Value(theirs, known) - 1) for theirs, known, ours, error in pairs]
+    columns = (expected.mean, expected.error, received.mean, received.error)
+    rows = zip(*(column[chosen].tolist() for column in columns), strict=True)
+    found = [abs(Value(ours, error) / Value(theirs, known) - 1) for theirs, known, ours, error in rows]
     return 100 * Value.mean(found) if found else Value(np.nan, np.nan)
 
 
@@ -237,9 +244,9 @@ def _lateral_widths(evidence: Evidence, sample: str) -> Finding:
         for axis in AXES
         for metric in ("rms_ratio", "mean_ratio")
     }
-    figures = {axis: found[axis, "rms_ratio"] for axis in AXES}
-    figures |= {f"{axis}_mean": found[axis, "mean_ratio"] for axis in AXES}  # type: ignore[misc]
-    return [figures["eta"] - 1, figures["phi"] - 1], figures
+    figures = {f"{axis}_mean": found[axis, "mean_ratio"] for axis in AXES}
+    figures |= {f"{axis}_spread": found[axis, "rms_ratio"] for axis in AXES}
+    return [found[axis, "rms_ratio"] - 1 for axis in AXES], figures
 
 
 def _energy_conservation(evidence: Evidence, sample: str) -> Finding:
@@ -247,7 +254,8 @@ def _energy_conservation(evidence: Evidence, sample: str) -> Finding:
     return [above[sample]], {"ours": above[sample], "geant4": above[GEANT4]}
 
 
-COMMON: Mapping[str, Callable[[Evidence, str], Finding]] = {
+_CommonRule = Callable[[Evidence, str], Finding]
+COMMON: Mapping[str, _CommonRule] = {
     "mean_energy": _mean_energy,
     "energy_spread": _energy_spread,
     "layer_energies": _layer_energies,
@@ -258,8 +266,19 @@ COMMON: Mapping[str, Callable[[Evidence, str], Finding]] = {
     "energy_conservation": _energy_conservation,
 }
 """Rules of the claims that the note makes about both models: functions of the evidence and the model's label."""
-for _name, _rule in COMMON.items():
-    claims.rule(_name)(partial(_rule, sample=VAE))
+
+
+def _of(rule: _CommonRule, sample: str) -> ClaimRule:
+    return lambda evidence: rule(evidence, sample)
+
+
+def add_common(to: Claims, sample: str) -> None:
+    """Gives claims the rules of `COMMON`, for the model with this label."""
+    for name, rule in COMMON.items():
+        to.rule(name)(_of(rule, sample))
+
+
+add_common(claims, VAE)
 
 
 def _variant(evidence: Evidence, name: str) -> Any:  # noqa: ANN401 - what the experiment measured of its variants
@@ -331,4 +350,3 @@ def quantities(seeds: Sequence[Evidence], labels: Sequence[str], data: str) -> t
                 values = [item.values["curves"][label].at(attribute, energy) for item in seeds]
                 add(f"{title} at {energy_text(energy)}", label, "", None, values)
     return tuple(rows)
-

@@ -70,8 +70,8 @@ def build_results(
     idle = (problem for item in outcomes[0].tests.values() if (problem := item.idle))
     first_only = (
         f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
-        f"{arguments.seeds[shown]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
-        "they say.",
+        f"{arguments.seeds[shown]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many "
+        "as they say.",
     )
     comparisons = outcomes[shown].comparisons
     compared = comparisons.by_energy.values() if account.by_energy else (comparisons.together,)
