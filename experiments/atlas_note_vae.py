@@ -57,6 +57,7 @@ from calogen.reproduction.networks import StudyNetwork, generated_like
 from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import read_impacts
 from calogen.reproduction.study_report import Account, build_results
+from calogen.reproduction.timing import seconds_per_step
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_GAN_WINDOW
 
@@ -91,7 +92,9 @@ def main(arguments: Arguments) -> None:
     )
     outcomes = run_study(study, arguments, data)
     variants = generate_variants(outcomes[0], data, arguments)
-    evidence = [gather(outcome) for outcome in outcomes]
+    steps = NUMBERS["num_showers"].value / NUMBERS["vae_batch_size"].value * NUMBERS["vae_epochs"].value
+    seconds = seconds_per_step(outcomes[0].networks[NETWORK].run, data.train)
+    evidence = [gather(outcome, {"updates": steps, "minutes": seconds * steps / 60}) for outcome in outcomes]
     measured = measure_variants(outcomes[0], variants, data, arguments.seeds[0])
     evidence[0] = replace(evidence[0], values={**evidence[0].values, **measured})
     account = Account(
@@ -101,7 +104,7 @@ def main(arguments: Arguments) -> None:
         originals={name: config for name, (config, _) in configs.items()},
         caption="Table 1: hyperparameters",
         claims=claims.judge(evidence),
-        quantities=(*quantities(evidence, (VAE,), data.note), training_time(evidence)),
+        quantities=(*quantities(evidence, (VAE,), data.note), training_time(evidence[0])),
         remarks=remarks(arguments, outcomes[0], data),
         by_energy=True,
     )
@@ -125,16 +128,11 @@ def updates(network: StudyNetwork, data: Data) -> int:
     return config.epochs * (len(data.train) // config.batch_size)
 
 
-def gather(outcome: Outcome) -> Evidence:
-    """Evidence for the claims from the outcome of one training seed."""
+def gather(outcome: Outcome, time: Mapping[str, float]) -> Evidence:
+    """Evidence for the claims from the outcome of one training seed, and the time of a training."""
     compared = outcome.comparisons
     values = measure({GEANT4: compared.reference, **compared.generated})
-    record, network = outcome.provenance[NETWORK], outcome.networks[NETWORK]
-    config = cast(AtlasNoteVaeConfig, network.run.config)
-    done = config.epochs * (cast(int, record["showers"]) // config.batch_size)
-    full = NUMBERS["num_showers"].value / NUMBERS["vae_batch_size"].value * NUMBERS["vae_epochs"].value
-    seconds = cast(float, record["training_seconds"]) / done * full
-    return Evidence(comparisons=compared.by_energy, values=values | {"minutes": seconds / 60, "updates": full})
+    return Evidence(comparisons=compared.by_energy, values={**values, **time})
 
 
 def generate_variants(outcome: Outcome, data: Data, arguments: Arguments) -> dict[str, Showers]:
@@ -217,13 +215,10 @@ def figures() -> dict[str, study_figures.Drawing]:
     }
 
 
-def training_time(seeds: list[Evidence]) -> Quantity:
-    """Minutes of as many steps as the note's training has."""
-    minutes = [item.values["minutes"] for item in seeds]
-    published = NUMBERS["vae_training_time"]
-    spread = float(np.std(minutes, ddof=1)) if len(minutes) > 1 else None
-    name = "training of the VAE, 90,000 steps"
-    return Quantity(name, "min", published.value, float(np.mean(minutes)), None, spread, "one thread", headline=True)
+def training_time(evidence: Evidence) -> Quantity:
+    """CPU minutes of as many steps as the note's training has."""
+    name, published = "training of the VAE, 90,000 steps", NUMBERS["vae_training_time"].value
+    return Quantity(name, "min", published, evidence.values["minutes"], data="CPU time", headline=True)
 
 
 def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ...]:

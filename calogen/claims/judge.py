@@ -175,7 +175,7 @@ class Claims:
         folder = resources.files("calogen").joinpath("claims")
         tables = read_toml(folder.joinpath(f"{shared}.toml")) if shared else {}
         tables |= read_toml(folder.joinpath(f"{paper}.toml"))
-        self.paper = paper
+        self.paper, self.shared = paper, shared
         self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
         self.statements, self.rules = dict[str, Statement](), dict[str, ClaimRule]()
         for name, values in tables.items():
