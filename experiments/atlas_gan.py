@@ -1,4 +1,4 @@
-r"""The ATLAS GAN (arXiv:2210.06204) beside the ATLAS VAE: training, epoch picking, comparison with Geant4, claims.
+r"""The ATLAS GAN (arXiv:2210.06204) beside the ATLAS VAE: training, epoch picking, claims.
 
 Expected on the bundled showers, preset laptop (80,000 iterations, 20 minutes on one core, and 3 for the VAE): results
 in experiments/results/atlas_gan.json. --ablation also trains single critics with three weights of the penalty, and a
@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.athena.export import RunSet, export_set
 from calogen.claims.atlas_gan import GAN, SINGLE, WITHOUT_POSITION, claims, error_of
 from calogen.claims.atlas_vae import (
     COMPARED,
@@ -51,8 +52,6 @@ from calogen.evaluation.published import Published
 from calogen.evaluation.summary import response_curve
 from calogen.evaluation.trainings import Evidence
 from calogen.features.conditions import CellAlignment
-from calogen.files import write_text
-from calogen.lwtnn.graph import format_graph
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Profile, profile
 from calogen.models import atlas_gan, atlas_vae
@@ -74,7 +73,7 @@ from calogen.plots.training import draw_shortlist
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish, run_directory
-from calogen.reproduction.networks import dense_graph, generated_like, generation_time
+from calogen.reproduction.networks import generated_like, generation_time
 from calogen.reproduction.selection import select
 from calogen.reproduction.study import Configs, Data, Outcome, Selection, Study, run_study
 from calogen.reproduction.study_data import read_at_energies
@@ -87,7 +86,7 @@ from calogen.showers.windows import ATLAS_GAN_WINDOW
 from calogen.units import GeV
 
 NAME, NETWORK = "atlas_gan", "paper"
-BUDGETS = {"smoke": (30, 4), "laptop": (80_000, 400), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
+BUDGETS = {"smoke": (15, 3), "laptop": (80_000, 400), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
 LABELS = {
     NETWORK: GAN,
@@ -133,11 +132,11 @@ def main(arguments: Arguments) -> None:
     )
     outcomes = run_study(study, arguments, data)
     directories = [run_directory(NAME, arguments.preset, seed, arguments.runs) for seed in arguments.seeds]
-    for directory, outcome in zip(directories, outcomes, strict=True):
-        write_text(directory / "generator.json", format_graph(dense_graph(outcome.networks[NETWORK].run.generator)))
+    for directory in directories:
+        export_set(RunSet("athena", (directory / NETWORK / "selected",)), directory)
     costs = measure_costs(
         outcomes[0].networks[NETWORK].run,
-        directories[0] / "generator.json",
+        directories[0] / "athena" / "generator.json",
         data.reference,
         simulate=arguments.preset != "smoke",
     )
@@ -173,7 +172,7 @@ def read_data(arguments: Arguments) -> Data:
 
 
 def networks(arguments: Arguments, data: Data) -> Configs:
-    """Networks to train, by name; the VAE needs the stored cells, and --ablation gives further GANs."""
+    """Networks to train, by name: the VAE needs the stored cells; more with --ablation."""
     chosen: dict = {NETWORK: atlas_gan.CONFIGS["paper"]}
     if data.train.geometry == ATLAS_BARREL_STORED:
         chosen["vae"] = atlas_vae.CONFIGS["paper"]
@@ -183,7 +182,7 @@ def networks(arguments: Arguments, data: Data) -> Configs:
 
 
 def budget(config: Config, preset: str, seed: int) -> Config:
-    """A configuration at a preset's budget; a tenth of few showers validates instead of half of many."""
+    """A configuration at a preset's budget; a tenth of few showers validates, not half."""
     iterations, epochs = BUDGETS[preset]
     if isinstance(config, AtlasVaeConfig):
         return replace(config, epochs=epochs, seed=seed, batch_size=50 if preset == "smoke" else config.batch_size)
@@ -221,7 +220,6 @@ def gather(outcome: Outcome, data: Data, costs: Costs, arguments: Arguments, see
     """Evidence for the claims from the outcome of one training seed."""
     compared, network = outcome.comparisons, outcome.networks[NETWORK]
     curves = {label: response_curve([showers]) for label, showers in compared.generated.items()}
-    depths = [(showers.at(energy) for showers in (compared.reference, compared.generated[GAN])) for energy in TRAINED]
     given = data.reference.given
     first = np.array([np.flatnonzero(given.incident_energies == energy)[0] for energy in (TRAINED[0], SHOWN[-1])])
     layers = {"front": 1, "middle": 2}
@@ -230,8 +228,8 @@ def gather(outcome: Outcome, data: Data, costs: Costs, arguments: Arguments, see
         "geant4": response_curve([compared.reference]),
         "curves": curves,
         "depths": {
-            energy: tuple(mean_of(shower_depth(showers)) for showers in pair)
-            for energy, pair in zip(TRAINED, depths, strict=True)
+            energy: [mean_of(shower_depth(item.at(energy))) for item in (compared.reference, compared.generated[GAN])]
+            for energy in TRAINED
         },
         "centres": {layer: centre_profiles(compared.generated, data, number) for layer, number in layers.items()},
         "steps": strip_steps(),
@@ -244,7 +242,7 @@ def gather(outcome: Outcome, data: Data, costs: Costs, arguments: Arguments, see
 
 
 def centre_profiles(generated: Mapping[str, Showers], data: Data, layer_id: int) -> dict[str, Profile]:
-    """Mean centre in eta at 65 GeV by impact position, of Geant4 (training showers, too) and of all samples."""
+    """Mean centre in eta at 65 GeV by impact position; Geant4's with training showers, too."""
     samples = {"Geant4": concatenate([data.train, data.reference]), **generated}
     found = {}
     for label, showers in samples.items():
@@ -262,7 +260,7 @@ def strip_steps() -> Profile:
 
 
 def late_scatter(test: NetworkTest) -> float:
-    """Scatter of the covariances' distance over the last third of the iterations, as a share of its median there."""
+    """Scatter of the covariances' distance over late iterations, as a share of its median."""
     scan = test.scans[ALL]
     return scan.late_scatter / float(np.median(scan.total[-max(2, len(scan.total) // 3) :]))
 
@@ -270,7 +268,7 @@ def late_scatter(test: NetworkTest) -> float:
 def picked(
     evidence: Evidence, generated: Mapping[str, Showers], data: Data, arguments: Arguments, seed: int
 ) -> dict[str, Value]:
-    """Error of the resolution, and mean KS distance, at the picked iteration and at that of the KS distance."""
+    """Quality on test showers of the picked iteration, and of that with the best KS distance."""
     directory = run_directory(NAME, arguments.preset, seed, arguments.runs) / NETWORK
     run = select(directory, evidence.networks[NETWORK].scans[KS], save=False)
     by_ks = generated_like({"ks": [run]}, data.reference, seed, COPIES.get(arguments.preset, 1))
@@ -290,7 +288,7 @@ def mean_of(values: np.ndarray) -> Value:
 
 
 def picking_table(test: NetworkTest) -> Table:
-    """The shortlisted iterations with the figures of merit of each step; the chosen one comes first."""
+    """The shortlisted iterations with all figures of merit; the chosen one comes first."""
     listed = test.scans[SHORTLIST]
     names = [name for name in test.scans if name != SHORTLIST]
     rows = []

@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from athena_exports import (
-    ATHENA,
     HIGH,
     LINEAR,
     LOG,
@@ -22,6 +20,7 @@ from athena_exports import (
     V1,
     V2,
     affine,
+    build_programs,
     call,
     constant,
     deep,
@@ -36,20 +35,7 @@ from calogen.lwtnn.graph import format_graph
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """calogen_athena, built with warnings as errors."""
-    build = tmp_path_factory.mktemp("build")
-    cmake = shutil.which("cmake")
-    if cmake is None:
-        pytest.skip("cmake is not installed")
-    configured = call(cmake, "-S", ATHENA, "-B", build, "-DCMAKE_CXX_FLAGS=-Werror")
-    if "lwtnnConfig.cmake" in configured.stderr:
-        pytest.skip("cmake finds no lwtnn (CMAKE_PREFIX_PATH may say where it is)")
-    if "No CMAKE_CXX_COMPILER" in configured.stderr:
-        pytest.skip("cmake finds no C++ compiler")
-    assert configured.returncode == 0, configured.stderr
-    built = call(cmake, "--build", build)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return build / "calogen_athena"
+    return build_programs(tmp_path_factory.mktemp("build")) / "calogen_athena"
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from athena_exports import ATHENA, HIGH, LINEAR, LOG, LOW, SELECTOR, V1, V2, affine, call, constant, load_compare, write
 
-from calogen.lwtnn.graph import format_graph
+from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable, format_graph
+from calogen.lwtnn.layers import Activation, Dense
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,26 @@ def test_compare_knows_the_other_interfaces(interface: str, script: ModuleType, 
     (sample / "showers.csv").write_text("momentum,out_0,out_1,out_2\n400,-200,50,100\n")
     (sample / "noise.csv").write_text("-1,0.25\n")
     _compare(script, sample)
+
+
+def test_compare_knows_the_service_for_cells(script: ModuleType, sample: Path) -> None:
+    nodes = (Node("input", (0,), size=1), Node("feed_forward", (0,), layer_index=0))
+    layer = Dense(np.ones((266, 1)), np.arange(266.0), Activation())
+    variable = Variable("0", offset=9.70406053 / 1.76099569, scale=1.76099569)  # log(energy)
+    output = GraphOutput(1, tuple(map(str, range(266))))
+    graph = Graph((GraphInput("E_true", (variable,)),), nodes, (layer,), {"out": output})
+    (sample / "export" / "DNNCaloSim_GAN_nn_v0.json").write_text(format_graph(graph))
+    (sample / "export" / "manifest.json").write_text('{"interface": "DNNCaloSimSvc"}')
+    rows = [["energy", "eta", "phi", *(f"out_{cell}" for cell in range(266))]]
+    for energy in (1000.0, 5.0):
+        cells = [energy * (np.log(energy) + cell) if energy >= 10.0 else 0.0 for cell in range(266)]
+        rows.append([str(value) for value in (energy, -0.21, 1.0, *cells)])
+    (sample / "showers.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    (sample / "noise.csv").write_text((",".join(["0.5"] * 300) + "\n") * 2)
+    _compare(script, sample)
+    (sample / "noise.csv").write_text((",".join(["0.5"] * 299) + "\n") * 2)
+    with pytest.raises(SystemExit):
+        _compare(script, sample)
 
 
 def test_compare_needs_neither_keras_nor_tensorflow(sample: Path) -> None:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6
 """Largest allowed deviation of a voxel from the model in float64, as a share of the shower's energy."""
+NUM_SHOWERS = 1000
+"""Number of showers, from the same noise, to measure deviations."""
+PER_ENERGY = 500
+"""Number of showers of each energy, from independent noise, to compare distributions."""
 FALSE_ALARM = 1e-3
 """Probability that an exact copy of the model fails the test of its distributions."""
 
@@ -56,7 +60,7 @@ class Closure:
 
 
 def closure(
-    graph: Graph, generator: VoxelGenerator, slot: Slot, interface: str, num_showers: int = 1000, seed: int = 0
+    graph: Graph, generator: VoxelGenerator, slot: Slot, interface: str, num_showers: int = NUM_SHOWERS, seed: int = 0
 ) -> Closure:
     """Compares a graph with the Keras model, voxel by voxel, from the same noise.
 
@@ -132,23 +136,27 @@ def energies_of(
 
 
 def keras_energies(
-    model: keras.Model, transform: Chain, latent: np.ndarray, conditions: Conditions | np.ndarray
+    model: keras.Model,
+    transform: Chain,
+    latent: np.ndarray,
+    conditions: Conditions | np.ndarray,
+    *,
+    clip: bool = True,
 ) -> np.ndarray:
     """Gives energies `[n, v]`, MeV, of a Keras model, in the precision of `latent` `[n, z]`.
-
-    Negative features count as zero, as in the production code, and the other features are not scaled down in return,
-    as `transforms` does to keep the total energy.
 
     Args:
         model: network with the inputs `latent` and `condition`.
         transform: transform of its features.
         conditions: incident energies or momenta `[n]`, MeV, alone or with the other conditions of the showers.
+        clip: whether negative features count as zero, as in the production code, and the other features are not scaled
+            down in return, as `transforms` does to keep the total energy.
     """
     conditions = Conditions.of(conditions)
     with keras.device("cpu"):  # GPUs may round products to ten bits
         inputs = {"latent": latent, "condition": transform.columns(conditions).astype(latent.dtype)}
         features = keras.ops.convert_to_numpy(model(inputs, training=False))
-    return transform.energies(np.maximum(features, 0.0), conditions.incident_energies)
+    return transform.energies(np.maximum(features, 0.0) if clip else features, conditions.incident_energies)
 
 
 def deviation_scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:
@@ -195,20 +203,29 @@ class Agreement:
         """The values as a JSON table."""
         return {**asdict(self), "agrees": self.agrees, "false_alarm": FALSE_ALARM}
 
+    def describe(self) -> str:
+        """The values in words."""
+        tests = f"{PER_ENERGY} showers per momentum: {self.num_tests} Kolmogorov-Smirnov tests, the"
+        return f"""From independent noise, {tests}
+smallest p-value {self.smallest:.2g} ({self.where}), {100 * self.below:.0f} % below 0.05.
+The distributions {"agree" if self.agrees else "DIFFER"}; exact copies fail this test at most about once in 1000.
+"""
+
 
 def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[Showers], np.ndarray]]) -> Agreement:
     """Compares two samples of the same momenta, by observable and momentum.
 
     Args:
         first, second: the samples; showers in which an observable is NaN do not count for it.
-        quantities: observables by name, functions that give `[n]` for showers.
+        quantities: observables by name, functions that give `[n]` for showers. One whose values at a momentum differ
+            by rounding alone, as the total behind a softmax, is not compared there.
     """
     results: list[tuple[float, str]] = []  # p-values with their places
     for momentum in np.unique(first.incident_energies):
         samples = first.at(momentum), second.at(momentum)
         for name, quantity in quantities.items():
             values = [_defined(quantity(sample)) for sample in samples]
-            if min(map(len, values)) and np.ptp(np.concatenate(values)):
+            if min(map(len, values)) and _spreads(np.concatenate(values)):
                 results.append((float(ks_2samp(*values).pvalue), f"{name} at {momentum:g} MeV"))
     smallest, where = min(results)
     return Agreement(len(results), smallest, float(np.mean([value < 0.05 for value, _ in results])), where)
@@ -223,6 +240,11 @@ def _draw(
     noise, prior = draw_noise(generator.latent, interface, num_showers, seed + 1), generator.latent
     drawn = NOISE.get(interface, prior)
     return momenta, noise, prior.mean + prior.spread * (noise - drawn.mean) / drawn.spread
+
+
+def _spreads(values: np.ndarray) -> bool:
+    """Whether values differ by more than rounding in float32."""
+    return bool(np.ptp(values) > 1e-5 * np.abs(values).max())
 
 
 def _defined(values: np.ndarray) -> np.ndarray:

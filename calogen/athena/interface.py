@@ -1,4 +1,4 @@
-"""What Athena's classes for GAN showers expect of a network and its files.
+"""What Athena's classes for GAN showers in voxels expect of a network and its files.
 
 Names, noise, condition and order of the voxels differ between three interfaces:
 
@@ -174,7 +174,7 @@ def lwtnn_graph(generator: VoxelGenerator, slot: Slot, interface: str) -> Graph:
         case LayerFractions(layer_sizes=sizes):
             graph = denormalise(graph, sizes)
         case _:
-            graph = _rectified(graph)
+            graph = rectified(graph)
     return fitted(relabelled(graph, generator.geometry, interface), generator, slot, interface)
 
 
@@ -182,6 +182,19 @@ def features_graph(generator: VoxelGenerator, slot: Slot, interface: str) -> Gra
     """Gives the network with the interface's inputs and the transform's features."""
     _fractions(generator)
     return fitted(convert(generator.model, NAMES), generator, slot, interface)
+
+
+def rectified(graph: Graph) -> Graph:
+    """Gives the graph with zeros in place of negative outputs, which Athena would not keep."""
+    output = graph.output()
+    node = graph.nodes[output.node_index]
+    layer = graph.layer(node) if node.type == "feed_forward" else None
+    if isinstance(layer, Dense) and layer.activation.function in ("rectified", "sigmoid", "softmax", "hard_sigmoid"):
+        return graph
+    node = Node("feed_forward", (output.node_index,), layer_index=len(graph.layers))
+    layers = (*graph.layers, Dense(np.empty(0), np.empty(0), Activation("rectified")))
+    outputs = {name: GraphOutput(len(graph.nodes), output.labels) for name in graph.outputs}
+    return replace(graph, nodes=(*graph.nodes, node), layers=layers, outputs=outputs)
 
 
 def relabelled(graph: Graph, geometry: VoxelGeometry, interface: str) -> Graph:
@@ -199,7 +212,7 @@ def fitted(graph: Graph, generator: VoxelGenerator, slot: Slot, interface: str) 
         ExportError: noise or condition of the training are no affine functions of the interface's.
     """
     prefix = _prefix(interface)
-    noise = _noise_variable(generator.latent, NOISE.get(interface, generator.latent), interface)
+    noise = noise_variable(generator.latent, NOISE.get(interface, generator.latent), interface)
     latent = GraphInput("node_0", tuple(replace(noise, name=f"{prefix}{i}") for i in range(generator.latent.dim)))
     others = generator.transform.encodings[1:]
     variables = [_condition_variable(_encoding(generator), slot, interface)]
@@ -292,20 +305,8 @@ def _fractions(generator: VoxelGenerator) -> LayerFractions | KineticFractions:
     )
 
 
-def _rectified(graph: Graph) -> Graph:
-    """The graph with zeros in place of negative outputs, which Athena skips as well."""
-    output = graph.output()
-    layer = graph.layer(graph.nodes[output.node_index])
-    if isinstance(layer, Dense) and layer.activation == Activation("rectified"):
-        return graph
-    node = Node("feed_forward", (output.node_index,), layer_index=len(graph.layers))
-    rectified = Dense(np.empty(0), np.empty(0), Activation("rectified"))
-    outputs = {name: GraphOutput(len(graph.nodes), output.labels) for name in graph.outputs}
-    return replace(graph, nodes=(*graph.nodes, node), layers=(*graph.layers, rectified), outputs=outputs)
-
-
-def _noise_variable(wanted: Latent, drawn: Latent, interface: str) -> Variable:
-    """An input whose offset and scale turn the noise that Athena draws into the network's."""
+def noise_variable(wanted: Latent, drawn: Latent, interface: str) -> Variable:
+    """Gives an input whose offset and scale turn Athena's noise into the network's."""
     if wanted.distribution != drawn.distribution:
         raise ExportError(
             f"{interface} draws {drawn.distribution} noise. Received: a network for {wanted.distribution} noise"

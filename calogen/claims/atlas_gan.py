@@ -24,7 +24,7 @@ _SHAPES = ("presampler_energy", *_FRONT_MIDDLE, "back_energy", "shower_depth", *
 
 
 def error_of(evidence: Evidence, attribute: str, sample: str, energies: Sequence[float] = TRAINED) -> Value:
-    """Mean relative error of the `mean`, `spread` or `resolution` of a sample's response over incident energies."""
+    """Mean relative error of the `mean`, `spread` or `resolution` of a sample's response."""
     return Value.mean([abs(_ratio(evidence, attribute, sample, energy) - 1) for energy in energies])
 
 
@@ -169,13 +169,13 @@ claims.rule("memory")(atlas_vae.memory)
 
 
 def _both(evidence: Evidence, sample: str) -> tuple[Value, Value]:
-    """Relative error of the resolution at 65 to 262 GeV, and mean KS distance of the lateral shapes."""
+    """Error of the resolution at 65 to 262 GeV, and mean KS distance of the lateral shapes."""
     resolution = error_of(evidence, "resolution", sample, (SHOWN[1], *HIGH))
     return resolution, mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample)
 
 
 def _scatter(evidence: Evidence, sample: str) -> Value:
-    """Scatter of the covariances' distance between late iterations, as a share of its median there."""
+    """Scatter of the covariances' distance between late iterations, over its median."""
     return Value(evidence.values["scatters"][sample], 0.0)
 
 
@@ -186,7 +186,7 @@ def _size(profile: Profile) -> Value:
 
 
 def _distance(profile: Profile, expected: Profile, unit: float | None = None) -> Value:
-    """Root mean square difference of two profiles, in units of the root mean square of the expected one."""
+    """Root mean square difference of two profiles, in units of that of the expected one."""
     both = np.isfinite([profile.mean, expected.mean, profile.error, expected.error]).all(axis=0)
     difference, errors = (profile.mean - expected.mean)[both], np.hypot(profile.error, expected.error)[both]
     unit = unit or float(np.sqrt(np.mean(expected.mean[both] ** 2)))

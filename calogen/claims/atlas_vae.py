@@ -189,7 +189,7 @@ def _best_epoch(evidence: Evidence) -> Finding:
 
 @claims.rule("speed")
 def speed(evidence: Evidence) -> Finding:
-    """Holds where a shower takes 10 times less than Geant4's at 8 GeV and 100 times less at 262 GeV."""
+    """Holds where a shower takes 10 times less than Geant4's at 8 GeV, 100 times at 262 GeV."""
     costs = evidence.values["costs"]
     low, high = (Value(costs.speedup(energy), 0.0) for energy in (8192.0, 262144.0))
     figures = {"low": low, "high": high, "origin": costs.origin}

@@ -18,8 +18,9 @@ def export_command(
 
     Each run gives a directory below --output. GANs of voxels give neural_net_<pid>_eta_<a>_<b>_<range>.json and .onnx,
     binning.xml and a parametrisation as Athena's classes look for them; networks that share the momenta go together.
-    Decoders of cells give decoder.json. Beside them lie manifest.json (interface, noise, condition, momenta, hashes,
-    origin) and closure.md (how far from Keras).
+    Networks of cells give decoder.json or generator.json, and DNNCaloSim_GAN_nn_v0.json if Athena's service for cells
+    can load them. Beside them lie manifest.json (interface, noise, condition, momenta, hashes, origin) and closure.md
+    (how far from Keras).
 
     A network is written only if every voxel or cell agrees with Keras in float64 to 1e-6 of the shower's energy. The
     exit code is 2 if one does not, or if distributions of showers from independent noise differ from Keras'.

@@ -114,7 +114,7 @@ class IterationScan:
 
 
 def shortlisted(first: IterationScan, further: Sequence[IterationScan], share: float) -> IterationScan:
-    """The iterations that a figure of merit shortlists, with the sum of their ranks in others.
+    """The iterations that one figure of merit shortlists, with their summed ranks in others.
 
     Ranks count from 1, among the shortlisted iterations; of equal sums, the one with the smaller first figure of merit
     wins by a little.

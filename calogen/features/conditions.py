@@ -2,13 +2,30 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 
 from calogen.errors import ConfigError
 from calogen.showers.conditions import Conditions
 from calogen.units import kinetic_energy
+
+Quantity: TypeAlias = tuple[str | float, ...]
+"""What a column of a network's condition tells, whatever its offset and scale: a kind, and what it depends on.
+
+`("energy",)`: incident energy, MeV; `("log-energy", mass)`: natural logarithm of the kinetic energy in MeV, for the
+mass with which it is computed; `("value", condition)`; `("distance", condition, cell_size)`: from the cell's centre;
+`("place", condition, cell_size, num, place)`: 1 if the cell has this place in the larger one, else 0; `("one",)`: 1.
+"""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A column of a network's condition, written as (quantity - offset) / scale."""
+
+    quantity: Quantity
+    offset: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +39,11 @@ class Encoding:
     dim = 1
 
     @property
+    def energy_span(self) -> tuple[float, float] | None:
+        """Lowest and highest incident energy of the training, MeV; None: it is not known."""
+        return None
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of the conditions that are encoded, besides the incident energy."""
         return ()
@@ -29,6 +51,11 @@ class Encoding:
     def fit(self, conditions: Conditions) -> Self:
         """Gives the encoding with its constants taken from the conditions of training showers."""
         return self
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The columns, as they are written for a program that knows other offsets and scales."""
+        raise NotImplementedError
 
     def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, dim]`, float64."""
@@ -60,12 +87,23 @@ class LogEnergy(Encoding):
 
     def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`; energies outside the fitted range lie outside 0..1."""
-        _require_fitted(self, self.highest)
-        lowest, highest = self._limits
+        lowest, highest = self._fitted_limits
         return ((self._log(conditions.incident_energies) - lowest) / (highest - lowest))[:, None]
 
+    @property
+    def energy_span(self) -> tuple[float, float] | None:
+        """The range."""
+        return (self.lowest, self.highest) if self.highest > 0 else None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The logarithm of the kinetic energy."""
+        lowest, highest = self._fitted_limits
+        return (Term(("log-energy", self.mass), lowest, highest - lowest),)
+
     @cached_property
-    def _limits(self) -> tuple[float, float]:
+    def _fitted_limits(self) -> tuple[float, float]:
+        _require_fitted(self, self.highest)
         return float(self._log(self.lowest)), float(self._log(self.highest))
 
     def _log(self, energies: np.ndarray | float) -> np.ndarray:
@@ -93,6 +131,17 @@ class LinearEnergy(Encoding):
         _require_fitted(self, self.highest)
         return conditions.incident_energies[:, None] / self.highest
 
+    @property
+    def energy_span(self) -> tuple[float, float] | None:
+        """From a thousandth of the highest energy on, as it knows nothing of the lowest."""
+        return (self.highest / 2**10, self.highest) if self.highest > 0 else None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The incident energy."""
+        _require_fitted(self, self.highest)
+        return (Term(("energy",), scale=self.highest),)
+
 
 @dataclass(frozen=True)
 class Constant(Encoding):
@@ -103,6 +152,11 @@ class Constant(Encoding):
     def forward(self, conditions: Conditions) -> np.ndarray:
         """Gives `[n, 1]`."""
         return np.full((len(conditions), 1), self.value)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """One, less what lacks to the value."""
+        return (Term(("one",), offset=1.0 - self.value),)
 
 
 @dataclass(frozen=True)
@@ -119,6 +173,11 @@ class OneCondition(Encoding):
     def needs(self) -> tuple[str, ...]:
         """Name of the condition."""
         return (self.condition,)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Limits between which values of the condition show all that the encoding tells of it."""
+        raise NotImplementedError
 
     def values(self, conditions: Conditions) -> np.ndarray:
         """Gives the condition `[n]`, float64.
@@ -147,6 +206,16 @@ class Column(OneCondition):
             DataFormatError: the condition is missing.
         """
         return (self.values(conditions)[:, None] - self.offset) / self.scale
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The values whose column is -1 to 1."""
+        return self.offset - abs(self.scale), self.offset + abs(self.scale)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The value."""
+        return (Term(("value", self.condition), self.offset, self.scale),)
 
 
 class Standardised(Encoding):
@@ -191,6 +260,18 @@ class StandardLogEnergy(Standardised):
         _require_fitted(self, self.spread)
         return (np.log(conditions.incident_energies)[:, None] - self.mean) / self.spread
 
+    @property
+    def energy_span(self) -> tuple[float, float] | None:
+        """The range over which a flat distribution of the logarithm has this mean and spread."""
+        half = np.sqrt(3.0) * self.spread
+        return (float(np.exp(self.mean - half)), float(np.exp(self.mean + half))) if self.spread > 0 else None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The logarithm of the incident energy."""
+        _require_fitted(self, self.spread)
+        return (Term(("log-energy", 0.0), self.mean, self.spread),)
+
 
 @dataclass(frozen=True)
 class CellPosition(OneCondition, Standardised):
@@ -225,6 +306,17 @@ class CellPosition(OneCondition, Standardised):
         """
         _require_fitted(self, self.spread)
         return (self._offset(conditions)[:, None] - self.mean) / self.spread
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """One cell."""
+        return 0.0, self.cell_size
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The distance."""
+        _require_fitted(self, self.spread)
+        return (Term(("distance", self.condition, self.cell_size), self.mean, self.spread),)
 
     def _offset(self, conditions: Conditions) -> np.ndarray:
         position = self.values(conditions)
@@ -263,6 +355,16 @@ class CellAlignment(OneCondition):
         """
         place = np.floor(self.values(conditions) / self.cell_size).astype(np.int64) % self.num
         return (place[:, None] == np.arange(self.num)).astype(np.float64)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The larger cell."""
+        return 0.0, self.num * self.cell_size
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """One place after the other."""
+        return tuple(Term(("place", self.condition, self.cell_size, self.num, place)) for place in range(self.num))
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable
-from calogen.lwtnn.keras_layers import Vertex, conversion_error, named, vertex_of
+from calogen.lwtnn.keras_activations import conversion_error, named
+from calogen.lwtnn.keras_layers import Vertex, vertex_of
 from calogen.lwtnn.layers import NetworkLayer
 
 InputNames = Sequence[str] | Mapping[str, str]

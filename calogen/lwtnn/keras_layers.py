@@ -6,12 +6,11 @@ An error says whose limit it is: lwtnn's, or this converter's.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from calogen.backend import keras
-from calogen.errors import ExportError
+from calogen.lwtnn.keras_activations import OPERATIONS, Function, applied, conversion_error
 from calogen.lwtnn.layers import Activation, Affine, Dense, Maxout, NetworkLayer, Normalization
 from calogen.training.layers import ShowerHeads, Swish
 
@@ -30,7 +29,6 @@ class Vertex:
 
 
 Operand = Vertex | np.ndarray | float
-_Function: TypeAlias = keras.Operation  # an activation: a layer, an operation, or a function of keras.activations
 
 
 def vertex_of(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex:
@@ -53,16 +51,6 @@ def vertex_of(operation: keras.Operation, operands: Sequence[Operand]) -> Vertex
         reason = "this converter does not know these operands"
         raise conversion_error(operation, reason, "give it tensors, or one array")
     return _ARITHMETIC[kind](operation, operands) if kind in _ARITHMETIC else _HANDLERS[kind](operation, vertices)
-
-
-def named(operation: keras.Operation) -> str:
-    """Class and name of a layer or an operation."""
-    return f"{type(operation).__name__} {operation.name!r}"
-
-
-def conversion_error(operation: keras.Operation, reason: str, remedy: str) -> ExportError:
-    """The error for a layer or operation that cannot be converted, with reason and remedy."""
-    return ExportError(f"{named(operation)} cannot be converted: {reason}; {remedy}")
 
 
 def _kind(operation: keras.Operation) -> type | str:
@@ -97,12 +85,13 @@ def _scaled(vertex: Vertex, scale: np.ndarray, shift: np.ndarray) -> Vertex:
     return _feed(_feed(vertex, Normalization(scale, np.zeros_like(scale))), Normalization(np.ones_like(scale), shift))
 
 
-def _activated(vertex: Vertex, function: _Function, owner: keras.Operation) -> Vertex:
+def _activated(vertex: Vertex, function: Function, owner: keras.Operation) -> Vertex:
     """A vertex with an activation, in its own linear dense layer or in a new layer."""
-    activation = _activation(function, owner)
-    if activation.function == "hard_sigmoid":  # Keras 3 has x / 6 + 0.5, lwtnn 0.2 x + 0.5
-        vertex = _scaled(vertex, np.full(vertex.size, 5.0 / 6.0), np.zeros(vertex.size))
-    return _with(vertex, activation)
+    found = applied(function, owner)
+    if (found.scale, found.shift) != (1.0, 0.0):
+        vertex = _scaled(vertex, np.full(vertex.size, found.scale), np.full(vertex.size, found.shift))
+    vertex = _with(vertex, found.activation)
+    return vertex if found.after == 1.0 else _scaled(vertex, np.full(vertex.size, found.after), np.zeros(vertex.size))
 
 
 def _with(vertex: Vertex, activation: Activation) -> Vertex:
@@ -111,84 +100,6 @@ def _with(vertex: Vertex, activation: Activation) -> Vertex:
     if dense := _linear(vertex):
         return replace(vertex, layer=replace(dense, activation=activation))
     return _feed(vertex, Dense(_NONE, _NONE, activation))
-
-
-def _activation(function: _Function, owner: keras.Operation) -> Activation:
-    """The lwtnn activation for a function of keras.activations, a layer or an operation."""
-    if type(function) is keras.layers.Activation:
-        return _activation(function.activation, owner)
-    kind = type(function).__name__ if type(function).__module__.startswith("keras.") else ""
-    if kind in _PARAMETRISED:
-        return _PARAMETRISED[kind](function, owner)
-    function = _OPERATIONS.get(kind, function)
-    if function in _FUNCTIONS:
-        return _FUNCTIONS[function]
-    known = ", ".join(item.__name__ for item in _FUNCTIONS)
-    name = getattr(function, "__name__", function)
-    raise conversion_error(owner, f"its activation is {name}, which lwtnn lacks", f"train with one of {known}")
-
-
-def _rectified(function: _Function, owner: keras.Operation) -> Activation:
-    _require(owner, function, "max_value", (None,), "lwtnn's rectified has no upper limit")
-    _require(owner, function, "threshold", (0.0, None), "lwtnn's rectified begins at 0")
-    slope = float(function.negative_slope or 0.0)
-    return Activation("leakyrelu", slope) if slope else Activation("rectified")
-
-
-def _leaky(function: _Function, owner: keras.Operation) -> Activation:
-    return Activation("leakyrelu", float(function.negative_slope))
-
-
-def _elu(function: _Function, owner: keras.Operation) -> Activation:
-    return Activation("elu", float(function.alpha))
-
-
-def _softmax(function: _Function, owner: keras.Operation) -> Activation:
-    _require(owner, function, "axis", (-1, 1), "lwtnn's softmax is that of one shower's vector")
-    return Activation("softmax")
-
-
-def _require(
-    owner: keras.Operation, function: _Function, parameter: str, allowed: tuple[float | None, ...], reason: str
-) -> None:
-    """Refuse an activation whose parameter has none of the allowed values."""
-    value = getattr(function, parameter)
-    if value not in allowed:
-        raise conversion_error(
-            owner,
-            f"{parameter}={value} of its activation {type(function).__name__}: {reason}",
-            f"train with {parameter}={allowed[0]}",
-        )
-
-
-_FUNCTIONS: dict[_Function, Activation] = {
-    keras.activations.linear: Activation(),
-    keras.activations.relu: Activation("rectified"),
-    keras.activations.sigmoid: Activation("sigmoid"),
-    keras.activations.hard_sigmoid: Activation("hard_sigmoid"),
-    keras.activations.softmax: Activation("softmax"),
-    keras.activations.tanh: Activation("tanh"),
-    keras.activations.elu: Activation("elu", 1.0),
-    keras.activations.leaky_relu: Activation("leakyrelu", 0.2),
-    keras.activations.silu: Activation("swish", 1.0),
-}
-_OPERATIONS: dict[str, _Function] = {
-    "Relu": keras.activations.relu,
-    "Sigmoid": keras.activations.sigmoid,
-    "HardSigmoid": keras.activations.hard_sigmoid,
-    "Tanh": keras.activations.tanh,
-    "Silu": keras.activations.silu,
-}
-"""Functions of the activations that are operations without parameters, by the names of their classes."""
-_PARAMETRISED: dict[str, Callable[[_Function, keras.Operation], Activation]] = {
-    "ReLU": _rectified,  # the layer, and the operation of keras.activations.relu
-    "LeakyReLU": _leaky,
-    "LeakyRelu": _leaky,
-    "ELU": _elu,
-    "Elu": _elu,
-    "Softmax": _softmax,
-}
-"""Converters of the activations with parameters, by the names of their layers' and operations' classes."""
 
 
 def _dense(layer: keras.Layer, sources: list[Vertex]) -> Vertex:
@@ -362,7 +273,7 @@ _HANDLERS: dict[type | str, Callable[[keras.Operation, list[Vertex]], Vertex]] =
     "Negative": _negative,
     "Maximum": _maximum,
     "Concatenate": _concatenate,
-    **dict.fromkeys(("ReLU", "LeakyRelu", "Elu", "Softmax", *_OPERATIONS), _activation_layer),
+    **dict.fromkeys(("ReLU", "LeakyRelu", "Elu", "Softmax", *OPERATIONS), _activation_layer),
 }
 """Converters of layers, by class, and of operations, by the names of their classes."""
 
@@ -375,6 +286,7 @@ _ARITHMETIC: dict[type | str, Callable[[keras.Operation, Sequence[Operand]], Ver
 }
 """Converters of the operations that may have a number or an array beside a tensor."""
 
+_ANOTHER = "train with an activation that it has, e.g. sigmoid"
 _LIMITS = {
     "Multiply": (
         "lwtnn has no product of tensors",
@@ -388,6 +300,8 @@ _LIMITS = {
     ),
     "PReLU": ("lwtnn has one slope for a whole layer", "use LeakyReLU"),
     "Reshape": ("this converter works on vectors", "leave it out"),
+    "Square": ("lwtnn has no square of a tensor, so that no exp(-x^2) either", _ANOTHER),
+    "Exp": ("lwtnn has no exponential of a tensor", _ANOTHER),
     "GetItem": ("lwtnn takes no part of a vector", "train a Dense layer for each part"),
 }
 """Why a class of layers or operations cannot be converted, and the remedy, by the class's name."""

@@ -89,7 +89,9 @@ class Profile:
 
 
 def profile(places: np.ndarray, values: np.ndarray, edges: np.ndarray) -> Profile:
-    """Means of values in bins of their places; NaN where a bin has no value, error NaN where it has one.
+    """Means of values in bins of their places, with errors.
+
+    The mean of a bin without values is NaN, and so is the error of one with a single value.
 
     Args:
         places: `[n]`; places outside the edges are left out.

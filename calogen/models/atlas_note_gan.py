@@ -1,4 +1,4 @@
-"""GAN of 2018: photon showers, 1 to 260 GeV, in 266 cells of ATLAS's electromagnetic barrel.
+"""GAN of 2018: photon showers, 1 to 260 GeV, in 266 cells of ATLAS's barrel.
 
 Reference: ATL-SOFT-PUB-2018-001, section 4.2; architecture in Fig. 4, loss in equation (6), Table 2.
 
@@ -89,7 +89,7 @@ class AtlasNoteGanConfig:
 
 
 def build_transform(config: AtlasNoteGanConfig, geometry: CellGrid) -> Chain:
-    """Gives the transform: cells over the photon's energy or their logarithms, and the condition.
+    """Gives the transform: cells over the photon's energy or logarithms, and the condition.
 
     The condition is the energy and its logarithm, each 1 at the highest, and a bit for each alignment of the impact
     cell: four in phi within the front layer's cell, two in eta within the back layer's.

@@ -1,4 +1,4 @@
-"""VAE of 2018: photon showers, 1 to 260 GeV, in 266 cells of ATLAS's electromagnetic barrel.
+"""VAE of 2018: photon showers, 1 to 260 GeV, in 266 cells of ATLAS's barrel.
 
 Reference: ATL-SOFT-PUB-2018-001, section 4.1; architecture in Fig. 2, loss in equations (1) to (5), Table 1.
 

@@ -171,7 +171,7 @@ def centroid(showers: Showers, layer_id: int, axis: Axis, impact: np.ndarray | f
 
 
 def window_offsets(showers: Showers) -> np.ndarray:
-    """Where the layers' windows lie, from the centre of the middle layer's impact cell, `[n, l, 2]`: eta, phi in rad.
+    """Places of the layers' windows from the impact cell, `[n, l, 2]`: eta, phi in rad.
 
     Raises:
         DataFormatError: the conditions `impact_eta` and `impact_phi` are missing.
@@ -188,7 +188,7 @@ def window_offsets(showers: Showers) -> np.ndarray:
 
 
 def centre_from_impact_cell(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
-    """`centroid`, measured from the centre of the middle layer's impact cell, `[n]`, eta or rad.
+    """`centroid` from the centre of the middle layer's impact cell, `[n]`, eta or rad.
 
     Raises:
         DataFormatError: as for `window_offsets`.
@@ -200,7 +200,7 @@ def centre_from_impact_cell(showers: Showers, layer_id: int, axis: Axis) -> np.n
 
 
 def displacement(showers: Showers, axis: Axis) -> np.ndarray:
-    """Impact point, measured from the centre of the middle layer's impact cell, `[n]`, eta or rad.
+    """Impact point from the centre of the middle layer's impact cell, `[n]`, eta or rad.
 
     Raises:
         DataFormatError: the condition `impact_eta` or `impact_phi` is missing.

@@ -127,7 +127,7 @@ def draw_response(
 
 
 def draw_profiles(panels: Mapping[str, Mapping[str, Profile]], labels: tuple[str, str], note: str = "") -> Figure:
-    """Draws means in bins of a condition, with errors: a panel for each title, a colour for each sample.
+    """Draws means in bins of a condition, with errors: a panel for each title.
 
     Args:
         panels: profiles by sample, Geant4's first, by the panel's title.

@@ -118,9 +118,8 @@ def draw_shortlist(test: NetworkTest, note: str = "") -> Figure:
                 *ax.plot(scan.iterations[rows], scan.total[rows], "o", color=OWN_BEST_COLOUR, label="shortlisted"),
                 *ax.plot(scan.iterations[chosen], scan.total[chosen], "o", color=CHOSEN_COLOUR, label="chosen"),
             ]
-            ax.set(
-                yscale="log", xlabel="Iteration", ylabel="Figure of merit", title="covariance" if name == ALL else name
-            )
+            ax.set(yscale="log", xlabel="Iteration", ylabel="Figure of merit")
+            ax.set_title("first figure of merit" if name == ALL else name)
         add_legend(figure, artists[1:])
     return figure
 

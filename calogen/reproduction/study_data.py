@@ -1,4 +1,4 @@
-"""Showers of a study at a paper's incident energies, which are compared with a test sample of their own."""
+"""Showers of a study at a paper's incident energies, with a test sample of their own."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -86,7 +86,7 @@ def read_showers(path: str | Path, tolerant: bool = False) -> Showers:
 
 
 def known_geometry(path: str | Path) -> Geometry:
-    """The one of `KNOWN_GEOMETRIES` that a file's showers have, by their dataset and its width.
+    """The one of `KNOWN_GEOMETRIES` that a file's showers have, by dataset and width.
 
     Raises:
         DataFormatError: the file is no complete HDF5 file, or no known geometry fits.

@@ -50,7 +50,7 @@ class Vae(KerasTrainer):
         return self.decoder({"latent": latent, "condition": batch["condition"]})
 
     def reconstruct(self, batch: Batch, noise_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Gives mean and log variance of the latent space, `[b, z]`, and decoded showers `[b, f]`."""
+        """Gives the latent space's mean and log variance, `[b, z]`, and decoded showers `[b, f]`."""
         code = self.encoder(batch)
         mean, log_variance = code["mean"], code["log_variance"]
         noise = tf.random.stateless_normal(tf.shape(mean), noise_seed)

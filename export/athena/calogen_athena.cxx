@@ -1,9 +1,7 @@
 // Generates calorimeter showers from an export directory; --help explains it.
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
-#include <exception>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -12,13 +10,10 @@
 
 #include "generator.hh"
 #include "options.hh"
+#include "program.hh"
 #include "table.hh"
 
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-class Interrupted {};
 
 std::string column_names(int num_voxels) {
     std::string names = "momentum";
@@ -51,9 +46,7 @@ void generate(
     if (noises != nullptr) {
         noises->write_row(noise);
     }
-    if (interrupted) {
-        throw Interrupted();
-    }
+    calogen::stop_if_interrupted();
 }
 
 void run(const calogen::Options& options) {
@@ -83,29 +76,15 @@ void run(const calogen::Options& options) {
     }
 }
 
-void interrupt(int number) { interrupted = number; }
-
 } // namespace
 
 int main(int count, char** arguments) {
-    std::signal(SIGINT, interrupt);
-    std::signal(SIGTERM, interrupt);
-    try {
+    return calogen::run_program("calogen_athena", [&] {
         const auto options = calogen::parse_options(count, arguments);
         if (options.help) {
             std::cout << calogen::usage;
         } else {
             run(options);
         }
-        return 0;
-    } catch (const calogen::Error& error) {
-        std::cerr << "calogen_athena: error: " << error.what() << '\n';
-        return 2;
-    } catch (const Interrupted&) {
-        std::cerr << "calogen_athena: " << (interrupted == SIGTERM ? "terminated" : "interrupted") << '\n';
-        return 128 + interrupted; // as shells count it
-    } catch (const std::exception& error) { // out of memory, say
-        std::cerr << "calogen_athena: error: " << error.what() << '\n';
-        return 1;
-    }
+    });
 }

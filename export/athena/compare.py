@@ -1,8 +1,9 @@
-"""Evaluate the noise of calogen_athena's showers once more, in Python, and compare.
+"""Evaluate the noise of the C++ programs' showers once more, in Python, and compare.
 
-DIRECTORY is an export, SHOWERS and NOISE are what calogen_athena wrote with --output and --noise. Each shower is
-computed again from its momentum and its noise by calogen.lwtnn.runtime, which needs neither lwtnn nor TensorFlow. This
-prints the largest difference of a voxel in units of its shower's energy; above the tolerance the exit code is 2.
+DIRECTORY is an export, SHOWERS and NOISE are what the program wrote with --output and --noise. Each shower is computed
+again from its momentum, or from its photon, and its noise by calogen.lwtnn.runtime, which needs neither lwtnn nor
+TensorFlow. This prints the largest difference of a voxel or cell in units of its shower's energy; above the tolerance
+the exit code is 2.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,12 @@ import numpy as np
 import typer
 
 from calogen import files
+from calogen.athena import service
 from calogen.command import clean_exit, parse_command_line
 from calogen.errors import DataFormatError, ExportError
 from calogen.lwtnn.graph import Graph, read_graph
 from calogen.lwtnn.runtime import evaluate_graph
+from calogen.showers.conditions import Conditions
 from calogen.units import kinetic_energy
 
 V1, V2 = "TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2"
@@ -26,6 +29,9 @@ TOLERANCE = 1e-9
 EXAMPLES = """examples:
   calogen_athena photons --momentum 65536 --showers 1000 --output showers.csv --noise noise.csv
   python export/athena/compare.py photons showers.csv noise.csv
+
+  calogen_cells gan/DNNCaloSim_GAN_nn_v0.json photons.txt --output showers.csv --noise noise.csv
+  python export/athena/compare.py gan showers.csv noise.csv
 """
 
 
@@ -34,8 +40,8 @@ class Files:
     """What the command line names: each field is an argument or an option."""
 
     directory: Annotated[Path, typer.Argument(help="Of an export: manifest.json and its networks.")]
-    showers: Annotated[Path, typer.Argument(help="What calogen_athena --output wrote.")]
-    noise: Annotated[Path, typer.Argument(help="What calogen_athena --noise wrote.")]
+    showers: Annotated[Path, typer.Argument(help="What --output wrote.")]
+    noise: Annotated[Path, typer.Argument(help="What --noise wrote.")]
     tolerance: Annotated[float, typer.Option(help="Largest allowed difference.")] = TOLERANCE
 
 
@@ -69,45 +75,46 @@ class Manifest(TypedDict):
 
 @dataclass(frozen=True)
 class Sample:
-    """Showers as calogen_athena wrote them.
+    """Showers as a program wrote them.
 
     Args:
-        momenta: momenta of the incident particles, `[n]`, MeV.
-        energies: energies of the voxels, `[n, v]`, MeV, in the order of the interface.
+        given: for what they were computed, `[n, c]`: momenta, MeV, or energies, MeV, eta and phi of photons.
+        energies: energies of the voxels or cells, `[n, v]`, MeV, in the order of the interface.
         noise: latent points from which the showers were computed, `[n, z]`.
     """
 
-    momenta: np.ndarray
+    given: np.ndarray
     energies: np.ndarray
     noise: np.ndarray
 
 
-def read_sample(showers: Path, noise: Path, num_voxels: int, latent_dim: int) -> Sample:
+def read_sample(showers: Path, noise: Path, given: Sequence[str], num_voxels: int, latent_dim: int) -> Sample:
     """Read showers and their noise.
 
     Args:
         showers: file of comma-separated values with a line of column names.
         noise: file of comma-separated values without such a line.
-        num_voxels, latent_dim: number of voxels of a shower, and of latent numbers.
+        given: names of the columns before the voxels or cells.
+        num_voxels, latent_dim: number of voxels or cells of a shower, and of latent numbers.
 
     Raises:
         DataFormatError: a file cannot be read, or is not of that size.
     """
-    columns = ["momentum", *(f"out_{voxel}" for voxel in range(num_voxels))]
+    columns = [*given, *(f"out_{voxel}" for voxel in range(num_voxels))]
     names, rows = _read_table(showers, header=True)
     if names != columns:
         raise DataFormatError(
-            f"{showers} must have the columns momentum, out_0 to out_{num_voxels - 1}. Received: {len(names)} columns, "
-            f"{', '.join(names[:3])} ... (was it written with another export?)"
+            f"{showers} must have the columns {', '.join(given)}, out_0 to out_{num_voxels - 1}. "
+            f"Received: {len(names)} columns, {', '.join(names[:3])} ... (was it written with another export?)"
         )
     draws = _read_table(noise, header=False)[1]
-    for path, table, width in ((showers, rows, num_voxels + 1), (noise, draws, latent_dim)):
+    for path, table, width in ((showers, rows, len(columns)), (noise, draws, latent_dim)):
         if table.shape != (len(rows), width):
             raise DataFormatError(
                 f"{path} must hold {len(rows)} lines of {width} numbers, as many as there are showers. "
                 f"Received: {list(table.shape)}"
             )
-    return Sample(rows[:, 0], rows[:, 1:], draws)
+    return Sample(rows[:, : len(given)], rows[:, len(given) :], draws)
 
 
 def energies_of(directory: Path, manifest: Manifest, momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -153,20 +160,27 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
 
     Args:
         directory: directory of the export.
-        showers, noise: files that calogen_athena wrote.
+        showers, noise: files that calogen_athena or calogen_cells wrote.
 
     Returns:
         The largest difference in units of the shower's energy, and the number of showers.
     """
     manifest = cast(Manifest, files.read_json_table(directory / "manifest.json"))
     try:
-        sample = read_sample(showers, noise, manifest["num_voxels"], manifest["latent"]["dim"])
-        expected = energies_of(directory, manifest, sample.momenta, sample.noise)
+        if manifest["interface"] == service.NAME:
+            sample = read_sample(showers, noise, ("energy", "eta", "phi"), service.NUM_CELLS, service.LATENT_DIM)
+            energies, eta, phi = sample.given.T
+            graph = read_graph(directory / service.FILE)
+            photons = Conditions(energies, {"impact_eta": eta, "impact_phi": phi})
+            expected = service.energies_of(graph, photons, sample.noise)
+        else:
+            sample = read_sample(showers, noise, ("momentum",), manifest["num_voxels"], manifest["latent"]["dim"])
+            expected = energies_of(directory, manifest, sample.given[:, 0], sample.noise)
     except (KeyError, TypeError) as error:
         raise DataFormatError(
             f"{directory / 'manifest.json'} must describe an export for Athena: {type(error).__name__} {error}"
         ) from error
-    return largest_difference(sample.energies, expected, sample.momenta), len(sample.momenta)
+    return largest_difference(sample.energies, expected, sample.given[:, 0]), len(sample.given)
 
 
 def _slot_energies(graph: Graph, slot: Slot, manifest: Manifest, momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from conftest import make_grid, make_showers
 from toy_gan import CONFIG, make_conditioned, toy_showers, train
 
+from calogen.athena import cells
 from calogen.athena import export as deployment
 from calogen.athena.closure import Agreement
 from calogen.athena.export import export_set, find_sets
@@ -59,6 +60,14 @@ def test_networks_that_share_the_momenta_go_together(runs: Path) -> None:
     assert [item.name for item in find_sets(runs / "caloshowergan" / "smoke-seed1")] == sorted(found)
     (alone,) = find_sets(runs / "caloshowergan" / "smoke-seed1" / "photon")
     assert alone.name == "caloshowergan/smoke-seed1/photon"
+
+
+def test_a_network_of_a_study_of_which_nothing_was_selected_keeps_its_papers_name(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "caloshowergan", tmp_path / "caloshowergan")
+    shutil.copytree(runs / "caloshowergan" / "smoke-seed1" / "photon" / "selected", tmp_path / "b" / "c" / "d")
+    shutil.copytree(tmp_path / "b" / "c" / "d", tmp_path / "caloshowergan" / "smoke-seed1" / "vae")
+    names = [item.name for item in find_sets(tmp_path)]
+    assert names == ["c/d", *(f"caloshowergan/smoke-seed1/{name}" for name in ("photon", "photon-2-gans", "vae"))]
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"model": 5}', '{"model": "os"}', "{"])
@@ -168,7 +177,7 @@ def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> No
 
 def test_a_decoder_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
-    monkeypatch.setattr(deployment, "TOLERANCE", 1e-16)
+    monkeypatch.setattr(cells, "TOLERANCE", 1e-16)
     with pytest.raises(ExportError, match="must agree with Keras in float64 to 1e-16"):
         export_set(find_sets(tmp_path)[0], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -178,19 +187,19 @@ def test_a_wrong_decoder_does_not_close(tmp_path: Path) -> None:
     _write_decoder(tmp_path / "run")
     run = load_run(tmp_path / "run")
     graph = convert(run.generator, ["latent", "condition"])
-    assert deployment.decoder_closure(graph, run) < 1e-8
+    assert cells.network_closure(graph, run) < 1e-8
     run.generator.weights[0].assign(run.generator.weights[0].numpy() * 1.001)
-    assert deployment.decoder_closure(graph, run) > 1e-6
+    assert cells.network_closure(graph, run) > 1e-6
 
 
 def test_a_decoder_with_conditions_closes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "_SHOWERS", 20)
+    monkeypatch.setattr(cells, "PER_ENERGY", 20)
     run = make_conditioned()
     graph = convert(run.generator, ["latent", "condition"])
-    assert deployment.decoder_closure(graph, run) < 1e-8
-    assert deployment._decoder_distributions(graph, run).agrees
+    assert cells.network_closure(graph, run) < 1e-8
+    assert cells.distributions(graph, run).agrees
     run.generator.weights[0].assign(run.generator.weights[0].numpy() * 1.001)
-    assert deployment.decoder_closure(graph, run) > 1e-6
+    assert cells.network_closure(graph, run) > 1e-6
 
 
 def test_where_there_is_no_run_is_a_clear_error(tmp_path: Path) -> None:

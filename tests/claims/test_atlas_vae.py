@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_cell_claims import COSTS, comparison, curve
 from toy_runs import load
 
 from calogen.claims.atlas_vae import (
@@ -21,24 +22,12 @@ from calogen.claims.atlas_vae import (
     claims,
 )
 from calogen.claims.judge import Claim
-from calogen.evaluation.compare import Comparison, Scored
-from calogen.evaluation.summary import ResponseCurve
 from calogen.evaluation.trainings import Evidence
-from calogen.metrics.distributions import Floor, Value
-from calogen.metrics.histograms import Histogram
+from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observable
 from calogen.reproduction.timing import Costs
 
-COSTS = Costs(
-    geant4_seconds={8192.0: 0.2, 262144.0: 6.0},
-    one_by_one_seconds=1e-4,
-    batch_seconds=1e-5,
-    json_bytes=4_000_000,
-    weight_bytes=1_100_000,
-    added_bytes=7_000_000,
-    origin="timed here",
-)
 LAYERS = ("presampler", "front", "middle", "back")
 HOLDS, FAILS, OPEN = "reproduced", "not reproduced", "undecided at this statistics"
 Change = tuple[str, str, Sequence[str], Sequence[float], Value]
@@ -78,30 +67,8 @@ def evidence(*changes: Change, **fields: Any) -> Evidence:
         "epoch_distances": {50: Value(0.3, 0.01), 987: Value(0.1, 0.01), 1000: Value(0.2, 0.01)},
         "best_epoch": 987,
     }  # fmt: skip
-    compared = {energy: _comparison(energy, metrics) for energy in COMPARED}
+    compared = {energy: comparison(energy, metrics) for energy in COMPARED}
     return Evidence(comparisons=compared, values=values | fields)
-
-
-def curve(mean: dict[float, float] | None = None, spread: dict[float, float] | None = None) -> ResponseCurve:
-    energies = sorted({*TRAINED, *COMPARED})
-    means = [Value((mean or {}).get(energy, 0.95), 0.002) for energy in energies]
-    spreads = [Value((spread or {}).get(energy, 0.1), 0.002) for energy in energies]
-    resolutions = [Value(s.value / m.value, 0.002) for m, s in zip(means, spreads, strict=True)]
-    return ResponseCurve(np.array(energies), tuple(means), tuple(spreads), tuple(resolutions))
-
-
-def _comparison(energy: float, metrics: dict[tuple[str, str, str, float], Value]) -> Comparison:
-    histogram = Histogram.fill(np.ones(2), np.array([0.0, 2.0]))
-    found = {}
-    for item in CELL_OBSERVABLES:
-        numbers: dict[str, dict[str, Value]] = {}
-        for (metric, sample, name, at), value in metrics.items():
-            if (name, at) == (item.name, energy):
-                numbers.setdefault(sample, {})[metric] = value
-        floors = {sample: dict.fromkeys(values, Floor(0.0, 0.0, 0.0)) for sample, values in numbers.items()}
-        histograms = dict.fromkeys(("reference", *numbers), histogram)
-        found[item.name] = Scored(item, energy, histograms, numbers, floors)
-    return found
 
 
 def claim(name: str, *seeds: Evidence, costs: Costs = COSTS) -> Claim:

@@ -4,7 +4,7 @@ import pytest
 from conftest import make_grid, make_showers
 from toy_commands import exit_of_main, run
 
-from calogen.athena import export as deployment
+from calogen.athena import cells
 from calogen.athena.closure import Agreement
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
@@ -66,7 +66,7 @@ def test_distributions_that_differ_end_in_exit_code_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
+    monkeypatch.setattr(cells, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
     assert (
         exit_of_main(
             monkeypatch, ["export", str(runs / "atlas_vae" / "smoke-seed1"), "--output", str(tmp_path / "out")]

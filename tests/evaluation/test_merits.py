@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calogen.evaluation.merits import ConditionalMeanMerit, CovarianceMerit, ResolutionMerit, mean_ks_distance
+from calogen.evaluation.merits import (
+    ConditionalMeanMerit,
+    CovarianceMerit,
+    DistanceMerit,
+    ResolutionMerit,
+    mean_ks_distance,
+)
 from calogen.features.conditions import CellAlignment
 from calogen.observables.cells import response
 from calogen.observables.observable import Observable
@@ -95,3 +101,15 @@ def test_the_mean_of_an_observable_must_follow_the_condition(tiny_showers: Showe
 def test_merits_are_recognised_in_another_process() -> None:
     """A function's address in the text would have judged every iteration again."""
     assert " at 0x" not in repr(ConditionalMeanMerit(RESPONSE, CellAlignment("impact_eta", 1.0, 2)))
+
+
+def test_a_merit_is_the_distance_without_its_error(tiny_showers: Showers) -> None:
+    observables = (RESPONSE, NEVER, LARGE)
+    other = scaled(tiny_showers, 1.05)
+    expected, found = (
+        mean_ks_distance(tiny_showers, other, observables),
+        DistanceMerit(observables)(tiny_showers, other),
+    )
+    assert found.value == expected.value > 0
+    assert np.isnan(found.error)
+    assert expected.error > 0

@@ -13,7 +13,7 @@ from toy_conversions import largest_difference
 from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph
-from calogen.lwtnn.layers import Dense
+from calogen.lwtnn.layers import Activation, Dense
 from calogen.lwtnn.runtime import evaluate_graph
 from calogen.training.layers import ShowerHeads, Swish
 
@@ -115,6 +115,14 @@ GOOD: dict[str, Callable[[KerasTensor], KerasTensor]] = {
         name: lambda x, name=name: layers.Dense(5, activation=name)(x)  # type: ignore[misc]
         for name in ["linear", "relu", "sigmoid", "hard_sigmoid", "softmax", "tanh", "elu", "leaky_relu", "silu"]
     },
+    **{
+        f"{name} twice": lambda x, name=name: layers.Dense(3, name)(layers.Dense(5, activation=name)(x))  # type: ignore[misc]
+        for name in ["selu", "relu6"]
+    },
+    "clipped": lambda x: layers.ReLU(max_value=1.0)(layers.Dense(5)(x)),
+    "clipped in a dense layer": lambda x: layers.Dense(2)(layers.Dense(5, layers.ReLU(2.0))(x)),
+    "clipped by a function": lambda x: keras.activations.relu(ops.selu(ops.relu6(2.0 * x)), max_value=3.0),
+    "softmax, then a dense ReLU": lambda x: layers.Dense(4, "relu")(layers.Dense(4, "softmax")(x)),
     "no bias": layers.Dense(3, use_bias=False, activation="tanh"),
     "activation is a layer": layers.Dense(3, activation=layers.LeakyReLU(negative_slope=0.3)),
     "activation layers": lambda x: layers.Softmax()(layers.ELU(0.5)(layers.ReLU()(layers.Dense(3)(x)))),
@@ -171,6 +179,32 @@ def test_a_scale_is_folded_into_the_dense_layer_behind_it() -> None:
     assert [type(layer) for layer in graph.layers] == [Dense, Dense]
 
 
+@pytest.mark.parametrize("beta", [0.0, -0.7, 1.0, 12.5])
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_a_trained_swish_may_have_any_beta(beta: float, at_the_end: bool) -> None:
+    """With 0 it is half of its input, with less than 0 it is bent the other way: lwtnn's swish has this number, too."""
+
+    def function(x: KerasTensor) -> KerasTensor:
+        hidden = Swish(name="swish")(layers.Dense(3)(x))
+        return hidden if at_the_end else layers.Dense(2, "sigmoid")(hidden)
+
+    model = _model(function)
+    model.get_layer("swish").beta.assign(beta)
+    graph = _converted(model)
+    assert len(graph.layers) == 1 + (not at_the_end)
+    assert graph.layers[0].activation == Activation("swish", float(np.float32(beta)))  # type: ignore[union-attr]
+    assert largest_difference(model, graph) < 1e-6
+
+
+def test_activations_that_lwtnn_lacks_are_exact_in_double_precision() -> None:
+    x = np.linspace(-3.0, 3.0, 1001)[:, None]
+    for function in (keras.activations.selu, keras.activations.relu6, layers.ReLU(max_value=1.0, dtype="float64")):
+        given = keras.Input((1,), dtype="float64")
+        graph = convert(keras.Model(given, function(given)))
+        expected = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(2.5 * x, "float64")))
+        np.testing.assert_allclose(evaluate_graph(graph, {graph.inputs[0].name: 2.5 * x}), expected, rtol=0, atol=1e-14)
+
+
 def test_a_swish_that_ignores_a_channel_is_refused() -> None:
     model = _model(Swish(per_channel=True, name="layer"))
     model.layers[-1].beta.assign([1.0, 0.0, 1.0, 1.0])
@@ -220,15 +254,17 @@ BAD: dict[str, Callable[[KerasTensor], KerasTensor]] = {
     "_Doubled 'layer'.*this converter does not know it": _Doubled(2, name="layer"),
     "Dense 'layer'.*its activation is <_Steeper": layers.Dense(2, _Steeper(), name="layer"),
     "Dropout 'layer'.*it is called with training=True": lambda x: layers.Dropout(0.5, name="layer")(x, training=True),
-    r"ReLU 'layer'.*max_value=6.0 of its activation ReLU: lwtnn's rectified has no upper limit": layers.ReLU(
-        max_value=6.0, name="layer"
-    ),
     "ReLU 'layer'.*threshold=1.0 of its activation ReLU: .*train with threshold=0.0": layers.ReLU(
         threshold=1.0, name="layer"
     ),
-    "ReLU 're_lu.*max_value=6.0 of its": lambda x: keras.activations.relu(x, max_value=6.0),
-    "Dense 'layer'.*max_value=2.0 of its activation ReLU": layers.Dense(2, layers.ReLU(2.0), name="layer"),
-    "Dense 'layer'.*its activation is relu6": layers.Dense(2, "relu6", name="layer"),
+    "ReLU 'layer'.*lwtnn has no leaky ReLU with an upper limit; train without one": layers.ReLU(
+        max_value=1.0, negative_slope=0.1, name="layer"
+    ),
+    "ReLU 'layer'.*with max_value=0.0 it is 0; train with a limit above 0": layers.ReLU(max_value=0.0, name="layer"),
+    r"Square 'square.*lwtnn has no square of a tensor, so that no exp\(-x\^2\) either; train with an activation": (
+        lambda x: ops.exp(-ops.square(x))
+    ),
+    "Exp 'exp.*lwtnn has no exponential of a tensor; train with an activation that it has": ops.exp,
     "Softmax 'layer'.*axis=0 of its activation Softmax": layers.Softmax(axis=0, name="layer"),
     "Softmax 'softmax.*axis=0 of its": lambda x: ops.softmax(x, axis=0),
     "Concatenate 'layer'.*it joins along axis 0": lambda x: layers.Concatenate(axis=0, name="layer")([x, x]),

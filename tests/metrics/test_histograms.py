@@ -115,3 +115,11 @@ def test_joined_bins_hold_enough(counts, num_generated):
     assert set(edges) <= set(histogram.edges)
     needed = 5 * max(1, sum(counts) / num_generated)
     assert len(edges) == 2 or joined.counts.min() >= needed
+
+
+def test_a_profile_has_the_means_of_its_bins():
+    places, values = np.array([-1.0, 0.1, 0.4, 0.9, 1.0, 1.5, 2.0, 9.0]), np.array([7, 1.0, 3, np.nan, 5, np.nan, 7, 7])
+    found = histograms.profile(places, values, np.array([0.0, 0.5, 0.95, 2.0]))
+    np.testing.assert_array_equal(found.mean, [2.0, np.nan, 5.0])
+    np.testing.assert_allclose(found.error, [1.0, np.nan, np.nan])
+    assert found.edges.tolist() == [0.0, 0.5, 0.95, 2.0]

@@ -8,10 +8,10 @@ from reference import observables as slow
 
 from calogen.errors import DataFormatError, GeometryError
 from calogen.observables import cells as observables
-from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1
-from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW
+from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, restore_window, select_window
 
 SHAPES = ("shower_depth", "second_lambda_moment", "r_eta", "r_phi", "w_eta2", "w_s_tot")
 
@@ -173,3 +173,68 @@ def test_refuses_voxels():
     voxels = Showers(PHOTONS_DATASET1, np.array([1e3]), np.ones((1, PHOTONS_DATASET1.size)))
     with pytest.raises(GeometryError, match="CellGrid"):
         observables.r_eta(voxels)
+
+
+def one_cell(grid: CellGrid, layer: int, place: tuple[int, int], eta: float, phi: float) -> Showers:
+    """A shower with energy in one cell, `place` of its layer's window around an impact point."""
+    energies = np.zeros((1, grid.size), np.float32)
+    energies[0, grid.slices[layer].start + place[0] * grid.layers[layer].num_phi + place[1]] = 1.0
+    return Showers(grid, np.array([2.0]), energies, {"impact_eta": np.array([eta]), "impact_phi": np.array([phi])})
+
+
+@given(
+    grid=st.sampled_from([ATLAS_VAE_WINDOW, ATLAS_GAN_WINDOW, ATLAS_BARREL_STORED]),
+    eta=st.floats(0.2, 0.25, exclude_max=True),
+    phi=st.floats(0, 6.2831),
+    layer=st.integers(0, 3),
+    data=st.data(),
+)
+def test_centres_from_the_impact_cell_are_where_the_cells_are(
+    grid: CellGrid, eta: float, phi: float, layer: int, data: st.DataObject
+) -> None:
+    window, middle = grid.layers[layer], grid.layers[2]
+    place = tuple(data.draw(st.integers(0, count - 1)) for count in window.shape)
+    shower = one_cell(grid, layer, (place[0], place[1]), eta, phi)
+    first = [int(index) for index in window.first_cell(eta, phi)]
+    for axis, point, at, start in zip(observables.AXES, (eta, phi), place, first, strict=True):
+        size, cell = (getattr(item, f"{axis}_size") for item in (window, middle))
+        expected = (start + at + 0.5) * size - (np.floor(point / cell) + 0.5) * cell
+        assert observables.centre_from_impact_cell(shower, window.id, axis) == pytest.approx(expected, abs=1e-9)
+        found = observables.displacement(shower, axis)
+        assert found == pytest.approx(point - (np.floor(point / cell) + 0.5) * cell, abs=1e-9)
+        assert abs(found) <= cell / 2 + 1e-12
+
+
+def test_the_placed_lambda_moment_does_not_depend_on_the_window() -> None:
+    """The same cells in three windows: only with the windows at their places is their moment one number."""
+    rng = np.random.default_rng(5)
+    impact = {"impact_eta": rng.uniform(0.2, 0.25, 40), "impact_phi": rng.uniform(0, 6.28, 40)}
+    whole = Showers(ATLAS_BARREL_STORED, np.full(40, 1024.0), np.zeros((40, 297), np.float32), impact)
+    window = select_window(whole, ATLAS_GAN_WINDOW)
+    inner = replace(window, energies=rng.exponential(1, (40, 266)).astype(np.float32))
+    stored = restore_window(inner, ATLAS_BARREL_STORED, impact)
+    placed = [observables.second_lambda_moment(item, placed=True) for item in (inner, stored)]
+    np.testing.assert_allclose(*placed, rtol=1e-6)
+    plain = [observables.second_lambda_moment(item) for item in (inner, stored)]
+    assert np.abs(plain[0] / plain[1] - 1).max() > 1e-3
+
+
+def test_the_placed_lambda_moment_agrees_with_a_slow_twin() -> None:
+    rng = np.random.default_rng(6)
+    impact = {"impact_eta": rng.uniform(0.2, 0.25, 8), "impact_phi": rng.uniform(0, 6.28, 8)}
+    energies = rng.exponential(1, (8, 266)).astype(np.float32)
+    showers = Showers(ATLAS_GAN_WINDOW, np.full(8, 1024.0), energies, impact)
+    expected = []
+    for row in range(8):
+        cells = []
+        middle = ATLAS_GAN_WINDOW.layers[2]
+        point = (float(impact["impact_eta"][row]), float(impact["impact_phi"][row]))
+        origin = [(np.floor(p / s) + 0.5) * s for p, s in zip(point, (middle.eta_size, middle.phi_size), strict=True)]
+        for layer in ATLAS_GAN_WINDOW.layers:
+            first = layer.first_cell(*point)
+            for i, j in np.ndindex(*layer.shape):
+                eta = (first[0] + i + 0.5) * layer.eta_size - origin[0]
+                phi = (first[1] + j + 0.5) * layer.phi_size - origin[1]
+                cells.append((layer.radius, eta * layer.radius, phi * layer.radius))
+        expected.append(float(observables._lambda_moment(energies[row : row + 1], np.array(cells))[0]))
+    np.testing.assert_allclose(observables.second_lambda_moment(showers, placed=True), expected, rtol=1e-6)

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from calogen.evaluation.compare import Scored
 from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
-from calogen.metrics.histograms import Histogram
+from calogen.metrics.histograms import Histogram, Profile
 from calogen.observables.observable import Observable
-from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_response
+from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_profiles, draw_response
 from calogen.plots.style import write_figure
 
 EDGES = np.array([0.0, 1.0, 2.0, 3.0])
@@ -123,3 +123,16 @@ def test_response_and_its_ratio():
     np.testing.assert_allclose(generated.lines[0].get_ydata(orig=False), [0.5, np.nan])
     bars = generated.lines[2][0].get_segments()[0]
     assert np.ptp(bars[:, 1]) / 2 == pytest.approx(np.hypot(0.01, 0.005) / 0.8)
+
+
+def test_profiles_are_points_with_errors_at_the_bins_centres() -> None:
+    first, second = (Profile(EDGES, np.array([1.0, 2.0, np.nan]) * size, np.full(3, 0.1)) for size in (1, -1))
+    figure = draw_profiles({"front": {"Geant4": first, "GAN": second}, "middle": {"Geant4": first}}, ("x", "y"), "toys")
+    front, middle = figure.axes
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["front", "middle"]
+    assert (front.get_xlabel(), front.get_ylabel()) == ("x", "y")
+    points = {item.get_label(): item.lines[0].get_xydata() for item in front.containers}
+    np.testing.assert_array_equal(points["Geant4"], [[0.5, 1], [1.5, 2], [2.5, np.nan]])
+    np.testing.assert_array_equal(points["GAN"][:2], [[0.5, -1], [1.5, -2]])
+    assert len(middle.containers) == 1
+    assert figure.get_supxlabel() == "toys"

@@ -2,9 +2,16 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from calogen.evaluation.iterations import IterationScan
+from calogen.evaluation.iterations import ALL, SHORTLIST, IterationScan, NetworkTest
 from calogen.plots.style import write_figure
-from calogen.plots.training import CHOSEN_COLOUR, OWN_BEST_COLOUR, draw_chi2, draw_iterations, draw_statistics
+from calogen.plots.training import (
+    CHOSEN_COLOUR,
+    OWN_BEST_COLOUR,
+    draw_chi2,
+    draw_iterations,
+    draw_shortlist,
+    draw_statistics,
+)
 
 SCAN = IterationScan(
     iterations=np.array([1000, 2000, 3000]),
@@ -79,3 +86,19 @@ def test_bars_show_the_numbers_of_showers(tmp_path):
     np.testing.assert_allclose(np.array(sides)[:, 1], [[0.6, 1.0], [1.0, 1.4]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "test"]
     write_figure(figure, tmp_path / "figure.png")
+
+
+def test_the_shortlist_and_the_choice_are_marked_in_every_merit():
+    def scan(*values):
+        return IterationScan(
+            np.arange(1, len(values) + 1), np.zeros(1), np.array(values)[:, None], np.ones((len(values), 1))
+        )
+
+    listed = IterationScan(np.array([2, 3]), np.zeros(1), np.array([[4.0], [3.0]]), np.ones((2, 1)))
+    scans = {ALL: scan(5.0, 1.0, 2.0), "resolution": scan(0.1, 0.2, 0.3), SHORTLIST: listed}
+    test = NetworkTest(name="toy", scans=scans, chi2={}, floor={}, num_showers={}, chosen_by=SHORTLIST)
+    figure = draw_shortlist(test, "our showers")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["first figure of merit", "resolution"]
+    marks = [[line.get_xydata().tolist() for line in ax.lines] for ax in figure.axes]
+    assert marks[0] == [[[1, 5], [2, 1], [3, 2]], [[2, 1], [3, 2]], [[3, 2]]]
+    assert marks[1][1:] == [[[2, 0.2], [3, 0.3]], [[3, 0.3]]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import make_grid, make_showers
 
-from calogen.athena.export import decoder_closure
+from calogen.athena.cells import network_closure
 from calogen.errors import DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN
 from calogen.evaluation.merits import Chi2Merit, DistanceMerit
@@ -147,7 +147,7 @@ def test_conditions_travel_from_the_file_to_what_is_generated(
     np.testing.assert_array_equal(generated.conditions["impact_eta"], expected)
     run = outcome.networks["vae"].run
     assert list(generation_time([run], data.reference.given[:1], trials=1)) == [data.reference.incident_energies[0]]
-    assert decoder_closure(convert(run.generator, ["latent", "condition"]), run) < 1e-8
+    assert network_closure(convert(run.generator, ["latent", "condition"]), run) < 1e-8
     selected, output = tmp_path / "toy" / "smoke-seed4" / "vae" / "selected", tmp_path / "generated.h5"
     write_generated(output, [selected], tmp_path / "b.h5", 1, seed=1)
     found, test = (Showers.read(path, CELLS).conditions["impact_eta"] for path in (output, tmp_path / "b.h5"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 from toy_commands import load_script
 
 from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable, format_graph
@@ -93,3 +95,19 @@ def call(*command: str | Path, cwd: Path | None = None) -> "subprocess.Completed
 def load_compare() -> ModuleType:
     """compare.py as a module."""
     return load_script(ATHENA / "compare.py")
+
+
+def build_programs(build: Path) -> Path:
+    """The folder with the programs of export/athena, built with warnings as errors, if all that they need is there."""
+    cmake = shutil.which("cmake")
+    if cmake is None:
+        pytest.skip("cmake is not installed")
+    configured = call(cmake, "-S", ATHENA, "-B", build, "-DCMAKE_CXX_FLAGS=-Werror")
+    if "lwtnnConfig.cmake" in configured.stderr:
+        pytest.skip("cmake finds no lwtnn (CMAKE_PREFIX_PATH may say where it is)")
+    if "No CMAKE_CXX_COMPILER" in configured.stderr:
+        pytest.skip("cmake finds no C++ compiler")
+    assert configured.returncode == 0, configured.stderr
+    built = call(cmake, "--build", build)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return build
