@@ -1,4 +1,4 @@
-r"""The GAN of ATLAS's note of 2018 (ATL-SOFT-PUB-2018-001) beside its VAE: training, comparison with Geant4, claims.
+r"""The GAN of ATLAS's note of 2018 (ATL-SOFT-PUB-2018-001), beside its VAE.
 
 Expected on the bundled showers, preset laptop (60,000 iterations, 8 minutes on one core for each GAN, and 3 for the
 VAE): results in experiments/results/atlas_note_gan.json. The first seed also trains the GANs with Gauss and ReLU at the
@@ -151,7 +151,10 @@ def generate_variants(outcome: Outcome, data: Data, arguments: Arguments) -> dic
 
 
 def covariance_distances(outcomes: Sequence[Outcome], data: Data, seeds: Sequence[int]) -> list[float]:
-    """Difference of the covariance matrices from those of the training showers, for each training seed."""
+    """Difference of the covariance matrices from Geant4's, for each training seed.
+
+    They are those of the training showers.
+    """
     merit, distances = CovarianceMerit(), []
     for outcome, seed in zip(outcomes, seeds, strict=True):
         samples = generated_like({GAN: [outcome.networks[NETWORK].run]}, data.train, seed)
@@ -160,7 +163,7 @@ def covariance_distances(outcomes: Sequence[Outcome], data: Data, seeds: Sequenc
 
 
 def measure_activations(variants: Mapping[str, Showers], data: Data) -> dict[str, dict]:
-    """Widths in eta at 65 GeV, and response curves, of the activations that Figs. 5 and 6 compare."""
+    """Widths in eta at 65 GeV, and response curves, by activation of the output."""
     samples = {GEANT4: data.reference, **{label: variants[name] for label, name in OUTPUTS.items()}}
     layers = {layer.name: layer.id for layer in ATLAS_GAN_WINDOW.layers}
     return {
@@ -175,7 +178,7 @@ def measure_activations(variants: Mapping[str, Showers], data: Data) -> dict[str
 def activation_figures(
     variants: Mapping[str, Showers], curves: Mapping[str, ResponseCurve], data: Data
 ) -> dict[str, Figure]:
-    """Figs. 5 and 6: average energies by the distance in eta, and the response, by activation."""
+    """Figs. 5 and 6: average energies and response by activation of the output."""
     samples = {GEANT4: data.reference, **{label: variants[name] for label, name in OUTPUTS.items()}}
     layers = average_showers(samples, MID, profile_around_impact)
     reference = response_curve([data.reference])
@@ -213,7 +216,7 @@ def seed_table(distances: Sequence[float], seeds: Sequence[int]) -> Table:
 
 
 def variant_table(variants: Mapping[str, Showers], data: Data) -> Table:
-    """Covariance, response and resolution of the GANs that differ from the note's in one value."""
+    """Covariance, response and resolution of all GANs of the first seed."""
     merit, expected = CovarianceMerit(), response_curve([data.reference])
     rows = [(GEANT4, "-", str(expected.at("mean", MID)), str(expected.at("resolution", MID)))]
     for name, showers in variants.items():

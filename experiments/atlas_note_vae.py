@@ -1,4 +1,4 @@
-r"""The VAE of ATLAS's note of 2018 (ATL-SOFT-PUB-2018-001): training, comparison with Geant4, claims.
+r"""The VAE of ATLAS's note of 2018 (ATL-SOFT-PUB-2018-001).
 
 Expected on the bundled showers, preset laptop (1,280 epochs, which are as many steps as the note's 100 epochs of 90,000
 showers; 2 to 3 minutes on one core for each of six networks, five of them with the first seed only): results in
@@ -129,14 +129,14 @@ def updates(network: StudyNetwork, data: Data) -> int:
 
 
 def gather(outcome: Outcome, time: Mapping[str, float]) -> Evidence:
-    """Evidence for the claims from the outcome of one training seed, and the time of a training."""
+    """Evidence for the claims from one training seed, and the time of a training."""
     compared = outcome.comparisons
     values = measure({GEANT4: compared.reference, **compared.generated})
     return Evidence(comparisons=compared.by_energy, values={**values, **time})
 
 
 def generate_variants(outcome: Outcome, data: Data, arguments: Arguments) -> dict[str, Showers]:
-    """Showers of the networks that differ from the note's in one value, by the network's name."""
+    """Showers of all networks of the first seed, by the network's name."""
     runs = {name: [network.run] for name, network in outcome.networks.items() if name != NETWORK}
     copies = COPIES.get(arguments.preset, 1)
     found = generated_like(runs, data.reference, arguments.seeds[0], copies)
@@ -164,7 +164,7 @@ def measure_variants(outcome: Outcome, variants: Mapping[str, Showers], data: Da
 
 
 def loss_around(losses: np.ndarray, share: float) -> Value:
-    """Mean loss of the epochs that end at a share of the training, with the error of the mean."""
+    """Mean loss, with its error, of the epochs that end at a share of the training."""
     last = max(2, round(share * len(losses)))
     chosen = losses[max(0, last - max(2, round(LAST * len(losses)))) : last]
     return Value(float(chosen.mean()), float(chosen.std(ddof=1) / np.sqrt(len(chosen))))
@@ -184,7 +184,7 @@ def tuning_comparison(variants: Mapping[str, Showers], data: Data, seed: int) ->
 
 
 def tuning_figures(variants: Mapping[str, Showers], data: Data, seed: int) -> dict[str, Figure]:
-    """Fig. 3: the presampler with other weights of the divergence, and with other learning rates."""
+    """Fig. 3: the presampler by the weight of the divergence and by the learning rate."""
     item = tuning_comparison(variants, data, seed)["presampler_energy"]
     labels = {name: f"w_KL = {weight:g}" for weight, name in WEIGHTS.items()}
     histograms = {labels.get(name, name): histogram for name, histogram in item.histograms.items()}

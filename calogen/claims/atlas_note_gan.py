@@ -36,7 +36,7 @@ def _activations(evidence: Evidence, name: str) -> Mapping:
 
 @claims.rule("eta_width")
 def _eta_width(evidence: Evidence) -> Finding:
-    """Holds where both activations have a smaller deviation than ReLU, averaged over two layers."""
+    """Holds where both activations deviate less than ReLU, in the mean of two layers."""
     widths = _activations(evidence, "eta_widths")
     ratios = {
         (layer, label): widths[label][layer] / widths[GEANT4][layer]

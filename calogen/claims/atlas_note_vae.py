@@ -93,7 +93,7 @@ REMARKS = (
 
 
 def measure(samples: Mapping[str, Showers]) -> dict[str, Any]:
-    """What the claims look at besides the comparisons: a number for each sample, Geant4's first.
+    """What the claims look at besides the comparisons, for each sample.
 
     Args:
         samples: showers of the trained incident energies by label; the first are Geant4's.
@@ -322,7 +322,7 @@ def _interaction_lengths(_: Evidence) -> Finding:
 
 
 def quantities(seeds: Sequence[Evidence], labels: Sequence[str], data: str) -> tuple[Quantity, ...]:
-    """Shares of the layers, mean response and resolution of Geant4 and of models, beside the note's.
+    """Layers' shares, mean response and resolution of Geant4 and of models.
 
     Args:
         seeds: evidence of every training seed.

@@ -230,10 +230,10 @@ def average_profile(showers: Showers, layer_id: int, axis: Axis) -> Profile:
 
 
 def profile_around_impact(showers: Showers, layer_id: int, axis: Axis) -> Profile:
-    """Average energy of a layer's cells by the distance of their centres from the impact point, MeV.
+    """Average energy of a layer's cells by their distance from the impact point, MeV.
 
-    The bins are as wide as a cell and as many as the cells of the window along `eta` or `phi`. The outermost ones hold
-    the cells beyond them, too.
+    The distance is that of a cell's centre. The bins are as wide as a cell and as many as the cells of the window along
+    `eta` or `phi`; the outermost ones hold the cells beyond them, too.
 
     Raises:
         DataFormatError: as for `window_offsets`.

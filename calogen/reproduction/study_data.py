@@ -67,11 +67,11 @@ def read_at_energies(
 
 
 def read_impacts(arguments: Arguments, sample: str, geometry: Geometry, energies: Sequence[float]) -> Data:
-    """Reads showers as `read_at_energies`, at the trained energies only, with their impact points.
+    """Reads showers at the trained energies, with their impact points.
 
     Raises:
         ConfigError, GeometryError: as `read_at_energies`.
-        DataFormatError: as `read_at_energies`, or `impact_eta` or `impact_phi` is missing.
+        DataFormatError: as `read_at_energies`; `impact_eta` or `impact_phi` is missing.
     """
     data = read_at_energies(arguments, sample, geometry, energies, ())
     for part in (data.train, data.reference):

@@ -99,7 +99,7 @@ def response_figure(title: str, outcome: Outcome, data: Data) -> dict[str, Figur
 def average_figure(
     title: str, outcome: Outcome, data: Data, *, incident_energy: float, axis: Axis
 ) -> dict[str, Figure]:
-    """Average energy of each layer's cells by their distance from the impact point along an axis."""
+    """Average energy of the cells by their distance from the impact point."""
     samples = {"Geant4": outcome.comparisons.reference, **outcome.comparisons.generated}
     layers = average_showers(samples, incident_energy, profile_around_impact)
     return {title: draw_average_shower(layers, data.note, (axis,), "point")}

@@ -1,4 +1,4 @@
-"""Costs of generation and training: time per shower beside Geant4's on this machine, memory, time of a step."""
+"""Costs of generation, beside Geant4's on this machine, and of training steps."""
 
 import subprocess
 import sys
