@@ -46,7 +46,8 @@ from calogen.metrics.distributions import mean
 from calogen.models import atlas_note_gan, atlas_note_vae
 from calogen.models.atlas_note_gan import PAPER, AtlasNoteGanConfig
 from calogen.models.atlas_note_vae import AtlasNoteVaeConfig
-from calogen.observables.cells import average_showers, profile_around_impact, width
+from calogen.observables.cells import average_showers, width
+from calogen.observables.impact import profile_around_impact
 from calogen.plots.observables import draw_response
 from calogen.plots.showers import draw_average_shower
 from calogen.reproduction import study_figures

@@ -46,7 +46,8 @@ from calogen.evaluation.summary import response_curve
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 from calogen.models.atlas_note_vae import CONFIGS, PAPER, AtlasNoteVaeConfig
-from calogen.observables.cells import average_showers, profile_around_impact
+from calogen.observables.cells import average_showers
+from calogen.observables.impact import profile_around_impact
 from calogen.plots.observables import draw_observables
 from calogen.plots.showers import draw_average_shower
 from calogen.provenance import stream_seed

@@ -23,13 +23,11 @@ from calogen.observables.cells import (
     CELL_OBSERVABLES,
     MIDDLE,
     Axis,
-    centroid,
-    displacement,
-    profile_around_impact,
     response,
     shower_depth,
     width,
 )
+from calogen.observables.impact import mean_distance, profile_around_impact
 from calogen.observables.observable import Observable, numbered
 from calogen.showers.sample import Showers
 
@@ -41,11 +39,6 @@ TUNED = 32768.0
 """Incident energy of Fig. 3, MeV."""
 LAYERS = ("presampler", "front", "middle", "back")
 _QUANTILE, _KNOWN = 0.95, 0.25  # of the layers' energies; relative error of Geant4's mean energy in a bin
-
-
-def _from_impact(showers: Showers, axis: Axis) -> np.ndarray:
-    """Energy-weighted mean of the cells' centres minus the impact point, middle layer, `[n]`."""
-    return centroid(showers, MIDDLE, axis, displacement(showers, axis))
 
 
 _FIGURES = {
@@ -65,7 +58,7 @@ def _lateral(axis: Axis, unit: str) -> tuple[Observable, ...]:
     label = rf"of $\Delta\{axis}$, middle layer"
     spread = partial(width, layer_id=MIDDLE, axis=axis)
     return (
-        Observable(f"middle_{axis}_mean", partial(_from_impact, axis=axis), f"Mean {label}", unit),
+        Observable(f"middle_{axis}_mean", partial(mean_distance, axis=axis), f"Mean {label}", unit),
         Observable(f"middle_{axis}_width", spread, f"Width {label}", unit),
     )
 

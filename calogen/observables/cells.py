@@ -226,29 +226,7 @@ def average_profile(showers: Showers, layer_id: int, axis: Axis) -> Profile:
     """
     energies, positions = _along(showers, layer_id, axis)
     half = (positions[1] - positions[0]) / 2 if len(positions) > 1 else 0.5
-    return _mean_profile(np.append(positions - half, positions[-1] + half), energies)
-
-
-def profile_around_impact(showers: Showers, layer_id: int, axis: Axis) -> Profile:
-    """Average energy of a layer's cells by their distance from the impact point, MeV.
-
-    The distance is that of a cell's centre. The bins are as wide as a cell and as many as the cells of the window along
-    `eta` or `phi`; the outermost ones hold the cells beyond them, too.
-
-    Raises:
-        DataFormatError: as for `window_offsets`.
-
-    Source: Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001).
-    """
-    energies, positions = _along(showers, layer_id, axis)
-    layer, offsets = _layer(showers, layer_id), window_offsets(showers)
-    size = layer.eta_size if axis == "eta" else layer.phi_size
-    edges = (np.arange(len(positions) + 1) - len(positions) / 2) * size
-    impact = displacement(showers, axis) - offsets[:, _grid(showers).position(layer_id), AXES.index(axis)]
-    bins = np.clip(np.digitize(positions - impact[:, None], edges) - 1, 0, len(positions) - 1)
-    sums = np.zeros_like(energies)
-    np.add.at(sums, (np.arange(len(energies))[:, None], bins), energies)
-    return _mean_profile(edges, sums)
+    return Profile.of_rows(np.append(positions - half, positions[-1] + half), energies)
 
 
 def average_cells(showers: Showers, layer_id: int) -> np.ndarray:
@@ -280,7 +258,7 @@ def average_showers(
 ) -> tuple[AverageShower, ...]:
     """The average shower of samples at one incident energy, MeV, for each layer.
 
-    Its profiles are those of `average_profile` or of `profile_around_impact`.
+    Its profiles are those of `average_profile`, or of `impact.profile_around_impact`.
     """
     chosen = {label: showers.at(incident_energy) for label, showers in samples.items()}
     return tuple(
@@ -326,12 +304,6 @@ def _along(showers: Showers, layer_id: int, axis: Axis) -> tuple[np.ndarray, np.
     layer = _layer(showers, layer_id)
     count, size = (layer.num_eta, layer.eta_size) if axis == "eta" else (layer.num_phi, layer.phi_size)
     return _block(showers, layer_id).sum(axis=2 if axis == "eta" else 1), _centres(count) * size
-
-
-def _mean_profile(edges: np.ndarray, energies: np.ndarray) -> Profile:
-    """Means of energies `[n, b]` over showers, with errors; those of a single shower are 0."""
-    error = energies.std(axis=0, ddof=1) / np.sqrt(len(energies)) if len(energies) > 1 else np.zeros(len(edges) - 1)
-    return Profile(edges, energies.mean(axis=0), error)
 
 
 def _centres(count: int) -> np.ndarray:

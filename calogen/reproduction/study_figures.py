@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from calogen.evaluation.iterations import ALL
 from calogen.evaluation.summary import response_curve
 from calogen.lwtnn.describe import boxes
-from calogen.observables.cells import Axis, average_showers, profile_around_impact
+from calogen.observables.cells import Axis, average_showers
+from calogen.observables.impact import profile_around_impact
 from calogen.plots.networks import draw_network
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_shower

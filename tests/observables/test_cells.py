@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import observables as slow
 
-from calogen.errors import DataFormatError, GeometryError
+from calogen.errors import GeometryError
 from calogen.observables import cells as observables
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.sample import Showers
@@ -136,37 +136,6 @@ def test_average_profile(axis):
         assert profile.mean.sum() == pytest.approx(observables.layer_energy(showers, layer.id).mean())
         cells = observables.average_cells(showers, layer.id)
         np.testing.assert_allclose(cells.sum(axis=1 if axis == "eta" else 0), profile.mean)
-
-
-@pytest.mark.parametrize("axis", ["eta", "phi"])
-def test_profile_around_the_impact_point_agrees_with_the_slow_twin(axis):
-    rng, plain = np.random.default_rng(3), random_showers(ATLAS_GAN_WINDOW, 30)
-    impact = {"impact_eta": rng.uniform(0.2, 0.25, 30), "impact_phi": rng.uniform(-np.pi, np.pi, 30)}
-    showers = replace(plain, conditions=impact)
-    for layer in ATLAS_GAN_WINDOW.layers:
-        profile = observables.profile_around_impact(showers, layer.id, axis)
-        rows = [
-            slow.profile_around_impact(ATLAS_GAN_WINDOW, energies, layer.id, axis, eta, phi)
-            for energies, eta, phi in zip(showers.energies, impact["impact_eta"], impact["impact_phi"], strict=True)
-        ]
-        np.testing.assert_allclose(profile.mean, np.mean(rows, axis=0), rtol=1e-9)
-        np.testing.assert_allclose(profile.error, np.std(rows, axis=0, ddof=1) / np.sqrt(30), rtol=1e-6)
-        assert profile.mean.sum() == pytest.approx(observables.layer_energy(showers, layer.id).mean())
-        assert np.diff(profile.edges) == pytest.approx(layer.eta_size if axis == "eta" else layer.phi_size)
-    average = observables.average_showers({"Geant4": showers}, 1e4, observables.profile_around_impact)
-    np.testing.assert_array_equal(average[-1].profiles["Geant4"][axis].mean, profile.mean)
-    with pytest.raises(DataFormatError, match="impact_eta"):
-        observables.profile_around_impact(plain, 2, axis)
-
-
-def test_a_cell_is_as_far_as_its_centre_from_the_impact_point():
-    """The impact cell is 0.2 to 0.225, the bin around 0 is -0.0125 to 0.0125."""
-    two = shower(ATLAS_GAN_WINDOW, middle=[(3, 3, 3.0), (2, 3, 1.0)])
-    for impact, expected in ((0.2001, [0, 0, 1, 3, 0, 0, 0]), (0.2124, [0, 0, 1, 3, 0, 0, 0])):
-        conditions = {"impact_eta": np.array([impact]), "impact_phi": np.array([0.01])}
-        profile = observables.profile_around_impact(replace(two, conditions=conditions), 2, "eta")
-        np.testing.assert_allclose(profile.edges, 0.025 * (np.arange(8) - 3.5))
-        np.testing.assert_allclose(profile.mean, expected)
 
 
 def test_refuses_voxels():
