@@ -164,14 +164,18 @@ class Claims:
 
     Args:
         paper: name of the file.
+        shared: name of a file with further claims, which come first: those that other parts of the paper share; empty:
+            there is none.
 
     Raises:
-        CalogenError: a table of the file is wrong; the message names it.
+        CalogenError: a table of a file is wrong; the message names it.
     """
 
-    def __init__(self, paper: str) -> None:
-        tables = read_toml(resources.files("calogen").joinpath("claims", f"{paper}.toml"))
-        self.paper = paper
+    def __init__(self, paper: str, shared: str = "") -> None:
+        folder = resources.files("calogen").joinpath("claims")
+        tables = read_toml(folder.joinpath(f"{shared}.toml")) if shared else {}
+        tables |= read_toml(folder.joinpath(f"{paper}.toml"))
+        self.paper, self.shared = paper, shared
         self.commands: dict[str, str] = {"": "", "missing": "", **tables.pop("commands", {})}
         self.statements, self.rules = dict[str, Statement](), dict[str, ClaimRule]()
         for name, values in tables.items():

@@ -87,6 +87,12 @@ class Profile:
     mean: np.ndarray
     error: np.ndarray
 
+    @classmethod
+    def of_rows(cls, edges: np.ndarray, rows: np.ndarray) -> "Profile":
+        """Means over rows `[n, b]` that have a value in every bin; errors of a single row are 0."""
+        error = rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(rows.shape[1])
+        return cls(edges, rows.mean(axis=0), error)
+
 
 def profile(places: np.ndarray, values: np.ndarray, edges: np.ndarray) -> Profile:
     """Means of values in bins of their places, with errors.

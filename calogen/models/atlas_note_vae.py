@@ -3,9 +3,9 @@
 Reference: ATL-SOFT-PUB-2018-001, section 4.1; architecture in Fig. 2, loss in equations (1) to (5), Table 1.
 
 Differences from the paper: equation (1) has the logarithm of the standard deviation, with which it is no divergence:
-that of the variance is meant (`divergence`). What is not stated (encoding of the photon energy, which of two
-initialisers in bold is meant, which layer has which weight) is `assumed` below. An epoch of the paper has about 90,000
-showers.
+that of the variance is meant (`divergence`). What is not stated (whether the squared error is summed over the cells,
+encoding of the photon energy, which of two initialisers in bold is meant, which layer has which weight) is `assumed`
+below. An epoch of the paper has about 90,000 showers.
 """
 
 from dataclasses import dataclass, replace
@@ -33,6 +33,7 @@ PAPER = Paper(
     url="https://cds.cern.ch/record/2630433",
 )
 _TRIED = "Table 1: another value that was tried"
+_SUM = "not stated; over the cells, as the likelihood's logarithm: with the mean the layers' shares alone are learned"
 _KERAS_2 = "not stated; Keras 2.0.8 adds 1e-8 to the root, Keras 3 adds epsilon under it"
 
 
@@ -47,6 +48,7 @@ class AtlasNoteVaeConfig:
     output_activation: str = paper("sigmoid", "Fig. 2")
     kernel_initializer: str = assumed("variance_scaling", "Table 1 has two in bold", {"glorot_normal": "the other one"})
     bias_initializer: str = assumed("ones", "Table 1 has two in bold", {"glorot_normal": "the other one"})
+    reconstruction: str = assumed("sum", _SUM, {"mean": "as Keras' mean squared error"})
     reconstruction_weight: float = paper(1.0, "Table 1")
     kl_weight: float = paper(1e-4, "Table 1", dict.fromkeys((1.0, 1e-2), "Table 1: within its range"))
     divergence: str = assumed("variance", "equation (1) prints log(sigma), 'printed', which is smallest at 0.7 sigma")
@@ -64,6 +66,7 @@ class AtlasNoteVaeConfig:
             self,
             hidden_activation=("elu", "relu", "selu", "leaky_relu", "prelu"),
             bias_initializer=("ones", "zeros", "glorot_normal"),
+            reconstruction=("sum", "mean"),
             divergence=("variance", "printed"),
             optimizer=("rmsprop", "adam", "adagrad", "adadelta", "nadam"),
         )
@@ -163,8 +166,10 @@ class NoteVae(Vae):
         layers, decoded_layers = self._layer_energies(batch["shower"]), self._layer_energies(decoded)
         total, decoded_total = (tf.reduce_sum(item, axis=-1, keepdims=True) for item in (layers, decoded_layers))
         shares = tf.math.divide_no_nan(layers, total) - tf.math.divide_no_nan(decoded_layers, decoded_total)
+        squares = tf.square(batch["shower"] - decoded)
+        over_cells = tf.reduce_sum if config.reconstruction == "sum" else tf.reduce_mean
         parts = {
-            "reconstruction": tf.reduce_mean(tf.square(batch["shower"] - decoded)),
+            "reconstruction": tf.reduce_mean(over_cells(squares, axis=-1)),
             "kl": tf.reduce_mean(tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - logarithm - 1.0, axis=-1)),
             "total": tf.reduce_mean(tf.abs(total - decoded_total)),
             "layers": tf.reduce_mean(tf.reduce_sum(config.layer_weights * tf.abs(shares), axis=-1)),
@@ -192,10 +197,11 @@ CONFIGS: dict[str, tuple[AtlasNoteVaeConfig, CellGrid]] = {
         **{f"kl-{weight:g}": replace(_PAPER, kl_weight=weight) for weight in (1.0, 1e-2)},
         **{f"rate-{rate:g}": replace(_PAPER, learning_rate=rate) for rate in (1e-2, 1e-3, 1e-5)},
         "printed": replace(_PAPER, divergence="printed"),
+        "mean": replace(_PAPER, reconstruction="mean"),
         "glorot": replace(_PAPER, kernel_initializer="glorot_normal", bias_initializer="glorot_normal"),
     }.items()
 }
-"""The paper's VAE, other weights and rates as in Fig. 3, the printed divergence, the other initialisers."""
+"""The paper's VAE, weights and rates as in Fig. 3, the printed divergence, and what else the paper may mean."""
 
 
 class _DenseLayers:

@@ -5,7 +5,7 @@ separately. Cells outside the window count as 0. Positions are measured from the
 the layer's impact cell; only differences of positions, and sizes of cells, enter the shapes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -222,13 +222,11 @@ def width(showers: Showers, layer_id: int, axis: Axis) -> np.ndarray:
 def average_profile(showers: Showers, layer_id: int, axis: Axis) -> Profile:
     """Average energy of a layer's cells along eta or phi, summed over the other axis, MeV.
 
-    Source: ours; Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001) around the impact point.
+    Source: ours.
     """
     energies, positions = _along(showers, layer_id, axis)
     half = (positions[1] - positions[0]) / 2 if len(positions) > 1 else 0.5
-    edges = np.append(positions - half, positions[-1] + half)
-    error = energies.std(axis=0, ddof=1) / np.sqrt(len(energies)) if len(energies) > 1 else np.zeros(len(positions))
-    return Profile(edges, energies.mean(axis=0), error)
+    return Profile.of_rows(np.append(positions - half, positions[-1] + half), energies)
 
 
 def average_cells(showers: Showers, layer_id: int) -> np.ndarray:
@@ -253,14 +251,21 @@ class AverageShower:
     cells: Mapping[str, np.ndarray]
 
 
-def average_showers(samples: Mapping[str, Showers], incident_energy: float) -> tuple[AverageShower, ...]:
-    """The average shower of samples at one incident energy, MeV, for each layer."""
+def average_showers(
+    samples: Mapping[str, Showers],
+    incident_energy: float,
+    profile: Callable[[Showers, int, Axis], Profile] = average_profile,
+) -> tuple[AverageShower, ...]:
+    """The average shower of samples at one incident energy, MeV, for each layer.
+
+    Its profiles are those of `average_profile`, or of `impact.profile_around_impact`.
+    """
     chosen = {label: showers.at(incident_energy) for label, showers in samples.items()}
     return tuple(
         AverageShower(
             layer.name,
             incident_energy,
-            {label: {axis: average_profile(item, layer.id, axis) for axis in AXES} for label, item in chosen.items()},
+            {label: {axis: profile(item, layer.id, axis) for axis in AXES} for label, item in chosen.items()},
             {label: average_cells(item, layer.id) for label, item in chosen.items()},
         )
         for layer in _grid(next(iter(samples.values()))).layers

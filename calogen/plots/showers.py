@@ -9,12 +9,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from calogen.metrics.histograms import Profile
-from calogen.observables.cells import AXES, AverageShower
+from calogen.observables.cells import AXES, AverageShower, Axis
 from calogen.plots.observables import finish_ratio
 from calogen.plots.style import REFERENCE_COLOUR, Drawn, build_figure, sample_styles, style
 from calogen.units import GeV
 
-_LABELS = {"eta": r"$\Delta\eta$ from the impact cell", "phi": r"$\Delta\phi$ from the impact cell [rad]"}
+_LABELS = {"eta": (r"$\Delta\eta$ from the impact ", ""), "phi": (r"$\Delta\phi$ from the impact ", " [rad]")}
 PROFILE_RATIO_RANGE = (0.5, 1.5)
 
 
@@ -55,24 +55,28 @@ def draw_profile(
     return artists
 
 
-def draw_average_shower(layers: Sequence[AverageShower], note: str = "") -> Figure:
+def draw_average_shower(
+    layers: Sequence[AverageShower], note: str = "", axes: Sequence[Axis] = AXES, origin: str = "cell"
+) -> Figure:
     """Draws profiles of the average shower: a column for each layer, eta above phi.
 
     Args:
         layers: average showers in the layers, from `average_showers`; the first sample is the reference.
         note: small print at the bottom.
+        axes: the axes along which to draw.
+        origin: what the profiles are measured from: the impact `cell` or the impact `point`.
 
-    Source: ours; Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001) around the impact cell.
+    Source: Figs. 11, 12 of the 2018 note (ATL-SOFT-PUB-2018-001).
     """
     with style():
-        figure, panels = build_figure(2 * len(layers), (3, 1), note)
+        figure, panels = build_figure(len(axes) * len(layers), (3, 1), note)
         for position, (ax, ratio_ax) in enumerate(panels):
-            layer, axis = layers[position % len(layers)], AXES[position // len(layers)]
+            layer, axis = layers[position % len(layers)], axes[position // len(layers)]
             profiles = {label: of_sample[axis] for label, of_sample in layer.profiles.items()}
             label, *names = profiles
             draw_profile(ax, ratio_ax, profiles[label], {name: profiles[name] for name in names}, label)
             ax.set_title(f"{layer.layer}, {layer.incident_energy / GeV:.3g} GeV")
-            ratio_ax.set_xlabel(_LABELS[axis])
+            ratio_ax.set_xlabel(origin.join(_LABELS[axis]))
             if position == 0:
                 ax.legend()
     return figure

@@ -119,7 +119,7 @@ def generated_like(
         if showers.geometry != reference.geometry:
             grid = require_kind(reference.geometry, CellGrid, "a window is part of cells")
             showers = restore_window(showers, grid, conditions)
-        found[label] = showers
+        found[label] = replace(showers, conditions=conditions)  # observables may need more of them than the model
     return found
 
 

@@ -82,6 +82,20 @@ def snap_showers(path: Path, showers: Showers, known: Sequence[float], tolerant:
     return moved, note + moved_note(path.name, given, moved.incident_energies)
 
 
+def read_impacts(arguments: Arguments, sample: str, geometry: Geometry, energies: Sequence[float]) -> Data:
+    """Reads showers at the trained energies, with their impact points.
+
+    Raises:
+        ConfigError, GeometryError: as `read_at_energies`.
+        DataFormatError: as `read_at_energies`; `impact_eta` or `impact_phi` is missing.
+    """
+    data = read_at_energies(arguments, sample, geometry, energies, ())
+    for part in (data.train, data.reference):
+        part.given.only(("impact_eta", "impact_phi"))
+    chosen = data.reference[np.isin(data.reference.incident_energies, energies)]
+    return replace(data, compared=chosen)
+
+
 def require_energies(path: Path, showers: Showers, energies: Sequence[float]) -> None:
     """Refuse, before hours of training, a file without showers that the comparison needs.
 

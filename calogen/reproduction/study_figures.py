@@ -10,9 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen.evaluation.iterations import ALL
+from calogen.evaluation.summary import response_curve
 from calogen.lwtnn.describe import boxes
+from calogen.observables.cells import Axis, average_showers
+from calogen.observables.impact import profile_around_impact
 from calogen.plots.networks import draw_network
-from calogen.plots.observables import draw_observables
+from calogen.plots.observables import draw_observables, draw_response
+from calogen.plots.showers import draw_average_shower
 from calogen.plots.training import draw_iterations, draw_statistics
 from calogen.reproduction.chi2_tables import chi2_sum
 from calogen.reproduction.networks import dense_graph
@@ -76,6 +80,30 @@ def distribution_figure_by_energy(title: str, outcome: Outcome, data: Data, *, n
         if fnmatchcase(name, names) and energy in item.feature.figures
     ]
     return {title: draw_observables(panels, data.note, columns=_COLUMNS, log_scale=True)} if panels else {}
+
+
+def panels_figure(
+    title: str, outcome: Outcome, data: Data, *, panels: Sequence[tuple[str, float]]
+) -> dict[str, Figure]:
+    """Observables at single incident energies, a panel for each pair of name and energy, MeV."""
+    compared = outcome.comparisons.by_energy
+    return {title: draw_observables([compared[energy][name] for name, energy in panels], data.note)}
+
+
+def response_figure(title: str, outcome: Outcome, data: Data) -> dict[str, Figure]:
+    """Mean response and resolution against incident energy."""
+    compared = outcome.comparisons
+    curves = {label: response_curve([showers]) for label, showers in compared.generated.items()}
+    return {title: draw_response(response_curve([compared.reference]), curves, data.note)}
+
+
+def average_figure(
+    title: str, outcome: Outcome, data: Data, *, incident_energy: float, axis: Axis
+) -> dict[str, Figure]:
+    """Average energy of the cells by their distance from the impact point."""
+    samples = {"Geant4": outcome.comparisons.reference, **outcome.comparisons.generated}
+    layers = average_showers(samples, incident_energy, profile_around_impact)
+    return {title: draw_average_shower(layers, data.note, (axis,), "point")}
 
 
 def total_energy_figure(

@@ -45,7 +45,11 @@ class Account:
 
 
 def build_results(
-    account: Account, arguments: Arguments, outcomes: Sequence[Outcome], recorded: Mapping[str, object]
+    account: Account,
+    arguments: Arguments,
+    outcomes: Sequence[Outcome],
+    recorded: Mapping[str, object],
+    shown: int = 0,
 ) -> Results:
     """Results of a study.
 
@@ -54,6 +58,7 @@ def build_results(
         arguments: command line of the experiment.
         outcomes: outcomes of all training seeds.
         recorded: provenance that was collected before the training.
+        shown: position of the training seed of which figures and metrics are.
     """
     networks = outcomes[0].networks
     configs = {name: network.run.config for name, network in networks.items()}
@@ -65,10 +70,10 @@ def build_results(
     idle = (problem for item in outcomes[0].tests.values() if (problem := item.idle))
     first_only = (
         f"Figures, metrics, places, times and the tables of chi2 and hyperparameters: training seed "
-        f"{arguments.seeds[0]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many as "
-        "they say.",
+        f"{arguments.seeds[shown]}. Claims and quantities: means over the {len(outcomes)} training seeds, or as many "
+        "as they say.",
     )
-    comparisons = outcomes[0].comparisons
+    comparisons = outcomes[shown].comparisons
     compared = comparisons.by_energy.values() if account.by_energy else (comparisons.together,)
     return Results(
         name=account.name,

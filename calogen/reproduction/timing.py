@@ -1,8 +1,9 @@
-"""Costs of generation: time per shower beside Geant4's on this machine, and memory."""
+"""Costs of generation, beside Geant4's on this machine, and of training steps."""
 
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from calogen.errors import CalogenError, ConfigError
+from calogen.features.batches import moments_of, resident
 from calogen.generation.generate import compile_one_shower, generate, seconds_per_call
+from calogen.generation.load import module_of
 from calogen.showers.bundled import read_showers
 from calogen.showers.sample import Showers
 from calogen.simulation.physics import require_geant4
 from calogen.simulation.production import Request, produce
 from calogen.training.run import TrainedRun
+from calogen.training.train import compile_calls, stages_of
 
 TIMED = {8192.0: 30, 262144.0: 3}
 """Incident energies, MeV, at which papers compare speeds, and how many showers are simulated to time Geant4."""
@@ -84,6 +88,30 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
         added_bytes=added_memory(decoder),
         origin=origin,
     )
+
+
+def seconds_per_step(run: TrainedRun, showers: Showers, repeats: int = 5) -> float:
+    """CPU seconds of a step of a run's training, the least of several calls.
+
+    Time of other processes does not count, so that it is the time on a free core if there is one thread.
+
+    Args:
+        run: a trained run, whose training begins anew; of several stages the first one counts.
+        showers: showers that train.
+        repeats: number of calls of an epoch, or of some iterations, after a first one that compiles.
+    """
+    module = module_of(run.config)
+    chain = module.build_transform(run.config, run.geometry).fit(showers)
+    features, networks = resident(showers, chain), module.build(run.config, run.geometry)
+    trainers = module.build_trainer(run.config, run.geometry, networks, moments_of(features))
+    stage = stages_of(trainers, module.build_schedule(run.config, showers.incident_energies))[0]
+    _, rows = next(iter(stage.schedule.calls(0, len(showers), stage.trainer.batches_per_step)))
+    call, times = compile_calls(stage.trainer, features), []
+    for _ in range(repeats + 1):
+        start = time.process_time()
+        call(rows)
+        times.append(time.process_time() - start)
+    return min(times[1:]) / len(rows)
 
 
 def require_times(test: Showers) -> None:

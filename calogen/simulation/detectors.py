@@ -110,8 +110,8 @@ _TILE = (Slab(STEEL, 7.05), Slab(SCINTILLATOR, 3.0, True), Slab(STEEL, 7.05))
 # Sampling fraction of the accordion for 65 GeV photons, one number for the three layers, measured by
 # `pytest -s -m slow tests/simulation/test_geant4.py`, which prints it.
 ACCORDION_SAMPLING_FRACTION = 0.2053
-# With this factor the presampler gets its published 0.7 % of a 65 GeV photon's energy (Fig. 5 a); it stands for the
-# energy that is lost in the material in front of it.
+# With this factor the presampler gets its published 0.7 % of a 65 GeV photon's energy (ATL-SOFT-PUB-2018-001, Fig. 11);
+# it stands for the energy that is lost in the material in front of it.
 PRESAMPLER_SCALE = 18.0
 # Scintillator's share of the energy that photons leave in the tile layers.
 TILE_SAMPLING_FRACTION = 0.031

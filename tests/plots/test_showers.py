@@ -32,6 +32,12 @@ def test_average_shower_has_eta_above_phi():
     assert "phi" in figure.axes[7].get_xlabel()
 
 
+def test_one_axis_around_the_impact_point():
+    figure = draw_average_shower(layers(), "", ("phi",), "point")
+    assert len(figure.axes) == 4
+    assert figure.axes[1].get_xlabel() == r"$\Delta\phi$ from the impact point [rad]"
+
+
 def test_cells_share_the_references_colour_scale(tmp_path):
     figure = draw_average_cells(layers())
     images = [ax.collections[0] for ax in figure.axes if ax.collections and ax.get_ylabel() == r"$\Delta\phi$"]

@@ -103,3 +103,20 @@ def second_lambda_moment(grid, energies):
         if math.degrees(math.acos(min(abs(nearest @ axis), 1.0))) < 20:
             axis = nearest
     return sum(energy * ((x - centre) @ axis) ** 2 for energy, x in points) / total
+
+
+def profile_around_impact(grid, energies, layer_id, axis, impact_eta, impact_phi):
+    """Energy of one shower in bins of a cell's width, by the distance of the cells' centres from the impact point."""
+    layer = next(item for item in grid.layers if item.id == layer_id)
+    first_eta, first_phi = (
+        int(values[0]) for values in layer.first_cell(np.array([impact_eta]), np.array([impact_phi]))
+    )
+    count, size = (layer.num_eta, layer.eta_size) if axis == "eta" else (layer.num_phi, layer.phi_size)
+    found = [0.0] * count
+    for (eta, phi), energy in lookup(grid, energies, layer_id).items():
+        if axis == "eta":
+            distance = (first_eta + eta + 0.5) * size - impact_eta
+        else:
+            distance = (first_phi + phi + 0.5) * size - impact_phi
+        found[min(max(math.floor(distance / size + count / 2), 0), count - 1)] += energy
+    return found

@@ -99,3 +99,15 @@ def test_voxels_below_1_mev_are_zero_in_both_samples() -> None:
     totals = {place["total_energy"].histograms["reference"].edges[-1] for place in found.by_energy.values()}
     assert min(totals) > 113, "the total energy is of all voxels: 115 MeV; 112.5 MeV are in those above 1 MeV"
     assert [list(item) for item in found.by_energy.values()] == [["total_energy"], [*found.together]]
+
+
+def test_generated_showers_have_every_condition_of_the_reference() -> None:
+    """Those that the model does not know, too: observables may need them."""
+    grid = make_grid((2, 1), (3, 2), (2, 2))
+    config, showers = AtlasVaeConfig(encoder_units=(4,), decoder_units=(4,), latent_dim=2), make_showers(grid, 20)
+    transform = atlas_vae.build_transform(config, grid).fit(showers)
+    run = assemble_run(atlas_vae, config, grid, atlas_vae.build(config, grid), transform)
+    reference = replace(showers, conditions={"impact_eta": np.linspace(0.2, 0.25, 20)})
+    found = study_networks.generated_like({"VAE": [run]}, reference, 1, copies=3)["VAE"]
+    np.testing.assert_array_equal(found.conditions["impact_eta"], np.repeat(reference.conditions["impact_eta"], 3))
+    np.testing.assert_array_equal(found.incident_energies, np.repeat(reference.incident_energies, 3))

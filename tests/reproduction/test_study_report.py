@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,10 +55,10 @@ ACCOUNT = Account(
 )
 
 
-def results(outcome: Outcome, account: Account = ACCOUNT, **options: Any) -> Results:
+def results(outcome: Outcome, account: Account = ACCOUNT, shown: int = 0, **options: Any) -> Results:
     given = Arguments(preset="smoke", seeds=(3, 4), runs=Path("runs"), options=GAN_VALUES | options)
     recorded = {"commit": "abc", "time": "2026-01-02T03:04:05+00:00"}
-    return build_results(account, given, [outcome, replace(outcome, provenance={})], recorded)
+    return build_results(account, given, [outcome, replace(outcome, provenance={})], recorded, shown)
 
 
 def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome) -> None:
@@ -81,6 +82,16 @@ def test_results_hold_what_the_account_says_and_what_was_asked(outcome: Outcome)
     }  # fmt: skip
     rows = [row for item in outcome.comparisons.together.values() for row in item.measurements]
     assert list(found.measurements) == rows
+
+
+def test_another_seed_may_be_the_one_that_is_shown(outcome: Outcome) -> None:
+    found = results(outcome, shown=1)
+    assert "chi2 and hyperparameters: training seed 4. Claims" in found.remarks[1]
+    given = Arguments(preset="smoke", seeds=(3, 4), runs=Path("runs"))
+    compared: Any = SimpleNamespace(together={"total_energy": SimpleNamespace(measurements=("a row",))})
+    both, recorded = [outcome, replace(outcome, comparisons=compared)], {"time": "2026-01-02T03:04:05+00:00"}
+    assert build_results(ACCOUNT, given, both, recorded, 1).measurements == ("a row",)
+    assert build_results(ACCOUNT, given, both, recorded).measurements == ()
 
 
 def test_deviations_of_further_networks_are_those_that_differ() -> None:

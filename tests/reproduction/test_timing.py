@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS
 from toy_gan import make_conditioned
+from toy_runs import showers_of
 
 from calogen.errors import DataFormatError
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph
-from calogen.reproduction.timing import TIMED, measure_costs
+from calogen.models import atlas_note_gan, atlas_note_vae
+from calogen.models.atlas_note_gan import AtlasNoteGanConfig
+from calogen.models.atlas_note_vae import AtlasNoteVaeConfig
+from calogen.reproduction import timing
+from calogen.reproduction.timing import TIMED, measure_costs, seconds_per_step
 from calogen.showers.sample import Showers
+from calogen.showers.windows import ATLAS_GAN_WINDOW
+from calogen.training.run import assemble_run
 
 
 def test_a_model_with_conditions_is_timed_with_those_of_the_test_showers(tmp_path: Path) -> None:
@@ -29,3 +36,19 @@ def test_a_model_with_conditions_is_timed_with_those_of_the_test_showers(tmp_pat
     assert (costs.json_bytes, costs.weight_bytes) == (decoder.stat().st_size, 4 * (4 * 10 + 10))
     with pytest.raises(DataFormatError, match="the model needs impact_eta of each shower"):
         measure_costs(run, decoder, replace(test, conditions={"cpu_seconds": given["cpu_seconds"]}), simulate=False)
+
+
+@pytest.mark.parametrize(("epochs", "rows"), [(True, 3), (False, 10)])
+def test_a_step_takes_the_least_time_of_several_calls(epochs: bool, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of the VAE is an epoch of three batches, one of the GAN ten iterations; the first one compiles."""
+    showers = showers_of(ATLAS_GAN_WINDOW, (1024.0, 4096.0), (32, 32))
+    if epochs:
+        module, config = atlas_note_vae, AtlasNoteVaeConfig(batch_size=20, encoder_units=(4,), decoder_units=(4,))
+    else:
+        module, config = atlas_note_gan, AtlasNoteGanConfig(batch_size=4, hidden_units=4, critic_steps=1)
+    transform = module.build_transform(config, ATLAS_GAN_WINDOW).fit(showers)
+    networks = module.build(config, ATLAS_GAN_WINDOW)
+    run = assemble_run(module, config, ATLAS_GAN_WINDOW, networks, transform)
+    clock = iter([0.0, 900.0, 0.0, 6.0, 0.0, 3.0, 0.0, 9.0])
+    monkeypatch.setattr(timing.time, "process_time", lambda: next(clock))
+    assert seconds_per_step(run, showers, repeats=3) == pytest.approx(3.0 / rows)

@@ -1,4 +1,4 @@
-"""Experiment scripts on toy showers in the CaloChallenge's format: what their tests share."""
+"""Experiment scripts on toy showers: what their tests share."""
 
 import hashlib
 import json
@@ -19,6 +19,7 @@ from toy_commands import load_script
 from toy_gan import GAN_VALUES
 
 from calogen.reproduction import chi2_selection
+from calogen.showers.cells import CellGrid
 from calogen.showers.geometry import Geometry
 from calogen.showers.sample import Showers
 
@@ -26,12 +27,14 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def showers_of(geometry: Geometry, momenta: Sequence[float], counts: Sequence[int], seed: int = 1) -> Showers:
-    """Photon-like showers, so many of each momentum, MeV; one of them is empty."""
+    """Photon-like showers, so many of each momentum, MeV; one of them is empty. In cells they have impact points."""
     incident = np.repeat(momenta, counts)
     showers = make_showers(geometry, len(incident), seed)
     energies = showers.energies * (incident / showers.incident_energies)[:, None].astype(np.float32)
     energies[1] = 0.0
-    return Showers(geometry, incident, energies)
+    rng, count = np.random.default_rng(seed), len(incident)
+    impact = {"impact_eta": rng.uniform(0.2, 0.25, count), "impact_phi": rng.uniform(-np.pi, np.pi, count)}
+    return Showers(geometry, incident, energies, impact if isinstance(geometry, CellGrid) else {})
 
 
 _START = """
