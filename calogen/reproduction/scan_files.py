@@ -13,7 +13,7 @@ A grid is a file in TOML, whose every value is checked before the first training
     changes = { epochs = 2 }
     [parameters.kl_weight]              # a field of the configuration; "layer_weights[0]" is the first of a tuple
     values = [1e-2, 1e-3]
-    source = "Table 1"
+    source = "where the paper has it"
     [variants."small and fast"]         # several fields at once
     changes = { batch_size = 400, learning_rate = 3e-3 }
     [finalists]                         # a second grid with tables of its own; it inherits what is neither
