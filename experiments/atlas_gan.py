@@ -360,7 +360,7 @@ def draw(outcome: Outcome, evidence: Evidence, data: Data) -> dict[str, Figure]:
     drawn |= study_figures.network_figure("Fig. 4: the generator", outcome, data, name=NETWORK)
     curves = {label: curve for label, curve in evidence.values["curves"].items() if label in (*MAIN, SINGLE[10.0])}
     drawn["Fig. 9a: response and resolution"] = draw_response(evidence.values["geant4"], curves, data.note, "Fig. 9a")
-    labels = (r"Impact point in $\eta$ from the centre of the impact cell", r"Mean centre of the showers in $\eta$")
+    labels = (r"Impact point, $\eta$ from the cell's centre", r"Mean centre of the showers, $\eta$")
     panels = {
         f"{layer} layer, 65.5 GeV": {label: item for label, item in profiles.items() if label in ("Geant4", *MAIN)}
         for layer, profiles in evidence.values["centres"].items()
