@@ -102,7 +102,8 @@ class Evidence:
         for row in comparison[observable].measurements if comparison else ():
             if (row.metric, row.sample) == (metric, sample):
                 return row
-        raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV")
+        missing = sample if comparison else ""
+        raise NotDecidedError(f"there is no {sample} with showers of {energy:.10g} MeV", missing)
 
     def histograms(self, energy: float, observable: str, sample: str) -> tuple[Histogram, Histogram]:
         """Histograms of the reference and of a sample at an incident energy, MeV."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from calogen.config import Config
-from calogen.errors import DataFormatError
+from calogen.errors import DataFormatError, DivergedError
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHORTLIST, TRAIN, VALIDATION, NetworkTest, shortlisted
 from calogen.evaluation.merits import Merit, MeritByEnergy
 from calogen.files import read_json_table
@@ -20,6 +20,7 @@ from calogen.generation.load import load_run, module_of
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
+from calogen.process import tell
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
@@ -137,11 +138,13 @@ class Outcome:
         networks: the trained networks by name.
         comparisons: comparisons of the ensembles' showers with Geant4's.
         provenance: provenance of the trainings, by network.
+        diverged: what went wrong with variants whose training diverged, by their names; they are no networks.
     """
 
     networks: Mapping[str, StudyNetwork]
     comparisons: Comparisons
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    diverged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tests(self) -> dict[str, NetworkTest]:
@@ -196,9 +199,9 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
         configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
-        ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
-            networks = reproduce(replace(study, configs=configs), data, run, arguments.options)
+            networks, diverged = reproduce(replace(study, configs=configs), data, run, arguments.options)
+            ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(networks)}
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
             samples_of = generated_like(samples, data.reference, seed, study.copies.get(arguments.preset, 1))
             comparisons = compare_networks(
@@ -210,11 +213,13 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
                 min_energy=study.min_energy,
             )
             about = {name: read_json_table(run.directory / name / "provenance.json") for name in networks}
-        outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about))
+        outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about, diverged=diverged))
     return outcomes
 
 
-def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, object]) -> dict[str, StudyNetwork]:
+def reproduce(
+    study: Study, data: Data, run: Run, options: Mapping[str, object]
+) -> tuple[dict[str, StudyNetwork], dict[str, str]]:
     """Trains the networks of a study, chooses their epochs or iterations, and tests them.
 
     Args:
@@ -222,27 +227,59 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, object])
         data: showers that train, and held-out ones.
         run: run with the directory of the networks.
         options: values of the experiment's options; `bfloat16` is for `fit`.
+
+    Returns:
+        The networks by name, and what went wrong with variants whose training diverged.
+
+    Raises:
+        DivergedError: the training of another network diverged.
     """
     for config, geometry in study.configs.values():  # showers that cannot train are refused before hours of training
         select_training(in_geometry(data.train, geometry), config)
-    networks = {}
+    networks, diverged = {}, {}
     for name, (config, geometry) in study.configs.items():
         here = study.budget(config, run.preset, run.seed)
-        chosen = None if study.select is None else study.select(here)
-        directory, snapshots = run.directory / name, chosen.snapshots if chosen else ()
-        bfloat16 = bool(options.get("bfloat16"))
         run.log("network", name=name)
         seen = data.in_geometry(geometry)
-        with directory_lock(directory):
-            module = module_of(here)
-            trained = fit(module, here, geometry, seen.train, directory, snapshots=snapshots, bfloat16=bfloat16)
-            networks[name] = (
-                StudyNetwork(trained) if chosen is None else choose_and_test(name, here, seen, directory, chosen)
-            )
-        test = networks[name].test
-        if chosen and test:
-            run.log("judged", name=name, **test.scans[test.chosen_by].choice(chosen.unit))
-    return networks
+        try:
+            with directory_lock(run.directory / name):
+                networks[name] = _train_and_test(study, name, (here, geometry), seen, run, options)
+        except DivergedError as error:
+            if name not in study.variants:
+                raise
+            diverged[name] = str(error)
+            run.log("diverged", name=name, error=str(error))
+            tell(f"{name} goes without: {error}")
+    return networks, diverged
+
+
+def _train_and_test(
+    study: Study,
+    name: str,
+    network: tuple[Config, Geometry],
+    data: Data,
+    run: Run,
+    options: Mapping[str, object],
+) -> StudyNetwork:
+    """Trains one network, given by configuration and geometry, and tests it if the study selects."""
+    config, geometry = network
+    chosen = None if study.select is None else study.select(config)
+    directory, snapshots = run.directory / name, chosen.snapshots if chosen else ()
+    trained = fit(
+        module_of(config),
+        config,
+        geometry,
+        data.train,
+        directory,
+        snapshots=snapshots,
+        bfloat16=bool(options.get("bfloat16")),
+    )
+    if chosen is None:
+        return StudyNetwork(trained)
+    found = choose_and_test(name, config, data, directory, chosen)
+    if found.test:
+        run.log("judged", name=name, **found.test.scans[found.test.chosen_by].choice(chosen.unit))
+    return found
 
 
 def require_coverage(study: Study, data: Data) -> None:

@@ -57,7 +57,7 @@ def evidence(*changes: Change, **values: Any) -> Evidence:
         "steps": steps,
         "times": dict.fromkeys(TRAINED, Value(1e-3, 1e-6)),
         "costs": COSTS,
-        "scatters": dict.fromkeys(LABELS, 0.1) | {SINGLE[1e-13]: 0.9},
+        "scatters": dict.fromkeys(LABELS, Value(0.1, 0.01)) | {SINGLE[1e-13]: Value(0.9, 0.1)},
         "picking": {"picked": Value(0.1, 0.01), "ks": Value(0.3, 0.01), "picked_distance": Value(0.1, 0.01),
                     "ks_distance": Value(0.1, 0.01)},
     }  # fmt: skip
@@ -82,11 +82,16 @@ def curves(**changed: Any) -> dict[str, Any]:
     return {"curves": evidence().values["curves"] | {names[name]: value for name, value in changed.items()}}
 
 
+def scatters(small: Value) -> dict[str, Value]:
+    return dict.fromkeys(LABELS, Value(0.1, 0.01)) | {SINGLE[1e-13]: small}
+
+
 KS, SMALL = "ks", Value(0.1, 0.004)
 FLAT = {"Geant4": profile(1.0), GAN: profile(0.1), VAE: profile(0.0)}
 CASES: list[tuple[str, Evidence, str]] = [
     ("single_critic", evidence((KS, SINGLE[1e-8], SHAPE_NAMES, SHOWN, SMALL), **curves(eighth=curve())), FAILS),
-    ("small_weight", evidence(scatters=dict.fromkeys(LABELS, 0.1) | {SINGLE[1e-13]: 0.05}), FAILS),
+    ("small_weight", evidence(scatters=scatters(Value(0.05, 0.01))), FAILS),
+    ("small_weight", evidence(scatters=scatters(Value(0.101, 0.01))), OPEN),
     ("small_weight", evidence((KS, SINGLE[1e-13], SHAPE_NAMES, SHOWN, Value(0.1, 0.004))), FAILS),
     ("small_weight", evidence(**curves(one=curve(), thirteenth=evidence().values["curves"][SINGLE[1e-8]])), FAILS),
     ("without_energy_critic", evidence(**curves(one=curve())), FAILS),
@@ -126,3 +131,12 @@ def test_without_the_ablations_their_claims_say_how_to_train_them() -> None:
         assert text[name].startswith(f"there is no {WITHOUT_POSITION if 'position' in name else 'one critic'}")
         assert text[name].endswith(": make reproduce-atlas-gan OPTIONS=--ablation")
     assert verdicts(found)["mean_energy"] == HOLDS
+
+
+def test_an_ablation_that_diverged_is_named() -> None:
+    known = evidence().values["curves"]
+    left = {label: curve_ for label, curve_ in known.items() if label != SINGLE[1e-13]}
+    found = evidence(curves=left, diverged={SINGLE[1e-13]: "critic loss is nan at iteration 7"})
+    text = {name: item.ours for name, item in zip(claims.statements, claims.judge([found]), strict=True)}
+    assert text["small_weight"].startswith("one critic, weight 1e-13: critic loss is nan at iteration 7")
+    assert verdicts(found)["small_weight"] == OPEN

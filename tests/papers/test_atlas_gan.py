@@ -1,5 +1,6 @@
 """The script of the ATLAS GAN end to end on toy showers, with the VAE and the ablations."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from toy_runs import Smoke, check_provenance, check_report, launch, load
 
 from calogen.claims.atlas_gan import GAN, SINGLE, WITHOUT_POSITION, claims
 from calogen.claims.atlas_vae import COMPARED, TRAINED, VAE
-from calogen.errors import GeometryError
+from calogen.errors import DataFormatError, GeometryError
 from calogen.evaluation.iterations import ALL, SHORTLIST
 from calogen.files import read_json
 from calogen.generation.generate import generate
@@ -58,7 +59,7 @@ def test_every_claim_is_judged_and_every_network_trained(smoke: Smoke) -> None:
     critics = smoke.results["tables"]["One critic or two"]
     assert {row[0] for row in critics["rows"]} == labels - {VAE}
     assert f"resolution at 65.54 GeV, {VAE}" in smoke.quantities
-    assert smoke.quantities["training"]["paper"] == 79.0
+    assert smoke.quantities["training, 3,500,000 iterations"]["paper"] == 79.0
 
 
 def test_report_and_provenance(smoke: Smoke) -> None:
@@ -101,6 +102,30 @@ def test_the_picked_run_generates_in_its_window(smoke: Smoke) -> None:
 
 
 def test_a_file_in_the_gans_window_trains_the_gan_alone(tmp_path: Path) -> None:
+    files = write(tmp_path, ATLAS_GAN_WINDOW)
+    alone = Smoke(SCRIPT, tmp_path, launch(SCRIPT, "--runs", tmp_path / "runs", "--seeds", "2", *files))
+    assert alone.process.returncode == 0, alone.process.stderr
+    results = json.loads((tmp_path / "runs" / SCRIPT / "smoke-report" / f"{SCRIPT}.json").read_text())
+    texts = {item["claim"]: item["ours"] for item in results["claims"]}
+    assert (
+        texts["the GAN's mean energy is better than the VAE's"] == "there is no VAE: it needs a file with all 297 cells"
+    )
+    assert not any(VAE in row["name"] for row in results["quantities"])
+    spreads = [row["spread"] for row in results["quantities"] if row["name"].endswith(f", {GAN}")]
+    assert len(spreads) == 10
+    assert all(spread > 0 for spread in spreads)
+
+
+def test_what_lacks_impact_points_is_refused_before_the_training(tmp_path: Path) -> None:
+    script, files = load(SCRIPT), write(tmp_path, ATLAS_BARREL_STORED)
+    showers = Showers.read(files[3], ATLAS_BARREL_STORED)
+    replace(showers, conditions={}).write(files[3])
+    given = Arguments(preset="smoke", seeds=(1,), runs=tmp_path, train_data=Path(files[1]), test_data=Path(files[3]))
+    with pytest.raises(DataFormatError, match="impact_eta, impact_phi"):
+        script.read_data(given)
+
+
+def test_other_windows_than_the_gans_are_refused(tmp_path: Path) -> None:
     script = load(SCRIPT)
     files = write(tmp_path, ATLAS_GAN_WINDOW)
     given = Arguments(preset="smoke", seeds=(1,), runs=tmp_path, train_data=Path(files[1]), test_data=Path(files[3]))

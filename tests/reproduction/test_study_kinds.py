@@ -12,7 +12,7 @@ import pytest
 from conftest import make_grid, make_showers
 
 from calogen.athena.cells import network_closure
-from calogen.errors import DataFormatError
+from calogen.errors import DataFormatError, DivergedError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN
 from calogen.evaluation.merits import Chi2Merit, DistanceMerit
 from calogen.features.conditions import Column
@@ -26,6 +26,7 @@ from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.models.fastcalogan import FastCaloGanConfig
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.observable import Observable
+from calogen.reproduction import study as study_module
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.networks import generation_time
 from calogen.reproduction.study import Data, Selection, Study, read_data, run_study
@@ -33,6 +34,7 @@ from calogen.showers.cells import CellGrid
 from calogen.showers.geometry import Geometry
 from calogen.showers.grid import GridLayer, RegularGrid
 from calogen.showers.sample import Showers
+from calogen.training.fit import fit as fit_model
 
 CELLS = make_grid((2, 1), (3, 2), (2, 2))
 GRID = RegularGrid("grid", tuple(GridLayer(number, 3, 3, 5.0, 10.0 * number) for number in range(2)))
@@ -183,3 +185,26 @@ def test_a_regular_grid(study: Study, tmp_path: Path) -> None:
     generated = outcome.comparisons.generated["GAN"].energies
     assert not ((generated > 0) & (generated < 1)).any()
     assert list(outcome.comparisons.by_energy[1024.0]) == ["total_energy", "first"]
+
+
+def test_a_variant_that_diverges_is_left_out_and_named(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(module: ModuleType, config: Any, geometry: Geometry, showers: Showers, directory: Path, **more: Any) -> Any:
+        if directory.name == "wild":
+            raise DivergedError("loss is nan at epoch 2")
+        return fit_model(module, config, geometry, showers, directory, **more)
+
+    monkeypatch.setattr(study_module, "fit", fit)
+    both = replace(
+        study,
+        configs={"vae": (VAE, CELLS), "wild": (VAE, CELLS)},
+        ensembles={"VAE": ("vae",), "wild VAE": ("wild",)},
+        variants=frozenset({"wild"}),
+    )
+    outcome = outcome_of(both, CELLS, tmp_path)
+    assert outcome.diverged == {"wild": "loss is nan at epoch 2"}
+    assert list(outcome.networks) == list(outcome.provenance) == ["vae"]
+    assert list(outcome.comparisons.generated) == ["VAE"]
+    with pytest.raises(DivergedError, match="nan"):
+        outcome_of(replace(both, variants=frozenset()), CELLS, tmp_path / "other")
