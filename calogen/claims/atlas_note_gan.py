@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from calogen.claims.atlas_note_vae import GAN, GEANT4, MID, TRAINED, VAE, add_common, spread_ratio
 from calogen.claims.judge import Claims, Finding
 from calogen.evaluation.summary import ResponseCurve
-from calogen.evaluation.trainings import Evidence
+from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.distributions import Value
 
 claims = Claims("atlas_note_gan", "atlas_note")
@@ -50,8 +50,10 @@ def _eta_width(evidence: Evidence) -> Finding:
 
 @claims.rule("mean_by_activation")
 def _mean_by_activation(evidence: Evidence) -> Finding:
-    curves = _activations(evidence, "activation_curves")
-    between, seeds = largest_range([*curves.values()]), largest_range(evidence.values["seed_curves"])
+    curves, of_seeds = _activations(evidence, "activation_curves"), evidence.values["seed_curves"]
+    if len(of_seeds) < 2:
+        raise NotDecidedError("the scatter between seeds needs two or more", "seeds")
+    between, seeds = largest_range([*curves.values()]), largest_range(of_seeds)
     figures = {label.lower(): curves[label].at("mean", MID) for label in ACTIVATIONS}
     return [between - seeds], {"activations": between, "seeds": seeds, **figures}
 

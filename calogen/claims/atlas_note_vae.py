@@ -166,7 +166,9 @@ def spread_ratio(evidence: Evidence, sample: str) -> Value:
 
 
 def deviation(expected: Profile, received: Profile, inner: bool | None = None) -> Value:
-    """Mean relative difference of two profiles, %, where the first is known well enough.
+    """Root mean square relative difference of two profiles, %, without their noise.
+
+    Only bins in which the first profile is known well enough count.
 
     Args:
         expected, received: mean energies in the same bins.
@@ -178,8 +180,13 @@ def deviation(expected: Profile, received: Profile, inner: bool | None = None) -
         chosen &= (centres < expected.edges[-1] / 2) == inner
     columns = (expected.mean, expected.error, received.mean, received.error)
     rows = zip(*(column[chosen].tolist() for column in columns), strict=True)
-    found = [abs(Value(ours, error) / Value(theirs, known) - 1) for theirs, known, ours, error in rows]
-    return 100 * Value.mean(found) if found else Value(np.nan, np.nan)
+    found = [Value(ours, error) / Value(theirs, known) - 1 for theirs, known, ours, error in rows]
+    if not found:
+        return Value(np.nan, np.nan)
+    off, noise = (np.array([getattr(item, part) for item in found]) for part in ("value", "error"))
+    square = max(float(np.mean(off**2 - noise**2)), 0.0)
+    error = float(np.sqrt(np.sum(4 * (off * noise) ** 2 + 2 * noise**4))) / len(off)
+    return 100 * Value(float(np.sqrt(square)), error / (2 * max(np.sqrt(square), np.sqrt(error), 1e-12)))
 
 
 def _mean_energy(evidence: Evidence, sample: str) -> Finding:

@@ -62,6 +62,12 @@ def test_resolutions_may_differ_as_much_as_those_of_seeds() -> None:
     assert claim("resolution_by_activation", evidence(activation_curves=wide, seed_curves=seeds)).verdict == HOLDS
 
 
+def test_one_seed_has_no_scatter_to_compare_with() -> None:
+    found = claim("mean_by_activation", evidence(seed_curves=[curve()]))
+    assert found.verdict == OPEN
+    assert found.ours == "the scatter between seeds needs two or more: make reproduce-atlas-note-gan SEEDS=3"
+
+
 def test_ranges_and_ratios() -> None:
     curves = [curve(0.9, 0.1), curve(1.0, 0.3), curve(0.95, 0.2)]
     assert largest_range(curves).value == pytest.approx(0.1)

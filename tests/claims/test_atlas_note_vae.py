@@ -106,15 +106,28 @@ def test_variants_of_the_first_seed_alone_are_judged() -> None:
     assert (alone.ours, alone.verdict) == ("the first seed alone trains the other weights and rates", OPEN)
 
 
-def test_a_profile_differs_by_the_mean_over_its_known_bins() -> None:
+def test_a_profile_differs_by_the_root_mean_square_over_its_known_bins() -> None:
     edges = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
     expected = Profile(edges, np.array([1.0, 2.0, 4.0, 0.0]), np.array([0.1, 0.1, 2.0, 0.0]))
     received = Profile(edges, np.array([1.5, 1.0, 9.0, 1.0]), np.zeros(4))
-    assert deviation(expected, received).value == pytest.approx(50)
-    assert deviation(expected, received, inner=True) == Value(pytest.approx(50), pytest.approx(2.5))
-    assert deviation(expected, received, inner=False) == Value(pytest.approx(50), pytest.approx(15))
+    for inner, noise in ((True, 0.025), (False, 0.15)):
+        size = np.sqrt(0.25 - noise**2)
+        error = np.sqrt(4 * (0.5 * noise) ** 2 + 2 * noise**4) / (2 * size)
+        found = deviation(expected, received, inner=inner)
+        assert found == Value(pytest.approx(100 * size), pytest.approx(100 * error))
+    assert deviation(expected, received).value == pytest.approx(100 * np.sqrt(0.25 - (0.025**2 + 0.15**2) / 2))
     nothing = Profile(edges, np.zeros(4), np.zeros(4))
     assert np.isnan(deviation(nothing, received).value)
+
+
+def test_noise_is_no_difference_between_profiles() -> None:
+    """The mean of absolute differences grew with the noise, and with it towards the edges."""
+    rng = np.random.default_rng(3)
+    edges, truth, noise = np.linspace(-1, 1, 2001), np.ones(2000), np.full(2000, 0.2)
+    one, two = (Profile(edges, truth + rng.normal(0, noise), noise) for _ in range(2))
+    found = deviation(Profile(edges, truth, np.full(2000, 1e-9)), one)
+    assert found.value < 2 * found.error < 10
+    assert np.isfinite(deviation(one, two).error)
 
 
 def test_what_is_measured_of_equal_samples() -> None:
