@@ -3,7 +3,7 @@
 
 # What the command line or the environment gives is text: neither make nor a shell may read it as its own language. Recipes
 # take it from their environment, in quotes; there are no defaults here, so nothing is exported that was not given.
-TEXTS := PRESET SEEDS EXTRA RESULTS DATA TEST_DATA OPTIONS RUN RUNS CHECK WORKERS PYTHON VENV OPENBLAS_NUM_THREADS TF_CPP_MIN_LOG_LEVEL
+TEXTS := PRESET SEEDS EXTRA RESULTS DATA TEST_DATA GEOMETRY ETA OPTIONS RUN RUNS INTO ONLY CHECK WORKERS PYTHON VENV OPENBLAS_NUM_THREADS TF_CPP_MIN_LOG_LEVEL
 $(foreach name,$(TEXTS),$(if $(filter undefined,$(origin $(name))),,$(eval override export $(name) := $$(value $(name)))))
 
 # A foreign environment (LCG, Athena) would put its packages before ours, and so would the user's own.
@@ -52,6 +52,8 @@ help: ## Show this text
 	@printf 'Options: PRESET=smoke|laptop|paper (laptop), SEEDS=<number> (1), EXTRA=gpu (CUDA build),'
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
 	@printf ' (your own showers; RUNS=<folder> where they train: runs/own),'
+	@printf ' GEOMETRY=<binning.xml> and ETA=<100 times the lower edge of the slice> (voxels and slice of your showers; export'
+	@printf '-lwtnn takes ETA, INTO=<one folder for all>, ONLY=<name of networks>),'
 	@printf ' OPTIONS=\"--ablation ...\" (an experiment\047s own: python experiments/<paper>.py --help; words and quotes as in'
 	@printf ' a shell, but nothing is expanded or run)\n'
 
@@ -67,7 +69,8 @@ $(READY): setup.cfg pyproject.toml
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
 	$(BIN)/python experiments/$(subst -,_,$*).py --preset="$${PRESET:-laptop}" --seeds="$${SEEDS:-1}" \
 		--runs="$${RUNS:-runs$${DATA:+/own}}" $${RESULTS:+--results="$$RESULTS"} $${DATA:+--train-data="$$DATA"} \
-		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${OPTIONS:+--options="$$OPTIONS"}
+		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${GEOMETRY:+--geometry="$$GEOMETRY" $${ETA:+--eta="$$ETA"}} \
+		$${OPTIONS:+--options="$$OPTIONS"}
 
 ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4, photons and pions, and what brought it nothing
 	@test -z "$$DATA" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
@@ -77,7 +80,8 @@ export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, 
 	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
 	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path 'runs/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
-	$(BIN)/calogen export --output=export/out $${RUN:+-- "$$RUN"}
+	$(BIN)/calogen export --output=export/out $${ETA:+--eta="$$ETA"} $${INTO:+--into="$$INTO"} $${ONLY:+--only="$$ONLY"} \
+		$${RUN:+-- "$$RUN"}
 	@test -z "$$CHECK" || $(BIN)/python export/official.py $${RUN:+-- "$$RUN"}
 
 lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=official

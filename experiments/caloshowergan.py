@@ -39,6 +39,7 @@ from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
+from calogen.reproduction.study_options import voxels_of
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PHOTONS_DATASET1
 
@@ -86,10 +87,11 @@ NEGATIVE_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Trains all networks with every seed, judges the claims, and writes report and results."""
-    data = read_data(arguments, "photons", PHOTONS_DATASET1, chi2_selection.check_momenta(arguments.options, "photon"))
+    voxels = voxels_of(arguments, PHOTONS_DATASET1, 22)
+    data = read_data(arguments, "photons", voxels, chi2_selection.check_momenta(arguments.options, "photon"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
-    configs = {name: (config, PHOTONS_DATASET1) for name, config in ours(originals, arguments, data).items()}
+    configs = {name: (config, voxels) for name, config in ours(originals, arguments, data).items()}
     ensembles: dict[str, tuple[str, ...]] = {
         label: names for label, names in LABELS.items() if set(names) <= set(configs)
     }
@@ -110,6 +112,8 @@ def main(arguments: Arguments) -> None:
         variants=frozenset(configs) - {*SINGLE, *THREE},
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
     three = [outcomes[0].networks[name] for name in THREE]
     seconds = generation_time([item.run for item in three], (2.0**10, 2.0**16, 2.0**20))
     sizes, highest = json_sizes(outcomes[0].networks), energy_text(max(outcomes[0].tests["photon"].chi2))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calogen.athena.account import training_note
 from calogen.config import Config
 from calogen.errors import DataFormatError
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHORTLIST, TRAIN, VALIDATION, NetworkTest, shortlisted
@@ -20,10 +21,12 @@ from calogen.generation.load import load_run, module_of
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
+from calogen.process import show
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
 from calogen.reproduction.selection import Judge, scan, select
+from calogen.reproduction.study_options import require_known, wanted
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
@@ -191,7 +194,16 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
 
 
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
-    """Trains what is not trained yet, chooses and compares with Geant4, for every seed."""
+    """Trains what is not trained yet, chooses and compares with Geant4, for every seed.
+
+    Returns:
+        an outcome for each seed; none after `--only`, which compares nothing.
+    """
+    alone = wanted(arguments.options)
+    if alone:
+        require_known(arguments.options, tuple(study.configs))
+        configs = {name: pair for name, pair in study.configs.items() if name in alone}
+        study = replace(study, configs=configs, ensembles={}, variants=frozenset())
     require_coverage(study, data)
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
@@ -199,6 +211,9 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(configs)}
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks = reproduce(replace(study, configs=configs), data, run, arguments.options)
+            if alone:
+                show(_told(networks, run.directory))
+                continue
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
             samples_of = generated_like(samples, data.reference, seed, study.copies.get(arguments.preset, 1))
             comparisons = compare_networks(
@@ -243,6 +258,13 @@ def reproduce(study: Study, data: Data, run: Run, options: Mapping[str, object])
         if chosen and test:
             run.log("judged", name=name, **test.scans[test.chosen_by].choice(chosen.unit))
     return networks
+
+
+def _told(networks: Mapping[str, StudyNetwork], directory: Path) -> str:
+    """Where the networks of `--only` are, what was chosen, and what to do with them."""
+    folders = {name: directory / name / ("selected" if item.test else "") for name, item in networks.items()}
+    lines = [f"{training_note(networks[name].run, folder)}: {folder}" for name, folder in folders.items()]
+    return "\n".join([*lines, f"next: calogen export {directory}"])
 
 
 def require_coverage(study: Study, data: Data) -> None:
