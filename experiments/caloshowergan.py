@@ -22,7 +22,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
-from calogen.claims.judge import Quantity
+from calogen.claims.judge import Quantity, Table
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
@@ -116,7 +116,7 @@ def main(arguments: Arguments) -> None:
         return
     three = [outcomes[0].networks[name] for name in THREE]
     seconds = generation_time([item.run for item in three], (2.0**10, 2.0**16, 2.0**20))
-    sizes, highest = json_sizes(outcomes[0].networks), energy_text(max(outcomes[0].tests["photon"].chi2))
+    sizes = json_sizes(outcomes[0].networks)
     evidence = [
         gather(outcome, data, {"seconds": seconds, "megabytes": sizes}, arguments, seed)
         for seed, outcome in zip(arguments.seeds, outcomes, strict=True)
@@ -142,10 +142,7 @@ def main(arguments: Arguments) -> None:
             "Tables 3 and 4: chi2 of the total energy": chi2_tables.chi2_table(
                 tests, ensembles | rest, PAPERS_CHI2, {}
             ),
-            f"Table 5: time of one shower of the three GANs, trained up to {highest}": chi2_tables.time_table(
-                seconds, PAPERS.times("table_5", "photon"), energy_text, "i9-9900K"
-            ),
-            "Section 5.7: size of the generators": chi2_tables.size_table(sizes, PAPERS_SIZES),
+            **cost_tables(seconds, sizes, energy_text(max(outcomes[0].tests["photon"].chi2))),
         },
         remarks=remarks(arguments, outcomes[0], data),
     )
@@ -153,6 +150,16 @@ def main(arguments: Arguments) -> None:
     drawn = study_figures.draw_study(figures("3 and 5" if arguments.options["ablation"] else "5"), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
+
+
+def cost_tables(seconds: Mapping[float, Value], sizes: Mapping[str, float], highest: str) -> dict[str, Table]:
+    """Tables of times and sizes of the networks, which were trained up to a highest momentum."""
+    return {
+        f"Table 5: time of one shower of the three GANs, trained up to {highest}": chi2_tables.time_table(
+            seconds, PAPERS.times("table_5", "photon"), energy_text, "i9-9900K"
+        ),
+        "Section 5.7: size of the generators": chi2_tables.size_table(sizes, PAPERS_SIZES),
+    }
 
 
 def figures(total: str) -> dict[str, study_figures.Drawing]:

@@ -84,7 +84,7 @@ def particles_of(arguments: Arguments) -> tuple[str, ...]:
 
 
 def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results, dict[str, Figure]] | None:
-    """Trains the networks of one particle and compares them with Geant4; `--only` compares nothing."""
+    """Trains one particle's networks and compares them with Geant4, but for `--only`."""
     names = [name for name in wanted(arguments.options) if particle in name or len(particles_of(arguments)) == 1]
     arguments = replace(arguments, options={**arguments.options, "only": names})
     recorded = provenance.collect(arguments.seeds[0], data.files)
@@ -145,7 +145,7 @@ def figures(particle: str) -> dict[str, study_figures.Drawing]:
 
 
 def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) -> Configs:
-    """Networks to train, of the showers' voxels; bundled showers give them their highest momentum."""
+    """Networks to train; bundled showers give them their highest momentum."""
     voxels = cast(VoxelGeometry, data.train.geometry)
     chosen = {name: (CONFIGS[name][0], voxels) for names in ensembles.values() for name in names}
     if own:

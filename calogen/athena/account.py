@@ -1,4 +1,4 @@
-"""What the terminal says of an export: how good its networks are, and what its folder still lacks.
+"""How good the networks of an export are, and what its folder lacks, in words.
 
 That distributions agree with Keras' says nothing of the physics: a network of ten iterations is exported as exactly as
 one of a million.

@@ -1,4 +1,4 @@
-"""Binning files that hold several slices and particles, one of which is added or replaced.
+"""Binning files of several slices and particles, one of which is added or replaced.
 
 Athena's classes read one `binning.xml` in a folder. They take what they find for a particle's number and the middle of
 a slice, so that no two bins of a particle may overlap.

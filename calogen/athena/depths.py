@@ -1,4 +1,4 @@
-"""A stand-in for the file from which Athena's GAN class reads how deep in a layer the energy lies.
+"""A stand-in for the file that tells Athena's GAN class how deep energy lies.
 
 The class opens a tree of extrapolation weights and uses the mean of each branch: w places a layer's hits at
 (1 - w) entrance + w exit of the particle's straight line. Voxels do not keep the depth; the means here are those of the
@@ -51,7 +51,7 @@ def mean_depths(particle: str, layer_ids: Sequence[int]) -> dict[int, float]:
 
 
 def write_depths(path: Path, depths: Mapping[int, float]) -> None:
-    """Writes a tree `rootTree` with a branch `extrapWeight_<layer>` for each layer; it needs uproot."""
+    """Writes the tree `rootTree` with a branch for each layer; it needs uproot."""
     uproot = import_module("uproot")
     branches = {f"extrapWeight_{number}": np.full(_NUM_ENTRIES, depth) for number, depth in depths.items()}
     with atomic_path(path) as temporary, uproot.recreate(temporary) as file:

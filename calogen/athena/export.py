@@ -275,7 +275,7 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
 
 
 def _radial(bundle: Bundle) -> dict[str, Any]:
-    """Momentum of the radial histograms: the class's, or the highest of the training if that is lower."""
+    """Momentum of the radial histograms: the class's, but none above the training's."""
     top = bundle.networks[-1].generator
     known = top.trained_range is not None
     momentum = min(radial.MOMENTUM, (top.trained_range or top.momentum_range)[1])

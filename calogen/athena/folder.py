@@ -77,7 +77,7 @@ def parts_in(directory: Path) -> list[Part]:
 
 
 def find_manifest(path: Path) -> Path:
-    """Gives the manifest of a folder with one particle and slice, or the file itself that is named.
+    """Gives the manifest of a folder with one slice, or the file itself that is named.
 
     Raises:
         ExportError: the folder holds several.
@@ -149,7 +149,7 @@ def _ours(path: Path, old: Mapping[str, Any]) -> bool:
 
 
 def _old_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of an export of voxels whose names were for one slice only; empty if there is none."""
+    """The manifest with the name for one slice only, if it is of voxels; else empty."""
     path = directory / _OLD[0]
     try:
         about = files.read_json_table(path) if path.exists() else {}

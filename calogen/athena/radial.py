@@ -45,7 +45,7 @@ def radial_histogram(energies: np.ndarray, layer: VoxelLayer) -> tuple[np.ndarra
 
 
 def write_radial(path: Path, showers: Showers) -> None:
-    """Writes a histogram `r<layer>w` of the mean shower for each layer, and a note; it needs uproot."""
+    """Writes a histogram `r<layer>w` of the mean shower for each layer; it needs uproot."""
     uproot = import_module("uproot")
     geometry = require_kind(showers.geometry, VoxelGeometry, "radial histograms need voxels")
     mean = showers.energies.mean(axis=0, dtype=np.float64)

@@ -66,7 +66,12 @@ def voxels_of(arguments: Arguments, published: VoxelGeometry, pid: int) -> Voxel
 
 
 def read_slice(path: Path, pid: int | None, eta: int | None) -> VoxelGeometry:
-    """Reads a slice of a binning file; without `eta`, 100 times its lower edge, the file must hold one only.
+    """Reads a slice of a binning file, which without `eta` must hold one only.
+
+    Args:
+        path: the file.
+        pid: number of the particle, where the file holds several.
+        eta: 100 times the slice's lower edge.
 
     Raises:
         ExportError: there is no such slice.

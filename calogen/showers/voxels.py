@@ -143,7 +143,7 @@ class VoxelGeometry(Geometry):
 
 
 def read_root(path: Path) -> ElementTree.Element:
-    """Gives the root element of a file of XML; a DOCTYPE, which may fill the memory, is a `ValueError`."""
+    """Gives the root element of a file of XML; a DOCTYPE is a `ValueError`."""
     return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_SafeBuilder()))
 
 
