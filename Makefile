@@ -3,7 +3,7 @@
 
 # What the command line or the environment gives is text: neither make nor a shell may read it as its own language. Recipes
 # take it from their environment, in quotes; there are no defaults here, so nothing is exported that was not given.
-TEXTS := PRESET SEEDS EXTRA RESULTS DATA TEST_DATA OPTIONS RUN RUNS CHECK WORKERS PYTHON VENV OPENBLAS_NUM_THREADS TF_CPP_MIN_LOG_LEVEL
+TEXTS := PRESET SEEDS EXTRA RESULTS DATA TEST_DATA GEOMETRY ETA OPTIONS RUN RUNS INTO ONLY CHECK WORKERS PYTHON VENV OPENBLAS_NUM_THREADS TF_CPP_MIN_LOG_LEVEL
 $(foreach name,$(TEXTS),$(if $(filter undefined,$(origin $(name))),,$(eval override export $(name) := $$(value $(name)))))
 
 # A foreign environment (LCG, Athena) would put its packages before ours, and so would the user's own.
@@ -53,6 +53,8 @@ help: ## Show this text
 	@printf 'Options: PRESET=smoke|laptop|paper (laptop), SEEDS=<number> (1), EXTRA=gpu (CUDA build),'
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
 	@printf ' (your own showers; RUNS=<folder> where they train: runs/own), WORKERS=<number> (1: processes of a scan),'
+	@printf ' GEOMETRY=<binning.xml> and ETA=<100 times the lower edge of the slice> (voxels and slice of your showers; export'
+	@printf '-lwtnn takes ETA, INTO=<one folder for all>, ONLY=<name of networks>),'
 	@printf ' OPTIONS=\"--ablation ...\" (an experiment\047s own: python experiments/<paper>.py --help; words and quotes as in'
 	@printf ' a shell, but nothing is expanded or run)\n'
 
@@ -68,7 +70,8 @@ $(READY): setup.cfg pyproject.toml
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
 	$(BIN)/python experiments/$(subst -,_,$*).py --preset="$${PRESET:-laptop}" --seeds="$${SEEDS:-1}" \
 		--runs="$${RUNS:-runs$${DATA:+/own}}" $${RESULTS:+--results="$$RESULTS"} $${DATA:+--train-data="$$DATA"} \
-		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${OPTIONS:+--options="$$OPTIONS"}
+		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${GEOMETRY:+--geometry="$$GEOMETRY" $${ETA:+--eta="$$ETA"}} \
+		$${OPTIONS:+--options="$$OPTIONS"}
 
 # SEEDS and WORKERS have defaults in the grids' files and in the script; scans of your own showers lie beside their runs.
 $(SCAN): scan-%: $(READY) ## Scan the hyperparameters of one paper on validation showers; WORKERS=<number>; resumes
@@ -85,7 +88,8 @@ export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, 
 	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
 	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path '*/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
-	$(BIN)/calogen export --output=export/out $${RUN:+-- "$$RUN"}
+	$(BIN)/calogen export --output=export/out $${ETA:+--eta="$$ETA"} $${INTO:+--into="$$INTO"} $${ONLY:+--only="$$ONLY"} \
+		$${RUN:+-- "$$RUN"}
 	@test -z "$$CHECK" || $(BIN)/python export/official.py $${RUN:+-- "$$RUN"}
 
 lwtnn-tools: $(READY) ## Get lwtnn's own converter, for make export-lwtnn CHECK=official

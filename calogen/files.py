@@ -11,8 +11,8 @@ import shutil
 import stat
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,11 +172,41 @@ def write_json(path: str | Path, value: object) -> None:
     Raises:
         DataFormatError: the value holds NaN, infinity, or a type that JSON lacks.
     """
+    write_text(path, format_json(path, value))
+
+
+def format_json(path: str | Path, value: object) -> str:
+    """Give the text that `write_json` writes; it raises the same error, which names the path."""
     try:
-        text = json.dumps(value, indent=2, allow_nan=False, default=_plain)
+        return json.dumps(value, indent=2, allow_nan=False, default=_plain) + "\n"
     except (ValueError, TypeError) as error:
         raise DataFormatError(f"{path} must hold finite numbers, text, lists and tables. Received: {error}") from error
-    write_text(path, text + "\n")
+
+
+def replace_files(folder: str | Path, contents: Mapping[str, bytes], stale: Iterable[Path] = ()) -> None:
+    """Write several files that belong together, and remove those that they replace.
+
+    All are written under temporary names first; then those that are stale are removed, and the others renamed, the last
+    of `contents` last. Until then, whatever ends the work leaves the folder as it was; SIGTERM and interrupts wait
+    until all are renamed.
+
+    Args:
+        folder: the folder, which is made if it is missing.
+        contents: contents by path below the folder.
+        stale: files to remove, in this order.
+
+    Raises:
+        CalogenError: a file cannot be written or removed.
+    """
+    with ExitStack() as stack:
+        for name, content in reversed(list(contents.items())):
+            stack.enter_context(atomic_path(Path(folder, name))).write_bytes(content)
+        with process.uninterrupted(), stack.pop_all():
+            for path in stale:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise refusal(f"remove {path}", error.errno) from error
 
 
 def read_json(path: str | Path) -> object:

@@ -101,6 +101,27 @@ def orderly() -> Iterator[None]:
                 signal.signal(number, handler or signal.SIG_DFL)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let SIGTERM and an interrupt that arrive during the block take effect at its end.
+
+    It is for what takes milliseconds and must not be left half done. In threads other than the main one, which receive
+    no signals, the block simply runs.
+    """
+    received: list[int] = []
+    before = {}
+    if current_thread() is main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for arrived in received:
+            signal.raise_signal(arrived)
+
+
 def tell(text: str) -> None:
     """Print a line on stderr; an error in printing does not end the work."""
     if sys.stderr is not None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.claims.caloshowergan import KINETIC, PHOTONS
-from calogen.claims.judge import Quantity
+from calogen.claims.judge import Quantity, Table
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.merits import Chi2Merit
 from calogen.evaluation.published import Published
@@ -39,6 +39,7 @@ from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
+from calogen.reproduction.study_options import voxels_of
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PHOTONS_DATASET1
 
@@ -86,10 +87,11 @@ NEGATIVE_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Trains all networks with every seed, judges the claims, and writes report and results."""
-    data = read_data(arguments, "photons", PHOTONS_DATASET1, chi2_selection.check_momenta(arguments.options, "photon"))
+    voxels = voxels_of(arguments, PHOTONS_DATASET1, 22)
+    data = read_data(arguments, "photons", voxels, chi2_selection.check_momenta(arguments.options, "photon"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
-    configs = {name: (config, PHOTONS_DATASET1) for name, config in ours(originals, arguments, data).items()}
+    configs = {name: (config, voxels) for name, config in ours(originals, arguments, data).items()}
     ensembles: dict[str, tuple[str, ...]] = {
         label: names for label, names in LABELS.items() if set(names) <= set(configs)
     }
@@ -110,9 +112,11 @@ def main(arguments: Arguments) -> None:
         variants=frozenset(configs) - {*SINGLE, *THREE},
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
     three = [outcomes[0].networks[name] for name in THREE]
     seconds = generation_time([item.run for item in three], (2.0**10, 2.0**16, 2.0**20))
-    sizes, highest = json_sizes(outcomes[0].networks), energy_text(max(outcomes[0].tests["photon"].chi2))
+    sizes = json_sizes(outcomes[0].networks)
     evidence = [
         gather(outcome, data, {"seconds": seconds, "megabytes": sizes}, arguments, seed)
         for seed, outcome in zip(arguments.seeds, outcomes, strict=True)
@@ -138,10 +142,7 @@ def main(arguments: Arguments) -> None:
             "Tables 3 and 4: chi2 of the total energy": chi2_tables.chi2_table(
                 tests, ensembles | rest, PAPERS_CHI2, {}
             ),
-            f"Table 5: time of one shower of the three GANs, trained up to {highest}": chi2_tables.time_table(
-                seconds, PAPERS.times("table_5", "photon"), energy_text, "i9-9900K"
-            ),
-            "Section 5.7: size of the generators": chi2_tables.size_table(sizes, PAPERS_SIZES),
+            **cost_tables(seconds, sizes, energy_text(max(outcomes[0].tests["photon"].chi2))),
         },
         remarks=remarks(arguments, outcomes[0], data),
     )
@@ -149,6 +150,16 @@ def main(arguments: Arguments) -> None:
     drawn = study_figures.draw_study(figures("3 and 5" if arguments.options["ablation"] else "5"), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
+
+
+def cost_tables(seconds: Mapping[float, Value], sizes: Mapping[str, float], highest: str) -> dict[str, Table]:
+    """Tables of times and sizes of the networks, which were trained up to a highest momentum."""
+    return {
+        f"Table 5: time of one shower of the three GANs, trained up to {highest}": chi2_tables.time_table(
+            seconds, PAPERS.times("table_5", "photon"), energy_text, "i9-9900K"
+        ),
+        "Section 5.7: size of the generators": chi2_tables.size_table(sizes, PAPERS_SIZES),
+    }
 
 
 def figures(total: str) -> dict[str, study_figures.Drawing]:

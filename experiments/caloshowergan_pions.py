@@ -37,6 +37,7 @@ from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import Comparisons, StudyNetwork, generation_time, json_size
 from calogen.reproduction.study import Data, Outcome, Study, other_test, read_data, run_study
+from calogen.reproduction.study_options import voxels_of
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.voxels import PIONS_DATASET1
 
@@ -81,10 +82,11 @@ SHORT_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Trains all networks with every seed, judges the claims, and writes report and results."""
-    data = read_data(arguments, "pions", PIONS_DATASET1, chi2_selection.check_momenta(arguments.options, "pion"))
+    voxels = voxels_of(arguments, PIONS_DATASET1, 211)
+    data = read_data(arguments, "pions", voxels, chi2_selection.check_momenta(arguments.options, "pion"))
     recorded = provenance.collect(arguments.seeds[0], data.files)
     originals = papers(arguments)
-    configs = {name: (config, PIONS_DATASET1) for name, config in ours(originals, arguments).items()}
+    configs = {name: (config, voxels) for name, config in ours(originals, arguments).items()}
     shown = {PION: ("pion",)} | ({"kinetic normalisation": ("pion-kinetic",)} if arguments.options["ablation"] else {})
     study = Study(
         name=NAME,
@@ -98,6 +100,8 @@ def main(arguments: Arguments) -> None:
         variants=frozenset(configs) - {"pion"},
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
     pion = outcomes[0].networks["pion"]
     seconds = generation_time([pion.run], (2.0**10, 2.0**16, 2.0**20))
     evidence = [

@@ -14,6 +14,8 @@ CaloChallenge's format; one particle at a time.
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,12 +30,14 @@ from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.networks import json_size
 from calogen.reproduction.study import Configs, Data, Study, read_data, run_study
+from calogen.reproduction.study_options import read_slice, voxels_of, wanted
 from calogen.reproduction.study_report import Account, build_results, join_results
 from calogen.showers.bundled import voxel_geometry
-from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
+from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 
 NAME = "fastcalogan"
 GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
+PIDS = {"photon": 22, "pion": 211}
 VERSION_2 = {"photon": ("photon-low-v2", "photon-high-v2"), "pion": ("pion-v2",)}
 README_FIGURE = "Energy in the layers, all momenta"
 REMARKS = (
@@ -49,27 +53,40 @@ RULE_REMARK = (
 
 def main(arguments: Arguments) -> None:
     """Trains the networks of both particles with every seed, and writes report and results."""
-    particles: tuple[str, ...] = tuple(GEOMETRIES)
-    if arguments.train_data is not None:
-        pions = voxel_geometry(arguments.train_data) == PIONS_DATASET1
-        particles = ("pion" if pions else "photon",)
-    data_of = {
-        particle: read_data(
-            arguments, f"{particle}s", GEOMETRIES[particle], chi2_selection.check_momenta(arguments.options, particle)
-        )
-        for particle in particles
-    }
+    particles = particles_of(arguments)
     parts: dict[str, Results] = {}
     figures: dict[str, Figure] = {}
+    data_of: dict[str, Data] = {}
+    for particle in particles:
+        voxels = voxels_of(arguments, GEOMETRIES[particle], PIDS[particle])
+        check = chi2_selection.check_momenta(arguments.options, particle)
+        data_of[particle] = read_data(arguments, f"{particle}s", voxels, check)
     for particle, data in data_of.items():
-        results, drawn = reproduce(particle, data, arguments)
-        parts[f"{particle}s"] = results
-        figures |= {f"{caption}, {particle}s": figure for caption, figure in drawn.items()}
-    publish(arguments, join_results(parts), figures, f"{README_FIGURE}, {particles[0]}s")
+        outcome = reproduce(particle, data, arguments)
+        if outcome is not None:
+            parts[f"{particle}s"], drawn = outcome
+            figures |= {f"{caption}, {particle}s": figure for caption, figure in drawn.items()}
+    if parts:
+        publish(arguments, join_results(parts), figures, f"{README_FIGURE}, {particles[0]}s")
 
 
-def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results, dict[str, Figure]]:
-    """Trains the networks of one particle and compares them with Geant4."""
+def particles_of(arguments: Arguments) -> tuple[str, ...]:
+    """Particles of the user's showers, or of the networks of `--only`, or all."""
+    options = arguments.options
+    if names := wanted(options):
+        return tuple(item for item in GEOMETRIES if any(name.startswith(item) for name in names)) or ("photon",)
+    if arguments.train_data is None:
+        return tuple(GEOMETRIES)
+    if path := options.get("geometry"):
+        voxels = read_slice(cast(Path, path), None, cast(int | None, options.get("eta")))
+        return ("pion" if dict(voxels.attributes).get("pid") == "211" else "photon",)
+    return ("pion" if voxel_geometry(arguments.train_data) == PIONS_DATASET1 else "photon",)
+
+
+def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results, dict[str, Figure]] | None:
+    """Trains one particle's networks and compares them with Geant4, but for `--only`."""
+    names = [name for name in wanted(arguments.options) if particle in name or len(particles_of(arguments)) == 1]
+    arguments = replace(arguments, options={**arguments.options, "only": names})
     recorded = provenance.collect(arguments.seeds[0], data.files)
     ensembles: dict[str, tuple[str, ...]] = {f"version 1, {particle}s": (particle,)}
     if arguments.options["ablation"]:
@@ -80,11 +97,13 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         budget=chi2_selection.scaled,
         select=chi2_selection.selection(arguments.options),
         ensembles=ensembles,
-        observables=voxel_observables(GEOMETRIES[particle]),
+        observables=voxel_observables(cast(VoxelGeometry, data.train.geometry)),
         min_energy=chi2_selection.MIN_ENERGY,
         variants=frozenset(VERSION_2[particle]),
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return None
     size = {f"{particle}s": json_size(outcomes[0].networks[particle].run.generator) / 1e6}
     published = {f"{particle}s": Published("caloshowergan").numbers[f"json_fastcalogan_{particle}"]}
     tests = [outcome.tests for outcome in outcomes]
@@ -127,7 +146,8 @@ def figures(particle: str) -> dict[str, study_figures.Drawing]:
 
 def networks(ensembles: dict[str, tuple[str, ...]], data: Data, *, own: bool) -> Configs:
     """Networks to train; bundled showers give them their highest momentum."""
-    chosen = {name: CONFIGS[name] for names in ensembles.values() for name in names}
+    voxels = cast(VoxelGeometry, data.train.geometry)
+    chosen = {name: (CONFIGS[name][0], voxels) for names in ensembles.values() for name in names}
     if own:
         return chosen
     highest = float(np.max(data.train.incident_energies))

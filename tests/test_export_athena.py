@@ -153,6 +153,24 @@ def test_noise_is_drawn_as_the_manifest_says(interface: str, program: Path, tmp_
 
 
 @pytest.mark.needs_lwtnn
+def test_of_several_slices_one_is_named(
+    program: Path, script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = make_export(tmp_path / "export", V2)
+    for name in ("manifest_22_eta_20_25.json", "manifest_22_eta_25_30.json"):
+        (export / name).write_text((export / "manifest.json").read_text())
+    (export / "manifest.json").unlink()
+    refused = call(program, export, "--momentum", "100")
+    assert refused.returncode == 2
+    assert "holds several particles or slices: name the manifest of one, e.g. manifest_22_eta_20_25" in refused.stderr
+    _generate(program, export / "manifest_22_eta_25_30.json", "--momentum", "100")
+    (export / "manifest_22_eta_20_25.json").unlink()
+    _generate(program, export, "--momentum", "100")
+    script.main([str(export), str(tmp_path / "showers.csv"), str(tmp_path / "noise.csv")])
+    assert capsys.readouterr().out.startswith("1 showers: ")
+
+
+@pytest.mark.needs_lwtnn
 def test_the_seed_decides(program: Path, tmp_path: Path) -> None:
     export = make_export(tmp_path / "export", V2)
     runs = [

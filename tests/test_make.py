@@ -138,6 +138,15 @@ def test_your_own_showers_have_runs_of_their_own(checkout: Checkout) -> None:
     assert elsewhere == [*expected, "--runs=my runs", *given]
 
 
+def test_a_slice_has_voxels_for_training_and_a_place_in_the_export(checkout: Checkout) -> None:
+    files = ("DATA=eta25.h5", "GEOMETRY=my binning.xml", "ETA=25")
+    training, export = checkout.make("reproduce-caloshowergan", "export-lwtnn", "RUN=runs/own", *files)
+    assert training[0][-3:] == ["--train-data=eta25.h5", "--geometry=my binning.xml", "--eta=25"]
+    assert export[0] == ["export", "--output=export/out", "--eta=25", "--", "runs/own"]
+    (alone,) = checkout.experiments("reproduce-caloshowergan", "ETA=25")  # the paper's voxels are of many slices
+    assert not any("eta" in word for word in alone)
+
+
 def test_the_ablation_is_of_photons_and_pions(checkout: Checkout) -> None:
     found = checkout.experiments("ablate-caloshowergan", "OPTIONS=--bfloat16 $(touch made)", "SEEDS=3", "RUNS=$HOME")
     assert [line[0] for line in found] == ["experiments/caloshowergan.py", "experiments/caloshowergan_pions.py"]
@@ -155,8 +164,9 @@ def test_the_ablation_is_of_photons_and_pions(checkout: Checkout) -> None:
 @pytest.mark.parametrize("given_by", ["command line", "environment"])
 def test_texts_arrive_as_they_are(given_by: str, checkout: Checkout) -> None:
     """On its command line make takes leading spaces away from a value, before it reads the Makefile; none is here."""
-    flags = ("preset", "seeds", "runs", "results", "train-data", "test-data", "options")
+    flags = ("preset", "seeds", "runs", "results", "train-data", "test-data", "geometry", "eta", "options")
     names = ("PRESET", "SEEDS", "RUNS", "RESULTS", "DATA", "TEST_DATA", "OPTIONS", "RUN", "WORKERS")
+    names += ("GEOMETRY", "ETA", "INTO", "ONLY")
     for text in TEXTS:
         targets, given = ("reproduce-fastcalogan", "export-lwtnn", "simulate"), dict.fromkeys(names, text)
         if given_by == "environment":
@@ -164,7 +174,8 @@ def test_texts_arrive_as_they_are(given_by: str, checkout: Checkout) -> None:
         else:
             calls = [arguments for arguments, _ in checkout.make(*targets, *(f"{name}={text}" for name in names))]
         assert calls[0] == ["experiments/fastcalogan.py", *(f"--{flag}={text}" for flag in flags)]
-        assert calls[1] == ["export", "--output=export/out", "--", text]
+        exported = [f"--eta={text}", f"--into={text}", f"--only={text}"]
+        assert calls[1] == ["export", "--output=export/out", *exported, "--", text]
         workers = [arguments[arguments.index("--workers") + 1] for arguments in calls[2:] if "--workers" in arguments]
         assert len(workers) > 3
         assert set(workers) == {text}

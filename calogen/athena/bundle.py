@@ -1,18 +1,18 @@
 """The files of a set of generators for Athena, all checked before they are written."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any  # Any: the values of a manifest, which are JSON
 
 import numpy as np
 
-from calogen import files
 from calogen.athena import interface as athena
 from calogen.athena.closure import TOLERANCE, closure, draw_noise, energies_of, onnx_deviation
+from calogen.athena.folder import BINNING, Part, require_slice, write_part
 from calogen.athena.interface import V1, Slot, VoxelGenerator
 from calogen.athena.onnx import to_onnx
 from calogen.errors import ExportError
@@ -44,7 +44,7 @@ class Bundle:
         interface: one of `athena.V1`, `athena.V2`, `athena.SELECTOR`.
         networks: the networks, ordered by momentum.
         files: contents of the files, by their paths in the bundle's folder.
-        manifest: content of `manifest.json`, which is written last.
+        manifest: content of the manifest, which is written last.
     """
 
     interface: str
@@ -52,19 +52,25 @@ class Bundle:
     files: Mapping[str, bytes]
     manifest: Mapping[str, Any]
 
-    def write(self, directory: Path, about: Mapping[str, Any]) -> None:
-        """Writes all files, each whole or not at all, and last the manifest with `about`.
+    @property
+    def part(self) -> Part:
+        """The particle and the slice of pseudorapidity."""
+        return Part(self.manifest["pid"], self.manifest["eta"][0])
 
-        Networks of an earlier export that this one does not replace are removed, because Athena would load them.
+    def write(
+        self, directory: Path, about: Mapping[str, Any], more: Mapping[str, bytes] = MappingProxyType({})
+    ) -> tuple[str, ...]:
+        """Writes all files, in place of those of an earlier export of this particle and slice.
+
+        Args:
+            directory: folder that may hold other particles and slices.
+            about: further content of the manifest.
+            more: contents of further files, by their paths in the folder.
+
+        Returns:
+            as `write_part`, which raises errors, too.
         """
-        for stale in (*files.listed(directory, "neural_net_*"), *files.listed(directory, "onnx/neural_net_*")):
-            if stale.relative_to(directory).as_posix() not in self.files:
-                stale.unlink()
-        for name, content in self.files.items():
-            with files.atomic_path(directory / name) as temporary:
-                temporary.write_bytes(content)
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-        files.write_json(directory / "manifest.json", {**self.manifest, **about, "sha256": digests})
+        return write_part(directory, self.part, {**self.files, **more}, {**self.manifest, **about})
 
     def generate(self, momenta: np.ndarray, seed: int) -> Showers:
         """Generates showers with the graphs' interpreter, as a program with the interface does.
@@ -89,9 +95,11 @@ def build_bundle(generators: Sequence[VoxelGenerator], eta: int = 20) -> Bundle:
         eta: 100 times the lower edge of the slice in pseudorapidity.
 
     Raises:
-        ExportError: a network cannot be expressed, its constants cannot be absorbed, or it deviates from Keras.
+        ExportError: a network cannot be expressed, its constants cannot be absorbed, it deviates from Keras, or there
+            is no such slice.
         GeometryError: the interface's binning file cannot hold the voxels.
     """
+    require_slice(eta)
     generators = sorted(generators, key=lambda generator: generator.momentum_range)
     interface = athena.choose_interface(generators)
     manifest = athena.manifest(generators, interface, eta)
@@ -113,13 +121,13 @@ def build_bundle(generators: Sequence[VoxelGenerator], eta: int = 20) -> Bundle:
             model = _onnx(generator, slot, interface, manifest["latent"]["dim"])
             about["closure"]["onnx"] = _checked(model, generator, slot, interface)
             contents[about["onnx"]] = model.SerializeToString()
-    contents["binning.xml"] = _binning(generators, interface, eta)
+    contents[BINNING] = _binning(generators, interface, eta)
     return Bundle(interface, tuple(networks), contents, manifest)
 
 
 def _binning(generators: Sequence[VoxelGenerator], interface: str, eta: int) -> bytes:
     with TemporaryDirectory() as folder:
-        path = Path(folder, "binning.xml")
+        path = Path(folder, BINNING)
         attributes = athena.binning_attributes(generators, interface, eta)
         generators[0].geometry.write_xml(path, "calochallenge" if interface == V1 else "athena", attributes)
         return path.read_bytes()

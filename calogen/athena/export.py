@@ -3,24 +3,27 @@
 It finds the runs that belong together, writes their files, and measures how well these agree with Keras.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any  # the values of manifests and provenance files, which are JSON
 
 import numpy as np
 
 from calogen import files, provenance
-from calogen.athena import service
+from calogen.athena import depths, radial
+from calogen.athena.account import can_write_root, folder_notes, root_files, training_note
 from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
 from calogen.athena.cells import build_cells, prior_of, quantities
 from calogen.athena.closure import NUM_SHOWERS, PER_ENERGY, TOLERANCE, Agreement, agreement, keras_energies
-from calogen.athena.interface import V2, VoxelGenerator
-from calogen.athena.radial import MOMENTUM, file_name, write_radial
+from calogen.athena.folder import require_slice
+from calogen.athena.interface import SELECTOR, V2, VoxelGenerator
 from calogen.errors import CalogenError, DataFormatError, ExportError
 from calogen.generation.generate import route
 from calogen.generation.load import load_run, model_module
+from calogen.locks import directory_lock
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import TrainedRun
@@ -75,63 +78,138 @@ class Exported:
     Args:
         line: a text with the folder of the files and their deviation from Keras.
         agrees: whether the distributions of showers agree with those of Keras.
+        notes: how good the networks are, and what the folder lacks, a line each.
     """
 
     line: str
     agrees: bool
+    notes: tuple[str, ...] = ()
 
 
-def export_runs(path: Path, output: Path, eta: int = 20) -> Iterator[tuple[str, str]]:
+def export_runs(
+    path: Path, output: Path, eta: int = 20, *, into: Path | None = None, only: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
     """Exports all trained runs of a folder, even if one of them cannot be exported.
 
     Args:
-        path, output, eta: as for `find_sets` and `export_set`.
+        path, output, eta, into: as for `find_sets` and `export_set`.
+        only: names of the sets to export, without the folders before them; empty: all.
 
     Returns:
-        for each set of runs a line on the result, and a line on what is wrong, which is empty if all is well.
+        for each set of runs lines on the result, and a line on what is wrong, which is empty if all is well.
+
+    Raises:
+        ExportError: there is no such slice or set, or `into` would get several networks of one particle.
     """
-    for item in find_sets(path):
+    require_slice(eta)
+    chosen = _chosen(find_sets(path), only)
+    if into is not None:
+        _require_one_of_each(chosen)
+    return _exported(chosen, output, eta, into)
+
+
+def _exported(sets: Sequence[RunSet], output: Path, eta: int, into: Path | None) -> Iterator[tuple[str, str]]:
+    for item in sets:
         try:
-            done = export_set(item, output, eta)
-            yield done.line, "" if done.agrees else f"{item.name}: its distributions differ from Keras'"
+            done = export_set(item, output, eta, into)
+            fault = "" if done.agrees else f"{item.name}: its distributions differ from Keras'"
+            yield "\n  ".join((done.line, *done.notes)), fault
         except CalogenError as error:
             fault = f"{item.name}: {' '.join(str(error).split())}"
             yield f"not exported: {fault}", fault
 
 
-def export_set(item: RunSet, output: Path, eta: int = 20) -> Exported:
+def export_set(item: RunSet, output: Path, eta: int = 20, into: Path | None = None) -> Exported:
     """Writes the files of one set of runs after comparing its networks with Keras.
 
     Args:
         item: the set of runs.
         output: the files are written to its folder `item.name`.
         eta: 100 times the lower edge of the slice in pseudorapidity.
+        into: the folder of the files instead, for networks of voxels that a class of Athena loads.
 
     Raises:
         ExportError: a network cannot be expressed or does not agree with Keras; nothing is written.
     """
-    runs, directory = [load_run(path) for path in item.directories], output / item.name
+    runs = [load_run(path) for path in item.directories]
     if runs[0].geometry.kind == "VoxelGeometry":
-        bundle = build_bundle([as_generator(*pair) for pair in zip(runs, item.directories, strict=True)], eta)
-        agreed = _distributions(bundle, runs)
-        about = {**_origin(item, runs), "distributions": agreed.to_json()}
-        if radial := _write_radial(bundle, directory):
-            about["radial"] = radial
-        page, agrees = _closure_page(bundle, agreed), agreed.agrees
-        worst, kind = max(item["closure"]["float64"] for item in bundle.manifest["networks"]), bundle.interface
-        bundle.write(directory, about)
+        done = _export_voxels(item, runs, into or output / item.name, eta, together=into is not None)
+    elif into is None:
+        done = _export_cells(item, runs, output / item.name)
     else:
-        cells = build_cells(runs[0])
-        (directory / service.FILE).unlink(missing_ok=True)  # of an earlier run that the service could load
-        for network in cells.networks:
-            files.write_text(directory / network.file, network.text)
-        digests = {network.file: files.sha256(directory / network.file) for network in cells.networks}
-        files.write_json(directory / "manifest.json", {**cells.about, **_origin(item, runs), "sha256": digests})
-        worst, kind, page = max(network.float64 for network in cells.networks), cells.kind, cells.page()
-        agrees = all(network.agreed.agrees for network in cells.networks)
-    files.write_text(directory / "closure.md", page)
-    verdict = f"largest deviation {worst:.1e} of the shower's energy, distributions "
-    return Exported(f"{directory} ({kind}): {verdict}{'agree' if agrees else 'DIFFER'}", agrees)
+        raise ExportError(f"--into is for networks of voxels. Received: {runs[0].geometry.name}; leave it out")
+    trained = map(training_note, runs, item.directories)
+    return replace(done, notes=(*trained, *done.notes))
+
+
+def _export_voxels(item: RunSet, runs: list[TrainedRun], directory: Path, eta: int, *, together: bool) -> Exported:
+    """Writes the networks of a particle's slice, `together` with those of other runs."""
+    bundle = build_bundle([as_generator(*pair) for pair in zip(runs, item.directories, strict=True)], eta)
+    if together and bundle.interface == SELECTOR:
+        raise ExportError("--into is for networks that a class of Athena loads. Received: others; leave it out")
+    agreed = _distributions(bundle, runs)
+    about: dict[str, Any] = {**_origin(item, runs), "distributions": agreed.to_json()}
+    more = {bundle.part.closure: _closure_page(bundle, agreed).encode()}
+    if bundle.interface == V2 and can_write_root():
+        about["radial"] = _radial(bundle)
+        more |= _root_files(bundle, about["radial"]["momentum"])
+    kept = bundle.write(directory, about, more)
+    worst = max(network["closure"]["float64"] for network in bundle.manifest["networks"])
+    notes = tuple(folder_notes(bundle, directory, kept))
+    return Exported(_line(directory, bundle.interface, worst, agreed.agrees), agreed.agrees, notes)
+
+
+def _export_cells(item: RunSet, runs: list[TrainedRun], directory: Path) -> Exported:
+    """Writes a network of cells into a folder of its own."""
+    cells = build_cells(runs[0])
+    contents = {network.file: network.text.encode() for network in cells.networks}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    about = {**cells.about, **_origin(item, runs), "sha256": digests}
+    contents["closure.md"] = cells.page().encode()
+    contents["manifest.json"] = files.format_json(directory / "manifest.json", about).encode()
+    with directory_lock(directory):
+        stale = [directory / "manifest.json", *_networks_before(directory)]
+        files.replace_files(directory, contents, [path for path in stale if path.name not in contents])
+    worst = max(network.float64 for network in cells.networks)
+    agrees = all(network.agreed.agrees for network in cells.networks)
+    lacks = (f"lacks: a class of Athena that loads it ({cells.refusal})",) if cells.refusal else ()
+    return Exported(_line(directory, cells.kind, worst, agrees), agrees, lacks)
+
+
+def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
+    verdict = "agree with Keras'" if agrees else "DIFFER from Keras'"
+    return f"{directory} ({kind}): largest deviation {worst:.1e} of the shower's energy, distributions {verdict}"
+
+
+def _networks_before(directory: Path) -> list[Path]:
+    """Networks of cells that the manifest of an earlier export names."""
+    path = directory / "manifest.json"
+    about = files.read_json_table(path) if path.exists() else {}
+    names = about.get("sha256")
+    return [directory / name for name in names if Path(name).name == name] if isinstance(names, dict) else []
+
+
+def _chosen(sets: list[RunSet], only: Sequence[str]) -> list[RunSet]:
+    """The sets of these names, or all."""
+    names = [item.name.rpartition("/")[2] for item in sets]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise ExportError(f"--only must be among {', '.join(dict.fromkeys(names))}. Received: {unknown[0]}")
+    return [item for item, name in zip(sets, names, strict=True) if not only or name in only]
+
+
+def _require_one_of_each(sets: Sequence[RunSet]) -> None:
+    """Refuse sets of which one would replace another in the same folder."""
+    of_particle: dict[object, list[str]] = {}
+    for item in sets:
+        config = files.read_json_table(item.directories[0] / "config.json").get("config")
+        particle = config.get("particle") if isinstance(config, dict) else None
+        of_particle.setdefault(particle, []).append(item.name)
+    several = next((names for names in of_particle.values() if len(names) > 1), [])
+    if several:
+        raise ExportError(
+            f"--into takes one set of networks of each particle: choose it with --only. Received: {', '.join(several)}"
+        )
 
 
 def as_generator(run: TrainedRun, directory: Path) -> VoxelGenerator:
@@ -196,16 +274,24 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
     return agreement(showers, bundle.generate(momenta, seed=1001), quantities(runs[0]))
 
 
-def _write_radial(bundle: Bundle, directory: Path) -> dict[str, Any] | None:
-    """Writes the radial histograms that the class reads, if uproot is installed."""
-    if bundle.interface != V2 or find_spec("uproot") is None:
-        return None
+def _radial(bundle: Bundle) -> dict[str, Any]:
+    """Momentum of the radial histograms: the class's, but none above the training's."""
     top = bundle.networks[-1].generator
     known = top.trained_range is not None
-    momentum = min(MOMENTUM, (top.trained_range or top.momentum_range)[1])
-    name = file_name(bundle.manifest["pid"], bundle.manifest["eta"][0])
-    write_radial(directory / name, bundle.generate(np.full(PER_ENERGY, momentum), seed=1))
-    return {"file": name, "momentum": momentum, "within_training": known or None}
+    momentum = min(radial.MOMENTUM, (top.trained_range or top.momentum_range)[1])
+    file = radial.file_name(bundle.part.pid, bundle.part.eta)
+    return {"file": file, "momentum": momentum, "within_training": known or None}
+
+
+def _root_files(bundle: Bundle, momentum: float) -> dict[str, bytes]:
+    """Contents of the ROOT files without which version 2 of the class does not start."""
+    first = bundle.networks[0].generator
+    with TemporaryDirectory() as folder:
+        names = root_files(bundle.part)
+        paths = [Path(folder, Path(name).name) for name in names]
+        radial.write_radial(paths[0], bundle.generate(np.full(PER_ENERGY, momentum), seed=1))
+        depths.write_depths(paths[1], depths.mean_depths(first.particle, first.geometry.layer_ids))
+        return {name: path.read_bytes() for name, path in zip(names, paths, strict=True)}
 
 
 def _model_name(directory: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calogen.athena.folder import MARK
 from calogen.files import atomic_path
 from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
@@ -49,6 +50,7 @@ def write_radial(path: Path, showers: Showers) -> None:
     geometry = require_kind(showers.geometry, VoxelGeometry, "radial histograms need voxels")
     mean = showers.energies.mean(axis=0, dtype=np.float64)
     with atomic_path(path) as temporary, uproot.recreate(temporary) as file:
+        file[MARK] = "From the network's own showers; the slopes inside radial bins are those between their neighbours."
         for layer, part in zip(geometry.layers, geometry.slices, strict=True):
             rings = mean[part].reshape(layer.num_alpha, layer.num_r).sum(axis=0)
             file[f"r{layer.id}w"] = radial_histogram(rings, layer)

@@ -12,25 +12,36 @@ from calogen.files import require_writable_file
 def export_command(
     runs: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run, or a folder of runs.")] = Path("runs"),
     output: Annotated[Path, typer.Option(help="Directory for the exported networks.")] = Path("export/out"),
-    eta: Annotated[int, typer.Option(help="Lower edge of the slice in eta, times 100.")] = 20,
+    eta: Annotated[int, typer.Option(help="Lower edge of the slice in eta, times 100: 0, 5, 10 to 495.")] = 20,
+    into: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="One directory for all particles and slices, as Athena needs it."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Export only the networks of this name, e.g. photon-2-gans; repeatable."),
+    ] = None,
 ) -> None:
     """Write trained runs as networks for Athena (LWTNN JSON, ONNX), checked against Keras.
 
     Each run gives a directory below --output. GANs of voxels give neural_net_<pid>_eta_<a>_<b>_<range>.json and .onnx,
-    binning.xml and a parametrisation as Athena's classes look for them; networks that share the momenta go together.
+    binning.xml and rootFiles/ as Athena's classes look for them; networks that share the momenta go together.
     Networks of cells give decoder.json or generator.json, and DNNCaloSim_GAN_nn_v0.json if Athena's service for cells
-    can load them. Beside them lie manifest.json (interface, noise, condition, momenta, hashes, origin) and closure.md
-    (how far from Keras).
+    can load them. Beside them lie a manifest (interface, noise, condition, momenta, hashes, origin) and a closure page
+    (how far from Keras). Other slices and particles that a directory holds already stay, with one binning.xml; --into
+    brings those of several runs together.
 
     A network is written only if every voxel or cell agrees with Keras in float64 to 1e-6 of the shower's energy. The
-    exit code is 2 if one does not, or if distributions of showers from independent noise differ from Keras'.
+    exit code is 2 if one does not, or if distributions of showers from independent noise differ from Keras'. That says
+    nothing of the physics: the lines below each directory say how long the network was trained, how far it is from
+    Geant4, and what the directory lacks.
     """
     from calogen.athena.export import export_runs
 
-    require_writable_file(output / "manifest.json")
+    require_writable_file((into or output) / "manifest.json")
     failed = []
-    for line, fault in export_runs(runs, output, eta):
-        typer.echo(line)
+    for text, fault in export_runs(runs, output, eta, into=into, only=only or ()):
+        typer.echo(text)
         failed += [fault] if fault else []
     if failed:
         raise CalogenError(f"{len(failed)} failed: {'; '.join(failed)}")

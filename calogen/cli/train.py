@@ -21,6 +21,9 @@ def train_command(
     ] = None,
     config: Annotated[str | None, typer.Option(help="Name of the model's configuration; by default its first.")] = None,
     geometry: Annotated[Path | None, typer.Option(help="Binning file (XML) of other voxels than the paper's.")] = None,
+    eta: Annotated[
+        int | None, typer.Option(help="Lower edge of the slice, times 100, where --geometry holds several.")
+    ] = None,
     values: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Another value of the configuration, e.g. epochs=20."),
@@ -39,8 +42,10 @@ def train_command(
 
     Files of 297 stored cells are cut to the model's window. Files of voxels may be larger than memory.
     """
+    from calogen.athena.interface import PIDS
     from calogen.generation.load import model_module
     from calogen.locks import directory_lock
+    from calogen.reproduction.study_options import read_slice
     from calogen.showers.bundled import bundled_for, open_showers
     from calogen.showers.voxels import VoxelGeometry
     from calogen.training.fit import fit
@@ -52,7 +57,10 @@ def train_command(
     if geometry is not None:
         require(isinstance(grid, VoxelGeometry), f"--geometry is of voxels. Received: {geometry}, for {grid.name}")
         require(bool(train_data), "--geometry needs --train-data of these voxels. Received: none")
-        grid = VoxelGeometry.read_xml(geometry)
+        grid = read_slice(geometry, None if eta is None else PIDS.get(str(getattr(chosen, "particle", ""))), eta)
+    require(
+        eta is None or geometry is not None, "--eta chooses a slice in the file of --geometry. Received: no --geometry"
+    )
     require(not bfloat16 or hasattr(module, "CRITICS"), f"--bfloat16 is for critics. Received: {model}, which has none")
     known, given = config_to_json(chosen), parse_values(values or [])
     unknown = ", ".join(sorted(set(given) - set(known)))

@@ -17,6 +17,7 @@ from calogen.metrics.chi2 import RULES
 from calogen.reproduction.experiment import OwnOption, OwnOptions
 from calogen.reproduction.networks import StudyNetwork
 from calogen.reproduction.study import Selection
+from calogen.reproduction.study_options import ONLY, VOXELS
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 
@@ -35,6 +36,8 @@ OPTIONS: OwnOptions = {
         "caloshowergan",
     ),
     "--bfloat16": OwnOption("Critic's matrix products in bfloat16: 1.5 times faster where the processor has them."),
+    **ONLY,
+    **VOXELS,
 }
 """Options that these experiments have besides those of every experiment."""
 MIN_ENERGY = 1.0

@@ -6,10 +6,12 @@ of merit their epochs or iterations are chosen, and which observables are compar
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from calogen.athena.account import training_note
 from calogen.config import Config
 from calogen.errors import DataFormatError, DivergedError
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHORTLIST, TRAIN, VALIDATION, NetworkTest, shortlisted
@@ -20,11 +22,12 @@ from calogen.generation.load import load_run, module_of
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
-from calogen.process import tell
+from calogen.process import show, tell
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
 from calogen.reproduction.selection import Judge, scan, select
+from calogen.reproduction.study_options import require_known, wanted
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap, within
@@ -194,24 +197,30 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
 
 
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
-    """Trains what is not trained yet, chooses and compares with Geant4, for every seed."""
+    """Trains what is not trained yet, chooses and compares with Geant4, for every seed.
+
+    Returns:
+        an outcome for each seed; none after `--only`, which compares nothing.
+    """
+    alone = wanted(arguments.options)
+    if alone:
+        require_known(arguments.options, tuple(study.configs))
+        configs = {name: pair for name, pair in study.configs.items() if name in alone}
+        study = replace(study, configs=configs, ensembles={}, variants=frozenset())
     require_coverage(study, data)
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
         configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks, diverged = reproduce(replace(study, configs=configs), data, run, arguments.options)
+            if alone:
+                show(_told(networks, run.directory))
+                continue
             ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(networks)}
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
             samples_of = generated_like(samples, data.reference, seed, study.copies.get(arguments.preset, 1))
-            comparisons = compare_networks(
-                samples_of,
-                data.reference,
-                study.observables,
-                seed,
-                detailed=study.detailed,
-                min_energy=study.min_energy,
-            )
+            compare = partial(compare_networks, detailed=study.detailed, min_energy=study.min_energy)
+            comparisons = compare(samples_of, data.reference, study.observables, seed)
             about = {name: read_json_table(run.directory / name / "provenance.json") for name in networks}
         outcomes.append(Outcome(networks=networks, comparisons=comparisons, provenance=about, diverged=diverged))
     return outcomes
@@ -280,6 +289,13 @@ def _train_and_test(
     if found.test:
         run.log("judged", name=name, **found.test.scans[found.test.chosen_by].choice(chosen.unit))
     return found
+
+
+def _told(networks: Mapping[str, StudyNetwork], directory: Path) -> str:
+    """Where the networks of `--only` are, what was chosen, and what to do with them."""
+    folders = {name: directory / name / ("selected" if item.test else "") for name, item in networks.items()}
+    lines = [f"{training_note(networks[name].run, folder)}: {folder}" for name, folder in folders.items()]
+    return "\n".join([*lines, f"next: calogen export {directory}"])
 
 
 def require_coverage(study: Study, data: Data) -> None:

@@ -63,7 +63,8 @@ def build_results(
     networks = outcomes[0].networks
     configs = {name: network.run.config for name, network in networks.items()}
     trainings = {str(seed): outcome.provenance for seed, outcome in zip(arguments.seeds, outcomes, strict=True)}
-    chosen = {"preset": arguments.preset, "seeds": list(arguments.seeds), **arguments.options}
+    given = {name: value for name, value in arguments.options.items() if value is not None}
+    chosen = {"preset": arguments.preset, "seeds": list(arguments.seeds), **given}
     wall_time = (datetime.now(UTC) - datetime.fromisoformat(str(recorded["time"]))).total_seconds()
     records = [record for outcome in outcomes for record in outcome.provenance.values()]
     training_time = sum(cast(float, record.get("training_seconds", 0.0)) for record in records)

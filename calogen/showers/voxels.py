@@ -98,7 +98,7 @@ class VoxelGeometry(Geometry):
         """
         path = Path(path)
         try:
-            root = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_SafeBuilder()))
+            root = read_root(path)
             attributes, element = _choose(str(path), root, pid, eta)
         except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
             raise GeometryError(f"{path} is not a readable binning file: {error}") from error
@@ -140,6 +140,11 @@ class VoxelGeometry(Geometry):
         if not sound:
             raise GeometryError(f"attributes must be XML names with plain text, numbers as eta. Received: {values}")
         write_text(path, text + "\n")
+
+
+def read_root(path: Path) -> ElementTree.Element:
+    """Gives the root element of a file of XML; a DOCTYPE is a `ValueError`."""
+    return ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_SafeBuilder()))
 
 
 class _SafeBuilder(ElementTree.TreeBuilder):

@@ -1,9 +1,9 @@
 """Evaluate the noise of the C++ programs' showers once more, in Python, and compare.
 
-DIRECTORY is an export, SHOWERS and NOISE are what the program wrote with --output and --noise. Each shower is computed
-again from its momentum, or from its photon, and its noise by calogen.lwtnn.runtime, which needs neither lwtnn nor
-TensorFlow. This prints the largest difference of a voxel or cell in units of its shower's energy; above the tolerance
-the exit code is 2.
+DIRECTORY is an export, or the manifest of one slice and particle in it; SHOWERS and NOISE are what the program wrote
+with --output and --noise. Each shower is computed again from its momentum, or from its photon, and its noise by
+calogen.lwtnn.runtime, which needs neither lwtnn nor TensorFlow. This prints the largest difference of a voxel or cell
+in units of its shower's energy; above the tolerance the exit code is 2.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ import typer
 
 from calogen import files
 from calogen.athena import service
+from calogen.athena.folder import find_manifest
 from calogen.command import clean_exit, parse_command_line
 from calogen.errors import DataFormatError, ExportError
 from calogen.lwtnn.graph import Graph, read_graph
@@ -39,7 +40,7 @@ EXAMPLES = """examples:
 class Files:
     """What the command line names: each field is an argument or an option."""
 
-    directory: Annotated[Path, typer.Argument(help="Of an export: manifest.json and its networks.")]
+    directory: Annotated[Path, typer.Argument(help="Of an export; of several in one, the manifest.")]
     showers: Annotated[Path, typer.Argument(help="What --output wrote.")]
     noise: Annotated[Path, typer.Argument(help="What --noise wrote.")]
     tolerance: Annotated[float, typer.Option(help="Largest allowed difference.")] = TOLERANCE
@@ -63,7 +64,7 @@ class Slot(TypedDict):
 
 
 class Manifest(TypedDict):
-    """Entries of an export's manifest.json that this comparison needs."""
+    """Entries of an export's manifest that this comparison needs."""
 
     interface: str
     variable_prefix: str
@@ -159,13 +160,14 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
     """Compare showers with those that Python computes from their noise.
 
     Args:
-        directory: directory of the export.
+        directory: directory of the export, or the manifest of one particle and slice in it.
         showers, noise: files that calogen_athena or calogen_cells wrote.
 
     Returns:
         The largest difference in units of the shower's energy, and the number of showers.
     """
-    manifest = cast(Manifest, files.read_json_table(directory / "manifest.json"))
+    path = find_manifest(directory)
+    directory, manifest = path.parent, cast(Manifest, files.read_json_table(path))
     try:
         if manifest["interface"] == service.NAME:
             sample = read_sample(showers, noise, ("energy", "eta", "phi"), service.NUM_CELLS, service.LATENT_DIM)
@@ -177,9 +179,7 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
             sample = read_sample(showers, noise, ("momentum",), manifest["num_voxels"], manifest["latent"]["dim"])
             expected = energies_of(directory, manifest, sample.given[:, 0], sample.noise)
     except (KeyError, TypeError) as error:
-        raise DataFormatError(
-            f"{directory / 'manifest.json'} must describe an export for Athena: {type(error).__name__} {error}"
-        ) from error
+        raise DataFormatError(f"{path} must describe an export for Athena: {type(error).__name__} {error}") from error
     return largest_difference(sample.energies, expected, sample.given[:, 0]), len(sample.given)
 
 

@@ -157,10 +157,10 @@ private:
 /// All networks of an export directory, and the noise that they are given.
 class Generator {
 public:
-    Generator(const std::filesystem::path& directory, std::uint64_t seed)
-        : manifest_(read_manifest(directory)), engine_(seed) {
+    Generator(const std::filesystem::path& given, std::uint64_t seed)
+        : path_(find_manifest(given)), manifest_(read_manifest(path_)), engine_(seed) {
         for (const auto& slot : manifest_.slots) {
-            networks_.emplace_back(directory, manifest_, slot);
+            networks_.emplace_back(path_.parent_path(), manifest_, slot);
         }
     }
 
@@ -197,6 +197,7 @@ public:
     }
 
 private:
+    const std::filesystem::path path_;
     const Manifest manifest_;
     std::vector<Network> networks_;
     std::mt19937_64 engine_;

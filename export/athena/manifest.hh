@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <boost/property_tree/json_parser.hpp>
@@ -148,8 +149,27 @@ inline Manifest read_manifest_tree(const Tree& tree) {
     return manifest;
 }
 
-inline Manifest read_manifest(const std::filesystem::path& directory) {
-    const auto path = directory / "manifest.json";
+/// The manifest of a directory with one particle and slice, or the file itself that is named.
+inline std::filesystem::path find_manifest(const std::filesystem::path& given) {
+    if (given.extension() == ".json") {
+        return given;
+    }
+    std::vector<std::string> names;
+    std::error_code missing; // of a directory that is not there: reading the manifest says so
+    for (const auto& entry : std::filesystem::directory_iterator(given, missing)) {
+        const auto name = entry.path().filename().string();
+        if (name.rfind("manifest_", 0) == 0 && entry.path().extension() == ".json") {
+            names.push_back(name);
+        }
+    }
+    if (names.size() > 1) {
+        throw Error(given.string() + " holds several particles or slices: name the manifest of one, e.g. " +
+                    *std::min_element(names.begin(), names.end()));
+    }
+    return given / (names.empty() ? "manifest.json" : names.front());
+}
+
+inline Manifest read_manifest(const std::filesystem::path& path) {
     Tree tree;
     try {
         boost::property_tree::read_json(path.string(), tree);

@@ -18,10 +18,10 @@ inline const char* const usage =
     R"(usage: calogen_athena DIRECTORY (--momentum MEV [--showers N] | --momenta FILE) [options]
 
 Generate calorimeter showers with the networks of an export directory, by the rules of the class of Athena that its
-manifest.json names: which network takes which momentum, its noise, its condition, and the energies of its voxels.
+manifest names: which network takes which momentum, its noise, its condition, and the energies of its voxels.
 Networks are loaded and evaluated as Athena does it, with lwtnn.
 
-  DIRECTORY        holds manifest.json and the networks that it names
+  DIRECTORY        holds a manifest and the networks that it names; of several, name the manifest of one
   --momentum MEV   generate showers of one momentum, MeV
   --showers N      so many of them (default: 1)
   --momenta FILE   generate a shower for each line of FILE, which holds a momentum, MeV

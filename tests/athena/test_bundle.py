@@ -30,16 +30,16 @@ def test_a_bundle_is_what_the_class_loads(two: Bundle, tmp_path: Path) -> None:
     two.write(tmp_path, {"paper": "x"})
     low, high = "neural_net_22_eta_20_25_UltraLow12", "neural_net_22_eta_20_25_High12"
     networks = {f"{name}.json" for name in (low, high)} | {f"onnx/{name}.onnx" for name in (low, high)}
-    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert found == networks | {"binning.xml", "manifest.json"}
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("[!.]*") if path.is_file()}
+    assert found == networks | {"binning.xml", two.part.manifest}
+    manifest = json.loads((tmp_path / two.part.manifest).read_text())
     assert (manifest["interface"], manifest["paper"], manifest["latent"]["dim"]) == (V2, "x", 5)
     assert [item["file"] for item in manifest["networks"]] == [f"{low}.json", f"{high}.json"]
     assert [item["made_for"] for item in manifest["networks"]] == [[2.0**8, 2.0**12], [2.0**12, 2.0**18]]
     assert all(item["closure"]["float64"] < 1e-7 for item in manifest["networks"])
     assert all(item["closure"]["onnx"] < 1e-5 for item in manifest["networks"])
-    names = found - {"manifest.json"}
-    assert manifest["sha256"] == {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
+    digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in networks}
+    assert manifest["sha256"] == digests
     assert [len(read_graph(tmp_path / f"{name}.json").inputs[0].variables) for name in (low, high)] == [5, 3]
 
 
@@ -91,8 +91,8 @@ def test_version_1_has_one_file_and_the_old_binning(tmp_path: Path) -> None:
     found = build_bundle([generator], eta=120)
     assert found.interface == V1
     found.write(tmp_path, {})
-    names = {"neural_net_22_eta_120_125.json", "binning.xml", "manifest.json"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    names = {"neural_net_22_eta_120_125.json", "binning.xml", "manifest_22_eta_120_125.json"}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == names
     assert "<Particle" not in (tmp_path / "binning.xml").read_text()
     assert dict(VoxelGeometry.read_xml(tmp_path / "binning.xml").attributes)["etaMin"] == "120"
     assert voxel_order(TINY_VOXELS, V1).tolist() == list(range(TINY_VOXELS.size))

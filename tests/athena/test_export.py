@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,10 @@ import pytest
 from conftest import make_grid, make_showers
 from toy_gan import CONFIG, make_conditioned, toy_showers, train
 
-from calogen.athena import cells
+from calogen.athena import account, cells
 from calogen.athena import export as deployment
 from calogen.athena.closure import Agreement
-from calogen.athena.export import export_set, find_sets
+from calogen.athena.export import export_runs, export_set, find_sets
 from calogen.athena.interface import V2
 from calogen.errors import DataFormatError, ExportError
 from calogen.evaluation.iterations import ALL
@@ -22,6 +23,7 @@ from calogen.lwtnn.graph import read_graph
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.reproduction.selection import Judge, scan, select
+from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import assemble_run, save_run
 
 
@@ -97,9 +99,9 @@ def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
     done = export_set(item, tmp_path, eta=80)
     folder = tmp_path / item.name
     assert done.line.startswith(f"{folder} ({V2}): largest deviation ")
-    assert done.line.endswith("distributions agree")
+    assert done.line.endswith("distributions agree with Keras'")
     assert done.agrees
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest_22_eta_80_85.json").read_text())
     assert [network["file"] for network in manifest["networks"]] == [
         "neural_net_22_eta_80_85_UltraLow12.json",
         "neural_net_22_eta_80_85_High12.json",
@@ -119,9 +121,97 @@ def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
         "within_training": True,
     }
     assert (folder / manifest["radial"]["file"]).stat().st_size > 1000
-    page = (folder / "closure.md").read_text()
+    page = (folder / "closure_22_eta_80_85.md").read_text()
     assert "| `neural_net_22_eta_80_85_High12.json` | 4096 to 4194304 | 4096 to 16384 | 4096 to 16384 |" in page
     assert f"{manifest['distributions']['num_tests']} Kolmogorov-Smirnov tests" in page
+    *trained, holds, low, high, placeholder = done.notes
+    assert [note.split(": trained ")[0] for note in trained] == ["photon-low", "photon-upper"]
+    assert all(re.search(r"iterations \(the paper: .* chosen, chi2/NDF \S+ against Geant4$", note) for note in trained)
+    assert holds.startswith("holds: photon at eta 0.80 to 0.85; ")
+    assert low.startswith("lacks: training beyond 1024 to 4096 MeV, where neural_net_22_eta_80_85_UltraLow12.json ")
+    assert high.endswith("is used for 4096 to 4194304 MeV")
+    assert placeholder.startswith("placeholder: rootFiles/pid22_E65536_eta_80_85_validation.root ")
+
+
+def test_slices_accumulate_in_a_runs_folder(runs: Path, tmp_path: Path) -> None:
+    item = find_sets(runs)[0]
+    first = export_set(item, tmp_path, eta=20)
+    before = {path: path.read_bytes() for path in (tmp_path / item.name).rglob("*_20_25*")}
+    assert len(before) == 8  # two networks, twice, two ROOT files, manifest, page
+    second = export_set(item, tmp_path, eta=25)
+    assert before == {path: path.read_bytes() for path in (tmp_path / item.name).rglob("*_20_25*")}
+    assert "holds: photon at eta 0.20 to 0.25; " in " ".join(first.notes)
+    assert "holds: photon at eta 0.20 to 0.25, photon at eta 0.25 to 0.30; " in " ".join(second.notes)
+    for eta in (0.22, 0.27):
+        assert VoxelGeometry.read_xml(tmp_path / item.name / "binning.xml", eta=eta)
+
+
+def test_a_slice_without_showers_is_refused_before_anything_is_loaded(runs: Path, tmp_path: Path) -> None:
+    for eta in (-25, 500):
+        with pytest.raises(ExportError, match=f"a slice: .*Received: {eta}"):
+            export_runs(runs, tmp_path / "out", eta)
+    assert not (tmp_path / "out").exists()
+
+
+def test_networks_of_several_runs_go_into_one_folder(runs: Path, tmp_path: Path) -> None:
+    into = tmp_path / "all"
+    with pytest.raises(
+        ExportError, match=r"one set of networks of each particle.*--only. Received: .*photon, .*2-gans"
+    ):
+        export_runs(runs, tmp_path / "out", into=into)
+    with pytest.raises(ExportError, match=r"--only must be among photon, photon-2-gans. Received: pion"):
+        export_runs(runs, tmp_path / "out", only=["pion"])
+    ((text, fault),) = export_runs(runs, tmp_path / "out", into=into, only=["photon-2-gans"])
+    assert fault == ""
+    assert text.startswith(f"{into} ({V2}): ")
+    assert "\n  photon-low: trained " in text
+    assert not (tmp_path / "out").exists()
+    assert (into / "manifest_22_eta_20_25.json").exists()
+
+
+def test_cells_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
+    ((text, fault),) = export_runs(tmp_path / "runs", tmp_path / "out", into=tmp_path / "all")
+    assert text == f"not exported: {fault}"
+    assert "--into is for networks of voxels" in fault
+
+
+def test_without_uproot_the_missing_files_are_named(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "find_spec", lambda name: None)
+    done = export_set(find_sets(runs)[0], tmp_path)
+    lacking = [note.split(",")[0] for note in done.notes if "does not start" in note]
+    assert lacking == [
+        "lacks: rootFiles/pid22_E1048576_eta_20_25.root",
+        "lacks: rootFiles/pid22_E65536_eta_20_25_validation.root",
+    ]
+
+
+def test_a_file_of_the_experiment_is_no_placeholder(runs: Path, tmp_path: Path) -> None:
+    item, name = find_sets(runs)[0], "rootFiles/pid22_E65536_eta_20_25_validation.root"
+    (tmp_path / item.name / "rootFiles").mkdir(parents=True)
+    (tmp_path / item.name / name).write_bytes(b"ATLAS's")
+    notes = export_set(item, tmp_path).notes
+    assert f"kept: {name}, which is not from an export" in notes
+    assert "placeholder" not in " ".join(notes)
+    assert (tmp_path / item.name / name).read_bytes() == b"ATLAS's"
+
+
+def test_how_good_a_network_is(runs: Path, tmp_path: Path) -> None:
+    run = load_run(runs / "caloshowergan" / "smoke-seed1" / "photon" / "selected")
+    alone = tmp_path / "photon"
+    alone.mkdir()
+    never = account.training_note(run, alone)
+    assert re.fullmatch(r"photon: trained \d+ iterations \(the paper: 1,000,000\), never compared .*", never)
+    for about, text in (
+        ({"iteration": 7000, "chi2_per_ndf": 12.345}, "iteration 7,000 chosen, chi2/NDF 12.3 against Geant4"),
+        ({"epoch": 3, "merit": 0.5}, "epoch 3 chosen, figure of merit 0.5 against Geant4"),
+        ({"epoch": "x"}, "no figure of merit recorded"),
+    ):
+        (alone / "selection.json").write_text(json.dumps(about))
+        assert account.training_note(run, alone).endswith(f"), {text}")
+    assert ": trained 2 epochs, never" in account.training_note(replace(run, history=[{}, {}]), tmp_path)
 
 
 def test_what_a_killed_writer_left_is_no_source(tmp_path: Path) -> None:
@@ -142,15 +232,16 @@ def test_writing_again_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:
         files = [path for path in (tmp_path / item.name).iterdir() if path.is_file()]
         written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1]
+    assert len(written[0]) == 6
 
 
 def test_distributions_that_differ_are_said(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = find_sets(runs)[0]
     monkeypatch.setattr(deployment, "agreement", lambda *_: Agreement(10, 1e-9, 0.5, "energy at 1024 MeV"))
     done = export_set(item, tmp_path)
-    assert done.line.endswith("distributions DIFFER")
+    assert done.line.endswith("distributions DIFFER from Keras'")
     assert not done.agrees
-    assert "The distributions DIFFER" in (tmp_path / item.name / "closure.md").read_text()
+    assert "The distributions DIFFER" in (tmp_path / item.name / "closure_22_eta_20_25.md").read_text()
 
 
 def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> None:
@@ -163,7 +254,9 @@ def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> No
     folder = tmp_path / "out" / item.name
     assert done.line.startswith(f"{folder} (decoder): largest deviation ")
     assert done.agrees
-    assert sorted(path.name for path in folder.iterdir()) == ["closure.md", "decoder.json", "manifest.json"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["closure.md", "decoder.json", "manifest.json"]
+    assert re.fullmatch(r"smoke-seed1: trained 0 epochs.*, never compared with Geant4 .*", done.notes[0])
+    assert done.notes[1].startswith("lacks: a class of Athena that loads it (")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["closure"]["float64"] < 1e-8
     assert manifest["distributions"]["num_tests"] >= 10

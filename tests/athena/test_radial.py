@@ -43,7 +43,7 @@ def test_the_file_is_what_the_class_opens(tmp_path: Path) -> None:
     showers = make_showers(TINY_VOXELS, 20)
     write_radial(path, showers)
     with uproot.open(path) as file:
-        assert file.classnames() == {"r0w;1": "TH1D", "r1w;1": "TH1D"}
+        assert file.classnames() == {"calogen;1": "TObjString", "r0w;1": "TH1D", "r1w;1": "TH1D"}
         for layer, part in zip(TINY_VOXELS.layers, TINY_VOXELS.slices, strict=True):
             values, edges = file[f"r{layer.id}w"].to_numpy()
             assert (edges[0], edges[-1]) == (layer.r_edges[0], layer.r_edges[-1])

@@ -26,11 +26,13 @@ def runs(tmp_path: Path) -> Path:
 
 def test_all_runs_are_exported(runs: Path, tmp_path: Path) -> None:
     (runs / "atlas_vae" / "unfinished").mkdir()
-    lines = run("export", str(runs), "--output", str(tmp_path / "out")).splitlines()
+    printed = run("export", str(runs), "--output", str(tmp_path / "out")).splitlines()
+    lines, notes = printed[::3], [line for line in printed if line.startswith("  ")]
     folders = [tmp_path / "out" / "atlas_vae" / f"smoke-seed{seed}" for seed in (1, 2)]
     assert [line.split(" (decoder): ")[0] for line in lines] == [str(folder) for folder in folders]
+    assert [note.split(":")[0] for note in notes] == ["  smoke-seed1", "  lacks", "  smoke-seed2", "  lacks"]
     for folder in folders:
-        assert sorted(path.name for path in folder.iterdir()) == ["closure.md", "decoder.json", "manifest.json"]
+        assert sorted(path.name for path in folder.glob("[!.]*")) == ["closure.md", "decoder.json", "manifest.json"]
 
 
 def test_one_run_is_exported(runs: Path, tmp_path: Path) -> None:
@@ -44,12 +46,23 @@ def test_a_run_that_cannot_be_exported_does_not_keep_the_others(
     (runs / "atlas_vae" / "smoke-seed1" / "decoder.keras").write_bytes(b"PK")
     assert exit_of_main(monkeypatch, ["export", str(runs), "--output", str(tmp_path / "out")]) == 2
     printed = capsys.readouterr()
-    first, second = printed.out.splitlines()
+    first, second, *_ = printed.out.splitlines()
     assert first.startswith("not exported: atlas_vae/smoke-seed1: ")
     assert "must be a Keras model file" in first
     assert second.startswith(str(tmp_path / "out" / "atlas_vae" / "smoke-seed2"))
     assert printed.err.startswith("calogen: error: 1 failed: atlas_vae/smoke-seed1: ")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("eta", ["-25", "500", "22"])
+def test_a_slice_that_no_class_asks_for_is_one_line_and_exit_code_2(
+    eta: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["export", str(runs), "--eta", eta, "--output", str(tmp_path / "out")]
+    assert exit_of_main(monkeypatch, command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "eta must be 100 times the lower edge of a slice: 0, 5, 10 to 495" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_run_is_one_line_and_exit_code_2(
@@ -74,5 +87,5 @@ def test_distributions_that_differ_end_in_exit_code_2(
         == 2
     )
     printed = capsys.readouterr()
-    assert printed.out.endswith("distributions DIFFER\n")
+    assert printed.out.splitlines()[0].endswith("distributions DIFFER from Keras'")
     assert "atlas_vae/smoke-seed1: its distributions differ from Keras'" in printed.err

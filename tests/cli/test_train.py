@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_a_model_of_voxels_is_trained_on_another_grid(tmp_path: Path) -> None:
     assert (trained.config.iterations, trained.config.schedule) == (3, "all")
 
 
+def test_a_slice_of_several_is_chosen(tmp_path: Path) -> None:
+    (bins,) = re.findall("<Bin .*</Bin>", BINS, re.DOTALL)
+    other = re.sub('etaMin="[^"]*" etaMax="[^"]*"', 'etaMin="25" etaMax="30"', bins)
+    first = re.sub('etaMin="[^"]*" etaMax="[^"]*"', 'etaMin="20" etaMax="25"', bins).replace("3,9", "3,6,9")
+    (tmp_path / "bins.xml").write_text(f"<Bins>{first}{other}</Bins>")
+    make_showers(TINY_VOXELS, 80).write(tmp_path / "a.h5")
+    options = ("--geometry", str(tmp_path / "bins.xml"), "--train-data", str(tmp_path / "a.h5"), "--eta", "25")
+    settings = ("--set", "iterations=2", "--set", "batch_size=8", "--set", "schedule=all")
+    run("train", "fastcalogan", "--config", "photon", *options, *settings, "--output", str(tmp_path / "run"))
+    assert load_run(tmp_path / "run").geometry.size == TINY_VOXELS.size
+
+
 def test_parse_values() -> None:
     given = ["epochs=20", "units=[50, 100]", "keep=last", "rate=1e-4", "renormalise=true", "note=a=b"]
     assert parse_values(given) == {
@@ -85,6 +98,7 @@ def test_parse_values() -> None:
             "none.xml is not a readable binning file",
         ),
         (("atlas-vae", "--geometry", "none.xml"), ConfigError, "--geometry is of voxels"),
+        (("fastcalogan", "--eta", "25"), ConfigError, "--eta chooses a slice in the file of --geometry"),
         (("atlas-vae", "--bfloat16"), ConfigError, "--bfloat16 is for critics"),
         (("atlas-vae", "--set", "hidden_activation=nope"), ConfigError, "must be known to Keras.*nope"),
         (("atlas-vae", "--set", "optimizer=nope"), ConfigError, "must be known to Keras.*nope"),
