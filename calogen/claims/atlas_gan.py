@@ -36,7 +36,7 @@ def _ratio(evidence: Evidence, attribute: str, sample: str, *energies: float) ->
 
 
 def _trained(evidence: Evidence, sample: str) -> str:
-    """The label of a sample, which must have been generated; a single critic may have learned nothing."""
+    """Label of a generated sample; only a single critic may have learned nothing."""
     if sample in evidence.values.get("diverged", {}):
         raise NotDecidedError(f"{sample}: {evidence.values['diverged'][sample]}", "diverged")
     if sample not in evidence.values["curves"]:

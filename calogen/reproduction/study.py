@@ -261,7 +261,7 @@ def _train_and_test(
     run: Run,
     options: Mapping[str, object],
 ) -> StudyNetwork:
-    """Trains one network, given by configuration and geometry, and tests it if the study selects."""
+    """Trains one network (its configuration and geometry), and tests it."""
     config, geometry = network
     chosen = None if study.select is None else study.select(config)
     directory, snapshots = run.directory / name, chosen.snapshots if chosen else ()

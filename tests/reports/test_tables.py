@@ -117,7 +117,7 @@ def test_scans_and_curves_are_tables() -> None:
 
 
 def test_published_numbers_are_a_table() -> None:
-    published = Published("atlas_vae")
+    published = Published("atlas_note")
     table = published.to_frame().set_index("name")
-    assert table.loc["front_share", "value"] == published.numbers["front_share"].value == 17.2
+    assert table.loc["front_share_geant4", "value"] == published.numbers["front_share_geant4"].value == 17.2
     assert table["source"].str.len().gt(3).all()
