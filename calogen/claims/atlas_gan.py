@@ -60,7 +60,8 @@ def _single_critic(evidence: Evidence) -> Finding:
 
 @claims.rule("small_weight")
 def _small_weight(evidence: Evidence) -> Finding:
-    large, small = ((*_both(evidence, SINGLE[weight]), _scatter(evidence, SINGLE[weight])) for weight in (10.0, 1e-13))
+    scatters, labels = evidence.values["scatters"], (SINGLE[10.0], SINGLE[1e-13])
+    large, small = ((*_both(evidence, label), scatters[label]) for label in labels)
     numbers = {
         f"{name}_{size}": value
         for size, values in (("small", small), ("large", large))
@@ -98,13 +99,6 @@ def _energy_spread_of_both(evidence: Evidence) -> Finding:
 def _energy_spread(evidence: Evidence) -> Finding:
     low, high = _ratio(evidence, "spread", GAN, *LOW), _ratio(evidence, "spread", GAN, *HIGH)
     return [1 - low, high - 1], {"low": low, "high": high}
-
-
-@claims.rule("depth_trend")
-def _depth_trend(evidence: Evidence) -> Finding:
-    depths = evidence.values["depths"]
-    geant4, ours = (high - low for low, high in zip(depths[TRAINED[0]], depths[SHOWN[-1]], strict=True))
-    return [0.2 - abs((ours - geant4) / geant4.value)], {"geant4": geant4, "ours": ours}
 
 
 @claims.rule("lambda_moment")
@@ -170,6 +164,7 @@ claims.rule("presampler_back_energy")(partial(atlas_vae.presampler_back, sample=
 claims.rule("interpolation")(partial(atlas_vae.interpolation, sample=GAN))
 claims.rule("extrapolation")(partial(atlas_vae.extrapolation, sample=GAN))
 claims.rule("extrapolation_shapes")(partial(atlas_vae.extrapolation_shapes, sample=GAN))
+claims.rule("depth_trend")(atlas_vae.depth_trend)
 claims.rule("speed")(atlas_vae.speed)
 claims.rule("memory")(atlas_vae.memory)
 
@@ -178,11 +173,6 @@ def _both(evidence: Evidence, sample: str) -> tuple[Value, Value]:
     """Error of the resolution at 65 to 262 GeV, and mean KS distance of the lateral shapes."""
     resolution = error_of(evidence, "resolution", sample, (SHOWN[1], *HIGH))
     return resolution, mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample)
-
-
-def _scatter(evidence: Evidence, sample: str) -> Value:
-    """Scatter of the covariances' distance between late iterations, over its median."""
-    return evidence.values["scatters"][sample]
 
 
 def _size(profile: Profile) -> Value:

@@ -21,8 +21,10 @@ from calogen.metrics.histograms import Profile
 from calogen.observables.cells import (
     AXES,
     CELL_OBSERVABLES,
+    FRONT,
     MIDDLE,
     Axis,
+    average_profile,
     response,
     shower_depth,
     width,
@@ -111,6 +113,7 @@ def measure(samples: Mapping[str, Showers]) -> dict[str, Any]:
             for label, showers in middle.items()
         },
         "profiles": {label: profiles(showers) for label, showers in middle.items()},
+        "front_from_cell": {label: average_profile(showers, FRONT, "eta") for label, showers in middle.items()},
         "above": {label: _share(response(showers) > 1) for label, showers in samples.items()},
         "correlations": {
             label: mean_difference(expected, layer_features(showers))
@@ -235,7 +238,15 @@ def _lateral_shapes(evidence: Evidence, sample: str) -> Finding:
         for name, inner in (("inner", True), ("outer", False))
     }
     worst = max(halves.values(), key=lambda item: item.value)
-    return [NUMBERS["lateral_precision"].value - worst, halves["outer"] - halves["inner"]], halves
+    strips, from_cell = ("front", "eta"), evidence.values["front_from_cell"]
+    figures = halves | {
+        "middle": Value.mean(
+            [deviation(found[GEANT4][key], found[sample][key]) for key in (("middle", "eta"), ("middle", "phi"))]
+        ),
+        "front": deviation(found[GEANT4][strips], found[sample][strips]),
+        "front_from_cell": deviation(from_cell[GEANT4], from_cell[sample]),
+    }
+    return [NUMBERS["lateral_precision"].value - worst, halves["outer"] - halves["inner"]], figures
 
 
 def _lateral_widths(evidence: Evidence, sample: str) -> Finding:

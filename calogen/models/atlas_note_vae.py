@@ -65,6 +65,7 @@ class AtlasNoteVaeConfig:
         require_one_of(
             self,
             hidden_activation=("elu", "relu", "selu", "leaky_relu", "prelu"),
+            kernel_initializer=("variance_scaling", "glorot_normal"),
             bias_initializer=("ones", "zeros", "glorot_normal"),
             reconstruction=("sum", "mean"),
             divergence=("variance", "printed"),

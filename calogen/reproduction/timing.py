@@ -90,7 +90,7 @@ def measure_costs(run: TrainedRun, decoder: Path, test: Showers, simulate: bool)
     )
 
 
-def seconds_per_step(run: TrainedRun, showers: Showers, repeats: int = 5) -> float:
+def seconds_per_step(run: TrainedRun, showers: Showers, repeats: int = 40) -> float:
     """CPU seconds of a step of a run's training, the least of several calls.
 
     Time of other processes does not count, so that it is the time on a free core if there is one thread.

@@ -161,7 +161,14 @@ def test_a_trained_run_can_be_read_and_generates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"divergence": "x"}, {"encoder_units": (8, 0)}, {"kl_weight": -1.0}, {"hidden_activation": "tanh"}]
+    "values",
+    [
+        {"divergence": "x"},
+        {"kernel_initializer": "zeros"},
+        {"encoder_units": (8, 0)},
+        {"kl_weight": -1.0},
+        {"hidden_activation": "tanh"},
+    ],
 )
 def test_nonsense_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="must be|need"):

@@ -60,6 +60,7 @@ def evidence(changes: Mapping[tuple[str, str], Value] | None = None, **fields: A
             label: {key: profile(1.0, 1.0) if label == GEANT4 else profile(1.1, 1.3) for key in keys}
             for label in samples
         },
+        "front_from_cell": {label: profile(1.0, 1.0) if label == GEANT4 else profile(1.4, 1.4) for label in samples},
         "above": {label: Value(0.1, 0.01) for label in samples},
         "correlations": {VAE: Value(0.3, 0.01), GAN: Value(0.2, 0.01)},
         "minutes": 2.5,
