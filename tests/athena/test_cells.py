@@ -26,6 +26,7 @@ from calogen.features.conditions import (
     StandardLogEnergy,
 )
 from calogen.features.transforms import AbsoluteEnergies, KineticFractions, Mask
+from calogen.files import listed
 from calogen.lwtnn.graph import Graph, format_graph, parse_graph, read_graph
 from calogen.showers.cells import CellGrid
 from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW
@@ -181,7 +182,7 @@ def test_files_of_a_run_that_the_service_loads(
     assert done.agrees
     assert done.line.startswith(f"{folder} (DNNCaloSimSvc): largest deviation ")
     names = ["DNNCaloSim_GAN_nn_v0.json", "closure.md", "generator.json", "manifest.json"]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    assert [path.name for path in listed(folder)] == names
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["interface"], manifest["network"]) == ("DNNCaloSimSvc", "generator.json")
     assert sorted(manifest["sha256"]) == [names[0], names[2]]
@@ -196,7 +197,7 @@ def test_files_of_a_run_that_the_service_loads(
     assert service_closure(read_graph(folder / names[0]), gan) < 1e-8
     monkeypatch.setattr(service, "GIVEN", {})
     assert export_set(item, tmp_path / "out").line.startswith(f"{folder} (generator): largest deviation ")
-    assert sorted(path.name for path in folder.iterdir()) == names[1:]
+    assert [path.name for path in listed(folder)] == names[1:]
     assert "DNNCaloSimSvc cannot load this network: DNNCaloSimSvc gives " in (folder / "closure.md").read_text()
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,15 @@ def test_what_ends_the_writing_early_leaves_the_folder_as_it_was(
     assert _listing(folder) == before
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts raise `KeyboardInterrupt`, as at a terminal: what a shell starts in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_until_all_files_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, replace, renamed = tmp_path / "out", os.replace, []
 
