@@ -79,6 +79,7 @@ from calogen.reproduction.networks import generated_like, generation_time
 from calogen.reproduction.selection import select
 from calogen.reproduction.study import Configs, Data, Outcome, Selection, Study, run_study
 from calogen.reproduction.study_data import read_at_energies
+from calogen.reproduction.study_options import ONLY
 from calogen.reproduction.study_report import Account, build_results
 from calogen.reproduction.timing import Costs, measure_costs, require_times, seconds_per_step
 from calogen.showers.bundled import bundled, known_geometry
@@ -97,7 +98,7 @@ LABELS = {
     **dict(zip(("one-critic", "one-critic-1e-8", "one-critic-1e-13"), SINGLE.values(), strict=True)),
 }
 MAIN = (GAN, VAE)
-OPTIONS = {"--ablation": OwnOption("Train single critics and a GAN without impact position, too (first seed only).")}
+OPTIONS = {"--ablation": OwnOption("Add single critics and a GAN without impact position (first seed only)."), **ONLY}
 PAPERS = Published(NAME).numbers
 TRIALS = 200  # timed calls at each energy
 KS, RESOLUTION = "mean KS distance", "energy resolution"
@@ -134,6 +135,8 @@ def main(arguments: Arguments) -> None:
         copies=COPIES,
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
     directories = [run_directory(NAME, arguments.preset, seed, arguments.runs) for seed in arguments.seeds]
     for directory in directories:
         export_set(RunSet("athena", (directory / NETWORK / "selected",)), directory)

@@ -55,6 +55,7 @@ from calogen.reproduction.experiment import Arguments, OwnOption, execute, publi
 from calogen.reproduction.networks import generated_like
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import read_impacts
+from calogen.reproduction.study_options import ONLY
 from calogen.reproduction.study_report import Account, build_results
 from calogen.reproduction.timing import seconds_per_step
 from calogen.showers.sample import Showers
@@ -64,7 +65,7 @@ NAME, NETWORK = "atlas_note_gan", "paper"
 BUDGETS = {"smoke": (10, 2), "laptop": (60_000, 1280), "paper": (700_000, 100)}  # iterations, epochs of the VAE
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
 OUTPUTS = {SIGMOID: NETWORK, GAUSS: "gauss", RELU: "relu"}  # networks by the activation that Figs. 5 and 6 compare
-OPTIONS = {"--ablation": OwnOption("Train everything that Table 2 compares, too (first seed only).")}
+OPTIONS = {"--ablation": OwnOption("Train everything that Table 2 compares, too (first seed only)."), **ONLY}
 BATCH = {"smoke": 20}  # showers in a batch where it is not the note's
 EPOCHS_REMARK = (
     "Epochs are scaled to updates of the generator: {iterations:,} iterations are {epochs:,.0f} epochs of these "
@@ -91,6 +92,8 @@ def main(arguments: Arguments) -> None:
         copies=COPIES,
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
     variants = generate_variants(outcomes[0], data, arguments)
     distances = covariance_distances(outcomes, data, arguments.seeds)
     chosen = int(np.argmin(distances))

@@ -57,6 +57,7 @@ from calogen.reproduction.experiment import Arguments, OwnOption, execute, publi
 from calogen.reproduction.networks import StudyNetwork, generated_like
 from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import read_impacts
+from calogen.reproduction.study_options import ONLY
 from calogen.reproduction.study_report import Account, build_results
 from calogen.reproduction.timing import seconds_per_step
 from calogen.showers.sample import Showers
@@ -67,7 +68,10 @@ EPOCHS = {"smoke": 2, "laptop": 1280, "paper": 100}
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
 WEIGHTS = {1e-4: NETWORK, 1e-2: "kl-0.01", 1.0: "kl-1"}  # networks by the weight of the divergence: Fig. 3a
 RATES = {1e-3: "rate-0.001", 1e-4: NETWORK, 1e-5: "rate-1e-05"}  # by the learning rate: Fig. 3b
-OPTIONS = {"--ablation": OwnOption("Train what else the note may mean, and the rate 1e-2, too (first seed only).")}
+OPTIONS = {
+    "--ablation": OwnOption("Train what else the note may mean, and the rate 1e-2, too (first seed only)."),
+    **ONLY,
+}
 EARLY, LAST = 0.05, 0.01  # of all epochs: where the speed of the convergence is compared, and what counts as its end
 EPOCHS_REMARK = (
     "{epochs:,} epochs of {showers:,} showers are {updates:,} steps; the note's 100 epochs of about 90,000 showers are "
@@ -92,6 +96,8 @@ def main(arguments: Arguments) -> None:
         copies=COPIES,
     )
     outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
     variants = generate_variants(outcomes[0], data, arguments)
     steps = NUMBERS["num_showers"].value / NUMBERS["vae_batch_size"].value * NUMBERS["vae_epochs"].value
     seconds = seconds_per_step(outcomes[0].networks[NETWORK].run, data.train)

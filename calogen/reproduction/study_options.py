@@ -11,7 +11,7 @@ from calogen.showers.voxels import VoxelGeometry
 
 ONLY: OwnOptions = {
     "--only": OwnOption(
-        "Train this network and choose its iteration, nothing else: no comparison, no report; repeatable.",
+        "Train this network, choose its iteration where the study does, and stop: no report; repeatable.",
         list[str] | None,
         None,
     )

@@ -9,11 +9,13 @@ import pytest
 from toy_gan import GAN_VALUES
 from toy_runs import launch, load, write_showers
 
+from calogen.claims.atlas_note_vae import TRAINED
 from calogen.errors import ConfigError, ExportError, GeometryError
 from calogen.generation.load import load_run
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study_options import read_slice, voxels_of
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
+from calogen.showers.windows import ATLAS_GAN_WINDOW
 
 COARSE = VoxelGeometry(
     "coarse", tuple(replace(layer, num_alpha=layer.num_alpha // 2 or 1) for layer in PHOTONS_DATASET1.layers)
@@ -76,6 +78,19 @@ def test_one_network_is_trained_and_can_be_exported(tmp_path: Path) -> None:
         assert following == f"next: calogen export {folder}"
         assert [item.name for item in folder.iterdir() if item.is_dir()] == ["photon"]
         assert load_run(folder / "photon").geometry.layers == COARSE.layers
+
+
+@pytest.mark.parametrize(("script", "name"), [("atlas_note_gan", "vae"), ("atlas_note_vae", "kl-1")])
+def test_one_network_of_cells_is_trained(script: str, name: str, tmp_path: Path) -> None:
+    files = write_showers(tmp_path, ATLAS_GAN_WINDOW, TRAINED)
+    done = launch(script, "--runs", tmp_path / "runs", "--options", f"--only {name}", *files)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / script / "smoke-seed1"
+    trained, following = done.stdout.splitlines()
+    assert trained.startswith(f"{name}: trained ")
+    assert following == f"next: calogen export {folder}"
+    assert [item.name for item in folder.iterdir() if item.is_dir()] == [name]
+    assert load_run(folder / name).geometry == ATLAS_GAN_WINDOW
 
 
 def test_a_network_that_the_study_lacks_is_named(tmp_path: Path) -> None:
