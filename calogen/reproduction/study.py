@@ -214,7 +214,7 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
             networks, diverged = reproduce(replace(study, configs=configs), data, run, arguments.options)
             if alone:
-                show(_told(networks, run.directory))
+                show(_told(networks, run.directory, arguments.options.get("eta")))
                 continue
             ensembles = {label: names for label, names in study.ensembles.items() if set(names) <= set(networks)}
             samples = {label: [networks[name].run for name in names] for label, names in ensembles.items()}
@@ -291,11 +291,12 @@ def _train_and_test(
     return found
 
 
-def _told(networks: Mapping[str, StudyNetwork], directory: Path) -> str:
+def _told(networks: Mapping[str, StudyNetwork], directory: Path, eta: object) -> str:
     """Where the networks of `--only` are, what was chosen, and what to do with them."""
     folders = {name: directory / name / ("selected" if item.test else "") for name, item in networks.items()}
     lines = [f"{training_note(networks[name].run, folder)}: {folder}" for name, folder in folders.items()]
-    return "\n".join([*lines, f"next: calogen export {directory}"])
+    chosen = "" if eta is None else f" --eta {eta}"  # which the run does not keep
+    return "\n".join([*lines, f"next: calogen export{chosen} {directory}"])
 
 
 def require_coverage(study: Study, data: Data) -> None:

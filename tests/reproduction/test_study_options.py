@@ -75,7 +75,7 @@ def test_one_network_is_trained_and_can_be_exported(tmp_path: Path) -> None:
         trained, following = done.stdout.splitlines()
         assert trained.startswith("photon: trained ")
         assert trained.endswith(f" against Geant4: {folder / 'photon' / 'selected'}")
-        assert following == f"next: calogen export {folder}"
+        assert following == f"next: calogen export --eta 25 {folder}"
         assert [item.name for item in folder.iterdir() if item.is_dir()] == ["photon"]
         assert load_run(folder / "photon").geometry.layers == COARSE.layers
 
