@@ -207,7 +207,10 @@ WRONG = {
     "no manifest": (lambda e: (e / "manifest.json").unlink(), "is this the directory of an export"),
     "broken manifest": (lambda e: (e / "manifest.json").write_text('{"interface": '), r"manifest.json\(1\)"),
     "missing key": (lambda e: (e / "manifest.json").write_text("{}"), "manifest.json: the key interface is missing"),
-    "interface": (lambda e: _edit(e, interface="TFCSOther"), f"one of {V1}, {V2}, {SELECTOR}. Received: TFCSOther"),
+    "interface": (
+        lambda e: _edit(e, interface="TFCSOther"),
+        f"one of {V1}, {V2}, {SELECTOR}, null. Received: TFCSOther",
+    ),
     "mass": (lambda e: _edit(e, mass="heavy"), "the key mass is missing, or holds no number"),
     "negative mass": (lambda e: _edit(e, mass=-1), "mass must be 0 or more"),
     "latent": (lambda e: _edit(e, latent=NOISE[V2] | {"dim": 0}), "dim must be 1 or more. Received: 0"),

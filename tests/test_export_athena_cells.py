@@ -1,17 +1,22 @@
-"""The program that does what Athena's service for cells does, against Python and against our window."""
+"""Programs that run networks of cells: as Athena's service does, and those that no class takes."""
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from athena_exports import build_programs, call, load_compare
-from toy_cells import make_cell_gan
+from keras import layers
+from toy_cells import make_cell_gan, make_cell_network
 
-from calogen.athena import service
+from calogen.athena import cells, service
 from calogen.athena.export import export_set, find_sets
-from calogen.showers.windows import ATLAS_GAN_WINDOW
+from calogen.features.conditions import CellAlignment, Encoding, LinearEnergy, LogEnergy, StandardLogEnergy
+from calogen.features.transforms import AbsoluteEnergies, KineticFractions, LayerFractions, Step
+from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW
 from calogen.training.run import save_run
 
 PHOTONS = """
@@ -27,9 +32,14 @@ PHOTONS = """
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """calogen_cells, built with warnings as errors."""
-    return build_programs(tmp_path_factory.mktemp("build")) / "calogen_cells"
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs, built with warnings as errors."""
+    return build_programs(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="module")
+def program(programs: Path) -> Path:
+    return programs / "calogen_cells"
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +145,74 @@ def test_help_explains_all_options(program: Path) -> None:
     done = call(program, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert all(option in done.stdout for option in ("NETWORK", "PHOTONS", "--seed", "--output", "--cells", "--noise"))
+
+
+SIZES = tuple(layer.size for layer in ATLAS_VAE_WINDOW.layers)
+TRANSFORMS: dict[str, tuple[Step, Sequence[Encoding], str]] = {
+    "fractions": (LayerFractions(SIZES, 0.5), [LogEnergy()], "sigmoid"),
+    "fractions scaled to one": (LayerFractions(SIZES, renormalise=True), [LogEnergy(mass=139.57039)], "sigmoid"),
+    "momenta": (LayerFractions(SIZES, mass=139.57039), [StandardLogEnergy(), LinearEnergy()], "sigmoid"),
+    "kinetic energies": (KineticFractions(), [StandardLogEnergy()], "silu"),
+    "kinetic energies of momenta": (KineticFractions(139.57039), [LogEnergy()], "silu"),
+    "one constant": (AbsoluteEnergies(1e5), [LinearEnergy()], "silu"),
+}
+
+
+def _decoder(folder: Path, step: Step, encodings: Sequence[Encoding], activation: str) -> Path:
+    """The export of a network of cells that no class takes."""
+    size = sum(SIZES) + (len(SIZES) + 1 if isinstance(step, LayerFractions) else 0)
+    hidden = [layers.Dense(6, "tanh"), layers.Dense(size, activation)]
+    built = cells.build_cells(make_cell_network(encodings, hidden, steps=(step,), geometry=ATLAS_VAE_WINDOW))
+    folder.mkdir()
+    (folder / built.networks[0].file).write_text(built.networks[0].text)
+    (folder / "manifest.json").write_text(json.dumps(built.about))
+    return folder
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "PER_ENERGY", 100)
+
+
+@pytest.mark.needs_lwtnn
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_decoder_that_no_class_takes_gives_the_same_showers(
+    name: str, programs: Path, script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _decoder(tmp_path / "export", *TRANSFORMS[name])
+    (tmp_path / "energies.txt").write_text("1000\n65536.5\n262144\n" * 20)
+    files = ("--output", "showers.csv", "--noise", "noise.csv")
+    done = call(programs / "calogen_athena", folder, "--momenta", "energies.txt", *files, cwd=tmp_path)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "showers.csv: 60 showers\n")
+    showers = np.loadtxt(tmp_path / "showers.csv", delimiter=",", skiprows=1)
+    assert showers.shape == (60, 1 + 276)
+    assert showers.min() >= 0.0
+    assert len(np.unique(showers.sum(axis=1))) == 60
+    script.main([str(folder), str(tmp_path / "showers.csv"), str(tmp_path / "noise.csv")])
+    assert float(capsys.readouterr().out.split()[4]) < 1e-12
+    lines = (tmp_path / "showers.csv").read_text().splitlines()
+    lines[2] = ",".join([*lines[2].split(",")[:-1], "1e6"])
+    (tmp_path / "showers.csv").write_text("\n".join(lines))
+    with pytest.raises(SystemExit):
+        script.main([str(folder), str(tmp_path / "showers.csv"), str(tmp_path / "noise.csv")])
+
+
+@pytest.mark.needs_lwtnn
+@pytest.mark.usefixtures("few")
+def test_what_no_program_can_run_is_one_line(programs: Path, export: Path, tmp_path: Path) -> None:
+    alignment = CellAlignment("impact_eta", 0.025, 2)
+    folder = _decoder(tmp_path / "export", KineticFractions(), [LogEnergy(), alignment], "sigmoid")
+    fewer = _decoder(tmp_path / "fewer", *TRANSFORMS["fractions"])
+    about = json.loads((fewer / "manifest.json").read_text())
+    about["transform"]["steps"][0]["layer_sizes"].pop()
+    (fewer / "manifest.json").write_text(json.dumps(about))
+    for given, message in (
+        (folder, "name must be one of LogEnergy, StandardLogEnergy, LinearEnergy. Received: CellAlignment"),
+        (fewer, "output.size must be that of cells, layers and total. Received: 281"),
+        (export, "networks for DNNCaloSimSvc are run by calogen_cells"),
+    ):
+        done = call(programs / "calogen_athena", given, "--momentum", "1000", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"calogen_athena: error: {given / 'manifest.json'}: {message}\n"
+    assert not (tmp_path / "showers.csv").exists()

@@ -300,6 +300,7 @@ def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
             "features": [_first_line(step) for step in chain.steps],
         },
         "transform": chain.to_json(),
+        "geometry": run.geometry.to_json(),
     }
 
 

@@ -16,6 +16,7 @@ from scipy.stats import ks_2samp
 from calogen.athena.interface import NOISE, Slot, VoxelGenerator, condition_of, voxel_order
 from calogen.athena.onnx import evaluate_onnx
 from calogen.backend import keras
+from calogen.errors import ExportError
 from calogen.features.transforms import Chain
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.runtime import evaluate_graph
@@ -219,6 +220,9 @@ def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[S
         first, second: the samples; showers in which an observable is NaN do not count for it.
         quantities: observables by name, functions that give `[n]` for showers. One whose values at a momentum differ
             by rounding alone, as the total behind a softmax, is not compared there.
+
+    Raises:
+        ExportError: no observable differs between showers, as where all are empty.
     """
     results: list[tuple[float, str]] = []  # p-values with their places
     for momentum in np.unique(first.incident_energies):
@@ -227,6 +231,8 @@ def agreement(first: Showers, second: Showers, quantities: dict[str, Callable[[S
             values = [_defined(quantity(sample)) for sample in samples]
             if min(map(len, values)) and _spreads(np.concatenate(values)):
                 results.append((float(ks_2samp(*values).pvalue), f"{name} at {momentum:g} MeV"))
+    if not results:
+        raise ExportError("a network must give showers that differ. Received: equal or empty ones; train it longer")
     smallest, where = min(results)
     return Agreement(len(results), smallest, float(np.mean([value < 0.05 for value, _ in results])), where)
 

@@ -20,6 +20,7 @@ from calogen.athena import service
 from calogen.athena.folder import find_manifest
 from calogen.command import clean_exit, parse_command_line
 from calogen.errors import DataFormatError, ExportError
+from calogen.features.transforms import Chain
 from calogen.lwtnn.graph import Graph, read_graph
 from calogen.lwtnn.runtime import evaluate_graph
 from calogen.showers.conditions import Conditions
@@ -66,7 +67,7 @@ class Slot(TypedDict):
 class Manifest(TypedDict):
     """Entries of an export's manifest that this comparison needs."""
 
-    interface: str
+    interface: str | None
     variable_prefix: str
     mass: float
     num_voxels: int
@@ -175,12 +176,26 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
             graph = read_graph(directory / service.FILE)
             photons = Conditions(energies, {"impact_eta": eta, "impact_phi": phi})
             expected = service.energies_of(graph, photons, sample.noise)
+        elif manifest["interface"] is None:
+            sample, expected = _of_cells(path, showers, noise)
         else:
             sample = read_sample(showers, noise, ("momentum",), manifest["num_voxels"], manifest["latent"]["dim"])
             expected = energies_of(directory, manifest, sample.given[:, 0], sample.noise)
     except (KeyError, TypeError) as error:
         raise DataFormatError(f"{path} must describe an export for Athena: {type(error).__name__} {error}") from error
     return largest_difference(sample.energies, expected, sample.given[:, 0]), len(sample.given)
+
+
+def _of_cells(path: Path, showers: Path, noise: Path) -> tuple[Sample, np.ndarray]:
+    """Showers of a network of cells that no class takes, and what Python computes from their noise."""
+    about = files.read_json_table(path)
+    transform = Chain.from_json(about["transform"])
+    graph = read_graph(path.parent / about["network"])
+    num_cells = transform.energies(np.zeros((1, len(graph.output().labels))), np.ones(1)).shape[1]
+    sample = read_sample(showers, noise, ("momentum",), num_cells, about["latent"]["dim"])
+    energies = sample.given[:, 0]
+    features = evaluate_graph(graph, {"latent": sample.noise, "condition": transform.columns(energies)})
+    return sample, transform.energies(features, energies)
 
 
 def _slot_energies(graph: Graph, slot: Slot, manifest: Manifest, momenta: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-// From a momentum and noise to the energies of a shower's voxels, with the rules of Athena's classes.
+// From a momentum and noise to the energies of a shower's voxels, with the rules of Athena's classes, or of its cells.
 #pragma once
 
 #include <algorithm>
@@ -18,16 +18,12 @@
 #include "lwtnn/LightweightGraph.hh"
 #include "lwtnn/parse_json.hh"
 
+#include "cell_transform.hh"
 #include "manifest.hh"
 
 namespace calogen {
 
 using Outputs = std::map<std::string, double>;
-
-/// Kinetic energy, MeV; sqrt(p^2 + m^2) - m without its cancellation at small momenta.
-inline double kinetic_energy(double momentum, double mass) {
-    return momentum * momentum / (std::hypot(momentum, mass) + mass);
-}
 
 /// What a network gets as condition for a momentum, MeV.
 inline double condition_of(double momentum, const Condition& condition, double mass) {
@@ -73,7 +69,7 @@ public:
 
     const Slot& slot() const { return slot_; }
 
-    /// The energies of all voxels, MeV.
+    /// The energies of all voxels or cells, MeV.
     std::vector<double> energies(double momentum, const std::vector<double>& noise) const {
         const Outputs outputs = compute(inputs_of(momentum, noise));
         const double kinetic = kinetic_energy(momentum, manifest_.mass);
@@ -86,6 +82,13 @@ public:
             std::ostringstream text;
             text << slot_.file << ": its outputs for the momentum " << momentum << " MeV are not finite";
             throw Error(text.str());
+        }
+        if (manifest_.interface == Interface::cells) {
+            std::vector<double> features(static_cast<std::size_t>(manifest_.num_outputs));
+            for (std::size_t feature = 0; feature < features.size(); ++feature) {
+                features[feature] = outputs.at(std::to_string(feature));
+            }
+            return undone(momentum, manifest_.steps.front(), std::move(features));
         }
         std::vector<double> energies(static_cast<std::size_t>(manifest_.num_voxels), 0.0);
         if (second && sum < 0.0) {
@@ -101,11 +104,18 @@ public:
 private:
     lwt::LightweightGraph::NodeMap inputs_of(double momentum, const std::vector<double>& noise) const {
         lwt::LightweightGraph::NodeMap inputs;
-        auto& latent = inputs["node_0"];
+        const bool cells = manifest_.interface == Interface::cells;
+        auto& latent = inputs[cells ? "latent" : "node_0"];
         for (std::size_t i = 0; i < noise.size(); ++i) {
             latent[manifest_.prefix + std::to_string(i)] = noise[i];
         }
-        auto& condition = inputs["node_1"];
+        auto& condition = inputs[cells ? "condition" : "node_1"];
+        if (cells) {
+            for (std::size_t i = 0; i < manifest_.encodings.size(); ++i) {
+                condition[manifest_.prefix + std::to_string(i)] = encoded(momentum, manifest_.encodings[i]);
+            }
+            return inputs;
+        }
         condition[manifest_.prefix + "0"] = condition_of(momentum, slot_.condition, manifest_.mass);
         if (manifest_.interface != Interface::version_1) {
             condition[manifest_.prefix + "1"] = 0.0;
@@ -139,9 +149,9 @@ private:
         for (const auto& label : sorted) {
             names.insert(label.substr(length));
         }
-        for (int voxel = 0; voxel < manifest_.num_voxels; ++voxel) {
+        for (int voxel = 0; voxel < manifest_.num_outputs; ++voxel) {
             if (names.count(std::to_string(voxel)) == 0) {
-                throw Error("there must be an output for each of " + std::to_string(manifest_.num_voxels) +
+                throw Error("there must be an output for each of " + std::to_string(manifest_.num_outputs) +
                             " voxels, two at least. Received: " + std::to_string(names.size()) +
                             " outputs, none of them " + std::to_string(voxel) +
                             " (Athena leaves out what all names begin with)");

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -19,8 +21,9 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-/// The classes of Athena whose rules apply, or, for networks that no class can load, the manifest alone.
-enum class Interface { version_1, version_2, selector };
+/// The classes of Athena whose rules apply, or, for networks that no class can load, the manifest alone: `selector` for
+/// those of voxels, `cells` for a decoder or generator of cells.
+enum class Interface { version_1, version_2, selector, cells };
 
 /// Where noise is drawn from: the spread is the standard deviation, or half the width of the uniform distribution.
 struct Latent {
@@ -45,13 +48,33 @@ struct Slot {
     Condition condition;
 };
 
+/// How a network of cells is told the incident energy, MeV.
+struct Encoding {
+    enum class Kind { log_energy, standard_log_energy, linear_energy } kind;
+    double mass;
+    double first;  // lowest energy, or mean of the logarithm
+    double second; // highest energy, or spread of the logarithm
+};
+
+/// A step that leads from energies to what a network of cells gives.
+struct Step {
+    enum class Kind { layer_fractions, kinetic_fractions, absolute_energies } kind;
+    double mass;
+    double scale; // of the response, or the constant
+    bool renormalise;
+    std::vector<std::size_t> layer_sizes;
+};
+
 struct Manifest {
     Interface interface;
     double mass;
     Latent latent;
     std::string prefix;
-    int num_voxels;
+    int num_outputs; // of a network
+    int num_voxels;  // or cells
     std::vector<Slot> slots;
+    std::vector<Encoding> encodings; // of cells
+    std::vector<Step> steps;         // of cells
 };
 
 using Tree = boost::property_tree::ptree;
@@ -125,21 +148,103 @@ inline Slot read_slot(const Tree& tree) {
     return slot;
 }
 
-inline Manifest read_manifest_tree(const Tree& tree) {
-    Manifest manifest{};
-    const std::vector<std::string> interfaces{"TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector"};
-    manifest.interface = static_cast<Interface>(read_choice(tree, "interface", interfaces));
-    manifest.mass = read_number(tree, "mass");
-    if (!(manifest.mass >= 0.0)) {
+inline double read_mass(const Tree& tree) {
+    const double mass = read_number(tree, "mass");
+    if (!(mass >= 0.0)) {
         throw Error("mass must be 0 or more");
     }
-    const Tree& latent = read_child(tree, "latent");
-    manifest.latent.normal = read_choice(latent, "distribution", {"uniform", "normal"}) == 1;
-    manifest.latent.mean = read_number(latent, "mean");
-    manifest.latent.spread = read_positive(latent, "spread");
-    manifest.latent.dim = read_count(latent, "dim");
+    return mass;
+}
+
+inline Latent read_latent(const Tree& tree) {
+    Latent latent{};
+    latent.normal = read_choice(tree, "distribution", {"uniform", "normal"}) == 1;
+    latent.mean = read_number(tree, "mean");
+    latent.spread = read_positive(tree, "spread");
+    latent.dim = read_count(tree, "dim");
+    return latent;
+}
+
+inline Encoding read_encoding(const Tree& tree) {
+    const std::vector<std::string> names{"LogEnergy", "StandardLogEnergy", "LinearEnergy"};
+    Encoding encoding{static_cast<Encoding::Kind>(read_choice(tree, "name", names)), 0.0, 0.0, 0.0};
+    if (encoding.kind == Encoding::Kind::standard_log_energy) {
+        encoding.first = read_number(tree, "mean");
+        encoding.second = read_positive(tree, "spread");
+        return encoding;
+    }
+    encoding.second = read_positive(tree, "highest");
+    if (encoding.kind == Encoding::Kind::log_energy) {
+        encoding.mass = read_mass(tree);
+        encoding.first = read_positive(tree, "lowest");
+        if (!(encoding.first < encoding.second)) {
+            throw Error("LogEnergy: lowest must be less than highest");
+        }
+    }
+    return encoding;
+}
+
+inline Step read_step(const Tree& tree) {
+    const std::vector<std::string> names{"LayerFractions", "KineticFractions", "AbsoluteEnergies"};
+    Step step{static_cast<Step::Kind>(read_choice(tree, "name", names)), 0.0, 1.0, false, {}};
+    if (step.kind == Step::Kind::absolute_energies) {
+        step.scale = read_positive(tree, "constant");
+        return step;
+    }
+    step.mass = read_mass(tree);
+    if (step.kind == Step::Kind::layer_fractions) {
+        step.scale = read_positive(tree, "response_scale");
+        step.renormalise = read_value<bool>(tree, "renormalise", "truth value");
+        for (const auto& item : read_child(tree, "layer_sizes")) {
+            step.layer_sizes.push_back(static_cast<std::size_t>(read_count(item.second, "")));
+        }
+    }
+    return step;
+}
+
+/// A network of cells: one for all energies, with the transform of its training.
+inline void read_cells(const Tree& tree, Manifest& manifest) {
+    manifest.prefix = "variable_";
+    manifest.num_outputs = manifest.num_voxels = read_count(read_child(tree, "output"), "size");
+    for (const auto& item : read_child(tree, "transform.encodings")) {
+        manifest.encodings.push_back(read_encoding(item.second));
+    }
+    for (const auto& item : read_child(tree, "transform.steps")) {
+        manifest.steps.push_back(read_step(item.second));
+    }
+    if (manifest.steps.size() != 1) {
+        throw Error("transform.steps must be one. Received: " + std::to_string(manifest.steps.size()));
+    }
+    if (const auto& sizes = manifest.steps.front().layer_sizes; !sizes.empty()) {
+        const auto cells = std::accumulate(sizes.begin(), sizes.end(), std::size_t{0});
+        if (cells + sizes.size() + 1 != static_cast<std::size_t>(manifest.num_outputs)) {
+            throw Error("output.size must be that of cells, layers and total. Received: " +
+                        std::to_string(manifest.num_outputs));
+        }
+        manifest.num_voxels = static_cast<int>(cells);
+    }
+    Slot slot{};
+    slot.file = read_value<std::string>(tree, "network", "text");
+    slot.up_to = std::numeric_limits<double>::infinity();
+    manifest.slots.push_back(slot);
+}
+
+inline Manifest read_manifest_tree(const Tree& tree) {
+    Manifest manifest{};
+    if (tree.get("interface", "") == "DNNCaloSimSvc") {
+        throw Error("networks for DNNCaloSimSvc are run by calogen_cells");
+    }
+    const std::vector<std::string> interfaces{"TFCSEnergyAndHitGAN", "TFCSEnergyAndHitGANV2", "calogen-selector",
+                                              "null"};
+    manifest.interface = static_cast<Interface>(read_choice(tree, "interface", interfaces));
+    manifest.latent = read_latent(read_child(tree, "latent"));
+    if (manifest.interface == Interface::cells) {
+        read_cells(tree, manifest);
+        return manifest;
+    }
+    manifest.mass = read_mass(tree);
     manifest.prefix = read_value<std::string>(tree, "variable_prefix", "text");
-    manifest.num_voxels = read_count(tree, "num_voxels");
+    manifest.num_outputs = manifest.num_voxels = read_count(tree, "num_voxels");
     for (const auto& item : read_child(tree, "networks")) {
         manifest.slots.push_back(read_slot(item.second));
     }

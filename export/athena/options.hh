@@ -19,7 +19,8 @@ inline const char* const usage =
 
 Generate calorimeter showers with the networks of an export directory, by the rules of the class of Athena that its
 manifest names: which network takes which momentum, its noise, its condition, and the energies of its voxels.
-Networks are loaded and evaluated as Athena does it, with lwtnn.
+Networks are loaded and evaluated as Athena does it, with lwtnn. A network of cells that no class takes, e.g. the
+decoder of a VAE, is run by the manifest alone: the momentum of its photon is the energy, and its voxels are cells.
 
   DIRECTORY        holds a manifest and the networks that it names; of several, name the manifest of one
   --momentum MEV   generate showers of one momentum, MeV
@@ -27,7 +28,8 @@ Networks are loaded and evaluated as Athena does it, with lwtnn.
   --momenta FILE   generate a shower for each line of FILE, which holds a momentum, MeV
   --seed N         of the noise (default: 1); the same seed gives the same showers
   --output FILE    write the showers to FILE (default: showers.csv): a line that names the columns, then a line for each
-                   shower: its momentum and the energy of each voxel, MeV, in the order of the class
+                   shower: its momentum and the energy of each voxel, MeV, in the order of the class;
+                   of cells that of layers, eta and phi
   --noise FILE     write the noise to FILE, a line for each shower
   --time           say on stderr how long each network takes for a shower, from noise to energies
   --help           show this text

@@ -18,6 +18,7 @@ from calogen.athena.closure import (
     keras_energies,
 )
 from calogen.athena.interface import SELECTOR, V1, V2, VoxelGenerator
+from calogen.errors import ExportError
 from calogen.lwtnn.graph import Graph
 from calogen.lwtnn.layers import Dense
 from calogen.showers.conditions import Conditions
@@ -119,6 +120,13 @@ def test_samples_of_one_distribution_agree_and_others_do_not() -> None:
     assert not different.agrees
     assert different.where.startswith("energy at ")
     assert different.below > found.below
+
+
+def test_empty_showers_cannot_be_compared() -> None:
+    showers = make_showers(TINY_VOXELS, 50)
+    empty = replace(showers, energies=np.zeros_like(showers.energies))
+    with pytest.raises(ExportError, match="must give showers that differ. Received: equal or empty ones"):
+        agreement(empty, empty, {"energy": _energy, "first voxel": _first})
 
 
 def test_the_smallest_of_many_p_values_may_be_small() -> None:
