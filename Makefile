@@ -76,6 +76,7 @@ $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; pri
 # SEEDS and WORKERS have defaults in the grids' files and in the script; scans of your own showers lie beside their runs.
 $(SCAN): scan-%: $(READY) ## Scan the hyperparameters of one paper on validation showers; WORKERS=<number>; resumes
 	@test -z "$$TEST_DATA" || { echo "scan-$* takes no TEST_DATA: a part of DATA judges, which does not train" >&2; exit 2; }
+	@test -z "$$GEOMETRY" || { echo "scan-$* takes no GEOMETRY: it scans in the paper's voxels or cells" >&2; exit 2; }
 	$(BIN)/python experiments/scan.py $* --preset="$${PRESET:-laptop}" --runs="$${RUNS:-runs$${DATA:+/own}}" \
 		$${SEEDS:+--seeds="$$SEEDS"} $${WORKERS:+--workers="$$WORKERS"} $${RESULTS:+--results="$$RESULTS"} \
 		$${DATA:+--train-data="$$DATA"} $${OPTIONS:+--options="$$OPTIONS"}

@@ -122,8 +122,9 @@ def test_a_scan_is_no_reproduction_and_takes_no_test_showers(checkout: Checkout)
         *("atlas-vae", "--preset=smoke", "--runs=runs/own", "--seeds=4", "--workers=2", "--results=x y"),
         *("--train-data=$HOME", "--options=--sampler tpe"),
     ]
-    refused = checkout.run("scan-atlas-vae", "TEST_DATA=x")
-    assert "scan-atlas-vae takes no TEST_DATA" in refused.stderr
+    for name in ("TEST_DATA", "GEOMETRY"):
+        refused = checkout.run("scan-atlas-vae", f"{name}=x")
+        assert f"scan-atlas-vae takes no {name}: " in refused.stderr
 
 
 def test_your_own_showers_have_runs_of_their_own(checkout: Checkout) -> None:

@@ -187,7 +187,7 @@ def compare(directory: Path, showers: Path, noise: Path) -> tuple[float, int]:
 
 
 def _of_cells(path: Path, showers: Path, noise: Path) -> tuple[Sample, np.ndarray]:
-    """Showers of a network of cells that no class takes, and what Python computes from their noise."""
+    """Showers of a network of cells, and what Python computes from their noise."""
     about = files.read_json_table(path)
     transform = Chain.from_json(about["transform"])
     graph = read_graph(path.parent / about["network"])
