@@ -108,6 +108,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="The GAN of ATLAS's note of 2018, beside its VAE",
         citation=str(PAPER),
+        merit="share of the middle in the photon's energy at 65 GeV, GAN",
         originals={name: config for name, (config, _) in configs.items()},
         caption="Tables 1 and 2: hyperparameters",
         claims=claims.judge(evidence),

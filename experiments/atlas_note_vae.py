@@ -107,6 +107,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="The VAE of ATLAS's note of 2018",
         citation=str(PAPER),
+        merit="share of the middle in the photon's energy at 65 GeV, VAE",
         originals={name: config for name, (config, _) in configs.items()},
         caption="Table 1: hyperparameters",
         claims=claims.judge(evidence),
