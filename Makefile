@@ -108,18 +108,18 @@ test-slow: $(READY) ## Run the slow tests too
 test-versions: $(READY) ## Run the tests on each Python found, with the newest and with the lowest versions allowed (hours)
 	$(BIN)/python tests/versions.py
 
-lint: $(READY) ## Check style, types and the tables of README.md
+lint: $(READY) ## Check style, types and the tables of README.md and docs/results.md
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(TYPED)
-	$(BIN)/calogen report --readme README.md --check
+	$(BIN)/calogen report --tables README.md --tables docs/results.md --check
 
 format: $(READY) ## Put the code into the house style
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-tables: $(READY) ## Write the results tables of README.md from experiments/results
-	$(BIN)/calogen report --readme README.md
+tables: $(READY) ## Write the tables of README.md and docs/results.md from experiments/results
+	$(BIN)/calogen report --tables README.md --tables docs/results.md
 
 simulate: $(READY) ## Simulate the bundled showers again with Geant4 (seven CPU hours; resumes where it stopped)
 	$(BIN)/calogen simulate $(BUNDLED) --particle photon --seed 1 --output calogen/data/photons_train.h5 \

@@ -154,6 +154,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="The GAN of ATLAS, beside its VAE",
         citation=str(PAPER),
+        merit="speed-up over Geant4 at 262 GeV",
         originals={name: config for name, (config, _) in configs.items()},
         claims=claims.judge(evidence),
         quantities=quantities(evidence, seconds, costs, data.note),

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from calogen import provenance
 from calogen.claims.atlas_note_gan import ACTIVATIONS, GAUSS, RELU, SIGMOID, claims
 from calogen.claims.atlas_note_vae import (
+    AVERAGES,
     GAN,
     GEANT4,
     MID,
@@ -52,7 +53,7 @@ from calogen.plots.showers import draw_average_shower
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
-from calogen.reproduction.networks import generated_like
+from calogen.reproduction.networks import generate_variants, generated_like
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import read_impacts
 from calogen.reproduction.study_options import ONLY
@@ -94,7 +95,11 @@ def main(arguments: Arguments) -> None:
     outcomes = run_study(study, arguments, data)
     if not outcomes:
         return
-    variants = generate_variants(outcomes[0], data, arguments)
+    copies, seed = COPIES.get(arguments.preset, 1), arguments.seeds[0]
+    variants = {
+        NETWORK: outcomes[0].comparisons.generated[GAN],
+        **generate_variants(outcomes[0].networks, study.variants, data.reference, seed, copies),
+    }
     distances = covariance_distances(outcomes, data, arguments.seeds)
     chosen = int(np.argmin(distances))
     evidence = [gather(outcome) for outcome in outcomes]
@@ -106,6 +111,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="The GAN of ATLAS's note of 2018, beside its VAE",
         citation=str(PAPER),
+        merit="share of the middle in the photon's energy at 65 GeV, GAN",
         originals={name: config for name, (config, _) in configs.items()},
         caption="Tables 1 and 2: hyperparameters",
         claims=claims.judge(evidence),
@@ -144,13 +150,6 @@ def gather(outcome: Outcome) -> Evidence:
     compared = outcome.comparisons
     values = measure({GEANT4: compared.reference, **compared.generated})
     return Evidence(comparisons=compared.by_energy, values=values)
-
-
-def generate_variants(outcome: Outcome, data: Data, arguments: Arguments) -> dict[str, Showers]:
-    """Showers of all GANs of the first seed, by the network's name."""
-    runs = {name: [network.run] for name, network in outcome.networks.items() if name not in (NETWORK, "vae")}
-    found = generated_like(runs, data.reference, arguments.seeds[0], COPIES.get(arguments.preset, 1))
-    return {NETWORK: outcome.comparisons.generated[GAN], **found}
 
 
 def covariance_distances(outcomes: Sequence[Outcome], data: Data, seeds: Sequence[int]) -> list[float]:
@@ -199,12 +198,10 @@ def figures() -> dict[str, study_figures.Drawing]:
         "Fig. 4: the generator": partial(study_figures.network_figure, name=NETWORK),
         **{title: partial(study_figures.panels_figure, panels=panels) for title, panels in PANELS.items()},
         "Fig. 10: response and resolution": study_figures.response_figure,
-        "Fig. 11: average energy by the distance in eta, 65 GeV": partial(
-            study_figures.average_figure, incident_energy=MID, axis="eta"
-        ),
-        "Fig. 12: average energy by the distance in phi, 65 GeV": partial(
-            study_figures.average_figure, incident_energy=MID, axis="phi"
-        ),
+        **{
+            title: partial(study_figures.average_figure, incident_energy=MID, axis=axis)
+            for title, axis in AVERAGES.items()
+        },
     }
 
 

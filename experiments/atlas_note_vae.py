@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from calogen import provenance
 from calogen.claims.atlas_note_vae import (
+    AVERAGES,
     GEANT4,
     LAYERS,
     MID,
@@ -54,7 +55,7 @@ from calogen.provenance import stream_seed
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
-from calogen.reproduction.networks import StudyNetwork, generated_like
+from calogen.reproduction.networks import StudyNetwork, generate_variants
 from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import read_impacts
 from calogen.reproduction.study_options import ONLY
@@ -98,16 +99,21 @@ def main(arguments: Arguments) -> None:
     outcomes = run_study(study, arguments, data)
     if not outcomes:
         return
-    variants = generate_variants(outcomes[0], data, arguments)
+    copies, seed = COPIES.get(arguments.preset, 1), arguments.seeds[0]
+    variants = {
+        NETWORK: outcomes[0].comparisons.generated[VAE],
+        **generate_variants(outcomes[0].networks, study.variants, data.reference, seed, copies),
+    }
     steps = NUMBERS["num_showers"].value / NUMBERS["vae_batch_size"].value * NUMBERS["vae_epochs"].value
     seconds = seconds_per_step(outcomes[0].networks[NETWORK].run, data.train)
     evidence = [gather(outcome, {"updates": steps, "minutes": seconds * steps / 60}) for outcome in outcomes]
-    measured = measure_variants(outcomes[0], variants, data, arguments.seeds[0])
+    measured = measure_variants(outcomes[0], variants, data, seed)
     evidence[0] = replace(evidence[0], values={**evidence[0].values, **measured})
     account = Account(
         name=NAME,
         title="The VAE of ATLAS's note of 2018",
         citation=str(PAPER),
+        merit="share of the middle in the photon's energy at 65 GeV, VAE",
         originals={name: config for name, (config, _) in configs.items()},
         caption="Table 1: hyperparameters",
         claims=claims.judge(evidence),
@@ -116,7 +122,7 @@ def main(arguments: Arguments) -> None:
         by_energy=True,
     )
     results = build_results(account, arguments, outcomes, recorded)
-    drawn = tuning_figures(variants, data, arguments.seeds[0])
+    drawn = tuning_figures(variants, data, seed)
     drawn |= study_figures.draw_study(figures(), outcomes[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
@@ -140,14 +146,6 @@ def gather(outcome: Outcome, time: Mapping[str, float]) -> Evidence:
     compared = outcome.comparisons
     values = measure({GEANT4: compared.reference, **compared.generated})
     return Evidence(comparisons=compared.by_energy, values={**values, **time})
-
-
-def generate_variants(outcome: Outcome, data: Data, arguments: Arguments) -> dict[str, Showers]:
-    """Showers of all networks of the first seed, by the network's name."""
-    runs = {name: [network.run] for name, network in outcome.networks.items() if name != NETWORK}
-    copies = COPIES.get(arguments.preset, 1)
-    found = generated_like(runs, data.reference, arguments.seeds[0], copies)
-    return {NETWORK: outcome.comparisons.generated[VAE], **found}
 
 
 def measure_variants(outcome: Outcome, variants: Mapping[str, Showers], data: Data, seed: int) -> dict[str, object]:
@@ -213,12 +211,10 @@ def figures() -> dict[str, study_figures.Drawing]:
         "Fig. 2: the decoder": partial(study_figures.network_figure, name=NETWORK),
         **{title: partial(study_figures.panels_figure, panels=panels) for title, panels in PANELS.items()},
         "Fig. 10: response and resolution": study_figures.response_figure,
-        "Fig. 11: average energy by the distance in eta, 65 GeV": partial(
-            study_figures.average_figure, incident_energy=MID, axis="eta"
-        ),
-        "Fig. 12: average energy by the distance in phi, 65 GeV": partial(
-            study_figures.average_figure, incident_energy=MID, axis="phi"
-        ),
+        **{
+            title: partial(study_figures.average_figure, incident_energy=MID, axis=axis)
+            for title, axis in AVERAGES.items()
+        },
     }
 
 

@@ -130,6 +130,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="CaloShowerGAN, photons",
         citation=str(PAPER),
+        merit="chi2/NDF at the paper's statistics, three GANs",
         originals=originals,
         caption="Table 2: hyperparameters",
         parameters="Table 2: 261k, 408k (one GAN)",

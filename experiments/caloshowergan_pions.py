@@ -116,6 +116,7 @@ def main(arguments: Arguments) -> None:
         name=NAME,
         title="CaloShowerGAN, charged pions",
         citation=str(PAPER),
+        merit=f"chi2/NDF at the paper's statistics, {PION}",
         originals=originals,
         caption="Table 2: hyperparameters",
         parameters="Table 2: 871k, 829k",

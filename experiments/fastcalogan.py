@@ -111,6 +111,7 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
         name=NAME,
         title="FastCaloGAN",
         citation=str(PAPER),
+        merit=f"chi2/NDF at the paper's statistics, {next(iter(ensembles))}",
         originals={name: CONFIGS[name][0] for name in study.configs},
         quantities=chi2_tables.chi2_quantities(tests, ensembles, {}, data.note),
         tables={

@@ -77,6 +77,11 @@ PANELS = {
     "Fig. 14: mean and width in phi, middle layer, 65 GeV": [("middle_phi_mean", MID), ("middle_phi_width", MID)],
 }
 """The note's figures of distributions: observables and incident energies of the panels, by title."""
+AVERAGES: dict[str, Axis] = {
+    "Fig. 11: average energy by the distance in eta, 65 GeV": "eta",
+    "Fig. 12: average energy by the distance in phi, 65 GeV": "phi",
+}
+"""The note's figures of the average shower: the axis, by title."""
 REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not ATLAS's own simulation; photons of "
     "exactly the nominal energies.",

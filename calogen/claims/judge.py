@@ -53,7 +53,7 @@ class Quantity:
         uncertainty: statistical error of our number.
         spread: standard deviation of our number over training seeds.
         data: showers from which our number was computed.
-        headline: whether README shows the numbers.
+        headline: whether the published tables show the numbers.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Results:
         tables: further tables by caption.
         deviations: sources of the configuration's values; the report lists those that the paper does not state.
         remarks: sentences on further deviations, e.g. in the simulation.
+        merit: name of the quantity that stands for the paper in the summary of all papers.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Results:
     tables: Mapping[str, Table] = field(default_factory=dict)
     deviations: tuple[Source, ...] = ()
     remarks: tuple[str, ...] = ()
+    merit: str = ""
 
     def to_frames(self) -> dict[str, pd.DataFrame]:
         """Tables of the `claims`, the `quantities` and the `metrics`, a row for each."""

@@ -30,7 +30,9 @@ def inspect_command(
     ] = "",
     counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
     window: Annotated[str, typer.Option(help="Of a file's 297 cells, only a paper's window: vae or gan.")] = "",
-    draw: Annotated[Path | None, typer.Option(help="Draw an LWTNN graph into this file: png, pdf or svg.")] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Draw showers, or an LWTNN graph, into this file: png, pdf or svg.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print what a model, a file of showers or an LWTNN graph holds.
@@ -38,15 +40,17 @@ def inspect_command(
     Of a model values, sources and counts; of a file response and layer shares; of a graph its nodes.
     """
     path = Path(model)
-    is_graph = path.suffix == ".json" and path.is_file()
-    require(
-        draw is None or is_graph, f"--draw needs the .json file of an LWTNN graph. Received: {model or 'all models'}"
-    )
-    if is_graph:
+    if draw is not None:
+        require(
+            path.is_file(), f"--draw needs a file of showers or of an LWTNN graph. Received: {model or 'all models'}"
+        )
+        suffixes = (".png", ".pdf", ".svg")
+        require(draw.suffix in suffixes, f"--draw must name a file in {', '.join(suffixes)}. Received: {draw}")
+    if path.suffix == ".json" and path.is_file():
         show(_inspect_graph(path, as_json, draw))
         return
     if path.is_file():
-        show(_inspect_showers(path, as_json, window))
+        show(_inspect_showers(path, as_json, window, draw))
         return
     models = {name: module for name, module in _models() if model in ("", name)}
     if not models:
@@ -69,15 +73,13 @@ def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
         from calogen.plots.networks import draw_network
         from calogen.plots.style import write_figure
 
-        suffixes = (".png", ".pdf", ".svg")
-        require(draw.suffix in suffixes, f"--draw must name a file in {', '.join(suffixes)}. Received: {draw}")
         write_figure(draw_network(boxes(graph), "times: how often lwtnn evaluates a node for one shower"), draw)
     described = describe(path, graph)
     return json.dumps(described, indent=2) if as_json else format_description(described)
 
 
-def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
-    """Text about a file of showers."""
+def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) -> str:
+    """Text about a file of showers, some of which are also drawn into a file if `draw` names one."""
     from calogen.evaluation.summary import energy_table, format_energy_table
     from calogen.showers.bundled import read_showers
     from calogen.showers.windows import WINDOWS, select_window
@@ -85,7 +87,13 @@ def _inspect_showers(path: Path, as_json: bool, window: str) -> str:
     showers = read_showers(path)
     if window and window not in WINDOWS:
         raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
-    rows = energy_table(select_window(showers, WINDOWS[window]) if window else showers)
+    chosen = select_window(showers, WINDOWS[window]) if window else showers
+    if draw is not None:
+        from calogen.plots.style import write_figure
+        from calogen.reports.portrait import draw_portrait
+
+        write_figure(draw_portrait(chosen, path.name), draw)
+    rows = energy_table(chosen)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 
 

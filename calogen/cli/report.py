@@ -14,7 +14,7 @@ def report_command(
         list[Path] | None, typer.Argument(help="Evaluations to compare, or one directory of results JSON files.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the page of a comparison.")] = Path("comparison"),
-    readme: Annotated[Path | None, typer.Option(help="Write the tables between the marks of this file.")] = None,
+    tables: Annotated[list[Path] | None, typer.Option(help="Write tables between the marks of this file.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file's tables are stale.")] = False,
 ) -> None:
     """Compare evaluations side by side, or print the tables of results.
@@ -23,17 +23,18 @@ def report_command(
     on one page. One directory of results (default: experiments/results) is printed, paper beside ours.
     """
     from calogen.files import read_text
-    from calogen.reports.results import read_tables, update_readme
+    from calogen.reports.results import read_tables, update_tables
 
     results = directories[0] if directories else Path("experiments/results")
     if directories and len(directories) > 1:
         from calogen.reports.comparison import compare_directories
 
-        require(readme is None, "--readme takes one directory of results. Received: several")
+        require(not tables, "--tables takes one directory of results. Received: several")
         typer.echo(compare_directories(directories, output))
-    elif readme is not None:
-        fresh = update_readme(readme, results, check)
-        require(fresh or not check, f"the tables of {readme} are stale: run make tables")
+    elif tables:
+        fresh = {path: update_tables(path, results, check) for path in tables}
+        stale = ", ".join(str(path) for path, found in fresh.items() if check and not found)
+        require(not stale, f"the tables of {stale} are stale: run make tables")
     elif (results / "report.md").is_file():
         show(read_text(results / "report.md"))
     else:

@@ -1,15 +1,18 @@
-"""Tables of results files: in README.md, and of several files side by side.
+"""Tables of results files: in Markdown files, and of several files side by side.
 
-`calogen report --readme README.md` writes the committed results as tables between the README's markers; with `--check`,
-it only says whether the tables there are stale. `calogen report A B` compares the results in two directories.
+`calogen report --tables README.md` writes the committed results between the marks of a Markdown file: a row for each
+between those of a summary, all tables between those of results. With `--check`, it only says whether they are stale.
+`calogen report A B` compares the results in two directories.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
@@ -18,11 +21,14 @@ from calogen.reports.page import Cell, DataTable, Page, PageVerdict, Tone, rende
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading other files may raise
-README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
+_COUNTED = ("reproduced", "not", "undecided", "inconsistent")  # first words of the verdicts
+_Part = TypeVar("_Part")
+MARKS = {name: (f"<!-- {name} -->", f"<!-- end of {name} -->") for name in ("summary", "results")}
+"""Lines around generated parts of Markdown files, by what stands between them."""
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """README's Markdown for one results file: claims with verdicts, and headline quantities."""
+    """Markdown for one results file: claims with verdicts, and headline quantities."""
     quantities = [
         (title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data)
         for item in _quantities(results)
@@ -32,19 +38,30 @@ def results_table(results: Mapping[str, Any]) -> str:
     return render("results.md.j2", **texts, quantities=quantities)
 
 
+def summary_row(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """One results file in a row: title, command, figure of merit (paper, ours), verdicts.
+
+    Without a `merit` the first headline quantity stands for it.
+    """
+    shown = [item for item in _quantities(results) if item.headline]
+    merit = results.get("merit")
+    chosen = next((item for item in shown if item.name == merit), shown[0] if shown else None)
+    verdicts = Counter(item["verdict"].partition(" ")[0] for item in _claims(results))
+    counts = ", ".join(f"{verdicts[first]} {first}" for first in _COUNTED if verdicts[first])
+    value = (
+        (title_with_unit(asdict(chosen)), value_text(chosen.paper), ours_text(chosen)) if chosen else ("-", "-", "-")
+    )
+    command = f"make reproduce-{results['name'].replace('_', '-')}"
+    return results["title"], command, *value, counts or "-"
+
+
 def read_table(path: Path) -> str:
     """The `results_table` of a file.
 
     Raises:
         DataFormatError: the file does not hold the results of a reproduction.
     """
-    try:
-        return results_table(cast(Mapping[str, Any], read_json(path)))
-    except _DAMAGE as error:
-        raise DataFormatError(
-            f"{path} must hold the title, paper, claims and quantities of a reproduction. "
-            f"Received: {type(error).__name__}: {error!s:.200}"
-        ) from error
+    return _read(path, results_table)
 
 
 def read_tables(directory: str | Path) -> list[str]:
@@ -53,34 +70,40 @@ def read_tables(directory: str | Path) -> list[str]:
     Raises:
         DataFormatError: there is no such file, or one does not hold the results of a reproduction.
     """
-    paths = listed(directory, "*.json")
-    if not paths:
-        raise DataFormatError(f"{directory} must hold the results of reproductions (.json). Received: none")
-    return [read_table(path) for path in paths]
+    return [read_table(path) for path in _results_files(directory)]
 
 
-def update_readme(readme: str | Path, results_dir: str | Path, check: bool = False) -> bool:
-    """Write the tables of all results files between the README's markers.
+def update_tables(path: str | Path, results_dir: str | Path, check: bool = False) -> bool:
+    """Write what stands between the `MARKS` of a Markdown file from all results files.
 
     Args:
-        readme: the file, which has the lines `README_BEGIN` and `README_END`.
-        results_dir: folder of results files; the order of the tables is that of their names.
+        path: the file, which has the lines of one or both of the `MARKS`.
+        results_dir: folder of results files; the order of rows and tables is that of their names.
         check: whether to leave the file unchanged.
 
     Returns:
         Whether the tables were up to date.
 
     Raises:
-        DataFormatError: the README or its markers are missing, or a results file lacks what its table needs.
+        DataFormatError: the file or its marks are missing, or a results file lacks what its tables need.
     """
-    text = read_text(readme)
-    begin, end = text.find(README_BEGIN), text.find(README_END)
-    if begin < 0 or end < begin:
-        raise DataFormatError(f"{readme} must hold the lines {README_BEGIN} and {README_END}. Received: not both")
-    sections = read_tables(results_dir)
-    fresh = text[:begin] + README_BEGIN + "\n" + "\n".join(sections) + text[end:]
+    text = fresh = read_text(path)
+    parts = [name for name, marks in MARKS.items() if any(mark in text for mark in marks)]
+    if not parts:
+        raise DataFormatError(f"{path} must hold the lines {' and '.join(MARKS['results'])}. Received: neither")
+    for name in parts:
+        begin, end = (fresh.find(mark) for mark in MARKS[name])
+        if begin < 0 or end < begin:
+            raise DataFormatError(f"{path} must hold the lines {' and '.join(MARKS[name])}. Received: not both")
+        fresh = (
+            fresh[:begin]
+            + MARKS[name][0]
+            + "\n"
+            + _WRITERS[name](_results_files(results_dir), Path(path).parent)
+            + fresh[end:]
+        )
     if fresh != text and not check:
-        write_text(readme, fresh)
+        write_text(path, fresh)
     return fresh == text
 
 
@@ -111,6 +134,41 @@ def build_results_page(contents: Mapping[str, Mapping[str, Any]]) -> Page:
     ]
     sections = {"Claims": (verdicts,), "Quantities": (DataTable("Ours", ("quantity", *contents), rows),)}
     return Page(" and ".join(contents), "", PageVerdict("; ".join(counts)), sections)
+
+
+def _read(path: Path, take: Callable[[Mapping[str, Any]], _Part]) -> _Part:
+    """What a function takes from a results file."""
+    try:
+        return take(cast(Mapping[str, Any], read_json(path)))
+    except _DAMAGE as error:
+        raise DataFormatError(
+            f"{path} must hold the title, paper, claims and quantities of a reproduction. "
+            f"Received: {type(error).__name__}: {error!s:.200}"
+        ) from error
+
+
+def _results_files(directory: str | Path) -> list[Path]:
+    paths = listed(directory, "*.json")
+    if not paths:
+        raise DataFormatError(f"{directory} must hold the results of reproductions (.json). Received: none")
+    return paths
+
+
+def _summary(paths: Sequence[Path], _: Path) -> str:
+    return render("summary.md.j2", rows=[_read(path, summary_row) for path in paths])
+
+
+def _sections(paths: Sequence[Path], place: Path) -> str:
+    """A section for each file: its title, its figure where there is one, and its tables."""
+    sections = []
+    for path in paths:
+        title, figure = _read(path, lambda results: str(results["title"])), path.with_suffix(".png")
+        link = f"![{title}]({Path(os.path.relpath(figure, place)).as_posix()})\n\n" if figure.is_file() else ""
+        sections.append(f"## {title}\n\n{link}{read_table(path)}")
+    return "\n".join(sections)
+
+
+_WRITERS = {"summary": _summary, "results": _sections}
 
 
 def _claims(results: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -70,10 +70,10 @@ def chi2_quantities(
         scaled = [total(part for test in group for part in test.at_papers_statistics.values()) for group in tests]
         published, shown = _per_ndf(paper[title][-1]) if title in paper else None, title in paper or not paper
         quantities.append(_quantity(f"chi2/NDF of the total energy, {title}", None, ours, where, shown))
-        quantities.append(_quantity(f"the same at the paper's statistics, {title}", published, scaled, where, shown))
+        quantities.append(_quantity(f"chi2/NDF at the paper's statistics, {title}", published, scaled, where, shown))
         held_out = [part for group in tests if (part := _held_out(group))]
         if len(held_out) == len(tests) and all(test.chosen_by == ALL for group in tests for test in group):
-            name = f"the same on held-out showers alone, iteration chosen by the others, {title}"
+            name = f"chi2/NDF on held-out showers alone, iteration chosen by the others, {title}"
             quantities.append(_quantity(name, published, held_out, where, shown))
         floors = [part for test in tests[0] for part in test.floor.values()]
         if floors:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,6 +121,14 @@ def generated_like(
             showers = restore_window(showers, grid, conditions)
         found[label] = replace(showers, conditions=conditions)  # observables may need more of them than the model
     return found
+
+
+def generate_variants(
+    networks: Mapping[str, StudyNetwork], names: Set[str], reference: Showers, seed: int, copies: int = 1
+) -> dict[str, Showers]:
+    """Showers of single networks, by name, as `generated_like` makes them."""
+    runs = {name: [network.run] for name, network in networks.items() if name in names}
+    return generated_like(runs, reference, seed, copies)
 
 
 def compare_networks(

@@ -29,6 +29,7 @@ class Account:
         claims, quantities, tables: claims, quantities and further tables of the report.
         remarks: sentences that say how the study differs from the paper.
         by_energy: whether the metrics are those at single incident energies, not those of all energies together.
+        merit: name of the quantity that stands for the paper in the summary of all papers.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Account:
     tables: Mapping[str, Table] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     by_energy: bool = False
+    merit: str = ""
 
 
 def build_results(
@@ -80,6 +82,7 @@ def build_results(
         name=account.name,
         title=account.title,
         paper=account.citation,
+        merit=account.merit,
         claims=account.claims,
         quantities=account.quantities,
         tables={account.caption: hyperparameters(networks, account.originals, account.parameters), **account.tables},

@@ -183,12 +183,20 @@ def test_the_graph_is_drawn(network: Path, tmp_path: Path, suffix: str) -> None:
     assert path.read_bytes().startswith(starts[suffix])
 
 
+def test_showers_are_drawn(tmp_path: Path) -> None:
+    """Their table is printed as without it."""
+    file = str(ROOT / "calogen/data/photons_test.h5")
+    assert run("inspect", file, "--draw", str(tmp_path / "drawn.png")) == run("inspect", file)
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_what_cannot_be_drawn_is_refused_and_leaves_no_file(network: Path, tmp_path: Path) -> None:
     for model, file, message in (
         (str(network), "drawn.txt", "--draw must name a file in .png, .pdf, .svg. Received: .*drawn.txt"),
         (str(network), "drawn", "--draw must name a file"),
-        ("", "drawn.png", "--draw needs the .json file of an LWTNN graph. Received: all models"),
-        (str(ROOT / "calogen/data/photons_test.h5"), "drawn.png", "--draw needs the .json file"),
+        ("", "drawn.png", "--draw needs a file of showers or of an LWTNN graph. Received: all models"),
+        ("atlas_vae", "drawn.png", "--draw needs a file of showers"),
+        (str(ROOT / "calogen/data/photons_test.h5"), "drawn.jpg", "--draw must name a file in .png, .pdf, .svg"),
     ):
         with pytest.raises(ConfigError, match=message):
             run("inspect", *[model] * bool(model), "--draw", str(tmp_path / file))

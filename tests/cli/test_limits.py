@@ -118,7 +118,7 @@ def test_more_showers_than_can_be_made_are_refused(
         f"evaluate --reference showers.h5 --generated showers.h5 --output {LONG}",
         f"evaluate --reference showers.h5 --generated showers.h5 --binning {LONG} --output a",
         f"report {LONG}",
-        f"report . --readme {LONG}",
+        f"report . --tables {LONG}",
         f"report . {LONG}",
         f"report . . --output {LONG}",
         f"inspect {LONG}",

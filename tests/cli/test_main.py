@@ -233,7 +233,7 @@ def test_report_writes_and_checks_the_tables(tmp_path: Path) -> None:
     (tmp_path / "results" / "a.json").write_text(json.dumps(results | {"quantities": []}))
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results -->\n<!-- end of results -->\nafter\n")
-    arguments = ("report", str(tmp_path / "results"), "--readme", str(readme))
+    arguments = ("report", str(tmp_path / "results"), "--tables", str(readme))
     with pytest.raises(ConfigError, match=r"the tables of .* are stale: run make tables"):
         run(*arguments, "--check")
     run(*arguments)
@@ -242,7 +242,7 @@ def test_report_writes_and_checks_the_tables(tmp_path: Path) -> None:
     assert "| C | O | reproduced |" in run("report", str(tmp_path / "results"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["empty"], ["nowhere"], ["empty", "nowhere"], ["empty", "--readme", "r.md"]])
+@pytest.mark.parametrize("arguments", [[], ["empty"], ["nowhere"], ["empty", "nowhere"], ["empty", "--tables", "r.md"]])
 def test_a_report_of_nothing_is_a_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
 ) -> None:

@@ -1,6 +1,8 @@
 """The experiment of the note's GAN end to end on toy showers."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,21 @@ def test_the_report_has_the_notes_figures_and_tables(smoke: Smoke) -> None:
     assert hyperparameters["header"][1:-1] == ["paper", "gauss", "relu", "vae"]
     assert [row[0] for row in variants["rows"]] == ["Geant4", "paper", "gauss", "relu"]
     assert [row[0] for row in seeds["rows"]] == ["1"]
+
+
+@pytest.mark.slow
+def test_two_seeds_and_everything_that_table_2_compares(tmp_path: Path) -> None:
+    """The seed whose covariance matrices are nearest has the metrics, the first one the other networks."""
+    files = write_showers(tmp_path, ATLAS_GAN_WINDOW, TRAINED)
+    process = launch(SCRIPT, "--seeds", "2", "--ablation", "--runs", tmp_path / "runs", *files)
+    assert process.returncode == 0, process.stderr
+    results = json.loads((tmp_path / "runs" / SCRIPT / "smoke-report" / f"{SCRIPT}.json").read_text(encoding="utf-8"))
+    hyperparameters, seeds, variants = results["tables"].values()
+    assert hyperparameters["header"][1:-1] == [*atlas_note_gan.CONFIGS, "vae"]
+    assert sorted(row[0] for row in variants["rows"]) == sorted(["Geant4", *atlas_note_gan.CONFIGS])
+    (chosen,) = (row[0] for row in seeds["rows"] if row[2])
+    assert [row[0] for row in seeds["rows"]] == ["1", "2"]
+    assert any(f"nearest with seed {chosen}," in remark for remark in results["remarks"])
 
 
 def test_the_seed_with_the_nearest_covariance_is_shown() -> None:

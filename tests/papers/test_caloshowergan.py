@@ -62,9 +62,9 @@ def test_the_quantities_are_those_of_one_gan_and_three(smoke: Smoke) -> None:
     found = smoke.quantities
     for title, paper in (("single GAN", 1131 / 420), ("three GANs", 845 / 476)):  # Table 4
         assert 0.5 < found[f"chi2/NDF of the total energy, {title}"]["ours"] < 1000
-        scaled = found[f"the same at the paper's statistics, {title}"]
+        scaled = found[f"chi2/NDF at the paper's statistics, {title}"]
         assert scaled["paper"] == pytest.approx(paper)
-        assert f"the same on held-out showers alone, iteration chosen by the others, {title}" in found
+        assert f"chi2/NDF on held-out showers alone, iteration chosen by the others, {title}" in found
         assert 0.3 < found[f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"]["ours"] < 3
     scatter = found["scatter of chi2/NDF over generation seeds"]
     assert scatter["ours"] > 0

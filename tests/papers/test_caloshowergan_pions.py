@@ -41,7 +41,7 @@ def test_the_claims_are_judged(smoke: Smoke) -> None:
 
 def test_the_quantities_and_tables(smoke: Smoke) -> None:
     found = smoke.quantities
-    assert found["the same at the paper's statistics, pion GAN"]["paper"] == pytest.approx(542 / 420)  # Table 4
+    assert found["chi2/NDF at the paper's statistics, pion GAN"]["paper"] == pytest.approx(542 / 420)  # Table 4
     assert 0.5 < found["chi2/NDF of the total energy, pion GAN"]["ours"] < 1000
     half = found["chi2/NDF of the total energy, pion GAN after 10 iterations"]
     assert half["paper"] is None, "the paper's is after a million"

@@ -13,21 +13,24 @@ from toy_results import RESULTS
 from calogen.claims.judge import Claim
 from calogen.cli.report import report_command
 from calogen.errors import DataFormatError
+from calogen.files import read_json_table, write_json
 from calogen.reports import comparison
 from calogen.reports.comparison import compare_directories
 from calogen.reports.page import build_markdown
 from calogen.reports.reproduction import write_report
 from calogen.reports.results import (
-    README_BEGIN,
-    README_END,
+    MARKS,
     build_results_page,
     read_table,
     results_table,
-    update_readme,
+    summary_row,
+    update_tables,
 )
 
+BEGIN, END = MARKS["results"]
 
-def test_table_of_the_readme():
+
+def test_table_of_results():
     table = results_table(RESULTS.to_json())
     assert "| depth grows | slope 1.02 +- 0.03 | reproduced |" in table
     assert "| too low \\| at 4 GeV | ratio 1.1 | not reproduced |" in table
@@ -46,18 +49,51 @@ def test_readme_is_updated_once_and_checked(tmp_path):
     write_report(tmp_path / "results", RESULTS, {})
     (tmp_path / "results" / "metrics.json").unlink()
     readme = tmp_path / "README.md"
-    readme.write_text(f"# calogen\n\n{README_BEGIN}\nold\n{README_END}\n\nThe end.\n")
-    assert not update_readme(readme, tmp_path / "results", check=True)
+    readme.write_text(f"# calogen\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
+    assert not update_tables(readme, tmp_path / "results", check=True)
     assert "old" in readme.read_text()
-    assert not update_readme(readme, tmp_path / "results")
+    assert not update_tables(readme, tmp_path / "results")
     text = readme.read_text()
     assert text.startswith("# calogen\n")
-    assert text.endswith(f"{README_END}\n\nThe end.\n")
+    assert text.endswith(f"{END}\n\nThe end.\n")
     assert "depth grows" in text
     assert "old" not in text
-    assert update_readme(readme, tmp_path / "results", check=True)
-    assert update_readme(readme, tmp_path / "results")
+    assert update_tables(readme, tmp_path / "results", check=True)
+    assert update_tables(readme, tmp_path / "results")
     assert readme.read_text() == text
+
+
+def test_a_summary_has_a_row_for_each_file_and_sections_have_figures(tmp_path: Path) -> None:
+    """Their links are relative to the file that holds them."""
+    folder = tmp_path / "results"
+    for name in ("a", "b"):
+        write_json(folder / f"{name}.json", replace(RESULTS, merit="parameters" if name == "b" else "").to_json())
+    (folder / "b.png").touch()
+    (page := tmp_path / "docs" / "results.md").parent.mkdir()
+    summary, results = ("\n".join(marks) for marks in MARKS.values())
+    page.write_text(f"{summary}\nbetween\n{results}\n")
+    update_tables(page, folder)
+    lines = page.read_text().splitlines()
+    rows = [line.split(" | ")[2:] for line in lines if line.startswith("| [Toy VAE <1>]")]
+    counts = "1 reproduced, 1 not |"
+    assert rows == [
+        ["front share [%]", "17.2", "16.91 ± 0.05 (seeds ± 0.2)", counts],
+        ["parameters", *["275,973"] * 2, counts],
+    ]
+    assert lines.count("## Toy VAE <1>") == 2
+    assert lines.count("![Toy VAE <1>](../results/b.png)") == 1
+    assert sum("results/a.png" in line for line in lines) == 0
+
+
+def test_a_summary_of_results_without_numbers() -> None:
+    empty = replace(RESULTS, claims=(), quantities=()).to_json()
+    assert summary_row(empty) == ("Toy VAE <1>", "make reproduce-toy", "-", "-", "-", "-")
+
+
+def test_the_committed_results_name_a_quantity_that_stands_for_them() -> None:
+    for path in (Path(__file__).parents[2] / "experiments" / "results").glob("*.json"):
+        results = read_json_table(path)
+        assert results["merit"] in [item["name"] for item in results["quantities"] if item["headline"]], path.name
 
 
 ORPHAN = ".toy.0123456789abcdef01234567.partial.json"
@@ -73,8 +109,8 @@ def test_what_is_being_written_is_no_result(tmp_path: Path, capsys: pytest.Captu
         text = (folder / "toy.json").read_text()
         (folder / ORPHAN).write_text(text if folder == whole else text[:100])
         readme = tmp_path / "README.md"
-        readme.write_text(f"{README_BEGIN}\n{README_END}\n")
-        update_readme(readme, folder)
+        readme.write_text(f"{BEGIN}\n{END}\n")
+        update_tables(readme, folder)
         assert readme.read_text().count("| claim of the paper") == 1
         report_command([folder])
         assert capsys.readouterr().out.count("| claim of the paper") == 1
@@ -93,26 +129,29 @@ def test_what_is_hidden_is_no_evaluation(tmp_path: Path, monkeypatch: pytest.Mon
 def test_faults_are_named(tmp_path):
     readme = tmp_path / "README.md"
     with pytest.raises(DataFormatError, match="cannot read"):
-        update_readme(readme, tmp_path)
+        update_tables(readme, tmp_path)
     readme.write_text("no markers")
+    with pytest.raises(DataFormatError, match="Received: neither"):
+        update_tables(readme, tmp_path)
+    readme.write_text(BEGIN)
     with pytest.raises(DataFormatError, match="Received: not both"):
-        update_readme(readme, tmp_path)
-    readme.write_text(f"{README_BEGIN}\n{README_END}\n")
+        update_tables(readme, tmp_path)
+    readme.write_text(f"{BEGIN}\n{END}\n")
     (tmp_path / "bad.json").write_text('{"title": "x"}')
     with pytest.raises(DataFormatError, match=r"bad\.json must hold.*paper"):
-        update_readme(readme, tmp_path)
+        update_tables(readme, tmp_path)
 
 
 def test_a_readme_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataFormatError, match=r"README.md must be a text in UTF-8. Received: .*can't decode byte 0xff"):
-        update_readme(tmp_path / "README.md", tmp_path)
+        update_tables(tmp_path / "README.md", tmp_path)
 
 
 def test_a_directory_without_results_is_no_table(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"{README_BEGIN}\nold\n{README_END}\n")
+    (tmp_path / "README.md").write_text(f"{BEGIN}\nold\n{END}\n")
     with pytest.raises(DataFormatError, match="must hold the results of reproductions .*Received: none"):
-        update_readme(tmp_path / "README.md", tmp_path / "nowhere")
+        update_tables(tmp_path / "README.md", tmp_path / "nowhere")
     assert "old" in (tmp_path / "README.md").read_text()
 
 

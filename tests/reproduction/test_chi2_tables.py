@@ -78,8 +78,8 @@ def test_quantities_of_one_seed() -> None:
     found = chi2_quantities([TESTS], ENSEMBLES, PAPER, "toy showers")
     assert [(item.name, item.headline) for item in found[:4]] == [
         ("chi2/NDF of the total energy, one GAN", False),
-        ("the same at the paper's statistics, one GAN", False),
-        ("the same on held-out showers alone, iteration chosen by the others, one GAN", False),
+        ("chi2/NDF at the paper's statistics, one GAN", False),
+        ("chi2/NDF on held-out showers alone, iteration chosen by the others, one GAN", False),
         ("chi2/NDF of Geant4 against Geant4, held-out and as many others, one GAN", False),
     ], "README shows what the paper has"
     assert [item.headline for item in found[4:]] == [True, True, True, False]
@@ -91,11 +91,11 @@ def test_quantities_of_one_seed() -> None:
     assert two["chi2/NDF of the total energy, two GANs"] == Quantity(
         "chi2/NDF of the total energy, two GANs", "", None, 1.75, pytest.approx(2 / 112), None, "toy showers", True
     )
-    paper = two["the same at the paper's statistics, two GANs"]
+    paper = two["chi2/NDF at the paper's statistics, two GANs"]
     assert (paper.paper, paper.ours, paper.uncertainty) == (
         pytest.approx(1402 / 448), pytest.approx(16.0), pytest.approx(40 / 112)
     )  # fmt: skip
-    held_out = two["the same on held-out showers alone, iteration chosen by the others, two GANs"]
+    held_out = two["chi2/NDF on held-out showers alone, iteration chosen by the others, two GANs"]
     assert (held_out.paper, held_out.ours) == (pytest.approx(1402 / 448), pytest.approx(1 + 40 * 0.5))
     assert held_out.uncertainty == pytest.approx(40 * np.sqrt(2 * (2 * 40 + 4 * 20)) / 80)
     floor = two["chi2/NDF of Geant4 against Geant4, held-out and as many others, two GANs"]

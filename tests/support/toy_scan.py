@@ -9,7 +9,7 @@ from calogen.metrics.distributions import Value
 from calogen.reproduction.scan_criteria import Measured
 from calogen.reproduction.scan_files import read_grid
 from calogen.reproduction.scan_grid import Grid, with_choices
-from calogen.reproduction.scan_study import ScanStudy
+from calogen.reproduction.scan_study import Outcome, ScanStudy
 from calogen.reproduction.scan_workers import Data, Task
 from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_GAN_WINDOW
@@ -87,3 +87,17 @@ def study_of(folder: Path, grid: Grid) -> ScanStudy:
 def measured(value: float) -> Measured:
     """What came of a trial that was not trained."""
     return Measured(value=Value(value, 0.1), response=1.0, seconds=2.0)
+
+
+def end(study: ScanStudy, value: float) -> str | None:
+    """Ends the next trial; gives its point's name."""
+    with study.take() as taken:
+        if taken is None:
+            return None
+        study.complete(taken.number, measured(value))
+        return taken.point.name
+
+
+def counted(outcomes: list[Outcome]) -> list[Outcome]:
+    """Outcomes that count: each point's last."""
+    return [outcome for outcome in outcomes if outcome.counts]
