@@ -79,7 +79,7 @@ def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
 
 
 def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) -> str:
-    """Text about a file of showers, some of which are also drawn into a file if `draw` names one."""
+    """Text about a file of showers; `draw` names a file for pictures of some of them."""
     from calogen.evaluation.summary import energy_table, format_energy_table
     from calogen.showers.bundled import read_showers
     from calogen.showers.windows import WINDOWS, select_window
