@@ -1,9 +1,10 @@
 r"""The GAN of ATLAS's note of 2018 (ATL-SOFT-PUB-2018-001), beside its VAE.
 
-Preset laptop: 60,000 iterations, and the VAE; results on the bundled showers are not published yet. The first seed
-also trains the GANs with Gauss and ReLU at the output that Figs. 5 and 6 compare; with --ablation it trains whatever
-Table 2 compares, 11 GANs in all. The note's 50,000 epochs are 700,000 iterations: preset paper. Of several seeds,
-figures and metrics are those of the seed whose covariance matrices are nearest to Geant4's, as in the note.
+Expected on the bundled showers, preset laptop (60,000 iterations, 10 minutes on one core for each GAN, and the VAE, 3
+minutes): results in experiments/results/atlas_note_gan.json. The first seed also trains the GANs with Gauss and ReLU at
+the output that Figs. 5 and 6 compare; with --ablation it trains whatever Table 2 compares, 11 GANs in all. The note's
+50,000 epochs are 700,000 iterations: preset paper. Of several seeds, figures and metrics are those of the seed whose
+covariance matrices are nearest to Geant4's, as in the note.
 
     python experiments/atlas_note_gan.py --preset laptop --seeds 3
     python experiments/atlas_note_gan.py --preset paper --train-data train.h5 --test-data test.h5 --runs runs/own
