@@ -199,6 +199,7 @@ def _read_options(
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
     ] = "",
@@ -206,7 +207,7 @@ def _read_options(
 ) -> Arguments:
     """Values of a command line after `expand_options`.
 
-    `--smoke` and `--options` are here for `--help` alone.
+    `--smoke` and `--options` are here for `--help` alone, and `--verbose`, which `calogen.backend` reads.
     """
     if train_data is None and test_data is not None:
         raise typer.BadParameter("--test-data goes with --train-data")

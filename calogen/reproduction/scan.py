@@ -68,6 +68,7 @@ class Choices:
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
     ] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
     ] = ""

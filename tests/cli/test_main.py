@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_commands import exit_of_main, run
 
+import calogen
 from calogen.cli import inspect as inspected
 from calogen.cli.options import parse_counts, parse_energies
 from calogen.config import Paper, assumed, paper
@@ -266,3 +267,13 @@ def test_the_installed_command_starts() -> None:
     command = [str(Path(sys.executable).with_name("calogen")), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in ("simulate", "download", "generate", "evaluate", "report", "inspect"))
+
+
+@pytest.mark.parametrize("program", [["-m", "calogen"], [str(Path(sys.executable).with_name("calogen"))]])
+def test_the_version_is_told_without_tensorflow(program: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", *program, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"calogen {calogen.__version__}\n"
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in modules
+    assert not modules & {"tensorflow", "keras", "numpy", "matplotlib"}
