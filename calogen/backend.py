@@ -4,7 +4,7 @@ Keras gets fixed settings: neither its environment variables nor a `keras.json`,
 files of `keras.utils.get_file` go to a temporary folder, not to the user's home. If Keras, which TensorFlow imports as
 well, was imported before this module, it keeps its settings; they must be the fixed ones, or the import fails.
 
-What TensorFlow prints when it starts is left out, but for errors: on a machine without GPU it complains about CUDA. With
+What TensorFlow prints when it starts is left out, but for errors: without a GPU it complains about CUDA. With
 `--verbose` on the command line, or with the environment variable `TF_CPP_MIN_LOG_LEVEL`, it prints what it likes.
 """
 
@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from calogen.errors import ConfigError
 from calogen.parallel import limit_tensorflow
@@ -24,7 +23,7 @@ _CHOSEN = {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0"}
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 0: everything, 1: warnings and errors, 2: errors
 _GREETINGS = r"WARNING: All log messages before absl::Init|To enable the following instructions|I\d{4} "
 _WITHOUT_GPU = rf"{_GREETINGS}|W\d{{4}} |E\d{{4}} .*\bcu(da|Init|DNN|FFT|BLAS)"
-_HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+_HAS_GPU = any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg"))  # Linux; Linux in Windows
 
 
 @contextmanager

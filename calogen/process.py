@@ -117,6 +117,12 @@ def tell(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
+def tell_next(*steps: str) -> None:
+    """Print on stderr what the user may type next, a line for each step."""
+    for step in steps:
+        tell(f"next: {step}")
+
+
 def show(text: str) -> None:
     """Print the result of a command on stdout, where it must arrive.
 

@@ -7,6 +7,7 @@ import typer
 
 from calogen.errors import CalogenError
 from calogen.files import require_writable_file
+from calogen.process import tell
 
 
 def export_command(
@@ -28,6 +29,7 @@ def export_command(
     from calogen.athena.export import export_runs
 
     require_writable_file(output / "manifest.json")
+    tell(f"exporting the networks of {runs} into {output}; each is compared with Keras, some 10 to 30 seconds")
     failed = []
     for line, fault in export_runs(runs, output, eta):
         typer.echo(line)

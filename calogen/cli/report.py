@@ -15,6 +15,9 @@ def report_command(
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the page of a comparison.")] = Path("comparison"),
     readme: Annotated[Path | None, typer.Option(help="Write the tables between the marks of this file.")] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write .tex files, too, with the main numbers as tables for a paper.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file's tables are stale.")] = False,
 ) -> None:
     """Compare evaluations side by side, or print the tables of results.
@@ -30,10 +33,15 @@ def report_command(
         from calogen.reports.comparison import compare_directories
 
         require(readme is None, "--readme takes one directory of results. Received: several")
-        typer.echo(compare_directories(directories, output))
+        show(compare_directories(directories, output, latex=latex))
     elif readme is not None:
+        require(not latex, "--latex goes with directories, not with --readme. Received: both")
         fresh = update_readme(readme, results, check)
         require(fresh or not check, f"the tables of {readme} are stale: run make tables")
+    elif latex:
+        from calogen.reports.latex import write_latex_of
+
+        show("\n".join(map(str, write_latex_of(results))))
     elif (results / "report.md").is_file():
         show(read_text(results / "report.md"))
     else:

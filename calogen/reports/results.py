@@ -5,11 +5,12 @@ it only says whether the tables there are stale. `calogen report A B` compares t
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from calogen.claims.judge import Quantity
 from calogen.errors import DataFormatError
@@ -18,18 +19,35 @@ from calogen.reports.page import Cell, DataTable, Page, PageVerdict, Tone, rende
 from calogen.reports.reproduction import TONES, ours_text, title_with_unit, value_text
 
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)  # what reading other files may raise
+_Made = TypeVar("_Made")
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
 
 
-def results_table(results: Mapping[str, Any]) -> str:
-    """README's Markdown for one results file: claims with verdicts, and headline quantities."""
-    quantities = [
+def results_table(results: Mapping[str, Any], *, count_claims: bool = False) -> str:
+    """Markdown for one results file: claims with verdicts, and headline quantities.
+
+    Args:
+        results: what the file holds.
+        count_claims: whether claims are counted instead of listed, as on a terminal.
+    """
+    claims = _claims(results)
+    counts = [f"{number} {verdict}" for verdict, number in Counter(item["verdict"] for item in claims).most_common()]
+    return render(
+        "results.md.j2",
+        title=results["title"],
+        paper=results["paper"],
+        claims=[] if count_claims else claims,
+        counts=f"{len(claims)} claims of the paper: {', '.join(counts)}" if count_claims and claims else "",
+        quantities=_headline_rows(results),
+    )
+
+
+def _headline_rows(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    return [
         (title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data)
         for item in _quantities(results)
         if item.headline
     ]
-    texts = {"title": results["title"], "paper": results["paper"], "claims": _claims(results)}
-    return render("results.md.j2", **texts, quantities=quantities)
 
 
 def read_table(path: Path) -> str:
@@ -38,13 +56,27 @@ def read_table(path: Path) -> str:
     Raises:
         DataFormatError: the file does not hold the results of a reproduction.
     """
+    return _read(path, results_table)
+
+
+def _read(path: Path, make: Callable[[Mapping[str, Any]], _Made]) -> _Made:
+    """What a function makes of the results in a file."""
     try:
-        return results_table(cast(Mapping[str, Any], read_json(path)))
+        return make(cast(Mapping[str, Any], read_json(path)))
     except _DAMAGE as error:
         raise DataFormatError(
             f"{path} must hold the title, paper, claims and quantities of a reproduction. "
             f"Received: {type(error).__name__}: {error!s:.200}"
         ) from error
+
+
+def headline_quantities(path: Path) -> list[tuple[str, str, str]]:
+    """Names, the paper's and our numbers of a results file's headline quantities.
+
+    Raises:
+        DataFormatError: the file does not hold the results of a reproduction.
+    """
+    return _read(path, lambda results: [row[:3] for row in _headline_rows(results)])
 
 
 def read_tables(directory: str | Path) -> list[str]:

@@ -28,7 +28,7 @@ from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
-from calogen.process import Terminated
+from calogen.process import Terminated, tell_next
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -304,5 +304,10 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         path = arguments.results / f"{results.name}.json"
         write_json(path, results.to_json())
         write_figure(figures[headline], path.with_suffix(".png"))
-    print(results_table(results.to_json()))
+    print(results_table(results.to_json(), count_claims=True))
     print(f"report: {page}\nresults: {path}")
+    trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)
+    tell_next(
+        f"open {shlex.quote(str(page))} in a browser",
+        shlex.join(["calogen", "export", str(trained)]) + "    # for C++",
+    )

@@ -24,6 +24,7 @@ from calogen.process import tell
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
+from calogen.reproduction.plan import announce
 from calogen.reproduction.selection import Judge, scan, select
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
@@ -196,6 +197,10 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     """Trains what is not trained yet, chooses and compares with Geant4, for every seed."""
     require_coverage(study, data)
+    first = {
+        name: study.budget(config, arguments.preset, arguments.seeds[0]) for name, (config, _) in study.configs.items()
+    }
+    announce(study.name, arguments, first, len(study.variants & study.configs.keys()))
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
         configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}

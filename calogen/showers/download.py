@@ -8,6 +8,7 @@ import calogen
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
 from calogen.files import require_writable_file
 from calogen.locks import directory_lock
+from calogen.process import tell
 from calogen.progress import progress
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
         registry=DATASETS[name],
         env=None if output else "CALOGEN_DATA",
     )
+    number = len(DATASETS[name])
+    tell(f"downloading {name}: {number} files, {175 * number} MB or less, into {store.abspath}; whole ones stay")
     return [_fetch(store, file) for file in DATASETS[name]]
 
 
