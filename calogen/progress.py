@@ -58,8 +58,8 @@ class Progress:
 
     def _update(self) -> None:
         if self._bar is not None:
-            fields = {"note": self._note, "left": self._left() or "-:--:--"}
-            self._bar.update(rich_progress.TaskID(0), completed=self._done, **fields)
+            left = self._left() or "-:--:--"
+            self._bar.update(rich_progress.TaskID(0), completed=self._done, note=self._note, left=left)
         elif monotonic() >= self._next_line:
             self._next_line = monotonic() + _LINE_SECONDS
             self._print_line()

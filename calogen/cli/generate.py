@@ -34,8 +34,8 @@ def generate_command(
     require(number == 1, f"generate needs either --energies or --like. Received: {number} of them")
     require_writable_file(output)
     source, copies = like or parse_energies(energies), showers or (1 if like else 1000)
-    given = f"each of {like}" if like else f"each of {len(parse_energies(energies))} energies"
-    tell(f"generating: {copies:,} showers of {given}, with {', '.join(map(str, run))}, into {output}")
+    given = f"for each shower of {like}" if like else f"at each energy of {energies}"
+    tell(f"generating with {', '.join(map(str, run))}: {copies:,} showers {given}, into {output}")
     write_generated(output, run, source, copies, seed)
     show(str(output))
     reference = like or "GEANT4_FILE"

@@ -142,8 +142,8 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
     study, showers, note = task.open()
     ended = sum(outcome.state in ("complete", "failed") for outcome in study.outcomes())
     tell(
-        f"scan of {given.model}, preset {given.preset}, {grid.sampler}: {grid.size} trials, {ended} of them done, into "
-        f"{folder}; every trial that ends tells the time that is left"
+        f"scan of {given.model}, preset {given.preset}, {grid.sampler}: {grid.num_points} trials, {ended} done, "
+        f"into {folder}; every trial that ends tells the time that is left"
     )
     run_trials(task, study, showers, given.workers)
     outcomes = study.outcomes()
