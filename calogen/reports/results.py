@@ -37,7 +37,7 @@ def results_table(results: Mapping[str, Any], *, count_claims: bool = False) -> 
         title=results["title"],
         paper=results["paper"],
         claims=[] if count_claims else claims,
-        counts=f"{len(claims)} claims of the paper: {', '.join(counts)}" if count_claims and claims else "",
+        counts=f"claims of the paper: {', '.join(counts)}" if count_claims and claims else "",
         quantities=_headline_rows(results),
     )
 

@@ -60,8 +60,10 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
         registry=DATASETS[name],
         env=None if output else "CALOGEN_DATA",
     )
-    number = len(DATASETS[name])
-    tell(f"downloading {name}: {number} files, {175 * number} MB or less, into {store.abspath}; whole ones stay")
+    missing = [file for file in DATASETS[name] if not (store.abspath / file).is_file()]
+    if missing:
+        size = 175 * len(missing)
+        tell(f"downloading {name} into {store.abspath}: {', '.join(missing)}, {size} MB or less; parts of them go on")
     return [_fetch(store, file) for file in DATASETS[name]]
 
 

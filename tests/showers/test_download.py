@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 import requests
+from toy_commands import steps
 
 from calogen.cli import main as cli
 from calogen.errors import CalogenError, TemporaryError
@@ -352,7 +353,13 @@ def test_the_command_prints_the_files(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_of_main(monkeypatch, "tiny", tmp_path, server.url) == 0
-    assert capsys.readouterr() == ("".join(f"{tmp_path / name}\n" for name in BODIES), "")
+    shown = capsys.readouterr()
+    assert shown.out == "".join(f"{tmp_path / name}\n" for name in BODIES)
+    first, *_ = shown.err.splitlines()
+    assert first.startswith(f"downloading tiny into {tmp_path}: tiny_1.hdf5, tiny_2.hdf5, 350 MB or less")
+    assert steps(shown.err)[1] == ["calogen", "inspect", str(tmp_path / "tiny_2.hdf5")]
+    assert exit_of_main(monkeypatch, "tiny", tmp_path, server.url) == 0
+    assert "downloading" not in capsys.readouterr().err
 
 
 def test_the_command_line_starts_without_pooch() -> None:
