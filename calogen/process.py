@@ -137,10 +137,10 @@ def show(text: str) -> None:
 
 @contextmanager
 def sifted_stderr(dropped: str) -> Iterator[None]:
-    """Leave out the lines of stderr that match a regular expression, those of C++ libraries too.
+    """Leave out the lines of stderr that match a regular expression.
 
-    The others are passed on by a process of their own: what a library says before it aborts must arrive. Where none can
-    be started, or stderr is closed, all lines stay.
+    Also those of C++ libraries. The others are passed on by a process of their own: what a library says before it
+    aborts must arrive. Where none can be started, or stderr is closed, all lines stay.
     """
     try:
         kept = os.dup(2)

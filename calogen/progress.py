@@ -38,7 +38,7 @@ class Progress:
         self._update()
 
     def skip(self, n: int) -> None:
-        """Count `n` units that were done before; the time that is left is not estimated from them."""
+        """Count `n` units that took no time: they do not tell the time that is left."""
         self._skipped += n
         self.advance(n)
 
@@ -104,7 +104,10 @@ class Progress:
 
 
 class _Part(Progress):
-    """Progress of a part of the work of `whole`, shown by its bar: in its units, or else as a note."""
+    """Progress of a part of the work of `whole`, whose bar shows it.
+
+    If the units are the same, they count; otherwise the part is named beside the bar.
+    """
 
     def __init__(self, shown: Progress, description: str, total: int, unit: str) -> None:
         self._shown, self._description, self._total, self._done = shown, description, total, 0

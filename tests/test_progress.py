@@ -115,11 +115,11 @@ def test_one_progress_for_the_whole_work(clock: Clock, capsys: pytest.CaptureFix
         clock.now += 6
         alone.advance()
     assert capsys.readouterr().err.splitlines() == [
-        "judging: 0/40 epochs (0%), 0:01:40 elapsed, FPD 2/5",
-        "judging: 14/40 epochs (35%), 0:01:50 elapsed, 0:00:52 left, classifiers: loss 0.1",
-        "judging: 19/40 epochs (48%), 0:02:00 elapsed, 0:00:42 left, classifiers: loss 0.1",
+        "judging: 0/40 epochs (0%), 0:01:40 elapsed, FPD",
+        "judging: 14/40 epochs (35%), 0:01:50 elapsed, 0:01:05 left, classifiers: loss 0.1",
+        "judging: 19/40 epochs (48%), 0:02:00 elapsed, 0:00:47 left, classifiers: loss 0.1",
         "judging: 20/40 epochs (50%), 0:03:00 elapsed, 0:00:40 left, classifiers",
-        "judging: 34/40 epochs (85%), 0:03:10 elapsed, 0:00:12 left, classifiers: loss 0.1",
+        "judging: 34/40 epochs (85%), 0:03:10 elapsed, 0:00:13 left, classifiers: loss 0.1",
         "judging: 39/40 epochs (98%), 0:03:20 elapsed, 0:00:02 left, classifiers: loss 0.1",
         "judging: 40/40 epochs (100%), 0:04:20 elapsed",
         "drawing: 1/2 (50%), 0:00:06 elapsed, 0:00:06 left",

@@ -42,7 +42,7 @@ def _options(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
 ) -> None:
-    """Options in front of a command; `--verbose` is read where TensorFlow starts (`calogen.backend`)."""
+    """Options in front of a command; `calogen.backend` reads `--verbose`."""
 
 
 app.command("simulate")(simulate_command)

@@ -1,4 +1,4 @@
-"""Tables for papers: a row for each judged model, in LaTeX with the rules of the package booktabs."""
+"""Tables for papers, in LaTeX with the rules of booktabs: a row for each judged model."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +118,7 @@ def _cell_rows(measured: Any, numbers: Mapping[str, Any]) -> dict[str, Mapping[s
 
 
 def _means(rows: Iterable[Mapping[str, Value]]) -> dict[str, Value]:
-    """Means of the metrics over distributions, where they are defined; their errors are not known."""
+    """Means of the metrics over the distributions that have them; errors are not known."""
     values: dict[str, list[float]] = {name: [] for name in _MEANS}
     for row in rows:
         for name in values.keys() & row.keys():

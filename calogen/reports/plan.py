@@ -1,4 +1,4 @@
-"""What `calogen evaluate` says before it begins: what it will do, and about how long it takes."""
+"""What `calogen evaluate` says before it begins, and its one progress bar."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def planned(
     second_reference: Sequence[Path],
     options: Options,
 ) -> Iterator[None]:
-    """Say what an evaluation will do, and show one progress for its block if classifiers train.
+    """Say what an evaluation will do; if classifiers train, show one progress for the block.
 
     Args:
         cells: whether the showers are cells, for which there is one classifier instead of three.

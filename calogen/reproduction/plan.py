@@ -1,4 +1,4 @@
-"""What a reproduction says before it begins: networks, places, and about how long they train."""
+"""What a reproduction says before it begins: networks, places, and about how long."""
 
 import sys
 from collections.abc import Mapping

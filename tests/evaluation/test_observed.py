@@ -1,9 +1,9 @@
-from dataclasses import re
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import replace
 from conftest import make_showers
 from toy_commands import page_of
 
