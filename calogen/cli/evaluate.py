@@ -80,6 +80,8 @@ def evaluate_command(
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
+    It prints the verdict, a few numbers and the page's path; all tables are beside the page.
+
     Voxels: report.html, report.md, evaluation.json (all numbers and histograms), metrics.json and .csv (a row for each
     metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
     ATLAS cells: the observables of the VAE's paper, one by one and together, all labels on one page.

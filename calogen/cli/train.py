@@ -1,6 +1,7 @@
 """The command `calogen train`."""
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ def train_command(
     from calogen.generation.load import model_module
     from calogen.locks import directory_lock
     from calogen.showers.bundled import bundled_for, open_showers
+    from calogen.showers.labels import within
     from calogen.showers.voxels import VoxelGeometry
     from calogen.training.fit import fit
     from calogen.training.trainer import Draws, Epochs
@@ -72,8 +74,9 @@ def train_command(
             f"{len(showers):,} showers of {', '.join(path.name for path in files)}, into {output}; the first steps "
             "tell how long it takes; what was interrupted goes on"
         )
-        energy = median_low(showers.given.incident_energies.tolist())
         run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
+        energies = showers.given.incident_energies
+        energy = median_low(energies[within(energies, *(run.momentum_range or (0.0, math.inf)))])
     show(str(output))
     conditions = ["--like", str(files[0])] if run.transform.needs else ["--energies", f"{energy:.10g}"]
     tell_next(
