@@ -23,12 +23,12 @@ _Made = TypeVar("_Made")
 README_BEGIN, README_END = "<!-- results -->", "<!-- end of results -->"
 
 
-def results_table(results: Mapping[str, Any], *, count_claims: bool = False) -> str:
+def results_table(results: Mapping[str, Any], *, brief: bool = False) -> str:
     """Markdown for one results file: claims with verdicts, and headline quantities.
 
     Args:
         results: what the file holds.
-        count_claims: whether claims are counted instead of listed, as on a terminal.
+        brief: whether claims are counted, and listed without our numbers, as on a terminal.
     """
     claims = _claims(results)
     counts = [f"{number} {verdict}" for verdict, number in Counter(item["verdict"] for item in claims).most_common()]
@@ -36,8 +36,8 @@ def results_table(results: Mapping[str, Any], *, count_claims: bool = False) -> 
         "results.md.j2",
         title=results["title"],
         paper=results["paper"],
-        claims=[] if count_claims else claims,
-        counts=f"claims of the paper: {', '.join(counts)}" if count_claims and claims else "",
+        claims=claims,
+        counts=f"claims of the paper: {', '.join(counts)}" if brief and claims else "",
         quantities=_headline_rows(results),
     )
 

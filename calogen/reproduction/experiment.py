@@ -304,7 +304,7 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         path = arguments.results / f"{results.name}.json"
         write_json(path, results.to_json())
         write_figure(figures[headline], path.with_suffix(".png"))
-    print(results_table(results.to_json(), count_claims=True))
+    print(results_table(results.to_json(), brief=True))
     print(f"report: {page}\nresults: {path}")
     trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)
     tell_next(

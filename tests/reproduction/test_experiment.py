@@ -383,6 +383,7 @@ def test_results_are_published_where_they_are_wanted(
     out = shown.out.splitlines()
     assert out[-2:] == places
     assert "claims of the paper: 1 reproduced" in out
+    assert "| depth grows | reproduced |" in out
     assert "| share [%] | 17.2 | 16.9 |  |" in out
     assert steps(shown.err)[0] == ["open", f"{folder}/report.html", "in", "a", "browser"]
     tables = ["claims.csv", "metrics.json", "quantities.csv"]
