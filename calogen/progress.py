@@ -187,8 +187,8 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Progress]
 def duration(seconds: float) -> str:
     """A time in words, with one or two digits, for estimates.
 
-    >>> [duration(item) for item in (4, 50, 100, 5000, 20000)]
-    ['5 seconds', '50 seconds', '2 minutes', '1.4 hours', '6 hours']
+    >>> [duration(item) for item in (4, 50, 100, 5400, 20000)]
+    ['5 seconds', '50 seconds', '2 minutes', '1.5 hours', '6 hours']
     """
     for size, unit in ((3600, "hour"), (60, "minute")):
         if seconds >= 1.4 * size:
