@@ -76,8 +76,9 @@ def train_command(
         run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
         energies = showers.given.incident_energies
         inside = sorted(energies[within(energies, *(run.momentum_range or (0.0, math.inf)))])
+        energy = f"{inside[len(inside) // 2]:.10g}"
     show(str(output))
-    conditions = ["--like", str(files[0])] if run.transform.needs else ["--energies", f"{inside[len(inside) // 2]:.10g}"]
+    conditions = ["--like", str(files[0])] if run.transform.needs else ["--energies", energy]
     tell_next(
         shlex.join(["calogen", "generate", str(output), *conditions, "--output", "generated.h5"]),
         shlex.join(["calogen", "export", str(output)]) + "    # for C++",
