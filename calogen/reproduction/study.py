@@ -197,9 +197,7 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
 def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
     """Trains what is not trained yet, chooses and compares with Geant4, for every seed."""
     require_coverage(study, data)
-    first = {
-        name: study.budget(config, arguments.preset, arguments.seeds[0]) for name, (config, _) in study.configs.items()
-    }
+    first = {key: study.budget(pair[0], arguments.preset, arguments.seeds[0]) for key, pair in study.configs.items()}
     announce(study.name, arguments, first, len(study.variants & study.configs.keys()))
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
