@@ -15,7 +15,6 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 
 # Small matrices on a busy machine: several BLAS threads only wait for one another. TensorFlow has threads of its own.
 export OPENBLAS_NUM_THREADS ?= 1
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 BUNDLED := --detector atlas-barrel --mantissa-bits 12 $${WORKERS:+--workers "$$WORKERS"}
 DEPTHS := --depths --seed 3 --energies 256:8192:x2,16384,32768:65536:x2

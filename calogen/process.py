@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,9 +14,17 @@ from functools import cache
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 from calogen.errors import CalogenError
+
+_SIEVE = """import re, sys
+for line in sys.stdin.buffer:
+    if not re.match(sys.argv[1].encode(), line):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+_SIEVE_SECONDS = 5.0  # a program that was started meanwhile may hold the pipe for longer
 
 UNFINISHED: set[Path] = set()
 """Temporary files that this process is writing."""
@@ -129,6 +138,12 @@ def tell(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
+def tell_next(*steps: str) -> None:
+    """Print on stderr what the user may type next, a line for each step."""
+    for step in steps:
+        tell(f"next: {step}")
+
+
 def show(text: str) -> None:
     """Print the result of a command on stdout, where it must arrive.
 
@@ -139,6 +154,37 @@ def show(text: str) -> None:
     failure = getattr(sys.stdout, "failure", None)
     if failure is not None and not isinstance(failure, BrokenPipeError):
         raise CalogenError(f"cannot write to the standard output: {failure}; free some space, or print elsewhere")
+
+
+@contextmanager
+def sifted_stderr(dropped: str) -> Iterator[None]:
+    """Leave out the lines of stderr that match a regular expression.
+
+    Also those of C++ libraries. The others are passed on by a process of their own: what a library says before it
+    aborts must arrive. Where none can be started, or stderr is closed, all lines stay.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    command = [sys.executable, "-IS", "-c", _SIEVE, dropped]
+    try:  # in a session of its own: an interrupt ends this process first
+        sieve = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    except OSError:
+        os.close(kept)
+        yield
+        return
+    pipe = cast(BinaryIO, sieve.stdin)
+    os.dup2(pipe.fileno(), 2)
+    pipe.close()
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        with suppress(subprocess.TimeoutExpired):
+            sieve.wait(_SIEVE_SECONDS)
 
 
 def prepare_worker() -> None:

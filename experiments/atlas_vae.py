@@ -47,7 +47,7 @@ from calogen.generation.generate import generate
 from calogen.generation.load import list_snapshots, load_snapshot
 from calogen.metrics.distributions import Value
 from calogen.models import atlas_vae
-from calogen.models.atlas_vae import CONFIGS, PAPER
+from calogen.models.atlas_vae import CONFIGS, PAPER, AtlasVaeConfig
 from calogen.observables.cells import average_showers, shower_depth
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
@@ -55,6 +55,7 @@ from calogen.plots.training import draw_losses
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
+from calogen.reproduction.plan import announce
 from calogen.reproduction.selection import validation_distance
 from calogen.reproduction.study_data import read_at_energies
 from calogen.reproduction.timing import Costs, measure_costs, require_times
@@ -79,6 +80,7 @@ def main(arguments: Arguments) -> None:
     recorded = provenance.collect(arguments.seeds[0], data.files)
     train, test, note = data.train, data.reference, data.note
     require_times(test)
+    announce(NAME, arguments, configs(arguments.preset, arguments.seeds[0]))
     evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:
@@ -118,15 +120,20 @@ def main(arguments: Arguments) -> None:
     print(f"decoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
 
 
+def configs(preset: str, seed: int) -> dict[str, AtlasVaeConfig]:
+    """Configurations of the VAE and of its ablation."""
+    chosen = {name: CONFIGS[name][0] for name in ("paper", "absolute")}
+    return {
+        name: replace(item, epochs=EPOCHS[preset], seed=seed, batch_size=50 if preset == "smoke" else item.batch_size)
+        for name, item in chosen.items()
+    }
+
+
 def reproduce(run: Run, train: Showers, test: Showers) -> tuple[TrainedRun, Evidence, dict[str, Showers]]:
     """Trains the VAE and its ablation with one seed; gives evidence and showers of both."""
     epochs = EPOCHS[run.preset]
     snapshots = {max(1, round(share * epochs)) for share in SNAPSHOTS}
-    chosen = (CONFIGS[name][0] for name in ("paper", "absolute"))
-    config, ablation = (
-        replace(item, epochs=epochs, seed=run.seed, batch_size=50 if run.preset == "smoke" else item.batch_size)
-        for item in chosen
-    )
+    config, ablation = configs(run.preset, run.seed).values()
     vae = fit(atlas_vae, config, ATLAS_VAE_WINDOW, train, run.directory, snapshots=snapshots)
     absolute = fit(atlas_vae, ablation, ATLAS_VAE_WINDOW, train, run.directory / "absolute")
     seeds = {

@@ -8,7 +8,6 @@ calogen[official].
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -337,7 +336,6 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare the runs that the command line names."""
     runs, tools = parse_command_line(_read_options, __doc__, EXAMPLES, arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
     with clean_exit("official"):
         check_runs(*runs, tools=tools)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def python(*command: str, home: Path, settings: str = "", **environment: str) ->
     """Runs Python in a new process whose home has this keras.json."""
     (home / ".keras").mkdir()
     (home / ".keras" / "keras.json").write_text(settings)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("KERAS_", "TF_CPP_"))}
     return subprocess.run(
         [sys.executable, *command],
         env={**clean, "HOME": str(home), "PYTHONPATH": str(ROOT), **environment},
@@ -65,10 +66,55 @@ SCRIPTS = [*sorted(ROOT.glob("experiments/*.py")), *ROOT.glob("export/*.py")]
 def test_scripts_end_in_a_line_whatever_the_home_holds(script: Path, tmp_path: Path) -> None:
     """They import Keras, and ask for cores, before their commands begin."""
     found = python(str(script), home=tmp_path, settings='{"floatx": "bfloat16"}', CALOGEN_CORES="0")
-    assert "Traceback" not in found.stderr
-    line = found.stderr.splitlines()[-1]  # TensorFlow greets before it
+    (line,) = found.stderr.splitlines()
     assert line.endswith(": error: CALOGEN_CORES must be a whole number above 0. Received: '0'")
     assert found.returncode == 2
+
+
+STARTED = """
+import multiprocessing, os, sys
+from importlib import import_module
+from calogen.backend import tf
+
+print(float(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(2.0))))
+print("a line of ours", file=sys.stderr)
+with multiprocessing.get_context("spawn").Pool(1, import_module, ["calogen.backend"]) as pool:
+    assert pool.apply(os.getpid) != os.getpid()
+print(os.environ.get("TF_CPP_MIN_LOG_LEVEL"))
+"""
+"""Starts TensorFlow here and in a worker."""
+
+
+def test_tensorflow_starts_without_a_word(tmp_path: Path) -> None:
+    found = python("-c", STARTED, home=tmp_path)
+    assert found.stdout == "4.0\nNone\n"
+    lines = found.stderr.splitlines()
+    assert "a line of ours" in lines
+    assert lines == ["a line of ours"] or backend._HAS_GPU  # with a GPU, what is wrong with it is said
+    assert not any("oneDNN" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [(["--verbose"], {}), (["--options=--ablation --verbose"], {}), ([], {"TF_CPP_MIN_LOG_LEVEL": "0"})],
+)
+def test_tensorflow_speaks_when_asked(words: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+    found = python("-c", "import calogen.backend", *words, home=tmp_path, **environment)
+    assert "oneDNN custom operations are on" in found.stderr
+
+
+def test_lines_of_errors_are_left_in() -> None:
+    lines = {
+        "I0000 00:00:1.5   7 port.cc:153] oneDNN custom operations are on.": (True, True),
+        "W0000 00:00:1.5   7 gpu_device.cc:2431] Cannot dlopen some GPU libraries.": (True, False),
+        "E0000 00:00:1.5   7 cuda_platform.cc:52] failed call to cuInit: INTERNAL": (True, False),
+        "E0000 00:00:1.5   7 tensor.cc:9] out of memory": (False, False),
+        "F0000 00:00:1.5   7 cpu_feature_guard.cc:2] needs AVX instructions": (False, False),
+        "Fatal Python error: Aborted": (False, False),
+    }
+    for line, dropped in lines.items():
+        found = tuple(bool(re.match(item, line)) for item in (backend._WITHOUT_GPU, backend._GREETINGS))
+        assert found == dropped, line
 
 
 def test_keras_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ FLOORS = {
     5: ("lwtnn", "generation", "claims"),
     6: ("athena", "reports"),
     7: ("reproduction",),
-    8: ("cli",),
+    8: ("cli", "__main__"),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

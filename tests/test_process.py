@@ -14,7 +14,7 @@ import pytest
 
 from calogen.errors import CalogenError
 from calogen.locks import directory_lock
-from calogen.process import Lenient, is_alive, orderly, show, start_of, tell
+from calogen.process import Lenient, is_alive, orderly, show, sifted_stderr, start_of, tell
 
 _RUN = """
 import sys, time
@@ -251,3 +251,32 @@ def test_processes_are_told_from_their_numbers_successors() -> None:
         other.communicate(b"\n")
     assert not is_alive(other.pid, begun)
     assert not is_alive(2**40)
+
+
+_SIFTED = """
+import os, sys
+from calogen.process import sifted_stderr
+with sifted_stderr("drop|E.*cuInit"):
+    os.write(2, b"drop this\\nE0 cuInit\\nkeep drop\\n")
+    print("of Python", file=sys.stderr)
+    sys.argv[1:] and os.abort()
+os.write(2, b"drop nothing here\\n")
+"""
+
+
+@pytest.mark.parametrize("aborts", [False, True])
+def test_lines_of_stderr_are_left_out(aborts: bool) -> None:
+    """What a library says before it aborts arrives."""
+    found = subprocess.run(
+        [sys.executable, "-c", _SIFTED, *["x"] * aborts], capture_output=True, text=True, check=False
+    )
+    assert found.stderr.splitlines()[:2] == ["keep drop", "of Python"]
+    assert found.stderr.splitlines()[2:] == ([] if aborts else ["drop nothing here"])
+    assert found.returncode == (-signal.SIGABRT if aborts else 0)
+
+
+def test_stderr_that_cannot_be_sifted_stays(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with sifted_stderr("drop"):
+        os.write(2, b"drop this\n")
+    assert capfd.readouterr().err == "drop this\n"

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from calogen.progress import progress
+from calogen.progress import progress, whole
 
 
 class Clock:
@@ -95,3 +95,38 @@ def test_bar_on_a_terminal(
     out, err = capsys.readouterr()
     assert out == ""
     assert all((part in err) == appears for part in ("training", "75%", "3/4 epochs", "loss [1e-3]"))
+
+
+def test_one_progress_for_the_whole_work(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts in its units advance it, others are named; only the former tell the time that is left."""
+    with whole("judging", 40, "epochs"):
+        clock.now += 100
+        with progress("FPD", 5, "sizes") as part:
+            part.advance(2)
+        for _ in range(2):
+            with progress("classifiers", 20, "epochs") as part:
+                part.skip(10)
+                for _ in range(10):
+                    clock.now += 2
+                    part.note("loss 0.1")
+                    part.advance()
+            clock.now += 60
+    with progress("drawing", 2) as alone:
+        clock.now += 6
+        alone.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "judging: 0/40 epochs (0%), 0:01:40 elapsed, FPD",
+        "judging: 14/40 epochs (35%), 0:01:50 elapsed, 0:01:05 left, classifiers: loss 0.1",
+        "judging: 19/40 epochs (48%), 0:02:00 elapsed, 0:00:47 left, classifiers: loss 0.1",
+        "judging: 20/40 epochs (50%), 0:03:00 elapsed, 0:00:40 left, classifiers",
+        "judging: 34/40 epochs (85%), 0:03:10 elapsed, 0:00:13 left, classifiers: loss 0.1",
+        "judging: 39/40 epochs (98%), 0:03:20 elapsed, 0:00:02 left, classifiers: loss 0.1",
+        "judging: 40/40 epochs (100%), 0:04:20 elapsed",
+        "drawing: 1/2 (50%), 0:00:06 elapsed, 0:00:06 left",
+    ]
+
+
+def test_parts_of_work_without_a_total_stand_alone(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with whole("judging", 0, "epochs"), progress("FPD", 1):
+        clock.now += 6
+    assert capsys.readouterr().err == "FPD: 0/1 (0%), 0:00:06 elapsed\n"

@@ -1,9 +1,12 @@
 """The command `calogen download`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from calogen.process import show, tell_next
 
 
 def download_command(
@@ -15,5 +18,8 @@ def download_command(
     """Download a public data set; a second call goes on where an interrupted one stopped."""
     from calogen.showers.download import download as download_files
 
-    for path in download_files(name, output):
-        typer.echo(path)
+    paths = download_files(name, output)
+    show("\n".join(map(str, paths)))
+    model = ["caloshowergan", "--config", name.rpartition("-")[2].removesuffix("s")]
+    words = ["calogen", "train", *model, "--train-data", str(paths[0]), "--output", "runs/mine"]
+    tell_next(shlex.join(words), shlex.join(["calogen", "inspect", str(paths[1])]))

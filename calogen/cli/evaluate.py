@@ -1,5 +1,6 @@
 """The command `calogen evaluate`."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typer.core import TyperCommand
 
 from calogen.cli.options import TolerantOption
 from calogen.config import MAX_SEED, require
+from calogen.process import show, tell_next
 
 
 class SeveralValues(TyperCommand):
@@ -72,8 +74,13 @@ def evaluate_command(
         bool, typer.Option("--match-energies", help="Leave out showers so that energies have the reference's shares.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write table.tex, too: a row for each model, for a paper (booktabs).")
+    ] = False,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
+
+    It prints the verdict, a few numbers and the page's path; all tables are beside the page.
 
     Voxels: report.html, report.md, evaluation.json (all numbers and histograms), metrics.json and .csv (a row for each
     metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
@@ -89,12 +96,14 @@ def evaluate_command(
     """
     from calogen.evaluation.judging import Options
     from calogen.reports.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, hold_cells
+    from calogen.reports.plan import planned
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
     options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant)
-    if hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned]):
+    cells = hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned])
+    if cells:
         voxels_only = {
             "--geometry": geometry,
             "--binning": binning,
@@ -105,9 +114,19 @@ def evaluate_command(
         more = ", ".join(name for name, value in voxels_only.items() if value)
         known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant and --seed"
         require(not more, f"cells take {known} only. Received: {more}, too")
-        typer.echo(evaluate_cells(first, files, output, second or None, options, learned or None))
-        return
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
     )
-    typer.echo(evaluate_voxels(first, files, output, second or None, geometry, options, learned or None))
+    with planned(cells, first, files, second, options):
+        if cells:
+            text = evaluate_cells(first, files, output, second or None, options, learned or None)
+        else:
+            text = evaluate_voxels(first, files, output, second or None, geometry, options, learned or None)
+    verdict, _, page = text.rpartition("\n")
+    if latex:
+        from calogen.reports.latex import read_rows, write_latex
+
+        places = [output] if cells or len(files) == 1 else [output / label for label in files]
+        verdict += f"\ntable: {write_latex(output, read_rows(places))}"
+    show(f"{verdict}\n{page}")
+    tell_next(f"open {shlex.quote(page)} in a browser; all tables lie beside it (report.md, metrics.csv)")

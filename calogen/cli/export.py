@@ -7,6 +7,7 @@ import typer
 
 from calogen.errors import CalogenError
 from calogen.files import require_writable_file
+from calogen.process import tell
 
 
 def export_command(
@@ -39,6 +40,7 @@ def export_command(
     from calogen.athena.export import export_runs
 
     require_writable_file((into or output) / "manifest.json")
+    tell(f"exporting the networks of {runs} into {into or output}; each is compared with Keras")
     failed = []
     for text, fault in export_runs(runs, output, eta, into=into, only=only or ()):
         typer.echo(text)

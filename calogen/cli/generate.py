@@ -1,5 +1,6 @@
 """The command `calogen generate`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from calogen.cli.options import EnergiesOption, OutputOption, SeedOption, parse_energies
 from calogen.config import require
 from calogen.files import require_writable_file
+from calogen.process import show, tell, tell_next
 
 
 def generate_command(
@@ -31,5 +33,11 @@ def generate_command(
     number = bool(energies) + (like is not None)
     require(number == 1, f"generate needs either --energies or --like. Received: {number} of them")
     require_writable_file(output)
-    write_generated(output, run, like or parse_energies(energies), showers or (1 if like else 1000), seed)
-    typer.echo(output)
+    source, copies = like or parse_energies(energies), showers or (1 if like else 1000)
+    given = f"for each shower of {like}" if like else f"at each energy of {energies}"
+    tell(f"generating with {', '.join(map(str, run))}: {copies:,} showers {given}, into {output}")
+    write_generated(output, run, source, copies, seed)
+    show(str(output))
+    reference = like or "GEANT4_FILE"
+    words = ["--reference", str(reference), "--generated", f"MODEL={output}", "--output", "report"]
+    tell_next(shlex.join(["calogen", "evaluate", *words]))

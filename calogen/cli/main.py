@@ -3,8 +3,11 @@
 A command imports the rest of the suite inside its function, so that `calogen --help` starts without TensorFlow.
 """
 
+from typing import Annotated
+
 import typer
 
+import calogen
 from calogen.cli.download import download_command
 from calogen.cli.evaluate import SeveralValues, evaluate_command
 from calogen.cli.export import export_command
@@ -24,6 +27,24 @@ app = typer.Typer(
     help="Generative fast calorimeter simulation: simulate, train, generate, judge, export. Energies are in MeV.",
     epilog=EXIT_CODES,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"calogen {calogen.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
+) -> None:
+    """Options in front of a command; `calogen.backend` reads `--verbose`."""
+
+
 app.command("simulate")(simulate_command)
 app.command("download")(download_command)
 app.command("train")(train_command)

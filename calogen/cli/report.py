@@ -15,6 +15,9 @@ def report_command(
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the page of a comparison.")] = Path("comparison"),
     tables: Annotated[list[Path] | None, typer.Option(help="Write tables between the marks of this file.")] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write .tex files, too, with the main numbers as tables for a paper.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the file's tables are stale.")] = False,
 ) -> None:
     """Compare evaluations side by side, or print the tables of results.
@@ -30,11 +33,16 @@ def report_command(
         from calogen.reports.comparison import compare_directories
 
         require(not tables, "--tables takes one directory of results. Received: several")
-        typer.echo(compare_directories(directories, output))
+        show(compare_directories(directories, output, latex=latex))
     elif tables:
+        require(not latex, "--latex goes with directories, not with --tables. Received: both")
         fresh = {path: update_tables(path, results, check) for path in tables}
         stale = ", ".join(str(path) for path, found in fresh.items() if check and not found)
         require(not stale, f"the tables of {stale} are stale: run make tables")
+    elif latex:
+        from calogen.reports.latex import write_latex_of
+
+        show("\n".join(map(str, write_latex_of(results))))
     elif (results / "report.md").is_file():
         show(read_text(results / "report.md"))
     else:

@@ -1,5 +1,6 @@
 """The command `calogen simulate`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -7,6 +8,7 @@ import typer
 
 from calogen.cli.options import EnergiesOption, parse_counts, parse_energies
 from calogen.config import MAX_SEED, require
+from calogen.process import show, tell_next
 
 
 def simulate_command(
@@ -65,4 +67,5 @@ def simulate_command(
         **settings,
     )
     produce(request)
-    typer.echo(chosen)
+    show(str(chosen))
+    tell_next(shlex.join(["calogen", "inspect", str(chosen)]))

@@ -1,6 +1,8 @@
 """The command `calogen train`."""
 
 import json
+import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,7 @@ import typer
 from calogen.cli.options import TolerantOption
 from calogen.config import config_from_json, config_to_json, require
 from calogen.files import require_writable_file
+from calogen.process import show, tell, tell_next
 
 
 def train_command(
@@ -47,8 +50,10 @@ def train_command(
     from calogen.locks import directory_lock
     from calogen.reproduction.study_options import read_slice
     from calogen.showers.bundled import bundled_for, open_showers
+    from calogen.showers.labels import within
     from calogen.showers.voxels import VoxelGeometry
     from calogen.training.fit import fit
+    from calogen.training.trainer import Draws, Epochs
 
     module = model_module(model.replace("-", "_"))
     name = next(iter(module.CONFIGS)) if config is None else config
@@ -67,9 +72,25 @@ def train_command(
     require(not unknown, f"--set knows the values {', '.join(known)}. Received: {unknown}")
     chosen = config_from_json(type(chosen), known | given)
     require_writable_file(output / "config.json")
-    with open_showers(train_data or [bundled_for(grid)], grid, tolerant) as showers, directory_lock(output):
-        fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
-    typer.echo(output)
+    files = train_data or [bundled_for(grid)]
+    with open_showers(files, grid, tolerant) as showers, directory_lock(output):
+        schedules = module.build_schedule(chosen, showers.given.incident_energies)
+        stages = [schedules] if isinstance(schedules, Epochs | Draws) else schedules
+        tell(
+            f"training {model} ({name}): {', then '.join(f'{item.length:,} {item.unit}s' for item in stages)} on up to "
+            f"{len(showers):,} showers of {', '.join(path.name for path in files)}, into {output}; the first steps "
+            "tell how long it takes; what was interrupted goes on"
+        )
+        run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
+        energies = showers.given.incident_energies
+        inside = sorted(energies[within(energies, *(run.momentum_range or (0.0, math.inf)))])
+        energy = f"{inside[len(inside) // 2]:.10g}"
+    show(str(output))
+    conditions = ["--like", str(files[0])] if run.transform.needs else ["--energies", energy]
+    tell_next(
+        shlex.join(["calogen", "generate", str(output), *conditions, "--output", "generated.h5"]),
+        shlex.join(["calogen", "export", str(output)]) + "    # for C++",
+    )
 
 
 def parse_values(texts: Sequence[str]) -> dict[str, object]:

@@ -133,8 +133,8 @@ class Assessment:
             "label": self.label,
             "geometry": self.geometry,
             "particle": self.particle,
-            "numbers": _pairs(self.numbers),
-            "floor": _pairs(self.floor),
+            "numbers": number_pairs(self.numbers),
+            "floor": number_pairs(self.floor),
             "warnings": list(self.warnings),
             "provenance": dict(self.provenance),
             "judgement": {
@@ -166,7 +166,7 @@ class Assessment:
                 correlations,
             )
             label, geometry, particle = (str(value[name]) for name in ("label", "geometry", "particle"))
-            numbers, floor = (_values(value[name]) for name in ("numbers", "floor"))
+            numbers, floor = (number_values(value[name]) for name in ("numbers", "floor"))
             warnings, provenance = tuple(map(str, value["warnings"])), dict(value["provenance"])
             _require_whole(label, judgement, provenance)
             drawn = value.get("drawn", {})  # evaluations of earlier versions do not have it
@@ -277,9 +277,9 @@ def _scored_to_json(item: Scored[Feature]) -> dict[str, Any]:
         "incident_energy": item.incident_energy,
         "edges": next(iter(item.histograms.values())).edges.tolist(),
         "histograms": histograms,
-        "measured": _pairs(item.numbers_of()),
-        "floor": _pairs(item.second_reference),
-        "expected": _pairs(item.expected),
+        "measured": number_pairs(item.numbers_of()),
+        "floor": number_pairs(item.second_reference),
+        "expected": number_pairs(item.expected),
         "coarse": item.coarse,
     }
 
@@ -292,8 +292,9 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored[Feature]:
     }
     layer = value["layer"]
     feature = Feature(str(value["quantity"]), None if layer is None else int(layer))
-    measured, floor = _values(value["measured"]), _values(value["floor"])
-    expected, coarse = _values(value.get("expected", {})), value.get("coarse")  # evaluations of earlier versions do not
+    measured, floor = number_values(value["measured"]), number_values(value["floor"])
+    expected = number_values(value.get("expected", {}))
+    coarse = value.get("coarse")  # evaluations of earlier versions do not
     return Scored(
         feature,
         _finite(value["incident_energy"]),
@@ -304,11 +305,13 @@ def _scored_from_json(value: Mapping[str, Any]) -> Scored[Feature]:
     )
 
 
-def _pairs(numbers: Numbers) -> dict[str, list[float | None]]:
+def number_pairs(numbers: Numbers) -> dict[str, list[float | None]]:
+    """Numbers as JSON has them: value and error by name, None for what is not finite."""
     return {name: [json_number(value.value), json_number(value.error)] for name, value in numbers.items()}
 
 
-def _values(pairs: Mapping[str, Any]) -> dict[str, Value]:
+def number_values(pairs: Mapping[str, Any]) -> dict[str, Value]:
+    """Numbers from what `number_pairs` gave."""
     return {str(name): Value(_number(value), _number(error)) for name, (value, error) in pairs.items()}
 
 

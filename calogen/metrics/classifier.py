@@ -147,7 +147,7 @@ def classify(
     kept = _read_trainings(trainings)
     done = kept.setdefault(key, [])
     with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
-        shown.advance(min(len(done), repetitions) * config.epochs)
+        shown.skip(min(len(done), repetitions) * config.epochs)
         for repetition in range(len(done), repetitions):
             rng = np.random.default_rng((seed, repetition))
             training, test, validation = _split(*pair, config.shares, rng)
@@ -253,7 +253,7 @@ def _train(
         shown.note(f"loss {loss:.3g}")
         shown.advance()
         if accuracy == 1:
-            shown.advance(config.epochs - epoch)
+            shown.skip(config.epochs - epoch)
             break
     network.set_weights(weights)
     return best_epoch

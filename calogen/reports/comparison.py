@@ -6,21 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.files import listed, read_json, require_writable_file
 from calogen.reports.evaluate import plain_text
 from calogen.reports.evaluation import build_comparison_page
-from calogen.reports.page import shown_text, write_page
+from calogen.reports.latex import assessment_rows, write_latex
+from calogen.reports.page import shown_text, verdict_text, write_page
 from calogen.reports.results import build_results_page
 
 
-def compare_directories(directories: Sequence[Path], output: Path) -> str:
+def compare_directories(directories: Sequence[Path], output: Path, *, latex: bool = False) -> str:
     """Write a page with evaluations, or results, side by side; gives the terminal's text.
 
     Args:
         directories: each holds evaluations or results, or has them in its `report/`; all that are found are compared.
         output: directory for the page.
+        latex: whether to write the main numbers of evaluations as `table.tex`, too.
 
     Raises:
         DataFormatError: a directory has neither, or its evaluations cannot be compared with the others.
@@ -33,8 +36,10 @@ def compare_directories(directories: Sequence[Path], output: Path) -> str:
             raise DataFormatError(f"all directories must hold evaluations. Received: {', '.join(bare)} without any")
         labelled = _labelled_apart(evaluations)
         page = build_comparison_page(labelled, plain_text(str(labelled[0].provenance.get("note", ""))))
-    else:
-        page = build_results_page({str(directory): _results(directory) for directory in directories})
+        text = f"table: {write_latex(output, assessment_rows(labelled))}\n" if latex else ""
+        return text + verdict_text(page.verdict, write_page(output, page))
+    require(not latex, "--latex takes several evaluations, or one directory of results. Received: results of several")
+    page = build_results_page({str(directory): _results(directory) for directory in directories})
     return shown_text(page, write_page(output, page))
 
 

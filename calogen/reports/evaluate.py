@@ -14,6 +14,7 @@ import pandas as pd
 from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
 from calogen.errors import DataFormatError, GeometryError, checked
+from calogen.evaluation.assessment import number_pairs
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
@@ -21,7 +22,7 @@ from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, floor_warnings, read_reference, require_judgeable
 from calogen.evaluation.observed import observed_numbers
 from calogen.evaluation.summary import energy_text
-from calogen.files import matching_files, read_json, require_writable_file
+from calogen.files import matching_files, read_json, require_writable_file, write_json
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
@@ -29,8 +30,8 @@ from calogen.observables.observable import Observed
 from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
-from calogen.reports.page import shown_text, write_page
-from calogen.reports.reproduction import write_report
+from calogen.reports.page import verdict_text, write_page
+from calogen.reports.reproduction import judge_all, write_report
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
@@ -40,6 +41,8 @@ from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 SECOND = "second reference"
 """What pages call the second reference, another sample of Geant4."""
+NUMBERS_FILE = "numbers.json"
+"""File of the numbers of cells' observables together, by sample."""
 _MAX_NOTE = 10_000  # letters of a file's note
 _NUMBERS = {
     "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
@@ -154,7 +157,7 @@ def evaluate_voxels(
         training: showers that the models were trained on.
 
     Returns:
-        The terminal's text: the page without figures, and its path.
+        The terminal's text: the verdict, and the path of the page.
 
     Raises:
         CalogenError: as for `assess`.
@@ -179,7 +182,7 @@ def evaluate_voxels(
     if len(assessments) > 1:
         page = build_comparison_page(assessments, note)
         where = write_page(output, page)
-    return shown_text(page, where)
+    return verdict_text(page.verdict, where)
 
 
 def evaluate_cells(
@@ -189,8 +192,8 @@ def evaluate_cells(
     second_reference: Files | None = None,
     options: Options | None = None,
     training: Files | None = None,
-) -> Path:
-    """Judge files of ATLAS cells by observables; gives the path of the page.
+) -> str:
+    """Judge files of ATLAS cells by observables, and write one page.
 
     The observables of arXiv:2210.06204 are compared one by one, and together by a classifier and by distances.
 
@@ -201,6 +204,9 @@ def evaluate_cells(
         second_reference: other showers of Geant4; they are compared as a further sample, the floor of all numbers.
         options: how to judge; only `repetitions`, `seed` and `tolerant` concern cells.
         training: showers that the models were trained on.
+
+    Returns:
+        The terminal's text: the verdict, and the path of the page.
 
     Raises:
         ConfigError: a model's label is that of another sample.
@@ -227,7 +233,7 @@ def evaluate_cells(
     notes = [*copies, *notes, *more]
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
     comparisons, singles = _compare_by_energy(expected, samples, seed)
-    tables, remarks = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
+    numbers, remarks = _observed_numbers(expected, samples, options.repetitions, seed, output / "classifiers.json")
     models = ", ".join(label for label in samples if label != SECOND)
     results = Results(
         name="observables",
@@ -237,11 +243,15 @@ def evaluate_cells(
         quantities=tuple(quantities),
         provenance=provenance,
         measurements=tuple(row for each in comparisons.values() for item in each.values() for row in item.measurements),
-        tables=tables,
+        tables=_numbers_table(numbers),
         remarks=(*notes, *singles, *remarks),
     )
     figures = {f"{energy:g} MeV": draw_observables([*each.values()]) for energy, each in comparisons.items()}
-    return write_report(output, results, figures)
+    page = write_report(output, results, figures)
+    write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in numbers.items()})
+    verdict = judge_all(results)
+    facts = [(f"{label}, {title}", text) for label, item in numbers.items() for title, text in _number_texts(item)]
+    return verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
 
 
 def _compare_by_energy(
@@ -257,10 +267,10 @@ def _compare_by_energy(
     return comparisons, remarks
 
 
-def _numbers_table(
+def _observed_numbers(
     reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
-) -> tuple[dict[str, Table], list[str]]:
-    """A table of `observed_numbers` of all samples, if there are any, and remarks on them."""
+) -> tuple[dict[str, dict[str, Value]], list[str]]:
+    """The `observed_numbers` of all samples, and remarks on them."""
     numbers: dict[str, dict[str, Value]] = {}
     remarks: list[str] = []
     for label, showers in samples.items():
@@ -269,13 +279,21 @@ def _numbers_table(
         remarks += [f"{label}: {remark}" for remark in more]
         if SECOND in samples:
             remarks += [f"{label}: {remark}" for remark in floor_warnings(len(samples[SECOND]), len(showers))]
-    known = [name for name in _NUMBERS if any(name in item for item in numbers.values())]
-    rows = tuple(
-        (_NUMBERS[name].title, *(_NUMBERS[name].text(item[name]) if name in item else "-" for item in numbers.values()))
-        for name in known
-    )
+    return numbers, remarks
+
+
+def _numbers_table(numbers: Mapping[str, Mapping[str, Value]]) -> dict[str, Table]:
+    """A table of all samples' numbers, if there are any."""
+    texts = {label: dict(_number_texts(item)) for label, item in numbers.items()}
+    titles = [item.title for item in _NUMBERS.values() if any(item.title in known for known in texts.values())]
+    rows = tuple((title, *(known.get(title, "-") for known in texts.values())) for title in titles)
     title = "All observables together, in standard deviations of Geant4 at each energy"
-    return {title: Table(("number", *samples), rows)} if rows else {}, remarks
+    return {title: Table(("number", *numbers), rows)} if rows else {}
+
+
+def _number_texts(numbers: Mapping[str, Value]) -> list[tuple[str, str]]:
+    """Titles and texts of one sample's numbers."""
+    return [(item.title, item.text(numbers[name])) for name, item in _NUMBERS.items() if name in numbers]
 
 
 def find_files(texts: Sequence[str]) -> tuple[Path, ...]:

@@ -205,6 +205,13 @@ def shown_text(page: Page, path: Path) -> str:
     return f"{build_markdown(replace(page, sections=sections))}\n{path}"
 
 
+def verdict_text(verdict: PageVerdict, path: Path) -> str:
+    """What a terminal shows of a verdict: its headline and facts, and the path of the page."""
+    mark = f"{_MARKS[verdict.tone]} " if verdict.tone else ""
+    facts = [f"  {label}: {value}" for label, value in verdict.facts]
+    return "\n".join([_defined(line) for line in (mark + verdict.headline, *facts)] + [str(path)])
+
+
 def _sort_key(cell: Cell) -> float | str | None:
     """The key for sorting a cell. Empty: the cell comes last; None: its text is the key."""
     if isinstance(cell.sort, str):

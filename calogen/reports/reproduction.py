@@ -77,10 +77,10 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
         ),
         "Provenance": _table("What was run, where and on what", ("item", "value"), flat_rows(results.provenance)),
     }
-    return Page(results.title, results.paper, _judge_all(results), sections)
+    return Page(results.title, results.paper, judge_all(results), sections)
 
 
-def _judge_all(results: Results) -> PageVerdict:
+def judge_all(results: Results) -> PageVerdict:
     """How many claims hold or, without claims, how many metrics lie beyond Geant4's limit."""
     counts = Counter(claim.verdict for claim in results.claims)
     rows = [row for row in results.measurements if not math.isnan(row.measured.value)]

@@ -27,15 +27,31 @@ MARKS = {name: (f"<!-- {name} -->", f"<!-- end of {name} -->") for name in ("sum
 """Lines around generated parts of Markdown files, by what stands between them."""
 
 
-def results_table(results: Mapping[str, Any]) -> str:
-    """Markdown for one results file: claims with verdicts, and headline quantities."""
-    quantities = [
+def results_table(results: Mapping[str, Any], *, brief: bool = False) -> str:
+    """Markdown for one results file: claims with verdicts, and headline quantities.
+
+    Args:
+        results: what the file holds.
+        brief: whether claims are counted, and listed without our numbers, as on a terminal.
+    """
+    claims = _claims(results)
+    counts = [f"{number} {verdict}" for verdict, number in Counter(item["verdict"] for item in claims).most_common()]
+    return render(
+        "results.md.j2",
+        title=results["title"],
+        paper=results["paper"],
+        claims=claims,
+        counts=f"claims of the paper: {', '.join(counts)}" if brief and claims else "",
+        quantities=_headline_rows(results),
+    )
+
+
+def _headline_rows(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    return [
         (title_with_unit(asdict(item)), value_text(item.paper), ours_text(item), item.data)
         for item in _quantities(results)
         if item.headline
     ]
-    texts = {"title": results["title"], "paper": results["paper"], "claims": _claims(results)}
-    return render("results.md.j2", **texts, quantities=quantities)
 
 
 def summary_row(results: Mapping[str, Any]) -> tuple[str, ...]:
@@ -62,6 +78,15 @@ def read_table(path: Path) -> str:
         DataFormatError: the file does not hold the results of a reproduction.
     """
     return _read(path, results_table)
+
+
+def headline_quantities(path: Path) -> list[tuple[str, str, str]]:
+    """Names, the paper's and our numbers of a results file's headline quantities.
+
+    Raises:
+        DataFormatError: the file does not hold the results of a reproduction.
+    """
+    return _read(path, lambda results: [row[:3] for row in _headline_rows(results)])
 
 
 def read_tables(directory: str | Path) -> list[str]:

@@ -28,7 +28,7 @@ from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
-from calogen.process import Terminated
+from calogen.process import Terminated, tell_next
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,6 +199,7 @@ def _read_options(
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
     ] = "",
@@ -206,7 +207,7 @@ def _read_options(
 ) -> Arguments:
     """Values of a command line after `expand_options`.
 
-    `--smoke` and `--options` are here for `--help` alone.
+    `--smoke` and `--options` are here for `--help` alone, and `--verbose`, which `calogen.backend` reads.
     """
     if train_data is None and test_data is not None:
         raise typer.BadParameter("--test-data goes with --train-data")
@@ -303,5 +304,10 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         path = arguments.results / f"{results.name}.json"
         write_json(path, results.to_json())
         write_figure(figures[headline], path.with_suffix(".png"))
-    print(results_table(results.to_json()))
+    print(results_table(results.to_json(), brief=True))
     print(f"report: {page}\nresults: {path}")
+    trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)
+    tell_next(
+        f"open {shlex.quote(str(page))} in a browser",
+        shlex.join(["calogen", "export", str(trained)]) + "    # for C++",
+    )

@@ -14,6 +14,7 @@ from calogen.command import EXIT_CODES, clean_exit, parse_command_line
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.files import listed, require_writable_file
+from calogen.process import tell, tell_next
 from calogen.reproduction.experiment import Preset, expand_options
 from calogen.reproduction.scan_files import read_grid
 from calogen.reproduction.scan_grid import Grid, with_choices
@@ -68,6 +69,7 @@ class Choices:
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
     ] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
     ] = ""
@@ -138,6 +140,11 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
     task = Task(root=root, folder=folder, grid=grid, data=data)
     about = provenance.collect(1, {"train": data.path(grid)})
     study, showers, note = task.open()
+    ended = sum(outcome.state in ("complete", "failed") for outcome in study.outcomes())
+    tell(
+        f"scan of {given.model}, preset {given.preset}, {grid.sampler}: {grid.num_points} trials, {ended} done, "
+        f"into {folder}; every trial that ends tells the time that is left"
+    )
     run_trials(task, study, showers, given.workers)
     outcomes = study.outcomes()
     about |= {"command": command, "note": note, "device": provenance.device(), "showers": len(showers)}
@@ -146,5 +153,6 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
     if given.results:
         publish_table(given.results / f"{given.name}.md", grid, outcomes, about)
     print(f"{summary_text(grid, outcomes)}\ntable: {folder / 'scan.csv'}\nreport: {page}")
+    tell_next(f"open {shlex.quote(str(page))} in a browser")
     if best_of(outcomes) is None and not any(outcome.state == "running" for outcome in outcomes):
         raise CalogenError(f"all {len(outcomes)} trials failed; the first: {outcomes[0].reason}")

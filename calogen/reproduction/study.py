@@ -26,6 +26,7 @@ from calogen.process import show, tell
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
+from calogen.reproduction.plan import announce
 from calogen.reproduction.selection import Judge, scan, select
 from calogen.reproduction.study_options import require_known, wanted
 from calogen.showers.bundled import bundled, choose_edition, read_window
@@ -208,6 +209,8 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         configs = {name: pair for name, pair in study.configs.items() if name in alone}
         study = replace(study, configs=configs, ensembles={}, variants=frozenset())
     require_coverage(study, data)
+    first = {key: study.budget(pair[0], arguments.preset, arguments.seeds[0]) for key, pair in study.configs.items()}
+    announce(study.name, arguments, first, len(study.variants & study.configs.keys()))
     outcomes = []
     for position, seed in enumerate(arguments.seeds):
         configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}

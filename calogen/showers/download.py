@@ -8,6 +8,7 @@ import calogen
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
 from calogen.files import require_writable_file
 from calogen.locks import directory_lock
+from calogen.process import tell
 from calogen.progress import progress
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def download(name: str, output: str | Path | None = None, base_url: str = ZENODO
         registry=DATASETS[name],
         env=None if output else "CALOGEN_DATA",
     )
+    missing = [file for file in DATASETS[name] if not (store.abspath / file).is_file()]
+    if missing:
+        size = 175 * len(missing)
+        tell(f"downloading {name} into {store.abspath}: {', '.join(missing)}, {size} MB or less; parts of them go on")
     return [_fetch(store, file) for file in DATASETS[name]]
 
 

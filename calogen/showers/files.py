@@ -20,7 +20,7 @@ from calogen.showers.sample import Negative, Showers, clip_negative, concatenate
 
 Files = str | Path | Sequence[str | Path]
 """A file, or several that are read as one, in this order."""
-_MAX_SHOWERS, _MAX_BYTES = 121_000, 2**29  # limits of `read_some`, for energies in float32
+MAX_SHOWERS, _MAX_BYTES = 121_000, 2**29  # limits of `read_some`, for energies in float32
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def read_some(path: Files, geometry: Geometry, max_showers: int | None, seed: in
         CalogenError: the file is missing, damaged or of another format.
     """
     with ShowerFile(path, geometry, reading=reading) as file:
-        number = min(len(file), max_showers or min(_MAX_SHOWERS, max(2, _MAX_BYTES // (4 * geometry.size))))
+        number = min(len(file), max_showers or min(MAX_SHOWERS, max(2, _MAX_BYTES // (4 * geometry.size))))
         chosen = np.zeros(len(file), bool)
         chosen[np.random.default_rng(seed).permutation(len(file))[:number]] = True
         parts = []

@@ -28,8 +28,8 @@ from calogen.files import atomic_path, read_json, require_writable_file, write_j
 from calogen.hdf5 import damage_named, open_file
 from calogen.locks import directory_lock
 from calogen.parallel import num_workers, process_pool
-from calogen.process import prepare_worker
-from calogen.progress import progress
+from calogen.process import prepare_worker, tell
+from calogen.progress import duration, progress
 from calogen.showers.hits import cell_energies, mean_depths, voxelise
 from calogen.showers.sample import write_file
 from calogen.showers.voxels import VoxelGeometry
@@ -38,8 +38,7 @@ from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
 from calogen.units import MASSES, kinetic_energy
 
-# A chunk takes about half a minute: 0.02 CPU seconds per GeV.
-_CHUNK_ENERGY = 1.5e6  # MeV
+_CHUNK_ENERGY, _CHUNK_SECONDS = 1.5e6, 30.0  # MeV of a chunk, and about how long it takes: 0.02 CPU seconds per GeV
 _CHUNK_SHOWERS = 200
 _LEAST_SHARE = 0.04  # share of the bytes left by compression: 256 MeV pions with 12 mantissa bits keep 5 %
 _WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
@@ -264,6 +263,12 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         return
     total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
     workers = min(request.workers or num_workers(len(chunks), _WORKER_BYTES), len(chunks))
+    number = sum(chunk.stop - chunk.start for chunk in chunks)
+    tell(
+        f"simulating {number:,} {request.particle} showers at {len({chunk.energy for chunk in chunks})} energies "
+        f"({request.detector}, {request.physics}) with {workers} processes, about "
+        f"{duration(_CHUNK_SECONDS * total / _CHUNK_ENERGY / workers)}; {request.output} is written at the end"
+    )
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
         process_pool(workers, _start_worker, (request.detector, request.physics)) as pool,

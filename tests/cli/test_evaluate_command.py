@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
+from toy_commands import page_of
 
 from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError
@@ -119,7 +120,7 @@ def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: 
     reference = cells("reference.h5", first)
     noise = np.resize([1, 1 + 3e-7], 10)
     generated = cells("a.h5", second[:10], 2), cells("b.h5", second[10:20], 3, noise), cells("c.h5", second[20:])
-    page = evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", options=TOLERANT).read_text()
+    page = page_of(evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", options=TOLERANT))
     assert "VAE: set to 0 were 5 negative energies in 5 showers" in page
     assert "VAE: 5 incident energies were close to the reference" in page
     foreign = cells("d.h5", second, noise=np.resize([1, 1 + 4e-4], len(second)))
@@ -137,7 +138,7 @@ def test_changed_copies_of_cells_are_called_so(tmp_path: Path, monkeypatch: pyte
     rounded = reference.energies.astype(np.float16, casting="unsafe").astype(np.float32)
     Showers(ATLAS_VAE_WINDOW, reference.incident_energies, rounded)[::-1].write("rounded.h5")
     files = {"VAE": Path("honest.h5"), "GAN": Path("rounded.h5")}
-    page = evaluate_cells(Path("reference.h5"), files, tmp_path / "out", options=QUICK).read_text()
+    page = page_of(evaluate_cells(Path("reference.h5"), files, tmp_path / "out", options=QUICK))
     assert "ATTENTION: about 100 % of the GAN showers are showers of the reference, changed a little" in page
     assert "of the VAE showers are" not in page
 

@@ -11,8 +11,9 @@ import pytest
 from conftest import make_showers
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_commands import exit_of_main, run
+from toy_commands import exit_of_main, run, run_both, steps
 
+import calogen
 from calogen.cli import inspect as inspected
 from calogen.cli.options import parse_counts, parse_energies
 from calogen.config import Paper, assumed, paper
@@ -161,7 +162,10 @@ def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("calogen.generation.generate.write_generated", lambda *arguments: asked.append(arguments))
     runs, output = [tmp_path / "low", tmp_path / "high"], tmp_path / "generated.h5"
     options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
-    assert run("generate", *map(str, runs), *options.split()).strip() == str(output)
+    out, told = run_both("generate", *map(str, runs), *options.split())
+    assert out.strip() == str(output)
+    assert "2 showers at each energy of 1024,4096" in told
+    assert steps(told)[0][:4] == ["calogen", "evaluate", "--reference", "GEANT4_FILE"]
     assert asked == [(output, runs, (1024.0, 4096.0), 2, 7)]
     for options, last in (
         ("--energies 1024", ((1024.0,), 1000, 1)),
@@ -185,7 +189,11 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     at_energy[len(at_energy) // 2 :].write(tmp_path / "reference.h5")
     at_energy[: len(at_energy) // 2].write(tmp_path / "generated.h5")
     files = ["--reference", str(tmp_path / "reference.h5"), "--generated", f"VAE={tmp_path / 'generated.h5'}"]
-    page = Path(run("evaluate", *files, "--classifiers", "0", "--output", str(tmp_path / "report")).strip())
+    shown = run("evaluate", *files, "--classifiers", "0", "--latex", "--output", str(tmp_path / "report")).splitlines()
+    page = Path(shown[-1])
+    assert shown[-2] == f"table: {page.parent / 'table.tex'}"
+    assert (page.parent / "table.tex").read_text().count("VAE & $") == 1
+    assert len(shown) < 10
     assert page == tmp_path / "report" / "report.html"
     assert "VAE against reference.h5" in page.read_text()
     rows = json.loads((page.parent / "metrics.json").read_text())
@@ -266,3 +274,13 @@ def test_the_installed_command_starts() -> None:
     command = [str(Path(sys.executable).with_name("calogen")), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in ("simulate", "download", "generate", "evaluate", "report", "inspect"))
+
+
+@pytest.mark.parametrize("program", [["-m", "calogen"], [str(Path(sys.executable).with_name("calogen"))]])
+def test_the_version_is_told_without_tensorflow(program: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", *program, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"calogen {calogen.__version__}\n"
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in modules
+    assert not modules & {"tensorflow", "keras", "numpy", "matplotlib"}

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
-from toy_commands import run
+from toy_commands import run, run_both, steps
 
 from calogen.cli.train import parse_values
 from calogen.errors import CalogenError, ConfigError, DataFormatError, GeometryError
@@ -34,7 +34,13 @@ def test_a_model_of_cells_is_trained_and_goes_on(tmp_path: Path) -> None:
     stored_cells(60, seed=1).write(tmp_path / "b.h5")
     files = ("--train-data", str(tmp_path / "a.h5"), "--train-data", str(tmp_path / "b.h5"))
     command = ("train", "atlas-vae", *files, *SMALL, "--set", "epochs=2", "--output", str(tmp_path / "run"))
-    assert run(*command).strip() == str(tmp_path / "run")
+    out, told = run_both(*command)
+    assert out.strip() == str(tmp_path / "run")
+    assert told.startswith("training atlas-vae (paper): 2 epochs on up to 120 showers of a.h5, b.h5, into ")
+    assert [words[:3] for words in steps(told)] == [
+        ["calogen", "generate", str(tmp_path / "run")],
+        ["calogen", "export", str(tmp_path / "run")],
+    ]
     trained = load_run(tmp_path / "run")
     assert trained.geometry == ATLAS_VAE_WINDOW
     assert (trained.config.epochs, trained.config.encoder_units, len(trained.history)) == (2, (8,), 2)

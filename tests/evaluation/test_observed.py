@@ -1,9 +1,11 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import make_showers
+from toy_commands import page_of
 
 from calogen.errors import ConfigError
 from calogen.evaluation.judging import Options
@@ -125,8 +127,10 @@ def test_a_page_of_cells_has_them_beside_the_second_reference(tmp_path: Path, sm
         sample(150, seed, scale).write(tmp_path / f"{name}.h5")
     paths = [tmp_path / f"{name}.h5" for name in ("reference", "vae", "second")]
     out = tmp_path / "out"
-    page = evaluate_cells(paths[0], {"VAE": paths[1]}, out, paths[2], Options(repetitions=1))
-    assert "VAE against reference.h5" in page.read_text()
+    text = evaluate_cells(paths[0], {"VAE": paths[1]}, out, paths[2], Options(repetitions=1))
+    assert "VAE against reference.h5" in page_of(text)
+    assert re.search(r"^  VAE, AUC of a classifier.*: 0\.\d+$", text, re.MULTILINE)
+    assert len(text.splitlines()) <= 10, "the tables are in the report"
     lines = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("|")]
     assert any("number" in line and "VAE" in line and SECOND in line for line in lines)
     for title in ("AUC of a classifier", "JSD of this classifier", "FPD x 1000", "KPD x 1000"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from matplotlib.figure import Figure
+from toy_commands import page_of
 
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation import judging
@@ -184,10 +185,10 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     reference = tmp_path / "low.h5", tmp_path / "high.h5"
     with pytest.raises(DataFormatError, match=r"vae\.h5: energies must not be negative.*--tolerant"):
         evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=QUICK)
-    page = evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=TOLERANT).read_text()
+    page = page_of(evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=TOLERANT))
     assert "set to 0 were 1 negative energies" in page
     assert f"{len(second)} incident energies were close to the reference" in page
-    copy = evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", options=QUICK).read_text()
+    copy = page_of(evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", options=QUICK))
     assert f"ATTENTION: {len(first)} of the {len(first)} VAE showers are showers of the reference" in copy
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
     with pytest.raises(DataFormatError, match="in MeV"):
@@ -211,7 +212,7 @@ def one_observable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("one_observable")
 def test_cells_of_a_single_shower_have_no_metric_and_no_verdict(tmp_path: Path) -> None:
     files = write_cells(tmp_path, reference=60, VAE=1)
-    page = evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", options=QUICK).read_text()
+    page = page_of(evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", options=QUICK))
     text = (tmp_path / "out" / "report.md").read_text()
     for shown in (page, text):
         assert "VAE: one shower at 65.5 GeV, so no metric is defined" in shown

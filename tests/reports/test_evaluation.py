@@ -65,6 +65,9 @@ def test_the_challenges_voxels_are_ranked(tmp_path: Path, monkeypatch: pytest.Mo
     files = write_models(tmp_path, PHOTONS_DATASET1)
     del files["VAE <b>"]
     text = evaluate_voxels(tmp_path / "reference.h5", files, tmp_path / "out", options=QUICK)
+    assert re.search(r"places among the CaloChallenge's submissions: 1 to \d+ of 16", text)
+    assert len(text.splitlines()) < 10
+    text = (tmp_path / "out" / "report.md").read_text()
     assert text.index("is not a file of the CaloChallenge") < text.index("## Rank") < text.index("## Numbers")
     assert "CaloDiffusion" in text
     facts = text.partition("## Warnings")[0]
@@ -99,13 +102,15 @@ def test_evaluations_are_compared_by_their_directories(evaluated: Path, tmp_path
     finally:
         (tmp_path / "run" / "report").rename(evaluated / "GAN")
     assert (tmp_path / "page" / "report.html").is_file()
-    assert "# GAN, VAE \\<b>" in text
+    assert text.startswith("Of 2 models, GAN's separation power is ")
+    assert text.splitlines()[-1] == str(tmp_path / "page" / "report.html")
     with pytest.raises(DataFormatError, match=f"Received: {tmp_path / 'page'} without any"):
         compare_directories([tmp_path / "page", evaluated / "GAN"], tmp_path / "other")
     with pytest.raises(DataFormatError, match="Received: neither"):
         compare_directories([tmp_path / "page"] * 2, tmp_path / "other")
     both = compare_directories([evaluated, evaluated / "GAN"], tmp_path / "both")
-    assert f"# {evaluated.name}: GAN, VAE \\<b>, GAN: GAN" in both
+    assert f"  {evaluated.name}: GAN, 1000 FPD: " in both
+    assert "  GAN: GAN, 1000 FPD: " in both
 
 
 def test_what_cannot_be_judged_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -204,8 +209,8 @@ def test_a_second_reference_stands_beside_each_number(tmp_path: Path) -> None:
     second = files.pop("VAE <b>")
     make_showers(TINY_VOXELS, 120, 7).write(second)
     reference, bins = tmp_path / "reference.h5", tmp_path / "bins.xml"
-    text = evaluate_voxels(reference, files, tmp_path / "out", second, bins, QUICK)
-    assert "(Geant4 " in text
+    evaluate_voxels(reference, files, tmp_path / "out", second, bins, QUICK)
+    assert "(Geant4 " in (tmp_path / "out" / "report.md").read_text()
     kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert kept["judgement"]["num_showers"] == {"reference": 150, "generated": 150, "second_reference": 120}
 

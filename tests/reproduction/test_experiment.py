@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from toy_commands import steps
 
 from calogen.claims.judge import Claim, Quantity, Results
 from calogen.command import EXIT_CODES, clean_exit
@@ -378,9 +379,13 @@ def test_results_are_published_where_they_are_wanted(
     publish(given, TOY, figures, "second")
     folder = tmp_path / "runs" / "toy" / ("smoke-seed2/report" if len(seeds) == 1 else "smoke-report")
     places = [f"report: {folder}/report.html", f"results: {folder}/toy.json"]
-    out = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr()
+    out = shown.out.splitlines()
     assert out[-2:] == places
-    assert "| depth grows | 1.02 | reproduced |" in out
+    assert "claims of the paper: 1 reproduced" in out
+    assert "| depth grows | reproduced |" in out
+    assert "| share [%] | 17.2 | 16.9 |  |" in out
+    assert steps(shown.err)[0] == ["open", f"{folder}/report.html", "in", "a", "browser"]
     tables = ["claims.csv", "metrics.json", "quantities.csv"]
     assert sorted(path.name for path in folder.iterdir()) == [*tables, "report.html", "report.md", "toy.json"]
     publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "second")

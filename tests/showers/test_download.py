@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 import requests
+from toy_commands import steps
 
 from calogen.cli import main as cli
 from calogen.errors import CalogenError, TemporaryError
@@ -275,9 +276,10 @@ def test_faults_are_one_line_that_says_whether_another_try_helps(
         holder.communicate(b"\n")
     out, err = capfd.readouterr()
     assert out == ""
-    assert len(err.splitlines()) == 1
-    assert err.startswith("calogen: error: ")
-    assert message in err
+    *plan, line = err.splitlines()
+    assert [text[:16] for text in plan] == ([] if mode == "unknown" else ["downloading tiny"])
+    assert line.startswith("calogen: error: ")
+    assert message in line
     left = files_in(output) if output.exists() else {}
     assert left == ({"tiny_1.hdf5.part": b""} if mode == "truncated" else {})
 
@@ -352,7 +354,13 @@ def test_the_command_prints_the_files(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_of_main(monkeypatch, "tiny", tmp_path, server.url) == 0
-    assert capsys.readouterr() == ("".join(f"{tmp_path / name}\n" for name in BODIES), "")
+    shown = capsys.readouterr()
+    assert shown.out == "".join(f"{tmp_path / name}\n" for name in BODIES)
+    first, *_ = shown.err.splitlines()
+    assert first.startswith(f"downloading tiny into {tmp_path}: tiny_1.hdf5, tiny_2.hdf5, 350 MB or less")
+    assert steps(shown.err)[1] == ["calogen", "inspect", str(tmp_path / "tiny_2.hdf5")]
+    assert exit_of_main(monkeypatch, "tiny", tmp_path, server.url) == 0
+    assert "downloading" not in capsys.readouterr().err
 
 
 def test_the_command_line_starts_without_pooch() -> None:
