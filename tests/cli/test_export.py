@@ -51,7 +51,7 @@ def test_a_run_that_cannot_be_exported_does_not_keep_the_others(
     assert "must be a Keras model file" in first
     assert second.startswith(str(tmp_path / "out" / "atlas_vae" / "smoke-seed2"))
     assert "\ncalogen: error: 1 failed: atlas_vae/smoke-seed1: " in printed.err
-    assert printed.err.count("\n") == 1
+    assert printed.err.count("\n") == 2
 
 
 @pytest.mark.parametrize("eta", ["-25", "500", "22"])
