@@ -160,7 +160,7 @@ def evaluate_voxels(
         CalogenError: as for `assess`.
     """
     first_file = paths_of(reference)[0]
-    note, assessments = origin(first_file), []
+    note, assessments, drawn = origin(first_file), [], []
     if not isinstance(geometry, VoxelGeometry):
         geometry = voxel_geometry(first_file, None if geometry is None else Path(geometry))
     require_writable_file(output / "report.html")
@@ -174,11 +174,12 @@ def evaluate_voxels(
         directory = output / label if len(files) > 1 else output
         assessment.write(directory)
         page = build_assessment_page(assessment, pictures, note)
-        where = write_page(directory, page)
+        where = write_page(directory, page, options.figures)
         assessments.append(assessment)
+        drawn.append(pictures)
     if len(assessments) > 1:
-        page = build_comparison_page(assessments, note)
-        where = write_page(output, page)
+        page = build_comparison_page(assessments, note, drawn)
+        where = write_page(output, page, options.figures)
     return shown_text(page, where)
 
 
@@ -241,7 +242,7 @@ def evaluate_cells(
         remarks=(*notes, *singles, *remarks),
     )
     figures = {f"{energy:g} MeV": draw_observables([*each.values()]) for energy, each in comparisons.items()}
-    return write_report(output, results, figures)
+    return write_report(output, results, figures, options.figures)
 
 
 def _compare_by_energy(
