@@ -26,8 +26,8 @@ from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observed
-from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
+from calogen.reports.cell_figures import draw_cells
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
 from calogen.reports.page import shown_text, write_page
 from calogen.reports.reproduction import write_report
@@ -229,7 +229,7 @@ def evaluate_cells(
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
     comparisons, singles = _compare_by_energy(expected, samples, seed)
     tables, remarks = _numbers_table(expected, samples, options.repetitions, seed, output / "classifiers.json")
-    models = ", ".join(label for label in samples if label != SECOND)
+    models, note = ", ".join(label for label in samples if label != SECOND), origin(paths_of(reference)[0])
     results = Results(
         name="observables",
         title=f"{alarms}{models} against {', '.join(path.name for path in paths_of(reference))}",
@@ -239,9 +239,9 @@ def evaluate_cells(
         provenance=provenance,
         measurements=tuple(row for each in comparisons.values() for item in each.values() for row in item.measurements),
         tables=tables,
-        remarks=(*notes, *singles, *remarks),
+        remarks=(*notes, *singles, *remarks, *([note] if note else [])),
     )
-    figures = {f"{energy:g} MeV": draw_observables([*each.values()]) for energy, each in comparisons.items()}
+    figures = draw_cells(expected, samples, comparisons, note)
     return write_report(output, results, figures, options.figures)
 
 

@@ -45,7 +45,7 @@ def figure_sections(
     return {
         "Total energy, layers, average shower": (Gallery(first), *folded),
         "Distributions": tuple(by_layer),
-        "Single showers, correlations": (Gallery(draw_pictures(pictures, note)),) if pictures else (),
+        "Single showers, correlations": (Gallery(_draw_single(pictures, note)),) if pictures else (),
     }
 
 
@@ -74,7 +74,7 @@ def _draw_parts(name: str, panels: Sequence[Mapping[str, Scored[Feature]]], note
 
 
 def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Figure]:
-    """Figures by caption: a single shower in the layers, pairs of observables, correlations.
+    """Figures by caption: showers in the layers, response and resolution, correlations.
 
     Correlations of some observables are drawn as in "Getting High", arXiv:2005.05334.
 
@@ -82,6 +82,11 @@ def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Fig
         pictures: data of the figures, of one or more models with the same reference.
         note: small print at the bottom.
     """
+    return _draw_averages(pictures, note) | _draw_response(pictures, note) | _draw_single(pictures, note)
+
+
+def _draw_single(pictures: Sequence[Pictures], note: str) -> dict[str, Figure]:
+    """A single shower in the layers, pairs of observables, correlations."""
     first, at = pictures[0], f"at {pictures[0].energy / GeV:.3g} GeV"
     single, features = (
         {label: value for item in pictures for label, value in getattr(item, name).items()}

@@ -34,7 +34,7 @@ from calogen.progress import progress
 Tone = Literal["good", "bad", "unsure", ""]
 
 NOT_DEFINED = "not defined"
-MAX_IMAGE_BYTES = 8_000_000
+MAX_IMAGE_BYTES = 12_000_000
 """Size of all figures of a page, as its HTML file holds them, that is not exceeded."""
 
 _DPIS = (150, 125, 100, 80, 60)  # the first at which the figures keep within the limit is used

@@ -24,11 +24,11 @@ def figure():
 
 def test_page_opens_with_the_verdict_and_needs_nothing_else():
     page = build_html(build_page(RESULTS, {"Fig. 5 & more": figure()}))
-    names = ("Claims", "Quantities", "Figures", "Metrics", "Dev", "Prov")
+    names = ("Figures", "Claims", "Quantities", "Metrics", "Dev", "Prov")
     places = [page.index(f"<h2>{name}") for name in names]
     assert places == sorted(places)
     assert "1 of 2 claims reproduced; 1 not reproduced" in page[: places[0]]
-    assert "depth grows" in page[: places[1]]
+    assert "depth grows" in page[places[1] : places[2]]
     assert 'src="data:image/png;base64,' in page
     assert "http:" not in page
 
@@ -51,8 +51,8 @@ def test_metrics_beyond_the_floor_are_marked():
     assert table.rows == (
         (
             Cell("r_eta", "r_eta", note="250 against 1000, 3 undefined"),
-            Cell("0.3 ± 0.02", 0.3, "bad", "0.05 (0.09)"),
-            Cell("1.01 ± 0.01", 1.01, "", "1 (±0.04)"),
+            Cell("0.300 ± 0.020", 0.3, "bad", "0.05 (0.09); +8.8 σ"),
+            Cell("1.010 ± 0.010", 1.01, "", "1 (±0.04); +0.4 σ"),
         ),
     )
 
@@ -132,14 +132,14 @@ def test_judge(value, error, verdict):
     assert verdict_on(Value(value, error)) == verdict
 
 
-def test_tables_stand_between_quantities_and_figures() -> None:
+def test_figures_stand_before_all_tables() -> None:
     tables = {
         "Table 2 & more": Table(("name", "value <b>"), (("a|b", "<1>"), ("c", "2"))),
         "Table 3": Table(("x",), (("y",),)),
     }
     page = build_page(replace(RESULTS, tables=tables), {"a": figure()})
     titles = [title for title, blocks in page.sections.items() if blocks]
-    assert titles[:4] == ["Claims", "Quantities", "Tables", "Figures"]
+    assert titles[:4] == ["Figures", "Claims", "Quantities", "Tables"]
     expected = tuple(DataTable(caption, table.header, table.rows) for caption, table in tables.items())
     assert page.sections["Tables"] == expected
     assert "<h2>Tables" not in build_html(build_page(RESULTS, {}))
