@@ -35,6 +35,7 @@ _TITLES = {
     "maximum_fraction": "share of the largest voxel",
     "energy_fraction": "share of the energy",
     "inner_fraction": "share of the innermost ring",
+    **{f"{name}_third": f"share of the energy, {name} third of the layers" for name in ("first", "second", "last")},
     "containment_radius": "radius with 90 % of the energy [mm]",
 }
 _SHOWN = "separation_power"

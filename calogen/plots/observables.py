@@ -169,7 +169,7 @@ def shown_range(histograms: Sequence[Histogram]) -> tuple[float, float]:
         lows.append(int(np.searchsorted(below, _TAIL, side="right")) - 2)
         highs.append(int(np.searchsorted(below, 1 - _TAIL)) + 1)
     first, last = np.clip([min(lows), max(highs)], 0, len(edges) - 1)
-    return float(edges[first]), float(edges[last])
+    return (float(edges[first]), float(edges[last])) if first < last else (float(edges[0]), float(edges[-1]))
 
 
 def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:

@@ -41,7 +41,7 @@ NUMBER_TITLES = {
 }
 _GOOD_AUC, _BAD_AUC = 0.6, 0.9  # our choice: the verdict's mark is good below (without a floor), bad above
 _LIKE_GEANT4 = 2.0  # standard errors above the floor within which a number counts as Geant4's
-_BY_CHANCE = 0.05  # share of the distributions that may lie above them
+_BY_CHANCE, _NEVER = 0.05, 4.0  # share of the distributions that may lie above, and a limit that none may exceed
 _LAYER = re.compile(r"_\d+$")  # end of a metric's name, if the metric is one layer's
 _EXPLAINED = (
     "KS: largest difference of the cumulative distributions. Wasserstein: area between them, in standard deviations of "
@@ -51,8 +51,8 @@ _EXPLAINED = (
     "CaloChallenge's separation power without one, the mean of shuffled files), and by how many standard errors σ a "
     "number lies above it. The verdict's mark is calogen's choice: good if the AUC of voxels lies within 2 σ of the "
     f"floor, or below {_GOOD_AUC} without a second Geant4 file; bad above {_BAD_AUC}. Without classifiers: good if "
-    "at most 1 in 20 distributions lies more than 2 σ above the floor, else bad. Axes end where 0.5 % of a sample's "
-    "showers lie beyond them; S counts these, too."
+    "at most 1 in 20 distributions lies more than 2 σ above the floor and none more than 4 σ, else bad. "
+    "Axes end where 0.5 % of a sample's showers lie beyond them; S counts these, too."
 )
 _SIGMAS = (
     "Differences in standard errors σ are those of a model from the first one: below 0 it is closer to Geant4 where "
@@ -137,14 +137,15 @@ def _verdict(assessments: Sequence[Assessment]) -> PageVerdict:
     if known:
         text = f"{several}{'a' if several else 'A'} classifier of voxels tells {best.label} from Geant4 with AUC "
         headline, tone = f"{text}{_number(best, 'auc_low')} (0.5: it cannot, 1: always)", _tone(best)
-        headline += f"; floor: {_floor(best, 'auc_low')}" if "auc_low" in best.floor else ""
+        headline += f"; {_floor(best, 'auc_low')}" if "auc_low" in best.floor else ""
     else:
-        above, number = _above_floor(best)
+        pulls = _pulls(best)
         value = f"separation power is {1000 * _mean_separation(best):.3g}/1000 in the mean over all distributions"
         headline, tone = f"{several}{best.label}'s {value}", ""
-        if number:
-            headline += f"; {above} of {number} lie above Geant4's own by more than 2 σ"
-            tone = "good" if above <= _BY_CHANCE * number else "bad"
+        if pulls:
+            headline += f"; {_above(pulls)} lie above Geant4's own by more than 2 σ"
+            good = sum(pull > _LIKE_GEANT4 for pull in pulls) <= _BY_CHANCE * len(pulls) and max(pulls) <= _NEVER
+            tone = "good" if good else "bad"
     facts = []
     for item in assessments:
         before = f"{item.label}, " if several else ""
@@ -164,12 +165,16 @@ def _mean_separation(item: Assessment) -> float:
     return float(np.nanmean(values))
 
 
-def _above_floor(item: Assessment) -> tuple[int, int]:
-    """How many distributions have a separation power above the floor, and how many have a floor."""
+def _above(pulls: Sequence[float]) -> str:
+    """How many of the distributions lie above the floor."""
+    return f"{sum(pull > _LIKE_GEANT4 for pull in pulls)} of {len(pulls)}"
+
+
+def _pulls(item: Assessment) -> list[float]:
+    """By how many standard errors separation powers lie above their floors; none for those without a floor."""
     metric = "separation_power" if item.floor else RANKED_METRIC
     pairs = [(scored.numbers_of()[metric], _floor_of(scored, metric)) for scored in _over_all(item)]
-    pulls = [(ours - floor).significance() for ours, floor in pairs if floor and np.isfinite(ours.value)]
-    return sum(pull > _LIKE_GEANT4 for pull in pulls), len(pulls)
+    return [(ours - floor).significance() for ours, floor in pairs if floor and np.isfinite(ours.value)]
 
 
 def _floor_of(item: Scored[Feature], metric: str) -> Value | None:
@@ -188,9 +193,9 @@ def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
         if name in item.numbers:
             yield NUMBER_TITLES[name], _number(item, name)
     yield "1000 S, mean over all distributions", number_text(1000 * _mean_separation(item))
-    above, number = _above_floor(item)
-    if number:
-        yield "distributions above Geant4's own separation power by more than 2 σ", f"{above} of {number}"
+    pulls = _pulls(item)
+    if pulls:
+        yield "distributions above Geant4's own separation power by more than 2 σ", _above(pulls)
     places = item.placements()
     if places:
         best, worst = (sorted(ends)[len(places) // 2] for ends in zip(*(place.places for place in places), strict=True))

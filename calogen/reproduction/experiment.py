@@ -314,6 +314,7 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
     if arguments.results:
         path = arguments.results / f"{results.name}.json"
         write_json(path, results.to_json())
-        write_figure(figures[headline], path.with_suffix(".png"))
+        for suffix in {"png", arguments.figures or "png"}:
+            write_figure(figures[headline], path.with_suffix(f".{suffix}"))
     print(results_table(results.to_json()))
     print(f"report: {page}\nresults: {path}")

@@ -159,7 +159,8 @@ def test_verdicts_on_costs(name: str, changes: dict[str, Any], verdict: str) -> 
         ("depth_trend", "by 76.00 ± 0.71 mm, Geant4 80.00 ± 0.71 mm"),
         (
             "best_epoch",
-            "0.100 ± 0.010 at the smallest loss (epoch 987), other epochs 0.250 ± 0.010 in the mean, 0.200 ± 0.010 at least",
+            "0.100 ± 0.010 at the smallest loss (epoch 987), other epochs 0.250 ± 0.010 in the mean, 0.200 ± 0.010 at "
+            "least",
         ),
         ("mean_response", "0.8421 ± 0.0016 at 1-4 GeV, 1.0000 ± 0.0030 at 65 GeV"),
         ("speed", "2,000x at 8 GeV, 60,000x at 262 GeV, one shower at a time on this machine (timed here)"),

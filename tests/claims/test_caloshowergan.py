@@ -260,7 +260,11 @@ def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
 @pytest.mark.parametrize(
     ("particle", "name", "text"),
     [
-        ("photon", "three_gans", "one GAN 2.7000 ± 0.0060, three 1.6692 ± 0.0055"),  # (5 x 1.4 + 5 x 1.8 + 3 x 1.9) / 13
+        (
+            "photon",
+            "three_gans",
+            "one GAN 2.7000 ± 0.0060, three 1.6692 ± 0.0055",
+        ),  # (5 x 1.4 + 5 x 1.8 + 3 x 1.9) / 13
         ("photon", "two_gans", "one GAN 2.7000 ± 0.0060, two 1.9250 ± 0.0058, three 1.6692 ± 0.0055"),
         (
             "photon",
@@ -273,10 +277,18 @@ def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
         ("photon", "best_iteration", "at 76.92 % of the momenta"),  # 4 + 4 + 2 of 13
         ("photon", "time", "5.00 ± 0.20, 5.20 ± 0.20, 4.90 ± 0.20 ms"),
         ("photon", "generation_seed", "0.100 ± 0.024"),
-        ("photon", "noise_and_masks", "2.7000 ± 0.0060; noise of 1 keV 2.7000 ± 0.0060, 1 MeV 3.5000 ± 0.0060; mask of 1 keV 2.6000 "),
+        (
+            "photon",
+            "noise_and_masks",
+            "2.7000 ± 0.0060; noise of 1 keV 2.7000 ± 0.0060, 1 MeV 3.5000 ± 0.0060; mask of 1 keV 2.6000 ",
+        ),
         ("pion", "longer", "3.00 ± 0.20 after 1,000,000 iterations, 1.50 ± 0.13 after twice as many"),
         ("pion", "splitting", "after 1,000,000 iterations each: one GAN 3.222 ± 0.021, two 3.2500 ± 0.0063"),
-        ("pion", "layer_normalisation", "after 1,000,000 iterations each: by kinetic energy 4.0000 ± 0.0067, by layers 3.222 ±"),
+        (
+            "pion",
+            "layer_normalisation",
+            "after 1,000,000 iterations each: by kinetic energy 4.0000 ± 0.0067, by layers 3.222 ±",
+        ),
         ("pion", "high_momenta_first", "after 2,000,000 iterations at the lowest, 400,000 at the highest"),
         ("pion", "high_momenta_first", "rank correlation with the momentum -1.00 ± 0.35"),
         ("pion", "narrow_showers", "1.00 ± 0.50 % of the generated showers, 5.00 ± 0.20 % of Geant4's"),

@@ -106,7 +106,8 @@ def test_pictures_and_labels_agree_on_what_is_discrete(energies: int, each: int)
 
 def test_response_curves_of_continuous_energies_have_common_bins() -> None:
     """Ratios to Geant4 are drawn at equal energies: with bins of its own, a model had none."""
-    showers = {"Geant4": continuous(200, 1), "GAN": continuous(200, 2)}
+    given = {"Geant4": continuous(200, 1), "GAN": continuous(200, 2)}
+    showers = {name: replace(item, energies=50 * item.energies) for name, item in given.items()}
     first = sample_of(showers["Geant4"])
     samples = {"Geant4": first, "GAN": sample_of(showers["GAN"], reference=first)}
     curves = take_pictures(TINY_VOXELS, samples, showers).curves

@@ -45,7 +45,7 @@ def test_the_axis_ends_where_the_showers_end() -> None:
 
 def test_a_caption_has_the_tables_digits_and_the_floor() -> None:
     figure = draw_scored([{"GAN": scored(Feature("width_r", 1), second=True)}])
-    assert " ".join(figure.axes[0].get_title(loc="left").split()) == "1000 S = 29 ± 21 (floor 29 ± 21)"
+    assert " ".join(figure.axes[0].get_title(loc="left").split()) == "1000 S = 30 ± 21 (floor 30 ± 21)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Geant4", FLOOR_LABEL, "GAN"]
 
 

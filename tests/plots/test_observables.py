@@ -10,7 +10,14 @@ from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram, Profile
 from calogen.observables.observable import Observable
-from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_profiles, draw_response, shown_range
+from calogen.plots.observables import (
+    RATIO_RANGE,
+    draw_comparison,
+    draw_observables,
+    draw_profiles,
+    draw_response,
+    shown_range,
+)
 from calogen.plots.style import write_figure
 
 EDGES = np.array([0.0, 1.0, 2.0, 3.0])

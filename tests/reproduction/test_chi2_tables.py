@@ -145,7 +145,7 @@ def test_times_and_sizes_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> N
     assert times.header == ("showers", "ms per call, CPU", "paper, a processor")
     assert times.rows == (("1.02 GeV", "12.34 ± 0.56", "4.5 ± 0.2"), ("262 GeV", "0.400 ± 0.010", "-"))
     batches = time_table({10_000.0: Value(0.164, 0.0211)}, {}, lambda size: f"{size:,.0f}", "")
-    assert batches.rows == (("10,000", "164 ± 20", "-"),)
+    assert batches.rows == (("10,000", "164 ± 21", "-"),)
     sizes = size_table({"a": 1.2345, "b": 10.0}, {"a": PublishedNumber(6.2, "MB", "section 5.7")})
     assert sizes.rows == (("a", "1.23", "6.2"), ("b", "10.00", "-"))
     assert sizes.header == ("LWTNN JSON", "MB", "paper")

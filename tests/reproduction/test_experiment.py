@@ -380,12 +380,19 @@ def test_results_are_published_where_they_are_wanted(
     places = [f"report: {folder}/report.html", f"results: {folder}/toy.json"]
     out = capsys.readouterr().out.splitlines()
     assert out[-2:] == places
-    assert "| depth grows | 1.02 | reproduced |" in out
+    assert "| depth grows | 1.02 | no verdict: smoke |" in out
+    assert "No verdict: a smoke run" in (folder / "report.md").read_text()
     tables = ["claims.csv", "metrics.json", "quantities.csv"]
     assert sorted(path.name for path in folder.iterdir()) == [*tables, "report.html", "report.md", "toy.json"]
     publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "second")
     assert capsys.readouterr().out.splitlines()[-2:] == [places[0], f"results: {tmp_path}/results/toy.json"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["toy.json", "toy.png"]
     assert (tmp_path / "results" / "toy.json").read_text() == (folder / "toy.json").read_text()
+    laptop = Arguments(**(vars(given) | {"preset": "laptop", "results": tmp_path / "results", "figures": "pdf"}))
+    publish(laptop, TOY, figures, "second")
+    assert "| depth grows | 1.02 | reproduced |" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["toy.json", "toy.pdf", "toy.png"]
+    written = laptop.report_directory("toy") / "figures"
+    assert sorted(path.name for path in written.iterdir()) == ["first.pdf", "second.pdf"]
     with pytest.raises(KeyError):
         publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "third")
