@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from calogen import process
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
@@ -23,6 +23,8 @@ from calogen.errors import CalogenError, DataFormatError, TemporaryError
 if TYPE_CHECKING:
     import pandas as pd
 
+FigureFormat = Literal["pdf", "svg", "png"]
+"""Formats of files of figures."""
 _DISK_FULL = "free some space or write to another disk"
 _UNWRITABLE = "choose a path that you may write to"
 _REMEDIES = {

@@ -16,7 +16,11 @@ from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.files import read_toml
 from calogen.metrics.distributions import Value
 
-Verdict = Literal["reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper"]
+Verdict = Literal[
+    "reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper", "no verdict: smoke"
+]
+NO_VERDICT: Verdict = "no verdict: smoke"
+"""Stands for the verdicts of the preset smoke, which trains for seconds and so says nothing of the paper's claims."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from calogen.cli.options import TolerantOption
 from calogen.config import MAX_SEED, require
+from calogen.files import FigureFormat
 from calogen.process import show, tell_next
 
 
@@ -73,6 +74,10 @@ def evaluate_command(
     match_energies: Annotated[
         bool, typer.Option("--match-energies", help="Leave out showers so that energies have the reference's shares.")
     ] = False,
+    figures: Annotated[
+        FigureFormat | None,
+        typer.Option(help="Write figures to files of this format, too: figures/ beside the report."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of everything random.")] = 1,
     latex: Annotated[
         bool, typer.Option("--latex", help="Write table.tex, too: a row for each model, for a paper (booktabs).")
@@ -101,7 +106,7 @@ def evaluate_command(
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
-    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant)
+    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures)
     cells = hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned])
     if cells:
         voxels_only = {
@@ -112,7 +117,7 @@ def evaluate_command(
             "--match-energies": match_energies,
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
-        known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant and --seed"
+        known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant, --figures, --seed"
         require(not more, f"cells take {known} only. Received: {more}, too")
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies

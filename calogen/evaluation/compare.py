@@ -45,7 +45,8 @@ class Measurement:
     """One metric of a sample beside its floor, Geant4 against Geant4: a row of a table.
 
     The incident energy is in MeV, or `ALL_ENERGIES`. The observable has a value for `num_reference` reference showers
-    and for `num_generated` generated ones; it has none for `undefined` generated ones.
+    and for `num_generated` generated ones; it has none for `undefined` generated ones. The `label` is that of the
+    observable's axis, with its unit (mathtext).
     """
 
     incident_energy: float
@@ -57,6 +58,7 @@ class Measurement:
     num_reference: int
     num_generated: int
     undefined: int
+    label: str = ""
 
     @property
     def within_floor(self) -> bool:
@@ -129,11 +131,12 @@ class Scored(Generic[Compared]):
                 f"Received: none for {', '.join(lacking)}"
             )
         rows, key = [], (self.incident_energy, self.feature.name)
+        label = getattr(self.feature, "axis_label", "")
         for sample, values in self.numbers.items():
             reference, generated = self.histograms["reference"], self.histograms[sample]
             counts = reference.entries, generated.entries, generated.undefined
             for metric, value in values.items():
-                rows.append(Measurement(*key, sample, metric, value, self.floors[sample][metric], *counts))
+                rows.append(Measurement(*key, sample, metric, value, self.floors[sample][metric], *counts, label))
         return tuple(rows)
 
 

@@ -76,12 +76,8 @@ class Criterion:
         return self.badness(value, floor) - (0.0 if floor is None else self.badness(floor.value, floor))
 
     def text(self, value: Value) -> str:
-        """The value as tables show it, with two digits of its error (if that is known and not 0)."""
-        shown, error = value.value * self.scale, value.error * self.scale
-        if math.isfinite(error) and error > 0:
-            decimals = max(0, 1 - math.floor(math.log10(error)))
-            return f"{shown:,.{decimals}f} ± {error:,.{decimals}f}"
-        return f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:,.0f}"
+        """The value as tables show it."""
+        return str(value * self.scale)
 
 
 _POSTERIOR = "log posterior: one classifier sees all submissions, so that the values depend on which take part"

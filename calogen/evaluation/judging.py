@@ -21,6 +21,7 @@ from calogen.evaluation.judgement import OWN_BINNING, Sample, default_min_energy
 from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
+from calogen.files import FigureFormat
 from calogen.metrics.distances import MIN_SHOWERS, log_voxels, physics_distances, precision_recall_density_coverage
 from calogen.metrics.distributions import Value
 from calogen.observables.challenge import ClassifierInput, classifier_inputs, high_level_inputs
@@ -49,6 +50,7 @@ class Options:
         seed: of all random numbers.
         tolerant: whether files may have slightly negative voxels and rounded incident energies (`Reading`).
         match_energies: whether to leave out showers so that the incident energies have the reference's shares.
+        figures: format of the files of all figures beside the page; None: the page alone holds them.
     """
 
     binning: str | None = None
@@ -59,6 +61,7 @@ class Options:
     seed: int = 1
     tolerant: bool = False
     match_energies: bool = False
+    figures: FigureFormat | None = None
 
     def __post_init__(self) -> None:
         threshold = self.min_energy
@@ -142,7 +145,7 @@ def read_reference(
     options = options or Options()
     given = {"reference": path, "second_reference": second_reference, "training": training}
     files = {name: paths_of(item) for name, item in given.items() if item}
-    provenance = collect(options.seed, files) | {"options": asdict(replace(options, trainings=None))}
+    provenance = collect(options.seed, files) | {"options": _judging(options)}
     first, second = _load(path, geometry, options), None
     if second_reference is not None:
         second = _load(second_reference, geometry, options, first)
@@ -218,6 +221,11 @@ def _load(path: Files, geometry: VoxelGeometry, options: Options, reference: _Lo
     reading, first = _reading(options, reference), None if reference is None else reference.sample
     sample = read_sample(path, geometry, _threshold(geometry, options), first, True, reading)
     return _Loaded(sample, read_some(path, geometry, options.max_showers, options.seed, reading))
+
+
+def _judging(options: Options) -> dict[str, object]:
+    """The options that decide numbers, for the provenance."""
+    return {name: value for name, value in asdict(options).items() if name != "figures"} | {"trainings": None}
 
 
 def _reading(options: Options, reference: _Loaded | None) -> Reading:

@@ -72,7 +72,8 @@ def take_pictures(geometry: VoxelGeometry, samples: Mapping[str, Sample], shower
     nearest = {name: np.abs(np.log(item.incident_energies / middle)).argmin() for name, item in showers.items()}
     single = {name: item.energies[nearest[name]] for name, item in showers.items()}
     discrete = bool(len(discrete_energies(next(iter(features.values())).incident_energies)))
-    curves = {name: _curve(item, discrete) for name, item in features.items()}
+    edges = None if discrete else _curve_edges(next(iter(features.values())).incident_energies)
+    curves = {name: _curve(item, edges) for name, item in features.items()}
     return Pictures(geometry, tuple(average_at_energies(showers)), middle, single, curves, columns)
 
 
@@ -114,11 +115,15 @@ def _spread(items: np.ndarray, number: int) -> np.ndarray:
     return items[np.linspace(0, len(items) - 1, number).round().astype(np.intp)]
 
 
-def _curve(features: Features, discrete: bool) -> ResponseCurve:
-    """Response by incident energy; continuous energies are binned in their logarithm."""
+def _curve_edges(energies: np.ndarray) -> np.ndarray:
+    """Edges of the bins of continuous energies, equidistant in the logarithm, for all samples alike."""
+    return np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _CURVE_BINS + 1)
+
+
+def _curve(features: Features, edges: np.ndarray | None) -> ResponseCurve:
+    """Response by incident energy, or in bins of it; showers beyond their ends count in the outermost ones."""
     energies = features.incident_energies
-    if not discrete:
-        edges = np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _CURVE_BINS + 1)
+    if edges is not None:
         centres = np.sqrt(edges[1:] * edges[:-1])
         energies = centres[np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, _CURVE_BINS - 1)]
     return curve_of(energies, features["response"])

@@ -11,6 +11,7 @@ Each metric has an error and a floor. It is a function of many pairs of samples 
 pairs that are resampled from it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,18 +26,42 @@ OBSERVABLE_METRICS = ("ks", "chi2_per_ndf", "separation_power", "wasserstein", "
 FEATURE_METRICS = ("ks", "wasserstein", "chi2_per_ndf", "separation_power", "challenge_separation_power")
 """Names of the metrics of a paper's observables, and of the challenge's features, in the order of the tables."""
 _Number = TypeVar("_Number", float, np.ndarray)
+_NEGLIGIBLE, _TINY = 1e-6, 1e-5  # errors relative to the value, and absolute ones, that have a form of their own
+
+
+def rounded(value: float, error: float = math.nan, digits: int = 4) -> str:
+    """A number as figures, tables and texts show it: rounded to the first two digits of its error.
+
+    An error that is 0, unknown or negligible is not shown; the number then has its first digits.
+
+    Example:
+        >>> rounded(29.47, 21.3), rounded(1000.0, 1.4e-13), rounded(15678.9, 634.0), rounded(0.5, 0.0999)
+        ('29 ± 21', '1,000', '15,680 ± 630', '0.50 ± 0.10')
+        >>> rounded(123456.7), rounded(1.23456e-7, 2.1e-8)
+        ('123,457', '1.23e-7 ± 0.21e-7')
+    """
+    if not (math.isfinite(value) and math.isfinite(error)) or error <= _NEGLIGIBLE * abs(value):
+        return f"{value:,.0f}" if 10**digits <= abs(value) < math.inf else f"{value:,.{digits}g}"
+    error = float(f"{error:.1e}")
+    power = math.floor(math.log10(max(abs(value), error))) if error < _TINY and abs(value) < 1 else 0
+    exponent = f"e{power}" if power else ""
+    value, error = value / 10.0**power, error / 10.0**power
+    decimals = 1 - math.floor(math.log10(error) + 1e-9)
+    value, error = (round(number, decimals) + 0.0 for number in (value, error))
+    value_text, error_text = (f"{number:,.{max(decimals, 0)}f}{exponent}" for number in (value, error))
+    return f"{value_text} ± {error_text}"
 
 
 @dataclass(frozen=True)
 class Value:
     """A number and its standard uncertainty.
 
-    In sums and products of values the errors count as independent, and plain numbers as exact. As text a value has
-    three digits, and its error one, without an exponent; with a format it is the number alone.
+    In sums and products of values the errors count as independent, and plain numbers as exact. As text a value is
+    `rounded`; with a format it is the number alone.
 
     Example:
         >>> print(Value(3.0, 0.3) - Value(1.0, 0.4), 100 / Value(4.0, 0.4), 1e6 * Value(1.0, 0.0))
-        2 ± 0.5 25 ± 2 1000000
+        2.00 ± 0.50 25.0 ± 2.5 1,000,000
         >>> abs(-Value(1.5, 0.1)) / 2, f"{Value(1.46, 0.1):.1f}"
         (Value(value=0.75, error=0.05), '1.5')
     """
@@ -108,8 +133,7 @@ class Value:
     def __format__(self, spec: str) -> str:
         if spec:
             return format(self.value, spec)
-        value, error = (f"{float(f'{x:.{digits}g}'):.12g}" for x, digits in ((self.value, 3), (self.error, 1)))
-        return f"{value} ± {error}" if self.error else value
+        return rounded(self.value, self.error)
 
     def __str__(self) -> str:
         return format(self)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from calogen.metrics.correlations import Correlations, PairHistograms
 from calogen.metrics.features import Feature
 from calogen.plots.judgement import feature_title
-from calogen.plots.style import new_figure, short, style
+from calogen.plots.style import legend_label, new_figure, style
 
 _UNDEFINED = "0.8"  # grey, where there is no coefficient
 _LABEL_SIZE = 0.13  # space of a label, inches
@@ -79,7 +79,7 @@ def _draw_row(row: list[Axes], item: PairHistograms, samples: Sequence[str]) -> 
         filled_bins = np.ma.masked_equal(shares[sample].T, 0)
         image = ax.pcolormesh(*item.edges, filled_bins, norm=norm, cmap="viridis")
         outside = 1 - shares[sample].sum()
-        ax.set_title(short(sample) + (f" ({outside:.1%} outside)" if outside > 5e-4 else ""))
+        ax.set_title(legend_label(sample) + (f" ({outside:.1%} outside)" if outside > 5e-4 else ""))
         scales = ["log" if logarithmic else "linear" for logarithmic in item.logarithmic]
         ax.set(xscale=scales[0], yscale=scales[1], xlabel=feature_title(Feature(item.names[0])))
     row[0].set_ylabel(feature_title(Feature(item.names[1])))

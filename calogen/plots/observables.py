@@ -12,25 +12,30 @@ from calogen.evaluation.summary import ResponseCurve, energy_text
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram, Profile
 from calogen.observables.observable import Observable
-from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, sample_styles, short, style
+from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, legend_label, sample_styles, style
 from calogen.units import GeV
 
 RATIO_RANGE = (0.4, 1.6)
+FLOOR_LABEL = "second Geant4 file (floor)"
 _REFERENCE_LABEL = "Geant4"
+_FLOOR_COLOUR = "0.55"
+_TAIL = 0.005  # share of the showers that may lie beyond each end of an axis
 
 
 def draw_comparison(
-    ax: Axes, ratio_ax: Axes, reference: Histogram, generated: Mapping[str, Histogram]
+    ax: Axes, ratio_ax: Axes, reference: Histogram, generated: Mapping[str, Histogram], floor: Histogram | None = None
 ) -> dict[str, list[Drawn]]:
     """Draws the share of showers in each bin, and below it the ratio generated / reference.
 
     The reference has black markers with statistical errors, generated samples have lines with hatched bands. Underflow
-    and overflow are in the first and the last bin; arrows in the ratio stand for points outside its range.
+    and overflow are in the first and the last bin; arrows in the ratio stand for points outside its range. The axis
+    ends where the showers end (`shown_range`).
 
     Args:
         ax, ratio_ax: axes of the distribution and of the ratio.
         reference: histogram of the reference.
         generated: histograms of generated samples with the same edges, by label.
+        floor: histogram of a second Geant4 sample, whose ratio to the reference is drawn in grey; None: there is none.
 
     Returns:
         The artists by label: first those of the distribution, then those of the ratio.
@@ -46,6 +51,9 @@ def draw_comparison(
             mark(ratio_ax, centres, _divide(expected, expected), _divide(uncertainty, expected)),
         ]
     }
+    if floor is not None:
+        ratio = _divide(floor.fractions, expected)
+        artists[FLOOR_LABEL] = [ratio_ax.stairs(ratio, edges, baseline=None, color=_FLOOR_COLOUR, label=FLOOR_LABEL)]
     for label, look in sample_styles(list(generated)).items():
         values, errors = generated[label].fractions, generated[label].errors
         ratio, ratio_errors = _divide(values, expected), _divide(errors, expected)
@@ -56,7 +64,7 @@ def draw_comparison(
             _band(ratio_ax, edges, ratio, ratio_errors, look["color"]),
             *_draw_arrows(ratio_ax, centres, ratio, look["color"]),
         ]
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, None), ylabel="Share of showers / bin")
+    ax.set(xlim=shown_range([reference, *generated.values()]), ylim=(0, None), ylabel="Share of showers / bin")
     finish_ratio(ratio_ax, RATIO_RANGE)
     return artists
 
@@ -112,13 +120,13 @@ def draw_response(
                 values = np.array([item.value for item in getattr(curve, quantity)])
                 errors = [item.value if quantity == "mean" else item.error for item in bars]
                 mark = partial(
-                    Axes.errorbar, marker="o", markersize=4, linestyle="none", color=colour, label=short(label)
+                    Axes.errorbar, marker="o", markersize=4, linestyle="none", color=colour, label=legend_label(label)
                 )
                 mark(ax, shifted, values, errors)
                 ratios = _ratios(curve, reference, quantity)
                 mark(ratio_ax, shifted, [ratio.value for ratio in ratios], [ratio.error for ratio in ratios])
             ax.set_ylabel("E / E$_{true}$ (bars: spread)" if quantity == "mean" else r"Resolution $\sigma_E/\bar E$")
-            ratio_ax.set(xscale="log", xlabel="Incident energy [GeV]", ylabel="ratio to Geant4")
+            ratio_ax.set(xscale="log", xlabel="Incident energy [GeV]", ylabel="ratio to\nGeant4")
             ratio_ax.axhline(1, color="0.6", linewidth=0.8, zorder=0)
             ax.legend()
         panels[0][0].set_title(title)
@@ -148,6 +156,20 @@ def draw_profiles(panels: Mapping[str, Mapping[str, Profile]], labels: tuple[str
             ax.set(title=title, xlabel=labels[0], ylabel=labels[1])
             ax.legend()
     return figure
+
+
+def shown_range(histograms: Sequence[Histogram]) -> tuple[float, float]:
+    """The ends of an axis: 0.5 % of the showers of each histogram lie below the lower one, or above the upper one.
+
+    There is room for another bin on each side.
+    """
+    edges, lows, highs = histograms[0].edges, [], []
+    for item in histograms:
+        below = np.cumsum(item.counts) / max(item.entries, 1)  # counts begin with those below the first bin
+        lows.append(int(np.searchsorted(below, _TAIL, side="right")) - 2)
+        highs.append(int(np.searchsorted(below, 1 - _TAIL)) + 1)
+    first, last = np.clip([min(lows), max(highs)], 0, len(edges) - 1)
+    return (float(edges[first]), float(edges[last])) if first < last else (float(edges[0]), float(edges[-1]))
 
 
 def set_height(ax: Axes, histograms: Sequence[Histogram], log_scale: bool) -> None:

@@ -9,7 +9,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from calogen.plots.style import new_figure, short, style
+from calogen.plots.style import new_figure, style, wrapped
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
 MOST_LAYERS = 8
@@ -59,7 +59,7 @@ def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], not
             norm = LogNorm(_DEPTH * largest, largest) if largest > 0 else LogNorm(_DEPTH, 1.0)
             for ax, (label, energies) in zip(column, showers.items(), strict=True):
                 mesh = draw_disc(ax, layer, energies[part], norm)
-                ax.set_title(f"{layer.name}, {short(label)}", fontsize=8)
+                ax.set_title(wrapped(f"{layer.name}, {label}", _WIDTH, 8), fontsize=8)
             column[-1].set_xlabel(f"r to {layer.r_edges[-1]:g} mm", fontsize=7.5)
             figure.colorbar(mesh, ax=list(column), label="energy [MeV]", location="bottom", shrink=0.9)
     return figure

@@ -76,6 +76,7 @@ def draw_average_shower(
             label, *names = profiles
             draw_profile(ax, ratio_ax, profiles[label], {name: profiles[name] for name in names}, label)
             ax.set_title(f"{layer.layer}, {layer.incident_energy / GeV:.3g} GeV")
+            ratio_ax.locator_params(axis="x", nbins=5)
             ratio_ax.set_xlabel(origin.join(_LABELS[axis]))
             if position == 0:
                 ax.legend()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import TypedDict, cast
 
 import matplotlib as mpl
@@ -30,6 +31,8 @@ _COLOURS = ("#d62728", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
 _LINE_STYLES = ("-", "--", "-.", ":")
 _PANEL_WIDTH, _PANEL_HEIGHT = 4.2, 3.9
 _HANDLE_WIDTH, _LETTER_WIDTH = 0.6, 0.07  # in a legend, inches
+_LEGEND_LETTERS = 28  # in a line of a legend
+_NOTE_SIZE = 7.5  # of the small print, points
 _COMPACT = 0.75  # size of the panels of figures with their own number of columns
 _SETTINGS: dict[str, float | str | bool | tuple[int, int]] = {
     "font.size": 9.5,
@@ -46,7 +49,7 @@ _SETTINGS: dict[str, float | str | bool | tuple[int, int]] = {
     "lines.linewidth": 1.4,
     "hatch.linewidth": 0.5,
     "figure.dpi": 110,
-    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.limits": (-4, 6),
     "axes.formatter.use_mathtext": True,
 }
 
@@ -69,20 +72,27 @@ def sample_styles(labels: Sequence[str]) -> dict[str, LineStyle]:
     }
 
 
-def short(label: str, length: int = 28) -> str:
-    """A label that fits into a legend: the end of a longer one.
+def wrapped(text: str, width: float, size: float = 9.5) -> str:
+    """A text in lines that fit into a width, inches, at a size of its letters, points.
 
-    >>> short("runs/caloshowergan/laptop-seed1: three GANs", 20)
-    '…p-seed1: three GANs'
+    >>> wrapped("radius with 90 % of the energy [mm], layer 21", 2.4).splitlines()
+    ['radius with 90 % of the energy', '[mm], layer 21']
     """
-    return label if len(label) <= length else f"…{label[1 - length :].lstrip()}"
+    return fill(text, max(8, int(width / (_LETTER_WIDTH / 8.5 * size))))
+
+
+def legend_label(label: str) -> str:
+    """A label in lines that fit into a legend."""
+    return fill(label, _LEGEND_LETTERS)
 
 
 def new_figure(size: tuple[float, float], note: str) -> Figure:
-    """An empty figure of a width and a height, inches, with a note in small print."""
-    figure = Figure(figsize=size, layout="constrained")
+    """An empty figure of a width and a height, inches, with a note in small print, which may have several lines."""
+    width, height = size
+    text = wrapped(note, width, _NOTE_SIZE)
+    figure = Figure(figsize=(width, height + text.count("\n") * _NOTE_SIZE / 50), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="0.35")
+    figure.supxlabel(text, x=0.99, ha="right", fontsize=_NOTE_SIZE, color="0.35")
     return figure
 
 
@@ -120,8 +130,10 @@ def add_legend(figure: Figure, artists: Sequence[Drawn]) -> None:
         figure: figure with a constrained layout.
         artists: one labelled artist for each entry.
     """
-    labels = [short(str(artist.get_label())) for artist in artists]
-    widest = _HANDLE_WIDTH + _LETTER_WIDTH * max(map(len, labels), default=0)
+    labels = [legend_label(str(artist.get_label())) for artist in artists]
+    widest = _HANDLE_WIDTH + _LETTER_WIDTH * max(
+        (len(line) for label in labels for line in label.split("\n")), default=0
+    )
     columns = max(1, int(figure.get_figwidth() / widest))
     handles = cast(list[Artist], artists)  # matplotlib takes its containers, too, but its types do not say so
     figure.legend(handles, labels, ncols=columns, loc="outside upper left")

@@ -27,8 +27,8 @@ from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observed
-from calogen.plots.observables import draw_observables
 from calogen.provenance import collect
+from calogen.reports.cell_figures import draw_cells
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
 from calogen.reports.page import verdict_text, write_page
 from calogen.reports.reproduction import judge_all, write_report
@@ -163,7 +163,7 @@ def evaluate_voxels(
         CalogenError: as for `assess`.
     """
     first_file = paths_of(reference)[0]
-    note, assessments = origin(first_file), []
+    note, assessments, drawn = origin(first_file), [], []
     if not isinstance(geometry, VoxelGeometry):
         geometry = voxel_geometry(first_file, None if geometry is None else Path(geometry))
     require_writable_file(output / "report.html")
@@ -177,11 +177,12 @@ def evaluate_voxels(
         directory = output / label if len(files) > 1 else output
         assessment.write(directory)
         page = build_assessment_page(assessment, pictures, note)
-        where = write_page(directory, page)
+        where = write_page(directory, page, options.figures)
         assessments.append(assessment)
+        drawn.append(pictures)
     if len(assessments) > 1:
-        page = build_comparison_page(assessments, note)
-        where = write_page(output, page)
+        page = build_comparison_page(assessments, note, drawn)
+        where = write_page(output, page, options.figures)
     return verdict_text(page.verdict, where)
 
 
@@ -234,7 +235,7 @@ def evaluate_cells(
     alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
     comparisons, singles = _compare_by_energy(expected, samples, seed)
     numbers, remarks = _observed_numbers(expected, samples, options.repetitions, seed, output / "classifiers.json")
-    models = ", ".join(label for label in samples if label != SECOND)
+    models, note = ", ".join(label for label in samples if label != SECOND), origin(paths_of(reference)[0])
     results = Results(
         name="observables",
         title=f"{alarms}{models} against {', '.join(path.name for path in paths_of(reference))}",
@@ -244,10 +245,9 @@ def evaluate_cells(
         provenance=provenance,
         measurements=tuple(row for each in comparisons.values() for item in each.values() for row in item.measurements),
         tables=_numbers_table(numbers),
-        remarks=(*notes, *singles, *remarks),
+        remarks=(*notes, *singles, *remarks, *([note] if note else [])),
     )
-    figures = {f"{energy:g} MeV": draw_observables([*each.values()]) for energy, each in comparisons.items()}
-    page = write_report(output, results, figures)
+    page = write_report(output, results, draw_cells(expected, samples, comparisons, note), options.figures)
     write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in numbers.items()})
     verdict = judge_all(results)
     facts = [(f"{label}, {title}", text) for label, item in numbers.items() for title, text in _number_texts(item)]

@@ -2,36 +2,29 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from calogen.errors import DataFormatError
-from calogen.evaluation.assessment import Assessment
+from calogen.evaluation.assessment import RANKED_METRIC, Assessment
 from calogen.evaluation.compare import ALL_ENERGIES, Scored
 from calogen.evaluation.copies import ALARM
 from calogen.evaluation.judgement import OWN_BINNING
-from calogen.evaluation.pictures import Average, Pictures
+from calogen.evaluation.pictures import Pictures
 from calogen.evaluation.submissions import Placement, placement_table, ranking_notes
-from calogen.evaluation.summary import energy_text
-from calogen.metrics.correlations import Correlations, correlate, difference, pair_histograms
 from calogen.metrics.distributions import FEATURE_METRICS, Value
 from calogen.metrics.features import Feature
-from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
-from calogen.plots.judgement import draw_scored, feature_title
-from calogen.plots.observables import draw_response
-from calogen.plots.polar import draw_showers
-from calogen.reports.page import Cell, DataTable, Gallery, Items, Page, PageBlock, PageVerdict, Tone, number_text
+from calogen.plots.judgement import feature_title
+from calogen.reports.evaluation_figures import figure_sections
+from calogen.reports.page import Cell, DataTable, Items, Page, PageBlock, PageVerdict, Tone, number_text
 from calogen.reports.reproduction import flat_rows
-from calogen.units import GeV
 
 _METRIC_TITLES = {
     "ks": "KS",
     "wasserstein": "Wasserstein [deviations]",
     "chi2_per_ndf": "χ²/NDF",
     "separation_power": "1000 S",
-    "challenge_separation_power": "1000 S, inside the axis",
+    "challenge_separation_power": "1000 x separation power of the CaloChallenge",
 }
 _SCALE = dict.fromkeys(("separation_power", "challenge_separation_power", "fpd", "kpd"), 1000)  # pages multiply by it
 NUMBER_TITLES = {
@@ -46,16 +39,24 @@ NUMBER_TITLES = {
     "fpd": "1000 FPD",
     "kpd": "1000 KPD",
 }
-_GOOD_AUC, _BAD_AUC = 0.6, 0.9  # our choice: the verdict's mark is good below, bad above
+_GOOD_AUC, _BAD_AUC = 0.6, 0.9  # our choice: the verdict's mark is good below (without a floor), bad above
+_LIKE_GEANT4 = 2.0  # standard errors above the floor within which a number counts as Geant4's
+_BY_CHANCE, _NEVER = 0.05, 4.0  # share of the distributions that may lie above, and a limit that none may exceed
 _LAYER = re.compile(r"_\d+$")  # end of a metric's name, if the metric is one layer's
-_MOST_CORRELATED = 16  # observables in a matrix of correlations
-_CORRELATED = ("incident_energy", "total_energy", "longitudinal_centre", "longitudinal_width", "lateral_moment")
 _EXPLAINED = (
     "KS: largest difference of the cumulative distributions. Wasserstein: area between them, in standard deviations of "
     "Geant4. χ²/NDF: in bins that are joined until five showers are expected in each. S: separation power, 0 for equal "
-    "and 1 for disjoint histograms, of all showers or (as in the CaloChallenge) of those inside the axis. Errors come "
-    "from resampling. Small print shows the floor: the numbers of a second Geant4 file, if there is one. The verdict's "
-    f"mark is calogen's choice: good if the AUC of voxels is below {_GOOD_AUC} or like the floor, bad above {_BAD_AUC}."
+    "and 1 for disjoint histograms, of all showers, with those beyond the bins; the CaloChallenge's leaves these out. "
+    "Errors come from resampling. Small print shows the floor, Geant4 against Geant4 (a second file, or, for the "
+    "CaloChallenge's separation power without one, the mean of shuffled files), and by how many standard errors σ a "
+    "number lies above it. The verdict's mark is calogen's choice: good if the AUC of voxels lies within 2 σ of the "
+    f"floor, or below {_GOOD_AUC} without a second Geant4 file; bad above {_BAD_AUC}. Without classifiers: good if "
+    "at most 1 in 20 distributions lies more than 2 σ above the floor and none more than 4 σ, else bad. "
+    "Axes end where 0.5 % of a sample's showers lie beyond them; S counts these, too."
+)
+_SIGMAS = (
+    "Differences in standard errors σ are those of a model from the first one: below 0 it is closer to Geant4 where "
+    "small numbers are good. The errors count as independent, although both models have one reference."
 )
 
 _RANKED = (
@@ -66,7 +67,7 @@ _RANKED = (
 )
 _COARSE = (
     "Where Geant4 spans fewer than 20 bins of the challenge's axis (see small print), the figure, χ²/NDF and S have "
-    "calogen's own bins, between quantiles of Geant4; S inside the axis has the challenge's bins everywhere."
+    "calogen's own bins, between quantiles of Geant4; the CaloChallenge's separation power has its bins everywhere."
 )
 _NORMED = {
     True: (
@@ -91,9 +92,8 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
     one = [assessment]
     sections: dict[str, tuple[PageBlock, ...]] = {
         "Warnings": (Items(assessment.warnings),) if assessment.warnings else (),
+        **figure_sections(one, [pictures], note),
         "Rank": tuple(_ranks(one)),
-        "Showers, energies, correlations": (Gallery(draw_pictures([pictures], note)),),
-        "Distributions": (Gallery(_distributions(one, note)),),
         "Numbers": (_single_numbers(one), _EXPLAINED, *_remarks(assessment), _all_metrics(assessment)),
         "Provenance": (_provenance(one),),
     }
@@ -101,8 +101,13 @@ def build_assessment_page(assessment: Assessment, pictures: Pictures, note: str 
     return Page(f"{assessment.label} against Geant4", subtitle, _verdict(one), sections)
 
 
-def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> Page:
+def build_comparison_page(assessments: Sequence[Assessment], note: str = "", pictures: Sequence[Pictures] = ()) -> Page:
     """The page of several models side by side.
+
+    Args:
+        assessments: numbers of the models' showers.
+        note: small print of the figures.
+        pictures: data of the figures of all models; none: only distributions are drawn.
 
     Raises:
         DataFormatError: there are fewer than two models, labels are equal, or geometries, references or bins differ.
@@ -115,9 +120,9 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
     warnings = tuple(dict.fromkeys(f"{item.label}: {text}" for item in assessments for text in item.warnings))
     sections: dict[str, tuple[PageBlock, ...]] = {
         "Warnings": (Items(warnings),) if warnings else (),
+        **figure_sections(assessments, pictures, note),
         "Rank": tuple(_ranks(assessments)),
-        "Distributions": (Gallery(_distributions(assessments, note)),),
-        "Numbers": (_single_numbers(assessments), *_remarks(assessments[0]), _compared_metrics(assessments)),
+        "Numbers": (_single_numbers(assessments), *_remarks(assessments[0]), _compared_metrics(assessments), _SIGMAS),
         "Provenance": (_provenance(assessments),),
     }
     subtitle = f"{_showers(assessments[0])}, {assessments[0].geometry}. {note}".strip()
@@ -125,17 +130,22 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "") -> 
 
 
 def _verdict(assessments: Sequence[Assessment]) -> PageVerdict:
-    """How a classifier judges the best model; without one, the mean separation power."""
+    """How a classifier judges the best model; without one, how many distributions lie above the floor."""
     known = [item for item in assessments if "auc_low" in item.numbers and np.isfinite(_auc(item))]
     best = min(known or assessments, key=_auc if known else _mean_separation)
     several = f"Of {len(assessments)} models, " if len(assessments) > 1 else ""
     if known:
         text = f"{several}{'a' if several else 'A'} classifier of voxels tells {best.label} from Geant4 with AUC "
         headline, tone = f"{text}{_number(best, 'auc_low')} (0.5: it cannot, 1: always)", _tone(best)
+        headline += f"; {_floor(best, 'auc_low')}" if "auc_low" in best.floor else ""
     else:
-        value = 1000 * _mean_separation(best)
-        headline = f"{several}{best.label}'s separation power is {value:.3g}/1000 in the mean over all distributions"
-        tone = ""
+        pulls = _pulls(best)
+        value = f"separation power is {1000 * _mean_separation(best):.3g}/1000 in the mean over all distributions"
+        headline, tone = f"{several}{best.label}'s {value}", ""
+        if pulls:
+            headline += f"; {_above(pulls)} lie above Geant4's own by more than 2 σ"
+            good = sum(pull > _LIKE_GEANT4 for pull in pulls) <= _BY_CHANCE * len(pulls) and max(pulls) <= _NEVER
+            tone = "good" if good else "bad"
     facts = []
     for item in assessments:
         before = f"{item.label}, " if several else ""
@@ -155,12 +165,27 @@ def _mean_separation(item: Assessment) -> float:
     return float(np.nanmean(values))
 
 
+def _above(pulls: Sequence[float]) -> str:
+    """How many of the distributions lie above the floor."""
+    return f"{sum(pull > _LIKE_GEANT4 for pull in pulls)} of {len(pulls)}"
+
+
+def _pulls(item: Assessment) -> list[float]:
+    """By how many standard errors separation powers lie above their floors; none for those without a floor."""
+    metric = "separation_power" if item.floor else RANKED_METRIC
+    pairs = [(scored.numbers_of()[metric], _floor_of(scored, metric)) for scored in _over_all(item)]
+    return [(ours - floor).significance() for ours, floor in pairs if floor and np.isfinite(ours.value)]
+
+
+def _floor_of(item: Scored[Feature], metric: str) -> Value | None:
+    """What a metric gives for Geant4 against Geant4; None: it is not known."""
+    return item.second_reference.get(metric) or (item.expected.get("generated") if metric == RANKED_METRIC else None)
+
+
 def _tone(item: Assessment) -> Tone:
     ours, floor = item.numbers["auc_low"], item.floor.get("auc_low")
-    like_geant4 = floor is not None and abs(ours.value - floor.value) <= 2 * np.hypot(ours.error, floor.error)
-    if like_geant4 or ours.value < _GOOD_AUC:
-        return "good"
-    return "bad" if ours.value > _BAD_AUC else "unsure"
+    good = ours.value < _GOOD_AUC if floor is None else (ours - floor).significance() <= _LIKE_GEANT4
+    return "good" if good else "bad" if ours.value > _BAD_AUC else "unsure"
 
 
 def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
@@ -168,6 +193,9 @@ def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
         if name in item.numbers:
             yield NUMBER_TITLES[name], _number(item, name)
     yield "1000 S, mean over all distributions", number_text(1000 * _mean_separation(item))
+    pulls = _pulls(item)
+    if pulls:
+        yield "distributions above Geant4's own separation power by more than 2 σ", _above(pulls)
     places = item.placements()
     if places:
         best, worst = (sorted(ends)[len(places) // 2] for ends in zip(*(place.places for place in places), strict=True))
@@ -202,71 +230,6 @@ def overall(places: Iterable[Placement]) -> list[Placement]:
     return [place for place in places if not _LAYER.search(place.ranking.metric)]
 
 
-def draw_pictures(pictures: Sequence[Pictures], note: str = "") -> dict[str, Figure]:
-    """Figures by caption: showers in the layers, response and resolution, correlations.
-
-    Correlations of some observables are drawn as in "Getting High", arXiv:2005.05334.
-
-    Args:
-        pictures: data of the figures, of one or more models with the same reference.
-        note: small print at the bottom.
-    """
-    first, at = pictures[0], f"at {pictures[0].energy / GeV:.3g} GeV"
-    single, curves, features = (
-        {label: value for item in pictures for label, value in getattr(item, name).items()}
-        for name in ("single", "curves", "features")
-    )
-    reference, *labels = features
-    drawn = {
-        **{_average_title(item): draw_showers(first.geometry, item.showers, note) for item in _averages(pictures)},
-        f"One shower {at}": draw_showers(first.geometry, single, note),
-        "Response and resolution": draw_response(curves.pop(reference), curves, note),
-        "Pairs of observables (Getting High, Fig. 10)": draw_pairs(pair_histograms(features), note),
-    }
-    layers = [feature.name for feature in features[reference].features if feature.quantity == "layer_energy"]
-    known = ("incident_energy", *features[reference].names)
-    names = [name for name in (*_CORRELATED, *layers) if name in known][:_MOST_CORRELATED]
-    expected = _relabelled(correlate(features[reference], names))
-    for label in labels:
-        generated = _relabelled(correlate(features[label], names))
-        matrices = draw_correlation_matrices(expected, generated, difference(expected, generated), note)
-        drawn[f"Correlations (Getting High, Fig. 9), {label}"] = matrices
-    return drawn
-
-
-def _averages(pictures: Sequence[Pictures]) -> list[Average]:
-    """Averages of all models, by energy; those of equally many showers are put together."""
-    merged: dict[tuple[float, float, int], Average] = {}
-    for item in (average for each in pictures for average in each.averages):
-        key = (item.low, item.high, item.number)
-        known = merged.get(key, item)
-        merged[key] = replace(item, showers={**known.showers, **item.showers})
-    return [merged[key] for key in sorted(merged)]
-
-
-def _average_title(item: Average) -> str:
-    """Caption of a figure of average showers."""
-    number = f"{item.number:,} shower{'s' if item.number > 1 else ''} each"
-    ends = dict.fromkeys(energy_text(energy) for energy in (item.low, item.high))
-    return f"Average of {number}, {' to '.join(ends)}"
-
-
-def _distributions(assessments: Sequence[Assessment], note: str) -> dict[str, Figure]:
-    """A figure of the distributions of each quantity, and of the response at each energy."""
-    panels: dict[str, list[Mapping[str, Scored[Feature]]]] = {}
-    for scored in assessments[0].judgement.scored:
-        feature, energy = scored.feature, scored.incident_energy
-        models = {item.label: item.judgement.find(feature.name, energy) for item in assessments}
-        by_energy = f"{feature.quantity}, by incident energy"
-        whole = "whole shower" if feature.layer_id is None else feature.quantity
-        panels.setdefault(whole if energy == ALL_ENERGIES else by_energy, []).append(models)
-    return {f"Distributions: {title.replace('_', ' ')}": draw_scored(shown, note) for title, shown in panels.items()}
-
-
-def _relabelled(matrix: Correlations) -> Correlations:
-    return replace(matrix, names=tuple(name.replace("_", " ") for name in matrix.names))
-
-
 def _remarks(assessment: Assessment) -> Iterable[str]:
     """Remarks on the bins and on the classifiers' inputs, where these need an explanation."""
     if any(item.coarse is not None for item in assessment.judgement.scored):
@@ -277,11 +240,30 @@ def _remarks(assessment: Assessment) -> Iterable[str]:
 
 def _single_numbers(assessments: Sequence[Assessment]) -> DataTable:
     names = list(dict.fromkeys(name for item in assessments for name in item.numbers))
-    rows: list[tuple[str | Cell, ...]] = [
-        (NUMBER_TITLES.get(name, name), *(Cell(_number(item, name), note=_floor(item, name)) for item in assessments))
-        for name in names
-    ]
-    return DataTable("Classifiers, distances, neighbourhoods", ("number", *(i.label for i in assessments)), tuple(rows))
+    rows: list[tuple[str | Cell, ...]] = []
+    for name in names:
+        cells = [Cell(_number(item, name), note=_floor(item, name)) for item in assessments]
+        rows.append((NUMBER_TITLES.get(name, name), *cells, *_sigmas([item.numbers.get(name) for item in assessments])))
+    return DataTable("Classifiers, distances, neighbourhoods", ("number", *_columns(assessments)), tuple(rows))
+
+
+def _columns(assessments: Sequence[Assessment]) -> list[str]:
+    """Titles of the columns of the models, and of their differences from the first one."""
+    first, *others = (item.label for item in assessments)
+    return [first, *others, *(f"{label} - {first} [σ]" for label in others)]
+
+
+def _sigmas(values: Sequence[Value | None]) -> list[Cell]:
+    """Differences of the models' values from the first one, in standard errors."""
+    first, *others = values
+    return [_sigma(other - first) if other and first else Cell("-") for other in others]
+
+
+def _sigma(value: Value) -> Cell:
+    """By how many standard errors a value lies above 0."""
+    if not (np.isfinite([value.value, value.error]).all() and value.error > 0):
+        return Cell("-")
+    return Cell(f"{value.significance():+.1f}", value.significance())
 
 
 def _all_metrics(assessment: Assessment) -> DataTable:
@@ -299,9 +281,10 @@ def _compared_metrics(assessments: Sequence[Assessment]) -> DataTable:
     rows: list[tuple[str | Cell, ...]] = []
     for scored in _over_all(assessments[0]):
         models = [item.judgement.find(scored.feature.name) for item in assessments]
-        rows.append((feature_title(scored.feature), *(_cell(item, "separation_power") for item in models)))
-    labels = (f"{item.label}, 1000 S" for item in assessments)
-    return DataTable("Separation power of every distribution", ("distribution", *labels), tuple(rows))
+        sigmas = _sigmas([item.numbers_of()["separation_power"] for item in models])
+        rows.append((feature_title(scored.feature), *(_cell(item, "separation_power") for item in models), *sigmas))
+    caption = "1000 S (separation power) of every distribution"
+    return DataTable(caption, ("distribution", *_columns(assessments)), tuple(rows))
 
 
 def _over_all(assessment: Assessment) -> list[Scored[Feature]]:
@@ -309,8 +292,8 @@ def _over_all(assessment: Assessment) -> list[Scored[Feature]]:
 
 
 def _cell(item: Scored[Feature], metric: str) -> Cell:
-    scale, value = _SCALE.get(metric, 1), item.numbers_of()[metric]
-    note = f"Geant4 {_text(item.second_reference[metric], scale)}" if item.second_reference else ""
+    scale, value, floor = _SCALE.get(metric, 1), item.numbers_of()[metric], _floor_of(item, metric)
+    note = _beside(value, floor, scale) if floor else ""
     return Cell(_text(value, scale), value.value if np.isfinite(value.value) else None, note=note)
 
 
@@ -319,12 +302,18 @@ def _number(item: Assessment, name: str) -> str:
 
 
 def _floor(item: Assessment, name: str) -> str:
-    return f"Geant4 {_text(item.floor[name], _SCALE.get(name, 1))}" if name in item.floor else ""
+    known = name in item.floor and name in item.numbers
+    return _beside(item.numbers[name], item.floor[name], _SCALE.get(name, 1)) if known else ""
+
+
+def _beside(value: Value, floor: Value, scale: float) -> str:
+    """The floor, and by how many standard errors the value lies above it."""
+    pull = _sigma(value - floor).text
+    return f"Geant4 {_text(floor, scale)}" + (f"; {pull} σ" if pull != "-" else "")
 
 
 def _text(value: Value, scale: float) -> str:
-    error = f" ± {number_text(scale * value.error, 2)}" if np.isfinite(value.error) else ""
-    return number_text(scale * value.value) + error
+    return str(scale * value)
 
 
 def _provenance(assessments: Sequence[Assessment]) -> DataTable:

@@ -14,29 +14,37 @@ import base64
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
 from calogen.errors import DataFormatError
-from calogen.files import write_text
+from calogen.files import FigureFormat, write_text
+from calogen.metrics.distributions import rounded
+from calogen.plots.style import write_figure
 from calogen.progress import progress
 
 Tone = Literal["good", "bad", "unsure", ""]
 
 NOT_DEFINED = "not defined"
-MAX_IMAGE_BYTES = 5_000_000
+MAX_IMAGE_BYTES = 12_000_000
 """Size of all figures of a page, as its HTML file holds them, that is not exceeded."""
 
 _DPIS = (150, 125, 100, 80, 60)  # the first at which the figures keep within the limit is used
 _MARKS: Mapping[Tone, str] = {"good": "✓", "bad": "✗", "unsure": "?"}
 _UNDEFINED = re.compile(r"(?<![\w.])-?(?:nan|inf)(?: ± (?:nan|inf))?(?!\w)")
+_MATH = re.compile(r"\$([^$]+)\$")  # a symbol as matplotlib writes it
+_SYMBOLS = {
+    **{rf"\{name}": letter for name, letter in {"eta": "η", "phi": "φ", "lambda": "λ", "sigma": "σ"}.items()},
+    **{r"\langle": "⟨", r"\rangle": "⟩", r"\,": "\N{NO-BREAK SPACE}", "^2": "²"},
+}
 _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?: ± .*)?")
 
 
@@ -102,10 +110,14 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Figures by caption, side by side if there is room, below an optional title."""
+    """Figures by caption, side by side if there is room, below an optional title.
+
+    A `folded` gallery shows its title alone until the reader opens it.
+    """
 
     figures: Mapping[str, Figure]
     title: str = ""
+    folded: bool = False
 
 
 PageBlock = str | Items | DataTable | FigureBlock | Gallery
@@ -159,7 +171,7 @@ def number_text(value: float | None, digits: int = 3) -> str:
     """A number as pages show it: `-` for None, `not defined` for NaN and infinity."""
     if value is None:
         return "-"
-    return f"{value:.{digits}g}" if math.isfinite(value) else NOT_DEFINED
+    return rounded(value, digits=digits) if math.isfinite(value) else NOT_DEFINED
 
 
 def build_html(page: Page, max_image_bytes: int = MAX_IMAGE_BYTES) -> str:
@@ -172,7 +184,7 @@ def build_html(page: Page, max_image_bytes: int = MAX_IMAGE_BYTES) -> str:
     Raises:
         DataFormatError: the figures are larger even at the lowest sensible resolution.
     """
-    images = _draw([figure for blocks in page.sections.values() for figure in _figures(blocks)], max_image_bytes)
+    images = _draw([*_captioned(page).values()], max_image_bytes)
     style, script = (_LOADER.get_source(_ENVIRONMENT, name)[0] for name in ("page.css", "page.js"))
     return render("page.html.j2", page=page, sections=page.filled, images=images, style=style, script=script)
 
@@ -187,13 +199,21 @@ def render(template: str, **values: object) -> str:
     return _ENVIRONMENT.get_template(template).render(marks=_MARKS, **values)
 
 
-def write_page(directory: Path, page: Page) -> Path:
+def write_page(directory: Path, page: Page, figures: FigureFormat | None = None) -> Path:
     """Write `report.html` and `report.md`; gives the path of `report.html`.
+
+    Args:
+        directory: where to write.
+        page: the page.
+        figures: format in which every figure is also written to a file of its own, in `figures/`; None: in none.
 
     Raises:
         DataFormatError: the figures are too large for one page.
     """
     html = build_html(page)
+    if figures:
+        for caption, figure in _captioned(page).items():
+            write_figure(figure, directory / "figures" / f"{_slug(caption)}.{figures}")
     write_text(directory / "report.md", build_markdown(page))
     write_text(directory / "report.html", html)
     return directory / "report.html"
@@ -236,23 +256,36 @@ def _describe(figure: Figure) -> str:
     return "; ".join(f"{key}: {', '.join(names)}" for key, names in words.items() if names) or "Figure"
 
 
-def _figures(blocks: Iterable[PageBlock]) -> Iterable[Figure]:
-    for block in blocks:
-        if isinstance(block, Gallery):
-            yield from block.figures.values()
-        elif isinstance(block, FigureBlock):
-            yield block.figure
+def _captioned(page: Page) -> dict[str, Figure]:
+    """The figures of a page by caption; a caption that occurs again is numbered."""
+    found: dict[str, Figure] = {}
+    for block in (block for blocks in page.sections.values() for block in blocks):
+        given = block.figures if isinstance(block, Gallery) else {}
+        if isinstance(block, FigureBlock):
+            given = {block.caption: block.figure}
+        for caption, figure in given.items():
+            same = sum(_slug(known) == _slug(caption) for known in found)
+            found[f"{caption} {len(found)}" if same else caption] = figure
+    return found
+
+
+def _slug(caption: str) -> str:
+    """A caption as the name of a file."""
+    return re.sub(r"\W+", "-", caption.lower()).strip("-")[:100]
 
 
 def _draw(figures: Sequence[Figure], max_bytes: int) -> dict[Figure, str]:
     """All figures as base64-encoded PNG, at the highest resolution that keeps within a limit."""
+    size, tried = 0, _DPIS[0]
     for dpi in _DPIS:
+        if size * dpi / tried > max_bytes and dpi != _DPIS[-1]:
+            continue  # images shrink about as their resolution does
         images: dict[Figure, str] = {}
         with progress("drawing", len(set(figures)), "figures") as shown:
             for figure in dict.fromkeys(figures):
                 images[figure] = _png(figure, dpi)
                 shown.advance()
-        size = sum(len(images[figure]) for figure in figures)
+        size, tried = sum(len(images[figure]) for figure in figures), dpi
         if size <= max_bytes:
             return images
     raise DataFormatError(
@@ -274,8 +307,23 @@ def _marked(cell: Cell) -> str:
     return (f"{_MARKS[cell.tone]} " if cell.tone else "") + cell.text + (f" ({cell.note})" if cell.note else "")
 
 
+def _typeset(text: str) -> Markup:
+    """A text as HTML: matplotlib's symbols become letters with subscripts."""
+    html = _MATH.sub(lambda found: _letters(found[1]), str(escape(_defined(text))))
+    return Markup(re.sub(r"\x00\{(.*?)\x01", r"<sub>\1</sub>", html))  # the text is escaped
+
+
+def _letters(math_text: str) -> str:
+    """A symbol of matplotlib's in plain letters, subscripts between marks."""
+    text = re.sub(r"\\mathrm\{(\w+)\}", r"\1", math_text)
+    for name, letter in _SYMBOLS.items():
+        text = text.replace(name, letter)
+    return re.sub(r"_(?:\{([^}]*)\}|(\w))", lambda found: f"\x00{{{found[1] or found[2]}\x01", text)
+
+
 def _plain(text: str) -> str:
     """A text as one line of Markdown without HTML."""
+    text = _MATH.sub(lambda found: _letters(found[1]).replace("\x00{", "_").replace("\x01", ""), text)
     return re.sub(r"<(?=[A-Za-z/!])", r"\\<", " ".join(_defined(text).split()))
 
 
@@ -284,7 +332,7 @@ def _defined(text: str) -> str:
 
 
 def _section_id(title: str) -> str:
-    return "section-" + re.sub(r"\W+", "-", title.lower()).strip("-")
+    return f"section-{_slug(title)}"
 
 
 def _hash(text: str) -> str:
@@ -315,4 +363,5 @@ _ENVIRONMENT.filters |= {
     "plain": _plain,
     "section_id": _section_id,
     "sort_key": _sort_key,
+    "typeset": _typeset,
 }

@@ -9,11 +9,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from calogen.claims.judge import Claim, Quantity, Results, Verdict
+from calogen.claims.judge import NO_VERDICT, Claim, Quantity, Results, Verdict
 from calogen.evaluation.compare import Measurement
 from calogen.evaluation.summary import energy_text
-from calogen.files import write_json, write_table
-from calogen.metrics.distributions import METRICS, Value
+from calogen.files import FigureFormat, write_json, write_table
+from calogen.metrics.distributions import METRICS, Value, rounded
 from calogen.reports.page import (
     Cell,
     DataTable,
@@ -23,26 +23,31 @@ from calogen.reports.page import (
     PageBlock,
     PageVerdict,
     Tone,
-    number_text,
     write_page,
 )
 
-TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad"}  # other verdicts are unsure
+TONES: Mapping[Verdict, Tone] = {"reproduced": "good", "not reproduced": "bad", NO_VERDICT: ""}  # others are unsure
 _FACTS = {"preset": "", "seeds": "", "device": "", "wall_time": " s", "training_time": " s"}  # with units
 _RANKED_BY, _NUM_WORST = "separation_power", 3  # the metric that ranks observables; how many are shown
 _FLOOR_TEXT = (
-    "Below each metric stands its floor: the mean value of two independent Geant4 samples of these sizes and, in "
-    "brackets, the limit that 95 % of such pairs keep. Metrics beyond that limit are marked; by chance, 1 in 20 is."
+    "Below each metric stands its floor, the mean value of two independent Geant4 samples of these sizes and, in "
+    "brackets, the limit that 95 % of such pairs keep; and by how many standard errors σ the metric lies above the "
+    "floor. Metrics beyond that limit are marked; by chance, 1 in 20 is."
 )
+_LOOKED_AT = ("total energy", "energy in the", "average", "response")
+"""What captions of the figures have that a physicist looks at first, in this order."""
 
 
-def write_report(directory: str | Path, results: Results, figures: Mapping[str, Figure]) -> Path:
+def write_report(
+    directory: str | Path, results: Results, figures: Mapping[str, Figure], files: FigureFormat | None = None
+) -> Path:
     """Write `report.html`, `report.md`, `<name>.json`, `metrics.json` and CSV tables.
 
     Args:
         directory: where to write; it need not exist.
         results: the results to report.
         figures: figures of the page by caption, in order.
+        files: format in which the figures are also written to files of their own, in `figures/`; None: in none.
 
     Returns:
         The path of `report.html`.
@@ -58,19 +63,19 @@ def write_report(directory: str | Path, results: Results, figures: Mapping[str, 
         (directory / f"{name}.csv").unlink(missing_ok=True)  # of an earlier report
         if len(table):
             write_table(directory / f"{name}.csv", table)
-    return write_page(directory, page)
+    return write_page(directory, page, files)
 
 
 def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
-    """The page: verdict, claims, quantities, tables, figures, metrics and deviations."""
+    """The page: verdict, figures, claims, quantities, tables, metrics and deviations."""
     assumed = [source for source in results.deviations if source.kind == "assumed"]
     reasons = tuple((item.name, str(item.value), item.source) for item in assumed)
     sections: dict[str, tuple[PageBlock, ...]] = {
+        "Figures": _galleries(figures),
         "Claims": _claims_table(results.claims),
         "Quantities": _quantities_table(results.quantities),
         "Tables": tuple(DataTable(caption, item.header, item.rows) for caption, item in results.tables.items()),
-        "Figures": (Gallery(figures),) if figures else (),
-        "Metrics": _metrics_tables(results.measurements),
+        "Metrics": (*_side_by_side(results.measurements), *_metrics_tables(results.measurements)),
         "Deviations and choices": (
             *((Items(results.remarks),) if results.remarks else ()),
             *_table("Values that the paper does not state", ("value", "ours", "reason"), reasons),
@@ -80,6 +85,19 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:
     return Page(results.title, results.paper, judge_all(results), sections)
 
 
+def _galleries(figures: Mapping[str, Figure]) -> tuple[Gallery, ...]:
+    """The figures that a physicist looks at first, then the others in their order."""
+    places = {
+        caption: place
+        for place, words in reversed([*enumerate(_LOOKED_AT)])
+        for caption in figures
+        if words in caption.lower()
+    }
+    first = {caption: figures[caption] for caption in sorted(places, key=lambda caption: places[caption])}
+    others = {caption: figure for caption, figure in figures.items() if caption not in first}
+    return tuple(Gallery(item) for item in (first, others) if item)
+
+
 def judge_all(results: Results) -> PageVerdict:
     """How many claims hold or, without claims, how many metrics lie beyond Geant4's limit."""
     counts = Counter(claim.verdict for claim in results.claims)
@@ -87,7 +105,9 @@ def judge_all(results: Results) -> PageVerdict:
     beyond = sum(not row.within_floor for row in rows)
     metrics = f"{beyond} of {len(rows)} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
     tone: Tone = ""
-    if counts:
+    if counts[NO_VERDICT]:
+        headline = "No verdict: a smoke run trains for seconds, to try the programs"
+    elif counts:
         others = [f"{number} {verdict}" for verdict, number in counts.items() if verdict != "reproduced"]
         headline = "; ".join([f"{counts['reproduced']} of {counts.total()} claims reproduced", *sorted(others)])
         tone = "bad" if counts["not reproduced"] else "unsure" if others else "good"
@@ -116,11 +136,11 @@ def _worst_observables(rows: Sequence[Measurement]) -> DataTable | None:
     header = ("observable", "sample", "energy", metric.title, "Geant4's limit")
     lines = tuple(
         (
-            row.observable,
+            row.label or row.observable,
             row.sample,
             Cell(energy_text(row.incident_energy), row.incident_energy),
-            Cell(_with_error(row.measured), row.measured.value),
-            number_text(row.floor.limit),
+            Cell(str(row.measured), row.measured.value),
+            rounded(row.floor.limit, digits=2),
         )
         for row in worst
     )
@@ -163,7 +183,8 @@ def _metrics_tables(rows: Sequence[Measurement]) -> tuple[PageBlock, ...]:
             cells = {row.metric: row for row in chosen if row.observable == name}
             counts = next(iter(cells.values()))
             undefined = f", {counts.undefined} undefined" if counts.undefined else ""
-            title = Cell(name, name, note=f"{counts.num_reference} against {counts.num_generated}{undefined}")
+            label, sizes = counts.label or name, f"{counts.num_reference} against {counts.num_generated}{undefined}"
+            title = Cell(label, label, note=sizes)
             lines.append((title, *(_metric_cell(cells[key]) if key in cells else Cell("-") for key in metrics)))
         titles = [METRICS[metric].title for metric in metrics]
         blocks.append(DataTable(f"{sample}, {energy_text(energy)}", ("observable", *titles), tuple(lines)))
@@ -174,13 +195,28 @@ def _metric_cell(row: Measurement) -> Cell:
     metric = METRICS[row.metric]
     if math.isnan(row.measured.value):
         return Cell("-", note="not defined")
-    limit = f"±{row.floor.limit:.2g}" if metric.two_sided else f"{metric.ideal + row.floor.limit:.2g}"
-    note = f"{row.floor.mean:.3g} ({limit})"
-    return Cell(_with_error(row.measured), row.measured.value, "" if row.within_floor else "bad", note)
+    limit = rounded(row.floor.limit + (0.0 if metric.two_sided else metric.ideal), digits=2)
+    note = f"{rounded(row.floor.mean, digits=2)} ({'±' if metric.two_sided else ''}{limit})"
+    pull = (row.measured - Value(row.floor.mean, row.floor.error)).significance()
+    note += f"; {pull:+.1f} σ" if pull else ""
+    return Cell(str(row.measured), row.measured.value, "" if row.within_floor else "bad", note)
 
 
-def _with_error(value: Value) -> str:
-    return f"{value.value:.3g}" + (f" ± {value.error:.1g}" if math.isfinite(value.error) else "")
+def _side_by_side(rows: Sequence[Measurement]) -> tuple[DataTable, ...]:
+    """The separation power of several samples as columns, and their differences from the first one."""
+    chosen = [row for row in rows if row.metric == _RANKED_BY]
+    first, *others = {row.sample: None for row in chosen} or [""]
+    keys = dict.fromkeys((row.label or row.observable, row.incident_energy) for row in chosen)
+    found = {(row.label or row.observable, row.incident_energy, row.sample): row.measured for row in chosen}
+    lines: list[tuple[str | Cell, ...]] = []
+    for label, energy in keys:
+        values = [found.get((label, energy, sample), Value(math.nan, math.nan)) for sample in (first, *others)]
+        cells = [Cell("-" if math.isnan(item.value) else str(item), item.value) for item in values]
+        pulls = [(item - values[0]).significance() for item in values[1:]]
+        sigmas = [Cell(f"{pull:+.1f}" if pull else "-", pull) for pull in pulls]
+        lines.append((label, Cell(energy_text(energy), energy), *cells, *sigmas))
+    header = ("observable", "energy", first, *others, *(f"{other} - {first} [σ]" for other in others))
+    return _table("Separation power of the samples side by side", header, lines) if others else ()
 
 
 def _table(caption: str, header: tuple[str, ...], rows: Iterable[tuple[str | Cell, ...]]) -> tuple[DataTable, ...]:
@@ -208,16 +244,16 @@ def _listed(value: object) -> str:
 
 def ours_text(item: Quantity) -> str:
     """Our number as tables show it, with its uncertainty and its spread over seeds."""
-    text = value_text(item.ours)
-    text += f" ± {item.uncertainty:.2g}" if item.uncertainty is not None else ""
-    return text + (f" (seeds ± {item.spread:.2g})" if item.spread is not None else "")
+    error = math.nan if item.uncertainty is None else item.uncertainty
+    text = "-" if item.ours is None else rounded(item.ours, error)
+    return text + (f" (seeds ± {rounded(item.spread, digits=2)})" if item.spread is not None else "")
 
 
 def value_text(value: float | str | None) -> str:
     """A number with four digits, or the words of a paper; `-` for None."""
     if value is None:
         return "-"
-    return value if isinstance(value, str) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return value if isinstance(value, str) else rounded(value)
 
 
 def title_with_unit(item: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from calogen.claims.judge import Results, Table
 from calogen.evaluation.judging import Options, assess_showers, reference_of
 from calogen.evaluation.submissions import placement_table
 from calogen.plots.training import draw_losses
-from calogen.reports.evaluation import draw_pictures, overall
+from calogen.reports.evaluation import overall
+from calogen.reports.evaluation_figures import draw_pictures
 from calogen.reproduction.study import Outcome
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry

@@ -9,7 +9,7 @@ from calogen.evaluation.iterations import ALL, NetworkTest
 from calogen.evaluation.published import PublishedChi2, PublishedNumber
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.chi2 import Chi2, total
-from calogen.metrics.distributions import Value
+from calogen.metrics.distributions import Value, rounded
 
 CUT_REMARK = (
     "Voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation, in all figures, metrics and "
@@ -172,7 +172,7 @@ def _momenta(test: NetworkTest) -> str:
 
 
 def _with_error(chi2: Chi2) -> str:
-    return f"{chi2.per_ndf:.2f} ± {chi2.error:.2f}"
+    return rounded(chi2.per_ndf, chi2.error)
 
 
 def _quantity(name: str, paper: float | None, parts: Sequence[Chi2], data: str, headline: bool = False) -> Quantity:

@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from inspect import Parameter
 from pathlib import Path
@@ -26,7 +26,7 @@ import typer
 from calogen.command import EXIT_CODES, clean_exit, parse_command_line
 from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
-from calogen.files import require_writable_file, sha256, write_json
+from calogen.files import FigureFormat, require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
 from calogen.process import Terminated, tell_next
 
@@ -77,6 +77,7 @@ class Arguments:
         results: directory to which the results are published; None: they stay with the report.
         train_data, test_data: the user's own files; None: the bundled showers are used.
         all_showers: whether to train on all bundled showers instead of the first edition's.
+        figures: format of files of all figures beside the report; None: the report alone holds them.
         tolerant: in the user's files, set slightly negative energies to 0 and round incident energies by up to 0.1 %.
         options: values of the experiment's own options, by name: that of `--learning-rate` is `learning_rate`.
     """
@@ -89,6 +90,7 @@ class Arguments:
     test_data: Path | None = None
     all_showers: bool = False
     tolerant: bool = False
+    figures: FigureFormat | None = None
     options: Mapping[str, object] = field(default_factory=dict)
 
     def report_directory(self, paper: str) -> Path:
@@ -199,6 +201,10 @@ def _read_options(
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
     ] = False,
+    figures: Annotated[
+        FigureFormat | None,
+        typer.Option(help="Write figures to files of this format, too: figures/ beside the report."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
@@ -222,6 +228,7 @@ def _read_options(
         test_data=test_data,
         all_showers=all_showers,
         tolerant=tolerant,
+        figures=figures,
         options=own,
     )
 
@@ -288,22 +295,28 @@ def _require_held_out(arguments: Arguments) -> None:
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
     """Writes report and results, with `--results` also for README, and prints the table.
 
+    The claims of the preset smoke get no verdict.
+
     Args:
         arguments: command line of the experiment.
         results: claims, quantities and tables of the experiment.
         figures: figures of the report by caption.
         headline: caption of the figure for README.
     """
+    from calogen.claims.judge import NO_VERDICT
     from calogen.plots.style import write_figure  # matplotlib takes a while, and --help does not need it
     from calogen.reports.reproduction import write_report
     from calogen.reports.results import results_table
 
-    page = write_report(arguments.report_directory(results.name), results, figures)
+    if arguments.preset == "smoke":
+        results = replace(results, claims=tuple(replace(item, verdict=NO_VERDICT) for item in results.claims))
+    page = write_report(arguments.report_directory(results.name), results, figures, arguments.figures)
     path = page.with_name(f"{results.name}.json")
     if arguments.results:
         path = arguments.results / f"{results.name}.json"
         write_json(path, results.to_json())
-        write_figure(figures[headline], path.with_suffix(".png"))
+        for suffix in {"png", arguments.figures or "png"}:
+            write_figure(figures[headline], path.with_suffix(f".{suffix}"))
     print(results_table(results.to_json(), brief=True))
     print(f"report: {page}\nresults: {path}")
     trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)

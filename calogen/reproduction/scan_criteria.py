@@ -282,7 +282,7 @@ def figure_text(value: Value) -> str:
     >>> figure_text(Value(0.33961, 0.0055)), figure_text(Value(9.505e-05, float("nan")))
     ('0.3396 ± 0.0055', '9.505e-05')
     """
-    return f"{value.value:.4g}" + (f" ± {value.error:.2g}" if np.isfinite(value.error) else "")
+    return str(value)
 
 
 def _mean_response(showers: Showers) -> float:

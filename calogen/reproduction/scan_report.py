@@ -124,8 +124,8 @@ def write_report(
             write_figure(figure, folder / f"{name}.{suffix}")
     title = f"Scan of {grid.model}: {grid.sampler}"
     sections: dict[str, tuple[PageBlock, ...]] = {
-        "Trials": (_trials_table(grid, outcomes),),
         "Figures": (Gallery(figures),) if figures else (),
+        "Trials": (_trials_table(grid, outcomes),),
         "Grid": _grid_tables(grid),
         "Provenance": (DataTable("What was run, where and on what", ("item", "value"), tuple(flat_rows(about))),),
     }

@@ -81,6 +81,6 @@ def test_other_activations_of_the_first_seed_alone_are_judged() -> None:
     later = evidence(eta_widths=None, activation_curves=None)
     found = claim("eta_width", evidence(), later)
     assert found.verdict == HOLDS
-    assert "front 1.1 ± 0.01 with sigmoid" in found.ours
+    assert "front 1.100 ± 0.010 with sigmoid" in found.ours
     assert SIGMOID == "sigmoid"
     assert claim("eta_width", later).ours == "the first seed alone trains the other activations"

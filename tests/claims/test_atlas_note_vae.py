@@ -93,8 +93,10 @@ def test_each_part_of_what_is_said_of_the_learning_rate_counts(part: int) -> Non
 def test_texts_have_their_figures() -> None:
     for item in claims.judge([evidence(), evidence()]):
         assert not re.search(r"\de[+-]\d|[{}]", item.ours.replace("1e-", "")), item.ours
-    assert "-9 ± 0.1 mm at 4 GeV, -3 ± 0.1 mm at 65 GeV" in claim("shower_depth", evidence()).ours
-    assert "10 ± 0.04 % in the inner half of the bins, 30 ± 0.04 % in" in claim("lateral_shapes", evidence()).ours
+    assert "-9.00 ± 0.14 mm at 4 GeV, -3.00 ± 0.14 mm at 65 GeV" in claim("shower_depth", evidence()).ours
+    assert (
+        "9.999 ± 0.037 % in the inner half of the bins, 30.000 ± 0.041 % in" in claim("lateral_shapes", evidence()).ours
+    )
     assert "% if measured from the impact cell's centre" in claim("lateral_shapes", evidence()).ours
     assert "2.5 minutes of CPU time for 90,000 steps" in claim("training_time", evidence()).ours
 

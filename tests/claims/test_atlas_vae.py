@@ -154,14 +154,15 @@ def test_verdicts_on_costs(name: str, changes: dict[str, Any], verdict: str) -> 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("presampler_back_energy", "presampler 0.8 ± 0.004, back 0.8 ± 0.004"),
-        ("absolute_inputs_spread", "3 ± 0.002 (reparametrised: 1.1 ± 0.002"),
-        ("depth_trend", "by 76 ± 0.7 mm, Geant4 80 ± 0.7 mm"),
+        ("presampler_back_energy", "presampler 0.8000 ± 0.0040, back 0.8000 ± 0.0040"),
+        ("absolute_inputs_spread", "3.0000 ± 0.0023 (reparametrised: 1.1000 ± 0.0023"),
+        ("depth_trend", "by 76.00 ± 0.71 mm, Geant4 80.00 ± 0.71 mm"),
         (
             "best_epoch",
-            "0.1 ± 0.01 at the smallest loss (epoch 987), other epochs 0.25 ± 0.01 in the mean, 0.2 ± 0.01 at least",
+            "0.100 ± 0.010 at the smallest loss (epoch 987), other epochs 0.250 ± 0.010 in the mean, 0.200 ± 0.010 at "
+            "least",
         ),
-        ("mean_response", "0.842 ± 0.002 at 1-4 GeV, 1 ± 0.003 at 65 GeV"),
+        ("mean_response", "0.8421 ± 0.0016 at 1-4 GeV, 1.0000 ± 0.0030 at 65 GeV"),
         ("speed", "2,000x at 8 GeV, 60,000x at 262 GeV, one shower at a time on this machine (timed here)"),
         ("memory", "LWTNN JSON 4.0 MB, weights 1.1 MB, memory added by loading and generating 7.0 MB"),
     ],
@@ -183,7 +184,7 @@ def test_only_the_spread_of_the_seeds_averages_out() -> None:
     other = evidence(("mean_ratio", VAE, ("presampler_energy",), ONE, Value(1.0, 0.004)))
     both = claim(name, evidence(), other)
     assert both.verdict == OPEN
-    assert "presampler 0.9 ± 0.1, back 0.8 ± 0.004" in both.ours
+    assert "presampler 0.90 ± 0.10, back 0.8000 ± 0.0040" in both.ours
     assert claim(name, other).verdict == OPEN
     assert claim(name, *[evidence()] * 20, other).verdict == HOLDS
 

@@ -160,8 +160,8 @@ SHORT = {"pion": replace(PIONS["pion"], scans={**PIONS["pion"].scans, ALL: late_
 AT_262_GEV = {(KINETIC, 2.0**18, *TOP[2:]): METRICS[TOP]}
 UP_TO_262_GEV = evidence({"photon-kinetic": made((8, 18), at_top(6.0, 3.0))}, metrics=AT_262_GEV)
 UNDER = [
-    ("photon", "high_momenta", UP_TO_262_GEV, "5 ± 0.01 at the highest momenta, up to 262 GeV, 3 ± 0.007"),
-    ("pion", "longer", evidence(SHORT), "0.5 ± 0.09 after 1000000 iterations, 1.5 ± 0.1 after twice as many"),
+    ("photon", "high_momenta", UP_TO_262_GEV, "5.000 ± 0.012 at the highest momenta, up to 262.1 GeV, 3.0000 ± 0.0071"),
+    ("pion", "longer", evidence(SHORT), "0.500 ± 0.089 after 999,999 iterations, 1.50 ± 0.13 after twice as many"),
 ]
 
 
@@ -260,26 +260,38 @@ def test_every_rule_has_words_and_shows_all_its_figures(particle: str) -> None:
 @pytest.mark.parametrize(
     ("particle", "name", "text"),
     [
-        ("photon", "three_gans", "one GAN 2.7 ± 0.006, three 1.67 ± 0.006"),  # (5 x 1.4 + 5 x 1.8 + 3 x 1.9) / 13
-        ("photon", "two_gans", "one GAN 2.7 ± 0.006, two 1.92 ± 0.006, three 1.67 ± 0.006"),
+        (
+            "photon",
+            "three_gans",
+            "one GAN 2.7000 ± 0.0060, three 1.6692 ± 0.0055",
+        ),  # (5 x 1.4 + 5 x 1.8 + 3 x 1.9) / 13
+        ("photon", "two_gans", "one GAN 2.7000 ± 0.0060, two 1.9250 ± 0.0058, three 1.6692 ± 0.0055"),
         (
             "photon",
             "high_momenta",
-            "6 ± 0.01 at the highest momenta, up to 524 GeV, 3.55 ± 0.006",
+            "6.000 ± 0.010 at the highest momenta, up to 524.3 GeV, 3.5455 ± 0.0060",
         ),  # (9 x 3 + 2 x 6) / 11
-        ("photon", "high_momenta", "at the highest off Geant4's by -5 ± 1 %"),
-        ("photon", "low_gan", "better at 4 of 4 momenta below 4 GeV; chi2/NDF gained at 4 GeV -2 ± 0.03"),
-        ("photon", "layer_0", "0.5 ± 0.1 % of the showers too many"),
-        ("photon", "best_iteration", "at 76.9 % of the momenta"),  # 4 + 4 + 2 of 13
-        ("photon", "time", "5 ± 0.2, 5.2 ± 0.2, 4.9 ± 0.2 ms"),
-        ("photon", "generation_seed", "0.1 ± 0.02"),
-        ("photon", "noise_and_masks", "2.7 ± 0.006; noise of 1 keV 2.7 ± 0.006, 1 MeV 3.5 ± 0.006; mask of 1 keV 2.6 "),
-        ("pion", "longer", "3 ± 0.2 after 1000000 iterations, 1.5 ± 0.1 after twice as many"),
-        ("pion", "splitting", "after 1000000 iterations each: one GAN 3.22 ± 0.02, two 3.25 ± 0.006"),
-        ("pion", "layer_normalisation", "after 1000000 iterations each: by kinetic energy 4 ± 0.007, by layers 3.22 ±"),
-        ("pion", "high_momenta_first", "after 2000000 iterations at the lowest, 400000 at the highest"),
-        ("pion", "high_momenta_first", "rank correlation with the momentum -1 ± 0.4"),
-        ("pion", "narrow_showers", "1 ± 0.5 % of the generated showers, 5 ± 0.2 % of Geant4's"),
+        ("photon", "high_momenta", "at the highest off Geant4's by -5.0 ± 1.0 %"),
+        ("photon", "low_gan", "better at 4 of 4 momenta below 4 GeV; chi2/NDF gained at 4 GeV -2.000 ± 0.028"),
+        ("photon", "layer_0", "0.50 ± 0.10 % of the showers too many"),
+        ("photon", "best_iteration", "at 76.92 % of the momenta"),  # 4 + 4 + 2 of 13
+        ("photon", "time", "5.00 ± 0.20, 5.20 ± 0.20, 4.90 ± 0.20 ms"),
+        ("photon", "generation_seed", "0.100 ± 0.024"),
+        (
+            "photon",
+            "noise_and_masks",
+            "2.7000 ± 0.0060; noise of 1 keV 2.7000 ± 0.0060, 1 MeV 3.5000 ± 0.0060; mask of 1 keV 2.6000 ",
+        ),
+        ("pion", "longer", "3.00 ± 0.20 after 1,000,000 iterations, 1.50 ± 0.13 after twice as many"),
+        ("pion", "splitting", "after 1,000,000 iterations each: one GAN 3.222 ± 0.021, two 3.2500 ± 0.0063"),
+        (
+            "pion",
+            "layer_normalisation",
+            "after 1,000,000 iterations each: by kinetic energy 4.0000 ± 0.0067, by layers 3.222 ±",
+        ),
+        ("pion", "high_momenta_first", "after 2,000,000 iterations at the lowest, 400,000 at the highest"),
+        ("pion", "high_momenta_first", "rank correlation with the momentum -1.00 ± 0.35"),
+        ("pion", "narrow_showers", "1.00 ± 0.50 % of the generated showers, 5.00 ± 0.20 % of Geant4's"),
     ],
 )
 def test_texts_hold_the_figures(particle: str, name: str, text: str) -> None:
@@ -311,7 +323,7 @@ def test_the_scatter_at_one_momentum() -> None:
 def test_errors_that_trainings_do_not_share_average_out() -> None:
     one, three = (claim("photon", "generation_seed", *[evidence(seed_scatter=0.15)] * n) for n in (1, 3))
     assert (one.verdict, three.verdict) == (OPEN, HOLDS)
-    assert "0.15 ± 0.02 " in three.ours
+    assert "0.150 ± 0.020 " in three.ours
 
 
 def test_the_scatters_of_networks_together_are_independent() -> None:
@@ -359,7 +371,7 @@ def test_networks_that_did_not_learn_decide_nothing() -> None:
     assert "did not learn" in claim("pion", "layer_normalisation", *others).ours, "not that seeds 2 and 3 have none"
     better = replace(stuck, scans={ALL: flat(PION_MOMENTA, (5.0, 3.0, 6.0, 5.0, 4.9, 4.9))})
     assert (
-        "chi2/NDF after 6000 iterations"
+        "chi2/NDF after 6,000 iterations"
         in claim("pion", "layer_normalisation", evidence({"pion-kinetic": better})).ours
     )
     high = claim("photon", "layer_normalisation", evidence({"photon-high-kinetic": stuck}))
@@ -384,5 +396,5 @@ def test_the_seeds_are_combined_condition_by_condition() -> None:
     assert [claim("photon", "layer_0", seed).verdict for seed in seeds] == [FAILS, FAILS]
     both = claim("photon", "layer_0", *seeds)
     assert both.verdict == OPEN
-    assert both.ours.startswith("0.55 ± 1 % of the showers too many")
+    assert both.ours.startswith("0.6 ± 1.1 % of the showers too many")
     assert both.ours.endswith(would_decide("photon", "layer_0"))

@@ -71,10 +71,10 @@ def test_the_weakest_condition_is_that_of_the_fewest_standard_errors() -> None:
 def test_numbers_have_no_exponent() -> None:
     values = {"a": Value(1.1623, 0.0441), "b": Value(1e6, 0.0), "c": Value(123456.0, 7890.0), "d": Value(1000.0, 0.0)}
     assert {key: str(value) for key, value in values.items()} == {
-        "a": "1.16 ± 0.04",
-        "b": "1000000",
-        "c": "123000 ± 8000",
-        "d": "1000",
+        "a": "1.162 ± 0.044",
+        "b": "1,000,000",
+        "c": "123,500 ± 7,900",
+        "d": "1,000",
     }
 
 

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
-from matplotlib.figure import Figure
 from toy_commands import page_of
 
 from calogen.cli import main as cli
@@ -56,11 +55,12 @@ def test_options_take_several_files(calogen: Calogen, monkeypatch: pytest.Monkey
     several = ["part0.h5", "part1.h5"]
     two = tuple(map(Path, several))
     options = ["--tolerant", "--second-reference", *several, "--training", *several, "--seed", "7", "--classifiers=0"]
+    options += ["--figures", "pdf"]
     assert calogen("--reference", *several, "--generated", "A=part2.h5", "part3.h5", *options) == 0
     (reference, generated, _, second, _, settings, training) = asked.pop()
     assert (reference, second, training) == (two, two, two)
     assert generated == {"A": (Path("part2.h5"),), "part3": (Path("part3.h5"),)}
-    assert (settings.tolerant, settings.seed, settings.repetitions) == (True, 7, 0)
+    assert (settings.tolerant, settings.seed, settings.repetitions, settings.figures) == (True, 7, 0, "pdf")
     assert calogen("--reference=part0.h5", "part1.h5", "--reference", "part2.h5", "--generated", "part3.h5") == 0
     assert asked[0][0] == (*two, Path("part2.h5"))
     assert asked[0][5].repetitions == 3
@@ -110,7 +110,7 @@ def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One observable, without its picture, in a folder."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
-    monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
+    monkeypatch.setattr("calogen.reports.evaluate.draw_cells", lambda *_: {})
 
 
 def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

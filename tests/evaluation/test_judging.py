@@ -18,7 +18,7 @@ from calogen.evaluation.pictures import Pictures
 from calogen.metrics import classifier
 from calogen.metrics.distributions import Value
 from calogen.observables.challenge import classifier_inputs
-from calogen.reports.evaluation import draw_pictures
+from calogen.reports.evaluation_figures import draw_pictures
 from calogen.showers.bundled import voxel_geometry
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry, VoxelLayer

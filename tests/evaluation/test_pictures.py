@@ -8,7 +8,7 @@ from conftest import TINY_VOXELS, make_showers
 
 from calogen.evaluation.pictures import MOST_ENERGIES, average_at_energies, take_pictures
 from calogen.evaluation.streaming import sample_of
-from calogen.reports.evaluation import draw_pictures
+from calogen.reports.evaluation_figures import draw_pictures
 from calogen.showers.labels import discrete_energies
 from calogen.showers.sample import Showers
 
@@ -102,3 +102,14 @@ def test_pictures_and_labels_agree_on_what_is_discrete(energies: int, each: int)
     pictures = take_pictures(TINY_VOXELS, samples, showers)
     assert {len(curve.energies) == energies for curve in pictures.curves.values()} == {discrete}
     assert all((item.low == item.high) == discrete for item in pictures.averages)
+
+
+def test_response_curves_of_continuous_energies_have_common_bins() -> None:
+    """Ratios to Geant4 are drawn at equal energies: with bins of its own, a model had none."""
+    given = {"Geant4": continuous(200, 1), "GAN": continuous(200, 2)}
+    showers = {name: replace(item, energies=50 * item.energies) for name, item in given.items()}
+    first = sample_of(showers["Geant4"])
+    samples = {"Geant4": first, "GAN": sample_of(showers["GAN"], reference=first)}
+    curves = take_pictures(TINY_VOXELS, samples, showers).curves
+    assert len(curves["Geant4"].energies) == 12
+    assert set(curves["GAN"].energies) <= set(curves["Geant4"].energies)

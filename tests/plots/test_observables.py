@@ -10,7 +10,14 @@ from calogen.evaluation.summary import ResponseCurve
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram, Profile
 from calogen.observables.observable import Observable
-from calogen.plots.observables import RATIO_RANGE, draw_comparison, draw_observables, draw_profiles, draw_response
+from calogen.plots.observables import (
+    RATIO_RANGE,
+    draw_comparison,
+    draw_observables,
+    draw_profiles,
+    draw_response,
+    shown_range,
+)
 from calogen.plots.style import write_figure
 
 EDGES = np.array([0.0, 1.0, 2.0, 3.0])
@@ -71,6 +78,17 @@ def test_the_legend_stands_above_the_panels(label: str, count: int, tmp_path: Pa
     box = legend.get_window_extent()
     assert box.y0 >= max(ax.get_window_extent().y1 for ax in figure.axes)
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    texts = [" ".join(text.get_text().split()) for text in legend.get_texts()]
+    assert texts == ["Geant4", *generated], "labels are wrapped, not cut"
+
+
+def test_the_axis_ends_where_half_a_percent_lies_beyond_it():
+    edges = np.arange(0.0, 101.0)
+    counts = np.zeros(102, int)
+    counts[[10, 20, 90]] = 500, 497, 3
+    assert shown_range([Histogram(edges, counts)]) == (8.0, 21.0), "3 of 1000 showers are far outside"
+    counts[[90, 101]] = 3, 7
+    assert shown_range([Histogram(edges, counts)]) == (8.0, 100.0), "overflow is in the last bin, which is shown"
 
 
 def test_captions_in_a_grid(tmp_path):

@@ -31,3 +31,14 @@ def test_a_grid_of_small_panels(panels, columns, rows):
     assert figure.get_figwidth() == pytest.approx(0.75 * columns * 4.2)
     assert figure.get_figheight() == pytest.approx(0.75 * rows * 3.9 + 0.35)
     assert len(axes) == panels
+
+
+def test_a_long_note_has_several_lines_and_is_not_cut():
+    note = "Geant4 11.4 with data-free models, simplified stack, no noise; " * 4
+    figure, _ = build_figure(1, (3, 1), note)
+    figure.draw_without_rendering()
+    (text,) = [text for text in figure.texts if text.get_text()]
+    assert text.get_text().split() == note.split()
+    box = text.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0

@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
-from matplotlib.figure import Figure
 from toy_commands import page_of
 
 from calogen.errors import ConfigError, DataFormatError
@@ -173,7 +172,7 @@ def test_a_training_file_tells_what_a_model_remembers(folder: Path) -> None:
 
 def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
-    monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
+    monkeypatch.setattr("calogen.reports.evaluate.draw_cells", lambda *_: {})
     both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
     first, second = both[::2], both[1::2]
     first[:20].write(tmp_path / "low.h5")
@@ -206,7 +205,7 @@ def write_cells(folder: Path, **numbers: int) -> dict[str, Path]:
 @pytest.fixture
 def one_observable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
-    monkeypatch.setattr("calogen.reports.evaluate.draw_observables", lambda _: Figure())
+    monkeypatch.setattr("calogen.reports.evaluate.draw_cells", lambda *_: {})
 
 
 @pytest.mark.usefixtures("one_observable")

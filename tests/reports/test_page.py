@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from calogen.reports.page import (
     build_html,
     build_markdown,
     number_text,
+    write_page,
 )
 
 EVIL = '</style></script><script>alert("1")</script><img src=x onerror=alert(1)>'
@@ -158,7 +160,8 @@ def test_what_is_not_defined_is_said_so() -> None:
     shown = ("not defined", "not defined", "not defined", "0.3 ± not defined", texts[-1])
     assert "".join(f"<li>{text}</li>" for text in shown) in build_html(page)
     assert "\n".join(f"- {text}" for text in shown) in build_markdown(page)
-    assert [number_text(value) for value in (None, float("nan"), 0.12345)] == ["-", "not defined", "0.123"]
+    shown = [number_text(value) for value in (None, float("nan"), 0.12345, 123456.7)]
+    assert shown == ["-", "not defined", "0.123", "123,457"]
 
 
 def test_images_are_drawn_smaller_until_they_fit() -> None:
@@ -202,3 +205,32 @@ def test_faults_are_named() -> None:
         DataFormatError, match="sections must have titles of their own. Received: section-a-b, section-a-b"
     ):
         Page("P", "", PageVerdict("V"), {"A b": (), "a: b": ()})
+
+
+def test_symbols_have_subscripts_and_other_texts_stay() -> None:
+    rows = ((r"$w_{s\,\mathrm{tot}}$ [strips]", "a"), (r"$\langle\lambda^2\rangle$ <b>", "$HOME"), (r"$R_\phi$", "1"))
+    page = Page("t", "", PageVerdict("v"), {"s": (DataTable("c", ("x", "y"), rows),)})
+    html = build_html(page)
+    for words in ("w<sub>s\xa0tot</sub> [strips]", "⟨λ²⟩ &lt;b&gt;", "R<sub>φ</sub>", "$HOME"):
+        assert words in html, words
+    assert "| R_φ | 1 |" in build_markdown(page)
+
+
+def test_figures_are_written_to_files_where_that_is_wanted(tmp_path: Path) -> None:
+    drawn = Figure(figsize=(2, 1))
+    drawn.subplots().plot([0, 1])
+    page = Page("t", "", PageVerdict("v"), {"s": (Gallery({"Fig. 5: energy": drawn, "fig 5 energy": Figure((1, 1))}),)})
+    write_page(tmp_path / "bare", page)
+    assert sorted(path.name for path in (tmp_path / "bare").iterdir()) == ["report.html", "report.md"]
+    write_page(tmp_path, page, "pdf")
+    files = sorted((tmp_path / "figures").iterdir())
+    assert [path.name for path in files] == ["fig-5-energy-1.pdf", "fig-5-energy.pdf"]
+    assert all(path.read_bytes().startswith(b"%PDF") for path in files)
+
+
+def test_a_folded_gallery_opens_by_its_title() -> None:
+    figures = {"a": Figure((1, 1))}
+    page = Page("t", "", PageVerdict("v"), {"s": (Gallery(figures, "All layers", True), Gallery(figures, "Few"))})
+    html = build_html(page)
+    assert '<details class="folded"><summary><h3>All layers</h3></summary>' in html
+    assert "<h3>Few</h3>" in html.partition("</details>")[2]

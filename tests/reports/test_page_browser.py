@@ -36,7 +36,7 @@ def build_page() -> Page:
     sections = {
         "Table": ("words " * 60, DataTable("Distances", ("name", "distance"), DISTANCES), claims),
         "Wide": (wide, Items((LONG, "item"))),
-        "Figures": (Gallery({"First": figure, "Second": Figure()}, "All"),),
+        "Figures": (Gallery({"First": figure, "Second": Figure()}, "All"), Gallery({"Third": Figure()}, "More", True)),
     }
     worst = DataTable("Worst", ("observable", "distance", "limit"), ((LONG, "0.3", "0.1"), ("width", "0.2", "0.1")))
     return Page(
@@ -107,7 +107,7 @@ def test_figures_load_and_have_words(page: Any) -> None:
     page.execute_script("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
     loaded = "Promise.all([...document.images].map((i) => i.decode().then(() => [i.naturalWidth, i.alt]))).then(done)"
     images = page.execute_async_script(f"const done = arguments[0]; {loaded}")
-    assert len(images) == 2
+    assert len(images) == 3
     assert all(width > 0 and alt for width, alt in images)
 
 
@@ -127,7 +127,7 @@ def test_a_figure_opens_large_and_closes_by_key(page: Any) -> None:
 
 
 def test_sections_fold_by_key_and_all_at_once(page: Any) -> None:
-    sections = page.find_elements(By.TAG_NAME, "details")
+    sections = page.find_elements(By.CSS_SELECTOR, "main > details")
     summary = sections[0].find_element(By.TAG_NAME, "summary")
     for key, is_open in ((Keys.ENTER, False), (Keys.SPACE, True)):
         summary.send_keys(key)
@@ -165,6 +165,22 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     tables = page.find_elements(By.CSS_SELECTOR, ".scroll")
     assert all(table.get_attribute("tabindex") == "0" for table in tables)
+
+
+def test_on_a_phone_a_figure_keeps_its_size_and_scrolls_within_itself(page: Any) -> None:
+    resize(page, 400)
+    image, frame = (page.find_element(By.CSS_SELECTOR, f"figure {tag}") for tag in ("img", ".frame"))
+    assert image.rect["width"] >= 14 * 96, "letters are as large as on a desk"
+    assert frame.rect["width"] < 400
+    page.execute_script("arguments[0].scrollLeft = 500", frame)
+    assert frame.get_property("scrollLeft") == 500
+
+
+def test_a_folded_gallery_opens_by_key(page: Any) -> None:
+    folded = page.find_element(By.CSS_SELECTOR, "details.folded")
+    assert not folded.find_element(By.TAG_NAME, "figure").is_displayed()
+    folded.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert folded.find_element(By.TAG_NAME, "figure").is_displayed()
 
 
 def test_headings_are_in_order(page: Any) -> None:

@@ -7,11 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 from toy_results import RESULTS, ROW
 
-from calogen.claims.judge import Claim, Table, verdict_on
+from calogen.claims.judge import NO_VERDICT, Claim, Table, verdict_on
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Value
-from calogen.reports.page import Cell, DataTable, PageVerdict, build_html
+from calogen.reports.page import Cell, DataTable, Gallery, PageVerdict, build_html
 from calogen.reports.reproduction import build_page, write_report
 from calogen.reports.results import results_table
 
@@ -24,11 +24,11 @@ def figure():
 
 def test_page_opens_with_the_verdict_and_needs_nothing_else():
     page = build_html(build_page(RESULTS, {"Fig. 5 & more": figure()}))
-    names = ("Claims", "Quantities", "Figures", "Metrics", "Dev", "Prov")
+    names = ("Figures", "Claims", "Quantities", "Metrics", "Dev", "Prov")
     places = [page.index(f"<h2>{name}") for name in names]
     assert places == sorted(places)
     assert "1 of 2 claims reproduced; 1 not reproduced" in page[: places[0]]
-    assert "depth grows" in page[: places[1]]
+    assert "depth grows" in page[places[1] : places[2]]
     assert 'src="data:image/png;base64,' in page
     assert "http:" not in page
 
@@ -51,8 +51,8 @@ def test_metrics_beyond_the_floor_are_marked():
     assert table.rows == (
         (
             Cell("r_eta", "r_eta", note="250 against 1000, 3 undefined"),
-            Cell("0.3 ± 0.02", 0.3, "bad", "0.05 (0.09)"),
-            Cell("1.01 ± 0.01", 1.01, "", "1 (±0.04)"),
+            Cell("0.300 ± 0.020", 0.3, "bad", "0.05 (0.09); +8.8 σ"),
+            Cell("1.010 ± 0.010", 1.01, "", "1 (±0.04); +0.4 σ"),
         ),
     )
 
@@ -91,6 +91,36 @@ def test_verdict_names_the_worst_observables_of_each_sample() -> None:
     found = [(line[0], line[1], line[2].text) for line in worst.rows if isinstance(line[2], Cell)]
     of_vae = [("a", "VAE", "8.19 GeV"), ("b", "VAE", "4.1 GeV"), ("c", "VAE", "4.1 GeV")]
     assert found == [*of_vae, ("r_eta", "GAN", "4.1 GeV")]
+
+
+def test_a_smoke_run_has_no_verdict() -> None:
+    verdict = verdict_of(NO_VERDICT, NO_VERDICT)
+    assert (verdict.headline.partition(":")[0], verdict.tone) == ("No verdict", "")
+
+
+def test_observables_have_their_symbols_and_units() -> None:
+    row = replace(ROW, observable="w_s_tot", label=r"$w_{s\,\mathrm{tot}}$ [strips]", metric="separation_power")
+    html = build_html(build_page(replace(RESULTS, measurements=(row,)), {}))
+    assert html.count("w<sub>s\xa0tot</sub> [strips]") == 2, "in the verdict and in the table"
+    assert "w_s_tot" not in html
+
+
+def test_samples_stand_side_by_side_with_their_difference() -> None:
+    row = replace(ROW, metric="separation_power")
+    rows = (row, replace(row, sample="GAN", measured=Value(0.38, 0.02 * 3**0.5)))
+    table = build_page(replace(RESULTS, measurements=rows), {}).sections["Metrics"][0]
+    assert isinstance(table, DataTable)
+    assert table.header == ("observable", "energy", "VAE", "GAN", "GAN - VAE [σ]")
+    texts = [cell.text if isinstance(cell, Cell) else cell for cell in table.rows[0]]
+    assert texts == ["r_eta", "4.1 GeV", "0.300 ± 0.020", "0.380 ± 0.035", "+2.0"]
+
+
+def test_figures_that_a_physicist_looks_at_first_stand_first() -> None:
+    captions = ("Fig. 1: number of showers", "Average shower", "Fig. 5: energy in the layers", "Fig. 8: total energy")
+    first, others = build_page(RESULTS, {caption: figure() for caption in captions}).sections["Figures"]
+    assert isinstance(first, Gallery)
+    assert isinstance(others, Gallery)
+    assert [*first.figures, *others.figures] == [captions[3], captions[2], captions[1], captions[0]]
 
 
 def test_facts_of_the_verdict_come_from_the_provenance() -> None:
@@ -132,14 +162,14 @@ def test_judge(value, error, verdict):
     assert verdict_on(Value(value, error)) == verdict
 
 
-def test_tables_stand_between_quantities_and_figures() -> None:
+def test_figures_stand_before_all_tables() -> None:
     tables = {
         "Table 2 & more": Table(("name", "value <b>"), (("a|b", "<1>"), ("c", "2"))),
         "Table 3": Table(("x",), (("y",),)),
     }
     page = build_page(replace(RESULTS, tables=tables), {"a": figure()})
     titles = [title for title, blocks in page.sections.items() if blocks]
-    assert titles[:4] == ["Claims", "Quantities", "Tables", "Figures"]
+    assert titles[:4] == ["Figures", "Claims", "Quantities", "Tables"]
     expected = tuple(DataTable(caption, table.header, table.rows) for caption, table in tables.items())
     assert page.sections["Tables"] == expected
     assert "<h2>Tables" not in build_html(build_page(RESULTS, {}))

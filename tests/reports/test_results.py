@@ -34,7 +34,7 @@ def test_table_of_results():
     table = results_table(RESULTS.to_json())
     assert "| depth grows | slope 1.02 +- 0.03 | reproduced |" in table
     assert "| too low \\| at 4 GeV | ratio 1.1 | not reproduced |" in table
-    assert "| front share [%] | 17.2 | 16.91 ± 0.05 (seeds ± 0.2) | Geant4, simplified stack |" in table
+    assert "| front share [%] | 17.2 | 16.912 ± 0.050 (seeds ± 0.2) | Geant4, simplified stack |" in table
     assert "| parameters | 275,973 | 275,973 |  |" in table
     assert "memory" not in table
 
@@ -187,7 +187,7 @@ def test_results_stand_side_by_side(tmp_path: Path) -> None:
     assert ["reproduced" in cell for cell in rows["depth grows"]] == [True, True]
     assert "not reproduced" in rows["depth grows"][1]
     assert rows["new"][0] == "-"
-    assert [cell.split(" ")[0] for cell in rows["front share [%]"]] == ["16.91", "12.5"]
+    assert [cell.split(" ")[0] for cell in rows["front share [%]"]] == ["16.912", "12.500"]
     assert rows["memory [MB]"][1] == "-"
     assert "a: 1 of 2 claims reproduced" in text
     with pytest.raises(DataFormatError, match="Received: neither"):

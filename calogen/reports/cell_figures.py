@@ -1,0 +1,40 @@
+"""The figures of judged showers of cells, in the order in which a physicist looks at them."""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from calogen.evaluation.compare import Comparison
+from calogen.evaluation.summary import energy_text, response_curve
+from calogen.observables.cells import average_showers
+from calogen.plots.observables import draw_observables, draw_response
+from calogen.plots.showers import draw_average_shower
+from calogen.showers.sample import Showers
+
+_TOTAL, _LAYER = "total_energy", "_energy"  # an observable's name, and the end of those of the layers' energies
+
+
+def draw_cells(
+    reference: Showers, samples: Mapping[str, Showers], comparisons: Mapping[float, Comparison], note: str = ""
+) -> dict[str, Figure]:
+    """Figures by caption: total energy, energies of the layers, average showers, response, shapes.
+
+    Args:
+        reference: showers of Geant4.
+        samples: other showers, by label.
+        comparisons: of the samples with the reference, by incident energy, MeV.
+        note: small print of the figures.
+    """
+    drawn = {"Total energy": draw_observables([item[_TOTAL] for item in comparisons.values()], note)}
+    for energy, compared in comparisons.items():
+        at = energy_text(energy)
+        layers = [item for name, item in compared.items() if name.endswith(_LAYER) and name != _TOTAL]
+        drawn[f"Energy in the layers at {at}"] = draw_observables(layers, note)
+        present = {label: item for label, item in samples.items() if energy in item.incident_energies}
+        averages = average_showers({"Geant4": reference, **present}, energy)
+        drawn[f"Average shower at {at}"] = draw_average_shower(averages, note)
+        shapes = [item for name, item in compared.items() if not name.endswith(_LAYER)]
+        drawn[f"Shapes at {at}"] = draw_observables(shapes, note)
+    curves = {label: response_curve([item]) for label, item in samples.items()}
+    drawn["Response and resolution"] = draw_response(response_curve([reference]), curves, note)
+    return drawn
