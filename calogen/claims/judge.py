@@ -46,6 +46,11 @@ class Claim:
             raise DataFormatError(f"verdict must be one of {get_args(Verdict)}. Received: {self.verdict!r}")
 
 
+def without_verdict(claim: Claim) -> Claim:
+    """The claim of a run that says nothing of it; that the paper contradicts itself stays."""
+    return claim if claim.verdict == "inconsistent in the paper" else replace(claim, verdict=NO_VERDICT)
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A number of a paper beside ours.

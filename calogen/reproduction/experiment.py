@@ -303,13 +303,13 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         figures: figures of the report by caption.
         headline: caption of the figure for README.
     """
-    from calogen.claims.judge import NO_VERDICT
+    from calogen.claims.judge import without_verdict
     from calogen.plots.style import write_figure  # matplotlib takes a while, and --help does not need it
     from calogen.reports.reproduction import write_report
     from calogen.reports.results import results_table
 
     if arguments.preset == "smoke":
-        results = replace(results, claims=tuple(replace(item, verdict=NO_VERDICT) for item in results.claims))
+        results = replace(results, claims=tuple(map(without_verdict, results.claims)))
     page = write_report(arguments.report_directory(results.name), results, figures, arguments.figures)
     path = page.with_name(f"{results.name}.json")
     if arguments.results:

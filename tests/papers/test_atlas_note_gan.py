@@ -28,9 +28,7 @@ def test_every_claim_is_judged(smoke: Smoke) -> None:
     assert smoke.process.returncode == 0, smoke.process.stderr
     found = smoke.results["claims"]
     assert [item["claim"] for item in found] == [stated.claim for stated in claims.statements.values()]
-    verdicts = {item["claim"]: item["verdict"] for item in found}
-    assert verdicts[claims.statements["energy_conservation"].claim] == "reproduced", "an untrained sigmoid is 0.5"
-    assert verdicts[claims.statements["mean_energy"].claim] == "not reproduced"
+    assert {item["verdict"] for item in found} == {"no verdict: smoke"}
 
 
 def test_both_models_stand_side_by_side(smoke: Smoke) -> None:
