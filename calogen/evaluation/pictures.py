@@ -116,12 +116,12 @@ def _spread(items: np.ndarray, number: int) -> np.ndarray:
 
 
 def _curve_edges(energies: np.ndarray) -> np.ndarray:
-    """Edges of the bins of continuous energies, equidistant in the logarithm, for all samples alike."""
+    """Edges of the bins of continuous energies, equidistant in their logarithm."""
     return np.geomspace(energies.min(), energies.max() * (1 + 1e-9), _CURVE_BINS + 1)
 
 
 def _curve(features: Features, edges: np.ndarray | None) -> ResponseCurve:
-    """Response by incident energy, or in bins of it; showers beyond their ends count in the outermost ones."""
+    """Response by incident energy, or in bins of it; the outermost ones have no end."""
     energies = features.incident_energies
     if edges is not None:
         centres = np.sqrt(edges[1:] * edges[:-1])

@@ -30,7 +30,7 @@ _NEGLIGIBLE, _TINY = 1e-6, 1e-5  # errors relative to the value, and absolute on
 
 
 def rounded(value: float, error: float = math.nan, digits: int = 4) -> str:
-    """A number as figures, tables and texts show it: rounded to the first two digits of its error.
+    """A number as figures and texts show it: with the first two digits of its error.
 
     An error that is 0, unknown or negligible is not shown; the number then has its first digits.
 

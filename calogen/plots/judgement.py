@@ -93,6 +93,6 @@ def draw_scored(scored: Sequence[Mapping[str, Scored[Feature]]], note: str = "")
 
 
 def _caption(models: Sequence[Scored[Feature]]) -> str:
-    """The separation power of each model, in the order of the legend, and its floor, as tables show them."""
+    """The models' separation powers, in the legend's order, and the floor."""
     shown, floor = [str(1000 * item.numbers_of()[_SHOWN]) for item in models], models[0].second_reference
     return f"1000 S = {', '.join(shown)}" + (f" (floor {1000 * floor[_SHOWN]})" if floor else "")

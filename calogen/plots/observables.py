@@ -159,7 +159,7 @@ def draw_profiles(panels: Mapping[str, Mapping[str, Profile]], labels: tuple[str
 
 
 def shown_range(histograms: Sequence[Histogram]) -> tuple[float, float]:
-    """The ends of an axis: 0.5 % of the showers of each histogram lie below the lower one, or above the upper one.
+    """The ends of an axis: 0.5 % or less of each histogram's showers lie beyond each of them.
 
     There is room for another bin on each side.
     """

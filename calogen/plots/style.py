@@ -87,7 +87,7 @@ def legend_label(label: str) -> str:
 
 
 def new_figure(size: tuple[float, float], note: str) -> Figure:
-    """An empty figure of a width and a height, inches, with a note in small print, which may have several lines."""
+    """An empty figure of a width and a height, inches, with a note in small print."""
     width, height = size
     text = wrapped(note, width, _NOTE_SIZE)
     figure = Figure(figsize=(width, height + text.count("\n") * _NOTE_SIZE / 50), layout="constrained")

@@ -1,4 +1,4 @@
-"""The figures of judged showers of cells, in the order in which a physicist looks at them."""
+"""The figures of judged showers of cells, in the order in which one looks at them."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ _TOTAL, _LAYER = "total_energy", "_energy"  # an observable's name, and the end 
 def draw_cells(
     reference: Showers, samples: Mapping[str, Showers], comparisons: Mapping[float, Comparison], note: str = ""
 ) -> dict[str, Figure]:
-    """Figures by caption: total energy, energies of the layers, average showers, response, shapes.
+    """Figures by caption: total energy, layers, average showers, shapes, response.
 
     Args:
         reference: showers of Geant4.
@@ -25,16 +25,19 @@ def draw_cells(
         comparisons: of the samples with the reference, by incident energy, MeV.
         note: small print of the figures.
     """
-    drawn = {"Total energy": draw_observables([item[_TOTAL] for item in comparisons.values()], note)}
+    totals = [item[_TOTAL] for item in comparisons.values() if _TOTAL in item]
+    drawn = {"Total energy": draw_observables(totals, note)} if totals else {}
     for energy, compared in comparisons.items():
         at = energy_text(energy)
         layers = [item for name, item in compared.items() if name.endswith(_LAYER) and name != _TOTAL]
-        drawn[f"Energy in the layers at {at}"] = draw_observables(layers, note)
+        shapes = [item for name, item in compared.items() if not name.endswith(_LAYER)]
         present = {label: item for label, item in samples.items() if energy in item.incident_energies}
         averages = average_showers({"Geant4": reference, **present}, energy)
+        if layers:
+            drawn[f"Energy in the layers at {at}"] = draw_observables(layers, note)
         drawn[f"Average shower at {at}"] = draw_average_shower(averages, note)
-        shapes = [item for name, item in compared.items() if not name.endswith(_LAYER)]
-        drawn[f"Shapes at {at}"] = draw_observables(shapes, note)
+        if shapes:
+            drawn[f"Shapes at {at}"] = draw_observables(shapes, note)
     curves = {label: response_curve([item]) for label, item in samples.items()}
     drawn["Response and resolution"] = draw_response(response_curve([reference]), curves, note)
     return drawn

@@ -130,7 +130,7 @@ def build_comparison_page(assessments: Sequence[Assessment], note: str = "", pic
 
 
 def _verdict(assessments: Sequence[Assessment]) -> PageVerdict:
-    """How a classifier judges the best model; without one, how many distributions lie above the floor."""
+    """How a classifier or, without one, how distributions judge the best model."""
     known = [item for item in assessments if "auc_low" in item.numbers and np.isfinite(_auc(item))]
     best = min(known or assessments, key=_auc if known else _mean_separation)
     several = f"Of {len(assessments)} models, " if len(assessments) > 1 else ""
@@ -171,7 +171,7 @@ def _above(pulls: Sequence[float]) -> str:
 
 
 def _pulls(item: Assessment) -> list[float]:
-    """By how many standard errors separation powers lie above their floors; none for those without a floor."""
+    """By how many standard errors separation powers lie above their known floors."""
     metric = "separation_power" if item.floor else RANKED_METRIC
     pairs = [(scored.numbers_of()[metric], _floor_of(scored, metric)) for scored in _over_all(item)]
     return [(ours - floor).significance() for ours, floor in pairs if floor and np.isfinite(ours.value)]

@@ -26,7 +26,7 @@ _WHOLE, _LAYERS, _BY_ENERGY = "whole shower", "layer_energy", "response by incid
 def figure_sections(
     assessments: Sequence[Assessment], pictures: Sequence[Pictures], note: str = ""
 ) -> dict[str, tuple[PageBlock, ...]]:
-    """Sections of figures: what to look at first, then layer by layer, then single showers and correlations.
+    """Sections of figures: what one looks at first, every layer, single showers.
 
     Args:
         assessments: of one model or more, judged against one reference.
@@ -50,7 +50,7 @@ def figure_sections(
 
 
 def draw_distributions(assessments: Sequence[Assessment], note: str = "") -> dict[str, dict[str, Figure]]:
-    """Figures of every distribution by quantity and caption; those of the whole shower are together."""
+    """Figures of every distribution by quantity, or by `whole shower`, and caption."""
     panels: dict[str, list[Mapping[str, Scored[Feature]]]] = {}
     for scored in assessments[0].judgement.scored:
         feature, energy = scored.feature, scored.incident_energy
@@ -61,7 +61,7 @@ def draw_distributions(assessments: Sequence[Assessment], note: str = "") -> dic
 
 
 def _draw_parts(name: str, panels: Sequence[Mapping[str, Scored[Feature]]], note: str) -> dict[str, Figure]:
-    """Figures of one quantity by caption; more panels than one figure can have are spread over several."""
+    """Figures of one quantity by caption, as many as its panels need."""
     title = quantity_title(name)
     if len(panels) <= MOST_PANELS:
         return {title: draw_scored(panels, note)}
@@ -118,7 +118,7 @@ def _draw_response(pictures: Sequence[Pictures], note: str) -> dict[str, Figure]
 
 
 def _draw_averages(pictures: Sequence[Pictures], note: str) -> dict[str, Figure]:
-    """Average showers by caption, at increasing energies; those of equally many showers are put together."""
+    """Average showers by caption; those of as many showers are put together."""
     merged: dict[tuple[float, float, int], Average] = {}
     for item in (average for each in pictures for average in each.averages):
         key = (item.low, item.high, item.number)

@@ -11,6 +11,7 @@ Example:
 """
 
 import base64
+import html
 import io
 import math
 import re
@@ -21,14 +22,12 @@ from pathlib import Path
 from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
 from calogen.errors import DataFormatError
-from calogen.files import FigureFormat, write_text
+from calogen.files import FigureFormat, atomic_path, write_text
 from calogen.metrics.distributions import rounded
-from calogen.plots.style import write_figure
 from calogen.progress import progress
 
 Tone = Literal["good", "bad", "unsure", ""]
@@ -210,12 +209,13 @@ def write_page(directory: Path, page: Page, figures: FigureFormat | None = None)
     Raises:
         DataFormatError: the figures are too large for one page.
     """
-    html = build_html(page)
+    text = build_html(page)
     if figures:
         for caption, figure in _captioned(page).items():
-            write_figure(figure, directory / "figures" / f"{_slug(caption)}.{figures}")
+            with atomic_path(directory / "figures" / f"{_slug(caption)}.{figures}") as temporary:
+                figure.savefig(temporary, format=figures, dpi=_DPIS[0])
     write_text(directory / "report.md", build_markdown(page))
-    write_text(directory / "report.html", html)
+    write_text(directory / "report.html", text)
     return directory / "report.html"
 
 
@@ -307,10 +307,10 @@ def _marked(cell: Cell) -> str:
     return (f"{_MARKS[cell.tone]} " if cell.tone else "") + cell.text + (f" ({cell.note})" if cell.note else "")
 
 
-def _typeset(text: str) -> Markup:
+def _typeset(text: str) -> str:
     """A text as HTML: matplotlib's symbols become letters with subscripts."""
-    html = _MATH.sub(lambda found: _letters(found[1]), str(escape(_defined(text))))
-    return Markup(re.sub(r"\x00\{(.*?)\x01", r"<sub>\1</sub>", html))  # the text is escaped
+    shown = _MATH.sub(lambda found: _letters(found[1]), html.escape(_defined(text)))
+    return re.sub(r"\x00\{(.*?)\x01", r"<sub>\1</sub>", shown)
 
 
 def _letters(math_text: str) -> str:

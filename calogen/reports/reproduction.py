@@ -203,7 +203,7 @@ def _metric_cell(row: Measurement) -> Cell:
 
 
 def _side_by_side(rows: Sequence[Measurement]) -> tuple[DataTable, ...]:
-    """The separation power of several samples as columns, and their differences from the first one."""
+    """Separation powers of several samples, and their differences from the first one."""
     chosen = [row for row in rows if row.metric == _RANKED_BY]
     first, *others = {row.sample: None for row in chosen} or [""]
     keys = dict.fromkeys((row.label or row.observable, row.incident_energy) for row in chosen)

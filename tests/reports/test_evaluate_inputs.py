@@ -218,7 +218,7 @@ def test_cells_of_a_single_shower_have_no_metric_and_no_verdict(tmp_path: Path) 
         assert "Nothing was judged" in shown
         assert "All observables together" not in shown, "a table without a row"
         assert not re.search(r"\bnan\b", shown)
-    (row,) = (line for line in text.splitlines() if line.startswith("| presampler_energy"))
+    (row,) = (line for line in text.splitlines() if line.startswith("| Energy in the presampler [GeV]"))
     assert row.count("| - (not defined) ") == len(CELL_OBSERVABLES[0].metrics)
 
 
