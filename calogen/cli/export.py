@@ -40,9 +40,10 @@ def export_command(
     from calogen.athena.export import export_runs
 
     require_writable_file((into or output) / "manifest.json")
+    exported = export_runs(runs, output, eta, into=into, only=only or ())
     tell(f"exporting the networks of {runs} into {into or output}; each is compared with Keras")
     failed = []
-    for text, fault in export_runs(runs, output, eta, into=into, only=only or ()):
+    for text, fault in exported:
         typer.echo(text)
         failed += [fault] if fault else []
     if failed:

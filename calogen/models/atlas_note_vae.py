@@ -34,6 +34,8 @@ PAPER = Paper(
 )
 _TRIED = "Table 1: another value that was tried"
 _SUM = "not stated; over the cells, as the likelihood's logarithm: with the mean the layers' shares alone are learned"
+_KERNELS = ("zeros", "ones", "random_normal", "random_uniform", "truncated_normal", "variance_scaling", "glorot_normal")
+"""Table 1: initializers of the kernels."""
 _KERAS_2 = "not stated; Keras 2.0.8 adds 1e-8 to the root, Keras 3 adds epsilon under it"
 
 
@@ -65,7 +67,7 @@ class AtlasNoteVaeConfig:
         require_one_of(
             self,
             hidden_activation=("elu", "relu", "selu", "leaky_relu", "prelu"),
-            kernel_initializer=("variance_scaling", "glorot_normal"),
+            kernel_initializer=_KERNELS,
             bias_initializer=("ones", "zeros", "glorot_normal"),
             reconstruction=("sum", "mean"),
             divergence=("variance", "printed"),

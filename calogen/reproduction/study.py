@@ -209,6 +209,8 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         configs = {name: pair for name, pair in study.configs.items() if name in alone}
         study = replace(study, configs=configs, ensembles={}, variants=frozenset())
     require_coverage(study, data)
+    for config, geometry in study.configs.values():  # showers that cannot train are refused before hours of training
+        select_training(in_geometry(data.train, geometry), config)
     first = {key: study.budget(pair[0], arguments.preset, arguments.seeds[0]) for key, pair in study.configs.items()}
     announce(study.name, arguments, first, len(study.variants & study.configs.keys()))
     outcomes = []
@@ -246,8 +248,6 @@ def reproduce(
     Raises:
         DivergedError: the training of another network diverged.
     """
-    for config, geometry in study.configs.values():  # showers that cannot train are refused before hours of training
-        select_training(in_geometry(data.train, geometry), config)
     networks, diverged = {}, {}
     for name, (config, geometry) in study.configs.items():
         here = study.budget(config, run.preset, run.seed)

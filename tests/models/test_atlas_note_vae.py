@@ -164,7 +164,7 @@ def test_a_trained_run_can_be_read_and_generates(tmp_path: Path) -> None:
     "values",
     [
         {"divergence": "x"},
-        {"kernel_initializer": "zeros"},
+        {"kernel_initializer": "identity"},
         {"encoder_units": (8, 0)},
         {"kl_weight": -1.0},
         {"hidden_activation": "tanh"},

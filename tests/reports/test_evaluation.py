@@ -108,7 +108,7 @@ def test_evaluations_are_compared_by_their_directories(evaluated: Path, tmp_path
     finally:
         (tmp_path / "run" / "report").rename(evaluated / "GAN")
     assert (tmp_path / "page" / "report.html").is_file()
-    assert text.startswith("Of 2 models, GAN's separation power is ")
+    assert text.startswith("✓ Of 2 models, GAN's separation power is ")
     assert text.splitlines()[-1] == str(tmp_path / "page" / "report.html")
     with pytest.raises(DataFormatError, match=f"Received: {tmp_path / 'page'} without any"):
         compare_directories([tmp_path / "page", evaluated / "GAN"], tmp_path / "other")

@@ -40,7 +40,7 @@ def test_models_are_rows(tmp_path: Path) -> None:
     }
     header, first, second = cells_of(write_latex(tmp_path, rows))
     assert header == ["model", "KS", "AUC, voxels", r"$10^3$ FPD"]
-    assert first[1:] == [r"$2 \times 10^{-5}$", r"$0.5123 \pm 0.0042$", r"$12{,}346 \pm 100$"]
+    assert first[1:] == [r"$2 \times 10^{-5}$", r"$0.5123 \pm 0.0042$", r"$12{,}350 \pm 100$"]
     assert first[0] == r"GAN\_1 \& 50\% \#2"
     assert second[1:] == ["--", "--", "--"]
 
@@ -72,7 +72,7 @@ def test_headline_quantities_are_a_table(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == f"{tmp_path / 'toy.tex'}\n"
     header, row = cells_of(tmp_path / "toy.tex")
     assert header == ["quantity", "paper", "ours"]
-    assert row == [r"$\chi^2$/NDF of a\_b \& 5 \% [\%]", "about 5", r"1.5 $\pm$ 0.25"]
+    assert row == [r"$\chi^2$/NDF of a\_b \& 5 \% [\%]", "about 5", r"1.50 $\pm$ 0.25"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataFormatError, match="Received: neither"):
         report_command([tmp_path / "empty"], latex=True)

@@ -77,7 +77,7 @@ def test_a_summary_has_a_row_for_each_file_and_sections_have_figures(tmp_path: P
     rows = [line.split(" | ")[2:] for line in lines if line.startswith("| [Toy VAE <1>]")]
     counts = "1 reproduced, 1 not |"
     assert rows == [
-        ["front share [%]", "17.2", "16.91 ± 0.05 (seeds ± 0.2)", counts],
+        ["front share [%]", "17.2", "16.912 ± 0.050 (seeds ± 0.2)", counts],
         ["parameters", *["275,973"] * 2, counts],
     ]
     assert lines.count("## Toy VAE <1>") == 2

@@ -70,15 +70,15 @@ def test_command_writes_table_plots_and_report(
         for suffix in ("png", "svg")
     }
     page = (folder / "report" / "report.html").read_text(encoding="utf-8")
-    assert "mean KS distance 0.125 ± 0.1: critic_steps 1" in page
+    assert "mean KS distance 0.12 ± 0.10: critic_steps 1" in page
     assert page.count("<figure") == 3
     published = (tmp_path / "results" / "atlas_gan.md").read_text(encoding="utf-8")
-    assert "| critic_steps 1 | 0.125 ± 0.1 | 1 |" in published
+    assert "| critic_steps 1 | 0.12 ± 0.10 | 1 |" in published
     assert "| both | failed | - |" in published
     assert pd.read_csv(tmp_path / "results" / "atlas_gan.csv").equals(table)
     output = capsys.readouterr()
     assert output.out.splitlines()[-2:] == [f"table: {folder / 'scan.csv'}", f"report: {folder / 'report/report.html'}"]
-    assert "trial 2, critic_steps 1: mean KS distance 0.125 ± 0.1, 0:00:02; 3 of 4 trials, 0:00:0" in output.err
+    assert "trial 2, critic_steps 1: mean KS distance 0.12 ± 0.10, 0:00:02; 3 of 4 trials, 0:00:0" in output.err
 
 
 def test_optunas_plots_of_every_hyperparameter_that_varies(tmp_path: Path) -> None:

@@ -142,13 +142,13 @@ def test_a_single_shower_of_a_momentum_is_refused(folder: Path, tmp_path: Path, 
         read(arguments(folder, **{name: tmp_path / "one.h5"}))
 
 
-def test_a_range_without_showers_is_refused_before_any_training(data: Data, tmp_path: Path) -> None:
+def test_a_range_without_showers_is_refused_before_any_training(data: Data, folder: Path, tmp_path: Path) -> None:
     empty = replace(LARGE, lowest_momentum=2.0**20, highest_momentum=2.0**22)
     configs = {"low": (LARGE, TINY_VOXELS), "empty": (empty, TINY_VOXELS)}
-    with open_run("toy", "smoke", 1, tmp_path) as run:
-        with pytest.raises(DataFormatError, match=r"at 1048576\.\.4194304 MeV. Received: showers at 1024, 4096"):
-            study.reproduce(replace(TOY, configs=configs), data, run, GAN_VALUES)
-        assert [path.name for path in run.directory.iterdir() if path.is_dir()] == []
+    given = arguments(folder, runs=tmp_path / "runs")
+    with pytest.raises(DataFormatError, match=r"at 1048576\.\.4194304 MeV. Received: showers at 1024, 4096"):
+        study.run_study(replace(TOY, configs=configs, ensembles={}), given, data)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_momenta_that_an_ensemble_does_not_span_are_refused_before_any_training(folder: Path, tmp_path: Path) -> None:
