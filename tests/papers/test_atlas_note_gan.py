@@ -43,7 +43,8 @@ def test_both_models_stand_side_by_side(smoke: Smoke) -> None:
 def test_the_report_has_the_notes_figures_and_tables(smoke: Smoke) -> None:
     check_report(smoke)
     figures = [caption.partition(":")[0] for caption in smoke.captions if caption.startswith("Fig. ")]
-    assert figures == [f"Fig. {number}" for number in (5, 6, 4, 7, 8, 9, 13, 14, 10, 11, 12)]
+    assert figures[0] == "Fig. 9", "the total energy"
+    assert sorted(figures) == sorted(f"Fig. {number}" for number in range(4, 15))
     hyperparameters, seeds, variants = smoke.results["tables"].values()
     assert hyperparameters["header"][1:-1] == ["paper", "gauss", "relu", "vae"]
     assert [row[0] for row in variants["rows"]] == ["Geant4", "paper", "gauss", "relu"]

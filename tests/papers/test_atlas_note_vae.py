@@ -45,7 +45,8 @@ def test_report_and_provenance(smoke: Smoke) -> None:
     files = {"train": "train.h5", "test": "test.h5"}
     check_provenance(smoke, files, trained=len(NETWORKS), options={"ablation": False})
     figures = [caption.partition(":")[0] for caption in smoke.captions if caption.startswith("Fig. ")]
-    assert figures == [f"Fig. {number}" for number in ("3a", "3b", "2", 7, 8, 9, 13, 14, 10, 11, 12)]
+    assert figures[0] == "Fig. 9", "the total energy"
+    assert sorted(figures) == sorted(f"Fig. {number}" for number in ("3a", "3b", "2", 7, 8, 9, 13, 14, 10, 11, 12))
     assert {row["sample"] for row in smoke.read("metrics.json")} == {VAE}
     table = smoke.results["tables"]["Table 1: hyperparameters"]
     assert table["header"][1:-1] == list(NETWORKS)

@@ -73,7 +73,7 @@ def test_report_needs_nothing_else(smoke: Smoke) -> None:
     assert len(links) > 10
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
     assert "@import" not in page
-    assert page.index("<h2>Claims") < page.index("<h2>Figures") < page.index("<h2>Metrics")
+    assert page.index("<h2>Figures") < page.index("<h2>Claims") < page.index("<h2>Metrics")
 
 
 def test_results_say_where_they_come_from(smoke: Smoke) -> None:
