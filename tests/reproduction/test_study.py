@@ -21,7 +21,7 @@ from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
 from calogen.reproduction import study
 from calogen.reproduction.chi2_selection import check_momenta, scaled, selection
-from calogen.reproduction.experiment import Arguments, open_run
+from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.selection import Judge, scan
 from calogen.reproduction.study import Data, Outcome, Study, run_study
 from calogen.showers.sample import Showers, concatenate
