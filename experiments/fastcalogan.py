@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calogen import provenance
+from calogen.athena.interface import PIDS
 from calogen.claims.judge import Results
 from calogen.evaluation.published import Published
 from calogen.models.fastcalogan import CONFIGS, PAPER
@@ -37,7 +38,6 @@ from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeomet
 
 NAME = "fastcalogan"
 GEOMETRIES = {"photon": PHOTONS_DATASET1, "pion": PIONS_DATASET1}
-PIDS = {"photon": 22, "pion": 211}
 VERSION_2 = {"photon": ("photon-low-v2", "photon-high-v2"), "pion": ("pion-v2",)}
 README_FIGURE = "Energy in the layers, all momenta"
 REMARKS = (

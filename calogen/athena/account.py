@@ -91,7 +91,7 @@ def _particle(config: Config) -> object:
 def _quality(directory: Path) -> str:
     path = directory / "selection.json"
     if not path.exists():
-        return "never compared with Geant4 (calogen generate, then calogen evaluate)"
+        return "no figure of merit beside the run (calogen generate, then calogen evaluate)"
     about = files.read_json_table(path)
     chosen = [f"{unit} {about[unit]:,} chosen" for unit in _UNITS if type(about.get(unit)) is int]
     merits = [

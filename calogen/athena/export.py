@@ -168,8 +168,9 @@ def _export_cells(item: RunSet, runs: list[TrainedRun], directory: Path) -> Expo
     contents["closure.md"] = cells.page().encode()
     contents["manifest.json"] = files.format_json(directory / "manifest.json", about).encode()
     with directory_lock(directory):
-        stale = [directory / "manifest.json", *_networks_before(directory)]
-        files.replace_files(directory, contents, [path for path in stale if path.name not in contents])
+        manifest = directory / "manifest.json"  # it goes first: no moment sees it beside networks of another export
+        stale = [path for path in _networks_before(directory) if path.name not in contents]
+        files.replace_files(directory, contents, [manifest, *stale])
     worst = max(network.float64 for network in cells.networks)
     agrees = all(network.agreed.agrees for network in cells.networks)
     lacks = (f"lacks: a class of Athena that loads it ({cells.refusal})",) if cells.refusal else ()
@@ -184,8 +185,10 @@ def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
 def _networks_before(directory: Path) -> list[Path]:
     """Networks of cells that the manifest of an earlier export names."""
     path = directory / "manifest.json"
-    about = files.read_json_table(path) if path.exists() else {}
-    names = about.get("sha256")
+    try:
+        names = files.read_json_table(path).get("sha256") if path.exists() else None
+    except DataFormatError:  # a damaged manifest names nothing
+        return []
     return [directory / name for name in names if Path(name).name == name] if isinstance(names, dict) else []
 
 

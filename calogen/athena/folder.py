@@ -17,7 +17,7 @@ from calogen.errors import DataFormatError, ExportError
 from calogen.locks import directory_lock
 
 BINNING = "binning.xml"
-MARK = "calogen"
+MARK = "written_by_calogen_export"
 """Name of a text in each ROOT file of an export, by which it is known to come from here."""
 WIDTH, LAST = 5, 495
 """Width of a slice, and lower edge of the last one, in hundredths of pseudorapidity."""

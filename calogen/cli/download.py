@@ -20,6 +20,4 @@ def download_command(
 
     paths = download_files(name, output)
     show("\n".join(map(str, paths)))
-    model = ["caloshowergan", "--config", name.rpartition("-")[2].removesuffix("s")]
-    words = ["calogen", "train", *model, "--train-data", str(paths[0]), "--output", "runs/mine"]
-    tell_next(shlex.join(words), shlex.join(["calogen", "inspect", str(paths[1])]))
+    tell_next(*(shlex.join(["calogen", "inspect", str(path)]) for path in paths))

@@ -89,7 +89,7 @@ def train_command(
     conditions = ["--like", str(files[0])] if run.transform.needs else ["--energies", energy]
     tell_next(
         shlex.join(["calogen", "generate", str(output), *conditions, "--output", "generated.h5"]),
-        shlex.join(["calogen", "export", str(output)]) + "    # for C++",
+        shlex.join(["calogen", "export", str(output), *([] if eta is None else ["--eta", str(eta)])]) + "    # for C++",
     )
 
 

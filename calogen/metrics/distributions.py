@@ -41,7 +41,8 @@ def rounded(value: float, error: float = math.nan, digits: int = 4) -> str:
         ('123,457', '1.23e-7 ± 0.21e-7')
     """
     if not (math.isfinite(value) and math.isfinite(error)) or error <= _NEGLIGIBLE * abs(value):
-        return f"{value:,.0f}" if 10**digits <= abs(value) < math.inf else f"{value:,.{digits}g}"
+        text = f"{value:,.{digits}g}"
+        return f"{value:,.0f}" if "e+" in text else text
     error = float(f"{error:.1e}")
     power = math.floor(math.log10(max(abs(value), error))) if error < _TINY and abs(value) < 1 else 0
     exponent = f"e{power}" if power else ""

@@ -50,6 +50,8 @@ def draw_showers(geometry: VoxelGeometry, showers: Mapping[str, np.ndarray], not
         note: small print at the bottom.
     """
     chosen = np.unique(np.linspace(0, len(geometry.layers) - 1, MOST_LAYERS).round().astype(int)).tolist()
+    if len(chosen) < len(geometry.layers):
+        note = "; ".join(filter(None, (f"{len(chosen)} of {len(geometry.layers)} layers", note)))
     with style():
         figure = new_figure((_WIDTH * len(chosen), _WIDTH * len(showers) + 0.8), note)
         panels = figure.subplots(len(showers), len(chosen), squeeze=False)

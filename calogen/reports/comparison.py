@@ -13,7 +13,7 @@ from calogen.files import listed, read_json, require_writable_file
 from calogen.reports.evaluate import plain_text
 from calogen.reports.evaluation import build_comparison_page
 from calogen.reports.latex import assessment_rows, write_latex
-from calogen.reports.page import shown_text, verdict_text, write_page
+from calogen.reports.page import verdict_text, write_page
 from calogen.reports.results import build_results_page
 
 
@@ -40,7 +40,7 @@ def compare_directories(directories: Sequence[Path], output: Path, *, latex: boo
         return text + verdict_text(page.verdict, write_page(output, page))
     require(not latex, "--latex takes several evaluations, or one directory of results. Received: results of several")
     page = build_results_page({str(directory): _results(directory) for directory in directories})
-    return shown_text(page, write_page(output, page))
+    return verdict_text(page.verdict, write_page(output, page))
 
 
 def _evaluations(directory: Path) -> list[Assessment]:

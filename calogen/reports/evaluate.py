@@ -216,7 +216,7 @@ def evaluate_cells(
     require_writable_file(output / "report.html")
     options = options or Options()
     seed, tolerant = options.seed, options.tolerant
-    reserved = sorted({"reference", SECOND, *(("training",) if training else ())} & set(files))
+    reserved = sorted({"reference", "Geant4", SECOND, *(("training",) if training else ())} & set(files))
     text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
     require(not reserved, f"{text}. Received: {', '.join(reserved)}")
     files = {**files, **({SECOND: second_reference} if second_reference else {})}

@@ -68,8 +68,12 @@ def _draw_parts(name: str, panels: Sequence[Mapping[str, Scored[Feature]]], note
     figures = {}
     for start in range(0, len(panels), MOST_PANELS):
         part = panels[start : start + MOST_PANELS]
-        ends = [next(iter(models.values())).feature.layer_id for models in (part[0], part[-1])]
-        figures[f"{title}, layers {ends[0]} to {ends[1]}"] = draw_scored(part, note)
+        first, last = (next(iter(models.values())) for models in (part[0], part[-1]))
+        if first.feature.layer_id is None:
+            which = f"panels {start + 1} to {start + len(part)}"
+        else:
+            which = f"layers {first.feature.layer_id} to {last.feature.layer_id}"
+        figures[f"{title}, {which}"] = draw_scored(part, note)
     return figures
 
 

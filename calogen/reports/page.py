@@ -16,7 +16,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -39,7 +39,7 @@ MAX_IMAGE_BYTES = 12_000_000
 _DPIS = (150, 125, 100, 80, 60)  # the first at which the figures keep within the limit is used
 _MARKS: Mapping[Tone, str] = {"good": "✓", "bad": "✗", "unsure": "?"}
 _UNDEFINED = re.compile(r"(?<![\w.])-?(?:nan|inf)(?: ± (?:nan|inf))?(?!\w)")
-_MATH = re.compile(r"\$([^$]+)\$")  # a symbol as matplotlib writes it
+_MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")  # a symbol as matplotlib writes it
 _SYMBOLS = {
     **{rf"\{name}": letter for name, letter in {"eta": "η", "phi": "φ", "lambda": "λ", "sigma": "σ"}.items()},
     **{r"\langle": "⟨", r"\rangle": "⟩", r"\,": "\N{NO-BREAK SPACE}", "^2": "²"},
@@ -219,12 +219,6 @@ def write_page(directory: Path, page: Page, figures: FigureFormat | None = None)
     return directory / "report.html"
 
 
-def shown_text(page: Page, path: Path) -> str:
-    """What a terminal shows of a page: texts, tables without the provenance, and its path."""
-    sections = {title: blocks for title, blocks in page.sections.items() if title != "Provenance"}
-    return f"{build_markdown(replace(page, sections=sections))}\n{path}"
-
-
 def verdict_text(verdict: PageVerdict, path: Path) -> str:
     """What a terminal shows of a verdict: its headline and facts, and the path of the page."""
     mark = f"{_MARKS[verdict.tone]} " if verdict.tone else ""
@@ -271,7 +265,8 @@ def _captioned(page: Page) -> dict[str, Figure]:
 
 def _slug(caption: str) -> str:
     """A caption as the name of a file."""
-    return re.sub(r"\W+", "-", caption.lower()).strip("-")[:100]
+    name, _, number = re.sub(r"\W+", "-", caption.lower()).strip("-").rpartition("-")
+    return f"{name[:100]}-{number[:20]}" if name else number[:100]
 
 
 def _draw(figures: Sequence[Figure], max_bytes: int) -> dict[Figure, str]:

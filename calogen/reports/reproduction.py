@@ -105,7 +105,7 @@ def judge_all(results: Results) -> PageVerdict:
     beyond = sum(not row.within_floor for row in rows)
     metrics = f"{beyond} of {len(rows)} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
     tone: Tone = ""
-    if counts[NO_VERDICT]:
+    if counts[NO_VERDICT] or results.provenance.get("preset") == "smoke":
         headline = "No verdict: a smoke run trains for seconds, to try the programs"
     elif counts:
         others = [f"{number} {verdict}" for verdict, number in counts.items() if verdict != "reproduced"]

@@ -54,7 +54,7 @@ def chi2_quantities(
 ) -> tuple[Quantity, ...]:
     """chi2/NDF of ensembles: at our statistics, at the paper's, and on held-out showers.
 
-    README shows those that the paper has.
+    The published tables show those that the paper has.
 
     Args:
         seeds, ensembles, paper: as for `chi2_table`; the means are over all seeds that trained the whole ensemble.

@@ -293,7 +293,7 @@ def _require_held_out(arguments: Arguments) -> None:
 
 
 def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Figure"], headline: str) -> None:
-    """Writes report and results, with `--results` also for README, and prints the table.
+    """Writes report and results, with `--results` the published ones, and prints tables.
 
     The claims of the preset smoke get no verdict.
 
@@ -301,7 +301,7 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         arguments: command line of the experiment.
         results: claims, quantities and tables of the experiment.
         figures: figures of the report by caption.
-        headline: caption of the figure for README.
+        headline: caption of the figure beside the published tables.
     """
     from calogen.claims.judge import without_verdict
     from calogen.plots.style import write_figure  # matplotlib takes a while, and --help does not need it
@@ -319,8 +319,10 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
             write_figure(figures[headline], path.with_suffix(f".{suffix}"))
     print(results_table(results.to_json(), brief=True))
     print(f"report: {page}\nresults: {path}")
+    eta = arguments.options.get("eta")
     trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)
     tell_next(
         f"open {shlex.quote(str(page))} in a browser",
-        shlex.join(["calogen", "export", str(trained)]) + "    # for C++",
+        shlex.join(["calogen", "export", str(trained), *([] if eta is None else ["--eta", str(eta)])])
+        + "    # for C++",
     )

@@ -196,6 +196,8 @@ def test_files_of_a_run_that_the_service_loads(
     assert page.count("The distributions agree") == 2
     assert service_closure(read_graph(folder / names[0]), gan) < 1e-8
     monkeypatch.setattr(service, "GIVEN", {})
+    (folder / "manifest.json").write_text("{")  # damaged: it names nothing, so nothing is removed
+    (folder / names[0]).unlink()
     assert export_set(item, tmp_path / "out").line.startswith(f"{folder} (generator): largest deviation ")
     assert [path.name for path in listed(folder)] == names[1:]
     assert "DNNCaloSimSvc cannot load this network: DNNCaloSimSvc gives " in (folder / "closure.md").read_text()

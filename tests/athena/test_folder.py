@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY_VOXELS
 
 from calogen import files
-from calogen.athena.folder import Part, find_manifest, parts_in, require_slice, write_part
+from calogen.athena.folder import MARK, Part, find_manifest, parts_in, require_slice, write_part
 from calogen.errors import CalogenError, ExportError
 from calogen.showers.voxels import VoxelGeometry
 
@@ -24,7 +24,7 @@ def _contents(part: Part, text: str = "new") -> dict[str, bytes]:
     names = [f"neural_net_{part}_{name}.json" for name in ("UltraLow12", "High12")]
     names += [f"onnx/neural_net_{part}_High12.onnx", part.closure]
     root = f"rootFiles/pid{part.pid}_E65536_eta_{part.eta}_{part.eta + 5}_validation.root"
-    return dict.fromkeys(names, text.encode()) | {root: b"calogen " + text.encode(), "binning.xml": binning}
+    return dict.fromkeys(names, text.encode()) | {root: MARK.encode() + text.encode(), "binning.xml": binning}
 
 
 def _listing(folder: Path) -> dict[str, bytes]:
@@ -91,10 +91,19 @@ def test_root_files_from_elsewhere_are_kept_and_told(tmp_path: Path) -> None:
     name = "rootFiles/pid22_E65536_eta_20_25_validation.root"
     (folder / name).parent.mkdir(parents=True)
     for other in (name, "rootFiles/pid22_E1048576_eta_20_25.root", "rootFiles/own.root", "notes.txt"):
-        (folder / other).write_bytes(b"the experiment's")
+        (folder / other).write_bytes(b"the experiment's, /home/me/calogen/validation.root")
     assert write_part(folder, PHOTONS, _contents(PHOTONS), {}) == (name,)
-    assert (folder / name).read_bytes() == b"the experiment's"
-    assert len([content for content in _listing(folder).values() if content == b"the experiment's"]) == 4
+    assert (folder / name).read_bytes() == b"the experiment's, /home/me/calogen/validation.root"
+    assert (
+        len(
+            [
+                content
+                for content in _listing(folder).values()
+                if content == b"the experiment's, /home/me/calogen/validation.root"
+            ]
+        )
+        == 4
+    )
 
 
 def test_folders_of_one_slice_get_the_new_names(tmp_path: Path) -> None:

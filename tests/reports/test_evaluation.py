@@ -251,6 +251,18 @@ def test_every_layer_has_a_panel(evaluated: Path) -> None:
     assert gallery.folded
 
 
+def test_every_incident_energy_has_a_panel(evaluated: Path) -> None:
+    """Of 20 energies all but four were lost, since the parts had one caption."""
+    found = read_assessment(evaluated / "GAN")
+    (one,) = (item for item in found.judgement.scored if item.feature.name == "width_r_1")
+    response = replace(one, feature=Feature("response"))
+    many = tuple(replace(response, incident_energy=1000.0 * (number + 1)) for number in range(20))
+    deep = replace(found, judgement=replace(found.judgement, scored=many))
+    (figures,) = draw_distributions([deep]).values()
+    assert [caption.rpartition(", ")[2] for caption in figures] == ["panels 1 to 16", "panels 17 to 20"]
+    assert sum(bool(ax.get_xlabel()) for figure in figures.values() for ax in figure.axes) == 20
+
+
 def test_the_mark_without_classifiers_is_that_of_the_floor(evaluated: Path) -> None:
     first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
     like = [

@@ -208,10 +208,15 @@ def test_faults_are_named() -> None:
 
 
 def test_symbols_have_subscripts_and_other_texts_stay() -> None:
-    rows = ((r"$w_{s\,\mathrm{tot}}$ [strips]", "a"), (r"$\langle\lambda^2\rangle$ <b>", "$HOME"), (r"$R_\phi$", "1"))
+    rows = (
+        (r"$w_{s\,\mathrm{tot}}$ [strips]", "a"),
+        (r"$\langle\lambda^2\rangle$ <b>", "$HOME"),
+        (r"$R_\phi$", "1"),
+        ("1 $HOME/x_y and $FOO", "1"),
+    )
     page = Page("t", "", PageVerdict("v"), {"s": (DataTable("c", ("x", "y"), rows),)})
     html = build_html(page)
-    for words in ("w<sub>s\xa0tot</sub> [strips]", "⟨λ²⟩ &lt;b&gt;", "R<sub>φ</sub>", "$HOME"):
+    for words in ("w<sub>s\xa0tot</sub> [strips]", "⟨λ²⟩ &lt;b&gt;", "R<sub>φ</sub>", "$HOME", "1 $HOME/x_y and $FOO"):
         assert words in html, words
     assert "| R_φ | 1 |" in build_markdown(page)
 
@@ -226,6 +231,13 @@ def test_figures_are_written_to_files_where_that_is_wanted(tmp_path: Path) -> No
     files = sorted((tmp_path / "figures").iterdir())
     assert [path.name for path in files] == ["fig-5-energy-1.pdf", "fig-5-energy.pdf"]
     assert all(path.read_bytes().startswith(b"%PDF") for path in files)
+
+
+def test_long_captions_that_begin_alike_are_files_of_their_own(tmp_path: Path) -> None:
+    long = "Energy in the layers " * 8
+    page = Page("t", "", PageVerdict("v"), {"s": (Gallery({f"{long}{sign}": Figure((1, 1)) for sign in ".:"}),)})
+    write_page(tmp_path, page, "svg")
+    assert len(list((tmp_path / "figures").iterdir())) == 2
 
 
 def test_a_folded_gallery_opens_by_its_title() -> None:

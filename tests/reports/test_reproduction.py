@@ -12,7 +12,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Measurement
 from calogen.metrics.distributions import Value
 from calogen.reports.page import Cell, DataTable, Gallery, PageVerdict, build_html
-from calogen.reports.reproduction import build_page, write_report
+from calogen.reports.reproduction import build_page, judge_all, write_report
 from calogen.reports.results import results_table
 
 
@@ -94,8 +94,10 @@ def test_verdict_names_the_worst_observables_of_each_sample() -> None:
 
 
 def test_a_smoke_run_has_no_verdict() -> None:
-    verdict = verdict_of(NO_VERDICT, NO_VERDICT)
-    assert (verdict.headline.partition(":")[0], verdict.tone) == ("No verdict", "")
+    """Neither by its claims, nor by its metrics if there are no claims."""
+    smoke = replace(RESULTS, claims=(), provenance={"preset": "smoke"})
+    for verdict in (verdict_of(NO_VERDICT, NO_VERDICT), judge_all(smoke)):
+        assert (verdict.headline.partition(":")[0], verdict.tone) == ("No verdict", "")
 
 
 def test_observables_have_their_symbols_and_units() -> None:
