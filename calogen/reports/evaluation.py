@@ -140,10 +140,12 @@ def _verdict(assessments: Sequence[Assessment]) -> PageVerdict:
         headline += f"; {_floor(best, 'auc_low')}" if "auc_low" in best.floor else ""
     else:
         pulls = _pulls(best)
-        value = f"separation power is {1000 * _mean_separation(best):.3g}/1000 in the mean over all distributions"
+        value = (
+            f"separation power is {number_text(1000 * _mean_separation(best))}/1000 in the mean over all distributions"
+        )
         headline, tone = f"{several}{best.label}'s {value}", ""
         if pulls:
-            headline += f"; {_above(pulls)} lie above Geant4's own by more than 2 σ"
+            headline += f"; {_above(pulls)} lie above Geant4's own by more than 2 σ{_whose(best)}"
             good = sum(pull > _LIKE_GEANT4 for pull in pulls) <= _BY_CHANCE * len(pulls) and max(pulls) <= _NEVER
             tone = "good" if good else "bad"
     facts = []
@@ -168,6 +170,11 @@ def _mean_separation(item: Assessment) -> float:
 def _above(pulls: Sequence[float]) -> str:
     """How many of the distributions lie above the floor."""
     return f"{sum(pull > _LIKE_GEANT4 for pull in pulls)} of {len(pulls)}"
+
+
+def _whose(item: Assessment) -> str:
+    """Which separation power has a floor: without a second Geant4 file, the challenge's."""
+    return "" if item.floor else " (separation power of the CaloChallenge)"
 
 
 def _pulls(item: Assessment) -> list[float]:
@@ -195,7 +202,7 @@ def _facts(item: Assessment) -> Iterable[tuple[str, str]]:
     yield "1000 S, mean over all distributions", number_text(1000 * _mean_separation(item))
     pulls = _pulls(item)
     if pulls:
-        yield "distributions above Geant4's own separation power by more than 2 σ", _above(pulls)
+        yield "distributions above Geant4's own separation power by more than 2 σ", _above(pulls) + _whose(item)
     places = item.placements()
     if places:
         best, worst = (sorted(ends)[len(places) // 2] for ends in zip(*(place.places for place in places), strict=True))
