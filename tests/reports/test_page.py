@@ -238,6 +238,8 @@ def test_long_captions_that_begin_alike_are_files_of_their_own(tmp_path: Path) -
     page = Page("t", "", PageVerdict("v"), {"s": (Gallery({f"{long}{sign}": Figure((1, 1)) for sign in ".:"}),)})
     write_page(tmp_path, page, "svg")
     assert len(list((tmp_path / "figures").iterdir())) == 2
+    write_page(tmp_path, Page("t", "", PageVerdict("v"), {"s": (Gallery({"Centre in η": Figure((1, 1))}),)}), "svg")
+    assert (tmp_path / "figures" / "centre-in-eta.svg").exists()
 
 
 def test_a_folded_gallery_opens_by_its_title() -> None:
