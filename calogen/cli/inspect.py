@@ -13,7 +13,7 @@ import typer
 
 from calogen.config import require, sources
 from calogen.errors import ConfigError
-from calogen.process import show
+from calogen.process import show, tell
 
 if TYPE_CHECKING:
     from calogen.config import Config
@@ -37,7 +37,9 @@ def inspect_command(
 ) -> None:
     """Print what a model, a file of showers or an LWTNN graph holds.
 
-    Of a model values, sources and counts; of a file response and layer shares; of a graph its nodes.
+    Of a model values, sources and counts; of a file response and layer shares ("above 1": the share of showers with
+    more than the incident energy); of a graph its nodes. --draw shows the mean and the first three showers of the
+    incident energy in the middle.
     """
     path = Path(model)
     if draw is not None:
@@ -93,6 +95,7 @@ def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) 
         from calogen.reports.portrait import draw_portrait
 
         write_figure(draw_portrait(chosen, path.name), draw)
+        tell(f"drawn: {draw}, showers of the incident energy in the middle")
     rows = energy_table(chosen)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 

@@ -100,5 +100,5 @@ def draw_average_cells(layers: Sequence[AverageShower], note: str = "") -> Figur
                 ax.set_title(f"{layer.layer}, {sample}", fontsize=9)
                 ax.set_ylabel(r"$\Delta\phi$")
             column[-1].set_xlabel(r"$\Delta\eta$")
-            column[0].figure.colorbar(image, ax=column, label="Mean energy [MeV]")
+            column[0].figure.colorbar(image, ax=column, label="Energy [MeV]")
     return figure

@@ -32,7 +32,7 @@ def draw_portrait(showers: Showers, note: str = "") -> Figure:
     rows = {f"mean of {len(near)}": near} | {
         f"shower {number + 1}": near[number : number + 1] for number in range(min(SINGLE, len(near)))
     }
-    note = f"incident energy {energy / GeV:.3g} GeV" + (f"; {note}" if note else "")
+    note = f"incident energy {energy / GeV:.3g} GeV; black: no energy" + (f"; {note}" if note else "")
     if isinstance(showers.geometry, VoxelGeometry):
         means = {label: part.energies.mean(axis=0, dtype=np.float64) for label, part in rows.items()}
         return draw_showers(showers.geometry, means, note)
