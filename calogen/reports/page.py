@@ -265,7 +265,8 @@ def _captioned(page: Page) -> dict[str, Figure]:
 
 def _slug(caption: str) -> str:
     """A caption as the name of a file, in the letters that LaTeX takes."""
-    caption = caption.translate(str.maketrans({"η": "eta", "φ": "phi", "λ": "lambda", "σ": "sigma"}))
+    for letter, name in (("η", "eta"), ("φ", "phi"), ("λ", "lambda"), ("σ", "sigma")):
+        caption = caption.replace(letter, name)
     name, _, number = re.sub(r"\W+", "-", caption.lower(), flags=re.ASCII).strip("-").rpartition("-")
     return f"{name[:100]}-{number[:20]}" if name else number[:100]
 
