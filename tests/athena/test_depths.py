@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from calogen.athena.depths import NOTE, file_name, mean_depths, write_depths
+from calogen.athena.folder import MARK
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 
 
@@ -34,4 +35,4 @@ def test_the_file_is_what_the_class_reads(tmp_path: Path) -> None:
             values = file["rootTree"][f"extrapWeight_{layer}"].array(library="np")
             assert np.histogram(values, 100, (0.01, 1))[0].sum() == len(values) > 0
             assert values.mean() == pytest.approx(depth)
-    assert b"calogen" in path.read_bytes()
+    assert MARK.encode() in path.read_bytes()

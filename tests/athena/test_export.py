@@ -203,7 +203,7 @@ def test_how_good_a_network_is(runs: Path, tmp_path: Path) -> None:
     alone = tmp_path / "photon"
     alone.mkdir()
     never = account.training_note(run, alone)
-    assert re.fullmatch(r"photon: trained \d+ iterations \(the paper: 1,000,000\), never compared .*", never)
+    assert re.fullmatch(r"photon: trained \d+ iterations \(the paper: 1,000,000\), no figure of merit .*", never)
     for about, text in (
         ({"iteration": 7000, "chi2_per_ndf": 12.345}, "iteration 7,000 chosen, chi2/NDF 12.3 against Geant4"),
         ({"epoch": 3, "merit": 0.5}, "epoch 3 chosen, figure of merit 0.5 against Geant4"),
@@ -255,7 +255,7 @@ def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> No
     assert done.line.startswith(f"{folder} (decoder): largest deviation ")
     assert done.agrees
     assert sorted(path.name for path in folder.glob("[!.]*")) == ["closure.md", "decoder.json", "manifest.json"]
-    assert re.fullmatch(r"smoke-seed1: trained 0 epochs.*, never compared with Geant4 .*", done.notes[0])
+    assert re.fullmatch(r"smoke-seed1: trained 0 epochs.*, no figure of merit .*", done.notes[0])
     assert done.notes[1].startswith("lacks: a class of Athena that loads it (")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["closure"]["float64"] < 1e-8
