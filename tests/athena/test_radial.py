@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
 
+from calogen.athena.folder import MARK
 from calogen.athena.radial import file_name, radial_histogram, write_radial
 from calogen.errors import GeometryError
 from calogen.showers.voxels import VoxelLayer
@@ -43,7 +44,7 @@ def test_the_file_is_what_the_class_opens(tmp_path: Path) -> None:
     showers = make_showers(TINY_VOXELS, 20)
     write_radial(path, showers)
     with uproot.open(path) as file:
-        assert file.classnames() == {"calogen;1": "TObjString", "r0w;1": "TH1D", "r1w;1": "TH1D"}
+        assert file.classnames() == {f"{MARK};1": "TObjString", "r0w;1": "TH1D", "r1w;1": "TH1D"}
         for layer, part in zip(TINY_VOXELS.layers, TINY_VOXELS.slices, strict=True):
             values, edges = file[f"r{layer.id}w"].to_numpy()
             assert (edges[0], edges[-1]) == (layer.r_edges[0], layer.r_edges[-1])
