@@ -211,7 +211,7 @@ def test_how_good_a_network_is(runs: Path, tmp_path: Path) -> None:
     ):
         (alone / "selection.json").write_text(json.dumps(about))
         assert account.training_note(run, alone).endswith(f"), {text}")
-    assert ": trained 2 epochs, never" in account.training_note(replace(run, history=[{}, {}]), tmp_path)
+    assert ": trained 2 epochs, no figure" in account.training_note(replace(run, history=[{}, {}]), tmp_path)
 
 
 def test_what_a_killed_writer_left_is_no_source(tmp_path: Path) -> None:
