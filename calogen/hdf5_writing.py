@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,7 @@ def write_hdf5(
     attributes: Mapping[str, object],
     level: int = 9,
     chunk_rows: int | None = None,
+    ragged: Collection[str] = (),
 ) -> None:
     """Write datasets block by block, whole or not at all, with gzip and shuffle.
 
@@ -36,6 +37,7 @@ def write_hdf5(
         level: compression level of gzip. 9 is for files that are kept and published; for showers of a network, 4 takes
             a tenth of the time and makes files some 2 % larger.
         chunk_rows: number of rows for which h5py chooses the size of the chunks; None: that of the first block.
+        ragged: names of the datasets whose lengths are not the number of rows.
 
     Raises:
         CalogenError: the file cannot be written: no permission, a directory, a disk that is full or soon will be; or
@@ -49,7 +51,8 @@ def write_hdf5(
                 written += len(next(iter(block.values())))
                 for name, rows in block.items():
                     if name not in file:
-                        _create(file, name, rows, chunk_rows or len(rows), num_rows, level)
+                        lengths = (len(rows), None) if name in ragged else (chunk_rows or len(rows), num_rows)
+                        _create(file, name, rows, lengths, level)
                     left[name] = _append(file[name], left.get(name, rows[:0]), rows)
                 if content.error:
                     break
@@ -115,9 +118,9 @@ class _PatientFile(io.FileIO):
             return size or 0
 
 
-def _create(file: h5py.File, name: str, rows: np.ndarray, chunk_rows: int, num_rows: int, level: int) -> None:
-    """Create a dataset without rows, whose chunks have the size for `chunk_rows` rows."""
-    shape, most = (chunk_rows, *rows.shape[1:]), (num_rows, *rows.shape[1:])
+def _create(file: h5py.File, name: str, rows: np.ndarray, lengths: tuple[int, int | None], level: int) -> None:
+    """Create a dataset without rows; its chunks fit a first length, and a second one (None: no) limits it."""
+    shape, most = ((length, *rows.shape[1:]) for length in lengths)
     dataset = file.create_dataset(
         name, shape, rows.dtype, maxshape=most, compression="gzip", compression_opts=level, shuffle=True
     )

@@ -42,6 +42,23 @@ def parse_energies(text: str) -> tuple[float, ...]:
     return tuple(energies)
 
 
+def parse_uniform(text: str) -> tuple[float, float] | None:
+    """The two ends of uniformly distributed energies, MeV; None: the text is another list of energies.
+
+    >>> parse_uniform("10000:100000:uniform"), parse_uniform("10000,20000")
+    ((10000.0, 100000.0), None)
+
+    Raises:
+        ConfigError: an end is no energy above 0.
+    """
+    if not text.endswith(":uniform"):
+        return None
+    ends = [parse_energies(part) for part in text.split(":")[:-1]]
+    if [len(end) for end in ends] != [1, 1]:
+        raise ConfigError(f"uniform energies must be first:last:uniform, in MeV. Received: {text!r}")
+    return ends[0][0], ends[1][0]
+
+
 def parse_counts(text: str, energies: str) -> tuple[int, ...]:
     """Showers at each energy: one number for all, or one for each value or range in the list.
 
@@ -52,6 +69,7 @@ def parse_counts(text: str, energies: str) -> tuple[int, ...]:
         ConfigError: the text is no such list, or a number is below 1.
     """
     parts = energies.split(",")
+    expanded = [(0.0,) if parse_uniform(part) else parse_energies(part) for part in parts]
     try:
         counts = [int(count) for count in text.split(",")]
     except ValueError:
@@ -61,7 +79,24 @@ def parse_counts(text: str, energies: str) -> tuple[int, ...]:
         f"showers must be one number above 0, or {len(parts)} of them as in --energies {energies}. Received: {text}",
     )
     counts *= len(parts) if len(counts) == 1 else 1
-    return tuple(count for count, part in zip(counts, parts, strict=True) for _ in parse_energies(part))
+    return tuple(count for count, part in zip(counts, expanded, strict=True) for _ in part)
+
+
+def parse_angles(text: str) -> tuple[float, float]:
+    """A range of angles in degrees.
+
+    >>> parse_angles("60"), parse_angles("40:90")
+    ((60.0, 60.0), (40.0, 90.0))
+
+    Raises:
+        ConfigError: the text is neither an angle nor two.
+    """
+    try:
+        low, *rest = map(float, text.split(":"))
+        (high,) = rest or (low,)
+    except ValueError:
+        raise ConfigError(f"angles must be in degrees: 60, or 40:90. Received: {text!r}") from None
+    return low, high
 
 
 def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list[float]:

@@ -15,6 +15,7 @@ import numpy as np
 from calogen.errors import CalogenError, DataFormatError
 from calogen.hdf5 import damage_named, open_file
 from calogen.hdf5_writing import write_hdf5
+from calogen.showers import sparse
 from calogen.showers.conditions import Conditions, Rows
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import has_energy, snap
@@ -228,7 +229,8 @@ def write_file(
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         plain["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    write_hdf5(path, [_columns(datasets, mantissa_bits)], len(datasets["incident_energies"]), plain)
+    columns, ragged = _columns(datasets, mantissa_bits), (sparse.STEPS, sparse.ENERGIES)
+    write_hdf5(path, [columns], len(datasets["incident_energies"]), plain, ragged=ragged)
 
 
 def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, chunk_rows: int | None = None) -> None:
@@ -297,7 +299,7 @@ def _plain(attributes: Mapping[str, object]) -> dict[str, object]:
 def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:
     """Datasets in the shapes and types that a file holds."""
     columns = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
-    for name in {"cells", "showers"} & set(columns):
+    for name in {"cells", "showers", sparse.ENERGIES} & set(columns):
         values = np.asarray(columns[name], np.float32)
         columns[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
     return columns

@@ -4,12 +4,8 @@ Geant4 allows one run manager per process, so a process can make one `Geant4Run`
 worker. Each shower has a seed of its own and does not depend on the showers before it.
 """
 
-import contextlib
 import ctypes
-import os
 import struct
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,7 +13,7 @@ import numpy as np
 from calogen.errors import ConfigError
 from calogen.showers.hits import Hits
 from calogen.simulation.detectors import Detector, Section
-from calogen.simulation.physics import build_physics, load_geant4
+from calogen.simulation.manager import Manager
 
 if TYPE_CHECKING:
     import geant4_pybind as g4
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
 
     _Bytes = ctypes.Array[ctypes.c_char]
 
-PARTICLES = {"photon": "gamma", "electron": "e-", "positron": "e+", "pion": "pi+", "pion-minus": "pi-"}
-RANGE_CUT = 0.7  # mm, Geant4's default
 _WORLD_HALF_LENGTH = 5000.0  # mm
 _ROUNDING = 1e-6  # mm by which a step may start before the face of its section
 
@@ -43,37 +37,25 @@ class Geant4Run:
         ConfigError: Geant4 is missing or unsuitable, or this process has made a run already.
     """
 
-    _exists = False
-
     def __init__(self, detector: Detector, physics: str = "em-datafree", score_passive: bool = False) -> None:
-        if Geant4Run._exists:
-            raise ConfigError("Geant4 allows one run per process: start another process for another detector")
-        geant4 = load_geant4(physics)
-        Geant4Run._exists = True
         self.detector = detector
         sections = detector.active_sections
         self._starts = np.array([section.start - _ROUNDING for section in sections])
         self._thicknesses = np.array([section.end - section.start for section in sections])
         self._layer_ids = np.array([section.layer_id for section in sections])
         self._scales = np.array([section.scale for section in sections])
-        with _quiet():
-            self._active = _deposit_collector(detector)
-            self._passive = _deposit_collector(detector) if score_passive else None
-            self._manager = geant4.G4RunManager()
-            self._construction = _construction(detector, self._active, self._passive)
-            self._manager.SetUserInitialization(self._construction)
-            self._physics = build_physics(physics, RANGE_CUT)
-            self._manager.SetUserInitialization(self._physics)
-            self._actions = _actions()
-            self._manager.SetUserInitialization(self._actions)
-            self._manager.Initialize()
-        self._primaries = self._actions.primaries
+        self._collectors: list[_Collector] = []
+        self._manager = Manager(physics, lambda: self._construct(score_passive))
+
+    def _construct(self, score_passive: bool) -> "g4.G4VUserDetectorConstruction":
+        self._collectors = [_deposit_collector(self.detector) for _ in range(2 if score_passive else 1)]
+        return _construction(self.detector, *self._collectors)
 
     def shower(self, particle: str, kinetic_energy: float, eta: float, seed: int) -> Hits:
         """One shower of a particle from the origin that starts on the calorimeter's surface.
 
         Args:
-            particle: a name of `PARTICLES`.
+            particle: a name of `manager.PARTICLES`.
             kinetic_energy: MeV.
             eta: pseudorapidity of the direction; the azimuth is 0.
 
@@ -98,7 +80,7 @@ class Geant4Run:
         Raises:
             ConfigError: the run was made without `score_passive`.
         """
-        if self._passive is None:
+        if len(self._collectors) < 2:
             raise ConfigError("sampling_fraction needs Geant4Run(..., score_passive=True)")
         sums = np.zeros((2, len(self._starts)))
         for number, eta in enumerate(etas):
@@ -111,27 +93,9 @@ class Geant4Run:
         return {-1: float(active[accordion].sum() / total[accordion].sum()), **fractions}
 
     def _shoot(self, particle: str, kinetic_energy: float, eta: float, seed: int) -> list[np.ndarray]:
-        if particle not in PARTICLES:
-            raise ConfigError(f"particle must be one of {', '.join(PARTICLES)}. Received: {particle}")
-        collectors = [self._active] + ([self._passive] if self._passive is not None else [])
-        self._primaries.aim(PARTICLES[particle], kinetic_energy, eta, self.detector.surface, seed)
-        self._manager.BeamOn(1)
-        return [collector.take() for collector in collectors]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Geant4's banner off standard output."""
-    sys.stdout.flush()
-    saved, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 1)
-        yield
-    finally:
-        sys.stdout.flush()  # Geant4's text comes through Python, which buffers it unless this is a terminal
-        os.dup2(saved, 1)
-        os.close(saved)
-        os.close(null)
+        direction = np.array([1.0, 0.0, np.sinh(eta)])
+        self._manager.shoot(particle, kinetic_energy, self.detector.surface * direction, direction, seed)
+        return [collector.take() for collector in self._collectors]
 
 
 class _Collector(Protocol):
@@ -267,7 +231,7 @@ class _Volumes:
 
 
 def _construction(
-    detector: Detector, active: _Collector, passive: _Collector | None
+    detector: Detector, active: _Collector, passive: _Collector | None = None
 ) -> "g4.G4VUserDetectorConstruction":
     """The user's detector construction: volumes, with collectors in the layers."""
     import geant4_pybind
@@ -287,38 +251,3 @@ def _construction(
                     logical.SetSensitiveDetector(collector)
 
     return Construction()
-
-
-def _actions() -> "g4.G4VUserActionInitialization":
-    """The user's actions: one particle per event, with its own direction and seed."""
-    import geant4_pybind
-
-    class Primaries(geant4_pybind.G4VUserPrimaryGeneratorAction):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gun = geant4_pybind.G4ParticleGun(1)
-            self.seed = 1
-
-        def aim(self, name: str, kinetic_energy: float, eta: float, surface: float, seed: int) -> None:
-            table = geant4_pybind.G4ParticleTable.GetParticleTable()
-            self.gun.SetParticleDefinition(table.FindParticle(name))
-            self.gun.SetParticleEnergy(kinetic_energy)
-            direction = np.array([1.0, 0.0, np.sinh(eta)])
-            self.gun.SetParticlePosition(geant4_pybind.G4ThreeVector(*(surface * direction).tolist()))
-            unit = direction / np.linalg.norm(direction)
-            self.gun.SetParticleMomentumDirection(geant4_pybind.G4ThreeVector(*unit.tolist()))
-            self.seed = seed
-
-        def GeneratePrimaries(self, event: "g4.G4Event") -> None:
-            geant4_pybind.G4Random.setTheSeed(self.seed)
-            self.gun.GeneratePrimaryVertex(event)
-
-    class Actions(geant4_pybind.G4VUserActionInitialization):
-        def BuildForMaster(self) -> None:
-            pass
-
-        def Build(self) -> None:
-            self.primaries = Primaries()
-            self.SetUserAction(self.primaries)
-
-    return Actions()

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any  # the values of JSON tables and of keyword arguments
 
+import h5py
 import numpy as np
 
 from calogen import provenance
@@ -30,12 +31,13 @@ from calogen.locks import directory_lock
 from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker, tell
 from calogen.progress import duration, progress
-from calogen.showers.hits import cell_energies, mean_depths, voxelise
 from calogen.showers.sample import write_file
-from calogen.showers.voxels import VoxelGeometry
-from calogen.simulation.detectors import DETECTORS, Detector, detector
-from calogen.simulation.geant4 import PARTICLES, RANGE_CUT, Geant4Run
+from calogen.showers.sparse import SparseShowers, from_datasets, join_columns, to_datasets
+from calogen.simulation.cell_run import CellRun
+from calogen.simulation.geant4 import Geant4Run
+from calogen.simulation.manager import PARTICLES, RANGE_CUT
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
+from calogen.simulation.reductions import DETECTOR_NAMES, Columns, Reduction, reduction
 from calogen.units import MASSES, kinetic_energy
 
 _CHUNK_ENERGY, _CHUNK_SECONDS = 1.5e6, 30.0  # MeV of a chunk, and about how long it takes: 0.02 CPU seconds per GeV
@@ -52,8 +54,10 @@ class Request:
     Args:
         output: the HDF5 file to write.
         energies: incident energies, MeV (photons: energy; hadrons: momentum, as in the CaloChallenge).
+        uniform: whether the incident energies are drawn between the two `energies`.
         showers: number of showers at each energy, or one number for all energies.
-        detector, particle, physics: names in `detectors.DETECTORS`, `geant4.PARTICLES` and `physics.PHYSICS_LISTS`.
+        detector, particle, physics: names in `reductions.DETECTOR_NAMES`, `manager.PARTICLES`, `physics.PHYSICS_LISTS`.
+        angles: range of the angle between particle and layers, degrees, for detectors with a grid; None: the detector's.
         workers: number of processes; None: as many as this job's cores and memory hold.
         mantissa_bits: number of bits of the energies' mantissa that are kept; None: all 23.
         extend: an earlier output, whose rows are kept; only the further numbers of each energy are simulated.
@@ -74,9 +78,11 @@ class Request:
     mantissa_bits: int | None = None
     extend: Path | None = None
     depths: bool = False
+    uniform: bool = False
+    angles: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("detector", DETECTORS), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
+        for name, known in (("detector", DETECTOR_NAMES), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)}")
         if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers == 0:
@@ -86,6 +92,9 @@ class Request:
             )
         if len(set(self.energies)) != len(self.energies) or not all(1 <= energy <= 1e8 for energy in self.energies):
             raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
+        if self.uniform and (len(self.energies) != 2 or self.energies[0] >= self.energies[1]):
+            raise ConfigError(f"uniform energies must lie between two, the lower first. Received: {self.energies}")
+        reduction(self.detector, self.particle, self.depths, self.angles)
         require_seed(self.seed)
         if self.mantissa_bits not in (None, *range(1, 24)):
             raise ConfigError(f"mantissa_bits must be 1..23. Received: {self.mantissa_bits}")
@@ -117,8 +126,15 @@ class Request:
         return (chunk for _, chunk in sorted(chunks, key=lambda item: (item[0], item[1].energy)))
 
     @property
+    def reduction(self) -> Reduction:
+        """What becomes of the showers."""
+        return reduction(self.detector, self.particle, self.depths, self.angles)
+
+    @property
     def counts(self) -> list[tuple[float, int]]:
-        """Energies, MeV, with their numbers of showers."""
+        """Energies, MeV, with their numbers of showers; of uniform energies only the mean."""
+        if self.uniform:
+            return [(sum(self.energies) / 2, self.showers[0])]
         counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         return list(zip(self.energies, counts, strict=True))
 
@@ -129,7 +145,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The showers of one energy, MeV, with the numbers `start` to `stop`, which is excluded."""
+    """The showers of one energy (uniform energies: their mean), MeV, numbered `start` to `stop`, which is excluded."""
 
     request: Request
     energy: float
@@ -159,7 +175,7 @@ def produce(request: Request) -> None:
             raise ConfigError(f"{request.parts} holds chunks of another production: remove it, or name another output")
         write_json(recorded, identity)
         present = _read_present(request)
-        chunks = list(request.chunks(Counter(present["incident_energies"].tolist()) if present else {}))
+        chunks = list(request.chunks(_numbers(request, present) if present else {}))
         missing = [chunk for chunk in chunks if not chunk.path.exists()]
         _simulate(request, missing)
         write_output(request, chunks, present)
@@ -168,30 +184,30 @@ def produce(request: Request) -> None:
 
 def _least_size(request: Request) -> float:
     """The least size of the output in bytes."""
-    chosen = detector(request.detector)
-    numbers = chosen.cells.size + voxels_of(chosen, request.particle).size
     num_showers = sum(count for _, count in request.counts)
-    return _LEAST_SHARE * num_showers * numbers * np.dtype(np.float32).itemsize
+    return _LEAST_SHARE * num_showers * request.reduction.size * np.dtype(np.float32).itemsize
 
 
-def write_output(request: Request, chunks: list[Chunk], present: Mapping[str, np.ndarray] | None = None) -> None:
+def write_output(request: Request, chunks: list[Chunk], present: Columns | None = None) -> None:
     """Join finished chunks, and the rows of the file to extend, into the output file.
 
-    Rows are sorted by energy, then by number: the rows of a shorter production come first at each energy.
+    Rows are sorted by energy, then by number: the rows of a shorter production come first at each energy. Rows of uniform
+    energies are sorted by number.
     """
-    geometry = voxels_of(detector(request.detector), request.particle)
     parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.start)]
-    tables: list[Mapping[str, np.ndarray]] = [present] if present else []
+    tables: list[Columns] = [present] if present else []
     names = _columns(request)
     tables += [{name: part[source] for name, source in names.items()} for part in parts]
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
-    order = np.argsort(columns["incident_energies"], kind="stable")
-    datasets = {name: values[order] for name, values in columns.items()}
-    about = _attributes(request, geometry)
+    columns = {name: join_columns([table[name] for table in tables]) for name in names}
+    energies = np.asarray(columns["incident_energies"])
+    order = np.arange(len(energies)) if request.uniform else np.argsort(energies, kind="stable")
+    about = _attributes(request)
     if request.extend is not None and present:
+        number = len(present["incident_energies"])
         with open_file(request.extend) as file:
-            before = file.attrs.get("made_by", f"{len(present['cells'])} showers by {file.attrs.get('commit')}")
-        about["made_by"] = f"{before}; {len(order) - len(present['cells'])} by {about['commit']}"
+            before = file.attrs.get("made_by", f"{number} showers by {file.attrs.get('commit')}")
+        about["made_by"] = f"{before}; {len(order) - number} by {about['commit']}"
+    datasets = to_datasets({name: values[order] for name, values in columns.items()})
     write_file(request.output, datasets, about, request.mantissa_bits)
 
 
@@ -211,10 +227,11 @@ def request_of(path: Path) -> dict[str, Any]:
             "seed": int(attributes["seed"]),
             "mantissa_bits": int(bits[1]) if bits else None,
             "depths": bool(attributes.get("depths", False)),
+            "angles": tuple(map(float, str(attributes["angles"]).split(":"))) if "angles" in attributes else None,
         }
 
 
-def _read_present(request: Request) -> dict[str, np.ndarray] | None:
+def _read_present(request: Request) -> dict[str, np.ndarray | SparseShowers] | None:
     """The rows of the file to extend; None: there is no such file."""
     path = request.extend
     if path is None:
@@ -226,36 +243,44 @@ def _read_present(request: Request) -> dict[str, np.ndarray] | None:
             raise ConfigError(
                 f"{path} must come from the same production to be extended: {wanted}. Received: {received}"
             )
-        present = {name: file[name][:] for name in _columns(request)}
-        present |= {"incident_energies": present["incident_energies"].reshape(-1)}
+        stored = from_datasets({name: item[:] for name, item in _datasets(file).items()})
+        present = {name: stored[name] for name in _columns(request)}
+        present |= {"incident_energies": np.reshape(present["incident_energies"], -1)}
         _require_numbers(request, present)
     return present
 
 
-def _require_numbers(request: Request, present: Mapping[str, np.ndarray]) -> None:
+def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """All datasets of a file of ours, those in its groups, too, by path."""
+    found: dict[str, h5py.Dataset] = {}
+    group.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def _require_numbers(request: Request, present: Columns) -> None:
     """Refuse, with a `ValueError`, rows that are not the first showers of an energy."""
     counts: Counter[float] = Counter()
-    columns = (present["incident_energies"].tolist(), present["impact_eta"].tolist(), present["impact_phi"].tolist())
-    for row, (energy, *point) in enumerate(zip(*columns, strict=True)):
-        if point != list(_aim(request, energy, counts[energy])[:2]):
-            raise ValueError(f"row {row} is not shower {counts[energy]} of {energy:g} MeV: rows are missing or moved")
-        counts[energy] += 1
+    columns = [np.asarray(present[name]).tolist() for name in ("incident_energies", *request.reduction.aims)]
+    for row, (energy, *aim) in enumerate(zip(*columns, strict=True)):
+        group = request.counts[0][0] if request.uniform else energy
+        expected, place, _ = _draw(request, group, counts[group])
+        if [energy, *aim] != [expected, *place.values()]:
+            raise ValueError(f"row {row} is not shower {counts[group]} of {group:g} MeV: rows are missing or moved")
+        counts[group] += 1
     if any(len(column) != sum(counts.values()) for column in present.values()):
         raise ValueError(f"datasets have {sorted({len(column) for column in present.values()})} rows")
 
 
+def _numbers(request: Request, present: Columns) -> dict[float, int]:
+    """Numbers of the showers that exist already, by the energy of their chunks, MeV."""
+    energies = np.asarray(present["incident_energies"])
+    return {request.counts[0][0]: len(energies)} if request.uniform else Counter(energies.tolist())
+
+
 def _columns(request: Request) -> dict[str, str]:
-    """Names of the output's datasets, and of the chunks' columns that they consist of."""
-    names = ("incident_energies", "cells", "impact_eta", "impact_phi", "cpu_seconds")
-    voxels = voxels_of(detector(request.detector), request.particle)
-    depths = {"depths": "depths"} if request.depths else {}
-    return {name: name for name in names} | {"showers": voxels.name} | depths
-
-
-def voxels_of(chosen: Detector, particle: str) -> VoxelGeometry:
-    """The voxels of a detector for a particle: photons and electrons, or hadrons."""
-    hadron = particle.startswith("pion")
-    return next(geometry for geometry in chosen.voxels if geometry.name.startswith("pions") == hadron)
+    """Names of the output's columns, and of the chunks' columns that they consist of."""
+    names = ("incident_energies", *request.reduction.aims, "cpu_seconds")
+    return {name: name for name in names} | request.reduction.columns
 
 
 def _simulate(request: Request, chunks: list[Chunk]) -> None:
@@ -271,7 +296,7 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
     )
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
-        process_pool(workers, _start_worker, (request.detector, request.physics)) as pool,
+        process_pool(workers, _start_worker, (request.reduction, request.physics)) as pool,
     ):
         futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
@@ -281,14 +306,14 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
             bar.note(f"{chunk.energy:g} MeV")
 
 
-_run: Geant4Run | CalogenError | None = None
+_run: Geant4Run | CellRun | CalogenError | None = None
 
 
-def _start_worker(detector_name: str, physics: str) -> None:
+def _start_worker(chosen: Reduction, physics: str) -> None:
     global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
     prepare_worker()
     try:
-        _run = Geant4Run(detector(detector_name), physics)
+        _run = chosen.start(physics)
     except CalogenError as error:
         _run = error  # the first chunk raises it, since an exception of the initializer would be lost
 
@@ -299,52 +324,53 @@ def _simulate_chunk(chunk: Chunk) -> None:
     if _run is None:
         raise RuntimeError("the worker was not started")
     rows = [_shower(_run, chunk.request, chunk.energy, number) for number in range(chunk.start, chunk.stop)]
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    columns = {name: _stack([row[name] for row in rows]) for name in rows[0]}
     with atomic_path(chunk.path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **columns)
+        np.savez_compressed(file, allow_pickle=False, **to_datasets(columns))
 
 
-def _shower(run: Geant4Run, request: Request, energy: float, number: int) -> dict[str, Any]:
-    """One row of the output: the hits of one shower, reduced to cells and voxels."""
-    eta, phi, geant4_seed = _aim(request, energy, number)
-    kinetic = float(kinetic_energy(np.array(energy), MASSES[request.particle]))
+def _stack(values: list[Any]) -> np.ndarray | SparseShowers:
+    """The column of a chunk from the values of its rows."""
+    return join_columns(values) if isinstance(values[0], SparseShowers) else np.array(values)
+
+
+def _shower(run: Geant4Run | CellRun, request: Request, energy: float, number: int) -> dict[str, Any]:
+    """One row of a chunk: the deposits of one shower, reduced."""
+    incident_energy, aim, geant4_seed = _draw(request, energy, number)
+    kinetic = float(kinetic_energy(np.array(incident_energy), MASSES[request.particle]))
     start = time.process_time()
-    hits = run.shower(request.particle, kinetic, eta, geant4_seed)
+    deposits = request.reduction.shoot(run, request.particle, kinetic, aim, geant4_seed)
     seconds = time.process_time() - start
-    layer_ids = voxels_of(run.detector, request.particle).layer_ids
     return {
-        "incident_energies": np.float64(energy),
-        "cells": cell_energies(hits, run.detector.cells, eta, phi).astype(np.float32),
-        **{
-            geometry.name: voxelise(hits, geometry, run.detector.radii).astype(np.float32)
-            for geometry in run.detector.voxels
-        },
-        "impact_eta": eta,
-        "impact_phi": phi,
+        "incident_energies": np.float64(incident_energy),
+        **request.reduction.reduce(deposits, aim),
+        **aim,
         "cpu_seconds": seconds,
-        **({"depths": mean_depths(hits, layer_ids)} if request.depths else {}),
     }
 
 
-def _aim(request: Request, energy: float, number: int) -> tuple[float, float, int]:
-    """Impact point (eta; phi, rad) and Geant4's seed of one shower."""
-    sequence = np.random.SeedSequence(request.seed, spawn_key=(round(energy * 1000), number))
+def _draw(request: Request, energy: float, number: int) -> tuple[float, dict[str, float], int]:
+    """Incident energy (MeV), aim and Geant4's seed of one shower."""
+    key = request.energies if request.uniform else (energy,)
+    sequence = np.random.SeedSequence(request.seed, spawn_key=(*(round(item * 1000) for item in key), number))
     random = np.random.default_rng(sequence)
-    eta, phi = random.uniform(*detector(request.detector).eta_range), random.uniform(0, 2 * np.pi)
-    return eta, phi, int(random.integers(1, 2**31))  # Geant4 refuses 0
+    incident_energy = random.uniform(*request.energies) if request.uniform else energy
+    aim = request.reduction.aim(random)
+    return incident_energy, aim, int(random.integers(1, 2**31))  # Geant4 refuses 0
 
 
-def _read_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
+def _read_chunk(chunk: Chunk) -> dict[str, np.ndarray | SparseShowers]:
     try:
         with open(chunk.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in file}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            return from_datasets({name: file[name] for name in file})
+    except (OSError, ValueError, KeyError, DataFormatError, zipfile.BadZipFile) as error:
         raise CalogenError(f"{chunk.path} is damaged ({error}): remove it and run the same command again") from error
 
 
 def _identity(request: Request) -> dict[str, Any]:
     """Everything that decides the showers; chunks of another identity are refused."""
-    setup = repr((detector(request.detector), RANGE_CUT))
+    setup = repr((request.reduction.detector, RANGE_CUT))
+    changed = {"uniform": request.energies if request.uniform else None, "angles": request.angles}
     return {
         "detector": request.detector,
         "detector_hash": hashlib.sha256(setup.encode()).hexdigest()[:16],
@@ -352,18 +378,17 @@ def _identity(request: Request) -> dict[str, Any]:
         "physics": request.physics,
         "seed": request.seed,
         "geant4_pybind": importlib.metadata.version("geant4-pybind"),
-    } | ({"depths": True} if request.depths else {})  # only then chunks have this column
+        **({"depths": True} if request.depths else {}),  # only then chunks have this column
+        **{name: ":".join(f"{value:g}" for value in values) for name, values in changed.items() if values},
+    }
 
 
-def _attributes(request: Request, geometry: VoxelGeometry) -> dict[str, Any]:
+def _attributes(request: Request) -> dict[str, Any]:
     """Attributes of the output file, which tell how the showers were made."""
     code = provenance.collect(request.seed, {})
     return _identity(request) | {
-        "note": f"Geant4 11.4 ({PHYSICS_LISTS[request.physics]}), simplified detector: not ATLAS's own simulation",
-        "units": "MeV; impact_phi in rad; cpu_seconds on the machine that made the file",
-        "cell_grid": detector(request.detector).cells.name,
-        "voxel_geometry": geometry.name,
-        "layer_ids": geometry.layer_ids,
+        "note": f"Geant4 11.4 ({PHYSICS_LISTS[request.physics]}), {request.reduction.note}",
+        **request.reduction.attributes,
         "range_cut": RANGE_CUT,
         "calogen_version": code["versions"]["calogen"],
         "commit": f"{code['commit']}{' with changes' if code['dirty'] else ''}",

@@ -36,7 +36,7 @@ def test_showers_are_physical_and_repeatable() -> None:
 def test_copied_deposits_equal_the_getters() -> None:
     fast, slow, copies = in_own_process(
         "run = Geant4Run(ATLAS_BARREL)\n"
-        "collector = run._active\n"
+        "collector = run._collectors[0]\n"
         "fast = run._shoot('photon', 500.0, 0.22, 5)[0]\n"
         "copies = collector.views is not None\n"
         "collector.views = None  # searched already: getters from now on\n"
