@@ -11,6 +11,9 @@ from calogen.hdf5 import damage_named, dataset_shape, open_file
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.files import Files, Reading, ShowerFile, paths_of
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import RegularGrid
+from calogen.showers.grid_files import grid_shape
+from calogen.showers.grids import GRIDS
 from calogen.showers.layouts import missing_dataset
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
@@ -22,8 +25,9 @@ KNOWN_GEOMETRIES: tuple[Geometry, ...] = (
     ATLAS_GAN_WINDOW,
     PHOTONS_DATASET1,
     PIONS_DATASET1,
+    *GRIDS,
 )
-"""Geometries that are recognised by the number of cells or voxels in a file."""
+"""Geometries that are recognised by the numbers of cells or voxels in a file."""
 BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """The note that must stand wherever numbers from the bundled showers appear."""
@@ -92,11 +96,15 @@ def known_geometry(path: str | Path) -> Geometry:
         DataFormatError: the file is no complete HDF5 file, or no known geometry fits.
     """
     with open_file(path) as file, damage_named(path):
+        grid = grid_shape(file)
         shapes = {name: dataset_shape(file, name) for name in ("cells", "showers")}
+        shapes |= {"grid": grid} if grid else {}
         shapes = {name: shape for name, shape in shapes.items() if shape}
         if not shapes:
             raise missing_dataset(file, path, "showers")
     for geometry in KNOWN_GEOMETRIES:
+        if grid and isinstance(geometry, RegularGrid) and geometry.shape == grid:
+            return geometry
         if shapes.get(geometry.dataset, ())[1:] == (geometry.size,):
             return geometry
     known = ", ".join(f"{geometry.name} ({geometry.dataset} [n, {geometry.size}])" for geometry in KNOWN_GEOMETRIES)

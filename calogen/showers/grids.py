@@ -11,8 +11,8 @@ from calogen.showers.grid import GridLayer, RegularGrid
 ILD_PITCHES = (2.1 + 0.5 + 3.54,) * 20 + (4.2 + 0.5 + 3.54,) * 10
 """Thickness of each layer of the ILD-like stack, mm: tungsten, silicon and an air gap, in this order.
 
-The air gap is assumed: it stands for boards, cooling and structure. With 3.54 mm, the first and the last layer of silicon
-are 199 mm apart, as the layers in the conversion script that the authors of arXiv:2005.05334 have published.
+The air gap is assumed: it stands for boards, cooling and structure. With 3.54 mm, the first and the last layer of
+silicon are 199 mm apart, as the layers in the conversion script that the authors of arXiv:2005.05334 have published.
 """
 _ILD_CENTRES = (2.1 + 0.25,) * 20 + (4.2 + 0.25,) * 10  # centre of the silicon, behind the layer's face, mm
 AHCAL_PITCHES = (20.0 + 3.0,) * 48

@@ -5,20 +5,36 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from calogen.errors import DataFormatError, GeometryError
 from calogen.hdf5 import Stored, find_dataset
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import RegularGrid
+from calogen.showers.grid_files import (
+    GRID_SHAPE,
+    PUBLIC_ENERGY,
+    PUBLIC_LAYERS,
+    PublicRows,
+    SparseRows,
+    StoredRows,
+    grid_shape,
+    is_sparse,
+    public_group,
+)
+from calogen.showers.sparse import COUNTS, ENERGIES, STEPS
+from calogen.units import GeV
 
 _ALWAYS_BYTES = 2**28  # size to which every dataset may unpack
 _MAX_COMPRESSION = 200  # for larger datasets: voxels shrink to about a tenth, but 10 kB of a harmful file hold 10 GB
 MAX_DEFLATE = 1100
 """Largest ratio of unpacked to packed size that gzip can reach; showers without energy come close to it."""
+_NO_CONDITIONS = ("incident_energies", "cells", "showers", PUBLIC_ENERGY, PUBLIC_LAYERS)
 
 
 def find_showers(
     file: h5py.File, path: str | Path, geometry: Geometry, opened: ExitStack, whole: bool = True
-) -> tuple[h5py.Dataset, h5py.Dataset]:
+) -> tuple[StoredRows, StoredRows]:
     """The datasets of incident energies and showers, checked.
 
     Args:
@@ -27,16 +43,23 @@ def find_showers(
         whole: whether all energies will be read at once, for which their unpacked size must fit the file's size.
 
     Returns:
-        the datasets of the n incident energies and of the cells or voxels `[n, v]`.
+        the n incident energies, MeV, and the cells or voxels `[n, v]`, MeV: datasets, or what is read like them.
 
     Raises:
         DataFormatError: a dataset or a file with its numbers is missing, or holds no numbers or no showers; the lengths
             differ; a compression filter is not installed.
         GeometryError: the number of cells or voxels is not the geometry's.
     """
-    name = geometry.dataset
+    name: str = geometry.dataset
+    energies: StoredRows
     labels = find_labels(file, path, opened)
-    energies = _find_numbers(file, path, name, opened, whole)
+    if is_sparse(file):
+        name, energies = COUNTS, _find_sparse(file, path, geometry, opened, len(labels), whole)
+    elif group := public_group(file):
+        name = f"{group}/{PUBLIC_LAYERS}"
+        energies = PublicRows(_find_numbers(file, path, name, opened, whole))
+    else:
+        energies = _find_numbers(file, path, name, opened, whole)
     if energies.ndim == 2 and not len(energies) and energies.shape[1] == geometry.size:
         raise DataFormatError(
             f"{path} holds no showers: {name} must have shape [n, {geometry.size}], n above 0. "
@@ -44,7 +67,7 @@ def find_showers(
         )
     if len(labels) != len(energies):
         raise DataFormatError(
-            f"{path}: incident_energies and {name} must have the same length. "
+            f"{path}: incident energies and {name} must have the same length. "
             f"Received: {len(labels)} and {len(energies)}"
         )
     if energies.ndim != 2 or energies.shape[1] != geometry.size:
@@ -55,25 +78,59 @@ def find_showers(
     return labels, energies
 
 
-def find_labels(file: h5py.File, path: str | Path, opened: ExitStack) -> h5py.Dataset:
-    """The dataset of incident energies, as `find_showers` gives it."""
-    labels = _find_numbers(file, path, "incident_energies", opened)
+def find_labels(file: h5py.File, path: str | Path, opened: ExitStack) -> StoredRows:
+    """The incident energies, as `find_showers` gives them."""
+    group = public_group(file)
+    name = f"{group}/{PUBLIC_ENERGY}" if group else "incident_energies"
+    labels = _find_numbers(file, path, name, opened)
     if math.prod(labels.shape) != len(labels):
         raise DataFormatError(
-            f"{path}: incident_energies must hold one energy per shower. "
+            f"{path}: {name} must hold one energy per shower. "
             f"Received: {math.prod(labels.shape)} for {len(labels)} showers"
         )
-    return labels
+    return PublicRows(labels, GeV) if group else labels
+
+
+def _find_sparse(
+    file: h5py.File, path: str | Path, geometry: Geometry, opened: ExitStack, num_showers: int, whole: bool
+) -> SparseRows:
+    """The sparse showers of a file, as rows `[n, v]`."""
+    shape = grid_shape(file)
+    if not isinstance(geometry, RegularGrid) or shape != geometry.shape:
+        raise GeometryError(
+            f"{path} holds showers of a grid; its attribute {GRID_SHAPE} must be the geometry's shape. "
+            f"Received: {shape or 'none'}, geometry {geometry.name} (is this another geometry's file?)"
+        )
+    counts, steps, energies = (_find_numbers(file, path, name, opened) for name in (COUNTS, STEPS, ENERGIES))
+    if counts.shape != (num_showers,) or steps.ndim != 1 or steps.shape != energies.shape or steps.dtype.kind == "f":
+        raise DataFormatError(
+            f"{path}: sparse showers need {COUNTS} [{num_showers}], and {STEPS} (whole numbers) and {ENERGIES} of one "
+            f"length. Received: {counts.shape}, {steps.shape} {steps.dtype!s:.20} and {energies.shape}"
+        )
+    numbers = counts[:].astype(np.int64)
+    if not 0 <= numbers.min(initial=0) <= numbers.max(initial=0) <= geometry.size or numbers.sum() != len(steps):
+        raise DataFormatError(
+            f"{path}: {COUNTS} must be 0 to {geometry.size} and add up to {len(steps)}, the length of {STEPS}. "
+            f"Received: {numbers.min(initial=0)} to {numbers.max(initial=0)}, together {numbers.sum()}"
+        )
+    packed = sum(item.id.get_storage_size() for item in (counts, steps, energies))
+    if whole and 4 * num_showers * geometry.size > max(_ALWAYS_BYTES, MAX_DEFLATE * packed):
+        raise DataFormatError(
+            f"{path}: {num_showers:,} showers must not unpack to more than {MAX_DEFLATE} times their size in the file. "
+            f"Received: {packed:,} bytes"
+        )
+    return SparseRows(numbers, steps, energies, geometry.size)
 
 
 def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dict[str, h5py.Dataset]:
     """Readable datasets with numbers for each shower, by name."""
     conditions: dict[str, h5py.Dataset] = {}
-    for name in file:
-        if not isinstance(name, str) or name in ("incident_energies", "cells", "showers"):  # bytes that are no text
+    group = public_group(file) or "/"
+    for name in file[group]:
+        if not isinstance(name, str) or name in _NO_CONDITIONS:  # bytes that are no text
             continue
         try:
-            item = find_dataset(file, name, opened)
+            item = find_dataset(file, f"{group}/{name}", opened)
         except DataFormatError:
             continue
         if item is not None and not _swells(item):

@@ -1,7 +1,8 @@
 """Showers: the arrays that flow between all stages, and the HDF5 files that hold them.
 
 A file holds `incident_energies` [n, 1] in MeV and either `showers` [n, v] (voxels, the CaloChallenge's format) or
-`cells` [n, c]; further datasets of length n (impact position, angle and so on) are conditions.
+`cells` [n, c]; showers of regular grids are in the group `hits` (`sparse`), or in the public layout of `grid_files`.
+Further datasets of length n (impact position, angle and so on) are conditions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,15 +16,18 @@ import numpy as np
 from calogen.errors import CalogenError, DataFormatError
 from calogen.hdf5 import damage_named, open_file
 from calogen.hdf5_writing import write_hdf5
-from calogen.showers import sparse
 from calogen.showers.conditions import Conditions, Rows
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import RegularGrid
+from calogen.showers.grid_files import GRID_SHAPE
 from calogen.showers.labels import has_energy, snap
 from calogen.showers.layouts import find_conditions, find_showers
+from calogen.showers.sparse import ENERGIES, RAGGED, SparseShowers
 
 SLIGHTLY_NEGATIVE = 1e-3
 """Largest sum of a shower's negative energies, as a share of its incident energy, that `--tolerant` sets to 0."""
 _MAX_RESPONSE = 100.0  # for the median shower of a file in MeV; the smallest response is its inverse
+_MIN_VISIBLE = 0.1  # the smallest response of showers whose energies are not calibrated, in that of others
 _MIN_MEDIAN_LABEL = 100.0  # MeV
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
 
@@ -114,8 +118,17 @@ class Showers:
     @property
     def datasets(self) -> dict[str, np.ndarray]:
         """The arrays by their names in a file."""
-        energies = {"incident_energies": self.incident_energies, self.geometry.dataset: self.energies}
-        return energies | dict(self.conditions)
+        energies = {"incident_energies": self.incident_energies}
+        if isinstance(self.geometry, RegularGrid):
+            return energies | SparseShowers.of(self.energies).datasets | dict(self.conditions)
+        return energies | {self.geometry.dataset: self.energies} | dict(self.conditions)
+
+    @property
+    def stored_attributes(self) -> dict[str, object]:
+        """The attributes of a file, among them what reading its datasets needs."""
+        if isinstance(self.geometry, RegularGrid):
+            return {**self.attributes, GRID_SHAPE: self.geometry.shape}
+        return dict(self.attributes)
 
     @classmethod
     def read(cls, path: str | Path, geometry: Geometry, rows: slice | None = None, tolerant: bool = False) -> "Showers":
@@ -147,7 +160,7 @@ class Showers:
             attributes |= {"clipped": clipped} if clipped else {}
         try:
             showers = cls(geometry, incident_energies, energies, extra, attributes)
-            require_mev(showers.incident_energies, showers.response)
+            require_mev(showers.incident_energies, showers.response, visible=isinstance(geometry, RegularGrid))
             return showers
         except CalogenError as error:
             raise type(error)(f"{path}: {error}") from error
@@ -159,7 +172,7 @@ class Showers:
             mantissa_bits: number of explicit bits of the float32 mantissa that are kept (12: relative 1.2e-4), to save
                 space; None: all.
         """
-        write_file(path, self.datasets, self.attributes, mantissa_bits)
+        write_file(path, self.datasets, self.stored_attributes, mantissa_bits)
 
 
 @dataclass(frozen=True)
@@ -229,8 +242,8 @@ def write_file(
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         plain["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    columns, ragged = _columns(datasets, mantissa_bits), (sparse.STEPS, sparse.ENERGIES)
-    write_hdf5(path, [columns], len(datasets["incident_energies"]), plain, ragged=ragged)
+    number = len(datasets["incident_energies"])
+    write_hdf5(path, [_columns(datasets, mantissa_bits)], number, plain, ragged=RAGGED)
 
 
 def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, chunk_rows: int | None = None) -> None:
@@ -245,10 +258,10 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, 
 
     def tables() -> Iterator[dict[str, np.ndarray]]:
         for block in blocks:
-            attributes.update(_plain(block.attributes))
+            attributes.update(_plain(block.stored_attributes))
             yield _columns(block.datasets)
 
-    write_hdf5(path, tables(), num_showers, attributes, level=4, chunk_rows=chunk_rows)
+    write_hdf5(path, tables(), num_showers, attributes, level=4, chunk_rows=chunk_rows, ragged=RAGGED)
 
 
 def concatenate(parts: list[Showers]) -> Showers:
@@ -274,17 +287,20 @@ def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
     return rounded.view(np.float32)
 
 
-def require_mev(incident_energies: np.ndarray, responses: np.ndarray) -> None:
+def require_mev(incident_energies: np.ndarray, responses: np.ndarray, visible: bool = False) -> None:
     """Refuse, with a `DataFormatError`, energies that cannot be in MeV.
 
     Args:
         incident_energies: `[n]`, MeV.
         responses: `[n]`, total deposited energy / incident energy.
+        visible: whether energies are those left in thin sensors, not calibrated, as those of regular grids: they are
+            0.5 to 3 % of the incident energy.
     """
+    least = (_MIN_VISIBLE if visible else 1.0) / _MAX_RESPONSE
     response, label = float(np.median(responses)), float(np.median(incident_energies))
     if response == 0 and label >= _MIN_MEDIAN_LABEL:
         return  # most showers are empty, as those of a network after little training: they tell no unit
-    if not 1 / _MAX_RESPONSE < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
+    if not least < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
         raise DataFormatError(
             f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
             "deposited (multiply by 1000 what is in GeV)"
@@ -299,7 +315,7 @@ def _plain(attributes: Mapping[str, object]) -> dict[str, object]:
 def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:
     """Datasets in the shapes and types that a file holds."""
     columns = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
-    for name in {"cells", "showers", sparse.ENERGIES} & set(columns):
+    for name in {"cells", "showers", ENERGIES} & set(columns):
         values = np.asarray(columns[name], np.float32)
         columns[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
     return columns

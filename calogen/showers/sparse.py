@@ -16,6 +16,8 @@ HITS = "hits"
 """Name of the group of a file's sparse showers."""
 COUNTS, STEPS, ENERGIES = (f"{HITS}/{name}" for name in ("counts", "steps", "energies"))
 """Names of its datasets."""
+RAGGED = (STEPS, ENERGIES)
+"""Names of the datasets whose lengths are not the number of showers."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calogen.showers.sparse import SparseShowers
 from calogen.simulation.imaging import ImagingDetector
 from calogen.simulation.manager import Manager
 
@@ -33,25 +34,24 @@ class CellRun:
         self._cells: dict[int, float] = {}
         self._manager = Manager(physics, lambda: _construction(detector), self._read)
 
-    def shower(self, particle: str, kinetic_energy: float, angle: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def shower(self, particle: str, kinetic_energy: float, angle: float, seed: int) -> SparseShowers:
         """One shower of a particle that enters at the detector's entry point.
 
         Args:
             particle: a name of `manager.PARTICLES`.
             kinetic_energy: MeV.
-            angle: between the particle and the layers, degrees; 90: perpendicular.
+            angle: between the particle and the layers, rad; pi / 2: perpendicular.
 
         Returns:
-            indices of the cells with energy `[h]`, increasing, and their energies `[h]`, MeV.
+            the cells with energy, float32.
         """
         x, z = self.detector.entry
-        inclined = np.deg2rad(angle)
-        direction = np.array([np.cos(inclined) if angle != 90 else 0.0, np.sin(inclined), 0.0])
+        direction = np.array([np.cos(angle) if angle != np.pi / 2 else 0.0, np.sin(angle), 0.0])
         self._manager.shoot(particle, kinetic_energy, np.array([x, 0.0, z]), direction, seed)
         indices = np.fromiter(self._cells.keys(), np.int64, len(self._cells))
         energies = np.fromiter(self._cells.values(), np.float64, len(self._cells))
         kept = energies > 0
-        return indices[kept], energies[kept]
+        return SparseShowers(np.array([kept.sum()]), indices[kept], energies[kept].astype(np.float32))
 
     def _read(self, event: "g4.G4Event") -> None:
         import geant4_pybind

@@ -75,15 +75,15 @@ ILD_STAGGERED = replace(
 """The same calorimeter, whose layers' cells do not lie exactly behind one another.
 
 Assumed: cells are counted from a side face that is inclined by 45 degrees, as in ILD's octagonal barrel; so they are
-shifted along x by their layer's depth, less whole cells. The paper shows such a staggering in its Fig. 2 without numbers.
+shifted along x by their layer's depth, less whole cells. The paper's Fig. 2 shows a staggering, without numbers.
 """
 
 ILD_ANGULAR = replace(
     ILD, name="ild-angular", grid=ILD_ANGULAR_GRID, entry=((6 - 60 / 2) * 5.0, 0.0), angles=(40.0, 90.0)
 )
-"""The same calorimeter for photons of 40 to 90 degrees, which enter at the corner between the rows 6 and 7.
+"""The same calorimeter for photons of 40 to 90 degrees, which enter between the rows 6 and 7.
 
-Between the first and the last layer of silicon, a photon of 40 degrees drifts over 47 of the 60 cells. Assumed: the entry.
+From the first to the last layer of silicon, a photon of 40 degrees drifts over 47 of the 60 cells. Assumed: the entry.
 """
 
 AHCAL = ImagingDetector(

@@ -32,12 +32,12 @@ from calogen.parallel import num_workers, process_pool
 from calogen.process import prepare_worker, tell
 from calogen.progress import duration, progress
 from calogen.showers.sample import write_file
-from calogen.showers.sparse import SparseShowers, from_datasets, join_columns, to_datasets
+from calogen.showers.sparse import Columns, SparseShowers, from_datasets, join_columns, to_datasets
 from calogen.simulation.cell_run import CellRun
 from calogen.simulation.geant4 import Geant4Run
 from calogen.simulation.manager import PARTICLES, RANGE_CUT
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
-from calogen.simulation.reductions import DETECTOR_NAMES, Columns, Reduction, reduction
+from calogen.simulation.reductions import DETECTOR_NAMES, Reduction, reduction
 from calogen.units import MASSES, kinetic_energy
 
 _CHUNK_ENERGY, _CHUNK_SECONDS = 1.5e6, 30.0  # MeV of a chunk, and about how long it takes: 0.02 CPU seconds per GeV
@@ -56,8 +56,8 @@ class Request:
         energies: incident energies, MeV (photons: energy; hadrons: momentum, as in the CaloChallenge).
         uniform: whether the incident energies are drawn between the two `energies`.
         showers: number of showers at each energy, or one number for all energies.
-        detector, particle, physics: names in `reductions.DETECTOR_NAMES`, `manager.PARTICLES`, `physics.PHYSICS_LISTS`.
-        angles: range of the angle between particle and layers, degrees, for detectors with a grid; None: the detector's.
+        detector, particle, physics: names in `DETECTOR_NAMES`, `PARTICLES` and `PHYSICS_LISTS`.
+        angles: range of the angle between particle and layers, degrees, for detectors with a grid; None: its own.
         workers: number of processes; None: as many as this job's cores and memory hold.
         mantissa_bits: number of bits of the energies' mantissa that are kept; None: all 23.
         extend: an earlier output, whose rows are kept; only the further numbers of each energy are simulated.
@@ -126,7 +126,7 @@ class Request:
         return (chunk for _, chunk in sorted(chunks, key=lambda item: (item[0], item[1].energy)))
 
     @property
-    def reduction(self) -> Reduction:
+    def reduction(self) -> Reduction[Any, Any]:
         """What becomes of the showers."""
         return reduction(self.detector, self.particle, self.depths, self.angles)
 
@@ -191,8 +191,8 @@ def _least_size(request: Request) -> float:
 def write_output(request: Request, chunks: list[Chunk], present: Columns | None = None) -> None:
     """Join finished chunks, and the rows of the file to extend, into the output file.
 
-    Rows are sorted by energy, then by number: the rows of a shorter production come first at each energy. Rows of uniform
-    energies are sorted by number.
+    Rows are sorted by energy, then by number: the rows of a shorter production come first at each energy. Uniform
+    energies are sorted by number alone.
     """
     parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.start)]
     tables: list[Columns] = [present] if present else []
@@ -245,7 +245,7 @@ def _read_present(request: Request) -> dict[str, np.ndarray | SparseShowers] | N
             )
         stored = from_datasets({name: item[:] for name, item in _datasets(file).items()})
         present = {name: stored[name] for name in _columns(request)}
-        present |= {"incident_energies": np.reshape(present["incident_energies"], -1)}
+        present |= {"incident_energies": np.asarray(present["incident_energies"]).reshape(-1)}
         _require_numbers(request, present)
     return present
 
@@ -309,7 +309,7 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
 _run: Geant4Run | CellRun | CalogenError | None = None
 
 
-def _start_worker(chosen: Reduction, physics: str) -> None:
+def _start_worker(chosen: Reduction[Any, Any], physics: str) -> None:
     global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
     prepare_worker()
     try:
@@ -354,7 +354,7 @@ def _draw(request: Request, energy: float, number: int) -> tuple[float, dict[str
     key = request.energies if request.uniform else (energy,)
     sequence = np.random.SeedSequence(request.seed, spawn_key=(*(round(item * 1000) for item in key), number))
     random = np.random.default_rng(sequence)
-    incident_energy = random.uniform(*request.energies) if request.uniform else energy
+    incident_energy = random.uniform(key[0], key[-1]) if request.uniform else energy
     aim = request.reduction.aim(random)
     return incident_energy, aim, int(random.integers(1, 2**31))  # Geant4 refuses 0
 

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar  # Any: the attributes of a file
 
 import numpy as np
 
 from calogen.errors import ConfigError
-from calogen.showers.hits import cell_energies, mean_depths, voxelise
-from calogen.showers.sparse import HITS, SparseShowers
+from calogen.showers.hits import Hits, cell_energies, mean_depths, voxelise
+from calogen.showers.sparse import HITS, Columns, SparseShowers
 from calogen.showers.voxels import VoxelGeometry
 from calogen.simulation.cell_run import CellRun
 from calogen.simulation.detectors import DETECTORS, Detector
 from calogen.simulation.geant4 import Geant4Run
 from calogen.simulation.imaging import IMAGING_DETECTORS, PERPENDICULAR, ImagingDetector
 
-Columns = Mapping[str, "np.ndarray | SparseShowers"]
+RunT = TypeVar("RunT")
+DepositsT = TypeVar("DepositsT")
 _LEAST_HITS = 500  # of a shower of some GeV in a grid, in numbers of four bytes before compression
 
 
-class Reduction(Protocol):
+class Reduction(Protocol[RunT, DepositsT]):
     """A detector, and the columns of a file that describe its showers."""
 
     @property
@@ -49,13 +50,13 @@ class Reduction(Protocol):
     def aim(self, random: np.random.Generator) -> dict[str, float]:
         """Where a particle flies."""
 
-    def start(self, physics: str) -> Geant4Run | CellRun:
+    def start(self, physics: str) -> RunT:
         """The Geant4 run of this process."""
 
-    def shoot(self, run: Any, particle: str, kinetic_energy: float, aim: Mapping[str, float], seed: int) -> Any:
+    def shoot(self, run: RunT, particle: str, kinetic_energy: float, aim: Mapping[str, float], seed: int) -> DepositsT:
         """Deposits of one shower; `kinetic_energy` in MeV."""
 
-    def reduce(self, deposits: Any, aim: Mapping[str, float]) -> Columns:
+    def reduce(self, deposits: DepositsT, aim: Mapping[str, float]) -> Columns:
         """The shower's part of a row of a chunk."""
 
 
@@ -108,11 +109,11 @@ class Projective:
         """The Geant4 run of this process."""
         return Geant4Run(self.detector, physics)
 
-    def shoot(self, run: Geant4Run, particle: str, kinetic_energy: float, aim: Mapping[str, float], seed: int) -> Any:
+    def shoot(self, run: Geant4Run, particle: str, kinetic_energy: float, aim: Mapping[str, float], seed: int) -> Hits:
         """Hits of one shower; `kinetic_energy` in MeV."""
         return run.shower(particle, kinetic_energy, aim["impact_eta"], seed)
 
-    def reduce(self, deposits: Any, aim: Mapping[str, float]) -> Columns:
+    def reduce(self, deposits: Hits, aim: Mapping[str, float]) -> Columns:
         """Cells, all kinds of voxels, and depths."""
         place = aim["impact_eta"], aim["impact_phi"]
         return {
@@ -156,34 +157,37 @@ class Imaging:
     def attributes(self) -> dict[str, Any]:
         """Attributes of the output file."""
         return {
-            "units": "MeV; angle between particle and layers in degrees; cpu_seconds on the machine that made the file",
+            "units": "MeV; angle between particle and layers in rad; cpu_seconds on the machine that made the file",
             "grid": self.detector.grid.name,
             "grid_shape": self.detector.grid.shape,
         }
 
     def aim(self, random: np.random.Generator) -> dict[str, float]:
-        """The angle, degrees."""
-        return {name: random.uniform(*self.angles) for name in self.aims}
+        """The angle, rad."""
+        return {name: float(np.deg2rad(random.uniform(*self.angles))) for name in self.aims}
 
     def start(self, physics: str) -> CellRun:
         """The Geant4 run of this process."""
         return CellRun(self.detector, physics)
 
-    def shoot(self, run: CellRun, particle: str, kinetic_energy: float, aim: Mapping[str, float], seed: int) -> Any:
+    def shoot(
+        self, run: CellRun, particle: str, kinetic_energy: float, aim: Mapping[str, float], seed: int
+    ) -> SparseShowers:
         """Cells with energy of one shower; `kinetic_energy` in MeV."""
-        return run.shower(particle, kinetic_energy, aim.get("angle", PERPENDICULAR[0]), seed)
+        return run.shower(particle, kinetic_energy, aim.get("angle", np.pi / 2), seed)
 
-    def reduce(self, deposits: Any, aim: Mapping[str, float]) -> Columns:
-        """The sparse shower."""
-        cells, energies = deposits
-        return {HITS: SparseShowers(np.array([len(cells)]), cells, energies.astype(np.float32))}
+    def reduce(self, deposits: SparseShowers, aim: Mapping[str, float]) -> Columns:
+        """The sparse shower itself."""
+        return {HITS: deposits}
 
 
 DETECTOR_NAMES = (*DETECTORS, *IMAGING_DETECTORS)
 """Names of all detectors that can be simulated."""
 
 
-def reduction(detector: str, particle: str, depths: bool, angles: tuple[float, float] | None) -> Reduction:
+def reduction(
+    detector: str, particle: str, depths: bool = False, angles: tuple[float, float] | None = None
+) -> Projective | Imaging:
     """The reduction of a detector's showers.
 
     Args:
