@@ -40,7 +40,7 @@ class SeveralValues(TyperCommand):
 def evaluate_command(
     reference: Annotated[
         list[str],
-        typer.Option(help="Geant4's showers, one file or several: CaloChallenge's format or ATLAS cells."),
+        typer.Option(help="Geant4's showers, one file or several: CaloChallenge's format, ATLAS cells or a grid."),
     ],
     generated: Annotated[
         list[str], typer.Option(help="Generated showers; LABEL=FILE names the model. Several: side by side.")
@@ -89,7 +89,8 @@ def evaluate_command(
 
     Voxels: report.html, report.md, evaluation.json (all numbers and histograms), metrics.json and .csv (a row for each
     metric, for pandas.read_json); of several labels each in a directory of its own, beside a page that compares them.
-    ATLAS cells: the observables of the VAE's paper, one by one and together, all labels on one page.
+    ATLAS cells and regular grids (30x30x30 and others): the observables of the papers, one by one and together, all
+    labels on one page.
 
     --reference, --generated, --second-reference and --training take one file, several (a.h5 b.h5, part*.h5) or a
     quoted pattern ('part*.h5'). Several are read as one sample; of --generated each is a model of its own, but those
@@ -100,15 +101,16 @@ def evaluate_command(
     the same command goes on with the next training.
     """
     from calogen.evaluation.judging import Options
-    from calogen.reports.evaluate import evaluate_cells, evaluate_voxels, find_files, find_labelled, hold_cells
+    from calogen.reports.evaluate import evaluate_cells, evaluate_grids, evaluate_voxels
+    from calogen.reports.inputs import find_files, find_labelled, kind_of
     from calogen.reports.plan import planned
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
     options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures)
-    cells = hold_cells([path for paths in files.values() for path in paths], [*first, *second, *learned])
-    if cells:
+    kind = kind_of([path for paths in files.values() for path in paths], [*first, *second, *learned])
+    if kind != "voxels":
         voxels_only = {
             "--geometry": geometry,
             "--binning": binning,
@@ -118,20 +120,21 @@ def evaluate_command(
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
         known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant, --figures, --seed"
-        require(not more, f"cells take {known} only. Received: {more}, too")
+        require(not more, f"{kind} take {known} only. Received: {more}, too")
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
     )
-    with planned(cells, first, files, second, options):
-        if cells:
-            text = evaluate_cells(first, files, output, second or None, options, learned or None)
+    with planned(kind != "voxels", first, files, second, options):
+        if kind != "voxels":
+            judge = evaluate_cells if kind == "cells" else evaluate_grids
+            text = judge(first, files, output, second or None, options, learned or None)
         else:
             text = evaluate_voxels(first, files, output, second or None, geometry, options, learned or None)
     verdict, _, page = text.rpartition("\n")
     if latex:
         from calogen.reports.latex import read_rows, write_latex
 
-        places = [output] if cells or len(files) == 1 else [output / label for label in files]
+        places = [output] if kind != "voxels" or len(files) == 1 else [output / label for label in files]
         verdict += f"\ntable: {write_latex(output, read_rows(places))}"
     show(f"{verdict}\n{page}")
     tell_next(f"open {shlex.quote(page)} in a browser; all tables lie beside it (report.md, metrics.csv)")

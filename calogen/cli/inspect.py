@@ -38,8 +38,8 @@ def inspect_command(
     """Print what a model, a file of showers or an LWTNN graph holds.
 
     Of a model values, sources and counts; of a file response and layer shares ("above 1": the share of showers with
-    more than the incident energy); of a graph its nodes. --draw shows the mean and the first three showers of the
-    incident energy in the middle.
+    more than the incident energy), or, of one in a regular grid, visible energy and hits; of a graph its nodes. --draw
+    shows the mean and the first three showers of the incident energy in the middle.
     """
     path = Path(model)
     if draw is not None:
@@ -82,8 +82,10 @@ def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
 
 def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) -> str:
     """Text about a file of showers; `draw` names a file for pictures of some of them."""
+    from calogen.evaluation.grids import format_grid_energy_table, grid_energy_table, table_of
     from calogen.evaluation.summary import energy_table, format_energy_table
     from calogen.showers.bundled import read_showers
+    from calogen.showers.grid import RegularGrid
     from calogen.showers.windows import WINDOWS, select_window
 
     showers = read_showers(path)
@@ -96,6 +98,9 @@ def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) 
 
         write_figure(draw_portrait(chosen, path.name), draw)
         tell(f"drawn: {draw}, showers of the incident energy in the middle")
+    if isinstance(chosen.geometry, RegularGrid):
+        grid_rows = grid_energy_table(table_of(chosen))
+        return json.dumps(grid_rows, indent=2) if as_json else format_grid_energy_table(grid_rows)
     rows = energy_table(chosen)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 

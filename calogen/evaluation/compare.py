@@ -19,6 +19,7 @@ from calogen.metrics.histograms import Histogram, logarithmic_edges, reference_e
 from calogen.metrics.resampling import Resampling, bootstrap_floors, dealt_floor, measure
 from calogen.observables.observable import Observable, Observed
 from calogen.parallel import in_threads, num_workers
+from calogen.showers.labels import discrete_energies, require_energies
 from calogen.showers.sample import Showers
 
 ALL_ENERGIES = 0.0
@@ -208,18 +209,40 @@ def compare_showers(
     """
     if energy != ALL_ENERGIES:
         reference, generated = reference.at(energy), {label: item.at(energy) for label, item in generated.items()}
+    tables = {label: Observed(showers, observables) for label, showers in generated.items()}
+    return compare_tables(Observed(reference, observables), tables, observables, seed, energy)
+
+
+def compare_tables(
+    reference: ShowerTable,
+    generated: Mapping[str, ShowerTable],
+    observables: Sequence[Observable],
+    seed: int = 0,
+    energy: float = ALL_ENERGIES,
+) -> Comparison:
+    """Compare tables of observables, by sample, as `compare_showers` does.
+
+    They are of one incident energy, MeV, or of all energies together, which may be continuous: the energies of two
+    samples then need not be the same, but of one distribution.
+
+    Raises:
+        DataFormatError: where all energies are compared together, those of a sample are distributed differently.
+    """
+    continuous = not len(discrete_energies(reference.incident_energies))
     energies, counts = np.unique(reference.incident_energies, return_counts=True)
-    for label, showers in generated.items():
-        its_energies, its_counts = np.unique(showers.incident_energies, return_counts=True)
-        if not np.array_equal(energies, its_energies) or (counts * len(showers) != its_counts * len(reference)).any():
+    for label, table in generated.items():
+        if continuous and energy == ALL_ENERGIES:
+            require_energies(label, reference.incident_energies, table.incident_energies)
+            continue
+        its_energies, its_counts = np.unique(table.incident_energies, return_counts=True)
+        if not np.array_equal(energies, its_energies) or (counts * its_counts.sum() != its_counts * counts.sum()).any():
             raise DataFormatError(
                 f"{label} must have the reference's {len(energies)} incident energies in the same shares, if all are "
                 f"compared together. Received: {its_counts.tolist()} showers at {len(its_energies)} energies, the "
                 f"reference has {counts.tolist()}"
             )
-    tables = {label: Observed(showers, observables) for label, showers in generated.items()}
     columns = [(item, ALL_ENERGIES) for item in observables]
-    compared = compare(columns, Observed(reference, observables), tables, _reference_bins, seed=seed)
+    compared = compare(columns, reference, generated, _reference_bins, seed=seed)
     return {item.feature.name: replace(item, incident_energy=energy) for item in compared}
 
 

@@ -4,24 +4,35 @@ The Fréchet and the kernel physics distance (FPD, KPD) and classifiers that tel
 one observable at a time, and the correlations as well.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.evaluation.compare import ShowerTable
 from calogen.evaluation.summary import energy_text
 from calogen.metrics.distances import MIN_SHOWERS, physics_distances
 from calogen.metrics.distributions import Value, defined
-from calogen.observables.observable import Observed
-from calogen.showers.labels import match_shares
+from calogen.observables.observable import Observable
+from calogen.showers.labels import discrete_energies, energy_places, match_shares
 
 _FEWEST = 10  # reference values at an energy: the standard deviation of so many is known to a quarter
 _FLAT = 1e-9  # of the largest value: a smaller range comes from rounding
 _NAMED = 5  # names at most in a remark
 
 
+class ObservedTable(ShowerTable, Protocol):
+    """A table that knows its observables."""
+
+    @property
+    def observables(self) -> Sequence[Observable]:
+        """Observables with one value for each shower."""
+
+
 def observed_numbers(
-    reference: Observed, generated: Observed, repetitions: int, seed: int = 1, trainings: Path | None = None
+    reference: ObservedTable, generated: ObservedTable, repetitions: int, seed: int = 1, trainings: Path | None = None
 ) -> tuple[dict[str, Value], tuple[str, ...]]:
     """`fpd`, `kpd`, `auc` and `jsd` of `standardised` observables, and remarks on them.
 
@@ -56,12 +67,16 @@ def observed_numbers(
     return numbers, tuple(remarks)
 
 
-def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def standardised(
+    reference: ObservedTable, generated: ObservedTable, seed: int = 1
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Inputs of classifier and distances, `[n, f]` and `[m, f]`, and remarks on omissions.
 
     The columns are the logarithm of the incident energy, and each observable minus the reference's mean at this energy,
     divided by the reference's standard deviation; undefined values count as the mean. Some reference showers are left
     out, so that their incident energies have the generated sample's shares.
+
+    Continuous incident energies are grouped in the bins of `energy_places`, which stand for one energy each.
 
     Incident energies with fewer than ten reference showers are left out. So are observables that have, at one of the
     other energies, fewer than ten values or no spread in the reference: they cannot be standardised.
@@ -72,6 +87,8 @@ def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tup
     Source: ours.
     """
     samples, labels = (reference, generated), (reference.incident_energies, generated.incident_energies)
+    if not len(discrete_energies(labels[0])):
+        labels = _binned(*labels)
     energies, counts = np.unique(labels[0][np.isin(labels[0], labels[1])], return_counts=True)
     few, energies = energies[counts < _FEWEST], energies[counts >= _FEWEST]
     inputs, flat = [[np.log10(item)] for item in labels], []
@@ -103,6 +120,13 @@ def standardised(reference: Observed, generated: Observed, seed: int = 1) -> tup
     rows[0] = rows[0][match_shares(labels[1][rows[1]], labels[0][rows[0]], seed)]
     first, second = (np.stack(kept, axis=1)[chosen] for kept, chosen in zip(inputs, rows, strict=True))
     return first, second, remarks
+
+
+def _binned(reference: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Continuous labels replaced by the median of the reference's labels in the same bin; 0 outside all bins."""
+    places = [energy_places(reference, item) for item in (reference, labels)]
+    medians = np.array([np.median(reference[places[0] == number]) for number in range(places[0].max() + 1)])
+    return tuple(np.where(item >= 0, medians[item], 0.0) for item in places)  # type: ignore[return-value]
 
 
 def _listed(names: list[str]) -> str:

@@ -24,7 +24,7 @@ class Observable:
         log_axis: whether bins are equidistant in the logarithm; values of 0 are then underflow.
         tail: share of the reference that may lie, on each side, in the two outermost bins or beyond.
         metrics: names of the `METRICS` that compare it; each draws the whole sample a few hundred times.
-        counted: what has one value each: `showers` or `voxels`.
+        counted: what has one value each: `showers`, `voxels` or `hits`.
     """
 
     name: str

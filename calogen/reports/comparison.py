@@ -10,8 +10,8 @@ from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, read_assessment
 from calogen.files import listed, read_json, require_writable_file
-from calogen.reports.evaluate import plain_text
 from calogen.reports.evaluation import build_comparison_page
+from calogen.reports.inputs import plain_text
 from calogen.reports.latex import assessment_rows, write_latex
 from calogen.reports.page import verdict_text, write_page
 from calogen.reports.results import build_results_page

@@ -1,71 +1,38 @@
 """The command `calogen evaluate`: judges files of showers and writes pages and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
-from calogen.errors import DataFormatError, GeometryError, checked
-from calogen.evaluation.assessment import number_pairs
+from calogen.errors import GeometryError, checked
 from calogen.evaluation.compare import Comparison, compare_showers
-from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
-from calogen.evaluation.criteria import Criterion
-from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
-from calogen.evaluation.judging import Options, assess, floor_warnings, read_reference, require_judgeable
-from calogen.evaluation.observed import observed_numbers
+from calogen.evaluation.copies import hash_showers
+from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
 from calogen.evaluation.summary import energy_text
-from calogen.files import matching_files, read_json, require_writable_file, write_json
-from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
-from calogen.metrics.distributions import Value
+from calogen.files import read_json, require_writable_file
+from calogen.hdf5 import damage_named, find_dataset, open_file
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observed
 from calogen.provenance import collect
 from calogen.reports.cell_figures import draw_cells
-from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
+from calogen.reports.evaluate_grids import evaluate_grids
+from calogen.reports.evaluation import build_assessment_page, build_comparison_page
+from calogen.reports.inputs import kind_of, origin
+from calogen.reports.observables_page import SECOND, Judged, find_copies, numbers_of_all, require_labels, write_judged
 from calogen.reports.page import verdict_text, write_page
-from calogen.reports.reproduction import judge_all, write_report
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
 from calogen.showers.sample import Negative, Showers, concatenate
 from calogen.showers.voxels import VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
-
-SECOND = "second reference"
-"""What pages call the second reference, another sample of Geant4."""
-NUMBERS_FILE = "numbers.json"
-"""File of the numbers of cells' observables together, by sample."""
-_MAX_NOTE = 10_000  # letters of a file's note
-_NUMBERS = {
-    "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
-    "jsd": Criterion("JSD of this classifier"),
-    "fpd": Criterion("FPD x 1000", scale=1000),
-    "kpd": Criterion("KPD x 1000", scale=1000),
-}
-
-
-def hold_cells(generated: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Whether showers are judged by cells: no generated file holds voxels.
-
-    Raises:
-        DataFormatError: a file is no whole HDF5 file, or some files hold only cells and others only voxels.
-    """
-    kinds = {path: _kinds(path) for path in (*others, *generated)}
-    cells, voxels = ([path for path, held in kinds.items() if held == {kind}] for kind in ("cells", "voxels"))
-    if cells and voxels:
-        names = (", ".join(map(str, paths[:5])) + (", ..." if paths[5:] else "") for paths in (cells, voxels))
-        raise DataFormatError(
-            "all files must hold cells, or all of them voxels. Received: cells in {}; voxels in {}".format(*names)
-        )
-    return all(kinds[path] == {"cells"} for path in generated)
 
 
 @checked
@@ -121,8 +88,10 @@ def evaluate(
         first = files.pop("reference")
         second, learned = files.pop("second reference", None), files.pop("training", None)
         more = [*first, *(second or ()), *(learned or ())]
-        if hold_cells([path for paths in files.values() for path in paths], more):
-            evaluate_cells(first, files, output, second, options, learned)
+        kind = kind_of([path for paths in files.values() for path in paths], more)
+        if kind != "voxels":
+            judge = evaluate_cells if kind == "cells" else evaluate_grids
+            judge(first, files, output, second, options, learned)
             return _read_table(output)
         evaluate_voxels(first, files, output, second, geometry, options, learned)
     places = {label: output / label if len(files) > 1 else output for label in files}
@@ -216,9 +185,7 @@ def evaluate_cells(
     require_writable_file(output / "report.html")
     options = options or Options()
     seed, tolerant = options.seed, options.tolerant
-    reserved = sorted({"reference", "Geant4", SECOND, *(("training",) if training else ())} & set(files))
-    text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
-    require(not reserved, f"{text}. Received: {', '.join(reserved)}")
+    require_labels(files, training is not None)
     files = {**files, **({SECOND: second_reference} if second_reference else {})}
     inputs = {"reference": reference, **({"training": training} if training else {}), **files}
     provenance = collect(seed, {name: paths_of(path) for name, path in inputs.items()})
@@ -230,28 +197,27 @@ def evaluate_cells(
         require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned, more = _read_cells("training", training, tolerant, expected) if training else (None, [])
-    copies, quantities = _judge_copies({"reference": expected, **samples}, learned, seed)
-    notes = [*copies, *notes, *more]
-    alarms = "".join(f"{note}. " for note in notes if note.startswith(ALARM))
+    hashes = {name: hash_showers(item.energies, 0.0) for name, item in {"reference": expected, **samples}.items()}
+    known_showers = None if learned is None else (learned, hash_showers(learned.energies, 0.0))
+    copies, quantities = find_copies(hashes, {"reference": expected, **samples}, known_showers, seed)
     comparisons, singles = _compare_by_energy(expected, samples, seed)
-    numbers, remarks = _observed_numbers(expected, samples, options.repetitions, seed, output / "classifiers.json")
-    models, note = ", ".join(label for label in samples if label != SECOND), origin(paths_of(reference)[0])
-    results = Results(
-        name="observables",
-        title=f"{alarms}{models} against {', '.join(path.name for path in paths_of(reference))}",
-        paper="Observables of arXiv:2210.06204",
-        claims=(),
-        quantities=tuple(quantities),
-        provenance=provenance,
-        measurements=tuple(row for each in comparisons.values() for item in each.values() for row in item.measurements),
-        tables=_numbers_table(numbers),
-        remarks=(*notes, *singles, *remarks, *([note] if note else [])),
+    tables = {label: Observed(item, CELL_OBSERVABLES) for label, item in samples.items()}
+    numbers, remarks = numbers_of_all(
+        Observed(expected, CELL_OBSERVABLES), tables, options.repetitions, seed, output / "classifiers.json"
     )
-    page = write_report(output, results, draw_cells(expected, samples, comparisons, note), options.figures)
-    write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in numbers.items()})
-    verdict = judge_all(results)
-    facts = [(f"{label}, {title}", text) for label, item in numbers.items() for title, text in _number_texts(item)]
-    return verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
+    note = origin(paths_of(reference)[0])
+    judged = Judged(
+        paper="arXiv:2210.06204",
+        samples=list(samples),
+        files=[path.name for path in paths_of(reference)],
+        comparisons=comparisons,
+        numbers=numbers,
+        quantities=quantities,
+        provenance=provenance,
+        notes=(*copies, *notes, *more),
+        remarks=(*singles, *remarks, *([note] if note else [])),
+    )
+    return write_judged(output, judged, draw_cells(expected, samples, comparisons, note), options.figures)
 
 
 def _compare_by_energy(
@@ -265,93 +231,6 @@ def _compare_by_energy(
         single = [label for label, item in present.items() if len(item.at(energy)) == 1]
         remarks += [f"{label}: one shower at {energy_text(energy)}, so no metric is defined" for label in single]
     return comparisons, remarks
-
-
-def _observed_numbers(
-    reference: Showers, samples: Mapping[str, Showers], repetitions: int, seed: int, trainings: Path
-) -> tuple[dict[str, dict[str, Value]], list[str]]:
-    """The `observed_numbers` of all samples, and remarks on them."""
-    numbers: dict[str, dict[str, Value]] = {}
-    remarks: list[str] = []
-    for label, showers in samples.items():
-        pair = Observed(reference, CELL_OBSERVABLES), Observed(showers, CELL_OBSERVABLES)
-        numbers[label], more = observed_numbers(*pair, repetitions, seed, trainings)
-        remarks += [f"{label}: {remark}" for remark in more]
-        if SECOND in samples:
-            remarks += [f"{label}: {remark}" for remark in floor_warnings(len(samples[SECOND]), len(showers))]
-    return numbers, remarks
-
-
-def _numbers_table(numbers: Mapping[str, Mapping[str, Value]]) -> dict[str, Table]:
-    """A table of all samples' numbers, if there are any."""
-    texts = {label: dict(_number_texts(item)) for label, item in numbers.items()}
-    titles = [item.title for item in _NUMBERS.values() if any(item.title in known for known in texts.values())]
-    rows = tuple((title, *(known.get(title, "-") for known in texts.values())) for title in titles)
-    title = "All observables together, in standard deviations of Geant4 at each energy"
-    return {title: Table(("number", *numbers), rows)} if rows else {}
-
-
-def _number_texts(numbers: Mapping[str, Value]) -> list[tuple[str, str]]:
-    """Titles and texts of one sample's numbers."""
-    return [(item.title, item.text(numbers[name])) for name, item in _NUMBERS.items() if name in numbers]
-
-
-def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
-    """Files by their paths, or by patterns such as `part*.h5`; none is listed twice.
-
-    Raises:
-        ConfigError: a pattern that no file matches.
-    """
-    paths: list[str] = []
-    for text in texts:
-        pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
-        matching = matching_files(text) if pattern else [text]
-        require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
-        paths += matching
-    return tuple(map(Path, dict.fromkeys(paths)))
-
-
-def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """Files by label, from `LABEL=FILE`, or from `FILE`, whose name is then the label.
-
-    All files that match `LABEL=PATTERN` are one model's; each file that matches a bare `PATTERN` is a model of its own.
-
-    Raises:
-        ConfigError: a label is missing, given twice or no name for a directory; a file is missing, or no file matches.
-    """
-    parts = [text.partition("=") for text in texts]
-    pairs = [(label, (path,)) for label, mark, path in parts if mark]
-    pairs += [(path.stem, (str(path),)) for bare, mark, _ in parts if not mark for path in find_files([bare])]
-    known = {label for label, (path,) in pairs if label and Path(path).name}
-    require(
-        len(known) == len(pairs) and all(Path(label).name == label != ".." for label in known),
-        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {list(texts)}",
-    )
-    return {label: find_files(files) for label, files in pairs}
-
-
-def origin(path: Path) -> str:
-    """A file's note on how its showers were produced; empty if it has none.
-
-    Raises:
-        DataFormatError: it is no whole HDF5 file.
-    """
-    with open_file(path) as file, damage_named(path):
-        known = h5py.h5a.exists(file.id, b"note") and h5py.h5a.open(file.id, b"note").get_storage_size() < _MAX_NOTE
-        note = file.attrs["note"] if known else ""
-    text = note.decode(errors="replace") if isinstance(note, bytes) else note
-    return plain_text(text) if isinstance(text, str) else ""
-
-
-def plain_text(text: str) -> str:
-    """A text for small print: short, printable, and without matplotlib's mathematics ($)."""
-    return "".join(letter for letter in text[:_MAX_NOTE] if letter.isprintable() and letter != "$")
-
-
-def _kinds(path: Path) -> set[str]:
-    """Which of `cells` and `voxels` a file holds."""
-    with open_file(path) as file, damage_named(path):
-        return {kind for kind, name in (("cells", "cells"), ("voxels", "showers")) if dataset_shape(file, name)}
 
 
 def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | None = None) -> tuple[Showers, list[str]]:
@@ -370,22 +249,6 @@ def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | No
     notes = [f"{name}: set to 0 were {clipped}"] if clipped else []
     notes += [f"{name}: {moved:,} incident energies were close to {whose} and count as equal"] if moved else []
     return replace(showers, incident_energies=labels), notes
-
-
-def _judge_copies(
-    samples: Mapping[str, Showers], training: Showers | None, seed: int
-) -> tuple[list[str], list[Quantity]]:
-    """Warnings of `judge_copies` about showers of cells, and its numbers."""
-    floor = default_min_energy(OWN_BINNING)
-    hashes = {name: hash_showers(item.energies, 0.0) for name, item in samples.items()}
-    learned = None if training is None else (training, hash_showers(training.energies, 0.0))
-    warnings, memories = judge_copies(hashes, samples, learned, floor, seed)
-    numbers = [
-        Quantity(f"{NUMBER_TITLES[name]}, {label}", "", None, value.value, value.error)
-        for label, memory in memories.items()
-        for name, value in memory.numbers.items()
-    ]
-    return warnings, numbers
 
 
 def _stored_energies(path: Path) -> np.ndarray:

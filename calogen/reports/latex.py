@@ -14,7 +14,7 @@ from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.criteria import Criterion
 from calogen.files import listed, read_json, read_json_table, write_text
 from calogen.metrics.distributions import Value
-from calogen.reports.evaluate import NUMBERS_FILE, SECOND
+from calogen.reports.observables_page import NUMBERS_FILE, SECOND
 from calogen.reports.results import headline_quantities
 
 LATEX_FILE = "table.tex"

@@ -9,6 +9,8 @@ from calogen.hdf5 import dataset_shape, open_file
 from calogen.process import tell
 from calogen.progress import duration, whole
 from calogen.showers.files import MAX_SHOWERS
+from calogen.showers.grid_files import PUBLIC_LAYERS, public_group
+from calogen.showers.sparse import COUNTS
 
 _SECONDS, _SECONDS_PER_SHOWER = 15.0, 0.02  # measured: 15 s and 40 minutes for 300 and 121,000 showers, on a CPU
 
@@ -52,4 +54,5 @@ def planned(
 def num_showers(path: Path) -> int:
     """Number of showers in a file; 0 if it has none, which is refused later."""
     with open_file(path) as file:
-        return max((shape[0] for name in ("cells", "showers") if (shape := dataset_shape(file, name))), default=0)
+        names = ("cells", "showers", COUNTS, f"{public_group(file)}/{PUBLIC_LAYERS}")
+        return max((shape[0] for name in names if (shape := dataset_shape(file, name))), default=0)

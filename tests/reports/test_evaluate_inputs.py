@@ -18,7 +18,8 @@ from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.judging import Options, assess, read_reference
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.provenance import file_record
-from calogen.reports.evaluate import evaluate_cells, find_files, find_labelled
+from calogen.reports.evaluate import evaluate_cells
+from calogen.reports.inputs import find_files, find_labelled
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 

@@ -18,9 +18,10 @@ from calogen.evaluation.judging import Options
 from calogen.metrics.distributions import Value
 from calogen.metrics.features import Feature
 from calogen.reports.comparison import compare_directories
-from calogen.reports.evaluate import evaluate_voxels, hold_cells, origin, plain_text
+from calogen.reports.evaluate import evaluate_voxels
 from calogen.reports.evaluation import build_comparison_page
 from calogen.reports.evaluation_figures import draw_distributions, figure_sections
+from calogen.reports.inputs import kind_of, origin, plain_text
 from calogen.reports.page import Gallery, build_html, build_markdown
 from calogen.showers.voxels import PHOTONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -229,11 +230,11 @@ def test_cells_are_told_from_voxels(tmp_path: Path) -> None:
     make_showers(ATLAS_VAE_WINDOW, 10).write(tmp_path / "cells.h5")
     make_showers(TINY_VOXELS, 10).write(tmp_path / "voxels.h5")
     cells, voxels = tmp_path / "cells.h5", tmp_path / "voxels.h5"
-    assert hold_cells([cells], [cells])
-    assert not hold_cells([voxels], [voxels])
+    assert kind_of([cells], [cells]) == "cells"
+    assert kind_of([voxels], [voxels]) == "voxels"
     for generated, others in (([cells], [voxels]), ([voxels], [cells]), ([cells, voxels], [])):
         with pytest.raises(DataFormatError, match=r"Received: cells in .*/cells.h5; voxels in .*/voxels.h5"):
-            hold_cells(generated, others)
+            kind_of(generated, others)
 
 
 def test_every_layer_has_a_panel(evaluated: Path) -> None:

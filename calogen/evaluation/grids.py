@@ -1,0 +1,247 @@
+"""Samples of showers in regular grids, as tables of their observables that are read from files block by block."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any  # the values of a table
+
+import numpy as np
+
+from calogen.evaluation.compare import ALL_ENERGIES, Comparison, compare_tables
+from calogen.evaluation.copies import hash_showers
+from calogen.metrics.distributions import Value, json_number, mean
+from calogen.metrics.histograms import Profile
+from calogen.observables.grid import (
+    GRID_OBSERVABLES,
+    HIT_SPECTRUM,
+    hit_energies,
+    layer_edges,
+    longitudinal_profile,
+    radial_edges,
+    radial_profile,
+)
+from calogen.observables.observable import Observable
+from calogen.progress import progress
+from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.grid import RegularGrid
+from calogen.showers.labels import discrete_energies, has_energy
+from calogen.showers.sample import Showers, concatenate, require_mev
+
+MAX_EXAMPLES = 1000
+"""Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
+_MIP_RANGE = 0.1, 0.4  # MeV, in which the most probable energy of a hit lies in 0.3 to 0.5 mm of silicon
+_MIP_BINS = 30
+
+
+@dataclass(frozen=True)
+class GridTable:
+    """Observables of a sample, and what figures show of it.
+
+    Args:
+        grid: the geometry.
+        incident_energies: `[n]`, MeV.
+        columns: observables `[n]` by name.
+        layers, rings: energies of the hits along the depth `[n, l]` and in rings `[n, r]`, MeV.
+        cells: number of cells with energy of each shower, `[n]`.
+        spectrum: energies of these cells, shower by shower, `[h]`, MeV.
+        hashes: of all showers, `[n]` (`copies.hash_showers`).
+        examples: some of the showers.
+        notes: sentences on changes that were made to the showers.
+    """
+
+    grid: RegularGrid
+    incident_energies: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    layers: np.ndarray
+    rings: np.ndarray
+    cells: np.ndarray
+    spectrum: np.ndarray
+    hashes: np.ndarray
+    examples: Showers
+    notes: tuple[str, ...] = ()
+
+    @property
+    def observables(self) -> tuple[Observable, ...]:
+        """The observables with one value for each shower."""
+        return GRID_OBSERVABLES
+
+    def __len__(self) -> int:
+        return len(self.incident_energies)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Values of an observable."""
+        return self.spectrum if name == HIT_SPECTRUM.name else self.columns[name]
+
+    def at(self, incident_energy: float) -> "GridTable":
+        """The part of one incident energy, MeV, or all of it for `ALL_ENERGIES`."""
+        if incident_energy == ALL_ENERGIES:
+            return self
+        return self.where(has_energy(self.incident_energies, incident_energy))
+
+    def where(self, rows: np.ndarray) -> "GridTable":
+        """The part that a mask `[n]` selects; the examples stay those of the whole sample."""
+        return replace(
+            self,
+            incident_energies=self.incident_energies[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+            layers=self.layers[rows],
+            rings=self.rings[rows],
+            cells=self.cells[rows],
+            spectrum=self.spectrum[np.repeat(rows, self.cells)],
+            hashes=self.hashes[rows],
+        )
+
+    @cached_property
+    def profiles(self) -> dict[str, Profile]:
+        """Mean longitudinal and radial profile."""
+        return {
+            "longitudinal": Profile.of_rows(layer_edges(self.grid), self.layers),
+            "radial": Profile.of_rows(radial_edges(self.grid), self.rings),
+        }
+
+    @property
+    def mip_peak(self) -> float:
+        """Most probable energy of a hit, MeV, near that of a minimum ionising particle; NaN without hits there.
+
+        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
+        """
+        counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
+        smooth = np.convolve(counts, np.ones(3), mode="valid")
+        return float(edges[smooth.argmax() + 1 : smooth.argmax() + 3].mean()) if counts.any() else float("nan")
+
+
+def table_of(showers: Showers, notes: Sequence[str] = ()) -> GridTable:
+    """The table of showers in memory."""
+    if not isinstance(showers.geometry, RegularGrid):
+        raise TypeError(f"expected showers of a RegularGrid. Received: {showers.geometry.name}")
+    return GridTable(
+        showers.geometry,
+        showers.incident_energies,
+        {item.name: item.values(showers) for item in GRID_OBSERVABLES},
+        longitudinal_profile(showers),
+        radial_profile(showers),
+        np.count_nonzero(showers.energies > 0, axis=1),
+        hit_energies(showers),
+        hash_showers(showers.energies, 0.0),
+        showers[:MAX_EXAMPLES],
+        tuple(notes),
+    )
+
+
+def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> GridTable:
+    """The table of a sample in files, which need not fit into memory.
+
+    Raises:
+        CalogenError: a file is missing, damaged, of another format or geometry, or not in MeV.
+    """
+    with (
+        ShowerFile(files, grid, reading=reading) as file,
+        progress(f"reading {file.name}", len(file), "showers") as bar,
+    ):
+        parts: list[GridTable] = []
+        kept = 0
+        for _, block in file.blocks():
+            part = table_of(block)
+            examples = part.examples[: max(1, MAX_EXAMPLES - kept)]
+            parts.append(replace(part, examples=examples if kept < MAX_EXAMPLES else parts[0].examples[:1]))
+            kept += len(examples)
+            bar.advance(len(block))
+        table = _joined(parts, tuple(file.notes))
+    require_mev(table.incident_energies, table["visible_energy"] / table.incident_energies, visible=True)
+    return table
+
+
+def _joined(parts: Sequence[GridTable], notes: tuple[str, ...]) -> GridTable:
+    return replace(
+        parts[0],
+        incident_energies=np.concatenate([part.incident_energies for part in parts]),
+        layers=np.concatenate([part.layers for part in parts]),
+        rings=np.concatenate([part.rings for part in parts]),
+        cells=np.concatenate([part.cells for part in parts]),
+        spectrum=np.concatenate([part.spectrum for part in parts]),
+        hashes=np.concatenate([part.hashes for part in parts]),
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        examples=concatenate([part.examples for part in parts])[:MAX_EXAMPLES],
+        notes=notes,
+    )
+
+
+def energies_of(reference: GridTable, samples: Mapping[str, GridTable]) -> tuple[float, ...]:
+    """Incident energies, MeV, at which samples are compared; `ALL_ENERGIES` alone if they are continuous."""
+    if not len(discrete_energies(reference.incident_energies)):
+        return (ALL_ENERGIES,)
+    return tuple(sorted({energy for item in samples.values() for energy in item.incident_energies.tolist()}))
+
+
+def compare_grids(reference: GridTable, samples: Mapping[str, GridTable], energy: float, seed: int = 0) -> Comparison:
+    """Compare observables and the spectrum of the hits at an incident energy, MeV, or at all of them.
+
+    Raises:
+        DataFormatError: as for `compare_tables`.
+    """
+    present = {name: item.at(energy) for name, item in samples.items()}
+    present = {name: item for name, item in present.items() if len(item)}
+    return compare_tables(reference.at(energy), present, (*GRID_OBSERVABLES, HIT_SPECTRUM), seed, energy)
+
+
+def grid_facts(table: GridTable) -> dict[str, Value]:
+    """Numbers by which one recognises a sample.
+
+    They are visible energy, number of hits, the most probable energy of a hit (its error is the width of a bin), and
+    the share of the visible energy in the last third of the layers, which in ILD lie behind thicker absorbers.
+    """
+    return {
+        "visible_energy": mean(table["visible_energy"]),
+        "num_hits": mean(table["num_hits"]),
+        "mip_peak": Value(table.mip_peak, (_MIP_RANGE[1] - _MIP_RANGE[0]) / _MIP_BINS),
+        "last_layers": mean(table["third_3"]),
+    }
+
+
+def grid_energy_table(table: GridTable) -> list[dict[str, Any]]:
+    """A row for each incident energy, or for each of ten ranges of continuous ones.
+
+    Returns:
+        Rows with `incident_energy` (MeV, the mean), `showers` (their number), and each of the `grid_facts` with its
+        `_error`; a number that is not defined is None.
+    """
+    energies = table.incident_energies
+    groups = discrete_energies(energies)
+    bins = energy_bins(energies) if not len(groups) else np.searchsorted(groups, energies)
+    rows = []
+    for number in np.unique(bins):
+        part = table.where(bins == number)
+        row: dict[str, Any] = {"incident_energy": float(part.incident_energies.mean()), "showers": len(part)}
+        for name, value in grid_facts(part).items():
+            row |= {name: json_number(value.value), f"{name}_error": json_number(value.error)}
+        rows.append(row)
+    return rows
+
+
+def energy_bins(energies: np.ndarray, most: int = 10) -> np.ndarray:
+    """Number of the range of each of some continuous energies, `[n]`; ranges are of one width."""
+    edges = np.linspace(energies.min(), energies.max(), min(most, len(energies)) + 1)
+    return np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, max(len(edges) - 2, 0))
+
+
+def format_grid_energy_table(rows: list[dict[str, Any]]) -> str:
+    """The rows of `grid_energy_table` as text in columns."""
+    lines = [
+        f"{'MeV':>9} {'showers':>8} {'visible MeV':>17} {'hits above 0.1 MeV':>19} {'hit peak MeV':>13} "
+        f"{'last third %':>15}"
+    ]
+    for row in rows:
+        shown = {name: "-" if value is None else value for name, value in row.items()}
+        columns = [
+            _with_error(shown["visible_energy"], shown["visible_energy_error"], 1.0, 17),
+            _with_error(shown["num_hits"], shown["num_hits_error"], 1.0, 19),
+            f"{shown['mip_peak']:13.3f}" if row["mip_peak"] is not None else f"{'-':>13}",
+            _with_error(shown["last_layers"], shown["last_layers_error"], 100.0, 15),
+        ]
+        lines.append(f"{row['incident_energy']:9.0f} {row['showers']:8} " + " ".join(columns))
+    return "\n".join(lines)
+
+
+def _with_error(value: "float | str", error: "float | str", scale: float, width: int) -> str:
+    numbers = ["-" if isinstance(item, str) else f"{scale * item:.1f}" for item in (value, error)]
+    return f"{numbers[0]} ± {numbers[1]:>4}".rjust(width)

@@ -1,0 +1,147 @@
+"""The page of samples that were judged by observables: cells, or regular grids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any  # the values of a table of provenance
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from calogen.claims.judge import Quantity, Results, Table
+from calogen.config import require
+from calogen.evaluation.assessment import number_pairs
+from calogen.evaluation.compare import Comparison
+from calogen.evaluation.copies import ALARM, judge_copies
+from calogen.evaluation.criteria import Criterion
+from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
+from calogen.evaluation.judging import floor_warnings
+from calogen.evaluation.observed import ObservedTable, observed_numbers
+from calogen.files import FigureFormat, write_json
+from calogen.metrics.distributions import Value
+from calogen.reports.evaluation import NUMBER_TITLES
+from calogen.reports.page import verdict_text
+from calogen.reports.reproduction import judge_all, write_report
+from calogen.showers.sample import Showers
+
+SECOND = "second reference"
+"""What pages call the second reference, another sample of Geant4."""
+NUMBERS_FILE = "numbers.json"
+"""File of the numbers of the observables together, by sample."""
+_NUMBERS = {
+    "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
+    "jsd": Criterion("JSD of this classifier"),
+    "fpd": Criterion("FPD x 1000", scale=1000),
+    "kpd": Criterion("KPD x 1000", scale=1000),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What is told about samples of showers.
+
+    Args:
+        paper: whose observables they are.
+        samples: labels of the samples.
+        files: names of the reference's files.
+        comparisons: with the reference, by incident energy, MeV.
+        numbers: of all observables together, by sample.
+        quantities: further numbers.
+        provenance: seed, files and versions.
+        notes: sentences on the samples; those that begin with `ALARM` come first on the page.
+        remarks: further sentences.
+    """
+
+    paper: str
+    samples: Sequence[str]
+    files: Sequence[str]
+    comparisons: Mapping[float, Comparison]
+    numbers: Mapping[str, Mapping[str, Value]]
+    quantities: Sequence[Quantity]
+    provenance: Mapping[str, Any]
+    notes: Sequence[str]
+    remarks: Sequence[str]
+
+
+def write_judged(
+    output: Path, judged: Judged, figures: Mapping[str, Figure], figure_format: FigureFormat | None
+) -> str:
+    """Write the page and the tables; gives the terminal's text: the verdict, and the path of the page."""
+    alarms = "".join(f"{note}. " for note in judged.notes if note.startswith(ALARM))
+    models = ", ".join(label for label in judged.samples if label != SECOND)
+    results = Results(
+        name="observables",
+        title=f"{alarms}{models} against {', '.join(judged.files)}",
+        paper=f"Observables of {judged.paper}",
+        claims=(),
+        quantities=tuple(judged.quantities),
+        provenance=judged.provenance,
+        measurements=tuple(
+            row for each in judged.comparisons.values() for item in each.values() for row in item.measurements
+        ),
+        tables=_numbers_table(judged.numbers),
+        remarks=(*judged.notes, *judged.remarks),
+    )
+    page = write_report(output, results, figures, figure_format)
+    write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in judged.numbers.items()})
+    verdict = judge_all(results)
+    facts = [
+        (f"{label}, {title}", text) for label, item in judged.numbers.items() for title, text in _number_texts(item)
+    ]
+    return verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
+
+
+def require_labels(labels: Mapping[str, object], training: bool) -> None:
+    """Refuse, with a `ConfigError`, labels of models that are those of other samples."""
+    reserved = sorted({"reference", "Geant4", SECOND, *(("training",) if training else ())} & set(labels))
+    text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
+    require(not reserved, f"{text}. Received: {', '.join(reserved)}")
+
+
+def numbers_of_all(
+    reference: ObservedTable,
+    samples: Mapping[str, ObservedTable],
+    repetitions: int,
+    seed: int,
+    trainings: Path,
+) -> tuple[dict[str, dict[str, Value]], list[str]]:
+    """The `observed_numbers` of all samples, and remarks on them."""
+    numbers: dict[str, dict[str, Value]] = {}
+    remarks: list[str] = []
+    for label, table in samples.items():
+        numbers[label], more = observed_numbers(reference, table, repetitions, seed, trainings)
+        remarks += [f"{label}: {remark}" for remark in more]
+        if SECOND in samples:
+            sizes = len(samples[SECOND].incident_energies), len(table.incident_energies)
+            remarks += [f"{label}: {remark}" for remark in floor_warnings(*sizes)]
+    return numbers, remarks
+
+
+def find_copies(
+    hashes: Mapping[str, np.ndarray],
+    samples: Mapping[str, Showers],
+    training: tuple[Showers, np.ndarray] | None,
+    seed: int,
+) -> tuple[list[str], list[Quantity]]:
+    """Warnings of `judge_copies`, and its numbers; the arguments are its own."""
+    warnings, memories = judge_copies(hashes, samples, training, default_min_energy(OWN_BINNING), seed)
+    numbers = [
+        Quantity(f"{NUMBER_TITLES[name]}, {label}", "", None, value.value, value.error)
+        for label, memory in memories.items()
+        for name, value in memory.numbers.items()
+    ]
+    return warnings, numbers
+
+
+def _numbers_table(numbers: Mapping[str, Mapping[str, Value]]) -> dict[str, Table]:
+    """A table of all samples' numbers, if there are any."""
+    texts = {label: dict(_number_texts(item)) for label, item in numbers.items()}
+    titles = [item.title for item in _NUMBERS.values() if any(item.title in known for known in texts.values())]
+    rows = tuple((title, *(known.get(title, "-") for known in texts.values())) for title in titles)
+    title = "All observables together, in standard deviations of Geant4 at each energy"
+    return {title: Table(("number", *numbers), rows)} if rows else {}
+
+
+def _number_texts(numbers: Mapping[str, Value]) -> list[tuple[str, str]]:
+    """Titles and texts of one sample's numbers."""
+    return [(item.title, item.text(numbers[name])) for name, item in _NUMBERS.items() if name in numbers]
