@@ -139,15 +139,17 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
         progress(f"reading {file.name}", len(file), "showers") as bar,
     ):
         parts: list[GridTable] = []
+        responses: list[np.ndarray] = []
         kept = 0
         for _, block in file.blocks():
             part = table_of(block)
+            responses.append(block.response)
             examples = part.examples[: max(1, MAX_EXAMPLES - kept)]
             parts.append(replace(part, examples=examples if kept < MAX_EXAMPLES else parts[0].examples[:1]))
             kept += len(examples)
             bar.advance(len(block))
         table = _joined(parts, tuple(file.notes))
-    require_mev(table.incident_energies, table["visible_energy"] / table.incident_energies, visible=True)
+    require_mev(table.incident_energies, np.concatenate(responses), visible=True)
     return table
 
 

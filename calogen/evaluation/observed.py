@@ -123,10 +123,11 @@ def standardised(
 
 
 def _binned(reference: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Continuous labels replaced by the median of the reference's labels in the same bin; 0 outside all bins."""
+    """Continuous labels replaced by the median of the reference's labels in the same bin, if there is such a bin."""
     places = [energy_places(reference, item) for item in (reference, labels)]
     medians = np.array([np.median(reference[places[0] == number]) for number in range(places[0].max() + 1)])
-    return tuple(np.where(item >= 0, medians[item], 0.0) for item in places)  # type: ignore[return-value]
+    binned = (np.where(at >= 0, medians[at], item) for at, item in zip(places, (reference, labels), strict=True))
+    return tuple(binned)  # type: ignore[return-value]
 
 
 def _listed(names: list[str]) -> str:
