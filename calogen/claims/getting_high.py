@@ -1,0 +1,377 @@
+"""The claims of arXiv:2005.05334 about its GAN, WGAN and BIB-AE, as rules for our showers.
+
+Where the paper gives no number ("slightly", "well"), the limit is ours and is part of the claim's text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calogen.claims.judge import Claims, Finding, Quantity
+from calogen.evaluation.grids import GridTable, table_of
+from calogen.evaluation.published import Published
+from calogen.evaluation.trainings import Evidence, NotDecidedError
+from calogen.metrics.correlations import INCIDENT_ENERGY, Correlations, correlate, difference
+from calogen.metrics.distributions import Value, mean, standard_deviation
+from calogen.metrics.features import Feature, Features
+from calogen.metrics.resampling import ks_statistic
+from calogen.observables.grid import GRID_OBSERVABLES, HIT_SPECTRUM
+from calogen.observables.observable import numbered
+from calogen.showers.sample import Showers
+
+claims, NUMBERS = Claims("getting_high"), Published("getting_high").numbers
+GEANT4, GAN, WGAN, BIB_AE = "Geant4", "GAN", "WGAN", "BIB-AE PP"
+BARE, FITTED = "BIB-AE", "BIB-AE PP, fitted latent numbers"
+MMD, POST = "WGAN MMD", "WGAN PP"
+STEPS = tuple(1000.0 * energy for energy in range(20, 100, 10))
+"""Incident energies of Fig. 8, MeV."""
+LOW, MID, HIGH = SHOWN = (20_000.0, 50_000.0, 80_000.0)
+"""Incident energies of Figs. 6 and 7, MeV."""
+_FIGURES = {
+    "num_hits": dict.fromkeys(SHOWN, "6"),
+    "visible_energy": dict.fromkeys(SHOWN, "7"),
+}
+OBSERVABLES = (*numbered(GRID_OBSERVABLES, _FIGURES), HIT_SPECTRUM)
+"""Observables of Figs. 6 to 9."""
+_CORE = 0.9  # share of the showers whose mean and width Fig. 8 shows
+_PEAK, _BESIDE = 1.15, 1.8  # the peak's half width, and the distance of the spectrum beside it, as factors
+_GROUPS = 50  # groups of showers that are resampled for errors
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """How a sample of all energies looks.
+
+    Args:
+        peak: excess of the spectrum of the cells' energies at Geant4's peak over the smooth spectrum beside it.
+        centre: KS distance of the centre of gravity in depth from Geant4's.
+        edges: energy in the two first and two last layers, and in the outer third of the rings, over Geant4's.
+        correlations: mean and largest absolute difference of the correlation coefficients from Geant4's.
+    """
+
+    peak: Value
+    centre: Value
+    edges: tuple[Value, Value]
+    correlations: tuple[Value, Value]
+
+
+def core(energies: np.ndarray) -> tuple[Value, Value]:
+    """Mean and relative width of the smallest interval with 90 % of some energies `[n]`.
+
+    Source: section 4.1 and Fig. 8 of arXiv:2005.05334; mu90 and sigma90 / mu90.
+    """
+    ordered = np.sort(energies)
+    kept = max(2, round(_CORE * len(ordered)))
+    first = int(np.argmin(ordered[kept - 1 :] - ordered[: len(ordered) - kept + 1]))
+    chosen = ordered[first : first + kept]
+    return mean(chosen), standard_deviation(chosen) / float(chosen.mean())
+
+
+def measure(samples: Mapping[str, Showers], flat: Mapping[str, Showers], seed: int = 0) -> dict[str, dict]:
+    """What the claims look at besides the comparisons.
+
+    Args:
+        samples: showers at the energies of Fig. 8 by label; Geant4's are among them.
+        flat: showers of 10 to 100 GeV by label, likewise.
+        seed: of all resampling.
+
+    Returns:
+        `cores`, `hits` (means and standard deviations) by label and energy, and `spectra` by label.
+    """
+    cores: dict[str, dict[float, tuple[Value, Value]]] = {}
+    hits: dict[str, dict[float, tuple[Value, Value]]] = {}
+    for label, showers in samples.items():
+        table = table_of(showers)
+        parts = {energy: table.at(energy) for energy in STEPS}
+        cores[label] = {energy: core(part["visible_energy"]) for energy, part in parts.items()}
+        counts = {energy: parts[energy]["num_hits"] for energy in SHOWN}
+        hits[label] = {energy: (mean(item), standard_deviation(item)) for energy, item in counts.items()}
+    tables = {label: table_of(showers) for label, showers in flat.items()}
+    reference = tables[GEANT4]
+    spectra = {label: spectrum_of(reference, table, seed) for label, table in tables.items()}
+    return {"cores": cores, "hits": hits, "spectra": spectra}
+
+
+def spectrum_of(reference: GridTable, table: GridTable, seed: int = 0) -> Spectrum:
+    """How a sample of all energies looks beside Geant4's; errors come from resampling groups of showers."""
+    found = difference(correlation_of(reference, seed), correlation_of(table, seed))
+    return Spectrum(
+        peak_height(table, reference.mip_peak, seed),
+        _centre_distance(reference, table, seed),
+        edges_of(reference, table),
+        (_mean_absolute(found), _largest(found)),
+    )
+
+
+def peak_height(table: GridTable, peak: float, seed: int = 0) -> Value:
+    """Excess of the spectrum at an energy, MeV, over what its neighbourhood lets expect of a smooth spectrum.
+
+    Cells are counted within factors of 1.15 around the energy, and around 1.8 times less and more; the expectation is
+    the geometric mean of the last two, which is right for a power law. 0: there is no peak.
+    """
+    centres = peak * np.array([1 / _BESIDE, 1.0, _BESIDE])
+    shower = np.repeat(np.arange(len(table)) % _GROUPS, table.cells)
+    counts = np.stack(
+        [
+            np.bincount(shower[(table.spectrum > low) & (table.spectrum <= high)], minlength=_GROUPS)
+            for low, high in zip(centres / _PEAK, centres * _PEAK, strict=True)
+        ],
+        axis=1,
+    )
+    drawn = np.random.default_rng(seed).multinomial(_GROUPS, np.full(_GROUPS, 1 / _GROUPS), 100)
+    below, at, above = (np.vstack([np.ones(_GROUPS), drawn]) @ counts).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        height = at / np.sqrt(below * above) - 1
+    return Value(float(height[0]), float(height[1:].std()))
+
+
+def edges_of(reference: GridTable, table: GridTable) -> tuple[Value, Value]:
+    """Mean energy in the two first and two last layers, and in the outer third of the rings, over the reference's."""
+    return _edge_layers(table) / _edge_layers(reference), _outer_rings(table) / _outer_rings(reference)
+
+
+def correlation_of(table: GridTable, seed: int = 0) -> Correlations:
+    """Correlation coefficients of the observables and the incident energy.
+
+    Source: Fig. 9 of arXiv:2005.05334.
+    """
+    names = [item.name for item in table.observables]
+    features = Features(
+        tuple(map(Feature, names)), np.stack([table[name] for name in names], axis=1), table.incident_energies
+    )
+    return correlate(features, (*names, INCIDENT_ENERGY), seed)
+
+
+def _edge_layers(table: GridTable) -> Value:
+    return mean(table.layers[:, [0, 1, -2, -1]].sum(axis=1))
+
+
+def _outer_rings(table: GridTable) -> Value:
+    return mean(table.rings[:, 2 * table.rings.shape[1] // 3 :].sum(axis=1))
+
+
+def _centre_distance(reference: GridTable, table: GridTable, seed: int) -> Value:
+    """KS distance of the centres in depth; its error is the spread under resampling of the showers."""
+    samples = [item["depth_centre"][np.isfinite(item["depth_centre"])] for item in (reference, table)]
+    if min(map(len, samples)) < 2:
+        return Value(1.0, 0.0)
+    rng = np.random.default_rng(seed)
+    drawn = [ks_statistic(*(rng.choice(item, len(item)) for item in samples)) for _ in range(50)]
+    return Value(ks_statistic(*samples), float(np.std(drawn)))
+
+
+def _pairs(found: Correlations) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute differences of the defined coefficients off the diagonal, and their errors."""
+    above = np.triu_indices(len(found.names), 1)
+    values, errors = np.abs(found.values[above]), found.errors[above]
+    return values[np.isfinite(values)], errors[np.isfinite(values)]
+
+
+def _mean_absolute(found: Correlations) -> Value:
+    values, errors = _pairs(found)
+    return Value(float(np.mean(values)), float(np.sqrt(np.sum(errors**2))) / len(values)) if len(values) else _UNKNOWN
+
+
+def _largest(found: Correlations) -> Value:
+    values, errors = _pairs(found)
+    return Value(float(values.max()), float(errors[values.argmax()])) if len(values) else _UNKNOWN
+
+
+_UNKNOWN = Value(np.nan, np.nan)
+
+
+def _of(evidence: Evidence, name: str, *labels: str) -> list:
+    """What was measured of some samples; those that were not trained leave a claim undecided."""
+    known = evidence.values[name]
+    for label in labels:
+        if label not in known:
+            raise NotDecidedError(f"{label} was not trained", label)
+    return [known[label] for label in labels]
+
+
+def _peaks(evidence: Evidence, *labels: str) -> list[Value]:
+    """Heights of the peaks as shares of Geant4's."""
+    expected, *found = _of(evidence, "spectra", GEANT4, *labels)
+    return [item.peak / expected.peak for item in found]
+
+
+@claims.rule("mip_peak")
+def _mip_peak(evidence: Evidence) -> Finding:
+    gan, wgan, bib_ae = _peaks(evidence, GAN, WGAN, BIB_AE)
+    return [0.5 - gan, 0.5 - wgan, bib_ae - 0.5], {"gan": gan, "wgan": wgan, "bib_ae": bib_ae}
+
+
+@claims.rule("mip_smeared")
+def _mip_smeared(evidence: Evidence) -> Finding:
+    (bare,) = _peaks(evidence, BARE)
+    return [0.5 - bare], {"bare": bare}
+
+
+@claims.rule("mip_variants")
+def _mip_variants(evidence: Evidence) -> Finding:
+    mmd, post = _peaks(evidence, MMD, POST)
+    return [mmd - 0.5, post - 0.5], {"mmd": mmd, "post": post}
+
+
+def _hits(evidence: Evidence, part: int, *labels: str) -> list[Value]:
+    """Means (0) or standard deviations (1) of the numbers of hits over Geant4's, mean of three energies."""
+    expected, *found = _of(evidence, "hits", GEANT4, *labels)
+    return [Value.mean([item[energy][part] / expected[energy][part] for energy in SHOWN]) for item in found]
+
+
+@claims.rule("few_hits")
+def _few_hits(evidence: Evidence) -> Finding:
+    gan, wgan = _hits(evidence, 0, GAN, WGAN)
+    return [1 - gan, 1 - wgan], {"gan": gan, "wgan": wgan}
+
+
+@claims.rule("bib_ae_hits")
+def _bib_ae_hits(evidence: Evidence) -> Finding:
+    (number,), (width,) = (_hits(evidence, part, BIB_AE) for part in (0, 1))
+    return [0.03 - abs(number - 1), 0.15 - abs(width - 1)], {"mean": number, "width": width}
+
+
+@claims.rule("narrow_hits")
+def _narrow_hits(evidence: Evidence) -> Finding:
+    mmd, post = _hits(evidence, 1, MMD, POST)
+    return [1 - mmd, 1 - post], {"mmd": mmd, "post": post}
+
+
+@claims.rule("edges_of_variants")
+def _edges_of_variants(evidence: Evidence) -> Finding:
+    mmd, post = _of(evidence, "spectra", MMD, POST)
+    margins = [ratio - 1 for item in (mmd, post) for ratio in item.edges]
+    names = ("mmd_layers", "mmd_rings", "post_layers", "post_rings")
+    return margins, dict(zip(names, (*mmd.edges, *post.edges), strict=True))
+
+
+@claims.rule("visible_energy")
+def _visible_energy(evidence: Evidence) -> Finding:
+    found = {}
+    for name, label in _NAMED.items():
+        distances = [evidence.metric(energy, "visible_energy", "ks", label).measured for energy in SHOWN]
+        found[name] = Value.mean(distances)
+    return [0.15 - item for item in found.values()], found
+
+
+@claims.rule("centre_of_gravity")
+def _centre_of_gravity(evidence: Evidence) -> Finding:
+    gan, wgan, bib_ae = (item.centre for item in _of(evidence, "spectra", GAN, WGAN, BIB_AE))
+    return [bib_ae - gan, bib_ae - wgan], {"gan": gan, "wgan": wgan, "bib_ae": bib_ae}
+
+
+@claims.rule("fitted_sampler")
+def _fitted_sampler(evidence: Evidence) -> Finding:
+    normal, fitted = (item.centre for item in _of(evidence, "spectra", BIB_AE, FITTED))
+    return [normal - fitted], {"normal": normal, "fitted": fitted}
+
+
+@claims.rule("wgan_edges")
+def _wgan_edges(evidence: Evidence) -> Finding:
+    found = {}
+    for name, item in zip(_NAMED, _of(evidence, "spectra", *_NAMED.values()), strict=True):
+        found[name] = Value.mean([abs(_logarithm(ratio)) for ratio in item.edges])
+    return [found["wgan"] - found["gan"], found["wgan"] - found["bib_ae"]], found
+
+
+def _logarithm(ratio: Value) -> Value:
+    """Natural logarithm; large, with a large error, for a ratio of 0."""
+    return Value(float(np.log(ratio.value)), ratio.error / ratio.value) if ratio.value > 0 else Value(-9.0, 9.0)
+
+
+def _cores(evidence: Evidence, part: int, label: str) -> list[Value]:
+    """Means (0) or relative widths (1) of the central 90 % over Geant4's, at the energies of Fig. 8."""
+    expected, found = _of(evidence, "cores", GEANT4, label)
+    return [found[energy][part] / expected[energy][part] for energy in STEPS]
+
+
+@claims.rule("mean_energy")
+def _mean_energy(evidence: Evidence) -> Finding:
+    found = {name: _worst(_cores(evidence, 0, label)) for name, label in _NAMED.items()}
+    return [2 - 100 * item for item in found.values()], {name: 100 * item for name, item in found.items()}
+
+
+def _worst(ratios: Sequence[Value]) -> Value:
+    """The largest deviation from 1."""
+    return max((abs(ratio - 1) for ratio in ratios), key=lambda item: item.value)
+
+
+@claims.rule("wide_gans")
+def _wide_gans(evidence: Evidence) -> Finding:
+    gan, wgan = (min(_cores(evidence, 1, label), key=lambda item: item.value) for label in (GAN, WGAN))
+    return [gan - 1, wgan - 1], {"gan": gan, "wgan": wgan}
+
+
+@claims.rule("bib_ae_width")
+def _bib_ae_width(evidence: Evidence) -> Finding:
+    ratios = _cores(evidence, 1, BIB_AE)
+    average = Value.mean(ratios)
+    return [0.1 - abs(average - 1)], {"mean": average, "largest": _worst(ratios)}
+
+
+@claims.rule("correlations")
+def _correlations(evidence: Evidence) -> Finding:
+    found = {
+        name: item.correlations[0]
+        for name, item in zip(_NAMED, _of(evidence, "spectra", *_NAMED.values()), strict=True)
+    }
+    return [found["bib_ae"] - found["gan"], found["wgan"] - found["bib_ae"]], found
+
+
+@claims.rule("generation_time")
+def _generation_time(evidence: Evidence) -> Finding:
+    found = {}
+    for name, label in (("wgan", WGAN), ("bib_ae", BIB_AE)):
+        (times,) = _of(evidence, "seconds", label)
+        found[name] = times[STEPS[-1]] / times[STEPS[0]]
+    return [0.1 - abs(item - 1) for item in found.values()], found
+
+
+@claims.rule("speed")
+def _speed(evidence: Evidence) -> Finding:
+    geant4, wgan, bib_ae = _of(evidence, "milliseconds", GEANT4, WGAN, BIB_AE)
+    speeds = {"wgan_speed": geant4 / wgan, "bib_ae_speed": geant4 / bib_ae}
+    return [item - 1 for item in speeds.values()], {"geant4": geant4, "wgan": wgan, "bib_ae": bib_ae, **speeds}
+
+
+_NAMED = {"gan": GAN, "wgan": WGAN, "bib_ae": BIB_AE}
+
+
+def quantities(evidence: Sequence[Evidence], note: str) -> tuple[Quantity, ...]:
+    """The paper's numbers beside ours, means over the training seeds.
+
+    Args:
+        evidence: results of each training seed.
+        note: which showers ours are of.
+    """
+    rows: list[Quantity] = []
+    for name, label in _NAMED.items():
+        of: dict[str, Callable[[Spectrum], Value]] = {
+            "mean_difference": lambda item: item.correlations[0],
+            "largest_difference": lambda item: item.correlations[1],
+        }
+        for number, take in of.items():
+            known = [take(item.values["spectra"][label]) for item in evidence if label in item.values["spectra"]]
+            if known:
+                title = number.replace("_", " ") + f" of the correlation coefficients, {label}"
+                rows.append(_quantity(title, "", f"{number}_{name}", known, note, headline=number.startswith("mean")))
+        for energy in (LOW, HIGH):
+            known = [_cores(item, 1, label)[STEPS.index(energy)] for item in evidence if label in item.values["cores"]]
+            if known:
+                title = f"relative width of the visible energy over Geant4's at {energy / 1000:.0f} GeV, {label}"
+                rows.append(_quantity(title, "", "", known, note))
+    for name, label in (("geant4", GEANT4), ("wgan", WGAN), ("bib_ae", BIB_AE)):
+        known = [item.values["milliseconds"][label] for item in evidence if label in item.values["milliseconds"]]
+        if known:
+            title = f"time of a shower of 10 to 100 GeV, batches of 100, one core, {label}"
+            rows.append(_quantity(title, "ms", f"time_{name}", known, "Geant4: ours is simplified", headline=True))
+    return tuple(rows)
+
+
+def _quantity(
+    title: str, unit: str, published: str, known: Sequence[Value], note: str, *, headline: bool = False
+) -> Quantity:
+    value, spread = Value.repeated(known)
+    paper = NUMBERS[published].value if published else None
+    return Quantity(title, unit, paper, value.value, value.error, spread, data=note, headline=headline)

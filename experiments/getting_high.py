@@ -1,0 +1,324 @@
+r"""GAN, WGAN and BIB-AE of "Getting High" (arXiv:2005.05334), side by side.
+
+Expected on the bundled showers of a simplified stack, preset laptop (narrow networks whose sizes the report prints; one
+to two hours on one core for each of the three, and of the WGAN's two variants with --ablation): results in
+experiments/results/getting_high.json. The paper's own networks and lengths are preset paper, for a GPU: four days for
+the BIB-AE alone.
+
+    python experiments/getting_high.py --preset laptop
+    python experiments/getting_high.py --only wgan
+    python experiments/getting_high.py --preset paper --train-data photons.hdf5 --test-data flat.h5 --steps steps.h5
+
+Your own files hold photons on a grid of 30 x 30 x 30 cells, in our layout or in the public one (a group `30x30`): those
+to train with, those of a flat spectrum to compare with, and, in --steps, those of 20, 30 ... 90 GeV.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from calogen import provenance
+from calogen.claims.getting_high import (
+    BARE,
+    BIB_AE,
+    FITTED,
+    GAN,
+    GEANT4,
+    LOW,
+    MID,
+    MMD,
+    OBSERVABLES,
+    POST,
+    SHOWN,
+    STEPS,
+    WGAN,
+    claims,
+    core,
+    correlation_of,
+    measure,
+    quantities,
+)
+from calogen.claims.judge import Table
+from calogen.config import Config, require
+from calogen.errors import DataFormatError
+from calogen.evaluation.grids import GridTable, table_of
+from calogen.evaluation.summary import ResponseCurve, energy_text
+from calogen.evaluation.trainings import Evidence
+from calogen.metrics.correlations import difference, pair_histograms
+from calogen.metrics.distributions import Value, mean
+from calogen.models import bib_ae, getting_high_gan, getting_high_wgan
+from calogen.models.getting_high_wgan import PAPER
+from calogen.observables.grid import HIT_THRESHOLD
+from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
+from calogen.plots.events import draw_events, draw_hit_spectrum
+from calogen.plots.grids import draw_grid_profiles, draw_projections
+from calogen.plots.observables import draw_response
+from calogen.reproduction import study_figures
+from calogen.reproduction.assessment import add_assessments
+from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
+from calogen.reproduction.networks import StudyNetwork, generated_like, generation_time
+from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
+from calogen.reproduction.study_data import require_energies, snap_showers
+from calogen.reproduction.study_options import ONLY
+from calogen.reproduction.study_report import Account, build_results
+from calogen.showers.bundled import HONEST_NOTE, bundled
+from calogen.showers.grids import ILD_GRID
+from calogen.showers.sample import Showers
+from calogen.training.run import TrainedRun
+
+NAME = "getting_high"
+NETWORKS = {GAN: "gan", WGAN: "wgan", BIB_AE: "bib_ae"}
+VARIANTS = {MMD: "wgan-mmd", POST: "wgan-post-processor"}
+OPTIONS = {
+    "--ablation": OwnOption("Train the WGAN's variants of Fig. 11, too (first seed only)."),
+    "--steps": OwnOption("With --train-data: your photons of 20, 30 ... 90 GeV.", kind=Path | None, default=None),
+    **ONLY,
+}
+BATCHES = {"smoke": (1,), "laptop": (1, 10, 100), "paper": (1, 10, 100, 1000)}  # Table 1
+TRIALS = {"smoke": 2, "laptop": 25, "paper": 25}
+COPIES = {"laptop": 4, "paper": 4}  # generated showers for each test shower
+README_FIGURE = "Fig. 6: energies of the cells, 10 to 100 GeV"
+REMARKS = (
+    "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ILD's own simulation; cells are "
+    "not staggered, and a shower takes a tenth of the paper's time.",
+)
+NARROW_REMARK = (
+    "Preset {preset}: narrow networks, {sizes} trainable parameters of what generates, and short trainings on "
+    "{showers:,} showers; the paper has 950,000 showers. What its networks do after days on several GPUs, these need "
+    "not do."
+)
+
+
+def main(arguments: Arguments) -> None:
+    """Trains all networks with every seed, judges the claims, and writes report and results."""
+    data, flat = read_photons(arguments)
+    recorded = provenance.collect(arguments.seeds[0], data.files)
+    configs = networks(arguments)
+    study = Study(
+        name=NAME,
+        configs=configs,
+        budget=budget,
+        ensembles={label: (name,) for label, name in NETWORKS.items()},
+        observables=OBSERVABLES,
+        detailed=SHOWN,
+        variants=frozenset(VARIANTS.values()),
+        copies=COPIES,
+    )
+    outcomes = run_study(study, arguments, data)
+    if not outcomes:
+        return
+    seen = [samples_of(outcome, data, flat, seed, arguments) for outcome, seed in zip(outcomes, arguments.seeds)]
+    evidence = [gather(outcome, *parts, arguments) for outcome, parts in zip(outcomes, seen, strict=True)]
+    steps, spectrum = seen[0]
+    account = Account(
+        name=NAME,
+        title="Getting High: GAN, WGAN and BIB-AE with post processor",
+        citation=str(PAPER),
+        merit=f"mean difference of the correlation coefficients, {BIB_AE}",
+        originals={name: config for name, (config, _) in configs.items()},
+        caption="Appendix A: hyperparameters",
+        parameters="GAN 1.5M, WGAN 3.7M, BIB-AE 71M",
+        claims=claims.judge(evidence),
+        quantities=quantities(evidence, data.note),
+        tables={"Table 1: time of a shower": time_table(evidence[0].values["times"])},
+        remarks=remarks(arguments, outcomes[0], data),
+        by_energy=True,
+    )
+    results = build_results(account, arguments, outcomes, recorded)
+    drawn = figures(outcomes[0], data, steps, spectrum)
+    results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
+    publish(arguments, results, drawn, README_FIGURE)
+
+
+def read_photons(arguments: Arguments) -> tuple[Data, Showers]:
+    """Photons to train with and, to compare with, those of the steps of Fig. 8; and those of a flat spectrum.
+
+    Raises:
+        ConfigError: some of three files of the user's are missing.
+        DataFormatError: a file holds other showers, or too few of a step.
+    """
+    given = {"train": arguments.train_data, "flat": arguments.test_data, "steps": arguments.options["steps"]}
+    own = {name: cast(Path, path) for name, path in given.items() if path is not None}
+    text = "--train-data, --test-data and --steps go together"
+    require(len(own) in (0, len(given)), f"{text}. Received: {', '.join(own)} alone")
+    bundle = {"train": "ild_photons_train", "flat": "ild_photons_test", "steps": "ild_photons_steps"}
+    files = own or {name: bundled(sample) for name, sample in bundle.items()}
+    train, flat, steps = (Showers.read(path, ILD_GRID, tolerant=arguments.tolerant) for path in files.values())
+    steps, changes = snap_showers(files["steps"], steps, STEPS, arguments.tolerant)
+    require_energies(files["steps"], steps, STEPS)
+    for name, part in (("train", train), ("flat", flat)):
+        if len(part) < 2:
+            raise DataFormatError(f"{files[name]} must hold two showers or more. Received: {len(part)}")
+    steps = steps[np.isin(steps.incident_energies, STEPS)]
+    if arguments.preset == "smoke":
+        train, flat, steps = train[::8], flat[::8], steps[::8]
+    note = ", ".join(path.name for path in files.values()) + changes + ("" if own else f"; {HONEST_NOTE}")
+    return Data(train=train, held_out=None, files=files, note=note, compared=steps), flat
+
+
+def networks(arguments: Arguments) -> Configs:
+    """Networks to train, by name; --ablation gives the WGAN's variants."""
+    found: dict[str, tuple[Config, Any]] = {
+        NETWORKS[GAN]: getting_high_gan.CONFIGS["paper"],
+        NETWORKS[WGAN]: getting_high_wgan.CONFIGS["paper"],
+        NETWORKS[BIB_AE]: bib_ae.CONFIGS["paper"],
+    }
+    if arguments.options["ablation"]:
+        found |= {VARIANTS[MMD]: getting_high_wgan.CONFIGS["mmd"]}
+        found |= {VARIANTS[POST]: getting_high_wgan.CONFIGS["post-processor"]}
+    return found
+
+
+def samples_of(
+    outcome: Outcome, data: Data, flat: Showers, seed: int, arguments: Arguments
+) -> tuple[dict[str, Showers], dict[str, Showers]]:
+    """Showers of all networks at the steps of Fig. 8, and of a flat spectrum, Geant4's first.
+
+    The BIB-AE's decoder also generates without the post processor, and from normal latent numbers.
+    """
+    runs = {
+        label: outcome.networks[name].run for label, name in (NETWORKS | VARIANTS).items() if name in outcome.networks
+    }
+    whole = runs[BIB_AE]
+    runs |= {
+        BARE: replace(whole, generates=whole.generates[:1]),
+        NORMAL: replace(whole, latent=bib_ae.build_latent(cast(bib_ae.BibAeConfig, whole.config))),
+    }
+    copies = COPIES.get(arguments.preset, 1)
+    more = {label: [run] for label, run in runs.items() if label not in NETWORKS}
+    steps = {
+        GEANT4: data.reference,
+        **outcome.comparisons.generated,
+        **generated_like(more, data.reference, seed, copies),
+    }
+    every = generated_like({label: [run] for label, run in runs.items()}, flat, seed, copies)
+    return steps, {GEANT4: flat, **every}
+
+
+def gather(
+    outcome: Outcome, steps: Mapping[str, Showers], spectrum: Mapping[str, Showers], arguments: Arguments
+) -> Evidence:
+    """Evidence for the claims from the outcome of one training seed."""
+    runs = {label: outcome.networks[name].run for label, name in NETWORKS.items()}
+    times = measure_times(runs, spectrum[GEANT4], arguments.preset)
+    middle = {label: by_batch[max(by_batch)][MID] for label, by_batch in times.items() if label != GEANT4}
+    if GEANT4 in times:
+        middle[GEANT4] = times[GEANT4][1][MID]
+    values: dict[str, Any] = measure(steps, spectrum)
+    values |= {
+        "times": times,
+        "milliseconds": {label: 1000 * value for label, value in middle.items()},
+        "seconds": {
+            label: generation_time([run], (STEPS[0], STEPS[-1]), 1, TRIALS[arguments.preset])
+            for label, run in runs.items()
+        },
+    }
+    return Evidence(comparisons=outcome.comparisons.by_energy, values=values)
+
+
+def measure_times(
+    runs: Mapping[str, TrainedRun], flat: Showers, preset: str
+) -> dict[str, dict[int, dict[float, Value]]]:
+    """Seconds of one shower by sample, batch size and incident energy; those of Geant4 are the flat spectrum's mean."""
+    times: dict[str, dict[int, dict[float, Value]]] = {}
+    if "cpu_seconds" in flat.conditions:
+        times[GEANT4] = {1: {MID: mean(flat.conditions["cpu_seconds"])}}
+    for label, run in runs.items():
+        times[label] = {}
+        for batch in BATCHES[preset]:
+            found = generation_time([run], (MID,), batch, TRIALS[preset])
+            times[label][batch] = {energy: value / batch for energy, value in found.items()}
+    return times
+
+
+def time_table(times: Mapping[str, Mapping[int, Mapping[float, Value]]]) -> Table:
+    """Times of a shower by batch size, and speed-ups over Geant4 where its time is known."""
+    geant4 = times.get(GEANT4, {}).get(1, {}).get(MID)
+    rows = []
+    for label, by_batch in times.items():
+        for batch, found in by_batch.items():
+            speed = "-" if geant4 is None or label == GEANT4 else f"x{(geant4 / found[MID]).value:.3g}"
+            rows.append((label, "-" if label == GEANT4 else f"{batch:,}", f"{1000 * found[MID]}", speed))
+    return Table(("simulator", "batch size", "ms a shower, 10 to 100 GeV", "speed-up"), tuple(rows))
+
+
+def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ...]:
+    """Sentences on how this reproduction differs from the paper."""
+    own = REMARKS if arguments.train_data is None else ()
+    if arguments.preset == "paper":
+        return own
+    runs = {label: outcome.networks[name].run for label, name in NETWORKS.items()}
+    sizes = ", ".join(f"{label} {run.generator.count_params():,}" for label, run in runs.items())
+    return (*own, NARROW_REMARK.format(preset=arguments.preset, sizes=sizes, showers=len(data.train)))
+
+
+def figures(
+    outcome: Outcome, data: Data, steps: Mapping[str, Showers], spectrum: Mapping[str, Showers]
+) -> dict[str, Figure]:
+    """The paper's figures by caption."""
+    shown = (GEANT4, *NETWORKS)
+    tables = {label: table_of(showers) for label, showers in spectrum.items()}
+    main_tables = {label: tables[label] for label in shown}
+    variants = {label: tables[label] for label in (GEANT4, BIB_AE, BARE, *VARIANTS) if label in tables}
+    panels = {
+        "Fig. 6: number of hits": [("num_hits", energy) for energy in SHOWN],
+        "Fig. 7: visible energy": [("visible_energy", energy) for energy in SHOWN],
+        "Fig. 7: centre of gravity in depth": [("depth_centre", energy) for energy in SHOWN],
+    }
+    drawn = {
+        README_FIGURE: spectrum_figure(main_tables, data.note),
+        "Fig. 5: single showers of 50 GeV": draw_events(ILD_GRID, singles(steps, shown), HIT_THRESHOLD, data.note),
+        "Fig. 2: mean of all showers of 50 GeV": draw_projections(ILD_GRID, means(steps, shown), data.note),
+    }
+    for title, items in panels.items():
+        drawn |= study_figures.panels_figure(title, outcome, data, panels=items)
+    drawn["Fig. 7: profiles, 10 to 100 GeV"] = profile_figure(main_tables, data.note)
+    reference, curves = core_curve(steps[GEANT4]), {label: core_curve(steps[label]) for label in NETWORKS}
+    drawn["Fig. 8: mean and width of the central 90 %"] = draw_response(reference, curves, data.note)
+    expected = correlation_of(tables[GEANT4])
+    for label in NETWORKS:
+        found = correlation_of(tables[label])
+        caption = f"Fig. 9: correlations, {label}"
+        drawn[caption] = draw_correlation_matrices(expected, found, difference(expected, found), data.note)
+    drawn["Fig. 11: energies of the cells, with and without post processing"] = spectrum_figure(variants, data.note)
+    drawn["Fig. 11: profiles, with and without post processing"] = profile_figure(variants, data.note)
+    return drawn
+
+
+def spectrum_figure(tables: Mapping[str, GridTable], note: str) -> Figure:
+    """Spectra of the cells' energies."""
+    spectra = {label: (table.spectrum, len(table)) for label, table in tables.items()}
+    return draw_hit_spectrum(spectra, tables[GEANT4].mip_peak, HIT_THRESHOLD, note)
+
+
+def profile_figure(tables: Mapping[str, GridTable], note: str) -> Figure:
+    """Longitudinal and radial profiles."""
+    return draw_grid_profiles({label: table.profiles for label, table in tables.items()}, note)
+
+
+def singles(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """One shower of 50 GeV of each sample, `[v]`."""
+    return {label: steps[label].at(MID).energies[0] for label in labels}
+
+
+def means(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Mean shower of 50 GeV of each sample, `[v]`."""
+    return {label: steps[label].at(MID).energies.mean(axis=0, dtype=np.float64) for label in labels}
+
+
+def core_curve(showers: Showers) -> ResponseCurve:
+    """Mean and relative width of the central 90 % of the visible energy over the incident one."""
+    table = table_of(showers)
+    found = {energy: core(table.at(energy)["visible_energy"] / energy) for energy in STEPS}
+    centres, widths = zip(*found.values(), strict=True)
+    spread = tuple(width * centre.value for centre, width in found.values())
+    return ResponseCurve(np.array(STEPS), centres, spread, widths)
+
+
+if __name__ == "__main__":
+    execute(main, __doc__, OPTIONS)
