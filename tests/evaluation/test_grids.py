@@ -63,6 +63,7 @@ def test_continuous_energies_are_compared_together() -> None:
     within = [rows["same"].within_floor for rows in ks.values() if rows]
     assert sum(within) >= 9  # of 11, each of which is wrong once in 20 times
     assert compared["hit_energy"].measurements == ()
+    np.testing.assert_allclose(compared["hit_energy"].histograms["wide"].edges[[0, 40, -1]], [0.001, 0.1, 100.0])
     high = reference.where(reference.incident_energies > 60_000)
     with pytest.raises(DataFormatError, match="same shares"):
         compare_grids(reference, {"high": high}, ALL_ENERGIES)
