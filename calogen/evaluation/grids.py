@@ -29,8 +29,8 @@ from calogen.showers.sample import Showers, concatenate, require_mev
 
 MAX_EXAMPLES = 1000
 """Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
-_MIP_RANGE = 0.1, 0.4  # MeV, in which the most probable energy of a hit lies in 0.3 to 0.5 mm of silicon
-_MIP_BINS = 30
+_MIP_RANGE = 0.1, 1.0  # MeV, in which the most probable energy of a hit lies in 0.5 mm of silicon or 3 mm of plastic
+_MIP_BINS = 90
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class GridTable:
         cells: number of cells with energy of each shower, `[n]`.
         spectrum: energies of these cells, shower by shower, `[h]`, MeV.
         hashes: of all showers, `[n]` (`copies.hash_showers`).
-        examples: some of the showers.
+        examples: some of the showers, at even distances.
         notes: sentences on changes that were made to the showers.
     """
 
@@ -103,7 +103,7 @@ class GridTable:
     def mip_peak(self) -> float:
         """Most probable energy of a hit, MeV, near that of a minimum ionising particle; NaN without hits there.
 
-        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
+        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 1 MeV, after averaging over three bins.
         """
         counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
         smooth = np.convolve(counts, np.ones(3), mode="valid")
@@ -140,20 +140,20 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
     ):
         parts: list[GridTable] = []
         responses: list[np.ndarray] = []
-        kept = 0
-        for _, block in file.blocks():
-            part = table_of(block)
+        examples: list[Showers] = []
+        step = -(-len(file) // MAX_EXAMPLES)
+        for rows, block in file.blocks():
+            chosen = np.arange(-rows.start % step, len(block), step)
+            examples += [block[chosen]] if len(chosen) else []  # copies, so that the block can be forgotten
+            parts.append(replace(table_of(block), examples=examples[0]))
             responses.append(block.response)
-            examples = part.examples[: max(1, MAX_EXAMPLES - kept)]
-            parts.append(replace(part, examples=examples if kept < MAX_EXAMPLES else parts[0].examples[:1]))
-            kept += len(examples)
             bar.advance(len(block))
-        table = _joined(parts, tuple(file.notes))
+        table = _joined(parts, concatenate(examples), tuple(file.notes))
     require_mev(table.incident_energies, np.concatenate(responses), visible=True)
     return table
 
 
-def _joined(parts: Sequence[GridTable], notes: tuple[str, ...]) -> GridTable:
+def _joined(parts: Sequence[GridTable], examples: Showers, notes: tuple[str, ...]) -> GridTable:
     return replace(
         parts[0],
         incident_energies=np.concatenate([part.incident_energies for part in parts]),
@@ -163,7 +163,7 @@ def _joined(parts: Sequence[GridTable], notes: tuple[str, ...]) -> GridTable:
         spectrum=np.concatenate([part.spectrum for part in parts]),
         hashes=np.concatenate([part.hashes for part in parts]),
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        examples=concatenate([part.examples for part in parts])[:MAX_EXAMPLES],
+        examples=examples,
         notes=notes,
     )
 
