@@ -29,8 +29,8 @@ from calogen.showers.sample import Showers, concatenate, require_mev
 
 MAX_EXAMPLES = 1000
 """Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
-_MIP_RANGE = 0.1, 1.0  # MeV, in which the most probable energy of a hit lies in 0.5 mm of silicon or 3 mm of plastic
-_MIP_BINS = 90
+_MIP_RANGE = 0.1, 0.4  # MeV, in which the most probable energy of a hit lies in 0.3 to 0.5 mm of silicon
+_MIP_BINS = 30
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class GridTable:
     def mip_peak(self) -> float:
         """Most probable energy of a hit, MeV, near that of a minimum ionising particle; NaN without hits there.
 
-        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 1 MeV, after averaging over three bins.
+        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
         """
         counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
         smooth = np.convolve(counts, np.ones(3), mode="valid")
