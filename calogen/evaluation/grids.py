@@ -1,4 +1,7 @@
-"""Samples of showers in regular grids, as tables of their observables that are read from files block by block."""
+"""Samples of showers in regular grids, as tables of observables.
+
+The tables are read from files block by block.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,9 +104,9 @@ class GridTable:
 
     @property
     def mip_peak(self) -> float:
-        """Most probable energy of a hit, MeV, near that of a minimum ionising particle; NaN without hits there.
+        """Most probable energy of a hit, MeV; NaN without hits of 0.1 to 0.4 MeV.
 
-        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
+        It is near that of a minimum ionising particle: the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
         """
         counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
         smooth = np.convolve(counts, np.ones(3), mode="valid")
@@ -169,14 +172,14 @@ def _joined(parts: Sequence[GridTable], examples: Showers, notes: tuple[str, ...
 
 
 def energies_of(reference: GridTable, samples: Mapping[str, GridTable]) -> tuple[float, ...]:
-    """Incident energies, MeV, at which samples are compared; `ALL_ENERGIES` alone if they are continuous."""
+    """Energies, MeV, at which samples are compared: `ALL_ENERGIES` if they are continuous."""
     if not len(discrete_energies(reference.incident_energies)):
         return (ALL_ENERGIES,)
     return tuple(sorted({energy for item in samples.values() for energy in item.incident_energies.tolist()}))
 
 
 def compare_grids(reference: GridTable, samples: Mapping[str, GridTable], energy: float, seed: int = 0) -> Comparison:
-    """Compare observables and the spectrum of the hits at an incident energy, MeV, or at all of them.
+    """Compare observables and the hits' spectrum at an incident energy, MeV, or at all.
 
     Raises:
         DataFormatError: as for `compare_tables`.
@@ -221,7 +224,7 @@ def grid_energy_table(table: GridTable) -> list[dict[str, Any]]:
 
 
 def energy_bins(energies: np.ndarray, most: int = 10) -> np.ndarray:
-    """Number of the range of each of some continuous energies, `[n]`; ranges are of one width."""
+    """Number of the range in which each continuous energy lies, `[n]`; all are equally wide."""
     edges = np.linspace(energies.min(), energies.max(), min(most, len(energies)) + 1)
     return np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, max(len(edges) - 2, 0))
 

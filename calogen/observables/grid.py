@@ -76,7 +76,7 @@ def axis_angle(showers: Showers) -> np.ndarray:
     """Angle between the shower's axis and the layers, `[n]`, rad; pi / 2: perpendicular.
 
     The axis is the direction in which the hits spread most: the eigenvector with the largest eigenvalue of their
-    energy-weighted covariance. Spread inside the layers pulls it down: from 40 to 34 degrees. NaN with fewer than two hits.
+    energy-weighted covariance. Spread inside the layers pulls it down, from 40 to 34 degrees. NaN below two hits.
 
     Source: the slides of arXiv:2112.09709 show the angle from a principal component analysis, without its definition.
     """

@@ -115,7 +115,7 @@ def known_geometry(path: str | Path) -> Geometry:
 
 
 def bundled_for(geometry: Geometry) -> Path:
-    """The file with bundled training showers of a geometry, of cells around its window, or of an equal grid.
+    """The file with bundled training showers of a geometry, or of cells around its window.
 
     Raises:
         DataFormatError: there is no such file.

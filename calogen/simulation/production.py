@@ -145,7 +145,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The showers of one energy (uniform energies: their mean), MeV, numbered `start` to `stop`, which is excluded."""
+    """The showers `start` to `stop` (excluded) of one energy, MeV; of uniform ones the mean."""
 
     request: Request
     energy: float
