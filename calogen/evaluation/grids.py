@@ -26,6 +26,7 @@ from calogen.observables.grid import (
 from calogen.observables.observable import Observable
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.geometry import require_kind
 from calogen.showers.grid import RegularGrid
 from calogen.showers.labels import discrete_energies, has_energy
 from calogen.showers.sample import Showers, concatenate, require_mev
@@ -106,7 +107,8 @@ class GridTable:
     def mip_peak(self) -> float:
         """Most probable energy of a hit, MeV; NaN without hits of 0.1 to 0.4 MeV.
 
-        It is near that of a minimum ionising particle: the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
+        It is near that of a minimum ionising particle: the middle of the fullest bin of 0.01 MeV, after averaging over
+        three bins.
         """
         counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
         smooth = np.convolve(counts, np.ones(3), mode="valid")
@@ -114,11 +116,9 @@ class GridTable:
 
 
 def table_of(showers: Showers, notes: Sequence[str] = ()) -> GridTable:
-    """The table of showers in memory."""
-    if not isinstance(showers.geometry, RegularGrid):
-        raise TypeError(f"expected showers of a RegularGrid. Received: {showers.geometry.name}")
+    """The table of showers in memory; a `GeometryError` if they are of no regular grid."""
     return GridTable(
-        showers.geometry,
+        require_kind(showers.geometry, RegularGrid, "a table of observables needs showers of a RegularGrid"),
         showers.incident_energies,
         {item.name: item.values(showers) for item in GRID_OBSERVABLES},
         longitudinal_profile(showers),
