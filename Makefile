@@ -18,6 +18,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 BUNDLED := --detector atlas-barrel --mantissa-bits 12 $${WORKERS:+--workers "$$WORKERS"}
 DEPTHS := --depths --seed 3 --energies 256:8192:x2,16384,32768:65536:x2
+ILD := --detector ild --mantissa-bits 12 $${WORKERS:+--workers "$$WORKERS"}
 PIONS := --particle pion --physics ftfp-bert-datafree
 
 LWTNN := https://github.com/lwtnn/lwtnn.git
@@ -43,7 +44,7 @@ SCAN := $(patsubst experiments/scans/%.toml,scan-%,$(subst _,-,$(wildcard experi
 
 .DEFAULT_GOAL := help
 .PHONY: help install $(REPRODUCE) $(SCAN) ablate-caloshowergan export-lwtnn lwtnn-tools test test-slow \
-	test-versions lint format tables simulate benchmark clean
+	test-versions lint format tables simulate simulate-ild benchmark clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); sub(/\$$\(SCAN\)/, "scan-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
@@ -135,6 +136,14 @@ simulate: $(READY) ## Simulate the bundled showers again with Geant4 (seven CPU 
 	$(BIN)/calogen simulate $(BUNDLED) $(PIONS) $(DEPTHS) --showers 200,60,60 --output build/pion_depths.h5
 	for particle in photon pion; do $(BIN)/python -m calogen.simulation.depths build/$${particle}_depths.h5 \
 		calogen/data/$${particle}s_depths.json || exit 1; done
+
+simulate-ild: $(READY) ## Simulate the bundled ILD photons again with Geant4 (half a CPU hour; resumes where it stopped)
+	$(BIN)/calogen simulate $(ILD) --seed 1 --energies 10000:100000:uniform --showers 2400 \
+		--output calogen/data/ild_photons_train.h5
+	$(BIN)/calogen simulate $(ILD) --seed 2 --energies 10000:100000:uniform --showers 500 \
+		--output calogen/data/ild_photons_test.h5
+	$(BIN)/calogen simulate $(ILD) --seed 3 --energies 20000:90000:+10000 --showers 250 \
+		--output calogen/data/ild_photons_steps.h5
 
 benchmark: $(READY) ## Measure speed side by side (an otherwise idle machine, minutes)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

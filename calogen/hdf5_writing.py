@@ -119,7 +119,11 @@ class _PatientFile(io.FileIO):
 
 
 def _create(file: h5py.File, name: str, rows: np.ndarray, lengths: tuple[int, int | None], level: int) -> None:
-    """Create a dataset without rows; its chunks fit a first length, and a second one (None: no) limits it."""
+    """Create a dataset without rows.
+
+    Args:
+        lengths: number of rows that its chunks fit, and the largest number of rows (None: any).
+    """
     shape, most = ((length, *rows.shape[1:]) for length in lengths)
     dataset = file.create_dataset(
         name, shape, rows.dtype, maxshape=most, compression="gzip", compression_opts=level, shuffle=True

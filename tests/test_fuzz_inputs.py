@@ -18,6 +18,7 @@ import keras
 import pytest
 from conftest import TINY_VOXELS, make_showers
 from damage import damage_bytes, damaged_json
+from damaged_grids import TINY_GRID, damaged_grids
 from damaged_showers import bomb, damaged_showers
 from fuzzing import Input, outcomes, watched
 
@@ -185,6 +186,13 @@ def read_block_by_block(folder: Path) -> None:
             assert len(file.read(rows)) == rows.stop - rows.start
 
 
+def read_grids(folder: Path) -> None:
+    """All showers of a file at once, and a few at a time."""
+    showers = Showers.read(folder / "showers.h5", TINY_GRID)
+    with ShowerFile(folder / "showers.h5", TINY_GRID, 1000) as file:
+        assert sum(len(block) for _, block in file.blocks()) == len(showers)
+
+
 def read_evaluation(folder: Path) -> None:
     """An evaluation that makes a page beside another one, and survives JSON."""
     found = Assessment.from_json(read_json(folder / "input.json"))
@@ -198,6 +206,7 @@ INPUTS = {
         lambda folder: Showers.read(folder / "showers.h5", TINY_VOXELS),
     ),
     "shower blocks": Input(lambda random: {"showers.h5": damaged_showers(random)}, read_block_by_block),
+    "grids": Input(lambda random: {"showers.h5": damaged_grids(random)}, read_grids),
     "binning": Input(xml, read_xml),
     "transform": Input(document("transform"), read_chain),
     "submissions": Input(

@@ -10,7 +10,7 @@ from calogen.process import show, tell_next
 
 
 def download_command(
-    name: Annotated[str, typer.Argument(help="calochallenge-photons or calochallenge-pions.")],
+    name: Annotated[str, typer.Argument(help="calochallenge-photons, calochallenge-pions or getting-high.")],
     output: Annotated[
         Path | None, typer.Option(help="Directory for the files; else $CALOGEN_DATA, else the user's cache.")
     ] = None,

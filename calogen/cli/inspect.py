@@ -82,15 +82,17 @@ def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:
 
 def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) -> str:
     """Text about a file of showers; `draw` names a file for pictures of some of them."""
-    from calogen.evaluation.grids import format_grid_energy_table, grid_energy_table, table_of
+    from calogen.evaluation.grids import format_grid_energy_table, grid_energy_table, read_table
     from calogen.evaluation.summary import energy_table, format_energy_table
-    from calogen.showers.bundled import read_showers
+    from calogen.showers.bundled import known_geometry, read_showers
     from calogen.showers.grid import RegularGrid
     from calogen.showers.windows import WINDOWS, select_window
 
-    showers = read_showers(path)
     if window and window not in WINDOWS:
         raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
+    geometry = known_geometry(path)
+    table = read_table(path, geometry) if isinstance(geometry, RegularGrid) else None
+    showers = table.examples if table else read_showers(path)
     chosen = select_window(showers, WINDOWS[window]) if window else showers
     if draw is not None:
         from calogen.plots.style import write_figure
@@ -98,8 +100,8 @@ def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) 
 
         write_figure(draw_portrait(chosen, path.name), draw)
         tell(f"drawn: {draw}, showers of the incident energy in the middle")
-    if isinstance(chosen.geometry, RegularGrid):
-        grid_rows = grid_energy_table(table_of(chosen))
+    if table is not None:
+        grid_rows = grid_energy_table(table)
         return json.dumps(grid_rows, indent=2) if as_json else format_grid_energy_table(grid_rows)
     rows = energy_table(chosen)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)

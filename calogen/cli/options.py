@@ -43,7 +43,7 @@ def parse_energies(text: str) -> tuple[float, ...]:
 
 
 def parse_uniform(text: str) -> tuple[float, float] | None:
-    """The two ends of uniformly distributed energies, MeV; None: the text is another list of energies.
+    """The two ends of uniform energies, MeV; None for other lists of energies.
 
     >>> parse_uniform("10000:100000:uniform"), parse_uniform("10000,20000")
     ((10000.0, 100000.0), None)

@@ -247,5 +247,7 @@ def compare_tables(
 
 
 def _reference_bins(observable: Observable, reference: np.ndarray, energy: float) -> Bins:
+    if observable.edges:
+        return Bins(np.array(observable.edges), observable.metrics)
     edges = logarithmic_edges if observable.log_axis else reference_edges
     return Bins(edges(reference, observable.tail), observable.metrics)

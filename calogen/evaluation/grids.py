@@ -1,4 +1,7 @@
-"""Samples of showers in regular grids, as tables of their observables that are read from files block by block."""
+"""Samples of showers in regular grids, as tables of observables.
+
+The tables are read from files block by block.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +26,7 @@ from calogen.observables.grid import (
 from calogen.observables.observable import Observable
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.geometry import require_kind
 from calogen.showers.grid import RegularGrid
 from calogen.showers.labels import discrete_energies, has_energy
 from calogen.showers.sample import Showers, concatenate, require_mev
@@ -45,7 +49,7 @@ class GridTable:
         cells: number of cells with energy of each shower, `[n]`.
         spectrum: energies of these cells, shower by shower, `[h]`, MeV.
         hashes: of all showers, `[n]` (`copies.hash_showers`).
-        examples: some of the showers.
+        examples: some of the showers, at even distances.
         notes: sentences on changes that were made to the showers.
     """
 
@@ -101,9 +105,10 @@ class GridTable:
 
     @property
     def mip_peak(self) -> float:
-        """Most probable energy of a hit, MeV, near that of a minimum ionising particle; NaN without hits there.
+        """Most probable energy of a hit, MeV; NaN without hits of 0.1 to 0.4 MeV.
 
-        It is the middle of the fullest bin of 0.01 MeV from 0.1 to 0.4 MeV, after averaging over three bins.
+        It is near that of a minimum ionising particle: the middle of the fullest bin of 0.01 MeV, after averaging over
+        three bins.
         """
         counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
         smooth = np.convolve(counts, np.ones(3), mode="valid")
@@ -111,11 +116,9 @@ class GridTable:
 
 
 def table_of(showers: Showers, notes: Sequence[str] = ()) -> GridTable:
-    """The table of showers in memory."""
-    if not isinstance(showers.geometry, RegularGrid):
-        raise TypeError(f"expected showers of a RegularGrid. Received: {showers.geometry.name}")
+    """The table of showers in memory; a `GeometryError` if they are of no regular grid."""
     return GridTable(
-        showers.geometry,
+        require_kind(showers.geometry, RegularGrid, "a table of observables needs showers of a RegularGrid"),
         showers.incident_energies,
         {item.name: item.values(showers) for item in GRID_OBSERVABLES},
         longitudinal_profile(showers),
@@ -140,20 +143,20 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
     ):
         parts: list[GridTable] = []
         responses: list[np.ndarray] = []
-        kept = 0
-        for _, block in file.blocks():
-            part = table_of(block)
+        examples: list[Showers] = []
+        step = -(-len(file) // MAX_EXAMPLES)
+        for rows, block in file.blocks():
+            chosen = np.arange(-rows.start % step, len(block), step)
+            examples += [block[chosen]] if len(chosen) else []  # copies, so that the block can be forgotten
+            parts.append(replace(table_of(block), examples=examples[0]))
             responses.append(block.response)
-            examples = part.examples[: max(1, MAX_EXAMPLES - kept)]
-            parts.append(replace(part, examples=examples if kept < MAX_EXAMPLES else parts[0].examples[:1]))
-            kept += len(examples)
             bar.advance(len(block))
-        table = _joined(parts, tuple(file.notes))
+        table = _joined(parts, concatenate(examples), tuple(file.notes))
     require_mev(table.incident_energies, np.concatenate(responses), visible=True)
     return table
 
 
-def _joined(parts: Sequence[GridTable], notes: tuple[str, ...]) -> GridTable:
+def _joined(parts: Sequence[GridTable], examples: Showers, notes: tuple[str, ...]) -> GridTable:
     return replace(
         parts[0],
         incident_energies=np.concatenate([part.incident_energies for part in parts]),
@@ -163,20 +166,20 @@ def _joined(parts: Sequence[GridTable], notes: tuple[str, ...]) -> GridTable:
         spectrum=np.concatenate([part.spectrum for part in parts]),
         hashes=np.concatenate([part.hashes for part in parts]),
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        examples=concatenate([part.examples for part in parts])[:MAX_EXAMPLES],
+        examples=examples,
         notes=notes,
     )
 
 
 def energies_of(reference: GridTable, samples: Mapping[str, GridTable]) -> tuple[float, ...]:
-    """Incident energies, MeV, at which samples are compared; `ALL_ENERGIES` alone if they are continuous."""
+    """Energies, MeV, at which samples are compared: `ALL_ENERGIES` if they are continuous."""
     if not len(discrete_energies(reference.incident_energies)):
         return (ALL_ENERGIES,)
     return tuple(sorted({energy for item in samples.values() for energy in item.incident_energies.tolist()}))
 
 
 def compare_grids(reference: GridTable, samples: Mapping[str, GridTable], energy: float, seed: int = 0) -> Comparison:
-    """Compare observables and the spectrum of the hits at an incident energy, MeV, or at all of them.
+    """Compare observables and the hits' spectrum at an incident energy, MeV, or at all.
 
     Raises:
         DataFormatError: as for `compare_tables`.
@@ -221,7 +224,7 @@ def grid_energy_table(table: GridTable) -> list[dict[str, Any]]:
 
 
 def energy_bins(energies: np.ndarray, most: int = 10) -> np.ndarray:
-    """Number of the range of each of some continuous energies, `[n]`; ranges are of one width."""
+    """Number of the range in which each continuous energy lies, `[n]`; all are equally wide."""
     edges = np.linspace(energies.min(), energies.max(), min(most, len(energies)) + 1)
     return np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, max(len(edges) - 2, 0))
 

@@ -123,7 +123,7 @@ def standardised(
 
 
 def _binned(reference: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Continuous labels replaced by the median of the reference's labels in the same bin, if there is such a bin."""
+    """Continuous labels replaced by the median of the reference's labels in their bin."""
     places = [energy_places(reference, item) for item in (reference, labels)]
     medians = np.array([np.median(reference[places[0] == number]) for number in range(places[0].max() + 1)])
     binned = (np.where(at >= 0, medians[at], item) for at, item in zip(places, (reference, labels), strict=True))

@@ -25,7 +25,6 @@ HIT_THRESHOLD = 0.1
 Source: section 4.1 of arXiv:2005.05334.
 """
 _BLOCK = 256  # showers that are worked on at a time
-_TAIL = 1e-4  # small, so that rare hits can be seen on logarithmic axes
 
 
 def visible_energy(showers: Showers) -> np.ndarray:
@@ -71,6 +70,31 @@ def third(showers: Showers, number: int) -> np.ndarray:
     layers = _along(showers, "depth")
     edges = np.linspace(0, layers.shape[1], 4).round().astype(int)
     return _ratio(layers[:, edges[number] : edges[number + 1]].sum(axis=1), layers.sum(axis=1))
+
+
+def axis_angle(showers: Showers) -> np.ndarray:
+    """Angle between the shower's axis and the layers, `[n]`, rad; pi / 2: perpendicular.
+
+    The axis is the direction in which the hits spread most: the eigenvector with the largest eigenvalue of their
+    energy-weighted covariance. Spread inside the layers pulls it down, from 40 to 34 degrees. NaN below two hits.
+
+    Source: the slides of arXiv:2112.09709 show the angle from a principal component analysis, without its definition.
+    """
+    grid = _grid(showers)
+    x, z, depth = (_positions(grid, axis) for axis in GRID_AXES)
+    places = np.stack(np.broadcast_arrays(x[None, :, None], z[None, None, :], depth[:, None, None]), -1).reshape(-1, 3)
+    places = places - places.mean(axis=0)
+    products = (places[:, :, None] * places[:, None, :]).reshape(-1, 9)
+    sums = _blockwise(showers, lambda images: images.reshape(len(images), -1) @ np.hstack([places, products]))
+    total = visible_energy(showers)
+    total[num_hits(showers) < 2] = np.nan
+    means, squares = sums[:, :3] / total[:, None], (sums[:, 3:] / total[:, None]).reshape(-1, 3, 3)
+    known = np.isfinite(total)
+    angles = np.full(len(total), np.nan)
+    covariance = squares[known] - means[known, :, None] * means[known, None, :]
+    vectors = np.linalg.eigh(covariance)[1][:, :, -1]
+    angles[known] = np.arcsin(np.minimum(np.abs(vectors[:, 2]), 1.0))
+    return angles
 
 
 def hit_energies(showers: Showers) -> np.ndarray:
@@ -187,7 +211,19 @@ GRID_OBSERVABLES: tuple[Observable, ...] = (
 
 Source: Figs. 6, 7 and 9 of arXiv:2005.05334.
 """
+AXIS_ANGLE = Observable("axis_angle", axis_angle, "Angle of the axis", "degrees", np.pi / 180)
+"""The angle of showers that do not fly perpendicularly into the calorimeter."""
 HIT_SPECTRUM = Observable(
-    "hit_energy", hit_energies, "Energy of a cell", "MeV", log_axis=True, tail=_TAIL, metrics=(), counted="hits"
+    "hit_energy",
+    hit_energies,
+    "Energy of a cell",
+    "MeV",
+    log_axis=True,
+    edges=tuple(np.geomspace(0.001, 100.0, 101).tolist()),
+    metrics=(),
+    counted="hits",
 )
-"""The spectrum of the cells' energies, which has no metrics: they are not independent within a shower."""
+"""The spectrum of the cells' energies, which has no metrics: they are not independent within a shower.
+
+Source: Fig. 6 of arXiv:2005.05334, whose axis ends at 30 MeV; ours: twenty bins for each factor of ten.
+"""

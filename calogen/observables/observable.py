@@ -23,6 +23,7 @@ class Observable:
         noise_free: numbers of figures that in the paper have noise and cross-talk, which our showers have not.
         log_axis: whether bins are equidistant in the logarithm; values of 0 are then underflow.
         tail: share of the reference that may lie, on each side, in the two outermost bins or beyond.
+        edges: edges of the bins; empty: the reference chooses them.
         metrics: names of the `METRICS` that compare it; each draws the whole sample a few hundred times.
         counted: what has one value each: `showers`, `voxels` or `hits`.
     """
@@ -36,6 +37,7 @@ class Observable:
     noise_free: frozenset[str] = frozenset()
     log_axis: bool = False
     tail: float = 0.01
+    edges: tuple[float, ...] = ()
     metrics: tuple[str, ...] = OBSERVABLE_METRICS
     counted: str = "showers"
 

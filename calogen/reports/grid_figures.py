@@ -1,4 +1,4 @@
-"""The figures of judged showers of regular grids, in the order in which one looks at them."""
+"""The figures of judged showers of regular grids, in the order of looking at them."""
 
 from collections.abc import Mapping
 

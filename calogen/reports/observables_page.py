@@ -66,7 +66,7 @@ class Judged:
 def write_judged(
     output: Path, judged: Judged, figures: Mapping[str, Figure], figure_format: FigureFormat | None
 ) -> str:
-    """Write the page and the tables; gives the terminal's text: the verdict, and the path of the page."""
+    """Write page and tables; gives the terminal's text: the verdict and the page's path."""
     alarms = "".join(f"{note}. " for note in judged.notes if note.startswith(ALARM))
     models = ", ".join(label for label in judged.samples if label != SECOND)
     results = Results(

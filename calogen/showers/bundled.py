@@ -13,7 +13,7 @@ from calogen.showers.files import Files, Reading, ShowerFile, paths_of
 from calogen.showers.geometry import Geometry
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grid_files import grid_shape
-from calogen.showers.grids import GRIDS
+from calogen.showers.grids import GRIDS, ILD_GRID
 from calogen.showers.layouts import missing_dataset
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
@@ -28,7 +28,10 @@ KNOWN_GEOMETRIES: tuple[Geometry, ...] = (
     *GRIDS,
 )
 """Geometries that are recognised by the numbers of cells or voxels in a file."""
-BUNDLED = ("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test")
+BUNDLED = (
+    *("photons_train", "photons_train_high", "photons_test", "pions_train", "pions_test"),
+    *("ild_photons_train", "ild_photons_test", "ild_photons_steps"),
+)
 HONEST_NOTE = "Geant4 11.4 with data-free models, simplified stack, no noise"
 """The note that must stand wherever numbers from the bundled showers appear."""
 
@@ -117,6 +120,8 @@ def bundled_for(geometry: Geometry) -> Path:
     Raises:
         DataFormatError: there is no such file.
     """
+    if isinstance(geometry, RegularGrid) and geometry.shape == ILD_GRID.shape:
+        return bundled("ild_photons_train")
     for name in ("photons_train", "pions_train"):
         with open_file(bundled(name)) as file:
             shape = dataset_shape(file, geometry.dataset)

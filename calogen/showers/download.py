@@ -1,12 +1,14 @@
 """Download of public data sets, checked, cached, and resumed after interruptions."""
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import calogen
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
-from calogen.files import require_writable_file
+from calogen.files import atomic_path, require_writable_file
 from calogen.locks import directory_lock
 from calogen.process import tell
 from calogen.progress import progress
@@ -28,46 +30,89 @@ DATASETS = {
         "dataset_1_pions_2.hdf5": "md5:fee7457b40127bc23c8ab909e2638ca0",
     },
 }
+RECORDS = {"getting-high": "https://zenodo.org/api/records/3826103"}
+"""Data sets whose files and md5 sums Zenodo is asked for: the ILD photons of arXiv:2005.05334."""
 # The files have 167 to 174 MB; as their exact sizes are not known, a file of more than twice this size is refused.
 LARGEST = 350_000_000  # bytes
+_MOST_ANSWER = 2**22  # bytes of a record's description
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 2**16  # bytes that an interruption loses at most
 
 
-def download(name: str, output: str | Path | None = None, base_url: str = ZENODO) -> list[Path]:
+def download(name: str, output: str | Path | None = None, base_url: str | None = None) -> list[Path]:
     """Download the files of a public data set, unless they exist undamaged.
 
     Args:
         output: the directory; None: that in the environment variable CALOGEN_DATA, else the user's cache.
-        base_url: address of the folder with the files.
+        base_url: address of the folder with the files, or of the record in `RECORDS`; None: the published one.
 
     Returns:
-        the files, in the order of `DATASETS`.
+        the files, in the order of `DATASETS` or of the record.
 
     Raises:
-        DataFormatError: the name is unknown, or a file is longer than any published one.
+        DataFormatError: the name is unknown, the record is none, or a file is longer than the published one.
         TemporaryError: the server does not answer, the connection breaks, the received file is not the published one,
             or another process downloads into this directory.
         CalogenError: the server has no such file, or it cannot be written.
     """
     import pooch
 
-    if name not in DATASETS:
-        raise DataFormatError(f"public data sets are {', '.join(DATASETS)}. Received: {name}")
+    if name not in DATASETS and name not in RECORDS:
+        raise DataFormatError(f"public data sets are {', '.join((*DATASETS, *RECORDS))}. Received: {name}")
     store = pooch.create(
         path=output or pooch.os_cache("calogen"),
-        base_url=base_url,
-        registry=DATASETS[name],
+        base_url=base_url or ZENODO,
+        registry=DATASETS.get(name),
         env=None if output else "CALOGEN_DATA",
     )
-    missing = [file for file in DATASETS[name] if not (store.abspath / file).is_file()]
+    sizes = dict.fromkeys(store.registry, LARGEST)
+    if name in RECORDS:
+        sizes = _ask_record(store, store.abspath / f"{name}.json", base_url or RECORDS[name])
+    missing = [file for file in sizes if not (store.abspath / file).is_file()]
     if missing:
-        size = 175 * len(missing)
+        size = sum(sizes[file] for file in missing) // 1_000_000 if name in RECORDS else 175 * len(missing)
         tell(f"downloading {name} into {store.abspath}: {', '.join(missing)}, {size} MB or less; parts of them go on")
-    return [_fetch(store, file) for file in DATASETS[name]]
+    return [_fetch(store, file, sizes[file]) for file in sizes]
 
 
-def _fetch(store: "pooch.Pooch", file: str) -> Path:
+def _ask_record(store: "pooch.Pooch", known: Path, url: str) -> dict[str, int]:
+    """Enter a Zenodo record's files and md5 sums into the store; gives their sizes in bytes.
+
+    Args:
+        known: the file that keeps the answer, so that the record is asked for once.
+        url: address of the record in Zenodo's interface for programs.
+    """
+    import requests
+
+    if not known.is_file():
+        try:
+            with _request(url, 0) as response:
+                answer = response.raw.read(_MOST_ANSWER, decode_content=True)
+        except requests.RequestException as error:
+            raise _failed(url, error) from error
+        require_writable_file(known, len(answer))
+        with atomic_path(known) as temporary:
+            temporary.write_bytes(answer)
+    sizes: dict[str, int] = {}
+    try:
+        for item in json.loads(known.read_bytes())["files"]:
+            file, checksum, size = str(item["key"]), str(item["checksum"]), int(item["size"])
+            if (
+                not re.fullmatch(r"[\w.+-]+", file)
+                or file.startswith(".")
+                or not re.fullmatch(r"md5:[0-9a-f]{32}", checksum)
+            ):
+                raise ValueError(f"{file!a:.100} {checksum!a:.50}")
+            store.registry[file], store.urls[file], sizes[file] = checksum, str(item["links"]["self"]), size
+    except (ValueError, TypeError, KeyError) as error:
+        known.unlink(missing_ok=True)
+        raise DataFormatError(
+            f"{url} must list files with key, checksum (md5), size and links. Received: {error!r:.200}; check it"
+        ) from error
+    return sizes
+
+
+def _fetch(store: "pooch.Pooch", file: str, largest: int) -> Path:
     """The path of a file, which is downloaded unless it exists already and is undamaged."""
     import requests
 
@@ -77,7 +122,7 @@ def _fetch(store: "pooch.Pooch", file: str) -> Path:
             return path
         with directory_lock(store.abspath, sweep=False):  # keeps the part that an earlier call has left
             if not _is_published(store, file, path):  # another process may have downloaded it meanwhile
-                _complete(store, file)
+                _complete(store, file, largest)
     except requests.RequestException as error:
         raise _failed(store.get_url(file), error) from error
     except OSError as error:
@@ -95,7 +140,7 @@ def _is_published(store: "pooch.Pooch", file: str, path: Path) -> bool:
     return path.is_file() and pooch.file_hash(str(path), alg=algorithm) == known
 
 
-def _complete(store: "pooch.Pooch", file: str) -> None:
+def _complete(store: "pooch.Pooch", file: str, largest: int) -> None:
     """Download the rest of `<file>.part`, and rename it if it is the published file."""
     import requests
 
@@ -104,7 +149,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
     with _request(url, done) as response:
         done = done if response.status_code == 206 else 0
         missing = int(response.headers.get("Content-Length", 0))
-        _require_size(url, done + missing, part)
+        _require_size(url, done + missing, part, largest)
         require_writable_file(store.abspath / file, missing)
         with open(part, "ab" if done else "wb") as target, progress(f"downloading {file}", missing, "bytes") as bar:
             if done:
@@ -112,7 +157,7 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
             received = done
             for chunk in response.iter_content(_CHUNK):
                 received += len(chunk)
-                _require_size(url, received, part)
+                _require_size(url, received, part, largest)
                 target.write(chunk)
                 target.flush()
                 bar.advance(len(chunk))
@@ -127,12 +172,12 @@ def _complete(store: "pooch.Pooch", file: str) -> None:
     os.replace(part, store.abspath / file)
 
 
-def _require_size(url: str, size: int, part: Path) -> None:
+def _require_size(url: str, size: int, part: Path, largest: int) -> None:
     """Refuse a file that is longer than any published one, as a server may send without end."""
-    if size > LARGEST:
+    if size > largest:
         part.unlink(missing_ok=True)
         raise DataFormatError(
-            f"{url} must have at most {LARGEST:,} bytes. Received: more, now deleted; check the address"
+            f"{url} must have at most {largest:,} bytes. Received: more, now deleted; check the address"
         )
 
 

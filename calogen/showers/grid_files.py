@@ -1,4 +1,4 @@
-"""Showers of regular grids in files: sparse ones, and the public layout of the ILD photons.
+"""Showers of regular grids in files: sparse ones, and the ILD photons' public layout.
 
 Both are read like a dataset `[n, v]`, of which a slice of rows is in memory at a time.
 
@@ -115,12 +115,15 @@ def public_group(file: h5py.File) -> str:
 
 
 def _is_group(file: h5py.File, name: str) -> bool:
-    """Whether a file itself holds a group; links are not followed, as they may lead to another file or in a circle."""
+    """Whether a file itself holds a group.
+
+    Links are not followed: they may lead to another file or in a circle.
+    """
     return file.get(name, getclass=True, getlink=True) is h5py.HardLink and isinstance(file[name], h5py.Group)
 
 
 def grid_shape(file: h5py.File) -> tuple[int, ...]:
-    """Numbers of layers and of cells along x and z of a file's showers; () if it holds no grid."""
+    """Numbers of layers and of cells along x and z in a file; () if it holds no grid."""
     if is_sparse(file):
         stored = np.asarray(file.attrs.get(GRID_SHAPE, ()))
         return tuple(stored.tolist()) if stored.dtype.kind in "iu" and stored.shape == (3,) else ()

@@ -1,4 +1,4 @@
-"""Writing of grid showers in the public layout (`grid_files`), for other groups' programs.
+"""Writing of grid showers in the public layout of `grid_files`, for other programs.
 
 python -m calogen.showers.public ild_photons.h5 photons.hdf5
 """

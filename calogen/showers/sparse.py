@@ -1,4 +1,4 @@
-"""Sparse showers: of each shower only the cells with energy, as files of large grids hold them.
+"""Sparse showers: of each only the cells with energy, as files of large grids hold it.
 
 A file's group `hits` has three datasets: `counts` `[n]`, the number of cells with energy of each shower; and, shower by
 shower, `steps` `[h]` and `energies` `[h]` (MeV). A step is a cell's index less that of the shower's previous cell with

@@ -1,4 +1,4 @@
-"""Imaging calorimeters as data: stacks of absorber and active slabs, divided into a regular grid of cells.
+"""Imaging calorimeters as data: stacks of slabs, with a regular grid of cells.
 
 The frame is ILD's: y runs into the calorimeter, from its front face at 0; x and z are 0 in the middle of the grid. The
 particle flies along y, or is inclined towards growing x.

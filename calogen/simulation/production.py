@@ -145,7 +145,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The showers of one energy (uniform energies: their mean), MeV, numbered `start` to `stop`, which is excluded."""
+    """The showers `start` to `stop` (excluded) of one energy, MeV; of uniform ones the mean."""
 
     request: Request
     energy: float
@@ -288,9 +288,14 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         return
     total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
     workers = min(request.workers or num_workers(len(chunks), _WORKER_BYTES), len(chunks))
-    number = sum(chunk.stop - chunk.start for chunk in chunks)
+    number, single = sum(chunk.stop - chunk.start for chunk in chunks), len({chunk.energy for chunk in chunks})
+    where = (
+        f"from {' to '.join(f'{energy:g}' for energy in request.energies)} MeV"
+        if request.uniform
+        else f"at {single} energies"
+    )
     tell(
-        f"simulating {number:,} {request.particle} showers at {len({chunk.energy for chunk in chunks})} energies "
+        f"simulating {number:,} {request.particle} showers {where} "
         f"({request.detector}, {request.physics}) with {workers} processes, about "
         f"{duration(_CHUNK_SECONDS * total / _CHUNK_ENERGY / workers)}; {request.output} is written at the end"
     )

@@ -1,4 +1,4 @@
-"""What becomes of a simulated shower: cells and voxels around its axis, or the cells of a regular grid."""
+"""What becomes of a simulated shower: cells and voxels around its axis, or a grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

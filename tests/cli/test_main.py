@@ -15,7 +15,7 @@ from toy_commands import exit_of_main, run, run_both, steps
 
 import calogen
 from calogen.cli import inspect as inspected
-from calogen.cli.options import parse_counts, parse_energies
+from calogen.cli.options import parse_angles, parse_counts, parse_energies, parse_uniform
 from calogen.config import Paper, assumed, paper
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.observables.cells import CELL_OBSERVABLES
@@ -123,6 +123,36 @@ def test_parse_counts() -> None:
 def test_other_counts_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="showers must be one number above 0, or 2 of them"):
         parse_counts(text, "1:4:x2,8")
+
+
+def test_uniform_energies_and_angles_are_parsed_or_refused() -> None:
+    assert parse_uniform("10000:100000:uniform") == (10_000.0, 100_000.0)
+    assert parse_uniform("10000,20000") is None
+    assert parse_counts("70", "10000:100000:uniform") == (70,)
+    assert (parse_angles("60"), parse_angles("40:90")) == ((60.0, 60.0), (40.0, 90.0))
+    for text in ("uniform", ":uniform", "1:uniform", "1:2:3:uniform", "1,2:3:uniform", "x:2:uniform", "0:2:uniform"):
+        with pytest.raises(ConfigError, match="energies must be"):
+            if parse_uniform(text) is None:
+                parse_energies(text)
+    for text in ("", "x", "40:50:60", "40:"):
+        with pytest.raises(ConfigError, match="must be in degrees"):
+            parse_angles(text)
+
+
+def test_simulate_knows_what_a_grid_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from calogen.simulation import production
+
+    received: list[production.Request] = []
+    monkeypatch.setattr(production, "produce", received.append)
+    for options in (
+        ["--detector", "ahcal", "--energies", "10000:20000:uniform"],
+        ["--detector", "ild-angular", "--energies", "10000,20000", "--angles", "60"],
+    ):
+        run("simulate", *options, "--output", str(tmp_path / "a.h5"))
+    pions, photons = received
+    assert (pions.particle, pions.physics, pions.uniform) == ("pion", "ftfp-bert-datafree", True)
+    assert pions.energies == (10_000.0, 20_000.0)
+    assert (photons.particle, photons.angles, photons.energies) == ("photon", (60.0, 60.0), (10_000.0, 20_000.0))
 
 
 def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from reference import grid as slow
 
 from calogen.errors import GeometryError
 from calogen.observables import grid as fast
-from calogen.observables.grid import GRID_AXES, GRID_OBSERVABLES, HIT_SPECTRUM
+from calogen.observables.grid import AXIS_ANGLE, GRID_AXES, GRID_OBSERVABLES, HIT_SPECTRUM
 from calogen.showers.grid import GridLayer, RegularGrid
 from calogen.showers.grids import ILD_GRID
 from calogen.showers.sample import Showers
@@ -56,6 +56,19 @@ def test_one_cell_is_where_it_is() -> None:
     np.testing.assert_allclose([fast.second_moment(showers, axis)[0] for axis in GRID_AXES], 0.0)
     assert [fast.third(showers, number)[0] for number in range(3)] == [0, 0, 1]
     assert fast.radial_profile(showers)[0].nonzero()[0].tolist() == [1]  # at 7.9 mm, in cells of 5 mm
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 0), (0, 0), (0, 1), (2, 0)])
+def test_hits_on_a_line_have_its_angle(rows: int, columns: int) -> None:
+    """One cell further along x or z in each layer: tan(angle) = thickness of a layer / cells."""
+    grid = RegularGrid("line", tuple(GridLayer(number, 20, 20, 5.0, 7.0 * number) for number in range(8)))
+    energies = np.zeros((3, grid.size), np.float32)
+    for number in range(8):
+        energies[0, grid.index(number, 2 + rows * number, 3 + columns * number)] = 1.0 + number
+    energies[1, 5] = 1.0
+    angles = AXIS_ANGLE.values(Showers(grid, np.full(3, 1000.0), energies))
+    assert angles[0] == pytest.approx(np.rad2deg(np.arctan2(7.0, 5.0 * (rows + columns))), abs=1e-4)
+    assert np.isnan(angles[1:]).all()
 
 
 def test_the_spectrum_shows_cells_below_the_threshold_too() -> None:

@@ -9,8 +9,8 @@ from calogen.showers.grids import ILD_GRID
 def test_profiles_show_the_means() -> None:
     first, second = (profiles(grid_showers(5, seed, (20_000.0,))) for seed in (1, 2))
     figure = draw_grid_profiles({"Geant4": first, "A": second}, "small print")
-    axes = [ax for ax in figure.axes if ax.get_title()]
-    assert [ax.get_title() for ax in axes] == ["Longitudinal profile", "Radial profile"]
+    axes = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    assert [ax.get_title(loc="left") for ax in axes] == ["Longitudinal profile", "Radial profile"]
     line = axes[0].containers[0].lines[0]  # type: ignore[attr-defined]
     np.testing.assert_allclose(line.get_ydata(), first["longitudinal"].mean)
 

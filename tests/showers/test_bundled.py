@@ -1,4 +1,5 @@
 import hashlib
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 
@@ -7,9 +8,21 @@ import numpy as np
 import pytest
 
 from calogen.errors import DataFormatError
+from calogen.evaluation.grids import read_table
 from calogen.files import read_json
-from calogen.showers.bundled import HONEST_NOTE, bundled, choose_edition, first_edition, read_showers, read_window
+from calogen.showers.bundled import (
+    HONEST_NOTE,
+    bundled,
+    bundled_for,
+    choose_edition,
+    first_edition,
+    known_geometry,
+    read_showers,
+    read_window,
+)
 from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.files import read_given
+from calogen.showers.grids import AHCAL_GRID, ILD_GRID
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -19,9 +32,8 @@ TRAINED = [2.0**power for power in range(8, 19)]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(
-        DataFormatError, match="photons_train, photons_train_high, photons_test, pions_train, pions_test"
-    ):
+    known = "photons_train, photons_train_high, photons_test, pions_train, pions_test, ild_photons_train"
+    with pytest.raises(DataFormatError, match=known):
         bundled("electrons")
 
 
@@ -75,6 +87,35 @@ def test_bundled_pions(name: str, counts: dict[float, int]) -> None:
     empty = [int((~showers.at(momentum).energies.any(axis=1)).sum()) for momentum in counts]
     assert empty[0] > 0.08 * counts[256.0]
     assert sum(empty[2:]) == 0
+
+
+@pytest.mark.parametrize(("name", "number"), [("train", 2400), ("test", 500), ("steps", 2000)])
+def test_bundled_ild_photons(name: str, number: int) -> None:
+    """A small file; a minimum ionising particle leaves 0.165 MeV; 2.6 to 2.9 % of the energy are seen in silicon."""
+    path = bundled(f"ild_photons_{name}")
+    assert path.stat().st_size < 10e6
+    table = read_table(path, ILD_GRID)
+    assert len(table) == number
+    energies = table.incident_energies
+    if name == "steps":
+        assert Counter(energies.tolist()) == {1000.0 * energy: 250 for energy in range(20, 100, 10)}
+    else:
+        assert 10_000 < energies.min() < 10_500
+        assert 99_500 < energies.max() < 100_000
+        assert energies.mean() == pytest.approx(55_000, abs=4 * 26_000 / np.sqrt(number))
+    assert table.mip_peak == pytest.approx(0.165, abs=0.016)
+    np.testing.assert_allclose((table["visible_energy"] / energies).mean(), 0.0265, atol=0.0015)
+    for axis in ("x", "z"):
+        assert abs(table[f"{axis}_centre"].mean()) < 4 * table[f"{axis}_centre"].std() / np.sqrt(number)
+    assert known_geometry(path) is ILD_GRID
+
+
+def test_ild_photons_of_different_files_differ() -> None:
+    known = [read_given(bundled(f"ild_photons_{part}")).incident_energies for part in ("train", "test")]
+    assert not set(known[0].tolist()) & set(known[1].tolist())
+    assert bundled_for(ILD_GRID) == bundled("ild_photons_train")
+    with pytest.raises(DataFormatError, match="training data must be given for ahcal"):
+        bundled_for(AHCAL_GRID)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from toy_commands import steps
 from calogen.cli import main as cli
 from calogen.errors import CalogenError, TemporaryError
 from calogen.progress import Progress
-from calogen.showers.download import DATASETS, download
+from calogen.showers.download import DATASETS, RECORDS, download
 
 BODIES = {"tiny_1.hdf5": bytes(range(256)) * 2, "tiny_2.hdf5": b"second" * 20}
 FIRST, SECOND = BODIES.values()
@@ -34,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.mode = "good"
         self.asked: list[str] = []  # files and ranges, in the order of the requests
         self.stop = Event()
+        self.record = b""
 
     @property
     def url(self) -> str:
@@ -52,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, wanted = self.path.removeprefix("/files/"), self.headers.get("Range", "")
         self.server.asked.append(f"{name} {wanted}".strip())
-        mode, body = self.server.mode, BODIES[name]
+        mode, body = self.server.mode, self.server.record if name == "record" else BODIES[name]
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and mode != "no ranges" else 0
         if mode == "silent":
             self.server.stop.wait(10)
@@ -237,7 +239,11 @@ def exit_of_main(monkeypatch: pytest.MonkeyPatch, name: str, output: Path, base_
         ("corrupted", 75, "deleted; run the command again"),
         ("silent", 75, "timed out"),
         ("refused", 75, "Connection refused"),
-        ("unknown", 2, "public data sets are calochallenge-photons, calochallenge-pions, tiny. Received: other"),
+        (
+            "unknown",
+            2,
+            "public data sets are calochallenge-photons, calochallenge-pions, tiny, getting-high. Received: other",
+        ),
         ("endless", 2, "must have at most 300 bytes. Received: more, now deleted; check the address"),
         ("too long", 2, "must have at most 300 bytes. Received: more, now deleted; check the address"),
         ("no address", 2, "Invalid URL"),
@@ -367,3 +373,45 @@ def test_the_command_line_starts_without_pooch() -> None:
     check = "import sys, calogen.cli.main; sys.exit(','.join({'pooch', 'requests'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) in ((0, ""), (1, "\n")), done.stderr
+
+
+def describe(server: Server, **changes: Any) -> None:
+    """The server's answer of Zenodo's kind: one file, with its md5 sum and its address."""
+    file = {
+        "key": "tiny_1.hdf5",
+        "size": len(FIRST),
+        "checksum": f"md5:{hashlib.md5(FIRST).hexdigest()}",
+        "links": {"self": f"{server.url}/tiny_1.hdf5"},
+    }
+    server.record = json.dumps({"id": 3826103, "files": [file | changes]}).encode()
+
+
+def test_a_record_is_asked_for_its_files_once(server: Server, tmp_path: Path) -> None:
+    describe(server)
+    assert RECORDS["getting-high"].endswith("/3826103")
+    paths = download("getting-high", tmp_path, f"{server.url}/record")
+    assert paths == [tmp_path / "tiny_1.hdf5"]
+    assert paths[0].read_bytes() == FIRST
+    assert download("getting-high", tmp_path, f"{server.url}/record") == paths
+    assert server.asked == ["record", "tiny_1.hdf5"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 100}, "at most 100 bytes"),
+        ({"checksum": "md5:0"}, "must list files with key"),
+        ({"key": "../tiny_1.hdf5"}, "must list files with key"),
+        ({"links": {}}, "must list files with key"),
+        ({"checksum": f"md5:{'0' * 32}"}, "a corrupted or another file"),
+    ],
+)
+def test_another_record_is_refused(server: Server, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    describe(server, **changes)
+    with pytest.raises((CalogenError, TemporaryError), match=message):
+        download("getting-high", tmp_path, f"{server.url}/record")
+    assert not (tmp_path / "tiny_1.hdf5").exists()
+    server.mode = "missing"
+    (tmp_path / "getting-high.json").unlink(missing_ok=True)
+    with pytest.raises(CalogenError, match="404"):
+        download("getting-high", tmp_path, f"{server.url}/record")

@@ -16,8 +16,9 @@ import pytest
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.evaluation.summary import energy_table, format_energy_table
 from calogen.files import write_json
-from calogen.showers.bundled import bundled
+from calogen.showers.bundled import bundled, read_showers
 from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.grids import ILD_ANGULAR_GRID, ILD_GRID
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.simulation import production
@@ -256,6 +257,67 @@ def test_depths_grow_with_the_energy_in_the_layer_where_the_shower_ends(tmp_path
         read_depths(plain.output)
 
 
+def grid(folder: Path, **changes: object) -> Request:
+    """Six photons of 2 to 4 GeV, uniform, in the ILD's grid."""
+    chosen = {"detector": "ild", "energies": (2000.0, 4000.0), "uniform": True, "showers": (6,)} | changes
+    return small(folder, **chosen)
+
+
+def test_grids_are_written_sparsely_with_uniform_energies(tmp_path: Path) -> None:
+    """Rows are in the order of their numbers; workers do not matter, and a file can be extended."""
+    request = grid(tmp_path)
+    produce(request)
+    showers = read_showers(request.output)
+    assert showers.geometry is ILD_GRID
+    assert len(set(showers.incident_energies.tolist())) == 6
+    assert 2000 < showers.incident_energies.min() < showers.incident_energies.max() < 4000
+    assert (np.diff(showers.incident_energies) < 0).any()
+    assert 0.01 < showers.response.mean() < 0.05
+    assert set(showers.conditions) == {"cpu_seconds"}
+    assert showers.attributes["uniform"] == "2000:4000"
+    assert "not ILD's own" in str(showers.attributes["note"])
+    longer = grid(tmp_path, output=tmp_path / "longer.h5", extend=request.output, showers=(8,), workers=2)
+    produce(longer)
+    np.testing.assert_array_equal(read_showers(longer.output).energies[:6], showers.energies)
+    produce(grid(tmp_path, output=tmp_path / "at_once.h5", showers=(8,)))
+    np.testing.assert_array_equal(read_showers(longer.output).energies, read_showers(tmp_path / "at_once.h5").energies)
+    with pytest.raises(ConfigError, match="same production"):
+        produce(grid(tmp_path, extend=request.output, energies=(2000.0, 5000.0)))
+
+
+def test_single_energies_and_angles_of_grids(tmp_path: Path) -> None:
+    """A fixed list of energies is sorted; the angles are stored in rad, and restored for an extension."""
+    request = grid(
+        tmp_path, detector="ild-angular", energies=(3000.0, 2000.0), uniform=False, showers=(2,), angles=(60.0, 60.0)
+    )
+    produce(request)
+    showers = read_showers(request.output)
+    assert showers.geometry is ILD_ANGULAR_GRID
+    assert showers.incident_energies.tolist() == [2000.0, 2000.0, 3000.0, 3000.0]
+    np.testing.assert_allclose(showers.conditions["angle"], np.deg2rad(60.0))
+    assert request_of(request.output)["angles"] == (60.0, 60.0)
+    produce(grid(tmp_path, output=tmp_path / "all.h5", detector="ild-angular", showers=(5,)))
+    angles = read_showers(tmp_path / "all.h5").conditions["angle"]
+    assert np.deg2rad(40) < angles.min() < angles.max() < np.pi / 2
+
+
+def test_bundled_ild_photons_are_what_their_command_gives(tmp_path: Path) -> None:
+    request = Request(
+        output=tmp_path / "a.h5",
+        detector="ild",
+        energies=(10_000.0, 100_000.0),
+        uniform=True,
+        showers=(2,),
+        seed=2,
+        mantissa_bits=12,
+    )
+    produce(request)
+    stored = Showers.read(bundled("ild_photons_test"), ILD_GRID, slice(0, 2))
+    produced = read_showers(request.output)
+    np.testing.assert_array_equal(produced.incident_energies, stored.incident_energies)
+    np.testing.assert_array_equal(produced.energies, stored.energies)
+
+
 def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
     changes = {"particle": "pion", "physics": "ftfp-bert-datafree", "energies": (1024.0,), "showers": (3,)}
     request = small(tmp_path, **changes)
@@ -278,6 +340,11 @@ def test_hadrons_are_written_in_their_own_voxels(tmp_path: Path) -> None:
         ({"mantissa_bits": 99}, "mantissa_bits must be 1..23"),
         ({"showers": (10**12,)}, "may have 1,000,000 chunks of half a minute. Received: 1"),
         ({"output": Path()}, "must be a file"),
+        ({"uniform": True, "energies": (2000.0, 1000.0)}, "lower first"),
+        ({"uniform": True, "energies": (1000.0,), "showers": (1,)}, "lie between two"),
+        ({"angles": (40.0, 90.0)}, "angles can be chosen for ild"),
+        ({"detector": "ild", "angles": (0.0, 90.0)}, "above 0 and up to 90"),
+        ({"detector": "ild", "depths": True}, "depths can be written for atlas-barrel"),
     ],
 )
 def test_bad_requests_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
