@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS, make_showers
+from conftest import TINY_VOLUME, TINY_VOXELS, make_showers
 
 from calogen import models
 from calogen.config import Paper, config_from_json, config_to_json, sources
@@ -21,6 +21,7 @@ from calogen.generation.generate import generate
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import RegularGrid
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import TrainedRun, assemble_run
@@ -34,7 +35,7 @@ TINY_CELLS = CellGrid(
         for layer, (num_eta, num_phi) in zip(ATLAS_BARREL_STORED.layers, ((2, 1), (3, 2), (2, 2), (1, 2)), strict=True)
     ),
 )
-TINY: dict[type, Geometry] = {CellGrid: TINY_CELLS, VoxelGeometry: TINY_VOXELS}
+TINY: dict[type, Geometry] = {CellGrid: TINY_CELLS, VoxelGeometry: TINY_VOXELS, RegularGrid: TINY_VOLUME}
 
 
 @pytest.fixture(params=NAMES)
