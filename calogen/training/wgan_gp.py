@@ -57,6 +57,30 @@ class Generator:
     activity_weight: float = 0.0
 
 
+def critic_step(
+    critic: Critic,
+    scores_and_gradient: PenaltyGradient,
+    seen: tuple[tf.Tensor, tf.Tensor],
+    given: Mapping[str, tf.Tensor],
+    fraction: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes one step of a critic and gives its loss and its penalty.
+
+    Args:
+        scores_and_gradient: of this critic.
+        seen: Geant4's and generated showers, as the critic gets them, `[b, f]`.
+        given, fraction: further arguments of `scores_and_gradient`.
+    """
+    variables = critic.network.trainable_variables
+    with tf.GradientTape() as tape:
+        scores, gradient = scores_and_gradient(*seen, given, fraction)
+        loss = critic_loss(*tf.split(scores, 2))
+        penalty = gradient_penalty(gradient, critic.one_sided)
+        total = (loss + critic.gradient_penalty_weight * penalty) / tf.distribute.get_strategy().num_replicas_in_sync
+    critic.optimizer.apply(tape.gradient(total, variables), variables)
+    return loss, penalty
+
+
 class WganGp(KerasTrainer):
     """A generator and its critics, which are trained against one another.
 
@@ -116,27 +140,27 @@ class WganGp(KerasTrainer):
         """Takes all steps of one iteration and gives the means of the losses before each step.
 
         Args:
-            batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the
-                conditions of the last one.
+            batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the last
+                one.
         """
 
         def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return step + 1, sums + tf.stack(self.critic_step(batch(step), fold_seed(seed, step)))
 
-        sums = tf.zeros(2)
+        sums = tf.zeros(len(self.term_names) - 1)
         if tf.distribute.has_strategy():  # replicas cannot sum their gradients inside a loop of the graph
             for step in range(self.critic_steps):
                 _, sums = body(tf.constant(step), sums)
         else:
             _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
-        condition = batch(tf.constant(self.critic_steps - 1))["condition"]
+        last = batch(tf.constant(self.critic_steps - 1))
         losses = (
             *tf.unstack(sums / self.critic_steps),
-            self.generator_step(condition, fold_seed(seed, self.critic_steps)),
+            self.generator_step(last, fold_seed(seed, self.critic_steps)),
         )
-        return dict(zip(TERMS, losses, strict=True))
+        return dict(zip(self.term_names, losses, strict=True))
 
-    def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Takes one step of every critic and gives the sums of their losses and penalties."""
         condition = real["condition"]
         fake = self._generate(condition, fold_seed(seed, 0))
@@ -144,20 +168,18 @@ class WganGp(KerasTrainer):
         losses, penalties = [], []
         for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
             seen = critic.view(real["shower"]), critic.view(fake)
-            variables = critic.network.trainable_variables
-            with tf.GradientTape() as tape:
-                scores, gradient = scores_and_gradient(*seen, condition, fraction)
-                loss = critic_loss(*tf.split(scores, 2))
-                penalty = gradient_penalty(gradient, critic.one_sided)
-                total = (loss + critic.gradient_penalty_weight * penalty) / self.num_replicas
-            critic.optimizer.apply(tape.gradient(total, variables), variables)
+            loss, penalty = critic_step(critic, scores_and_gradient, seen, {"condition": condition}, fraction)
             losses.append(loss)
             penalties.append(penalty)
         return tf.add_n(losses), tf.add_n(penalties)
 
-    def generator_step(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Takes one step of the generator and gives its loss, minus the weighted mean scores."""
-        variables = self.generator.trainable_variables
+    def generator_step(self, real: Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Takes one step of the generator and gives its loss, minus the weighted mean scores.
+
+        Args:
+            real: Geant4's showers, whose conditions the generated ones have.
+        """
+        condition, variables = real["condition"], self.generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             fake = self._generate(condition, seed)
@@ -166,10 +188,13 @@ class WganGp(KerasTrainer):
                 for critic in self._critics
             ]
             loss = -tf.add_n([tf.reduce_mean(tf.cast(score, tf.float32)) for score in scores])
-            activity = self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
-            total = (loss + activity) / self.num_replicas
+            total = (loss + self.further_loss(fake, real)) / self.num_replicas
         self.optimizer.apply(tape.gradient(total, variables), variables)
         return loss
+
+    def further_loss(self, fake: tf.Tensor, real: Batch) -> tf.Tensor | float:
+        """Gives what the generator's loss has besides the scores; `fake`: its showers."""
+        return self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
 
     def _generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         latent = draw(self._latent, tf.shape(condition)[0], seed)
