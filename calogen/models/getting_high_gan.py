@@ -24,7 +24,7 @@ from calogen.training.gan import Gan
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers
 from calogen.training.trainer import Curriculum, Draws
-from calogen.training.volumes import Convolutions, crop, leaky, start_shape, to_volume
+from calogen.training.volumes import Convolutions, crop, dense_layers, double, leaky, start_shape, to_volume
 from calogen.training.wgan_gp import Generator
 from calogen.units import GeV
 
@@ -98,8 +98,7 @@ def build_generator(config: GettingHighGanConfig, geometry: RegularGrid) -> kera
     first, *filters = config.generator_filters
     start = start_shape(padded, 2 ** len(filters))
     hidden = convolutions.from_point(keras.layers.Multiply()([latent, condition]), first, start)
-    for width in filters:
-        hidden = keras.layers.ReLU()(_batch_normalise(convolutions.transposed(hidden, width, kernel=4, strides=2)))
+    hidden = double(convolutions, hidden, filters, _batch_normalise)
     hidden = keras.layers.ReLU()(convolutions(crop(hidden, padded), 1, kernel=3))
     shower = keras.layers.Flatten()(hidden)
     return keras.Model({"latent": latent, "condition": condition}, shower, name="generator")
@@ -124,8 +123,7 @@ def build_discriminator(config: GettingHighGanConfig, geometry: RegularGrid) -> 
         hidden = leaky(_batch_normalise(convolutions(hidden, width, 3, strides=2, padding=1)), config.slope)
     hidden = convolutions(hidden, last, 3, strides=2)
     hidden = keras.layers.Concatenate()([keras.layers.Flatten()(hidden), condition])
-    for units in config.discriminator_units:
-        hidden = leaky(keras.layers.Dense(units, kernel_initializer=initializers())(hidden), config.slope)
+    hidden = dense_layers(hidden, config.discriminator_units, config.slope, initializers)
     hidden = keras.layers.Dense(1, kernel_initializer=initializers())(hidden)
     probability = keras.layers.Activation("sigmoid")(hidden)
     return keras.Model({"shower": shower, "condition": condition}, probability, name="discriminator")

@@ -62,6 +62,13 @@ class SortedKernel:
             value = getattr(self, name)
             require(value > 0, f"{name} of a SortedKernel must be above 0. Received: {value}")
 
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> "SortedKernel":
+        """Gives the discrepancy with the four arguments in their order."""
+        require(len(numbers) == 4, f"a SortedKernel has four numbers: n, m, N and alpha. Received: {tuple(numbers)}")
+        window, stride, reach, alpha = numbers
+        return cls(window=window, stride=stride, reach=reach, alpha=alpha)
+
     def __call__(self, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
         """Gives the mean over showers `[b, v]`, whose energies are in MeV."""
         return tf.reduce_mean(mean_discrepancy(self._windows(one), self._windows(other), self.alpha))
@@ -72,3 +79,16 @@ class SortedKernel:
         last = (self.reach - 1) // self.stride * self.stride
         largest = tf.math.top_k(showers, min(last + size, showers.shape[-1])).values
         return tf.signal.frame(largest, size, self.stride)[..., None]
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """A discrepancy of cell energies and its weight in a loss.
+
+    Args:
+        kernel: the discrepancy.
+        weight: its factor; 0: it does not count.
+    """
+
+    kernel: SortedKernel
+    weight: float

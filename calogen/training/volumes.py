@@ -3,7 +3,7 @@
 A kernel that is larger than its input is cut to it, so that small grids fit into every network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from calogen.backend import keras
@@ -11,6 +11,7 @@ from calogen.training.layers import Initializers
 
 Shape = tuple[int, int, int]
 Sizes = int | Shape
+Normalisation = Callable[[keras.KerasTensor], keras.KerasTensor]
 _EPSILON = 1e-5
 
 
@@ -90,6 +91,24 @@ def crop(volume: keras.KerasTensor, shape: Sequence[int]) -> keras.KerasTensor:
     if not any(spare):
         return volume
     return keras.layers.Cropping3D([(cells // 2, cells - cells // 2) for cells in spare])(volume)
+
+
+def double(
+    convolutions: Convolutions, volume: keras.KerasTensor, filters: Sequence[int], normalisation: Normalisation
+) -> keras.KerasTensor:
+    """Gives a volume that was doubled for each number of filters, normalised and rectified."""
+    for width in filters:
+        volume = keras.layers.ReLU()(normalisation(convolutions.transposed(volume, width, kernel=4, strides=2)))
+    return volume
+
+
+def dense_layers(
+    tensor: keras.KerasTensor, units: Sequence[int], slope: float, initializers: Initializers
+) -> keras.KerasTensor:
+    """Gives the output of dense layers, each with a leaky ReLU."""
+    for width in units:
+        tensor = leaky(keras.layers.Dense(width, kernel_initializer=initializers())(tensor), slope)
+    return tensor
 
 
 def leaky(tensor: keras.KerasTensor, slope: float) -> keras.KerasTensor:

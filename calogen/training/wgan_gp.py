@@ -95,7 +95,7 @@ class WganGp(KerasTrainer):
             back-propagation.
     """
 
-    term_names = TERMS
+    term_names: tuple[str, ...] = TERMS
     jit = False
 
     def __init__(
@@ -163,7 +163,7 @@ class WganGp(KerasTrainer):
     def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Takes one step of every critic and gives the sums of their losses and penalties."""
         condition = real["condition"]
-        fake = self._generate(condition, fold_seed(seed, 0))
+        fake = self.generate(condition, fold_seed(seed, 0))
         fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold_seed(seed, 1))
         losses, penalties = [], []
         for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
@@ -182,7 +182,7 @@ class WganGp(KerasTrainer):
         condition, variables = real["condition"], self.generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
-            fake = self._generate(condition, seed)
+            fake = self.generate(condition, seed)
             scores = [
                 critic.loss_weight * critic.network({"shower": critic.view(fake), "condition": condition})
                 for critic in self._critics
@@ -196,7 +196,8 @@ class WganGp(KerasTrainer):
         """Gives what the generator's loss has besides the scores; `fake`: its showers."""
         return self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
 
-    def _generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Gives showers `[b, f]` of the generator as it trains, with the noise of a seed."""
         latent = draw(self._latent, tf.shape(condition)[0], seed)
         return self.generator({"latent": latent, "condition": condition}, training=self._batch_statistics)
 
