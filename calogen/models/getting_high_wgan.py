@@ -168,8 +168,7 @@ def build_constrainer(config: GettingHighWganConfig, geometry: RegularGrid) -> k
     convolutions = Convolutions(_initializers(config, "constrainer"))
     shower = keras.Input((geometry.size,), name="shower")
     hidden, (*filters, last) = to_volume(shower, geometry.shape), config.constrainer_filters
-    for width in filters:
-        hidden = leaky(normalise(convolutions(hidden, width, 3, strides=2)), config.slope)
+    hidden = convolutions.normalised(hidden, filters, 3, config.slope, strides=2)
     hidden = keras.layers.Flatten()(convolutions(hidden, last, 2))
     hidden = dense_layers(hidden, config.constrainer_units, config.slope, convolutions.initializers)
     energy = dense_layers(hidden, (1,), config.constrainer_slope, convolutions.initializers)

@@ -6,7 +6,7 @@ A kernel that is larger than its input is cut to it, so that small grids fit int
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from calogen.backend import keras
+from calogen.backend import keras, tf
 from calogen.training.layers import Initializers
 
 Shape = tuple[int, int, int]
@@ -34,7 +34,7 @@ class Convolutions:
         kernel, strides, padding = map(_three, (kernel, strides, padding))
         same = strides == (1, 1, 1) and kernel == tuple(2 * zeros + 1 for zeros in padding)
         if any(padding) and not same:
-            volume = keras.layers.ZeroPadding3D(padding)(volume)
+            volume = ZeroPadding(padding)(volume)
         if not same:
             sizes = zip(kernel, volume.shape[1:4], strict=True)
             kernel = tuple(min(size, available) for size, available in sizes)
@@ -47,6 +47,14 @@ class Convolutions:
             kernel_initializer=self.initializers(),
         )
         return convolution(volume)
+
+    def normalised(
+        self, volume: keras.KerasTensor, filters: Sequence[int], kernel: int, slope: float, **options: int
+    ) -> keras.KerasTensor:
+        """Gives convolutions with layer normalisation and a leaky ReLU, one for each number of filters."""
+        for width in filters:
+            volume = leaky(normalise(self(volume, width, kernel, **options)), slope)
+        return volume
 
     def transposed(self, volume: keras.KerasTensor, filters: int, kernel: int, strides: int) -> keras.KerasTensor:
         """Gives a transposed convolution, `strides` times as long along every axis."""
@@ -68,6 +76,42 @@ class Convolutions:
         size = filters * shape[0] * shape[1] * shape[2]
         kernel = keras.layers.Dense(size, use_bias=self.use_bias, kernel_initializer=self.initializers())
         return keras.layers.Reshape((*shape, filters))(kernel(point))
+
+
+@keras.saving.register_keras_serializable("calogen")
+class ZeroPadding(keras.layers.Layer):
+    """Zeros in front of and behind each axis of a volume.
+
+    TensorFlow 2.21 joins the operation Pad, also that of a gradient, with the convolution behind it, and then fails,
+    with a message, to optimise the graph of a training; here both have other operations.
+
+    Args:
+        padding: number of zeros at both ends of each axis.
+
+    Input shape:
+        `[b, layer, x, z, channels]`.
+
+    Output shape:
+        `[b, layer, x, z, channels]`, longer by twice the padding.
+    """
+
+    def __init__(self, padding: Shape, **options: object) -> None:
+        super().__init__(**options)
+        self.padding: Shape = (padding[0], padding[1], padding[2])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Gives the longer volume."""
+        return _longer(inputs, self.padding)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Gives the longer shape."""
+        first, *sizes, last = input_shape
+        longer = (None if size is None else size + 2 * zeros for size, zeros in zip(sizes, self.padding, strict=True))
+        return first, *longer, last
+
+    def get_config(self) -> dict[str, object]:
+        """Gives the layer's arguments."""
+        return {**super().get_config(), "padding": list(self.padding)}
 
 
 def to_volume(shower: keras.KerasTensor, shape: Shape) -> keras.KerasTensor:
@@ -124,6 +168,29 @@ def start_shape(shape: Sequence[int], factor: int) -> Shape:
     """
     first, second, third = (-(-size // factor) for size in shape)
     return first, second, third
+
+
+def _longer(volume: tf.Tensor, padding: Shape) -> tf.Tensor:
+    """Gives a volume with zeros at both ends of each axis; its gradient is `_shorter`."""
+
+    @tf.custom_gradient
+    def pad(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        ends = [(zeros, zeros) for zeros in (0, *padding, 0)]
+        longer = tf.raw_ops.PadV2(input=inputs, paddings=ends, constant_values=tf.zeros((), inputs.dtype))
+        return longer, lambda gradient: _shorter(gradient, padding)
+
+    return pad(volume)
+
+
+def _shorter(volume: tf.Tensor, padding: Shape) -> tf.Tensor:
+    """Gives a volume without both ends of each axis; its gradient is `_longer`."""
+
+    @tf.custom_gradient
+    def cut(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        inside = tuple(slice(zeros, size - zeros) for zeros, size in zip(padding, inputs.shape[1:4], strict=True))
+        return inputs[(slice(None), *inside)], lambda gradient: _longer(gradient, padding)
+
+    return cut(volume)
 
 
 def _three(size: Sizes) -> Shape:

@@ -81,6 +81,27 @@ def critic_step(
     return loss, penalty
 
 
+def mean_of_steps(
+    take: Callable[[tf.Tensor], tuple[tf.Tensor, ...]], num_steps: int, num_terms: int
+) -> list[tf.Tensor]:
+    """Takes several steps, one after another, and gives the means of their terms.
+
+    Args:
+        take: function that takes the step with a number and gives its `num_terms` terms.
+    """
+
+    def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return step + 1, sums + tf.stack(take(step))
+
+    sums = tf.zeros(num_terms)
+    if tf.distribute.has_strategy():  # replicas cannot sum their gradients inside a loop of the graph
+        for step in range(num_steps):
+            _, sums = body(tf.constant(step), sums)
+    else:
+        _, sums = tf.while_loop(lambda step, _: step < num_steps, body, (0, sums))
+    return tf.unstack(sums / num_steps)
+
+
 class WganGp(KerasTrainer):
     """A generator and its critics, which are trained against one another.
 
@@ -143,21 +164,13 @@ class WganGp(KerasTrainer):
             batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the last
                 one.
         """
-
-        def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold_seed(seed, step)))
-
-        sums = tf.zeros(len(self.term_names) - 1)
-        if tf.distribute.has_strategy():  # replicas cannot sum their gradients inside a loop of the graph
-            for step in range(self.critic_steps):
-                _, sums = body(tf.constant(step), sums)
-        else:
-            _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
-        last = batch(tf.constant(self.critic_steps - 1))
-        losses = (
-            *tf.unstack(sums / self.critic_steps),
-            self.generator_step(last, fold_seed(seed, self.critic_steps)),
+        means = mean_of_steps(
+            lambda step: self.critic_step(batch(step), fold_seed(seed, step)),
+            self.critic_steps,
+            len(self.term_names) - 1,
         )
+        last = batch(tf.constant(self.critic_steps - 1))
+        losses = (*means, self.generator_step(last, fold_seed(seed, self.critic_steps)))
         return dict(zip(self.term_names, losses, strict=True))
 
     def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:

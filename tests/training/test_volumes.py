@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import volumes as slow
 
 from calogen.training.layers import Initializers
-from calogen.training.volumes import Convolutions, crop, normalise, start_shape, to_volume
+from calogen.training.volumes import Convolutions, ZeroPadding, crop, normalise, start_shape, to_volume
 
 RANDOM = np.random.default_rng(1)
 VOLUME = RANDOM.normal(size=(2, 5, 6, 7, 3)).astype(np.float32)
@@ -90,3 +93,22 @@ def test_a_shower_becomes_a_volume_in_the_order_of_the_grid() -> None:
     volume = network_of(lambda tensor: to_volume(tensor, (2, 3, 4)), shower)(shower).numpy()
     assert volume.shape == (1, 2, 3, 4, 1)
     np.testing.assert_array_equal(volume[..., 0], shower.reshape(1, 2, 3, 4))
+
+
+def test_padding_survives_saving(tmp_path: Path) -> None:
+    network = network_of(ZeroPadding((2, 0, 1)))
+    network.save(tmp_path / "padding.keras")
+    loaded = keras.saving.load_model(tmp_path / "padding.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(VOLUME), np.pad(VOLUME, ((0, 0), (2, 2), (0, 0), (1, 1), (0, 0))))
+    assert network.output_shape == (None, 9, 6, 9, 3)
+
+
+def test_padding_has_gradients_of_every_order() -> None:
+    volume = tf.Variable(VOLUME)
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(ZeroPadding((1, 2, 0))(volume) ** 3)
+        first = tape.gradient(total, volume)
+        again = tf.reduce_sum(first**2)
+    np.testing.assert_allclose(first, 3 * VOLUME**2, rtol=1e-5)
+    np.testing.assert_allclose(outer.gradient(again, volume), 36 * VOLUME**3, rtol=1e-4)
