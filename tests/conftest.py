@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from calogen.metrics.histograms import Histogram
 from calogen.showers.cells import CellGrid, CellLayer
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import GridLayer, RegularGrid
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
 
@@ -23,6 +24,8 @@ settings.load_profile("calogen")
 
 TINY_VOXELS = VoxelGeometry("tiny", (VoxelLayer(0, (0.0, 5.0, 10.0), 1), VoxelLayer(1, (0.0, 3.0, 9.0), 4)))
 """Two layers of 2 and 8 voxels."""
+TINY_VOLUME = RegularGrid("tiny", tuple(GridLayer(number, 14, 14, 5.0, 10.0 * number) for number in range(1, 7)))
+"""Six layers of 14 x 14 cells, of which 3-D networks can still normalise several at their deepest."""
 
 
 def make_showers(geometry: Geometry, num_showers: int, seed: int = 0) -> Showers:

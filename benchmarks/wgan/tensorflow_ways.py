@@ -82,7 +82,7 @@ def plain(showers: np.ndarray, conditions: np.ndarray, batch_size: int) -> Itera
         between = interpolate(shower, fake, tf.random.uniform((batch_size, 1)))
         with tf.GradientTape() as tape:
             scores = [critic({"shower": item, "condition": condition}, training=True) for item in (shower, fake)]
-            penalty = gradient_penalty(taped_gradient(critic, between, condition))
+            penalty = gradient_penalty(taped_gradient(critic, between, condition=condition))
             loss = critic_loss(*scores) + CONFIG.gradient_penalty_weight * penalty
         optimizers[1].apply(tape.gradient(loss, critic.trainable_variables), critic.trainable_variables)
 

@@ -1,4 +1,4 @@
-"""Mean and spread of features, all that builders need of the training showers."""
+"""Mean, spread and number of features, all that builders need of the training showers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _MOST_FEATURES = 640  # number of features up to which a block has its full numb
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation of every feature.
+    """Mean and standard deviation of every feature, and the number of showers.
 
     Args:
         mean, spread: `[f]`, float64.
@@ -22,6 +22,7 @@ class Moments:
 
     mean: np.ndarray
     spread: np.ndarray
+    num_showers: int
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -66,4 +67,4 @@ def moments_of_blocks(blocks: Iterable[np.ndarray]) -> Moments:
         number = total
     if not number:
         raise DataFormatError("moments need features of one shower at least. Received: none")
-    return Moments(mean, np.sqrt(squares / number))
+    return Moments(mean, np.sqrt(squares / number), number)

@@ -10,7 +10,7 @@ from calogen.errors import CalogenError, DataFormatError
 from calogen.features.conditions import Encoding, Standardised
 from calogen.features.transforms import Chain
 from calogen.showers.conditions import Conditions
-from calogen.training.module import ConfigT, GeometryT, ModelModule
+from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 
 
 def require_consistent(
@@ -34,7 +34,9 @@ def require_consistent(
             "condition": transform.condition_dim,
             "shower": transform.num_features(geometry),
         }
-        _require_networks(networks, sizes, module.GENERATES, lambda name: module.build(config, geometry).get(name))
+        _require_networks(
+            networks, sizes, generates(module, config), lambda name: module.build(config, geometry).get(name)
+        )
     except (CalogenError, AttributeError) as error:
         raise DataFormatError(
             f"{directory} must hold the files of one run: {error!s:.500} (were they copied from different runs?)"
@@ -66,7 +68,7 @@ def _fitted_as(untrained: Encoding, fitted: Encoding) -> Encoding:
 def _require_networks(
     networks: Mapping[str, keras.Model],
     sizes: Mapping[str, int],
-    generates: Sequence[str],
+    generating: Sequence[str],
     own: Callable[[str], keras.Model | None],
 ) -> None:
     """Refuse networks whose inputs or outputs do not fit the configuration.
@@ -79,7 +81,7 @@ def _require_networks(
     if len(generators) != 1:
         raise DataFormatError(f"one network must have an input named 'latent'. Received: {len(generators)} of them")
     ((name, generator),) = generators.items()
-    last = generates[-1] if generates[-1] in networks else name
+    last = generating[-1] if generating[-1] in networks else name
     outputs = [tuple(tensor.shape) for tensor in networks[last].outputs]
     if {"latent", "condition"} != set(_shapes(generator.inputs)) or outputs != [(None, sizes["shower"])]:
         raise DataFormatError(

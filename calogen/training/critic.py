@@ -4,7 +4,7 @@ A dense network with (leaky) ReLU is piecewise linear, so that its input gradien
 gradient penalty then needs no second back-propagation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from calogen.backend import keras, tf
@@ -117,16 +117,17 @@ class PenaltyGradient:
         self._both = None if first is None else keras.Model(network.input, [network.output, first])
 
     def __call__(
-        self, real: tf.Tensor, fake: tf.Tensor, condition: tf.Tensor, fraction: tf.Tensor
+        self, real: tf.Tensor, fake: tf.Tensor, given: Mapping[str, tf.Tensor], fraction: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Gives scores `[2 b, 1]`, Geant4's first, and gradients `[b, f]`, float32.
 
         Args:
             real, fake: Geant4's and generated showers, `[b, f]`.
-            condition: condition of both, `[b, c]`.
+            given: the critic's further inputs by name, equal for both, e.g. the condition `[b, c]`.
             fraction: `[b, 1]`, place between the two showers at which the gradient is computed.
         """
-        seen = {"shower": tf.concat([real, fake], 0), "condition": tf.concat([condition, condition], 0)}
+        twice = {name: tf.concat([values, values], 0) for name, values in given.items()}
+        seen = {"shower": tf.concat([real, fake], 0), **twice}
         if self._chain is not None and self._both is not None:
             scores, first = self._both(seen, training=True)
             one, other = tf.split(tf.stop_gradient(first), 2)
@@ -135,17 +136,21 @@ class PenaltyGradient:
             scores = self._network(seen, training=True)
             between = interpolate(real, fake, fraction)
             if self._chain is None:
-                gradient = taped_gradient(self._network, between, condition)
+                gradient = taped_gradient(self._network, between, **given)
             else:
-                gradient = self._chain.input_gradient(tf.concat([between, condition], axis=-1))
+                gradient = self._chain.input_gradient(tf.concat([between, given["condition"]], axis=-1))
         return tf.cast(scores, tf.float32), tf.cast(gradient, tf.float32)
 
 
-def taped_gradient(network: keras.Model, shower: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
-    """Gives d score / d shower, `[b, f]`, of any critic by automatic differentiation."""
+def taped_gradient(network: keras.Model, shower: tf.Tensor, **given: tf.Tensor) -> tf.Tensor:
+    """Gives d score / d shower, `[b, f]`, of any critic by automatic differentiation.
+
+    Args:
+        given: the critic's further inputs by name.
+    """
     with tf.GradientTape() as tape:
         tape.watch(shower)
-        score = network({"shower": shower, "condition": condition})
+        score = network({"shower": shower, **given})
     return tape.gradient(score, shower)
 
 

@@ -22,7 +22,7 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
-from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule
+from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule, generates
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
@@ -83,7 +83,7 @@ def fit(
     keeper = Keeper(
         directory=directory,
         identity=identity,
-        networks={name: networks[name] for name in module.GENERATES},
+        networks={name: networks[name] for name in generates(module, config)},
         snapshots=snapshots,
     )
     about = provenance.collect(config.seed, {})

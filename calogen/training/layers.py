@@ -19,16 +19,17 @@ class Initializers:
         seed: seed of the configuration.
         network: name of the network, which gives each network other seeds.
         name: name of the initializer, e.g. `glorot_normal`.
+        settings: its further arguments, e.g. `stddev`.
     """
 
-    def __init__(self, seed: int, network: str, name: str) -> None:
+    def __init__(self, seed: int, network: str, name: str, **settings: float | str) -> None:
         self._seeds = count(named_seed(seed, network))
-        self._name = name
+        self._name, self._settings = name, settings
 
     def __call__(self) -> keras.initializers.Initializer:
         """Gives the next kernel's initializer; zeros and ones, e.g., have no seed."""
         seed = {"seed": next(self._seeds)} if hasattr(keras.initializers.get(self._name), "seed") else {}
-        return keras.initializers.get({"class_name": self._name, "config": seed})
+        return keras.initializers.get({"class_name": self._name, "config": {**self._settings, **seed}})
 
 
 @keras.saving.register_keras_serializable("calogen")

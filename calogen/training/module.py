@@ -57,6 +57,19 @@ class ModelModule(Protocol[ConfigT, GeometryT]):
 
 
 @runtime_checkable
+class ChoosesNetworks(Protocol):
+    """A module whose configurations generate with different networks."""
+
+    def generates(self, config: Config) -> tuple[str, ...]:
+        """Gives the names of the networks that generate showers, instead of `GENERATES`."""
+
+
+def generates(module: ModelModule[ConfigT, GeometryT], config: Config) -> tuple[str, ...]:
+    """Names of the networks with which a configuration generates, in the order of their use."""
+    return module.generates(config) if isinstance(module, ChoosesNetworks) else module.GENERATES
+
+
+@runtime_checkable
 class FitsLatent(Protocol):
     """A module whose latent space is fitted to encoded showers after the training."""
 

@@ -19,7 +19,7 @@ from calogen.files import atomic_path, write_json
 from calogen.showers.geometry import Geometry
 from calogen.training.callbacks import save_network
 from calogen.training.latent import Sampler
-from calogen.training.module import ConfigT, GeometryT, ModelModule
+from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def assemble_run(
     """
     name = module.__name__.rpartition(".")[2]
     latent = module.build_latent(config) if latent is None else latent
-    return TrainedRun(name, config, geometry, networks, transform, history or [], latent, module.GENERATES)
+    return TrainedRun(name, config, geometry, networks, transform, history or [], latent, generates(module, config))
 
 
 def chain_of(networks: Sequence[keras.Model]) -> keras.Model:

@@ -57,6 +57,51 @@ class Generator:
     activity_weight: float = 0.0
 
 
+def critic_step(
+    critic: Critic,
+    scores_and_gradient: PenaltyGradient,
+    seen: tuple[tf.Tensor, tf.Tensor],
+    given: Mapping[str, tf.Tensor],
+    fraction: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes one step of a critic and gives its loss and its penalty.
+
+    Args:
+        scores_and_gradient: of this critic.
+        seen: Geant4's and generated showers, as the critic gets them, `[b, f]`.
+        given, fraction: further arguments of `scores_and_gradient`.
+    """
+    variables = critic.network.trainable_variables
+    with tf.GradientTape() as tape:
+        scores, gradient = scores_and_gradient(*seen, given, fraction)
+        loss = critic_loss(*tf.split(scores, 2))
+        penalty = gradient_penalty(gradient, critic.one_sided)
+        total = (loss + critic.gradient_penalty_weight * penalty) / tf.distribute.get_strategy().num_replicas_in_sync
+    critic.optimizer.apply(tape.gradient(total, variables), variables)
+    return loss, penalty
+
+
+def mean_of_steps(
+    take: Callable[[tf.Tensor], tuple[tf.Tensor, ...]], num_steps: int, num_terms: int
+) -> list[tf.Tensor]:
+    """Takes several steps, one after another, and gives the means of their terms.
+
+    Args:
+        take: function that takes the step with a number and gives its `num_terms` terms.
+    """
+
+    def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return step + 1, sums + tf.stack(take(step))
+
+    sums = tf.zeros(num_terms)
+    if tf.distribute.has_strategy():  # replicas cannot sum their gradients inside a loop of the graph
+        for step in range(num_steps):
+            _, sums = body(tf.constant(step), sums)
+    else:
+        _, sums = tf.while_loop(lambda step, _: step < num_steps, body, (0, sums))
+    return tf.unstack(sums / num_steps)
+
+
 class WganGp(KerasTrainer):
     """A generator and its critics, which are trained against one another.
 
@@ -71,7 +116,7 @@ class WganGp(KerasTrainer):
             back-propagation.
     """
 
-    term_names = TERMS
+    term_names: tuple[str, ...] = TERMS
     jit = False
 
     def __init__(
@@ -116,62 +161,56 @@ class WganGp(KerasTrainer):
         """Takes all steps of one iteration and gives the means of the losses before each step.
 
         Args:
-            batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the
-                conditions of the last one.
+            batch: function that gives the batch of Geant4 showers of each critic step; the generator uses the last
+                one.
         """
-
-        def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return step + 1, sums + tf.stack(self.critic_step(batch(step), fold_seed(seed, step)))
-
-        sums = tf.zeros(2)
-        if tf.distribute.has_strategy():  # replicas cannot sum their gradients inside a loop of the graph
-            for step in range(self.critic_steps):
-                _, sums = body(tf.constant(step), sums)
-        else:
-            _, sums = tf.while_loop(lambda step, _: step < self.critic_steps, body, (0, sums))
-        condition = batch(tf.constant(self.critic_steps - 1))["condition"]
-        losses = (
-            *tf.unstack(sums / self.critic_steps),
-            self.generator_step(condition, fold_seed(seed, self.critic_steps)),
+        means = mean_of_steps(
+            lambda step: self.critic_step(batch(step), fold_seed(seed, step)),
+            self.critic_steps,
+            len(self.term_names) - 1,
         )
-        return dict(zip(TERMS, losses, strict=True))
+        last = batch(tf.constant(self.critic_steps - 1))
+        losses = (*means, self.generator_step(last, fold_seed(seed, self.critic_steps)))
+        return dict(zip(self.term_names, losses, strict=True))
 
-    def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def critic_step(self, real: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Takes one step of every critic and gives the sums of their losses and penalties."""
         condition = real["condition"]
-        fake = self._generate(condition, fold_seed(seed, 0))
+        fake = self.generate(condition, fold_seed(seed, 0))
         fraction = tf.random.stateless_uniform((tf.shape(condition)[0], 1), fold_seed(seed, 1))
         losses, penalties = [], []
         for critic, scores_and_gradient in zip(self._critics, self._gradients, strict=True):
             seen = critic.view(real["shower"]), critic.view(fake)
-            variables = critic.network.trainable_variables
-            with tf.GradientTape() as tape:
-                scores, gradient = scores_and_gradient(*seen, condition, fraction)
-                loss = critic_loss(*tf.split(scores, 2))
-                penalty = gradient_penalty(gradient, critic.one_sided)
-                total = (loss + critic.gradient_penalty_weight * penalty) / self.num_replicas
-            critic.optimizer.apply(tape.gradient(total, variables), variables)
+            loss, penalty = critic_step(critic, scores_and_gradient, seen, {"condition": condition}, fraction)
             losses.append(loss)
             penalties.append(penalty)
         return tf.add_n(losses), tf.add_n(penalties)
 
-    def generator_step(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Takes one step of the generator and gives its loss, minus the weighted mean scores."""
-        variables = self.generator.trainable_variables
+    def generator_step(self, real: Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Takes one step of the generator and gives its loss, minus the weighted mean scores.
+
+        Args:
+            real: Geant4's showers, whose conditions the generated ones have.
+        """
+        condition, variables = real["condition"], self.generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
-            fake = self._generate(condition, seed)
+            fake = self.generate(condition, seed)
             scores = [
                 critic.loss_weight * critic.network({"shower": critic.view(fake), "condition": condition})
                 for critic in self._critics
             ]
             loss = -tf.add_n([tf.reduce_mean(tf.cast(score, tf.float32)) for score in scores])
-            activity = self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
-            total = (loss + activity) / self.num_replicas
+            total = (loss + self.further_loss(fake, real)) / self.num_replicas
         self.optimizer.apply(tape.gradient(total, variables), variables)
         return loss
 
-    def _generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def further_loss(self, fake: tf.Tensor, real: Batch) -> tf.Tensor | float:
+        """Gives what the generator's loss has besides the scores; `fake`: its showers."""
+        return self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
+
+    def generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Gives showers `[b, f]` of the generator as it trains, with the noise of a seed."""
         latent = draw(self._latent, tf.shape(condition)[0], seed)
         return self.generator({"latent": latent, "condition": condition}, training=self._batch_statistics)
 

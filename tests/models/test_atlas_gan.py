@@ -115,8 +115,8 @@ def test_the_regulariser_is_a_sum_over_the_batch(photons: Showers) -> None:
         trainer.compile(optimizer=keras.optimizers.SGD(1.0))
         trainer.optimizer.build(networks["generator"].trainable_variables)
         before = networks["generator"].get_layer("shower").bias.numpy()
-        latent = trainer._generate(condition, keras.ops.convert_to_tensor([1, 2])).numpy()
-        trainer.generator_step(condition, keras.ops.convert_to_tensor([1, 2]))
+        latent = trainer.generate(condition, keras.ops.convert_to_tensor([1, 2])).numpy()
+        trainer.generator_step({"condition": condition}, keras.ops.convert_to_tensor([1, 2]))
         steps.append(before - networks["generator"].get_layer("shower").bias.numpy())
     np.testing.assert_allclose(steps[1] - steps[0], 0.5 * (latent * (1 - latent)).sum(axis=0), rtol=2e-3, atol=1e-5)
 

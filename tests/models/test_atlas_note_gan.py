@@ -134,7 +134,7 @@ def test_the_one_sided_penalty_is_that_of_large_gradients_alone(scale: float, sh
             for values in (chain.forward(showers), chain.condition(showers.given))
         )
         trainer = build_trainer(config, GRID, networks, moments(features.numpy()))
-        gradient = taped_gradient(networks["critic"], features, condition)
+        gradient = taped_gradient(networks["critic"], features, condition=condition)
         norms = np.sqrt((gradient.numpy().astype(np.float64) ** 2).sum(axis=1))
         assert (norms > 1).all() if scale > 1 else (norms < 1).all()
         batch = {"shower": features, "condition": condition}
