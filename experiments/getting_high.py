@@ -1,7 +1,7 @@
 r"""GAN, WGAN and BIB-AE of "Getting High" (arXiv:2005.05334), side by side.
 
-Expected on the bundled showers of a simplified stack, preset laptop (narrow networks whose sizes the report prints; one
-to two hours on one core for each of the three, and of the WGAN's two variants with --ablation): results in
+Expected on the bundled showers of a simplified stack, preset laptop (narrow networks whose sizes the report prints;
+45 minutes on one core for each of the three, and of the WGAN's two variants with --ablation): results in
 experiments/results/getting_high.json. The paper's own networks and lengths are preset paper, for a GPU: four days for
 the BIB-AE alone.
 
@@ -15,7 +15,6 @@ to train with, those of a flat spectrum to compare with, and, in --steps, those 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +28,6 @@ from calogen.claims.getting_high import (
     FITTED,
     GAN,
     GEANT4,
-    LOW,
     MID,
     MMD,
     OBSERVABLES,
@@ -47,21 +45,23 @@ from calogen.claims.judge import Table
 from calogen.config import Config, require
 from calogen.errors import DataFormatError
 from calogen.evaluation.grids import GridTable, table_of
-from calogen.evaluation.summary import ResponseCurve, energy_text
+from calogen.evaluation.summary import ResponseCurve
 from calogen.evaluation.trainings import Evidence
-from calogen.metrics.correlations import difference, pair_histograms
+from calogen.metrics.correlations import difference
 from calogen.metrics.distributions import Value, mean
 from calogen.models import bib_ae, getting_high_gan, getting_high_wgan
-from calogen.models.getting_high_wgan import PAPER
+from calogen.models.bib_ae import BibAeConfig
+from calogen.models.getting_high_gan import GettingHighGanConfig
+from calogen.models.getting_high_wgan import PAPER, GettingHighWganConfig
 from calogen.observables.grid import HIT_THRESHOLD
-from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
+from calogen.plots.correlations import draw_correlation_matrices
 from calogen.plots.events import draw_events, draw_hit_spectrum
 from calogen.plots.grids import draw_grid_profiles, draw_projections
 from calogen.plots.observables import draw_response
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
-from calogen.reproduction.networks import StudyNetwork, generated_like, generation_time
+from calogen.reproduction.networks import generated_like, generation_time
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import require_energies, snap_showers
 from calogen.reproduction.study_options import ONLY
@@ -79,13 +79,22 @@ OPTIONS = {
     "--steps": OwnOption("With --train-data: your photons of 20, 30 ... 90 GeV.", kind=Path | None, default=None),
     **ONLY,
 }
+BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
+    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 4_700}},
+    "wgan": {
+        "smoke": {"iterations": 2, "batch_size": 4, "critic_steps": 1, "post_iterations": 2, "post_batch_size": 2},
+        "laptop": {"iterations": 3_000, "post_iterations": 1_000},
+    },
+    "bib_ae": {"smoke": {"epochs": 1, "critic_steps": 1, "post_epochs": (1, 1)}, "laptop": {"epochs": 15}},
+}
+"""What the presets change in the narrow networks' training, by model."""
 BATCHES = {"smoke": (1,), "laptop": (1, 10, 100), "paper": (1, 10, 100, 1000)}  # Table 1
 TRIALS = {"smoke": 2, "laptop": 25, "paper": 25}
 COPIES = {"laptop": 4, "paper": 4}  # generated showers for each test shower
 README_FIGURE = "Fig. 6: energies of the cells, 10 to 100 GeV"
 REMARKS = (
-    "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ILD's own simulation; cells are "
-    "not staggered, and a shower takes a tenth of the paper's time.",
+    "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ILD's own simulation; cells "
+    "are not staggered, and a shower takes a tenth of the paper's time.",
 )
 NARROW_REMARK = (
     "Preset {preset}: narrow networks, {sizes} trainable parameters of what generates, and short trainings on "
@@ -112,7 +121,10 @@ def main(arguments: Arguments) -> None:
     outcomes = run_study(study, arguments, data)
     if not outcomes:
         return
-    seen = [samples_of(outcome, data, flat, seed, arguments) for outcome, seed in zip(outcomes, arguments.seeds)]
+    seen = [
+        samples_of(outcome, data, flat, seed, arguments)
+        for outcome, seed in zip(outcomes, arguments.seeds, strict=True)
+    ]
     evidence = [gather(outcome, *parts, arguments) for outcome, parts in zip(outcomes, seen, strict=True)]
     steps, spectrum = seen[0]
     account = Account(
@@ -174,12 +186,25 @@ def networks(arguments: Arguments) -> Configs:
     return found
 
 
+def budget(config: Config, preset: str, seed: int) -> Config:
+    """A configuration at a preset's budget: narrow networks, but for the preset paper."""
+    if preset == "paper":
+        return replace(config, seed=seed)
+    if isinstance(config, GettingHighGanConfig):
+        return replace(getting_high_gan.CONFIGS["laptop"][0], **BUDGETS["gan"][preset], seed=seed)
+    if isinstance(config, BibAeConfig):
+        return replace(bib_ae.CONFIGS["laptop"][0], **BUDGETS["bib_ae"][preset], seed=seed)
+    given = cast(GettingHighWganConfig, config)
+    variant: dict[str, Any] = {"discrepancy_weight": given.discrepancy_weight, "post_processing": given.post_processing}
+    return replace(getting_high_wgan.CONFIGS["laptop"][0], **BUDGETS["wgan"][preset], **variant, seed=seed)
+
+
 def samples_of(
     outcome: Outcome, data: Data, flat: Showers, seed: int, arguments: Arguments
 ) -> tuple[dict[str, Showers], dict[str, Showers]]:
     """Showers of all networks at the steps of Fig. 8, and of a flat spectrum, Geant4's first.
 
-    The BIB-AE's decoder also generates without the post processor, and from normal latent numbers.
+    The BIB-AE also generates without its post processor, and from latent numbers of encoded showers.
     """
     runs = {
         label: outcome.networks[name].run for label, name in (NETWORKS | VARIANTS).items() if name in outcome.networks
@@ -187,7 +212,7 @@ def samples_of(
     whole = runs[BIB_AE]
     runs |= {
         BARE: replace(whole, generates=whole.generates[:1]),
-        NORMAL: replace(whole, latent=bib_ae.build_latent(cast(bib_ae.BibAeConfig, whole.config))),
+        FITTED: replace(whole, latent=bib_ae.fit_latent(whole, data.train)),
     }
     copies = COPIES.get(arguments.preset, 1)
     more = {label: [run] for label, run in runs.items() if label not in NETWORKS}
