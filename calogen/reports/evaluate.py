@@ -1,6 +1,6 @@
 """The command `calogen evaluate`: judges files of showers and writes pages and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +88,7 @@ def evaluate(
         first = files.pop("reference")
         second, learned = files.pop("second reference", None), files.pop("training", None)
         more = [*first, *(second or ()), *(learned or ())]
-        kind = kind_of([path for paths in files.values() for path in paths], more)
-        if kind != "voxels":
-            judge = evaluate_cells if kind == "cells" else evaluate_grids
+        if judge := judge_of([path for paths in files.values() for path in paths], more):
             judge(first, files, output, second, options, learned)
             return _read_table(output)
         evaluate_voxels(first, files, output, second, geometry, options, learned)
@@ -197,19 +195,18 @@ def evaluate_cells(
         require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned, more = _read_cells("training", training, tolerant, expected) if training else (None, [])
-    hashes = {name: hash_showers(item.energies, 0.0) for name, item in {"reference": expected, **samples}.items()}
-    known_showers = None if learned is None else (learned, hash_showers(learned.energies, 0.0))
-    copies, quantities = find_copies(hashes, {"reference": expected, **samples}, known_showers, seed)
+    showers = {"reference": expected, **samples}
+    hashes = {name: hash_showers(item.energies, 0.0) for name, item in showers.items()}
+    trained = None if learned is None else (learned, hash_showers(learned.energies, 0.0))
+    copies, quantities = find_copies(hashes, showers, trained, seed)
     comparisons, singles = _compare_by_energy(expected, samples, seed)
-    tables = {label: Observed(item, CELL_OBSERVABLES) for label, item in samples.items()}
-    numbers, remarks = numbers_of_all(
-        Observed(expected, CELL_OBSERVABLES), tables, options.repetitions, seed, output / "classifiers.json"
-    )
+    tables = {label: Observed(item, CELL_OBSERVABLES) for label, item in {"": expected, **samples}.items()}
+    numbers, remarks = numbers_of_all(tables.pop(""), tables, options.repetitions, seed, output / "classifiers.json")
     note = origin(paths_of(reference)[0])
     judged = Judged(
         paper="arXiv:2210.06204",
         samples=list(samples),
-        files=[path.name for path in paths_of(reference)],
+        files=paths_of(reference),
         comparisons=comparisons,
         numbers=numbers,
         quantities=quantities,
@@ -218,6 +215,15 @@ def evaluate_cells(
         remarks=(*singles, *remarks, *([note] if note else [])),
     )
     return write_judged(output, judged, draw_cells(expected, samples, comparisons, note), options.figures)
+
+
+def judge_of(generated: Sequence[Path], others: Sequence[Path]) -> Callable[..., str] | None:
+    """What judges showers by observables, `evaluate_cells` or `evaluate_grids`; None: they are voxels.
+
+    Raises:
+        DataFormatError: as for `kind_of`.
+    """
+    return {"cells": evaluate_cells, "grids": evaluate_grids}.get(kind_of(generated, others))
 
 
 def _compare_by_energy(

@@ -86,7 +86,7 @@ def evaluate_grids(
     judged = Judged(
         paper="arXiv:2005.05334",
         samples=list(tables),
-        files=[path.name for path in paths_of(reference)],
+        files=paths_of(reference),
         comparisons=comparisons,
         numbers=numbers,
         quantities=[*quantities, *_quantities({"Geant4": expected, **tables})],

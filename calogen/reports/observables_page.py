@@ -43,7 +43,7 @@ class Judged:
     Args:
         paper: whose observables they are.
         samples: labels of the samples.
-        files: names of the reference's files.
+        files: the reference's files.
         comparisons: with the reference, by incident energy, MeV.
         numbers: of all observables together, by sample.
         quantities: further numbers.
@@ -54,7 +54,7 @@ class Judged:
 
     paper: str
     samples: Sequence[str]
-    files: Sequence[str]
+    files: Sequence[Path]
     comparisons: Mapping[float, Comparison]
     numbers: Mapping[str, Mapping[str, Value]]
     quantities: Sequence[Quantity]
@@ -71,7 +71,7 @@ def write_judged(
     models = ", ".join(label for label in judged.samples if label != SECOND)
     results = Results(
         name="observables",
-        title=f"{alarms}{models} against {', '.join(judged.files)}",
+        title=f"{alarms}{models} against {', '.join(path.name for path in judged.files)}",
         paper=f"Observables of {judged.paper}",
         claims=(),
         quantities=tuple(judged.quantities),
