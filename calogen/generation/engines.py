@@ -11,6 +11,7 @@ Conversion for LiteRT takes half a second for each set of weights, so that Tenso
 only once, such as the saved iterations of a training.
 """
 
+import math
 import os
 import sys
 import threading
@@ -34,6 +35,7 @@ MANY = 200
 """Least number of showers per call for which a GPU is used."""
 BLOCK = 256
 """Number of showers that LiteRT computes together; with more, the values between two layers leave the cache."""
+_BLOCK_BYTES = 2**28  # bytes of a layer's output up to which Keras computes showers together
 _ALONE = 64  # least number of showers for which LiteRT uses several threads
 
 
@@ -110,18 +112,29 @@ class TensorflowEngine:
 class KerasEngine:
     """An engine with the Keras network itself, for networks that cannot be folded.
 
-    These have layers other than dense ones, rarer activations, or several branches.
+    These have layers other than dense ones, rarer activations, or several branches. Showers are computed together as
+    long as every layer's output stays small enough.
     """
 
     def __init__(self, generator: keras.Model, transform: Chain) -> None:
         self._generator, self._transform = generator, transform
+        self._step = max(1, _BLOCK_BYTES // (4 * _largest_output(generator)))
 
     def __call__(
         self, latent: np.ndarray, condition: np.ndarray, incident_energies: np.ndarray, energies: np.ndarray
     ) -> None:
         """Computes showers; see `Engine`."""
-        features = self._generator({"latent": latent, "condition": condition}).numpy()
-        energies[:] = self._transform.energies(features, incident_energies)
+        for start in range(0, len(latent), self._step):
+            rows = slice(start, start + self._step)
+            features = self._generator({"latent": latent[rows], "condition": condition[rows]}).numpy()
+            energies[rows] = self._transform.energies(features, incident_energies[rows])
+
+
+def _largest_output(network: keras.Model) -> int:
+    """Number of values that a shower has in the largest output of a layer, nested networks' too."""
+    outputs = [tensor for layer in network.layers for tensor in keras.tree.flatten(layer.output)]
+    sizes = [math.prod(size or 1 for size in tensor.shape[1:]) for tensor in outputs]
+    return max([*sizes, *(_largest_output(layer) for layer in network.layers if isinstance(layer, keras.Model))])
 
 
 @dataclass(frozen=True, eq=False)

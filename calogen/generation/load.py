@@ -15,14 +15,14 @@ import numpy as np
 from calogen import models
 from calogen.backend import keras
 from calogen.config import Config, config_from_json
-from calogen.errors import DataFormatError
+from calogen.errors import CalogenError, DataFormatError
 from calogen.features.transforms import Chain
 from calogen.files import listed, read_json
 from calogen.generation.consistency import require_consistent
 from calogen.showers.geometry import Geometry
 from calogen.showers.kinds import geometry_from_json
-from calogen.training.latent import Sampler
-from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule
+from calogen.training.latent import EncodedLatent
+from calogen.training.module import ModelModule
 from calogen.training.run import TrainedRun, assemble_run, snapshot_paths
 
 
@@ -55,22 +55,34 @@ def load_run(directory: Path) -> TrainedRun:
         {name: load_network(directory / f"{name}.keras") for name in names},
         Chain.from_json(read_json(directory / "transform.json")),
         history,
-        _read_latent(directory / "latent.npz", module),
+        _read_latent(directory / "latent.npz"),
     )
     require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
+    _require_latent(directory, run, module.build_latent(run.config).dim)
     return run
 
 
-def _read_latent(path: Path, module: ModelModule[ConfigT, GeometryT]) -> Sampler | None:
+def _require_latent(directory: Path, run: TrainedRun, dim: int) -> None:
+    """Refuse a fitted latent space of another model."""
+    if isinstance(run.latent, EncodedLatent):
+        expected, received = (
+            (dim, run.transform.condition_dim),
+            (run.latent.dim, run.latent.conditions.shape[1]),
+        )
+        if expected != received:
+            raise DataFormatError(
+                f"{directory}/latent.npz must have sizes of latent space and condition {expected}. Received: {received}"
+            )
+
+
+def _read_latent(path: Path) -> EncodedLatent | None:
     """Gives the sampler that was fitted to encoded showers; None: there is no such file."""
     if not path.exists():
         return None
     try:
-        if not isinstance(module, FitsLatent):
-            raise ValueError(f"{module.__name__} has no read_latent")
         with np.load(path, allow_pickle=False) as file:
-            return module.read_latent(dict(file))
-    except (OSError, ValueError, KeyError, AttributeError, BadZipFile, zlib.error) as error:
+            return EncodedLatent.from_arrays(dict(file))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, BadZipFile, zlib.error, CalogenError) as error:
         raise DataFormatError(f"{path} must hold a fitted latent space. Received: {error!r:.200}") from error
 
 

@@ -22,7 +22,8 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
-from calogen.training.module import ConfigT, FitsLatent, GeometryT, ModelModule, generates
+from calogen.training.encoded import encoded_latent
+from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
@@ -95,7 +96,9 @@ def fit(
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
         state = train(stages, features, validating[0] if validating else None, keeper, log)
-        latent = module.fit_latent(config, networks, features) if isinstance(module, FitsLatent) else None
+        latent = None
+        if getattr(config, "latent_sampler", "prior") == "posterior":
+            latent = encoded_latent(networks["encoder"], features, module.build_latent(config).dim, config.seed)
     for name in critics if bfloat16 else ():
         networks[name].set_weights(trained[name].get_weights())
     run = assemble_run(module, config, geometry, networks, chain, state.history, latent)

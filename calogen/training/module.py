@@ -7,7 +7,6 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Config, Paper
-from calogen.features.batches import FeatureTable
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain
 from calogen.showers.geometry import GeometryT
@@ -21,7 +20,8 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 class ModelModule(Protocol[ConfigT, GeometryT]):
     """A module of `calogen.models`, with the types of its configurations and geometries.
 
-    It may also have `CRITICS`, the names of its critics, and `SPLITS`, names in `CONFIGS` that share the momenta.
+    It may also have `CRITICS`, the names of its critics, and `SPLITS`, names in `CONFIGS` that share the momenta. Where
+    a configuration's `latent_sampler` is "posterior", points are drawn among the codes of training showers (`encoded`).
     """
 
     __name__: str
@@ -67,14 +67,3 @@ class ChoosesNetworks(Protocol):
 def generates(module: ModelModule[ConfigT, GeometryT], config: Config) -> tuple[str, ...]:
     """Names of the networks with which a configuration generates, in the order of their use."""
     return module.generates(config) if isinstance(module, ChoosesNetworks) else module.GENERATES
-
-
-@runtime_checkable
-class FitsLatent(Protocol):
-    """A module whose latent space is fitted to encoded showers after the training."""
-
-    def fit_latent(self, config: Config, networks: Mapping[str, keras.Model], features: FeatureTable) -> Sampler:
-        """Gives the latent space that fits the encoded training showers."""
-
-    def read_latent(self, arrays: Mapping[str, np.ndarray]) -> Sampler:
-        """Gives the latent space that `arrays`, the fitted sampler's, describe."""

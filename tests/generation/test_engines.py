@@ -23,7 +23,7 @@ from calogen.generation.generate import compile_one_shower, generate
 from calogen.models import atlas_vae, caloshowergan, fastcalogan
 from calogen.showers.cells import CellGrid
 from calogen.showers.voxels import VoxelGeometry
-from calogen.training.run import TrainedRun, assemble_run
+from calogen.training.run import TrainedRun, assemble_run, chain_of
 
 TINY: dict[type, Any] = {CellGrid: make_grid((2, 1), (3, 2), (2, 2)), VoxelGeometry: TINY_VOXELS}
 CONFIGS = {
@@ -292,3 +292,24 @@ def test_threads_do_not_disturb_one_another() -> None:
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+def test_keras_computes_large_layers_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many showers together as the largest layer allows: three."""
+    run = make_run(atlas_vae, replace(_VAE, decoder_units=(7, 9)), TINY[CellGrid])
+    widest = max(tensor.shape[-1] for layer in run.generator.layers for tensor in keras.tree.flatten(layer.output))
+    monkeypatch.setattr(engines, "_BLOCK_BYTES", 3 * 4 * widest)
+    pieces = KerasEngine(run.generator, run.transform)
+    assert pieces._step == 3
+    check_equal(showers_of(pieces, run, 8), by_keras(run, 8))
+    monkeypatch.setattr(engines, "_BLOCK_BYTES", 1)
+    check_equal(showers_of(KerasEngine(run.generator, run.transform), run, 8), by_keras(run, 8))
+
+
+def test_the_largest_layer_may_be_in_a_network_of_the_chain() -> None:
+    inputs = {"latent": keras.Input((2,), name="latent"), "condition": keras.Input((1,), name="condition")}
+    hidden = keras.layers.Dense(50)(keras.layers.Concatenate()(list(inputs.values())))
+    first = keras.Model(inputs, keras.layers.Dense(3)(hidden), name="first")
+    shower = keras.Input((3,), name="shower")
+    joined = chain_of([first, keras.Model({"shower": shower}, keras.layers.Dense(3)(shower), name="second")])
+    assert engines._largest_output(joined) == 50
