@@ -14,15 +14,16 @@ import pandas as pd
 from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
 from calogen.errors import DataFormatError, GeometryError, checked
-from calogen.evaluation.assessment import number_pairs
+from calogen.evaluation.assessment import FILE_NAME, Assessment, number_pairs
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.copies import ALARM, hash_showers, judge_copies
 from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, floor_warnings, read_reference, require_judgeable
-from calogen.evaluation.observed import observed_numbers
+from calogen.evaluation.observed import NUMBERS_FILE, SECOND, observed_numbers
+from calogen.evaluation.pictures import Pictures
 from calogen.evaluation.summary import energy_text
-from calogen.files import matching_files, read_json, require_writable_file, write_json
+from calogen.files import read_json, require_writable_file, write_json
 from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file
 from calogen.metrics.distributions import Value
 from calogen.observables.cells import CELL_OBSERVABLES
@@ -30,8 +31,9 @@ from calogen.observables.observable import Observed
 from calogen.provenance import collect
 from calogen.reports.cell_figures import draw_cells
 from calogen.reports.evaluation import NUMBER_TITLES, build_assessment_page, build_comparison_page
+from calogen.reports.latex import read_rows, write_latex
 from calogen.reports.page import verdict_text, write_page
-from calogen.reports.reproduction import judge_all, write_report
+from calogen.reports.reproduction import build_page, judge_all, write_tables
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_energies, snap
@@ -39,10 +41,6 @@ from calogen.showers.sample import Negative, Showers, concatenate
 from calogen.showers.voxels import VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
-SECOND = "second reference"
-"""What pages call the second reference, another sample of Geant4."""
-NUMBERS_FILE = "numbers.json"
-"""File of the numbers of cells' observables together, by sample."""
 _MAX_NOTE = 10_000  # letters of a file's note
 _NUMBERS = {
     "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
@@ -163,7 +161,7 @@ def evaluate_voxels(
         CalogenError: as for `assess`.
     """
     first_file = paths_of(reference)[0]
-    note, assessments, drawn = origin(first_file), [], []
+    note = origin(first_file)
     if not isinstance(geometry, VoxelGeometry):
         geometry = voxel_geometry(first_file, None if geometry is None else Path(geometry))
     require_writable_file(output / "report.html")
@@ -171,19 +169,26 @@ def evaluate_voxels(
     prepared = read_reference(reference, geometry, second_reference, options, training)
     for label, path in files.items():  # files are refused before classifiers train for hours, not after
         require_judgeable(prepared, path, label)
+    places = {label: output / label if len(files) > 1 else output for label in files}
+    judged: list[tuple[Assessment, Pictures]] = []
     for label, path in files.items():
         assessment, pictures = assess(prepared, path, label)
-        assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
-        directory = output / label if len(files) > 1 else output
-        assessment.write(directory)
+        judged.append((replace(assessment, provenance={**assessment.provenance, "note": note}), pictures))
+        judged[-1][0].write(places[label])
+        (places[label] / NUMBERS_FILE).unlink(missing_ok=True)  # of cells that were judged here before
+    table = _write_table(output, [*places.values()], options)
+    for (assessment, pictures), directory in zip(judged, places.values(), strict=True):
         page = build_assessment_page(assessment, pictures, note)
         where = write_page(directory, page, options.figures)
-        assessments.append(assessment)
-        drawn.append(pictures)
-    if len(assessments) > 1:
-        page = build_comparison_page(assessments, note, drawn)
+    if len(judged) > 1:
+        page = build_comparison_page([item for item, _ in judged], note, [pictures for _, pictures in judged])
         where = write_page(output, page, options.figures)
-    return verdict_text(page.verdict, where)
+    return table + verdict_text(page.verdict, where)
+
+
+def _write_table(output: Path, places: Sequence[Path], options: Options) -> str:
+    """Write the table for a paper, if it is asked for; gives the terminal's line."""
+    return f"table: {write_latex(output, read_rows(places))}\n" if options.latex else ""
 
 
 def evaluate_cells(
@@ -247,11 +252,14 @@ def evaluate_cells(
         tables=_numbers_table(numbers),
         remarks=(*notes, *singles, *remarks, *([note] if note else [])),
     )
-    page = write_report(output, results, draw_cells(expected, samples, comparisons, note), options.figures)
+    write_tables(output, results)
     write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in numbers.items()})
+    (output / FILE_NAME).unlink(missing_ok=True)  # of voxels that were judged here before
+    table = _write_table(output, [output], options)
+    page = write_page(output, build_page(results, draw_cells(expected, samples, comparisons, note)), options.figures)
     verdict = judge_all(results)
     facts = [(f"{label}, {title}", text) for label, item in numbers.items() for title, text in _number_texts(item)]
-    return verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
+    return table + verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
 
 
 def _compare_by_energy(
@@ -294,40 +302,6 @@ def _numbers_table(numbers: Mapping[str, Mapping[str, Value]]) -> dict[str, Tabl
 def _number_texts(numbers: Mapping[str, Value]) -> list[tuple[str, str]]:
     """Titles and texts of one sample's numbers."""
     return [(item.title, item.text(numbers[name])) for name, item in _NUMBERS.items() if name in numbers]
-
-
-def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
-    """Files by their paths, or by patterns such as `part*.h5`; none is listed twice.
-
-    Raises:
-        ConfigError: a pattern that no file matches.
-    """
-    paths: list[str] = []
-    for text in texts:
-        pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
-        matching = matching_files(text) if pattern else [text]
-        require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
-        paths += matching
-    return tuple(map(Path, dict.fromkeys(paths)))
-
-
-def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """Files by label, from `LABEL=FILE`, or from `FILE`, whose name is then the label.
-
-    All files that match `LABEL=PATTERN` are one model's; each file that matches a bare `PATTERN` is a model of its own.
-
-    Raises:
-        ConfigError: a label is missing, given twice or no name for a directory; a file is missing, or no file matches.
-    """
-    parts = [text.partition("=") for text in texts]
-    pairs = [(label, (path,)) for label, mark, path in parts if mark]
-    pairs += [(path.stem, (str(path),)) for bare, mark, _ in parts if not mark for path in find_files([bare])]
-    known = {label for label, (path,) in pairs if label and Path(path).name}
-    require(
-        len(known) == len(pairs) and all(Path(label).name == label != ".." for label in known),
-        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {list(texts)}",
-    )
-    return {label: find_files(files) for label, files in pairs}
 
 
 def origin(path: Path) -> str:
