@@ -62,6 +62,17 @@ def test_every_claim_is_judged_and_every_network_trained(smoke: Smoke) -> None:
     assert smoke.quantities["training, 3,500,000 iterations"]["paper"] == 79.0
 
 
+def test_one_network_is_trained_alone(tmp_path: Path) -> None:
+    done = launch(SCRIPT, "--runs", tmp_path / "runs", "--only", "paper", *write(tmp_path, ATLAS_GAN_WINDOW))
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / SCRIPT / "smoke-seed1"
+    trained, following = done.stdout.splitlines()
+    assert trained.startswith("paper: trained 15 iterations (the paper: 3,500,000), iteration ")
+    assert trained.endswith(f" against Geant4: {folder / 'paper' / 'selected'}")
+    assert following == f"next: calogen export {folder}"
+    assert [item.name for item in folder.iterdir() if item.is_dir()] == ["paper"]
+
+
 def test_report_and_provenance(smoke: Smoke) -> None:
     smoke.process.stdout = smoke.process.stdout.rsplit("for Athena: ", 1)[0]
     check_report(smoke)

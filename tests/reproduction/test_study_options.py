@@ -80,21 +80,14 @@ def test_one_network_is_trained_and_can_be_exported(tmp_path: Path) -> None:
         assert load_run(folder / "photon").geometry.layers == COARSE.layers
 
 
-@pytest.mark.parametrize(
-    ("script", "name", "length"),
-    [
-        ("atlas_gan", "paper", "15 iterations (the paper: 3,500,000), iteration "),
-        ("atlas_note_gan", "vae", ""),
-        ("atlas_note_vae", "kl-1", ""),
-    ],
-)
-def test_one_network_of_cells_is_trained(script: str, name: str, length: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("script", "name"), [("atlas_note_gan", "vae"), ("atlas_note_vae", "kl-1")])
+def test_one_network_of_cells_is_trained(script: str, name: str, tmp_path: Path) -> None:
     files = write_showers(tmp_path, ATLAS_GAN_WINDOW, TRAINED)
     done = launch(script, "--runs", tmp_path / "runs", "--options", f"--only {name}", *files)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / script / "smoke-seed1"
     trained, following = done.stdout.splitlines()
-    assert trained.startswith(f"{name}: trained {length}")
+    assert trained.startswith(f"{name}: trained ")
     assert following == f"next: calogen export {folder}"
     assert [item.name for item in folder.iterdir() if item.is_dir()] == [name]
     assert load_run(folder / name).geometry == ATLAS_GAN_WINDOW
