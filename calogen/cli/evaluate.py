@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from calogen.cli.options import TolerantOption
+from calogen.cli.options import TolerantOption, find_files, find_labelled
 from calogen.config import MAX_SEED, require
 from calogen.files import FigureFormat
 from calogen.process import show, tell_next
@@ -102,13 +102,13 @@ def evaluate_command(
     """
     from calogen.evaluation.judging import Options
     from calogen.reports.evaluate import evaluate_cells, evaluate_grids, evaluate_voxels
-    from calogen.reports.inputs import find_files, find_labelled, kind_of
+    from calogen.reports.inputs import kind_of
     from calogen.reports.plan import planned
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
-    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures)
+    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures, latex=latex)
     kind = kind_of([path for paths in files.values() for path in paths], [*first, *second, *learned])
     if kind != "voxels":
         voxels_only = {
@@ -130,11 +130,6 @@ def evaluate_command(
             text = judge(first, files, output, second or None, options, learned or None)
         else:
             text = evaluate_voxels(first, files, output, second or None, geometry, options, learned or None)
-    verdict, _, page = text.rpartition("\n")
-    if latex:
-        from calogen.reports.latex import read_rows, write_latex
-
-        places = [output] if kind != "voxels" or len(files) == 1 else [output / label for label in files]
-        verdict += f"\ntable: {write_latex(output, read_rows(places))}"
-    show(f"{verdict}\n{page}")
+    show(text)
+    page = text.rpartition("\n")[2]
     tell_next(f"open {shlex.quote(page)} in a browser; all tables lie beside it (report.md, metrics.csv)")

@@ -12,9 +12,9 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, number_values, read_assessment
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.criteria import Criterion
+from calogen.evaluation.observed import NUMBERS_FILE, SECOND
 from calogen.files import listed, read_json, read_json_table, write_text
 from calogen.metrics.distributions import Value
-from calogen.reports.observables_page import NUMBERS_FILE, SECOND
 from calogen.reports.results import headline_quantities
 
 LATEX_FILE = "table.tex"
@@ -54,6 +54,11 @@ def write_latex(output: Path, rows: Rows) -> Path:
     table = style.format(escape="latex", subset=["model"]).to_latex(hrules=True, column_format="l" + "r" * len(names))
     write_text(output / LATEX_FILE, _HEADING + table)
     return output / LATEX_FILE
+
+
+def write_if_asked(output: Path, places: Sequence[Path], asked: bool) -> str:
+    """Write the table of the evaluations in some directories if it is asked for; gives the terminal's line."""
+    return f"table: {write_latex(output, read_rows(places))}\n" if asked else ""
 
 
 def write_latex_of(directory: Path) -> list[Path]:
