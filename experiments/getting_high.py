@@ -47,6 +47,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.summary import ResponseCurve
 from calogen.evaluation.trainings import Evidence
+from calogen.features.batches import resident
 from calogen.metrics.correlations import difference
 from calogen.metrics.distributions import Value, mean
 from calogen.models import bib_ae, getting_high_gan, getting_high_wgan
@@ -69,6 +70,8 @@ from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.bundled import HONEST_NOTE, bundled
 from calogen.showers.grids import ILD_GRID
 from calogen.showers.sample import Showers
+from calogen.training.encoded import encoded_latent
+from calogen.training.latent import Sampler
 from calogen.training.run import TrainedRun
 
 NAME = "getting_high"
@@ -212,7 +215,7 @@ def samples_of(
     whole = runs[BIB_AE]
     runs |= {
         BARE: replace(whole, generates=whole.generates[:1]),
-        FITTED: replace(whole, latent=bib_ae.fit_latent(whole, data.train)),
+        FITTED: replace(whole, latent=fitted_latent(whole, data.train)),
     }
     copies = COPIES.get(arguments.preset, 1)
     more = {label: [run] for label, run in runs.items() if label not in NETWORKS}
@@ -223,6 +226,12 @@ def samples_of(
     }
     every = generated_like({label: [run] for label, run in runs.items()}, flat, seed, copies)
     return steps, {GEANT4: flat, **every}
+
+
+def fitted_latent(run: TrainedRun, train: Showers) -> Sampler:
+    """Latent numbers of encoded training showers, instead of normal ones."""
+    features = resident(train, run.transform)
+    return encoded_latent(run.networks["encoder"], features, run.latent.dim, cast(BibAeConfig, run.config).seed)
 
 
 def gather(
