@@ -13,7 +13,7 @@ from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.correlations import INCIDENT_ENERGY, Correlations, correlate, difference
-from calogen.metrics.distributions import Value, mean, standard_deviation
+from calogen.metrics.distributions import Value, json_number, mean, standard_deviation
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import ks_statistic
 from calogen.observables.grid import GRID_OBSERVABLES, HIT_SPECTRUM
@@ -374,4 +374,6 @@ def _quantity(
 ) -> Quantity:
     value, spread = Value.repeated(known)
     paper = NUMBERS[published].value if published else None
-    return Quantity(title, unit, paper, value.value, value.error, spread, data=note, headline=headline)
+    ours, error = json_number(value.value), json_number(value.error)  # a network that gives nothing has no width
+    spread = None if spread is None else json_number(spread)
+    return Quantity(title, unit, paper, ours, error, spread, data=note, headline=headline)
