@@ -38,6 +38,7 @@ from calogen.claims.getting_high import (
     claims,
     core,
     correlation_of,
+    features_of,
     measure,
     quantities,
 )
@@ -48,14 +49,14 @@ from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.summary import ResponseCurve
 from calogen.evaluation.trainings import Evidence
 from calogen.features.batches import resident
-from calogen.metrics.correlations import difference
+from calogen.metrics.correlations import difference, pair_histograms
 from calogen.metrics.distributions import Value, mean
 from calogen.models import bib_ae, getting_high_gan, getting_high_wgan
 from calogen.models.bib_ae import BibAeConfig
 from calogen.models.getting_high_gan import GettingHighGanConfig
 from calogen.models.getting_high_wgan import PAPER, GettingHighWganConfig
 from calogen.observables.grid import HIT_THRESHOLD
-from calogen.plots.correlations import draw_correlation_matrices
+from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.events import draw_events, draw_hit_spectrum
 from calogen.plots.grids import draw_grid_profiles, draw_projections
 from calogen.plots.observables import draw_response
@@ -92,6 +93,7 @@ BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """What the presets change in the narrow networks' training, by model."""
 BATCHES = {"smoke": (1,), "laptop": (1, 10, 100), "paper": (1, 10, 100, 1000)}  # Table 1
+PAIRS = (("num_hits", "visible_energy"), ("depth_centre", "visible_energy"))  # Fig. 10
 TRIALS = {"smoke": 2, "laptop": 25, "paper": 25}
 COPIES = {"laptop": 4, "paper": 4}  # generated showers for each test shower
 README_FIGURE = "Fig. 6: energies of the cells, 10 to 100 GeV"
@@ -172,7 +174,7 @@ def read_photons(arguments: Arguments) -> tuple[Data, Showers]:
     steps = steps[np.isin(steps.incident_energies, STEPS)]
     if arguments.preset == "smoke":
         train, flat, steps = train[::8], flat[::8], steps[::8]
-    note = ", ".join(path.name for path in files.values()) + changes + ("" if own else f"; {HONEST_NOTE}")
+    note = ", ".join(path.name for path in files.values()) + changes + ("" if own else f" ({HONEST_NOTE})")
     return Data(train=train, held_out=None, files=files, note=note, compared=steps), flat
 
 
@@ -246,6 +248,7 @@ def gather(
     values: dict[str, Any] = measure(steps, spectrum)
     values |= {
         "times": times,
+        "batch": max(BATCHES[arguments.preset]),
         "milliseconds": {label: 1000 * value for label, value in middle.items()},
         "seconds": {
             label: generation_time([run], (STEPS[0], STEPS[-1]), 1, TRIALS[arguments.preset])
@@ -319,6 +322,8 @@ def figures(
         found = correlation_of(tables[label])
         caption = f"Fig. 9: correlations, {label}"
         drawn[caption] = draw_correlation_matrices(expected, found, difference(expected, found), data.note)
+    seen = {label: features_of(table) for label, table in main_tables.items()}
+    drawn["Fig. 10: pairs of observables"] = draw_pairs(pair_histograms(seen, PAIRS), data.note)
     drawn["Fig. 11: energies of the cells, with and without post processing"] = spectrum_figure(variants, data.note)
     drawn["Fig. 11: profiles, with and without post processing"] = profile_figure(variants, data.note)
     return drawn

@@ -136,11 +136,15 @@ def correlation_of(table: GridTable, seed: int = 0) -> Correlations:
 
     Source: Fig. 9 of arXiv:2005.05334.
     """
+    features = features_of(table)
+    return correlate(features, (*features.names, INCIDENT_ENERGY), seed)
+
+
+def features_of(table: GridTable) -> Features:
+    """The observables as features, whose correlations can be looked at."""
     names = [item.name for item in table.observables]
-    features = Features(
-        tuple(map(Feature, names)), np.stack([table[name] for name in names], axis=1), table.incident_energies
-    )
-    return correlate(features, (*names, INCIDENT_ENERGY), seed)
+    values = np.stack([table[name] for name in names], axis=1)
+    return Features(tuple(map(Feature, names)), values, table.incident_energies)
 
 
 def _edge_layers(table: GridTable) -> Value:
@@ -364,8 +368,9 @@ def quantities(evidence: Sequence[Evidence], note: str) -> tuple[Quantity, ...]:
     for name, label in (("geant4", GEANT4), ("wgan", WGAN), ("bib_ae", BIB_AE)):
         known = [item.values["milliseconds"][label] for item in evidence if label in item.values["milliseconds"]]
         if known:
-            title = f"time of a shower of 10 to 100 GeV, batches of 100, one core, {label}"
-            rows.append(_quantity(title, "ms", f"time_{name}", known, "Geant4: ours is simplified", headline=True))
+            title = f"time of a shower of 10 to 100 GeV on a CPU, {label}"
+            how = "a simplified stack" if label == GEANT4 else f"batches of {evidence[0].values['batch']:,}"
+            rows.append(_quantity(title, "ms", f"time_{name}", known, how, headline=True))
     return tuple(rows)
 
 
