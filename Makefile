@@ -68,7 +68,7 @@ $(READY): setup.cfg pyproject.toml
 	@touch $@
 
 $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; prints the report's path and the table
-	$(BIN)/python experiments/$(subst -,_,$*).py --preset="$${PRESET:-laptop}" --seeds="$${SEEDS:-1}" \
+	@$(BIN)/python experiments/$(subst -,_,$*).py --preset="$${PRESET:-laptop}" --seeds="$${SEEDS:-1}" \
 		--runs="$${RUNS:-runs$${DATA:+/own}}" $${RESULTS:+--results="$$RESULTS"} $${DATA:+--train-data="$$DATA"} \
 		$${TEST_DATA:+--test-data="$$TEST_DATA"} $${GEOMETRY:+--geometry="$$GEOMETRY" $${ETA:+--eta="$$ETA"}} \
 		$${OPTIONS:+--options="$$OPTIONS"}
@@ -77,7 +77,7 @@ $(REPRODUCE): reproduce-%: $(READY) ## Train, evaluate and report one paper; pri
 $(SCAN): scan-%: $(READY) ## Scan the hyperparameters of one paper on validation showers; WORKERS=<number>; resumes
 	@test -z "$$TEST_DATA" || { echo "scan-$* takes no TEST_DATA: a part of DATA judges, which does not train" >&2; exit 2; }
 	@test -z "$$GEOMETRY" || { echo "scan-$* takes no GEOMETRY: it scans in the paper's voxels or cells" >&2; exit 2; }
-	$(BIN)/python experiments/scan.py $* --preset="$${PRESET:-laptop}" --runs="$${RUNS:-runs$${DATA:+/own}}" \
+	@$(BIN)/python experiments/scan.py $* --preset="$${PRESET:-laptop}" --runs="$${RUNS:-runs$${DATA:+/own}}" \
 		$${SEEDS:+--seeds="$$SEEDS"} $${WORKERS:+--workers="$$WORKERS"} $${RESULTS:+--results="$$RESULTS"} \
 		$${DATA:+--train-data="$$DATA"} $${OPTIONS:+--options="$$OPTIONS"}
 
@@ -89,7 +89,7 @@ export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, 
 	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
 	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path '*/scans/*' 2>/dev/null)" \
 		|| $(MAKE) reproduce-atlas-vae
-	$(BIN)/calogen export --output=export/out $${ETA:+--eta="$$ETA"} $${INTO:+--into="$$INTO"} $${ONLY:+--only="$$ONLY"} \
+	@$(BIN)/calogen export --output=export/out $${ETA:+--eta="$$ETA"} $${INTO:+--into="$$INTO"} $${ONLY:+--only="$$ONLY"} \
 		$${RUN:+-- "$$RUN"}
 	@test -z "$$CHECK" || $(BIN)/python export/official.py $${RUN:+-- "$$RUN"}
 

@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -142,6 +143,11 @@ def tell_next(*steps: str) -> None:
     """Print on stderr what the user may type next, a line for each step."""
     for step in steps:
         tell(f"next: {step}")
+
+
+def export_step(directory: Path, eta: object = None) -> str:
+    """What to type next to export trained runs; `eta`: the slice of their voxels, None: the geometry's."""
+    return shlex.join(["calogen", "export", *([] if eta is None else ["--eta", str(eta)]), str(directory)])
 
 
 def show(text: str) -> None:

@@ -54,8 +54,8 @@ def folder_notes(bundle: Bundle, directory: Path, kept: Sequence[str]) -> Iterat
         trained = network["trained"]
         if trained and (network["above"] < trained[0] or network["up_to"] > trained[1]):
             yield (
-                f"lacks: training beyond {trained[0]:.10g} to {trained[1]:.10g} MeV, where {network['file']} is used "
-                f"for {network['above']:.10g} to {network['up_to']:.10g} MeV"
+                f"lacks: training at some momenta: {network['file']} is used for {network['above']:.10g} to "
+                f"{network['up_to']:.10g} MeV, and was trained at {trained[0]:.10g} to {trained[1]:.10g} MeV"
             )
     if bundle.interface != V2:
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from calogen.cli.options import TolerantOption
+from calogen.cli.options import TolerantOption, find_files, find_labelled
 from calogen.config import MAX_SEED, require
 from calogen.files import FigureFormat
 from calogen.process import show, tell_next
@@ -101,16 +101,15 @@ def evaluate_command(
     the same command goes on with the next training.
     """
     from calogen.evaluation.judging import Options
-    from calogen.reports.evaluate import evaluate_cells, evaluate_grids, evaluate_voxels
-    from calogen.reports.inputs import find_files, find_labelled, kind_of
+    from calogen.reports.evaluate import evaluate_voxels, judge_of
     from calogen.reports.plan import planned
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
-    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures)
-    kind = kind_of([path for paths in files.values() for path in paths], [*first, *second, *learned])
-    if kind != "voxels":
+    options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures, latex=latex)
+    judge = judge_of([path for paths in files.values() for path in paths], [*first, *second, *learned])
+    if judge:
         voxels_only = {
             "--geometry": geometry,
             "--binning": binning,
@@ -120,21 +119,15 @@ def evaluate_command(
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
         known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant, --figures, --seed"
-        require(not more, f"{kind} take {known} only. Received: {more}, too")
+        require(not more, f"cells and grids take {known} only. Received: {more}, too")
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
     )
-    with planned(kind != "voxels", first, files, second, options):
-        if kind != "voxels":
-            judge = evaluate_cells if kind == "cells" else evaluate_grids
+    with planned(judge is not None, first, files, second, options):
+        if judge:
             text = judge(first, files, output, second or None, options, learned or None)
         else:
             text = evaluate_voxels(first, files, output, second or None, geometry, options, learned or None)
-    verdict, _, page = text.rpartition("\n")
-    if latex:
-        from calogen.reports.latex import read_rows, write_latex
-
-        places = [output] if kind != "voxels" or len(files) == 1 else [output / label for label in files]
-        verdict += f"\ntable: {write_latex(output, read_rows(places))}"
-    show(f"{verdict}\n{page}")
+    show(text)
+    page = text.rpartition("\n")[2]
     tell_next(f"open {shlex.quote(page)} in a browser; all tables lie beside it (report.md, metrics.csv)")

@@ -1,6 +1,7 @@
-"""Options of several commands: energies, numbers of showers, seeds, files to write."""
+"""Options of several commands: energies, numbers of showers, seeds, files to read and to write."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from calogen.config import MAX_SEED, require
 from calogen.errors import ConfigError
+from calogen.files import matching_files
 
 EnergiesOption = Annotated[
     str, typer.Option(help="MeV: values 4096,65536 or ranges first:last:xfactor, first:last:+step.")
@@ -109,3 +111,37 @@ def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list
         raise ValueError(step)
     numbers = range(math.floor(steps + 1e-9) + 1)
     return [start * size**number if kind == "x" else start + number * size for number in numbers]
+
+
+def find_files(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Files by their paths, or by patterns such as `part*.h5`; none is listed twice.
+
+    Raises:
+        ConfigError: a pattern that no file matches.
+    """
+    paths: list[str] = []
+    for text in texts:
+        pattern = any(letter in text for letter in "*?[") and not Path(text).exists()
+        matching = matching_files(text) if pattern else [text]
+        require(bool(matching), f"a pattern must match files. Received: {text}, which matches none")
+        paths += matching
+    return tuple(map(Path, dict.fromkeys(paths)))
+
+
+def find_labelled(texts: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Files by label, from `LABEL=FILE`, or from `FILE`, whose name is then the label.
+
+    All files that match `LABEL=PATTERN` are one model's; each file that matches a bare `PATTERN` is a model of its own.
+
+    Raises:
+        ConfigError: a label is missing, given twice or no name for a directory; a file is missing, or no file matches.
+    """
+    parts = [text.partition("=") for text in texts]
+    pairs = [(label, (path,)) for label, mark, path in parts if mark]
+    pairs += [(path.stem, (str(path),)) for bare, mark, _ in parts if not mark for path in find_files([bare])]
+    known = {label for label, (path,) in pairs if label and Path(path).name}
+    require(
+        len(known) == len(pairs) and all(Path(label).name == label != ".." for label in known),
+        f"generated showers must be FILE or LABEL=FILE, each with a label of its own. Received: {list(texts)}",
+    )
+    return {label: find_files(files) for label, files in pairs}

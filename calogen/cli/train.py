@@ -12,7 +12,7 @@ import typer
 from calogen.cli.options import TolerantOption
 from calogen.config import config_from_json, config_to_json, require
 from calogen.files import require_writable_file
-from calogen.process import show, tell, tell_next
+from calogen.process import export_step, show, tell, tell_next
 
 
 def train_command(
@@ -89,7 +89,7 @@ def train_command(
     conditions = ["--like", str(files[0])] if run.transform.needs else ["--energies", energy]
     tell_next(
         shlex.join(["calogen", "generate", str(output), *conditions, "--output", "generated.h5"]),
-        shlex.join(["calogen", "export", str(output), *([] if eta is None else ["--eta", str(eta)])]) + "    # for C++",
+        f"{export_step(output, eta)}    # for C++",
     )
 
 

@@ -51,6 +51,7 @@ class Options:
         tolerant: whether files may have slightly negative voxels and rounded incident energies (`Reading`).
         match_energies: whether to leave out showers so that the incident energies have the reference's shares.
         figures: format of the files of all figures beside the page; None: the page alone holds them.
+        latex: whether to write a table for papers, too, in LaTeX.
     """
 
     binning: str | None = None
@@ -62,6 +63,7 @@ class Options:
     tolerant: bool = False
     match_energies: bool = False
     figures: FigureFormat | None = None
+    latex: bool = False
 
     def __post_init__(self) -> None:
         threshold = self.min_energy
@@ -225,7 +227,8 @@ def _load(path: Files, geometry: VoxelGeometry, options: Options, reference: _Lo
 
 def _judging(options: Options) -> dict[str, object]:
     """The options that decide numbers, for the provenance."""
-    return {name: value for name, value in asdict(options).items() if name != "figures"} | {"trainings": None}
+    known = {name: value for name, value in asdict(options).items() if name not in ("figures", "latex")}
+    return known | {"trainings": None}
 
 
 def _reading(options: Options, reference: _Loaded | None) -> Reading:

@@ -18,6 +18,11 @@ from calogen.metrics.distributions import Value, defined
 from calogen.observables.observable import Observable
 from calogen.showers.labels import discrete_energies, energy_places, match_shares
 
+SECOND = "second reference"
+"""What pages call the second reference, another sample of Geant4."""
+NUMBERS_FILE = "numbers.json"
+"""File of the numbers of cells' observables together, by sample."""
+
 _FEWEST = 10  # reference values at an energy: the standard deviation of so many is known to a quarter
 _FLAT = 1e-9  # of the largest value: a smaller range comes from rounding
 _NAMED = 5  # names at most in a remark

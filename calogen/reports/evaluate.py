@@ -12,9 +12,12 @@ import pandas as pd
 
 from calogen.config import require
 from calogen.errors import GeometryError, checked
+from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
+from calogen.evaluation.observed import NUMBERS_FILE, SECOND
+from calogen.evaluation.pictures import Pictures
 from calogen.evaluation.summary import energy_text
 from calogen.files import read_json, require_writable_file
 from calogen.hdf5 import damage_named, find_dataset, open_file
@@ -25,7 +28,14 @@ from calogen.reports.cell_figures import draw_cells
 from calogen.reports.evaluate_grids import evaluate_grids
 from calogen.reports.evaluation import build_assessment_page, build_comparison_page
 from calogen.reports.inputs import kind_of, origin
-from calogen.reports.observables_page import SECOND, Judged, find_copies, numbers_of_all, require_labels, write_judged
+from calogen.reports.observables_page import (
+    Judged,
+    find_copies,
+    numbers_of_all,
+    require_labels,
+    write_judged,
+    write_table,
+)
 from calogen.reports.page import verdict_text, write_page
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
@@ -130,7 +140,7 @@ def evaluate_voxels(
         CalogenError: as for `assess`.
     """
     first_file = paths_of(reference)[0]
-    note, assessments, drawn = origin(first_file), [], []
+    note = origin(first_file)
     if not isinstance(geometry, VoxelGeometry):
         geometry = voxel_geometry(first_file, None if geometry is None else Path(geometry))
     require_writable_file(output / "report.html")
@@ -138,19 +148,21 @@ def evaluate_voxels(
     prepared = read_reference(reference, geometry, second_reference, options, training)
     for label, path in files.items():  # files are refused before classifiers train for hours, not after
         require_judgeable(prepared, path, label)
+    places = {label: output / label if len(files) > 1 else output for label in files}
+    judged: list[tuple[Assessment, Pictures]] = []
     for label, path in files.items():
         assessment, pictures = assess(prepared, path, label)
-        assessment = replace(assessment, provenance={**assessment.provenance, "note": note})
-        directory = output / label if len(files) > 1 else output
-        assessment.write(directory)
+        judged.append((replace(assessment, provenance={**assessment.provenance, "note": note}), pictures))
+        judged[-1][0].write(places[label])
+        (places[label] / NUMBERS_FILE).unlink(missing_ok=True)  # of cells that were judged here before
+    table = write_table(output, [*places.values()], options)
+    for (assessment, pictures), directory in zip(judged, places.values(), strict=True):
         page = build_assessment_page(assessment, pictures, note)
         where = write_page(directory, page, options.figures)
-        assessments.append(assessment)
-        drawn.append(pictures)
-    if len(assessments) > 1:
-        page = build_comparison_page(assessments, note, drawn)
+    if len(judged) > 1:
+        page = build_comparison_page([item for item, _ in judged], note, [pictures for _, pictures in judged])
         where = write_page(output, page, options.figures)
-    return verdict_text(page.verdict, where)
+    return table + verdict_text(page.verdict, where)
 
 
 def evaluate_cells(
@@ -214,7 +226,7 @@ def evaluate_cells(
         notes=(*copies, *notes, *more),
         remarks=(*singles, *remarks, *([note] if note else [])),
     )
-    return write_judged(output, judged, draw_cells(expected, samples, comparisons, note), options.figures)
+    return write_judged(output, judged, draw_cells(expected, samples, comparisons, note), options)
 
 
 def judge_of(generated: Sequence[Path], others: Sequence[Path]) -> Callable[..., str] | None:

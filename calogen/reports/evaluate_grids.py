@@ -8,12 +8,12 @@ import numpy as np
 from calogen.claims.judge import Quantity
 from calogen.evaluation.grids import GridTable, compare_grids, energies_of, grid_facts, read_table
 from calogen.evaluation.judging import Options
+from calogen.evaluation.observed import SECOND
 from calogen.files import require_writable_file
 from calogen.provenance import collect
 from calogen.reports.grid_figures import draw_grids
 from calogen.reports.inputs import origin
 from calogen.reports.observables_page import (
-    SECOND,
     Judged,
     find_copies,
     numbers_of_all,
@@ -94,7 +94,7 @@ def evaluate_grids(
         notes=(*copies, *notes),
         remarks=(*remarks, *([note] if note else [])),
     )
-    return write_judged(output, judged, draw_grids(expected, tables, comparisons, note), options.figures)
+    return write_judged(output, judged, draw_grids(expected, tables, comparisons, note), options)
 
 
 def _read_all(inputs: Mapping[str, Files], tolerant: bool) -> dict[str, GridTable]:

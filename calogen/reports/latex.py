@@ -12,9 +12,9 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.assessment import FILE_NAME, Assessment, number_values, read_assessment
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.criteria import Criterion
+from calogen.evaluation.observed import NUMBERS_FILE, SECOND
 from calogen.files import listed, read_json, read_json_table, write_text
 from calogen.metrics.distributions import Value
-from calogen.reports.observables_page import NUMBERS_FILE, SECOND
 from calogen.reports.results import headline_quantities
 
 LATEX_FILE = "table.tex"

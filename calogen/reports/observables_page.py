@@ -10,24 +10,21 @@ from matplotlib.figure import Figure
 
 from calogen.claims.judge import Quantity, Results, Table
 from calogen.config import require
-from calogen.evaluation.assessment import number_pairs
+from calogen.evaluation.assessment import FILE_NAME, number_pairs
 from calogen.evaluation.compare import Comparison
 from calogen.evaluation.copies import ALARM, judge_copies
 from calogen.evaluation.criteria import Criterion
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
-from calogen.evaluation.judging import floor_warnings
-from calogen.evaluation.observed import ObservedTable, observed_numbers
-from calogen.files import FigureFormat, write_json
+from calogen.evaluation.judging import Options, floor_warnings
+from calogen.evaluation.observed import NUMBERS_FILE, SECOND, ObservedTable, observed_numbers
+from calogen.files import write_json
 from calogen.metrics.distributions import Value
 from calogen.reports.evaluation import NUMBER_TITLES
-from calogen.reports.page import verdict_text
-from calogen.reports.reproduction import judge_all, write_report
+from calogen.reports.latex import read_rows, write_latex
+from calogen.reports.page import verdict_text, write_page
+from calogen.reports.reproduction import build_page, judge_all, write_tables
 from calogen.showers.sample import Showers
 
-SECOND = "second reference"
-"""What pages call the second reference, another sample of Geant4."""
-NUMBERS_FILE = "numbers.json"
-"""File of the numbers of the observables together, by sample."""
 _NUMBERS = {
     "auc": Criterion("AUC of a classifier (0.5: like Geant4)"),
     "jsd": Criterion("JSD of this classifier"),
@@ -63,10 +60,8 @@ class Judged:
     remarks: Sequence[str]
 
 
-def write_judged(
-    output: Path, judged: Judged, figures: Mapping[str, Figure], figure_format: FigureFormat | None
-) -> str:
-    """Write page and tables; gives the terminal's text: the verdict and the page's path."""
+def write_judged(output: Path, judged: Judged, figures: Mapping[str, Figure], options: Options) -> str:
+    """Write tables and page; gives the terminal's text: the verdict and the page's path."""
     alarms = "".join(f"{note}. " for note in judged.notes if note.startswith(ALARM))
     models = ", ".join(label for label in judged.samples if label != SECOND)
     results = Results(
@@ -82,13 +77,21 @@ def write_judged(
         tables=_numbers_table(judged.numbers),
         remarks=(*judged.notes, *judged.remarks),
     )
-    page = write_report(output, results, figures, figure_format)
+    write_tables(output, results)
     write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in judged.numbers.items()})
+    (output / FILE_NAME).unlink(missing_ok=True)  # of voxels that were judged here before
+    table = write_table(output, [output], options)
+    page = write_page(output, build_page(results, figures), options.figures)
     verdict = judge_all(results)
     facts = [
         (f"{label}, {title}", text) for label, item in judged.numbers.items() for title, text in _number_texts(item)
     ]
-    return verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
+    return table + verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
+
+
+def write_table(output: Path, places: Sequence[Path], options: Options) -> str:
+    """Write the table for a paper, if it is asked for; gives the terminal's line."""
+    return f"table: {write_latex(output, read_rows(places))}\n" if options.latex else ""
 
 
 def require_labels(labels: Mapping[str, object], training: bool) -> None:

@@ -209,13 +209,14 @@ def write_page(directory: Path, page: Page, figures: FigureFormat | None = None)
     Raises:
         DataFormatError: the figures are too large for one page.
     """
-    text = build_html(page)
-    if figures:
-        for caption, figure in _captioned(page).items():
-            with atomic_path(directory / "figures" / f"{_slug(caption)}.{figures}") as temporary:
-                figure.savefig(temporary, format=figures, dpi=_DPIS[0])
+    text, drawn = build_html(page), _captioned(page) if figures else {}
     write_text(directory / "report.md", build_markdown(page))
     write_text(directory / "report.html", text)
+    with progress("writing", len(drawn), f"files ({figures})") as shown:
+        for caption, figure in drawn.items():
+            with atomic_path(directory / "figures" / f"{_slug(caption)}.{figures}") as temporary:
+                figure.savefig(temporary, format=figures, dpi=_DPIS[0])
+            shown.advance()
     return directory / "report.html"
 
 

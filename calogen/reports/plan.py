@@ -42,10 +42,14 @@ def planned(
     from calogen.metrics.classifier import CHALLENGE
 
     total = trainings * len(samples)
+    kinds = "1 classifier" if cells else f"{len(KINDS)} classifiers"
+    pairs = f"{len(samples)} samples x " if len(samples) > 1 else ""
+    times = "once" if options.repetitions == 1 else f"{options.repetitions} times"
     seconds = trainings * sum(_SECONDS + _SECONDS_PER_SHOWER * number for number in numbers)
     tell(
-        f"trainings of classifiers: {total}, on up to {max(numbers):,} showers, about {duration(seconds)} without "
-        "a GPU (--classifiers 0 leaves them out; after an interrupt the same command goes on)"
+        f"trainings of classifiers: {total} ({pairs}{kinds}, {times} each), on up to "
+        f"{max(numbers):,} showers, about {duration(seconds)} without a GPU (--classifiers 0 leaves them out; after an "
+        "interrupt the same command goes on)"
     )
     with whole("judging", total * CHALLENGE.epochs, "epochs"):
         yield

@@ -57,13 +57,18 @@ def write_report(
     """
     directory = Path(directory)
     page = build_page(results, figures)
+    write_tables(directory, results)
+    return write_page(directory, page, files)
+
+
+def write_tables(directory: Path, results: Results) -> None:
+    """Write `<name>.json`, `metrics.json` and CSV tables of results."""
     write_json(directory / f"{results.name}.json", results.to_json())
     write_json(directory / "metrics.json", [row.to_json() for row in results.measurements])
     for name, table in results.to_frames().items():
         (directory / f"{name}.csv").unlink(missing_ok=True)  # of an earlier report
         if len(table):
             write_table(directory / f"{name}.csv", table)
-    return write_page(directory, page, files)
 
 
 def build_page(results: Results, figures: Mapping[str, Figure]) -> Page:

@@ -28,7 +28,7 @@ from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import FigureFormat, require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
-from calogen.process import Terminated, tell_next
+from calogen.process import Terminated, export_step, tell_next
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -319,10 +319,8 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
             write_figure(figures[headline], path.with_suffix(f".{suffix}"))
     print(results_table(results.to_json(), brief=True))
     print(f"report: {page}\nresults: {path}")
-    eta = arguments.options.get("eta")
     trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)
     tell_next(
         f"open {shlex.quote(str(page))} in a browser",
-        shlex.join(["calogen", "export", str(trained), *([] if eta is None else ["--eta", str(eta)])])
-        + "    # for C++",
+        f"{export_step(trained, arguments.options.get('eta'))}    # for C++",
     )

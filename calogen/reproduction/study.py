@@ -22,7 +22,7 @@ from calogen.generation.load import load_run, module_of
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
-from calogen.process import show, tell
+from calogen.process import export_step, show, tell
 from calogen.provenance import named_seed
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
@@ -298,8 +298,7 @@ def _told(networks: Mapping[str, StudyNetwork], directory: Path, eta: object) ->
     """Where the networks of `--only` are, what was chosen, and what to do with them."""
     folders = {name: directory / name / ("selected" if item.test else "") for name, item in networks.items()}
     lines = [f"{training_note(networks[name].run, folder)}: {folder}" for name, folder in folders.items()]
-    chosen = "" if eta is None else f" --eta {eta}"  # which the run does not keep
-    return "\n".join([*lines, f"next: calogen export{chosen} {directory}"])
+    return "\n".join([*lines, f"next: {export_step(directory, eta)}"])
 
 
 def require_coverage(study: Study, data: Data) -> None:

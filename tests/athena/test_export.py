@@ -128,8 +128,9 @@ def test_files_manifest_and_closure(runs: Path, tmp_path: Path) -> None:
     assert [note.split(": trained ")[0] for note in trained] == ["photon-low", "photon-upper"]
     assert all(re.search(r"iterations \(the paper: .* chosen, chi2/NDF \S+ against Geant4$", note) for note in trained)
     assert holds.startswith("holds: photon at eta 0.80 to 0.85; ")
-    assert low.startswith("lacks: training beyond 1024 to 4096 MeV, where neural_net_22_eta_80_85_UltraLow12.json ")
-    assert high.endswith("is used for 4096 to 4194304 MeV")
+    assert low.startswith("lacks: training at some momenta: neural_net_22_eta_80_85_UltraLow12.json is used ")
+    assert low.endswith(" MeV, and was trained at 1024 to 4096 MeV")
+    assert " is used for 4096 to 4194304 MeV, " in high
     assert placeholder.startswith("placeholder: rootFiles/pid22_E65536_eta_80_85_validation.root ")
 
 

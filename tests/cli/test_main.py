@@ -221,7 +221,7 @@ def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     files = ["--reference", str(tmp_path / "reference.h5"), "--generated", f"VAE={tmp_path / 'generated.h5'}"]
     shown = run("evaluate", *files, "--classifiers", "0", "--latex", "--output", str(tmp_path / "report")).splitlines()
     page = Path(shown[-1])
-    assert shown[-2] == f"table: {page.parent / 'table.tex'}"
+    assert shown[0] == f"table: {page.parent / 'table.tex'}"
     assert (page.parent / "table.tex").read_text().count("VAE & $") == 1
     assert len(shown) < 10
     assert page == tmp_path / "report" / "report.html"

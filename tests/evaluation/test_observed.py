@@ -9,12 +9,11 @@ from toy_commands import page_of
 
 from calogen.errors import ConfigError
 from calogen.evaluation.judging import Options
-from calogen.evaluation.observed import observed_numbers, standardised
+from calogen.evaluation.observed import SECOND, observed_numbers, standardised
 from calogen.metrics import classifier
 from calogen.observables.cells import CELL_OBSERVABLES, response, total_energy
 from calogen.observables.observable import Observable, Observed
 from calogen.reports.evaluate import evaluate_cells
-from calogen.reports.observables_page import SECOND
 from calogen.showers.sample import concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 

@@ -10,10 +10,10 @@ from toy_grids import write_grids
 from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError, GeometryError
 from calogen.evaluation.judging import Options
+from calogen.evaluation.observed import NUMBERS_FILE, SECOND
 from calogen.reports.evaluate import evaluate
 from calogen.reports.evaluate_grids import evaluate_grids
 from calogen.reports.inputs import kind_of
-from calogen.reports.observables_page import NUMBERS_FILE, SECOND
 from calogen.reports.plan import num_showers
 from calogen.showers.grids import AHCAL_GRID
 from calogen.showers.public import write_public

@@ -12,6 +12,7 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 from toy_commands import page_of
 
+from calogen.cli.options import find_files, find_labelled
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation import judging
 from calogen.evaluation.assessment import Assessment
@@ -19,7 +20,6 @@ from calogen.evaluation.judging import Options, assess, read_reference
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.provenance import file_record
 from calogen.reports.evaluate import evaluate_cells
-from calogen.reports.inputs import find_files, find_labelled
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 

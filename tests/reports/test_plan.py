@@ -20,11 +20,11 @@ def test_one_bar_over_all_trainings(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert progress._whole is None
     first, second = capsys.readouterr().err.splitlines()
     assert first == "judging A, B against 0.h5: all metrics, then a page"
-    assert second.startswith("trainings of classifiers: 27, on up to 20 showers, about 7 minutes without a GPU (")
+    assert second.startswith("trainings of classifiers: 27 (3 samples x 3 classifiers, 3 times each), on up to 20 ")
     with planned(True, paths[:1], {"A": paths[1:]}, [], Options(repetitions=2, max_showers=5)):
         assert progress._whole is not None
         assert progress._whole._total == 2 * 50
-    assert "trainings of classifiers: 2, on up to 5 showers" in capsys.readouterr().err
+    assert "trainings of classifiers: 2 (1 classifier, 2 times each), on up to 5 showers" in capsys.readouterr().err
     with planned(True, paths[:1], {"A": paths[1:]}, [], Options(repetitions=0)):
         assert progress._whole is None
     assert "classifiers" not in capsys.readouterr().err
