@@ -101,16 +101,15 @@ def evaluate_command(
     the same command goes on with the next training.
     """
     from calogen.evaluation.judging import Options
-    from calogen.reports.evaluate import evaluate_cells, evaluate_grids, evaluate_voxels
-    from calogen.reports.inputs import kind_of
+    from calogen.reports.evaluate import evaluate_voxels, judge_of
     from calogen.reports.plan import planned
 
     first, second, learned = (find_files(texts or []) for texts in (reference, second_reference, training))
     files = find_labelled(generated)
     repetitions = Options().repetitions if classifiers is None else classifiers
     options = Options(repetitions=repetitions, seed=seed, tolerant=tolerant, figures=figures, latex=latex)
-    kind = kind_of([path for paths in files.values() for path in paths], [*first, *second, *learned])
-    if kind != "voxels":
+    judge = judge_of([path for paths in files.values() for path in paths], [*first, *second, *learned])
+    if judge:
         voxels_only = {
             "--geometry": geometry,
             "--binning": binning,
@@ -120,13 +119,12 @@ def evaluate_command(
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
         known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant, --figures, --seed"
-        require(not more, f"{kind} take {known} only. Received: {more}, too")
+        require(not more, f"cells and grids take {known} only. Received: {more}, too")
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
     )
-    with planned(kind != "voxels", first, files, second, options):
-        if kind != "voxels":
-            judge = evaluate_cells if kind == "cells" else evaluate_grids
+    with planned(judge is not None, first, files, second, options):
+        if judge:
             text = judge(first, files, output, second or None, options, learned or None)
         else:
             text = evaluate_voxels(first, files, output, second or None, geometry, options, learned or None)

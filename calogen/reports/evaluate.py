@@ -28,8 +28,14 @@ from calogen.reports.cell_figures import draw_cells
 from calogen.reports.evaluate_grids import evaluate_grids
 from calogen.reports.evaluation import build_assessment_page, build_comparison_page
 from calogen.reports.inputs import kind_of, origin
-from calogen.reports.latex import write_if_asked
-from calogen.reports.observables_page import Judged, find_copies, numbers_of_all, require_labels, write_judged
+from calogen.reports.observables_page import (
+    Judged,
+    find_copies,
+    numbers_of_all,
+    require_labels,
+    write_judged,
+    write_table,
+)
 from calogen.reports.page import verdict_text, write_page
 from calogen.showers.bundled import read_window, voxel_geometry
 from calogen.showers.files import Files, paths_of
@@ -149,7 +155,7 @@ def evaluate_voxels(
         judged.append((replace(assessment, provenance={**assessment.provenance, "note": note}), pictures))
         judged[-1][0].write(places[label])
         (places[label] / NUMBERS_FILE).unlink(missing_ok=True)  # of cells that were judged here before
-    table = write_if_asked(output, [*places.values()], options.latex)
+    table = write_table(output, [*places.values()], options)
     for (assessment, pictures), directory in zip(judged, places.values(), strict=True):
         page = build_assessment_page(assessment, pictures, note)
         where = write_page(directory, page, options.figures)

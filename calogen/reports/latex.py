@@ -56,11 +56,6 @@ def write_latex(output: Path, rows: Rows) -> Path:
     return output / LATEX_FILE
 
 
-def write_if_asked(output: Path, places: Sequence[Path], asked: bool) -> str:
-    """Write the table of the evaluations in some directories if it is asked for; gives the terminal's line."""
-    return f"table: {write_latex(output, read_rows(places))}\n" if asked else ""
-
-
 def write_latex_of(directory: Path) -> list[Path]:
     """Write a table of the evaluation, or of each reproduction's results, in a directory.
 

@@ -20,7 +20,7 @@ from calogen.evaluation.observed import NUMBERS_FILE, SECOND, ObservedTable, obs
 from calogen.files import write_json
 from calogen.metrics.distributions import Value
 from calogen.reports.evaluation import NUMBER_TITLES
-from calogen.reports.latex import write_if_asked
+from calogen.reports.latex import read_rows, write_latex
 from calogen.reports.page import verdict_text, write_page
 from calogen.reports.reproduction import build_page, judge_all, write_tables
 from calogen.showers.sample import Showers
@@ -80,13 +80,18 @@ def write_judged(output: Path, judged: Judged, figures: Mapping[str, Figure], op
     write_tables(output, results)
     write_json(output / NUMBERS_FILE, {label: number_pairs(item) for label, item in judged.numbers.items()})
     (output / FILE_NAME).unlink(missing_ok=True)  # of voxels that were judged here before
-    table = write_if_asked(output, [output], options.latex)
+    table = write_table(output, [output], options)
     page = write_page(output, build_page(results, figures), options.figures)
     verdict = judge_all(results)
     facts = [
         (f"{label}, {title}", text) for label, item in judged.numbers.items() for title, text in _number_texts(item)
     ]
     return table + verdict_text(replace(verdict, headline=f"{alarms}{verdict.headline}", facts=tuple(facts)), page)
+
+
+def write_table(output: Path, places: Sequence[Path], options: Options) -> str:
+    """Write the table for a paper, if it is asked for; gives the terminal's line."""
+    return f"table: {write_latex(output, read_rows(places))}\n" if options.latex else ""
 
 
 def require_labels(labels: Mapping[str, object], training: bool) -> None:
