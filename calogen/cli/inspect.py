@@ -145,8 +145,8 @@ def _description(name: str, module: "AnyModel") -> dict[str, object]:
 
 
 def _count_text(counts: list[dict[str, object]]) -> str:
-    lines = [f"{'model':20} {'config':20} {'network':12} {'trainable':>12} {'total':>12}"]
-    lines += ["{model:20} {config:20} {network:12} {trainable:12,} {total:12,}".format(**row) for row in counts]
+    lines = [f"{'model':20} {'config':20} {'network':14} {'trainable':>12} {'total':>12}"]
+    lines += ["{model:20} {config:20} {network:14} {trainable:12,} {total:12,}".format(**row) for row in counts]
     return "\n".join(lines)
 
 

@@ -25,6 +25,8 @@ from calogen.models.bib_ae import (
 from calogen.showers.conditions import Conditions
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID, ILD_GRID
 from calogen.training.fit import fit
+from calogen.training.run import TrainedRun
+from calogen.training.state import TrainingState, write_state
 
 SMALL = replace(
     CONFIGS["laptop"][0],
@@ -43,6 +45,15 @@ SMALL = replace(
     epochs=2,
     post_epochs=(1, 1),
 )
+
+STAGES = replace(SMALL, epochs=1, latent_sampler="posterior")
+SHOWERS = make_showers(TINY_VOLUME, 32)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A training that nothing stopped."""
+    return fit(bib_ae, STAGES, TINY_VOLUME, SHOWERS, tmp_path_factory.mktemp("whole"))
 
 
 def counts(name: str) -> dict[str, int]:
@@ -138,9 +149,8 @@ def test_rates_fall_once_an_epoch() -> None:
 
 
 def test_three_stages_make_a_run_that_generates_with_both_networks(tmp_path: Path) -> None:
-    showers = make_showers(TINY_VOLUME, 32)
-    assert [schedule.epochs for schedule in build_schedule(SMALL, showers.incident_energies)] == [2, 1, 1]
-    run = fit(bib_ae, SMALL, TINY_VOLUME, showers, tmp_path)
+    assert [schedule.epochs for schedule in build_schedule(SMALL, SHOWERS.incident_energies)] == [2, 1, 1]
+    run = fit(bib_ae, SMALL, TINY_VOLUME, SHOWERS, tmp_path)
     assert [row["stage"] for row in run.history] == [0, 0, 1, 2]
     assert run.generates == ("decoder", "post_processor")
     energies = np.array([2e4, 5e4])
@@ -148,6 +158,46 @@ def test_three_stages_make_a_run_that_generates_with_both_networks(tmp_path: Pat
     np.testing.assert_array_equal(generate(load_run(tmp_path), energies, 1).energies, made.energies)
     alone = replace(run, generates=("decoder",))
     assert (generate(alone, energies, 1).energies != made.energies).any()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_stopped_training_goes_on_in_every_stage(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: TrainedRun
+) -> None:
+    """It stops behind the checkpoint of one of the three stages; the codes of the sampler are the same, too."""
+    written: list[object] = []
+
+    def stop(path: Path, state: TrainingState) -> None:
+        write_state(path, state)
+        written.append(path)
+        if len(written) == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("calogen.training.train.write_state", stop)
+        fit(bib_ae, STAGES, TINY_VOLUME, SHOWERS, tmp_path)
+    again = fit(bib_ae, STAGES, TINY_VOLUME, SHOWERS, tmp_path)
+    for name, network in again.networks.items():
+        for ours, theirs in zip(network.get_weights(), whole.networks[name].get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    np.testing.assert_array_equal(again.latent.arrays["codes"], whole.latent.arrays["codes"])
+
+
+def test_inclined_photons_train_and_generate_with_their_angle(tmp_path: Path) -> None:
+    angles = {"angle": np.linspace(0.7, 1.5, len(SHOWERS))}
+    run = fit(bib_ae, replace(STAGES, angles=True), TINY_VOLUME, replace(SHOWERS, conditions=angles), tmp_path)
+    assert run.transform.needs == ("angle",)
+    energies = np.array([2e4, 2e4])
+    made = [
+        generate(run, Conditions(energies, {"angle": np.array([0.8, angle])}), 1).energies[1] for angle in (0.8, 1.4)
+    ]
+    assert (made[0] != made[1]).any()
+
+
+def test_critics_can_be_trained_in_half_precision(tmp_path: Path) -> None:
+    run = fit(bib_ae, replace(SMALL, epochs=1, post_processing=False), TINY_VOLUME, SHOWERS, tmp_path, bfloat16=True)
+    assert {variable.dtype for network in run.networks.values() for variable in network.variables} == {"float32"}
+    assert np.isfinite([value for row in run.history for value in row.values()]).all()
 
 
 def test_without_post_processor_the_decoder_generates() -> None:

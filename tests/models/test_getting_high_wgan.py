@@ -85,6 +85,11 @@ def test_a_post_processor_trains_behind_the_generator_and_is_part_of_the_run(tmp
     assert (tmp_path / "snapshots" / "iteration-0000003-post_processor.keras").exists()
 
 
+def test_critics_can_be_trained_in_half_precision(tmp_path: Path) -> None:
+    run = fit(getting_high_wgan, SMALL, TINY_VOLUME, make_showers(TINY_VOLUME, 30), tmp_path, bfloat16=True)
+    assert np.isfinite([value for row in run.history for value in row.values()]).all()
+
+
 def test_a_run_without_post_processor_generates_with_the_generator(tmp_path: Path) -> None:
     run = fit(getting_high_wgan, SMALL, TINY_VOLUME, make_showers(TINY_VOLUME, 30), tmp_path)
     assert run.generates == load_run(tmp_path).generates == ("generator",)
