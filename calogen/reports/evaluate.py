@@ -230,7 +230,7 @@ def evaluate_cells(
 
 
 def judge_of(generated: Sequence[Path], others: Sequence[Path]) -> Callable[..., str] | None:
-    """What judges showers by observables, `evaluate_cells` or `evaluate_grids`; None: they are voxels.
+    """What judges cells or grids, `evaluate_cells` or `evaluate_grids`; None for voxels.
 
     Raises:
         DataFormatError: as for `kind_of`.
