@@ -146,7 +146,7 @@ def tell_next(*steps: str) -> None:
 
 
 def export_step(directory: Path, eta: object = None) -> str:
-    """What to type next to export trained runs; `eta`: the slice of their voxels, None: the geometry's."""
+    """What to type next to export trained runs, of a slice `eta` or the geometry's own."""
     return shlex.join(["calogen", "export", *([] if eta is None else ["--eta", str(eta)]), str(directory)])
 
 

@@ -153,7 +153,7 @@ def main(arguments: Arguments) -> None:
 
 
 def read_photons(arguments: Arguments) -> tuple[Data, Showers]:
-    """Photons to train with and, to compare with, those of the steps of Fig. 8; and those of a flat spectrum.
+    """Photons to train with and of the steps of Fig. 8, and those of a flat spectrum.
 
     Raises:
         ConfigError: some of three files of the user's are missing.
@@ -261,7 +261,7 @@ def gather(
 def measure_times(
     runs: Mapping[str, TrainedRun], flat: Showers, preset: str
 ) -> dict[str, dict[int, dict[float, Value]]]:
-    """Seconds of one shower by sample, batch size and incident energy; those of Geant4 are the flat spectrum's mean."""
+    """Seconds of one shower by sample, batch size and incident energy."""
     times: dict[str, dict[int, dict[float, Value]]] = {}
     if "cpu_seconds" in flat.conditions:
         times[GEANT4] = {1: {MID: mean(flat.conditions["cpu_seconds"])}}
@@ -351,7 +351,7 @@ def means(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, np.n
 
 
 def core_curve(showers: Showers) -> ResponseCurve:
-    """Mean and relative width of the central 90 % of the visible energy over the incident one."""
+    """Mean and relative width of the central 90 % of visible over incident energy."""
     table = table_of(showers)
     found = {energy: core(table.at(energy)["visible_energy"] / energy) for energy in STEPS}
     centres, widths = zip(*found.values(), strict=True)

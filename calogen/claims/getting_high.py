@@ -1,4 +1,4 @@
-"""The claims of arXiv:2005.05334 about its GAN, WGAN and BIB-AE, as rules for our showers.
+"""The claims of arXiv:2005.05334 about GAN, WGAN and BIB-AE, as rules for our showers.
 
 Where the paper gives no number ("slightly", "well"), the limit is ours and is part of the claim's text.
 """
@@ -94,7 +94,7 @@ def measure(samples: Mapping[str, Showers], flat: Mapping[str, Showers], seed: i
 
 
 def spectrum_of(reference: GridTable, table: GridTable, seed: int = 0) -> Spectrum:
-    """How a sample of all energies looks beside Geant4's; errors come from resampling groups of showers."""
+    """How a sample of all energies looks beside Geant4's, with resampled errors."""
     found = difference(correlation_of(reference, seed), correlation_of(table, seed))
     return Spectrum(
         peak_height(table, reference.mip_peak, seed),
@@ -105,7 +105,7 @@ def spectrum_of(reference: GridTable, table: GridTable, seed: int = 0) -> Spectr
 
 
 def peak_height(table: GridTable, peak: float, seed: int = 0) -> Value:
-    """Excess of the spectrum at an energy, MeV, over what its neighbourhood lets expect of a smooth spectrum.
+    """Excess of the spectrum at an energy, MeV, over a smooth one with its neighbourhood.
 
     Cells are counted within factors of 1.15 around the energy, and around 1.8 times less and more; the expectation is
     the geometric mean of the last two, which is right for a power law. 0: there is no peak.
@@ -127,7 +127,7 @@ def peak_height(table: GridTable, peak: float, seed: int = 0) -> Value:
 
 
 def edges_of(reference: GridTable, table: GridTable) -> tuple[Value, Value]:
-    """Mean energy in the two first and two last layers, and in the outer third of the rings, over the reference's."""
+    """Mean energy in two first and last layers, and in outer rings, over the reference's."""
     return _edge_layers(table) / _edge_layers(reference), _outer_rings(table) / _outer_rings(reference)
 
 
@@ -156,7 +156,7 @@ def _outer_rings(table: GridTable) -> Value:
 
 
 def _centre_distance(reference: GridTable, table: GridTable, seed: int) -> Value:
-    """KS distance of the centres in depth; its error is the spread under resampling of the showers."""
+    """KS distance of the centres in depth, with the spread of resampled showers."""
     samples = [item["depth_centre"][np.isfinite(item["depth_centre"])] for item in (reference, table)]
     if min(map(len, samples)) < 2:
         return Value(1.0, 0.0)
@@ -219,7 +219,7 @@ def _mip_variants(evidence: Evidence) -> Finding:
 
 
 def _hits(evidence: Evidence, part: int, *labels: str) -> list[Value]:
-    """Means (0) or standard deviations (1) of the numbers of hits over Geant4's, mean of three energies."""
+    """Means (0) or deviations (1) of the number of hits over Geant4's, of three energies."""
     expected, *found = _of(evidence, "hits", GEANT4, *labels)
     return [Value.mean([item[energy][part] / expected[energy][part] for energy in SHOWN]) for item in found]
 
@@ -285,7 +285,7 @@ def _logarithm(ratio: Value) -> Value:
 
 
 def _cores(evidence: Evidence, part: int, label: str) -> list[Value]:
-    """Means (0) or relative widths (1) of the central 90 % over Geant4's, at the energies of Fig. 8."""
+    """Means (0) or relative widths (1) of the central 90 % over Geant4's, as in Fig. 8."""
     expected, found = _of(evidence, "cores", GEANT4, label)
     return [found[energy][part] / expected[energy][part] for energy in STEPS]
 

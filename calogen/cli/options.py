@@ -1,4 +1,4 @@
-"""Options of several commands: energies, numbers of showers, seeds, files to read and to write."""
+"""Options of several commands: energies, numbers of showers, seeds, files."""
 
 import math
 from collections.abc import Sequence

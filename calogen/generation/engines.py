@@ -131,7 +131,7 @@ class KerasEngine:
 
 
 def _largest_output(network: keras.Model) -> int:
-    """Number of values that a shower has in the largest output of a layer, nested networks' too."""
+    """Number of values of a shower in the largest output of a layer, of nested networks too."""
     outputs = [tensor for layer in network.layers for tensor in keras.tree.flatten(layer.output)]
     sizes = [math.prod(size or 1 for size in tensor.shape[1:]) for tensor in outputs]
     return max([*sizes, *(_largest_output(layer) for layer in network.layers if isinstance(layer, keras.Model))])

@@ -100,7 +100,7 @@ class BibAeConfig:
 
 
 def build_transform(config: BibAeConfig, geometry: RegularGrid) -> Chain:
-    """Gives the transform: energies in MeV as they are; the condition is GeV, and maybe degrees."""
+    """Gives the transform: energies in MeV as they are; conditions in GeV, maybe degrees."""
     angle = (Column("angle", 0.0, np.pi / 180),) if config.angles else ()
     return Chain((AbsoluteEnergies(1.0),), (LinearEnergy(GeV), *angle))
 
@@ -131,7 +131,7 @@ def build_encoder(config: BibAeConfig, geometry: RegularGrid) -> keras.Model:
 
 
 def build_decoder(config: BibAeConfig, geometry: RegularGrid) -> keras.Model:
-    """Gives the decoder, whose volume grows from 10 to 30 and 60 cells and shrinks to 30 again.
+    """Gives the decoder, whose volume grows from 10 to 30 and 60 cells and shrinks to 30.
 
     Input shape:
         `latent` `[b, z]`, code and noise, `condition` `[b, c]`.

@@ -1,4 +1,4 @@
-"""Figures of imaging calorimeters: event displays in three dimensions, and the spectrum of the cells' energies."""
+"""Figures of imaging calorimeters: event displays, and spectra of the cells' energies."""
 
 import operator
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _BINS = 70
 
 
 def draw_events(grid: RegularGrid, showers: Mapping[str, np.ndarray], threshold: float, note: str = "") -> Figure:
-    """Draws single showers in three dimensions, side by side: a square for each hit, its colour is the energy.
+    """Draws single showers in three dimensions: a square for each hit, coloured by energy.
 
     Args:
         grid: geometry of the showers.
@@ -52,7 +52,7 @@ def draw_events(grid: RegularGrid, showers: Mapping[str, np.ndarray], threshold:
 def draw_hit_spectrum(
     spectra: Mapping[str, tuple[np.ndarray, int]], mip: float, threshold: float, note: str = ""
 ) -> Figure:
-    """Draws the number of cells by energy, with an axis in energies of a minimum ionising particle above.
+    """Draws the number of cells by energy, with a second axis in minimum ionising particles.
 
     Args:
         spectra: energies of all cells with energy, `[h]`, MeV, and the number of showers, by label; Geant4's first.

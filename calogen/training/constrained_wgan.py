@@ -1,4 +1,4 @@
-"""A Wasserstein GAN with a network that tells the incident energy, and holds the generator to it."""
+"""A Wasserstein GAN with a network that holds the generator to the incident energy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from calogen.training.wgan_gp import Critic, Generator, WganGp
 
 @dataclass(frozen=True, kw_only=True)
 class Constrainer:
-    """A network that tells the incident energy, its optimizer and its weight in the generator's loss.
+    """A network that tells the incident energy, its optimizer and its weight in the loss.
 
     Args:
         network: network {"shower": [b, f]} -> [b, 1], in the unit of the first column of the condition.

@@ -1,4 +1,4 @@
-"""Training of an autoencoder by critics: of its showers beside the original ones, and of its code.
+"""Training of an autoencoder by critics: of showers beside the originals, and of codes.
 
 The terms of a step are functions of (seed, optimizer's step), so that weights and optimizers are the whole state.
 """
@@ -139,7 +139,7 @@ class CriticAutoencoder(KerasTrainer):
         return [*parts.encoder.trainable_variables, *parts.decoder.trainable_variables]
 
     def _decoded(self, batch: Batch, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Moments of the code, the code `[b, k]`, the latent point `[b, z]` and the decoded shower `[b, f]`."""
+        """Moments of the code, code `[b, k]`, latent point `[b, z]` and decoded shower `[b, f]`."""
         moments = self._autoencoder.encoder({name: batch[name] for name in ("shower", "condition")})
         mean, log_variance = moments["mean"], moments["log_variance"]
         noise = tf.random.stateless_normal((tf.shape(mean)[0], self._latent_dim), seed)

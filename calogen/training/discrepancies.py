@@ -1,4 +1,4 @@
-"""Maximum mean discrepancies: distances between two samples by the means of a Gaussian kernel."""
+"""Maximum mean discrepancies: distances of two samples by means of a Gaussian kernel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def latent_discrepancy(codes: tf.Tensor, prior: tf.Tensor, alphas: Sequence[floa
 
 @dataclass(frozen=True, kw_only=True)
 class SortedKernel:
-    """Discrepancy between the cell energies of two showers, of which only similar ones are compared.
+    """Discrepancy of the cell energies of two showers, which compares similar ones only.
 
     The cells of each shower are sorted by energy, the largest first. A window moves over them, and in every place the
     energies inside it are compared; the mean over places and showers is the result.

@@ -1,4 +1,4 @@
-"""Training of a generator against a discriminator, which gives the probability of a shower to be Geant4's.
+"""Training of a generator against a discriminator, which tells Geant4's showers.
 
 Noise is a function of (seed, iteration), so that weights and optimizers are the whole state of a training.
 """

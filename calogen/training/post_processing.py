@@ -1,4 +1,4 @@
-"""A network that changes the energies of a generator's cells, and its training behind the generator.
+"""A network that changes the energies of a generator's cells, and its training.
 
 It has convolutions of 1 x 1 x 1 cells only, so that it changes the energy of a cell but hardly its place.
 """
@@ -74,7 +74,7 @@ class Total(keras.layers.Layer):
 
 
 class PostProcessing(KerasTrainer):
-    """A stage in which the post processor alone learns, behind networks that stay as they are.
+    """A stage in which the post processor alone learns, behind networks that do not.
 
     The loss is the mean squared change of a cell, and the weighted discrepancy from Geant4's showers.
 

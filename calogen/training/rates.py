@@ -1,4 +1,4 @@
-"""Learning rates that fall in the course of a training, as functions of the optimizer's step."""
+"""Learning rates that fall in a training, as functions of the optimizer's step."""
 
 from collections.abc import Sequence
 from typing import TypeAlias

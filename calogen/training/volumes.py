@@ -51,7 +51,7 @@ class Convolutions:
     def normalised(
         self, volume: keras.KerasTensor, filters: Sequence[int], kernel: int, slope: float, **options: int
     ) -> keras.KerasTensor:
-        """Gives convolutions with layer normalisation and a leaky ReLU, one for each number of filters."""
+        """Gives convolutions with layer normalisation and leaky ReLU, one for each of `filters`."""
         for width in filters:
             volume = leaky(normalise(self(volume, width, kernel, **options)), slope)
         return volume
