@@ -1,5 +1,7 @@
 """What the benchmarks compute of their times; the times themselves are nobody's test."""
 
+import ast
+import importlib
 import runpy
 from itertools import pairwise
 from pathlib import Path
@@ -100,3 +102,14 @@ def test_the_products_of_a_vae_step() -> None:
     libraries, ours = [np.array([3.0, 1.0]), np.array([2.0, 4.0])], np.array([2.5, 0.5])
     assert script["limit"](libraries, ours).tolist() == [2.0, 0.5]
     assert all(seconds > 0 for seconds in script["product_seconds"]([(30, 20, 10)] * 3, repeats=1))
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: str(path.relative_to(BENCHMARKS)))
+def test_names_that_benchmarks_import_exist(path: Path) -> None:
+    """Those of the subfolders run in processes of their own, which no other test starts."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "calogen":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")

@@ -8,8 +8,9 @@ import numpy as np
 from serve import check, serve, settings
 
 from calogen.backend import keras, tf
+from calogen.generation import engines
 from calogen.generation.folding import fold
-from calogen.generation.generate import compile_one_shower, engines
+from calogen.generation.generate import compile_one_shower
 from calogen.generation.load import load_run
 from calogen.training.run import TrainedRun
 
