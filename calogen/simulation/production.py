@@ -288,27 +288,26 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         return
     total = sum(round((chunk.stop - chunk.start) * chunk.energy) for chunk in chunks)
     workers = min(request.workers or num_workers(len(chunks), _WORKER_BYTES), len(chunks))
-    number, single = sum(chunk.stop - chunk.start for chunk in chunks), len({chunk.energy for chunk in chunks})
-    where = (
-        f"from {' to '.join(f'{energy:g}' for energy in request.energies)} MeV"
-        if request.uniform
-        else f"at {single} energies"
-    )
+    number, singles = sum(chunk.stop - chunk.start for chunk in chunks), {chunk.energy for chunk in chunks}
+    where = f"at {len(singles)} energies" if len(singles) > 1 else f"of {singles.pop():g} MeV"
+    if request.uniform:
+        where = f"from {' to '.join(f'{energy:g}' for energy in request.energies)} MeV"
     tell(
         f"simulating {number:,} {request.particle} showers {where} "
-        f"({request.detector}, {request.physics}) with {workers} processes, about "
+        f"({request.detector}, {request.physics}) with {workers} process{'es' if workers > 1 else ''}, about "
         f"{duration(_CHUNK_SECONDS * total / _CHUNK_ENERGY / workers)}; {request.output} is written at the end"
     )
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
         process_pool(workers, _start_worker, (request.reduction, request.physics)) as pool,
     ):
-        futures = {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
+        done, futures = 0, {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
             future.result()
             chunk = futures[future]
             bar.advance(round((chunk.stop - chunk.start) * chunk.energy))
-            bar.note(f"{chunk.energy:g} MeV")
+            done += chunk.stop - chunk.start
+            bar.note(f"{done:,} of {number:,} showers")
 
 
 _run: Geant4Run | CellRun | CalogenError | None = None
