@@ -161,8 +161,9 @@ def read_photons(arguments: Arguments) -> tuple[Data, Showers]:
     """
     given = {"train": arguments.train_data, "flat": arguments.test_data, "steps": arguments.options["steps"]}
     own = {name: cast(Path, path) for name, path in given.items() if path is not None}
-    text = "--train-data, --test-data and --steps go together"
-    require(len(own) in (0, len(given)), f"{text}. Received: {', '.join(own)} alone")
+    received = ", ".join(str(path) for path in own.values())
+    together = f"--train-data, --test-data and --steps go together. Received: {received} alone"
+    require(len(own) in (0, len(given)), together)
     bundle = {"train": "ild_photons_train", "flat": "ild_photons_test", "steps": "ild_photons_steps"}
     files = own or {name: bundled(sample) for name, sample in bundle.items()}
     train, flat, steps = (Showers.read(path, ILD_GRID, tolerant=arguments.tolerant) for path in files.values())
@@ -172,7 +173,7 @@ def read_photons(arguments: Arguments) -> tuple[Data, Showers]:
         if len(part) < 2:
             raise DataFormatError(f"{files[name]} must hold two showers or more. Received: {len(part)}")
     steps = steps[np.isin(steps.incident_energies, STEPS)]
-    if arguments.preset == "smoke":
+    if arguments.preset == "smoke" and not own:
         train, flat, steps = train[::8], flat[::8], steps[::8]
     note = ", ".join(path.name for path in files.values()) + changes + ("" if own else f" ({HONEST_NOTE})")
     return Data(train=train, held_out=None, files=files, note=note, compared=steps), flat

@@ -40,6 +40,7 @@ def num_hits(showers: Showers) -> np.ndarray:
 
     Source: Fig. 6 of arXiv:2005.05334.
     """
+    _grid(showers)
     return np.count_nonzero(showers.energies >= np.float32(HIT_THRESHOLD), axis=1).astype(np.float64)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ RECORDS = {"getting-high": "https://zenodo.org/api/records/3826103"}
 """Data sets whose files and md5 sums Zenodo is asked for: the ILD photons of arXiv:2005.05334."""
 # The files have 167 to 174 MB; as their exact sizes are not known, a file of more than twice this size is refused.
 LARGEST = 350_000_000  # bytes
-_MOST_ANSWER = 2**22  # bytes of a record's description
+_MOST_ANSWER, _ANSWER_PART = 2**22, 2**16  # bytes of a record's description, in all and at a time
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 2**16  # bytes that an interruption loses at most
 
@@ -87,7 +88,7 @@ def _ask_record(store: "pooch.Pooch", known: Path, url: str) -> dict[str, int]:
     if not known.is_file():
         try:
             with _request(url, 0) as response:
-                answer = response.raw.read(_MOST_ANSWER, decode_content=True)
+                answer = b"".join(islice(response.iter_content(_ANSWER_PART), _MOST_ANSWER // _ANSWER_PART))
         except requests.RequestException as error:
             raise _failed(url, error) from error
         require_writable_file(known, len(answer))

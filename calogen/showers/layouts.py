@@ -29,7 +29,7 @@ _ALWAYS_BYTES = 2**28  # size to which every dataset may unpack
 _MAX_COMPRESSION = 200  # for larger datasets: voxels shrink to about a tenth, but 10 kB of a harmful file hold 10 GB
 MAX_DEFLATE = 1100
 """Largest ratio of unpacked to packed size that gzip can reach; showers without energy come close to it."""
-_NO_CONDITIONS = ("incident_energies", "cells", "showers", PUBLIC_ENERGY, PUBLIC_LAYERS)
+_NO_CONDITIONS = ("incident_energies", "cells", "showers")
 
 
 def find_showers(
@@ -125,9 +125,10 @@ def _find_sparse(
 def find_conditions(file: h5py.File, num_showers: int, opened: ExitStack) -> dict[str, h5py.Dataset]:
     """Readable datasets with numbers for each shower, by name."""
     conditions: dict[str, h5py.Dataset] = {}
-    group = public_group(file) or "/"
+    public = public_group(file)
+    others, group = (PUBLIC_ENERGY, PUBLIC_LAYERS) if public else _NO_CONDITIONS, public or "/"
     for name in file[group]:
-        if not isinstance(name, str) or name in _NO_CONDITIONS:  # bytes that are no text
+        if not isinstance(name, str) or name in others:  # bytes that are no text
             continue
         try:
             item = find_dataset(file, f"{group}/{name}", opened)

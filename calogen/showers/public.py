@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calogen.command import clean_exit
 from calogen.errors import ConfigError
 from calogen.hdf5_writing import write_hdf5
 from calogen.process import show
@@ -52,4 +53,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with clean_exit("calogen.showers.public"):
+        main(sys.argv[1:])

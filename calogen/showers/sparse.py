@@ -102,6 +102,10 @@ class SparseShowers:
             raise DataFormatError(
                 f"{COUNTS} must add up to the length of {STEPS}. Received: {counts.sum()} and {len(steps)}"
             )
+        further = np.ones(len(steps), bool)
+        further[(ends - counts)[counts > 0]] = False
+        if steps[further].min(initial=1) < 1:
+            raise DataFormatError(f"{STEPS} must be 1 or more but for a shower's first. Received: 0, a cell twice")
         sums = np.concatenate([[0], np.cumsum(steps)])
         return cls(counts, sums[1:] - np.repeat(sums[ends - counts], counts), datasets[ENERGIES])
 

@@ -62,3 +62,11 @@ def test_what_does_not_fit_is_refused(counts: list[int], message: str) -> None:
         SparseShowers.read(datasets).dense(2)
     with pytest.raises(DataFormatError, match="energies"):
         SparseShowers(np.array([2]), np.arange(2), np.ones(3))
+
+
+def test_a_cell_may_not_come_twice() -> None:
+    datasets = SparseShowers.of(np.array([[0.0, 1.0, 2.0, 3.0], [4.0, 0.0, 0.0, 5.0]], np.float32)).datasets
+    np.testing.assert_array_equal(SparseShowers.read(datasets).dense(4)[1], [4, 0, 0, 5])
+    datasets[STEPS][1] = 0
+    with pytest.raises(DataFormatError, match="must be 1 or more but for a shower's first"):
+        SparseShowers.read(datasets)
