@@ -134,6 +134,12 @@ def require_above_zero(config: Dataclass, *names: str) -> None:
         require(getattr(config, name) > 0, f"{name} must be above 0. Received: {getattr(config, name)}")
 
 
+def require_zero_or_more(config: Dataclass, *names: str) -> None:
+    """Refuse, with a `ConfigError`, a configuration with a named field below 0, or NaN."""
+    for name in names:
+        require(getattr(config, name) >= 0, f"{name} must be 0 or more. Received: {getattr(config, name)}")
+
+
 def sources(config: Config | type[Config], original: Config | None = None) -> list[Source]:
     """Source of every value of a configuration; a value that was changed counts as assumed.
 

@@ -151,13 +151,16 @@ _KEPT: WeakKeyDictionary[keras.Model, _KeptEngines] = WeakKeyDictionary()
 
 
 def _kept_engines(generator: keras.Model, transform: Chain) -> _KeptEngines:
-    weights, kept = generator.get_weights(), _KEPT.get(generator)
+    kept = _KEPT.get(generator)
+    if kept and kept.folded is None and kept.transform == transform:
+        return kept  # nothing is kept of its weights, which may be many
+    weights = generator.get_weights()
     if kept and kept.transform == transform and all(map(np.array_equal, kept.weights, weights)):
         return kept
     try:
         folded = fold(generator, transform)
     except ExportError:
-        folded = None
+        weights, folded = [], None
     _KEPT[generator] = _KeptEngines(weights, transform, folded)
     return _KEPT[generator]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of, require_zero_or_more
 from calogen.features.conditions import LinearEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain
@@ -63,6 +63,8 @@ class GettingHighGanConfig:
         require_one_of(self, latent_distribution=("uniform", "normal"))
         numbers = ("latent_dim", "initial_spread", "learning_rate", "batch_size", "iterations")
         require_above_zero(self, *numbers)
+        require_zero_or_more(self, "slope")
+        require(0 <= self.beta_1 < 1, f"beta_1 must be 0 or more, below 1. Received: {self.beta_1}")
         widths = (*self.generator_filters, *self.discriminator_filters, *self.discriminator_units)
         require(min(widths) >= 1, f"layers need at least one filter or unit. Received: {widths}")
         require(len(self.generator_filters) >= 2, f"generator_filters: 2 or more. Received: {self.generator_filters}")

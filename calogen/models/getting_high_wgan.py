@@ -7,7 +7,8 @@ Reference: arXiv:2005.05334, section 3.2 and appendix A.2; architecture in Fig. 
 
 Differences from the paper: what is not stated (weights of the penalty, of the constrainer and of the discrepancy, steps
 of the critic, batch size, initial weights, training of the post processor) is `assumed` below, most of it from the
-public code. The constrainer ends in a leaky ReLU, as the critic, since a ReLU may never give anything but 0.
+public code. The constrainer ends in a leaky ReLU, as the critic, since a ReLU may never give anything but 0. The
+generator's last convolution has a kernel of 3 cells, as in the code: with 4 its volume would not be 30 cells wide.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_zero_or_more
 from calogen.features.conditions import LinearEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain
@@ -90,9 +91,13 @@ class GettingHighWganConfig:
 
     def __post_init__(self) -> None:
         build_latent(self)
-        require_above_zero(self, "first_filters", "critic_steps", "batch_size", "iterations", "post_rate")
-        for name in ("gradient_penalty_weight", "constrainer_weight", "discrepancy_weight", "constrainer_iterations"):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more. Received: {getattr(self, name)}")
+        require_above_zero(self, "first_filters", "critic_steps", "batch_size", "iterations", "initial_spread")
+        require_above_zero(self, "constrainer_rate", "post_rate", "post_batch_size", "post_iterations")
+        require_zero_or_more(self, "gradient_penalty_weight", "constrainer_weight", "discrepancy_weight")
+        require_zero_or_more(self, "constrainer_iterations", "post_weight", "slope", "constrainer_slope", "post_slope")
+        betas = self.beta_1, self.beta_2
+        require(all(0 <= beta < 1 for beta in betas), f"beta_1, beta_2 must be 0 or more, below 1. Received: {betas}")
+        require(self.post_filters >= 2, f"post_filters must be 2 or more. Received: {self.post_filters}")
         layers = (self.generator_filters, self.critic_filters, self.critic_units, self.constrainer_filters)
         widths = [width for part in (*layers, self.constrainer_units) for width in part]
         require(all(layers) and min(widths) >= 1, f"layers need a filter or unit at least. Received: {layers}")

@@ -67,9 +67,18 @@ class ConstrainedWganGp(WganGp):
         return self.generate(real["condition"], seed)
 
     def constrainer_step(self, real: Batch) -> tf.Tensor:
-        """Takes one step of the constrainer, if it still learns, and gives its loss."""
-        learns = self.optimizer.iterations < self._constrainer.iterations
-        return tf.cond(learns, lambda: self._teach(real), lambda: self._error(real))
+        """Takes one step of the constrainer, if it still learns, and gives its loss.
+
+        Later its gradients are 0, since a step of an optimizer may not depend on a condition on several devices.
+        """
+        learns = tf.cast(self.optimizer.iterations < self._constrainer.iterations, tf.float32)
+        variables = self._constrainer.network.trainable_variables
+        with tf.GradientTape() as tape:
+            told = self._constrainer.network({"shower": real["shower"]})
+            error = tf.reduce_mean(tf.abs(tf.cast(told, tf.float32) - real["condition"][:, :1]))
+            total = learns * error / self.num_replicas
+        self._constrainer.optimizer.apply(tape.gradient(total, variables), variables)
+        return error
 
     def further_loss(self, fake: tf.Tensor, real: Batch) -> tf.Tensor | float:
         """Gives the constrainer's term and the discrepancy of the generator's showers."""
@@ -81,15 +90,3 @@ class ConstrainedWganGp(WganGp):
         if self._discrepancy.weight:
             loss += self._discrepancy.weight * self._discrepancy.kernel(fake, real["shower"])
         return loss
-
-    def _teach(self, real: Batch) -> tf.Tensor:
-        variables = self._constrainer.network.trainable_variables
-        with tf.GradientTape() as tape:
-            error = self._error(real)
-            total = error / self.num_replicas
-        self._constrainer.optimizer.apply(tape.gradient(total, variables), variables)
-        return error
-
-    def _error(self, real: Batch) -> tf.Tensor:
-        told = self._constrainer.network({"shower": real["shower"]})
-        return tf.reduce_mean(tf.abs(tf.cast(told, tf.float32) - real["condition"][:, :1]))

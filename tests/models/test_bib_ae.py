@@ -213,6 +213,8 @@ def test_without_post_processor_the_decoder_generates() -> None:
         ({"latent_sampler": "flow"}, "latent_sampler must be one of"),
         ({"code_dim": 0}, "code_dim must be above 0"),
         ({"kl_weight": -1.0}, "numbers must be 0 or more"),
+        ({"kl_weight": float("nan")}, "numbers must be 0 or more"),
+        ({"betas": (1.5, 2.0)}, "betas must be below 1"),
         ({"encoder_units": ()}, "layers need a filter or unit"),
         ({"grown_filters": (1, 2)}, "grown_filters must be 4 values"),
         ({"critic_weights": (1.0,)}, "critic_weights must be 2 values"),

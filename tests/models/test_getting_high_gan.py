@@ -85,6 +85,7 @@ def test_the_code_uses_the_same_showers_twice() -> None:
         ({"discriminator_filters": (3,)}, "discriminator_filters must be 2 or more"),
         ({"discriminator_units": (0,)}, "at least one filter or unit"),
         ({"latent_distribution": "cauchy"}, "latent_distribution must be one of"),
+        ({"beta_1": 1.0}, "beta_1 must be 0 or more, below 1"),
     ],
 )
 def test_nonsense_is_refused(values: dict[str, object], message: str) -> None:

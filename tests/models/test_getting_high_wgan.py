@@ -107,6 +107,10 @@ def test_a_run_without_post_processor_generates_with_the_generator(tmp_path: Pat
         ({"kernel": (1, 2, 3)}, "n, m, N and alpha"),
         ({"kernel": (1, 2, 3, 0)}, "alpha of a SortedKernel"),
         ({"constrainer_weight": -1.0}, "constrainer_weight must be 0 or more"),
+        ({"slope": float("nan")}, "slope must be 0 or more"),
+        ({"constrainer_rate": 0.0}, "constrainer_rate must be above 0"),
+        ({"beta_1": 1.5}, "beta_1, beta_2 must be 0 or more, below 1"),
+        ({"post_filters": 1}, "post_filters must be 2 or more"),
     ],
 )
 def test_nonsense_is_refused(values: dict[str, object], message: str) -> None:
