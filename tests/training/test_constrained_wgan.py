@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -131,3 +133,13 @@ def test_the_constrainer_learns_the_energy_and_training_resumes_exactly(
 def test_showers_are_made_like_geant4s() -> None:
     trainer, real = make_trainer(), batch()
     np.testing.assert_array_equal(trainer.generate_like(real, SEED), trainer.generate(real["condition"], SEED))
+
+
+def test_a_constrainer_learns_alike_on_two_devices(tmp_path: Path) -> None:
+    worker, path = Path(__file__).with_name("mirrored_constrainer.py"), tmp_path / "weights.npz"
+    done = subprocess.run([sys.executable, worker, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(path) as found:
+        first, second = found["after"]
+        np.testing.assert_array_equal(first, second)
+        assert (first != found["before"]).any()
