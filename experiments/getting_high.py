@@ -36,7 +36,6 @@ from calogen.claims.getting_high import (
     STEPS,
     WGAN,
     claims,
-    core,
     correlation_of,
     features_of,
     measure,
@@ -127,12 +126,12 @@ def main(arguments: Arguments) -> None:
     outcomes = run_study(study, arguments, data)
     if not outcomes:
         return
-    seen = [
-        samples_of(outcome, data, flat, seed, arguments)
-        for outcome, seed in zip(outcomes, arguments.seeds, strict=True)
-    ]
-    evidence = [gather(outcome, *parts, arguments) for outcome, parts in zip(outcomes, seen, strict=True)]
-    steps, spectrum = seen[0]
+    drawn: dict[str, Figure] = {}
+    evidence: list[Evidence] = []
+    for outcome, seed in zip(outcomes, arguments.seeds, strict=True):
+        steps, tables = samples_of(outcome, data, flat, seed, arguments)
+        evidence.append(gather(outcome, steps, tables, flat, arguments))
+        drawn = drawn or figures(outcome, data, steps, tables, evidence[0])
     account = Account(
         name=NAME,
         title="Getting High: GAN, WGAN and BIB-AE with post processor",
@@ -148,7 +147,6 @@ def main(arguments: Arguments) -> None:
         by_energy=True,
     )
     results = build_results(account, arguments, outcomes, recorded)
-    drawn = figures(outcomes[0], data, steps, spectrum)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
 
@@ -208,8 +206,8 @@ def budget(config: Config, preset: str, seed: int) -> Config:
 
 def samples_of(
     outcome: Outcome, data: Data, flat: Showers, seed: int, arguments: Arguments
-) -> tuple[dict[str, Showers], dict[str, Showers]]:
-    """Showers of all networks at the steps of Fig. 8, and of a flat spectrum, Geant4's first.
+) -> tuple[dict[str, Showers], dict[str, GridTable]]:
+    """Showers of all networks at the steps of Fig. 8, and tables of a flat spectrum.
 
     The BIB-AE also generates without its post processor, and from latent numbers of encoded showers.
     """
@@ -228,8 +226,10 @@ def samples_of(
         **outcome.comparisons.generated,
         **generated_like(more, data.reference, seed, copies),
     }
-    every = generated_like({label: [run] for label, run in runs.items()}, flat, seed, copies)
-    return steps, {GEANT4: flat, **every}
+    tables = {GEANT4: table_of(flat)}
+    for label, run in runs.items():  # one by one, as a table is smaller than its showers
+        tables[label] = table_of(generated_like({label: [run]}, flat, seed, copies)[label])
+    return steps, tables
 
 
 def fitted_latent(run: TrainedRun, train: Showers) -> Sampler:
@@ -239,15 +239,19 @@ def fitted_latent(run: TrainedRun, train: Showers) -> Sampler:
 
 
 def gather(
-    outcome: Outcome, steps: Mapping[str, Showers], spectrum: Mapping[str, Showers], arguments: Arguments
+    outcome: Outcome,
+    steps: Mapping[str, Showers],
+    tables: Mapping[str, GridTable],
+    flat: Showers,
+    arguments: Arguments,
 ) -> Evidence:
     """Evidence for the claims from the outcome of one training seed."""
     runs = {label: outcome.networks[name].run for label, name in NETWORKS.items()}
-    times = measure_times(runs, spectrum[GEANT4], arguments.preset)
+    times = measure_times(runs, flat, arguments.preset)
     middle = {label: by_batch[max(by_batch)][MID] for label, by_batch in times.items() if label != GEANT4}
     if GEANT4 in times:
         middle[GEANT4] = times[GEANT4][1][MID]
-    values: dict[str, Any] = measure(steps, spectrum)
+    values: dict[str, Any] = measure(steps, tables)
     values |= {
         "times": times,
         "batch": max(BATCHES[arguments.preset]),
@@ -306,11 +310,14 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
 
 
 def figures(
-    outcome: Outcome, data: Data, steps: Mapping[str, Showers], spectrum: Mapping[str, Showers]
+    outcome: Outcome,
+    data: Data,
+    steps: Mapping[str, Showers],
+    tables: Mapping[str, GridTable],
+    evidence: Evidence,
 ) -> dict[str, Figure]:
     """The paper's figures by caption."""
     shown = (GEANT4, *NETWORKS)
-    tables = {label: table_of(showers) for label, showers in spectrum.items()}
     main_tables = {label: tables[label] for label in shown}
     variants = {label: tables[label] for label in (GEANT4, BIB_AE, BARE, *VARIANTS) if label in tables}
     panels = {
@@ -326,7 +333,8 @@ def figures(
     for title, items in panels.items():
         drawn |= study_figures.panels_figure(title, outcome, data, panels=items)
     drawn["Fig. 7: profiles, 10 to 100 GeV"] = profile_figure(main_tables, data.note)
-    reference, curves = core_curve(steps[GEANT4]), {label: core_curve(steps[label]) for label in NETWORKS}
+    reference, *others = (core_curve(evidence.values["cores"][label]) for label in (GEANT4, *NETWORKS))
+    curves = dict(zip(NETWORKS, others, strict=True))
     drawn["Fig. 8: mean and width of the central 90 %"] = draw_response(reference, curves, data.note)
     expected = correlation_of(tables[GEANT4])
     for label in NETWORKS:
@@ -361,12 +369,11 @@ def means(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, np.n
     return {label: steps[label].at(MID).energies.mean(axis=0, dtype=np.float64) for label in labels}
 
 
-def core_curve(showers: Showers) -> ResponseCurve:
+def core_curve(cores: Mapping[float, tuple[Value, Value]]) -> ResponseCurve:
     """Mean and relative width of the central 90 % of visible over incident energy."""
-    table = table_of(showers)
-    found = {energy: core(table.at(energy)["visible_energy"] / energy) for energy in STEPS}
-    centres, widths = zip(*found.values(), strict=True)
-    spread = tuple(width * centre.value for centre, width in found.values())
+    centres = tuple(cores[energy][0] / energy for energy in STEPS)
+    widths = tuple(cores[energy][1] for energy in STEPS)
+    spread = tuple(width * centre.value for centre, width in zip(centres, widths, strict=True))
     return ResponseCurve(np.array(STEPS), centres, spread, widths)
 
 

@@ -70,12 +70,12 @@ def core(energies: np.ndarray) -> tuple[Value, Value]:
     return mean(chosen), standard_deviation(chosen) / float(chosen.mean())
 
 
-def measure(samples: Mapping[str, Showers], flat: Mapping[str, Showers], seed: int = 0) -> dict[str, dict]:
+def measure(samples: Mapping[str, Showers], flat: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
     """What the claims look at besides the comparisons.
 
     Args:
         samples: showers at the energies of Fig. 8 by label; Geant4's are among them.
-        flat: showers of 10 to 100 GeV by label, likewise.
+        flat: tables of showers of 10 to 100 GeV by label, likewise.
         seed: of all resampling.
 
     Returns:
@@ -89,9 +89,7 @@ def measure(samples: Mapping[str, Showers], flat: Mapping[str, Showers], seed: i
         cores[label] = {energy: core(part["visible_energy"]) for energy, part in parts.items()}
         counts = {energy: parts[energy]["num_hits"] for energy in SHOWN}
         hits[label] = {energy: (mean(item), standard_deviation(item)) for energy, item in counts.items()}
-    tables = {label: table_of(showers) for label, showers in flat.items()}
-    reference = tables[GEANT4]
-    spectra = {label: spectrum_of(reference, table, seed) for label, table in tables.items()}
+    spectra = {label: spectrum_of(flat[GEANT4], table, seed) for label, table in flat.items()}
     return {"cores": cores, "hits": hits, "spectra": spectra}
 
 

@@ -31,8 +31,8 @@ from calogen.reports.inputs import kind_of, origin
 from calogen.reports.observables_page import (
     Judged,
     find_copies,
+    name_inputs,
     numbers_of_all,
-    require_labels,
     write_judged,
     write_table,
 )
@@ -195,15 +195,13 @@ def evaluate_cells(
     require_writable_file(output / "report.html")
     options = options or Options()
     seed, tolerant = options.seed, options.tolerant
-    require_labels(files, training is not None)
-    files = {**files, **({SECOND: second_reference} if second_reference else {})}
-    inputs = {"reference": reference, **({"training": training} if training else {}), **files}
+    inputs = name_inputs(files, reference, second_reference, training)
     provenance = collect(seed, {name: paths_of(path) for name, path in inputs.items()})
     expected, notes = _read_cells("reference", reference, tolerant)
     known = expected.incident_energies
     samples: dict[str, Showers] = {}
-    for label, path in files.items():
-        samples[label], more = _read_cells(label, path, tolerant, expected)
+    for label in (*files, *((SECOND,) if second_reference else ())):
+        samples[label], more = _read_cells(label, inputs[label], tolerant, expected)
         require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned, more = _read_cells("training", training, tolerant, expected) if training else (None, [])

@@ -8,7 +8,6 @@ import numpy as np
 from calogen.claims.judge import Quantity
 from calogen.evaluation.grids import GridTable, compare_grids, energies_of, grid_facts, read_table
 from calogen.evaluation.judging import Options
-from calogen.evaluation.observed import SECOND
 from calogen.files import require_writable_file
 from calogen.provenance import collect
 from calogen.reports.grid_figures import draw_grids
@@ -16,8 +15,8 @@ from calogen.reports.inputs import origin
 from calogen.reports.observables_page import (
     Judged,
     find_copies,
+    name_inputs,
     numbers_of_all,
-    require_labels,
     write_judged,
 )
 from calogen.showers.bundled import known_geometry
@@ -65,12 +64,10 @@ def evaluate_grids(
     """
     require_writable_file(output / "report.html")
     options = options or Options()
-    require_labels(files, training is not None)
-    files = {**files, **({SECOND: second_reference} if second_reference else {})}
-    inputs = {"reference": reference, **({"training": training} if training else {}), **files}
+    inputs = name_inputs(files, reference, second_reference, training)
     provenance = collect(options.seed, {name: paths_of(path) for name, path in inputs.items()})
     tables = _read_all(inputs, options.tolerant)
-    expected, learned = tables.pop("reference"), tables.pop("training", None)
+    expected, learned = tables.pop("reference"), tables.pop("training") if training else None
     notes = [f"{name}: {note}" for name, table in {"reference": expected, **tables}.items() for note in table.notes]
     all_tables = {"reference": expected, **tables}
     copies, quantities = find_copies(

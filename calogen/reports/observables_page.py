@@ -23,6 +23,7 @@ from calogen.reports.evaluation import NUMBER_TITLES
 from calogen.reports.latex import read_rows, write_latex
 from calogen.reports.page import verdict_text, write_page
 from calogen.reports.reproduction import build_page, judge_all, write_tables
+from calogen.showers.files import Files
 from calogen.showers.sample import Showers
 
 _NUMBERS = {
@@ -94,11 +95,19 @@ def write_table(output: Path, places: Sequence[Path], options: Options) -> str:
     return f"table: {write_latex(output, read_rows(places))}\n" if options.latex else ""
 
 
-def require_labels(labels: Mapping[str, object], training: bool) -> None:
-    """Refuse, with a `ConfigError`, labels of models that are those of other samples."""
-    reserved = sorted({"reference", "Geant4", SECOND, *(("training",) if training else ())} & set(labels))
+def name_inputs(
+    files: Mapping[str, Files], reference: Files, second_reference: Files | None, training: Files | None
+) -> dict[str, Files]:
+    """All files by name: reference, training and second reference if given, models by label.
+
+    Raises:
+        ConfigError: a model's label is that of another sample.
+    """
+    reserved = sorted({"reference", "Geant4", SECOND, *(("training",) if training else ())} & set(files))
     text = "labels of models must be other words than those of the other files (name them: LABEL=FILE)"
     require(not reserved, f"{text}. Received: {', '.join(reserved)}")
+    learned = {"training": training} if training else {}
+    return {"reference": reference, **learned, **files, **({SECOND: second_reference} if second_reference else {})}
 
 
 def numbers_of_all(
