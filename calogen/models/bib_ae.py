@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.config import assumed, paper, require, require_above_zero, require_one_of
 from calogen.features.conditions import Column, LinearEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain
+from calogen.models import getting_high_gan
 from calogen.provenance import named_seed
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID, ILD_GRID
@@ -36,13 +37,7 @@ from calogen.training.wgan_gp import Critic
 from calogen.units import GeV
 
 GENERATES, CRITICS = ("decoder", "post_processor"), ("critic", "latent_critic")
-PAPER = Paper(
-    title="Getting High: High Fidelity Simulation of High Granularity Calorimeters with High Speed",
-    authors="E. Buhmann, S. Diefenbacher, E. Eren, F. Gaede, G. Kasieczka, A. Korol, K. Krüger",
-    journal="Comput. Softw. Big Sci. 5 (2021) 13",
-    arxiv="2005.05334",
-    url="https://doi.org/10.1007/s41781-021-00056-0",
-)
+PAPER = getting_high_gan.PAPER
 _CODE, _PION_CODE = "not stated; the public code's", "public code of arXiv:2112.09709"
 
 

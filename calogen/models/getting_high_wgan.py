@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_zero_or_more
+from calogen.config import assumed, paper, require, require_above_zero, require_zero_or_more
 from calogen.features.conditions import LinearEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain
+from calogen.models import getting_high_gan
 from calogen.provenance import named_seed
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grids import AHCAL_GRID, ILD_GRID
@@ -38,13 +39,7 @@ from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import GeV
 
 GENERATES, CRITICS = ("generator", "post_processor"), ("critic",)
-PAPER = Paper(
-    title="Getting High: High Fidelity Simulation of High Granularity Calorimeters with High Speed",
-    authors="E. Buhmann, S. Diefenbacher, E. Eren, F. Gaede, G. Kasieczka, A. Korol, K. Krüger",
-    journal="Comput. Softw. Big Sci. 5 (2021) 13",
-    arxiv="2005.05334",
-    url="https://doi.org/10.1007/s41781-021-00056-0",
-)
+PAPER = getting_high_gan.PAPER
 _CODE, _PION_CODE = "not stated; the public code's", "public code of arXiv:2112.09709"
 _FIXED = "no schedule"
 

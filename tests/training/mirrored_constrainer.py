@@ -7,7 +7,6 @@ import sys
 from functools import partial
 
 import keras
-import mirrored_worker
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +14,8 @@ from calogen.training.constrained_wgan import ConstrainedWganGp, Constrainer
 from calogen.training.discrepancies import Discrepancy, SortedKernel
 
 if __name__ == "__main__":
+    import mirrored_worker
+
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
