@@ -83,7 +83,7 @@ OPTIONS = {
     **ONLY,
 }
 BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
-    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 4_700}},
+    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 3_600}},
     "wgan": {
         "smoke": {"iterations": 2, "batch_size": 4, "critic_steps": 1, "post_iterations": 2, "post_batch_size": 2},
         "laptop": {"iterations": 3_000, "post_iterations": 1_000},
