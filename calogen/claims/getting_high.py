@@ -100,7 +100,7 @@ def spectrum_of(reference: GridTable, table: GridTable, seed: int = 0) -> Spectr
         peak_height(table, reference.mip_peak, seed),
         _centre_distance(reference, table, seed),
         edges_of(reference, table),
-        (_mean_absolute(found), _largest(found)),
+        (found.mean_absolute, _largest(found)),
     )
 
 
@@ -173,21 +173,11 @@ def _centre_distance(reference: GridTable, table: GridTable, seed: int) -> Value
     return Value(ks_statistic(*samples), float(np.std(drawn)))
 
 
-def _pairs(found: Correlations) -> tuple[np.ndarray, np.ndarray]:
-    """Absolute differences of the defined coefficients off the diagonal, and their errors."""
-    above = np.triu_indices(len(found.names), 1)
-    values, errors = np.abs(found.values[above]), found.errors[above]
-    return values[np.isfinite(values)], errors[np.isfinite(values)]
-
-
-def _mean_absolute(found: Correlations) -> Value:
-    values, errors = _pairs(found)
-    return Value(float(np.mean(values)), float(np.sqrt(np.sum(errors**2))) / len(values)) if len(values) else _UNKNOWN
-
-
 def _largest(found: Correlations) -> Value:
-    values, errors = _pairs(found)
-    return Value(float(values.max()), float(errors[values.argmax()])) if len(values) else _UNKNOWN
+    """Largest absolute difference of the defined coefficients; NaN for none."""
+    values = np.where(np.isfinite(found.values), np.abs(found.values), -1.0)
+    place = np.unravel_index(values.argmax(), values.shape)
+    return Value(float(values[place]), float(found.errors[place])) if values[place] >= 0 else _UNKNOWN
 
 
 _UNKNOWN = Value(np.nan, np.nan)
