@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calogen.claims.judge import Claims, Finding, Quantity
-from calogen.evaluation.grids import GridTable, table_of
+from calogen.evaluation.grids import GridTable
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.correlations import INCIDENT_ENERGY, Correlations, correlate, difference
@@ -18,7 +18,6 @@ from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import ks_statistic
 from calogen.observables.grid import GRID_OBSERVABLES, HIT_SPECTRUM
 from calogen.observables.observable import numbered
-from calogen.showers.sample import Showers
 
 claims, NUMBERS = Claims("getting_high"), Published("getting_high").numbers
 GEANT4, GAN, WGAN, BIB_AE = "Geant4", "GAN", "WGAN", "BIB-AE PP"
@@ -70,11 +69,11 @@ def core(energies: np.ndarray) -> tuple[Value, Value]:
     return mean(chosen), standard_deviation(chosen) / float(chosen.mean())
 
 
-def measure(samples: Mapping[str, Showers], flat: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
+def measure(samples: Mapping[str, GridTable], flat: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
     """What the claims look at besides the comparisons.
 
     Args:
-        samples: showers at the energies of Fig. 8 by label; Geant4's are among them.
+        samples: tables of showers at the energies of Fig. 8 by label; Geant4's are among them.
         flat: tables of showers of 10 to 100 GeV by label, likewise.
         seed: of all resampling.
 
@@ -83,8 +82,7 @@ def measure(samples: Mapping[str, Showers], flat: Mapping[str, GridTable], seed:
     """
     cores: dict[str, dict[float, tuple[Value, Value]]] = {}
     hits: dict[str, dict[float, tuple[Value, Value]]] = {}
-    for label, showers in samples.items():
-        table = table_of(showers)
+    for label, table in samples.items():
         parts = {energy: table.at(energy) for energy in STEPS}
         cores[label] = {energy: core(part["visible_energy"]) for energy, part in parts.items()}
         counts = {energy: parts[energy]["num_hits"] for energy in SHOWN}
