@@ -2,8 +2,9 @@
 
 A volume is `[b, layer, x, z, channels]` in Keras. Here it is `[b, channels, layer, x, z]` from the first layer to the
 last, as ONNX's convolutions take it: only a reshape between a vector and several channels transposes. A dense layer of
-cells is a convolution of single cells, normalisation over all cells is ONNX's over the last three axes, and batch
-normalisation is folded into the product before it. Layers that this converter does not know are refused by name.
+cells is a convolution of single cells, normalisation over all cells is ONNX's over the last three axes, without what it
+removes, and batch normalisation is folded into the product before it. Layers that this converter does not know are
+refused by name.
 
 Source: operators: ONNX's operator set 17.
 """
@@ -122,10 +123,11 @@ def _value(operation: keras.Operation, operands: list[Value], tensor: keras.Kera
     if type(operation) not in _HANDLERS:
         supported = ", ".join(kind.__name__ for kind in _HANDLERS)
         raise conversion_error(
-            operation, "this converter does not know it", f"build the model from {supported}, or add it to the converter"
+            operation,
+            "this converter does not know it",
+            f"build the model from {supported}, or add it to the converter",
         )
-    first, *cells = (tensor.shape[-1], *tensor.shape[1:-1])
-    return _HANDLERS[type(operation)](operation, operands, (first, *cells))
+    return _HANDLERS[type(operation)](operation, operands, (tensor.shape[-1], *tensor.shape[1:-1]))
 
 
 def _require(layer: keras.Layer, **wanted: object) -> None:
@@ -209,14 +211,31 @@ def _rectified(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...])
 
 
 def _layer_normalisation(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
-    """The cells of each channel, standardised, with scales and offsets that the channels share."""
+    """The cells of each channel, standardised, with scales and offsets that the channels share.
+
+    What all cells of a channel got before is left out: their mean takes it with it, and where it is much larger than
+    the cells differ, the sum would only round them.
+    """
     axes = layer.axis if isinstance(layer.axis, Sequence) else (layer.axis,)
     if len(shape) != 4 or tuple(axis % 5 for axis in axes) != _CELLS:
         raise conversion_error(layer, f"it has axis={layer.axis}", f"build it with axis={_CELLS} for volumes")
     _require(layer, rms_scaling=False)
     scale = np.ones(shape[1:], np.float32) if layer.gamma is None else _array(layer.gamma)
     offset = [] if layer.beta is None else [_array(layer.beta)]
-    return sources[0].then("LayerNormalization", scale, *offset, axis=2, epsilon=float(layer.epsilon))
+    return _without_constants(sources[0]).then(
+        "LayerNormalization", scale, *offset, axis=2, epsilon=float(layer.epsilon)
+    )
+
+
+def _without_constants(volume: Value) -> Value:
+    """A volume without summands that are the same in all cells of a channel."""
+    if volume.operator != "Add":
+        return volume
+    varying = [item for item in volume.sources if math.prod(item.shape[1:]) > 1]
+    match varying:
+        case [Value() as term] if term.shape == volume.shape:
+            return _without_constants(term)
+    return volume
 
 
 def _batch_normalisation(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
@@ -295,7 +314,6 @@ def _padded(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) ->
 
 
 def _total(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
-    _as_vector(sources[0])
     return sources[0].then("ReduceSum", np.array([1]), shape=shape, keepdims=1)
 
 
