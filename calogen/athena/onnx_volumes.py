@@ -92,7 +92,7 @@ def _written(value: Value, operators: Operators, names: dict[int, str]) -> str:
     """The name of a value, which is written once, after what it needs."""
     if id(value) not in names:
         sources = [item if isinstance(item, np.ndarray) else _written(item, operators, names) for item in value.sources]
-        names[id(value)] = operators(value.operator, *sources, **value.attributes)
+        names[id(value)] = operators(value.operator, *sources, name="", **value.attributes)
     return names[id(value)]
 
 
@@ -250,11 +250,11 @@ def _batch_normalisation(layer: keras.Layer, sources: list[Value], shape: tuple[
     if value.operator not in _OUTPUT_AXIS:
         each = (-1, *(1,) * (len(shape) - 1))
         return value.then("Mul", scale.reshape(each)).then("Add", offset.reshape(each))
-    source, kernel, *bias = value.sources
-    along = [1] * np.ndim(kernel)
+    kernel, *bias = (item for item in value.sources if isinstance(item, np.ndarray))
+    along = [1] * kernel.ndim
     along[_OUTPUT_AXIS[value.operator]] = -1
     shifted = bias[0] * scale + offset if bias else offset
-    return replace(value, sources=(source, kernel * scale.reshape(along), shifted))
+    return replace(value, sources=(value.sources[0], kernel * scale.reshape(along), shifted))
 
 
 def _concatenated(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:

@@ -43,7 +43,8 @@ def small_grid_run(name: str, grid: RegularGrid = SMALL_GRID, seed: int = 1, **v
         if variable.name in ("gamma", "moving_variance"):
             variable.assign(1.0 + np.abs(noise))
         elif variable.name == "kernel":
-            variable.assign((0.5 + 5 * noise) / np.sqrt(np.prod(variable.shape[:-1])))
+            values = (0.5 + 5 * noise) / np.sqrt(np.prod(variable.shape[:-1]))
+            variable.assign(np.abs(values) if values.shape[-1] == 1 else values)  # energies above 0
         else:
             variable.assign(noise)
     return assemble_run(module, config, grid, networks, module.build_transform(config, grid))
