@@ -21,7 +21,7 @@ from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.features.transforms import AbsoluteEnergies, Step
 from calogen.lwtnn.keras_activations import conversion_error
-from calogen.lwtnn.keras_walk import key_of, walk
+from calogen.lwtnn.keras_trace import key_of, trace
 from calogen.training.post_processing import Total
 from calogen.training.volumes import ZeroPadding
 
@@ -79,7 +79,7 @@ def volumes_to_onnx(model: keras.Model, steps: Sequence[Step] = ()) -> "onnx.Mod
         _require_sizes(tensor._keras_history.operation, tensor)
     names = {id(value): value.operator for value in given.values()}
     widths = {value.operator: value.shape[0] for value in given.values()}
-    result = walk(outputs[0], dict(given), _require_sizes, _value)
+    result = trace(outputs[0], dict(given), _require_sizes, _value)
     for step in reversed(steps):
         result = _undone(step, result)
     if len(result.shape) != 1:

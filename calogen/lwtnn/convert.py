@@ -1,6 +1,6 @@
 """Conversion of Keras 3 models in memory to LWTNN graphs.
 
-The graph is read from the history of the tensors (`keras_walk`); the official converter, which reads files, fails on
+The graph is read from the history of the tensors (`keras_trace`); the official converter, which reads files, fails on
 every Keras 3 model. Batch normalisation and activations are folded into the dense layer before them (`keras_layers`).
 Layers and operations that lwtnn cannot express, or that this converter does not know, are refused by name.
 """
@@ -12,7 +12,7 @@ from calogen.errors import ExportError
 from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable
 from calogen.lwtnn.keras_activations import conversion_error, named
 from calogen.lwtnn.keras_layers import Operand, Vertex, vertex_of
-from calogen.lwtnn.keras_walk import key_of, walk
+from calogen.lwtnn.keras_trace import key_of, trace
 from calogen.lwtnn.layers import NetworkLayer
 
 InputNames = Sequence[str] | Mapping[str, str]
@@ -55,7 +55,7 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
         GraphInput(name, tuple(Variable(f"variable_{i}") for i in range(vertex.size)))
         for name, vertex in zip(names.values(), vertices, strict=True)
     ]
-    return _graph(walk(outputs[0], known, _require_vector, _vertex), given)
+    return _graph(trace(outputs[0], known, _require_vector, _vertex), given)
 
 
 def _require_vector(operation: keras.Operation, tensor: keras.KerasTensor) -> None:

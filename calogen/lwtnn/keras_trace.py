@@ -1,4 +1,4 @@
-"""A walk through the tensors of a Keras 3 model, from the output back to the inputs.
+"""The trace of the tensors of a Keras 3 model, from the output back to the inputs.
 
 It reads the history of the tensors, never files or the order of `model.layers`: both changed between versions of Keras.
 """
@@ -16,7 +16,7 @@ Make = Callable[[keras.Operation, list[Any], keras.KerasTensor], _Value]
 """A function that gives the value of an operation's result, for the values of its operands."""
 
 
-def walk(tensor: keras.KerasTensor, known: dict[tuple, _Value], check: Check, make: Make[_Value]) -> _Value:
+def trace(tensor: keras.KerasTensor, known: dict[tuple, _Value], check: Check, make: Make[_Value]) -> _Value:
     """Gives the value of a tensor, through models inside models.
 
     Args:
@@ -36,15 +36,15 @@ def walk(tensor: keras.KerasTensor, known: dict[tuple, _Value], check: Check, ma
         if call.arguments.kwargs.get("training"):
             raise conversion_error(operation, "it is called with training=True", "call it without")
         if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-            sources = [walk(source, known, check, make) for source in call.input_tensors]
+            sources = [trace(source, known, check, make) for source in call.input_tensors]
             inner = {key_of(source): value for source, value in zip(operation.inputs, sources, strict=True)}
-            known[key] = walk(operation.outputs[tensor_index], inner, check, make)
+            known[key] = trace(operation.outputs[tensor_index], inner, check, make)
         elif isinstance(operation, keras.Layer):
-            known[key] = make(operation, [walk(item, known, check, make) for item in call.input_tensors], tensor)
+            known[key] = make(operation, [trace(item, known, check, make) for item in call.input_tensors], tensor)
         else:
             arguments = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))
             operands = [
-                walk(item, known, check, make) if isinstance(item, keras.KerasTensor) else item for item in arguments
+                trace(item, known, check, make) if isinstance(item, keras.KerasTensor) else item for item in arguments
             ]
             known[key] = make(operation, operands, tensor)
     return known[key]
