@@ -55,6 +55,7 @@ from calogen.models.bib_ae import BibAeConfig
 from calogen.models.getting_high_gan import GettingHighGanConfig
 from calogen.models.getting_high_wgan import PAPER, GettingHighWganConfig
 from calogen.observables.grid import HIT_THRESHOLD
+from calogen.parallel import tensorflow_threads
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
 from calogen.plots.events import draw_events, draw_hit_spectrum
 from calogen.plots.grids import draw_grid_profiles, draw_projections
@@ -101,6 +102,7 @@ REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ILD's own simulation; cells "
     "are not staggered, and a shower takes a tenth of the paper's time.",
 )
+TIMES_REMARK = "Table 1: the networks' times are those of {device}, Geant4's of one core."
 NARROW_REMARK = (
     "Preset {preset}: narrow networks, {sizes} trainable parameters of what generates, and short trainings on "
     "{showers:,} showers; the paper has 950,000 showers. What its networks do after days on several GPUs, these need "
@@ -302,7 +304,9 @@ def time_table(times: Mapping[str, Mapping[int, Mapping[float, Value]]]) -> Tabl
 
 def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ...]:
     """Sentences on how this reproduction differs from the paper."""
-    own = REMARKS if arguments.train_data is None else ()
+    device = provenance.device()
+    device = f"{tensorflow_threads()} threads of a CPU" if device == "CPU" else device
+    own = (*(REMARKS if arguments.train_data is None else ()), TIMES_REMARK.format(device=device))
     if arguments.preset == "paper":
         return own
     runs = {label: outcome.networks[name].run for label, name in NETWORKS.items()}
