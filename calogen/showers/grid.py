@@ -1,11 +1,17 @@
 """Regular grids of cells, as imaging calorimeters have them: layer, x and z."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from calogen.errors import GeometryError
 from calogen.showers.geometry import Geometry, Layer
+
+SILICON_THRESHOLD = 0.1
+"""Energy of a hit, MeV, at least: half a minimum ionising particle in 0.5 mm of silicon.
+
+Source: section 4.1 of arXiv:2005.05334.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,20 @@ class GridLayer(Layer):
 
 @dataclass(frozen=True)
 class RegularGrid(Geometry):
-    """Layers of equal size, one behind the other: layer by layer, then x, then z (fastest)."""
+    """Layers of equal size, one behind the other: layer by layer, then x, then z (fastest).
+
+    Args:
+        hit_threshold: energy of a hit, MeV, at least: half of what a minimum ionising particle most probably leaves in
+            a cell. Cells with less count as empty in observables.
+    """
 
     name: str
     layers: tuple[GridLayer, ...]
+    hit_threshold: float = field(default=SILICON_THRESHOLD, repr=False)  # files name the repr of what was simulated
 
     def __post_init__(self) -> None:
+        if not 0 < self.hit_threshold < np.inf:
+            raise GeometryError(f"hit_threshold of a RegularGrid must be above 0 MeV. Received: {self.hit_threshold}")
         shapes = {layer.shape for layer in self.layers}
         if len(shapes) > 1:
             raise GeometryError(f"layers of a RegularGrid must have equal numbers of cells. Received: {sorted(shapes)}")
@@ -52,6 +66,22 @@ class RegularGrid(Geometry):
     def shape(self) -> tuple[int, int, int]:
         """Numbers of layers and of cells along x and z."""
         return len(self.layers), *self.layers[0].shape
+
+    @property
+    def peak_range(self) -> tuple[float, float]:
+        """Energies, MeV, between which lies the peak of minimum ionising particles.
+
+        Of hits that are crossed at an angle, by two particles, or in thinner sensors, too: one to four thresholds.
+        """
+        return self.hit_threshold, 4 * self.hit_threshold
+
+    def to_json(self) -> dict[str, object]:
+        """The geometry as JSON, with the threshold where it is not that of silicon.
+
+        Runs that were trained before grids knew a threshold so keep the hash of their geometry.
+        """
+        known = super().to_json()
+        return known if self.hit_threshold == SILICON_THRESHOLD else known | {"hit_threshold": self.hit_threshold}
 
     def images(self, energies: np.ndarray) -> np.ndarray:
         """Energies `[n, v]` as `[n, layer, x, z]`, MeV (a view)."""

@@ -28,8 +28,9 @@ def geometry_from_json(value: object) -> Geometry:
             raise TypeError(f"{value!r:.100}")
         kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
         geometry_class, layer_class = _GEOMETRIES[kind]
-        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))
-    except (KeyError, TypeError, CalogenError) as error:
+        more = {key: float(value[key]) for key in ("hit_threshold",) if key in value}  # of grids
+        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers), **more)
+    except (KeyError, TypeError, ValueError, CalogenError) as error:
         raise DataFormatError(
             f"a geometry needs kind ({', '.join(_GEOMETRIES)}), name and layers. Received: {error!r:.300}"
         ) from error

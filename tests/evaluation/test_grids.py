@@ -107,6 +107,6 @@ def test_the_summary_has_rows_of_energies_or_of_ranges(tmp_path: Path) -> None:
     assert len(ranges) == 10
     assert sum(row["showers"] for row in ranges) == 60
     empty = table_of(replace(grid_showers(2, 1, (20_000.0,)), energies=np.zeros((2, 27_000), np.float32)))
-    text = format_grid_energy_table(grid_energy_table(empty))
+    text = format_grid_energy_table(grid_energy_table(empty), ILD_GRID)
     assert text.splitlines()[0].split()[:2] == ["MeV", "showers"]
     assert "20000        2" in text
