@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Finding, Quantity
+from calogen.claims.judge import Claims, Finding, Quantity, quantity
 from calogen.evaluation.grid_measures import core, correlation_of, edges_of, observable_distance, peak_height
 from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.correlations import Correlations, difference
-from calogen.metrics.distributions import Value, json_number, mean, standard_deviation
+from calogen.metrics.distributions import Value, mean, standard_deviation
 from calogen.observables.grid import GRID_OBSERVABLES, HIT_SPECTRUM
 from calogen.observables.observable import numbered
 from calogen.showers.sample import Showers
@@ -106,18 +106,9 @@ def _largest(found: Correlations) -> Value:
 _UNKNOWN = Value(np.nan, np.nan)
 
 
-def _of(evidence: Evidence, name: str, *labels: str) -> list:
-    """What was measured of some samples; those that were not trained leave a claim undecided."""
-    known = evidence.values[name]
-    for label in labels:
-        if label not in known:
-            raise NotDecidedError(f"{label} was not trained", label)
-    return [known[label] for label in labels]
-
-
 def _peaks(evidence: Evidence, *labels: str) -> list[Value]:
     """Heights of the peaks as shares of Geant4's."""
-    expected, *found = _of(evidence, "spectra", GEANT4, *labels)
+    expected, *found = evidence.samples("spectra", GEANT4, *labels)
     return [item.peak / expected.peak for item in found]
 
 
@@ -141,7 +132,7 @@ def _mip_variants(evidence: Evidence) -> Finding:
 
 def _hits(evidence: Evidence, part: int, *labels: str) -> list[Value]:
     """Means (0) or deviations (1) of the number of hits over Geant4's, of three energies."""
-    expected, *found = _of(evidence, "hits", GEANT4, *labels)
+    expected, *found = evidence.samples("hits", GEANT4, *labels)
     return [Value.mean([item[energy][part] / expected[energy][part] for energy in SHOWN]) for item in found]
 
 
@@ -165,7 +156,7 @@ def _narrow_hits(evidence: Evidence) -> Finding:
 
 @claims.rule("edges_of_variants")
 def _edges_of_variants(evidence: Evidence) -> Finding:
-    mmd, post = _of(evidence, "spectra", MMD, POST)
+    mmd, post = evidence.samples("spectra", MMD, POST)
     margins = [ratio - 1 for item in (mmd, post) for ratio in item.edges]
     names = ("mmd_layers", "mmd_rings", "post_layers", "post_rings")
     return margins, dict(zip(names, (*mmd.edges, *post.edges), strict=True))
@@ -182,21 +173,21 @@ def _visible_energy(evidence: Evidence) -> Finding:
 
 @claims.rule("centre_of_gravity")
 def _centre_of_gravity(evidence: Evidence) -> Finding:
-    gan, wgan, bib_ae = (item.centre for item in _of(evidence, "spectra", GAN, WGAN, BIB_AE))
+    gan, wgan, bib_ae = (item.centre for item in evidence.samples("spectra", GAN, WGAN, BIB_AE))
     margins = [bib_ae - gan, bib_ae - wgan, 0.15 - gan, 0.15 - wgan]
     return margins, {"gan": gan, "wgan": wgan, "bib_ae": bib_ae}
 
 
 @claims.rule("fitted_sampler")
 def _fitted_sampler(evidence: Evidence) -> Finding:
-    normal, fitted = (item.centre for item in _of(evidence, "spectra", BIB_AE, FITTED))
+    normal, fitted = (item.centre for item in evidence.samples("spectra", BIB_AE, FITTED))
     return [0.5 * normal - fitted], {"normal": normal, "fitted": fitted}
 
 
 @claims.rule("wgan_edges")
 def _wgan_edges(evidence: Evidence) -> Finding:
     found = {}
-    for name, item in zip(_NAMED, _of(evidence, "spectra", *_NAMED.values()), strict=True):
+    for name, item in zip(_NAMED, evidence.samples("spectra", *_NAMED.values()), strict=True):
         found[name] = Value.mean([abs(_logarithm(ratio)) for ratio in item.edges])
     return [found["wgan"] - found["gan"], found["wgan"] - found["bib_ae"]], found
 
@@ -208,7 +199,7 @@ def _logarithm(ratio: Value) -> Value:
 
 def _cores(evidence: Evidence, part: int, label: str) -> list[Value]:
     """Means (0) or relative widths (1) of the central 90 % over Geant4's, as in Fig. 8."""
-    expected, found = _of(evidence, "cores", GEANT4, label)
+    expected, found = evidence.samples("cores", GEANT4, label)
     return [found[energy][part] / expected[energy][part] for energy in STEPS]
 
 
@@ -240,7 +231,7 @@ def _bib_ae_width(evidence: Evidence) -> Finding:
 def _correlations(evidence: Evidence) -> Finding:
     found = {
         name: item.correlations[0]
-        for name, item in zip(_NAMED, _of(evidence, "spectra", *_NAMED.values()), strict=True)
+        for name, item in zip(_NAMED, evidence.samples("spectra", *_NAMED.values()), strict=True)
     }
     return [found["bib_ae"] - found["gan"], found["wgan"] - found["bib_ae"]], found
 
@@ -249,7 +240,7 @@ def _correlations(evidence: Evidence) -> Finding:
 def _generation_time(evidence: Evidence) -> Finding:
     found = {}
     for name, label in (("wgan", WGAN), ("bib_ae", BIB_AE)):
-        (times,) = _of(evidence, "seconds", label)
+        (times,) = evidence.samples("seconds", label)
         found[name] = times[STEPS[-1]] / times[STEPS[0]]
     return [0.1 - abs(item - 1) for item in found.values()], found
 
@@ -258,7 +249,7 @@ def _generation_time(evidence: Evidence) -> Finding:
 def _speed(evidence: Evidence) -> Finding:
     if GEANT4 not in evidence.values["milliseconds"]:
         raise NotDecidedError("the file of the flat spectrum has no cpu_seconds of Geant4")
-    geant4, wgan, bib_ae = _of(evidence, "milliseconds", GEANT4, WGAN, BIB_AE)
+    geant4, wgan, bib_ae = evidence.samples("milliseconds", GEANT4, WGAN, BIB_AE)
     speeds = {"wgan_speed": geant4 / wgan, "bib_ae_speed": geant4 / bib_ae}
     margins = [speeds["wgan_speed"] - 70, speeds["bib_ae_speed"] - 10]
     return margins, {"geant4": geant4, "wgan": wgan, "bib_ae": bib_ae, **speeds}
@@ -302,8 +293,5 @@ def quantities(evidence: Sequence[Evidence], note: str) -> tuple[Quantity, ...]:
 def _quantity(
     title: str, unit: str, published: str, known: Sequence[Value], note: str, *, headline: bool = False
 ) -> Quantity:
-    value, spread = Value.repeated(known)
     paper = NUMBERS[published].value if published else None
-    ours, error = json_number(value.value), json_number(value.error)  # a network that gives nothing has no width
-    spread = None if spread is None else json_number(spread)
-    return Quantity(title, unit, paper, ours, error, spread, data=note, headline=headline)
+    return quantity(title, unit, known, note, paper=paper, headline=headline)

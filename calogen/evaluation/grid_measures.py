@@ -94,3 +94,18 @@ def observable_distance(reference: GridTable, table: GridTable, name: str, seed:
     rng = np.random.default_rng(seed)
     drawn = [ks_statistic(*(rng.choice(item, len(item)) for item in samples)) for _ in range(50)]
     return Value(ks_statistic(*samples), float(np.std(drawn)))
+
+
+def profile_deviation(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> Value:
+    """Sum of absolute differences of two mean profiles, as a share of the reference's sum.
+
+    Args:
+        reference, generated: energies along a direction, `[n, k]` and `[m, k]`, MeV, a row for each shower.
+        seed: of the resampling of showers, whose spread is the error.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for number in range(51):
+        rows = [item if number == 0 else rng.choice(item, len(item)) for item in (reference, generated)]
+        expected, profile = (item.mean(axis=0, dtype=np.float64) for item in rows)
+        found.append(float(np.abs(profile - expected).sum() / expected.sum()))
+    return Value(found[0], float(np.std(found[1:])))

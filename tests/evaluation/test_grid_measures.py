@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from calogen.evaluation.grid_measures import core, edges_of, observable_distance, peak_height
+from calogen.evaluation.grid_measures import core, edges_of, observable_distance, peak_height, profile_deviation
 from calogen.evaluation.grids import table_of
+from calogen.metrics.distributions import Value
 from calogen.showers.grids import ILD_GRID
 from calogen.showers.sample import Showers
 
@@ -57,3 +58,12 @@ def test_the_distance_of_an_observable_is_that_of_its_values() -> None:
     assert observable_distance(one, other, "depth_centre").value == 0
     empty = table_of(showers(0 * energies))
     assert observable_distance(one, empty, "depth_centre").value == 1
+
+
+def test_the_deviation_of_a_profile_is_the_share_of_energy_elsewhere() -> None:
+    reference = np.tile([1.0, 2.0, 1.0], (20, 1))
+    assert profile_deviation(reference, reference) == Value(0.0, 0.0)
+    assert profile_deviation(reference, np.tile([0.0, 2.0, 2.0], (30, 1))).value == pytest.approx(0.5)
+    assert profile_deviation(reference, 1.1 * reference).value == pytest.approx(0.1)
+    noisy = reference * np.random.default_rng(1).uniform(0.5, 1.5, (20, 1))
+    assert 0.02 < profile_deviation(noisy, noisy).error < 0.2
