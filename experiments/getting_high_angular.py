@@ -9,8 +9,8 @@ GPU.
     python experiments/getting_high_angular.py --preset paper --train-data photons.h5 --test-data points.h5
 
 Your own files hold photons on a grid of 30 x 60 x 30 cells in our layout, with their `angle` in rad: those to train
-with, and, in --test-data, those of 20, 50 and 80 GeV at 40, 60 and 85 degrees. `calogen simulate --detector ild-angular`
-makes such files.
+with, and, in --test-data, those of 20, 50 and 80 GeV at 40, 60 and 85 degrees. `calogen simulate --detector
+ild-angular` makes such files.
 """
 
 from collections.abc import Mapping

@@ -80,8 +80,8 @@ README_FIGURE = "Energies of the cells"
 REMARKS = (
     "Showers: Geant4 11.4 with data-free models (FTFP and Bertini) in a simplified stack of steel and scintillator "
     "without Birks' law, not the AHCAL's own simulation; cells of 30 x 30 mm are assumed.",
-    "The slides show their plots of pions without definitions: observables and incident energies are ours. Hits begin at "
-    "0.25 MeV, half a minimum ionising particle in 3 mm of scintillator.",
+    "The slides show their plots of pions without definitions: observables and incident energies are ours. Hits begin "
+    "at 0.25 MeV, half a minimum ionising particle in 3 mm of scintillator.",
 )
 NARROW_REMARK = (
     "Preset {preset}: narrow networks, {sizes} trainable parameters of what generates, and short trainings on "
