@@ -1,6 +1,7 @@
 """Geometries of all kinds, read from JSON."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from calogen.config import Dataclass, plain_from_json
 from calogen.errors import CalogenError, DataFormatError
@@ -28,7 +29,10 @@ def geometry_from_json(value: object) -> Geometry:
             raise TypeError(f"{value!r:.100}")
         kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
         geometry_class, layer_class = _GEOMETRIES[kind]
-        more = {key: float(value[key]) for key in ("hit_threshold",) if key in value}  # of grids
+        more: dict[str, Any] = {}
+        if "hit_threshold" in value:  # of grids
+            low, high = map(float, value["peak_range"])
+            more = {"hit_threshold": float(value["hit_threshold"]), "peak_range": (low, high)}
         geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers), **more)
     except (KeyError, TypeError, ValueError, CalogenError) as error:
         raise DataFormatError(

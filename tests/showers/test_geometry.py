@@ -332,14 +332,17 @@ def test_a_regular_grid_is_layers_of_images() -> None:
     np.testing.assert_allclose(grid.layer_energies(energies), images.sum(axis=(2, 3)))
     assert geometry_from_json(json.loads(json.dumps(grid.to_json()))) == grid
     assert "hit_threshold" not in grid.to_json()  # as in runs of before there was one
-    for more in (grid, AHCAL_GRID):
-        assert geometry_from_json(json.loads(json.dumps(more.to_json()))).hit_threshold == more.hit_threshold
-    assert AHCAL_GRID.peak_range == (0.25, 1.0)
+    for known in (grid, AHCAL_GRID):
+        assert geometry_from_json(json.loads(json.dumps(known.to_json()))) == known
+    assert replace(grid, hit_threshold=0.2) != grid
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(GeometryError, match="above 0 MeV"):
             replace(grid, hit_threshold=wrong)
-    with pytest.raises(DataFormatError, match="kind"):
-        geometry_from_json(grid.to_json() | {"hit_threshold": "much"})
+        with pytest.raises(GeometryError, match="above 0 MeV"):
+            replace(grid, peak_range=(0.5, wrong))
+    for more in ({"hit_threshold": "much"}, {"hit_threshold": 0.2}, {"hit_threshold": 0.2, "peak_range": [0.1]}):
+        with pytest.raises(DataFormatError, match="kind"):
+            geometry_from_json(grid.to_json() | more)
     with pytest.raises(GeometryError, match="equal numbers of cells"):
         RegularGrid("odd", (GridLayer(0, 2, 3, 5.0, 0.0), GridLayer(1, 3, 3, 5.0, 10.0)))
     with pytest.raises(GeometryError, match="shape"):
