@@ -74,9 +74,8 @@ def axis_angle(showers: Showers) -> np.ndarray:
 
     The axis is the direction in which the hits spread most: the eigenvector with the largest eigenvalue of their
     energy-weighted covariance. NaN below two hits. Spread inside the layers and the folding at 90 degrees pull it
-    down: for Geant4's photons of 20 and 50 GeV in our ILD-like stack its means are 34.7, 54.3 and 83.6 degrees at 40,
-    60 and 85 (errors 0.2, no difference between the energies beyond them), its standard deviations 1.9, 2.1 and 1.7 at
-    20 GeV, 1.3, 1.3 and 1.2 at 50 GeV.
+    down: for Geant4's photons of 20 to 80 GeV in our ILD-like stack its means are 34.6, 54.5 and 83.6 degrees at 40,
+    60 and 85 (within 0.5 at every energy), its standard deviations 1.9, 2.1 and 1.7 at 20 GeV, 0.9, 1.4 and 1.1 at 80.
 
     Source: the slides of arXiv:2112.09709 show the angle from a principal component analysis, without its definition.
     """
