@@ -38,8 +38,8 @@ class Point:
     Args:
         distances: KS distances from Geant4's showers, by observable.
         energy: mean visible energy, MeV.
-        angle: mean angle of the axis, degrees.
-        spread: standard deviation of the angle of the axis, degrees.
+        angle: mean angle of the axis, degrees; NaN if fewer than two showers have one.
+        spread: standard deviation of the angle of the axis, degrees; likewise.
     """
 
     distances: Mapping[str, Value]
@@ -95,9 +95,12 @@ def _point(reference: GridTable, table: GridTable, seed: int) -> Point:
     return Point(
         {name: observable_distance(reference, table, name, seed) for name in DISTANCES},
         mean(table["visible_energy"]),
-        mean(angles) if known else Value(0.0, 0.0),
-        standard_deviation(angles) if known else Value(0.0, 0.0),
+        mean(angles) if known else _UNKNOWN,
+        standard_deviation(angles) if known else _UNKNOWN,
     )
+
+
+_UNKNOWN = Value(np.nan, np.nan)
 
 
 def _by_angle(evidence: Evidence, observable: str, label: str) -> dict[str, Value]:
@@ -125,8 +128,13 @@ def _angles(evidence: Evidence) -> Finding:
 def _conditioning(evidence: Evidence) -> Finding:
     expected, found = evidence.samples("points", GEANT4, BIB_AE)
     energy = _largest([abs(100 * (item.energy / expected[key].energy - 1)) for key, item in found.items()])
-    angle = _largest([abs(item.angle - expected[key].angle) for key, item in found.items()])
+    angle = _largest([_turned(item.angle, expected[key].angle) for key, item in found.items()])
     return [5 - energy, 2 - angle], {"energy": energy, "angle": angle}
+
+
+def _turned(angle: Value, expected: Value) -> Value:
+    """Difference of two angles, degrees; a right angle where showers have no axis."""
+    return abs(angle - expected) if np.isfinite(angle.value) else Value(90.0, 0.0)
 
 
 def _largest(values: Sequence[Value]) -> Value:

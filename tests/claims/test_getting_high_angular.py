@@ -136,7 +136,13 @@ def test_showers_without_hits_have_no_angle_and_the_largest_distance() -> None:
     empty = tables_of(replace(sample, energies=0 * sample.energies))
     found = measure({GEANT4: tables_of(sample), BIB_AE: empty})["points"][BIB_AE]
     assert {item.distances["axis_angle"].value for item in found.values()} == {1.0}
-    assert {item.angle.value for item in found.values()} == {0.0}
+    assert np.isnan([item.angle.value for item in found.values()]).all()
+    lost = {key: replace(item, angle=Value(np.nan, np.nan)) for key, item in points().items()}
+    judged = claim("conditioning", evidence(points={BIB_AE: lost}))
+    assert judged.verdict == FAILS
+    assert "mean angle of the axis 90 degrees" in judged.ours
+    rows = {item.name: item for item in quantities([evidence(points={BIB_AE: lost})], "toys")}
+    assert rows[f"mean of the axis' angle for 40 degrees, 50 GeV, {BIB_AE}"].ours is None
 
 
 def test_quantities_are_ours_alone() -> None:
