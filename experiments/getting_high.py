@@ -66,7 +66,7 @@ from calogen.reproduction.grid_study import (
     with_fitted_latent,
     without_post_processor,
 )
-from calogen.reproduction.networks import generated_like, generation_time
+from calogen.reproduction.networks import generated_table, generation_time
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import require_energies, snap_showers
 from calogen.reproduction.study_options import ONLY
@@ -85,7 +85,7 @@ OPTIONS = {
     **ONLY,
 }
 BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
-    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 4_700}},
+    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 3_600}},
     "wgan": {
         "smoke": {"iterations": 2, "batch_size": 4, "critic_steps": 1, "post_iterations": 2, "post_batch_size": 2},
         "laptop": {"iterations": 3_000, "post_iterations": 1_000},
@@ -131,9 +131,9 @@ def main(arguments: Arguments) -> None:
     drawn: dict[str, Figure] = {}
     evidence: list[Evidence] = []
     for outcome, seed in zip(outcomes, arguments.seeds, strict=True):
-        steps, tables = samples_of(outcome, data, flat, seed, arguments)
+        steps, tables = tables_of(outcome, data, flat, seed, arguments)
         evidence.append(gather(outcome, steps, tables, flat, arguments))
-        drawn = drawn or figures(outcome, data, steps, tables, evidence[0])
+        drawn = drawn or figures(outcome, data, tables, evidence[0])
     account = Account(
         name=NAME,
         title="Getting High: GAN, WGAN and BIB-AE with post processor",
@@ -206,37 +206,38 @@ def budget(config: Config, preset: str, seed: int) -> Config:
     return replace(getting_high_wgan.CONFIGS["laptop"][0], **BUDGETS["wgan"][preset], **variant, seed=seed)
 
 
-def samples_of(
+def tables_of(
     outcome: Outcome, data: Data, flat: Showers, seed: int, arguments: Arguments
-) -> tuple[dict[str, Showers], dict[str, GridTable]]:
-    """Showers of all networks at the steps of Fig. 8, and tables of a flat spectrum.
+) -> tuple[dict[str, GridTable], dict[str, GridTable]]:
+    """Tables of all networks' showers at the steps of Fig. 8, and of a flat spectrum.
 
     The BIB-AE also generates without its post processor, and from latent numbers of encoded showers.
     """
     runs = {
         label: outcome.networks[name].run for label, name in (NETWORKS | VARIANTS).items() if name in outcome.networks
     }
-    whole = runs[BIB_AE]
+    whole, copies = runs[BIB_AE], COPIES.get(arguments.preset, 1)
     runs |= {
         BARE: without_post_processor(whole),
         FITTED: with_fitted_latent(whole, data.train, cast(BibAeConfig, whole.config).seed),
     }
-    copies = COPIES.get(arguments.preset, 1)
-    more = {label: [run] for label, run in runs.items() if label not in NETWORKS}
-    steps = {
-        GEANT4: data.reference,
-        **outcome.comparisons.generated,
-        **generated_like(more, data.reference, seed, copies),
-    }
+    steps = {label: table_of(showers) for label, showers in samples_of(outcome).items()}
     tables = {GEANT4: table_of(flat)}
-    for label, run in runs.items():  # one by one, as a table is smaller than its showers
-        tables[label] = table_of(generated_like({label: [run]}, flat, seed, copies)[label])
+    for label, run in runs.items():
+        if label not in steps:
+            steps[label] = generated_table(run, data.reference, seed, copies)
+        tables[label] = generated_table(run, flat, seed, copies)
     return steps, tables
+
+
+def samples_of(outcome: Outcome) -> dict[str, Showers]:
+    """Showers of Geant4 and of the three networks at the steps of Fig. 8."""
+    return {GEANT4: outcome.comparisons.reference, **outcome.comparisons.generated}
 
 
 def gather(
     outcome: Outcome,
-    steps: Mapping[str, Showers],
+    steps: Mapping[str, GridTable],
     tables: Mapping[str, GridTable],
     flat: Showers,
     arguments: Arguments,
@@ -308,12 +309,11 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
 def figures(
     outcome: Outcome,
     data: Data,
-    steps: Mapping[str, Showers],
     tables: Mapping[str, GridTable],
     evidence: Evidence,
 ) -> dict[str, Figure]:
     """The paper's figures by caption."""
-    shown = (GEANT4, *NETWORKS)
+    shown, steps = (GEANT4, *NETWORKS), samples_of(outcome)
     main_tables = {label: tables[label] for label in shown}
     variants = {label: tables[label] for label in (GEANT4, BIB_AE, BARE, *VARIANTS) if label in tables}
     panels = {

@@ -51,7 +51,7 @@ from calogen.reproduction.grid_study import (
     with_fitted_latent,
     without_post_processor,
 )
-from calogen.reproduction.networks import generated_like
+from calogen.reproduction.networks import generated_table
 from calogen.reproduction.simulated_data import TRAIN, read_or_simulate
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
 from calogen.reproduction.study_options import ONLY
@@ -180,9 +180,7 @@ def tables_of(outcome: Outcome, data: Data, seed: int, arguments: Arguments) -> 
         **{label: trained[name].run for label, name in VARIANTS.items() if name in trained},
     }
     copies = COPIES.get(arguments.preset, 1)
-    for label, item in more.items():  # one by one, as a table is smaller than its showers
-        tables[label] = table_of(generated_like({label: [item]}, data.reference, seed, copies)[label])
-    return tables
+    return tables | {label: generated_table(item, data.reference, seed, copies) for label, item in more.items()}
 
 
 def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ...]:

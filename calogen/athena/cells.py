@@ -106,7 +106,10 @@ def build_cells(run: TrainedRun) -> CellExport:
     Raises:
         ExportError: the network cannot be expressed, deviates from Keras, or draws from a fitted latent space.
     """
-    networks, refusal = [_checked(run, _name(run), "any program", plain_graph(run), network_closure, distributions)], ""
+    networks, refusal = (
+        [_checked(run, f"{network_name(run)}.json", "any program", plain_graph(run), network_closure, distributions)],
+        "",
+    )
     try:
         graph = service_graph(run)
     except ExportError as error:
@@ -205,8 +208,9 @@ def _checked(
     return CellNetwork(file, reader, text, read, found, compare(read, run))
 
 
-def _name(run: TrainedRun) -> str:
-    return "_then_".join(run.generates) + ".json"
+def network_name(run: TrainedRun) -> str:
+    """Gives the names of the networks that generate, joined, as the file of all of them is called."""
+    return "_then_".join(run.generates)
 
 
 def prior_of(run: TrainedRun) -> Latent:
@@ -291,13 +295,13 @@ def _description(graph: Graph, run: TrainedRun) -> dict[str, Any]:
         "lwtnn": ">=2.14" if any(node.type == "add" for node in graph.nodes) else ">=2.13",
         "latent": asdict(prior_of(run)),
         "inputs": _inputs(graph),
-        "condition": [_first_line(encoding) for encoding in chain.encodings],
+        "condition": [first_line(encoding) for encoding in chain.encodings],
         "output": {
             "name": next(iter(graph.outputs)),
             "size": len(labels),
             "labels": [labels[0], "...", labels[-1]],
             "order": "the features of the transform, whose steps are undone from the last to the first",
-            "features": [_first_line(step) for step in chain.steps],
+            "features": [first_line(step) for step in chain.steps],
         },
         "transform": chain.to_json(),
         "geometry": run.geometry.to_json(),
@@ -321,6 +325,6 @@ def _inputs(graph: Graph) -> list[dict[str, Any]]:
     return [{"name": item.name, "variables": [variable.name for variable in item.variables]} for item in graph.inputs]
 
 
-def _first_line(part: object) -> str:
-    """The class of a step or an encoding, with its docstring's first line."""
+def first_line(part: object) -> str:
+    """Gives the class of a step or an encoding, with its docstring's first line."""
     return f"{type(part).__name__}: {(type(part).__doc__ or '').splitlines()[0]}"

@@ -166,9 +166,11 @@ def deviation_scale(energies: np.ndarray, kinetic: np.ndarray) -> np.ndarray:
 
 
 def in_float64(model: keras.Model) -> keras.Model:
-    """Gives a copy of a model that computes in float64."""
+    """Gives a copy of a model that computes in float64, also in models inside it."""
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
+            return in_float64(layer)
         return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
 
     inputs = keras.tree.map_structure(

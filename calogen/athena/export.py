@@ -19,6 +19,7 @@ from calogen.athena.bundle import ONNX_TOLERANCE, Bundle, build_bundle
 from calogen.athena.cells import build_cells, prior_of, quantities
 from calogen.athena.closure import NUM_SHOWERS, PER_ENERGY, TOLERANCE, Agreement, agreement, keras_energies
 from calogen.athena.folder import require_slice
+from calogen.athena.grids import LACKS, build_grids
 from calogen.athena.interface import SELECTOR, V2, VoxelGenerator
 from calogen.errors import CalogenError, DataFormatError, ExportError
 from calogen.generation.generate import route
@@ -135,7 +136,8 @@ def export_set(item: RunSet, output: Path, eta: int = 20, into: Path | None = No
     if runs[0].geometry.kind == "VoxelGeometry":
         done = _export_voxels(item, runs, into or output / item.name, eta, together=into is not None)
     elif into is None:
-        done = _export_cells(item, runs, output / item.name)
+        write = _export_grids if runs[0].geometry.kind == "RegularGrid" else _export_cells
+        done = write(item, runs, output / item.name)
     else:
         raise ExportError(f"--into is for networks of voxels. Received: {runs[0].geometry.name}; leave it out")
     trained = map(training_note, runs, item.directories)
@@ -163,18 +165,31 @@ def _export_cells(item: RunSet, runs: list[TrainedRun], directory: Path) -> Expo
     """Writes a network of cells into a folder of its own."""
     cells = build_cells(runs[0])
     contents = {network.file: network.text.encode() for network in cells.networks}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    about = {**cells.about, **_origin(item, runs), "sha256": digests}
-    contents["closure.md"] = cells.page().encode()
-    contents["manifest.json"] = files.format_json(directory / "manifest.json", about).encode()
-    with directory_lock(directory):
-        manifest = directory / "manifest.json"  # it goes first: no moment sees it beside networks of another export
-        stale = [path for path in _networks_before(directory) if path.name not in contents]
-        files.replace_files(directory, contents, [manifest, *stale])
+    _write_alone(directory, contents, {**cells.about, **_origin(item, runs)}, cells.page())
     worst = max(network.float64 for network in cells.networks)
     agrees = all(network.agreed.agrees for network in cells.networks)
     lacks = (f"lacks: a class of Athena that loads it ({cells.refusal})",) if cells.refusal else ()
     return Exported(_line(directory, cells.kind, worst, agrees), agrees, lacks)
+
+
+def _export_grids(item: RunSet, runs: list[TrainedRun], directory: Path) -> Exported:
+    """Writes a network of a regular grid into a folder of its own."""
+    grids = build_grids(runs[0], _training(item.directories[0]).get("incident_energies"))
+    _write_alone(directory, grids.contents, {**grids.about, **_origin(item, runs)}, grids.page())
+    worst = f"largest deviation {grids.deviation:.1e} of the shower's energy"
+    return Exported(f"{directory} (ONNX): {worst}", agrees=True, notes=(f"lacks: {LACKS}",))
+
+
+def _write_alone(directory: Path, networks: Mapping[str, bytes], about: Mapping[str, Any], page: str) -> None:
+    """Writes networks, their closure page and their manifest, in place of those of an earlier export."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in networks.items()}
+    manifest = directory / "manifest.json"
+    text = files.format_json(manifest, {**about, "sha256": digests})
+    contents = {**networks, "closure.md": page.encode(), manifest.name: text.encode()}
+    with directory_lock(directory):
+        stale = [path for path in _networks_before(directory) if path.name not in contents]
+        # the manifest goes first: no moment sees it beside networks of another export
+        files.replace_files(directory, contents, [manifest, *stale])
 
 
 def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
@@ -183,7 +198,7 @@ def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
 
 
 def _networks_before(directory: Path) -> list[Path]:
-    """Networks of cells that the manifest of an earlier export names."""
+    """Networks that the manifest of an earlier export of cells or of a grid names."""
     path = directory / "manifest.json"
     try:
         names = files.read_json_table(path).get("sha256") if path.exists() else None

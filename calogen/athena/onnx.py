@@ -7,6 +7,7 @@ with two numbers: inputs may therefore be wider than the network needs.
 Source: FastCaloSim's TFCSONNXHandler and TFCSGANEtaSlice; operators: ONNX's operator set 13.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -29,6 +30,9 @@ OPSET = 13
 """Version of the operators: it has all that a graph needs, and more programs read it than a later one."""
 IR_VERSION = 8
 """Version of the file format, that of ONNX 1.10 to 1.13: FastCaloSim's onnxruntime 1.15 refuses versions above 9."""
+
+Attribute = float | Sequence[int]
+"""An attribute of an operator."""
 
 
 def to_onnx(
@@ -56,9 +60,8 @@ def to_onnx(
     Raises:
         ExportError: inputs, sizes or order do not fit the graph, a number is beyond float32, or ONNX is not installed.
     """
-    onnx = _package("onnx")
+    operators = Operators(package("onnx"))
     _require_inputs(graph, inputs, output)
-    operators = _Operators(onnx)
     values: dict[int, str] = {}
     for index in graph.sizes:
         node = graph.nodes[index]
@@ -77,24 +80,39 @@ def to_onnx(
     result = operators("Relu", values[wanted.node_index]) if clip else values[wanted.node_index]
     result = _elements(operators, result, _permutation(order, size), layer_sizes)
     operators("Identity", result, name=output)
+    return assemble(operators, dict(inputs.values()), (output, size))
+
+
+def assemble(
+    operators: "Operators", inputs: Mapping[str, int], output: tuple[str, int], opset: int = OPSET
+) -> "onnx.ModelProto":
+    """Gives the model of operators, with a symbolic size of the batch.
+
+    Args:
+        operators: all operators; the last of them gives the output.
+        inputs: widths of the inputs, `[batch, width]`, float32, by name.
+        output: name and width of the output.
+        opset: version of the operators.
+    """
+    onnx = package("onnx")
     tensor = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
     model = onnx.helper.make_graph(
         operators.nodes,
         "calogen",
-        [tensor(name, shape=["batch", width]) for name, width in inputs.values()],
-        [tensor(output, shape=["batch", size])],
+        [tensor(name, shape=["batch", width]) for name, width in inputs.items()],
+        [tensor(output[0], shape=["batch", output[1]])],
         list(operators.constants.values()),
     )
-    opset = [onnx.helper.make_opsetid("", OPSET)]
     about = {"producer_name": "calogen", "producer_version": calogen.__version__}
-    return onnx.helper.make_model(model, opset_imports=opset, ir_version=IR_VERSION, **about)
+    imports = [onnx.helper.make_opsetid("", opset)]
+    return onnx.helper.make_model(model, opset_imports=imports, ir_version=IR_VERSION, **about)
 
 
-def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLike]) -> np.ndarray:
+def evaluate_onnx(model: "onnx.ModelProto | Path | bytes", inputs: Mapping[str, ArrayLike]) -> np.ndarray:
     """The output of a model, computed by onnxruntime on one thread, as FastCaloSim runs it.
 
     Args:
-        model: a model with one output, or its file.
+        model: a model with one output, its file, or the file's content.
         inputs: arrays `[n, width]`, by the names of the ONNX inputs.
 
     Returns:
@@ -104,11 +122,13 @@ def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLik
         DataFormatError: the inputs have other names or shapes than the model's.
         ExportError: onnxruntime is not installed, or cannot load the model.
     """
-    runtime = _package("onnxruntime")
+    runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     errors = runtime.capi.onnxruntime_pybind11_state
-    content = str(model) if isinstance(model, Path) else model.SerializeToString()
+    content = str(model) if isinstance(model, Path) else model
+    if not isinstance(content, str | bytes):
+        content = content.SerializeToString()
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile) as error:
@@ -122,7 +142,7 @@ def evaluate_onnx(model: "onnx.ModelProto | Path", inputs: Mapping[str, ArrayLik
     return result
 
 
-class _Operators:
+class Operators:
     """The operators of a model, in order, and its constants, without repetition."""
 
     def __init__(self, package: ModuleType) -> None:
@@ -130,7 +150,7 @@ class _Operators:
         self.constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._onnx = package
 
-    def __call__(self, operator: str, *sources: str | np.ndarray, name: str = "", **attributes: float) -> str:
+    def __call__(self, operator: str, *sources: str | np.ndarray, name: str = "", **attributes: Attribute) -> str:
         """Appends an operator and gives its result's name; arrays become constants."""
         names = [source if isinstance(source, str) else self._constant(source) for source in sources]
         result = name or f"{operator.lower()}/{len(self.nodes)}"
@@ -143,13 +163,13 @@ class _Operators:
                 array = array.astype(np.float32)
             if not np.isfinite(array).all():
                 raise ExportError("ONNX models here are float32. Received: a number beyond 3.4e38")
-        key = array.dtype.str, array.shape, array.tobytes()
+        key = array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).digest()
         if key not in self.constants:
             self.constants[key] = self._onnx.numpy_helper.from_array(array, f"constant/{len(self.constants)}")
         return self.constants[key].name
 
 
-def _input_vector(operators: _Operators, given: GraphInput, name: str, width: int) -> str:
+def _input_vector(operators: Operators, given: GraphInput, name: str, width: int) -> str:
     value, size = name, len(given.variables)
     if width > size:
         value = operators("Slice", value, np.array([0]), np.array([size]), np.array([-1]))
@@ -159,7 +179,7 @@ def _input_vector(operators: _Operators, given: GraphInput, name: str, width: in
     return operators("Mul", value, scale) if (scale != 1.0).any() else value
 
 
-def _apply(operators: _Operators, layer: NetworkLayer, x: str, size: int) -> str:
+def _apply(operators: Operators, layer: NetworkLayer, x: str, size: int) -> str:
     match layer:
         case Normalization(weights, bias):
             return operators("Mul", operators("Add", x, bias), weights)
@@ -174,7 +194,7 @@ def _apply(operators: _Operators, layer: NetworkLayer, x: str, size: int) -> str
             return _activate(operators, activation, _affine(operators, layer, x, size))
 
 
-def _affine(operators: _Operators, layer: Affine, x: str, size: int) -> str:
+def _affine(operators: Operators, layer: Affine, x: str, size: int) -> str:
     if layer.weights.size:
         bias = [layer.bias] if layer.bias.size else []
         return operators("Gemm", x, layer.matrix(size), *bias, transB=1)
@@ -182,7 +202,7 @@ def _affine(operators: _Operators, layer: Affine, x: str, size: int) -> str:
 
 
 # LWTNN's sigmoid is exactly 0 or 1 beyond +-30, 1e-13 away from ONNX's
-_ACTIVATIONS: dict[str, Callable[[_Operators, str, float], str]] = {
+_ACTIVATIONS: dict[str, Callable[[Operators, str, float], str]] = {
     "linear": lambda operators, x, alpha: x,
     "rectified": lambda operators, x, alpha: operators("Relu", x),
     "sigmoid": lambda operators, x, alpha: operators("Sigmoid", x),
@@ -196,15 +216,15 @@ _ACTIVATIONS: dict[str, Callable[[_Operators, str, float], str]] = {
 }
 
 
-def _activate(operators: _Operators, activation: Activation, x: str) -> str:
+def _activate(operators: Operators, activation: Activation, x: str) -> str:
     return _ACTIVATIONS[activation.function](operators, x, activation.alpha or 0.0)
 
 
-def _times(operators: _Operators, x: str, factor: float) -> str:
+def _times(operators: Operators, x: str, factor: float) -> str:
     return x if factor == 1.0 else operators("Mul", x, np.array([factor]))
 
 
-def _elements(operators: _Operators, x: str, order: np.ndarray, layer_sizes: Sequence[int] | None) -> str:
+def _elements(operators: Operators, x: str, order: np.ndarray, layer_sizes: Sequence[int] | None) -> str:
     """The elements of the output in their order; with layers the products of the fractions."""
     voxels = operators("Gather", x, order, axis=-1)
     if layer_sizes is None:
@@ -250,7 +270,12 @@ def _require_inputs(graph: Graph, inputs: Mapping[str, tuple[str, int]], output:
             raise ExportError(f"{name} must be at least as wide as {key}, {wanted[key]}. Received: {width}")
 
 
-def _package(name: str) -> ModuleType:
+def package(name: str) -> ModuleType:
+    """Gives a package that only exports need.
+
+    Raises:
+        ExportError: it is not installed.
+    """
     try:
         return import_module(name)
     except ImportError as error:

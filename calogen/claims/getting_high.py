@@ -10,14 +10,13 @@ import numpy as np
 
 from calogen.claims.judge import Claims, Finding, Quantity, quantity
 from calogen.evaluation.grid_measures import core, correlation_of, edges_of, observable_distance, peak_height
-from calogen.evaluation.grids import GridTable, table_of
+from calogen.evaluation.grids import GridTable
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.correlations import Correlations, difference
 from calogen.metrics.distributions import Value, mean, standard_deviation
 from calogen.observables.grid import GRID_OBSERVABLES, HIT_SPECTRUM
 from calogen.observables.observable import numbered
-from calogen.showers.sample import Showers
 
 claims, NUMBERS = Claims("getting_high"), Published("getting_high").numbers
 GEANT4, GAN, WGAN, BIB_AE = "Geant4", "GAN", "WGAN", "BIB-AE PP"
@@ -52,11 +51,11 @@ class Spectrum:
     correlations: tuple[Value, Value]
 
 
-def measure(samples: Mapping[str, Showers], flat: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
+def measure(samples: Mapping[str, GridTable], flat: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
     """What the claims look at besides the comparisons.
 
     Args:
-        samples: showers at the energies of Fig. 8 by label; Geant4's are among them.
+        samples: tables of showers at the energies of Fig. 8 by label; Geant4's are among them.
         flat: tables of showers of 10 to 100 GeV by label, likewise.
         seed: of all resampling.
 
@@ -65,8 +64,7 @@ def measure(samples: Mapping[str, Showers], flat: Mapping[str, GridTable], seed:
     """
     cores: dict[str, dict[float, tuple[Value, Value]]] = {}
     hits: dict[str, dict[float, tuple[Value, Value]]] = {}
-    for label, showers in samples.items():
-        table = table_of(showers)
+    for label, table in samples.items():
         parts = {energy: table.at(energy) for energy in STEPS}
         cores[label] = {energy: core(part["visible_energy"]) for energy, part in parts.items()}
         counts = {energy: parts[energy]["num_hits"] for energy in SHOWN}
@@ -82,25 +80,15 @@ def spectrum_of(reference: GridTable, table: GridTable, seed: int = 0) -> Spectr
         peak_height(table, reference.mip_peak, seed),
         observable_distance(reference, table, "depth_centre", seed),
         edges_of(reference, table),
-        (_mean_absolute(found), _largest(found)),
+        (found.mean_absolute, _largest(found)),
     )
 
 
-def _pairs(found: Correlations) -> tuple[np.ndarray, np.ndarray]:
-    """Absolute differences of the defined coefficients off the diagonal, and their errors."""
-    above = np.triu_indices(len(found.names), 1)
-    values, errors = np.abs(found.values[above]), found.errors[above]
-    return values[np.isfinite(values)], errors[np.isfinite(values)]
-
-
-def _mean_absolute(found: Correlations) -> Value:
-    values, errors = _pairs(found)
-    return Value(float(np.mean(values)), float(np.sqrt(np.sum(errors**2))) / len(values)) if len(values) else _UNKNOWN
-
-
 def _largest(found: Correlations) -> Value:
-    values, errors = _pairs(found)
-    return Value(float(values.max()), float(errors[values.argmax()])) if len(values) else _UNKNOWN
+    """Largest absolute difference of the defined coefficients; NaN for none."""
+    values = np.where(np.isfinite(found.values), np.abs(found.values), -1.0)
+    place = np.unravel_index(values.argmax(), values.shape)
+    return Value(float(values[place]), float(found.errors[place])) if values[place] >= 0 else _UNKNOWN
 
 
 _UNKNOWN = Value(np.nan, np.nan)

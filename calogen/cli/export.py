@@ -28,14 +28,16 @@ def export_command(
     Each run gives a directory below --output. GANs of voxels give neural_net_<pid>_eta_<a>_<b>_<range>.json and .onnx,
     binning.xml and rootFiles/ as Athena's classes look for them; networks that share the momenta go together.
     Networks of cells give decoder.json or generator.json, and DNNCaloSim_GAN_nn_v0.json if Athena's service for cells
-    can load them. Beside them lie a manifest (interface, noise, condition, momenta, hashes, origin) and a closure page
-    (how far from Keras). Other slices and particles that a directory holds already stay, with one binning.xml; --into
-    brings those of several runs together.
+    can load them. Networks of regular grids, whose 3-D convolutions LWTNN lacks, give one ONNX model from noise and
+    condition to energies in MeV: generator.onnx, or the names of all networks that generate, joined by _then_. Beside
+    them lie a manifest (interface, noise, condition, momenta, hashes, origin) and a closure page (how far from Keras).
+    Other slices and particles that a directory holds already stay, with one binning.xml; --into brings those of several
+    runs together.
 
-    A network is written only if every voxel or cell agrees with Keras in float64 to 1e-6 of the shower's energy. The
-    exit code is 2 if one does not, or if distributions of showers from independent noise differ from Keras'. That says
-    nothing of the physics: the lines below each directory say how long the network was trained, how far it is from
-    Geant4, and what the directory lacks.
+    A network is written only if every voxel or cell agrees with Keras in float64 to 1e-6 of the shower's energy (ONNX
+    models of grids: 1e-5). The exit code is 2 if one does not, or if distributions of showers from independent noise
+    differ from Keras'. That says nothing of the physics: the lines below each directory say how long the network was
+    trained, how far it is from Geant4, and what the directory lacks.
     """
     from calogen.athena.export import export_runs
 

@@ -3,7 +3,7 @@
 The tables are read from files block by block.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any  # the values of a table
@@ -140,22 +140,34 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
         ShowerFile(files, grid, reading=reading) as file,
         progress(f"reading {file.name}", len(file), "showers") as bar,
     ):
-        parts: list[GridTable] = []
         responses: list[np.ndarray] = []
-        examples: list[Showers] = []
-        step = -(-len(file) // MAX_EXAMPLES)
-        for rows, block in file.blocks():
-            chosen = np.arange(-rows.start % step, len(block), step)
-            examples += [block[chosen]] if len(chosen) else []  # copies, so that the block can be forgotten
-            parts.append(replace(table_of(block), examples=examples[0]))
-            responses.append(block.response)
-            bar.advance(len(block))
-        table = _joined(parts, concatenate(examples), tuple(file.notes))
+
+        def blocks() -> Iterator[Showers]:
+            for _, block in file.blocks():
+                yield block
+                responses.append(block.response)
+                bar.advance(len(block))
+
+        table = join_blocks(blocks(), len(file))
+        table = replace(table, notes=tuple(file.notes))
     require_mev(table.incident_energies, np.concatenate(responses), visible=True)
     return table
 
 
-def _joined(parts: Sequence[GridTable], examples: Showers, notes: tuple[str, ...]) -> GridTable:
+def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
+    """The table of showers that come in blocks, which need not fit into memory together.
+
+    Args:
+        number: number of all showers.
+    """
+    parts: list[GridTable] = []
+    examples: list[Showers] = []
+    start, step = 0, -(-number // MAX_EXAMPLES)
+    for block in blocks:
+        chosen = np.arange(-start % step, len(block), step)
+        examples += [block[chosen]] if len(chosen) else []  # copies, so that the block can be forgotten
+        parts.append(replace(table_of(block), examples=examples[0]))
+        start += len(block)
     return replace(
         parts[0],
         incident_energies=np.concatenate([part.incident_energies for part in parts]),
@@ -165,8 +177,7 @@ def _joined(parts: Sequence[GridTable], examples: Showers, notes: tuple[str, ...
         spectrum=np.concatenate([part.spectrum for part in parts]),
         hashes=np.concatenate([part.hashes for part in parts]),
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        examples=examples,
-        notes=notes,
+        examples=concatenate(examples),
     )
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -112,12 +112,13 @@ class TensorflowEngine:
 class KerasEngine:
     """An engine with the Keras network itself, for networks that cannot be folded.
 
-    These have layers other than dense ones, rarer activations, or several branches. Showers are computed together as
-    long as every layer's output stays small enough.
+    These have layers other than dense ones, rarer activations, or several branches. It is compiled once for all numbers
+    of showers, which are computed together as long as every layer's output stays small enough.
     """
 
     def __init__(self, generator: keras.Model, transform: Chain) -> None:
         self._generator, self._transform = generator, transform
+        self._compute = _compiled_network(generator)
         self._step = max(1, _BLOCK_BYTES // (4 * _largest_output(generator)))
 
     def __call__(
@@ -126,8 +127,26 @@ class KerasEngine:
         """Computes showers; see `Engine`."""
         for start in range(0, len(latent), self._step):
             rows = slice(start, start + self._step)
-            features = self._generator({"latent": latent[rows], "condition": condition[rows]}).numpy()
-            energies[rows] = self._transform.energies(features, incident_energies[rows])
+            features = self._compute(tf.constant(latent[rows], tf.float32), tf.constant(condition[rows], tf.float32))
+            energies[rows] = self._transform.energies(features.numpy(), incident_energies[rows])
+
+
+_COMPILED: WeakKeyDictionary[keras.Model, Callable[..., tf.Tensor]] = WeakKeyDictionary()
+
+
+def _compiled_network(network: keras.Model) -> Callable[..., tf.Tensor]:
+    """The compiled call of a network, kept as long as the network, to which it holds no reference."""
+    if network not in _COMPILED:
+        find, names = ref(network), ("latent", "condition")
+
+        def compute(*values: tf.Tensor) -> tf.Tensor:
+            found = find()
+            assert found is not None
+            return found(dict(zip(names, values, strict=True)))
+
+        signature = [tf.TensorSpec(network.input[name].shape) for name in names]
+        _COMPILED[network] = tf.function(compute, input_signature=signature, autograph=False)
+    return _COMPILED[network]
 
 
 def _largest_output(network: keras.Model) -> int:

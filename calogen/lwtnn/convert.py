@@ -1,9 +1,8 @@
 """Conversion of Keras 3 models in memory to LWTNN graphs.
 
-The graph is read from the history of the tensors, from the output back to the inputs, never from files or from the
-order of `model.layers`: both changed between versions of Keras, and the official converter fails on every Keras 3
-model. Batch normalisation and activations are folded into the dense layer before them (`keras_layers`). Layers and
-operations that lwtnn cannot express, or that this converter does not know, are refused by name.
+The graph is read from the history of the tensors (`keras_trace`); the official converter, which reads files, fails on
+every Keras 3 model. Batch normalisation and activations are folded into the dense layer before them (`keras_layers`).
+Layers and operations that lwtnn cannot express, or that this converter does not know, are refused by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ from calogen.backend import keras
 from calogen.errors import ExportError
 from calogen.lwtnn.graph import Graph, GraphInput, GraphOutput, Node, Variable
 from calogen.lwtnn.keras_activations import conversion_error, named
-from calogen.lwtnn.keras_layers import Vertex, vertex_of
+from calogen.lwtnn.keras_layers import Operand, Vertex, vertex_of
+from calogen.lwtnn.keras_trace import key_of, trace
 from calogen.lwtnn.layers import NetworkLayer
 
 InputNames = Sequence[str] | Mapping[str, str]
@@ -44,41 +44,28 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
             f"Athena's class of GANs takes a network with exactly one output. Received: {len(outputs)} outputs of "
             f"{model.name!r} (join them with keras.layers.Concatenate)"
         )
+    _require_no_volumes(model)
     for tensor in inputs:
         _require_single_precision(tensor._keras_history.operation, tensor)
     names = _graph_names(model, input_names)
     by_name = {tensor.name: tensor for tensor in inputs}
     vertices = [Vertex("input", _width(by_name[name], "an input"), index=i) for i, name in enumerate(names)]
-    known = {_key(by_name[name]): vertex for name, vertex in zip(names, vertices, strict=True)}
+    known = {key_of(by_name[name]): vertex for name, vertex in zip(names, vertices, strict=True)}
     given = [
         GraphInput(name, tuple(Variable(f"variable_{i}") for i in range(vertex.size)))
         for name, vertex in zip(names.values(), vertices, strict=True)
     ]
-    return _graph(_walk(outputs[0], known), given)
+    return _graph(trace(outputs[0], known, _require_vector, _vertex), given)
 
 
-def _walk(tensor: keras.KerasTensor, known: dict[tuple, Vertex]) -> Vertex:
-    """The vertex of a tensor; `known` has those of the tensors before it, and gets new ones."""
-    key = _key(tensor)
-    if key not in known:
-        operation, node_index, tensor_index = tensor._keras_history
-        _require_single_precision(operation, tensor)
-        _width(tensor, named(operation))
-        call = operation._inbound_nodes[node_index]
-        if call.arguments.kwargs.get("training"):
-            raise conversion_error(operation, "it is called with training=True", "call it without")
-        if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-            sources = [_walk(source, known) for source in call.input_tensors]
-            inner = {_key(source): vertex for source, vertex in zip(operation.inputs, sources, strict=True)}
-            known[key] = _walk(operation.outputs[tensor_index], inner)
-        elif isinstance(operation, keras.Layer):
-            sources = [_walk(source, known) for source in call.input_tensors]
-            known[key] = vertex_of(operation, sources)
-        else:  # an operation may have numbers and arrays among its operands
-            arguments = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))
-            operands = [_walk(item, known) if isinstance(item, keras.KerasTensor) else item for item in arguments]
-            known[key] = vertex_of(operation, operands)
-    return known[key]
+def _require_vector(operation: keras.Operation, tensor: keras.KerasTensor) -> None:
+    """Refuse an operation whose result is no vector in full precision."""
+    _require_single_precision(operation, tensor)
+    _width(tensor, named(operation))
+
+
+def _vertex(operation: keras.Operation, operands: list[Operand], tensor: keras.KerasTensor) -> Vertex:
+    return vertex_of(operation, operands)
 
 
 def _require_single_precision(operation: keras.Operation, tensor: keras.KerasTensor) -> None:
@@ -132,9 +119,13 @@ def _graph_names(model: keras.Model, input_names: InputNames | None) -> dict[str
     return names
 
 
-def _key(tensor: keras.KerasTensor) -> tuple:
-    operation, node_index, tensor_index = tensor._keras_history
-    return id(operation), node_index, tensor_index
+def _require_no_volumes(model: keras.Model) -> None:
+    """Refuse convolutions of volumes, also in models inside the model."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Conv3D | keras.layers.Conv3DTranspose):
+            reason = f"lwtnn has no 3-D convolution, of which {model.name!r} is made"
+            remedy = "write the network as ONNX instead, as `calogen export` does for regular grids"
+            raise conversion_error(layer, reason, remedy)
 
 
 def _width(tensor: keras.KerasTensor, where: str) -> int:

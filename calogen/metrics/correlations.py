@@ -35,11 +35,13 @@ class Correlations:
         names: names of the observables.
         values: coefficients, `[f, f]`; NaN if an observable is constant, or undefined wherever the other is defined.
         errors: standard errors, `[f, f]`; NaN if a resampled sample has no coefficient.
+        resampled: the coefficients, or their differences, of resampled showers, `[k, f, f]`.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
     errors: np.ndarray
+    resampled: np.ndarray
 
     @property
     def significances(self) -> np.ndarray:
@@ -48,13 +50,18 @@ class Correlations:
             return np.where((self.values == 0) & (self.errors == 0), 0.0, self.values / self.errors)
 
     @property
-    def mean_absolute(self) -> float:
-        """Mean absolute value of the defined coefficients, diagonal included; NaN for none.
+    def mean_absolute(self) -> Value:
+        """Mean absolute value of the defined coefficients off the diagonal; NaN for none.
 
-        Source: caption of Fig. 9 of arXiv:2005.05334. Ours: the diagonal counts.
+        Its error is the spread under resampling, since coefficients that share an observable go together.
+
+        Source: caption of Fig. 9 of arXiv:2005.05334. Ours: the diagonal, where all samples have 1, does not count.
         """
-        known = self.values[np.isfinite(self.values)]
-        return float(np.abs(known).mean()) if len(known) else np.nan
+        known = np.isfinite(self.values) & ~np.eye(len(self.names), dtype=bool)
+        if not known.any():
+            return Value(np.nan, np.nan)
+        means = np.nanmean(np.abs(self.resampled[:, known]), axis=1)
+        return Value(float(np.abs(self.values[known]).mean()), float(means.std()))
 
     def to_json(self) -> dict[str, object]:
         """JSON values; undefined numbers become None."""
@@ -135,7 +142,7 @@ def correlate(features: Features, names: Sequence[str] | None = None, seed: int 
     coefficients = np.concatenate([_coefficients(*groups, weights, slice(i, i + _COLUMNS)) for i in starts], axis=1)
     diagonal = np.diagonal(coefficients, 0, 1, 2)
     coefficients[:, range(len(names)), range(len(names))] = np.where(np.isnan(diagonal), np.nan, 1.0)
-    return Correlations(names, coefficients[0], coefficients[1:].std(axis=0))
+    return Correlations(names, coefficients[0], coefficients[1:].std(axis=0), coefficients[1:])
 
 
 def difference(reference: Correlations, generated: Correlations) -> Correlations:
@@ -152,7 +159,9 @@ def difference(reference: Correlations, generated: Correlations) -> Correlations
             f"Received: {', '.join(generated.names)}, the reference {', '.join(reference.names)}"
         )
     errors = np.hypot(reference.errors, generated.errors)
-    return Correlations(reference.names, generated.values - reference.values, errors)
+    others = np.roll(reference.resampled, 1, axis=0)  # drawn apart, whereas both may have been drawn with one seed
+    resampled = generated.resampled - others
+    return Correlations(reference.names, generated.values - reference.values, errors, resampled)
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> Value:

@@ -4,10 +4,9 @@ Reference: arXiv:2005.05334, sections 3.3 to 3.5 and appendix A.3, architecture 
 arXiv:2112.09709, and slides that show both.
 
 Differences from the paper: the encoder's last hidden layer has 768 nodes instead of 32, with which it would have 32M
-weights instead of 35M; critic and difference critic have one penalty together, on the decoded shower; the transposed
-convolutions are aligned as in Keras, one cell apart from PyTorch's; pions have the photons' post processor; the last
-epoch is kept, whereas the paper chose one by a figure of merit that it does not state. What is not
-stated (weights of the loss, slopes, batch size, initial weights) is `assumed` below, most of it from the public code.
+weights, not 35M; critic and difference critic have one penalty together, on the decoded shower; transposed convolutions
+are aligned as in Keras, one cell apart from PyTorch's; pions have the photons' post processor; the last epoch is kept,
+not one by an unstated figure of merit. What is not stated is `assumed` below, most of it from the public code.
 """
 
 from collections.abc import Sequence
@@ -17,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import assumed, paper, require, require_above_zero, require_one_of
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
 from calogen.features.conditions import Column, LinearEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain
-from calogen.models import getting_high_gan
 from calogen.provenance import named_seed
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID, ILD_GRID
@@ -37,7 +35,13 @@ from calogen.training.wgan_gp import Critic
 from calogen.units import GeV
 
 GENERATES, CRITICS = ("decoder", "post_processor"), ("critic", "latent_critic")
-PAPER = getting_high_gan.PAPER
+PAPER = Paper(
+    title="Getting High: High Fidelity Simulation of High Granularity Calorimeters with High Speed",
+    authors="E. Buhmann, S. Diefenbacher, E. Eren, F. Gaede, G. Kasieczka, A. Korol, K. Krüger",
+    journal="Comput. Softw. Big Sci. 5 (2021) 13",
+    arxiv="2005.05334",
+    url="https://doi.org/10.1007/s41781-021-00056-0",
+)
 _CODE, _PION_CODE = "not stated; the public code's", "public code of arXiv:2112.09709"
 
 
@@ -83,9 +87,7 @@ class BibAeConfig:
     def __post_init__(self) -> None:
         require_one_of(self, latent_sampler=("prior", "posterior"))
         numbers = {name: value for name, value in vars(self).items() if type(value) in (int, float)}
-        require_above_zero(
-            self, *(name for name in numbers if name != "seed" and not name.endswith(("weight", "slope")))
-        )
+        require_above_zero(self, *(name for name in numbers if not name.endswith(("seed", "weight", "slope"))))
         require(all(value >= 0 for value in numbers.values()), f"numbers must be 0 or more. Received: {numbers}")
         require(max(self.betas) < 1, f"betas must be below 1. Received: {self.betas}")
         require(self.post_filters >= 2, f"post_filters must be 2 or more. Received: {self.post_filters}")
@@ -245,5 +247,4 @@ def _inputs(config: BibAeConfig, **sizes: int) -> dict[str, keras.KerasTensor]:
 
 
 def _convolutions(config: BibAeConfig, network: str) -> Convolutions:
-    uniform: dict[str, Any] = {"scale": 1 / 3, "distribution": "uniform"}
-    return Convolutions(Initializers(config.seed, network, "variance_scaling", **uniform))
+    return Convolutions(Initializers(config.seed, network, "variance_scaling", scale=1 / 3, distribution="uniform"))

@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import assumed, paper, require, require_above_zero, require_zero_or_more
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_zero_or_more
 from calogen.features.conditions import LinearEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain
-from calogen.models import getting_high_gan
 from calogen.provenance import named_seed
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grids import AHCAL_GRID, ILD_GRID
@@ -39,9 +38,14 @@ from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import GeV
 
 GENERATES, CRITICS = ("generator", "post_processor"), ("critic",)
-PAPER = getting_high_gan.PAPER
-_CODE, _PION_CODE = "not stated; the public code's", "public code of arXiv:2112.09709"
-_FIXED = "no schedule"
+PAPER = Paper(
+    title="Getting High: High Fidelity Simulation of High Granularity Calorimeters with High Speed",
+    authors="E. Buhmann, S. Diefenbacher, E. Eren, F. Gaede, G. Kasieczka, A. Korol, K. Krüger",
+    journal="Comput. Softw. Big Sci. 5 (2021) 13",
+    arxiv="2005.05334",
+    url="https://doi.org/10.1007/s41781-021-00056-0",
+)
+_CODE, _PION_CODE, _FIXED = "not stated; the public code's", "public code of arXiv:2112.09709", "no schedule"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +127,7 @@ def build_generator(config: GettingHighWganConfig, geometry: RegularGrid) -> ker
         `[b, v]`, MeV.
     """
     convolutions = Convolutions(_initializers(config, "generator"))
-    latent = keras.Input((config.latent_dim,), name="latent")
-    condition = keras.Input((1,), name="condition")
+    latent, condition = keras.Input((config.latent_dim,), name="latent"), keras.Input((1,), name="condition")
     padded = tuple(size + 2 for size in geometry.shape)
     start = start_shape(padded, 2 ** len(config.generator_filters))
     parts = [convolutions.from_point(point, config.first_filters, start) for point in (condition, latent)]
@@ -144,8 +147,7 @@ def build_critic(config: GettingHighWganConfig, geometry: RegularGrid) -> keras.
         `[b, 1]`.
     """
     convolutions = Convolutions(_initializers(config, "critic"))
-    shower = keras.Input((geometry.size,), name="shower")
-    condition = keras.Input((1,), name="condition")
+    shower, condition = keras.Input((geometry.size,), name="shower"), keras.Input((1,), name="condition")
     hidden, last = to_volume(shower, geometry.shape), len(config.critic_filters) - 1
     for number, (depth, filters) in enumerate(zip(config.critic_depths, config.critic_filters, strict=True)):
         strides, padding = (1, 1, 1) if number == last else (1, 2, 2), (0, 0, 0) if number else (0, 1, 1)

@@ -36,7 +36,7 @@ def draw_correlation_matrices(
     side = float(np.clip(_LABEL_SIZE * number, _LEAST, _MOST))
     shown = range(0, number, int(np.ceil(_LABEL_SIZE * number / side)))
     largest = np.abs(difference.values[np.isfinite(difference.values)]).max(initial=_LEAST_LIMIT)
-    mean = f"generated - Geant4, mean absolute value {difference.mean_absolute:.3f}"
+    mean = f"generated - Geant4, mean absolute value {difference.mean_absolute.value:.3f}"
     with style():
         figure = new_figure((3 * (side + 1.2) + 1.2, side + 2.0), note)
         panels = figure.subplots(1, 3, sharey=True)

@@ -10,9 +10,10 @@ import numpy as np
 from calogen import provenance
 from calogen.backend import keras
 from calogen.evaluation.compare import Comparison, Scored, compare_showers
+from calogen.evaluation.grids import GridTable, join_blocks
 from calogen.evaluation.iterations import NetworkTest
 from calogen.generation.folding import split_heads
-from calogen.generation.generate import generate, generate_like
+from calogen.generation.generate import generate, generate_blocks, generate_like
 from calogen.generation.load import model_module
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import Graph, format_graph
@@ -26,6 +27,8 @@ from calogen.showers.geometry import require_kind
 from calogen.showers.sample import Showers
 from calogen.showers.windows import restore_window
 from calogen.training.run import TrainedRun
+
+_TOGETHER = 1000  # showers that are in memory together, as in other tables
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,13 @@ def generated_like(
             showers = restore_window(showers, grid, conditions)
         found[label] = replace(showers, conditions=conditions)  # observables may need more of them than the model
     return found
+
+
+def generated_table(run: TrainedRun, reference: Showers, seed: int, copies: int = 1) -> GridTable:
+    """The table of the showers of `generated_like`, which need not fit into memory."""
+    draw = stream_seed(provenance.seed_streams(seed, "generate", "bootstrap")["generate"])
+    blocks = generate_blocks(run, reference.given, draw, batch_size=_TOGETHER, copies=copies)
+    return join_blocks(blocks, copies * len(reference))
 
 
 def generate_variants(

@@ -32,6 +32,9 @@ def build_post_processor(
     Output shape:
         `[b, v]`.
 
+    What the total energy and the condition add is the same in all cells of a channel, and the normalisation behind it
+    takes just this away: in the paper's network they change the showers by rounding only.
+
     Source: arXiv:2005.05334, section 3.5 and appendix A.3.
     """
 

@@ -165,7 +165,7 @@ def test_geant4_beside_itself_shows_no_difference() -> None:
     assert (found.centre.value, found.correlations[0].value, found.correlations[1].value) == (0, 0, 0)
     assert [item.value for item in found.edges] == [1, 1]
     steps = showers(np.tile(sample.energies[:2], (8, 1)), np.repeat(STEPS, 2))
-    values = measure({GEANT4: steps}, {GEANT4: table})
+    values = measure({GEANT4: table_of(steps)}, {GEANT4: table})
     assert set(values["cores"][GEANT4]) == set(STEPS)
     assert set(values["hits"][GEANT4]) == set(SHOWN)
 

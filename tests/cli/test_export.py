@@ -1,13 +1,18 @@
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_grid, make_showers
+from conftest import TINY_VOLUME, make_grid, make_showers
 from toy_commands import exit_of_main, run
+from toy_grid_networks import SMALL_GENERATORS
 
-from calogen.athena import cells
+from calogen.athena import cells, grids
 from calogen.athena.closure import Agreement
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.training.fit import fit
 from calogen.training.run import assemble_run, save_run
 
 
@@ -89,3 +94,37 @@ def test_distributions_that_differ_end_in_exit_code_2(
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0].endswith("distributions DIFFER from Keras'")
     assert "atlas_vae/smoke-seed1: its distributions differ from Keras'" in printed.err
+
+
+def _train_grid(directory: Path) -> None:
+    """Two iterations of a generator."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'calogen[export]'")
+    module, widths = SMALL_GENERATORS["gan"]
+    discriminator = {"discriminator_filters": (2, 2), "discriminator_units": (2,)}
+    config = replace(module.CONFIGS["laptop"][0], **widths, **discriminator, batch_size=4, iterations=2)
+    fit(module, config, TINY_VOLUME, make_showers(TINY_VOLUME, 30), directory)
+
+
+def test_a_grids_generator_is_exported_as_onnx(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, folder = tmp_path / "runs" / "grids" / "one", tmp_path / "out" / "grids" / "one"
+    _train_grid(trained)
+    line, quality, lacks = run("export", str(trained), "--output", str(tmp_path / "out")).splitlines()
+    assert line.startswith(f"{folder} (ONNX): largest deviation ")
+    assert quality.startswith("  one: trained ")
+    assert lacks.startswith("  lacks: no LWTNN network, since lwtnn has no 3-D convolution")
+    name = "generator.onnx"
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["closure.md", name, "manifest.json"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["sha256"] == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()}
+    assert manifest["condition"] == ["incident energy, GeV"]
+    assert manifest["closure"]["onnx"] < 1e-5
+    assert manifest["sources"][0]["training"]["showers"] > 0
+    assert "| onnxruntime |" in (folder / "closure.md").read_text()
+
+    before = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+    monkeypatch.setattr(grids, "TOLERANCE", 1e-16)
+    assert exit_of_main(monkeypatch, ["export", str(trained), "--output", str(tmp_path / "out")]) == 2
+    assert "must agree with Keras in float64 to 1e-16" in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in folder.glob("[!.]*")}

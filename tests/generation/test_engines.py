@@ -90,7 +90,7 @@ def test_every_generator_works_in_every_engine(name: str) -> None:
     folded, expected = fold(run.generator, run.transform), by_keras(run, 70)
     for kind in KINDS:
         check_equal(showers_of(kind(folded), run, 70), expected)
-    np.testing.assert_array_equal(showers_of(KerasEngine(run.generator, run.transform), run, 70), expected)
+    check_equal(showers_of(KerasEngine(run.generator, run.transform), run, 70), expected)
 
 
 @pytest.mark.parametrize("name", ["caloshowergan pion", "caloshowergan photon-kinetic", "renormalised"])
@@ -202,13 +202,23 @@ def test_networks_of_an_architecture_share_one_trace() -> None:
 
 
 def test_keras_computes_what_cannot_be_folded() -> None:
+    """It is compiled once for all numbers of showers, follows the weights, and goes with its network."""
     config = replace(_VAE, hidden_activation="elu", decoder_units=(7, 9))
     run = make_run(atlas_vae, config, TINY[CellGrid])
     compute = engines.engine(run.generator, run.transform, 1)
     assert isinstance(compute, KerasEngine)
-    energies = inputs_of(run, 8)[2]
-    found = generate(run, energies, seed=3).energies
-    np.testing.assert_allclose(found, by_keras(run, 8), rtol=1e-5)
+    for number in (8, 1, 3):
+        found = generate(run, inputs_of(run, number)[2], seed=3).energies
+        np.testing.assert_allclose(found, by_keras(run, number), rtol=1e-5)
+    run.generator.set_weights([1.5 * weight for weight in run.generator.get_weights()])
+    changed = generate(run, inputs_of(run, 3)[2], seed=3).energies
+    np.testing.assert_allclose(changed, by_keras(run, 3), rtol=1e-5)
+    assert np.abs(changed - found).max() > 1e-3 * found.sum()
+    assert engines._COMPILED[run.generator].experimental_get_tracing_count() == 1
+    network = weakref.ref(run.generator)
+    del run, compute
+    gc.collect()
+    assert network() is None
 
 
 def test_nothing_is_said_on_stderr() -> None:

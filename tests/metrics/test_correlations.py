@@ -125,7 +125,7 @@ def test_identical_samples_do_not_differ():
     found = difference(one, one)
     assert (found.values == 0).all()
     assert (found.significances == 0).all()
-    assert found.mean_absolute == 0
+    assert found.mean_absolute.value == 0
 
 
 def test_differences_are_significant_where_they_are():
@@ -137,17 +137,37 @@ def test_differences_are_significant_where_they_are():
     assert found.significances[0, 1] == found.values[0, 1] / found.errors[0, 1]
     assert found.significances[0, 1] < -8
     assert abs(found.significances[0, 2]) < 5
-    assert found.mean_absolute == pytest.approx(np.abs(found.values).mean())
+    assert found.mean_absolute.value == pytest.approx(np.abs(found.values).sum() / 6)
     with pytest.raises(DataFormatError, match="the same observables. Received: a, b, the reference a, b, c"):
         difference(reference, correlate(gaussians(100, 0.5), ["a", "b"]))
 
 
+def test_the_mean_has_the_spread_of_samples_that_are_drawn_anew():
+    """Six coefficients of one observable with others that go together: 2.4 times the error of independent ones."""
+
+    def sample(seed):
+        common, noise = np.random.default_rng(seed).normal(size=(2, 400))
+        others = [common + 0.1 * np.random.default_rng(100 * seed + i).normal(size=400) for i in range(4)]
+        return features_of(noise, *others)
+
+    reference = sample(1)
+    found = [difference(correlate(reference), correlate(sample(seed))) for seed in range(2, 62)]
+    spread = np.std([abs(item.values[0, 1:]).mean() for item in found])
+    of_all = np.std([item.mean_absolute.value for item in found])
+    told = np.mean([item.mean_absolute.error for item in found])
+    assert of_all == pytest.approx(spread * 4 / 10, rel=0.2)
+    assert told == pytest.approx(of_all, rel=0.6)
+    independent = np.sqrt((found[0].errors[np.triu_indices(5, 1)] ** 2).sum()) / 10
+    assert told > 1.3 * independent
+
+
 def test_significances_of_exact_values():
     names, zero = ("a", "b"), np.zeros((2, 2))
-    item = Correlations(names, np.array([[0, 0.5], [np.nan, 1.0]]), zero)
+    values = np.array([[0, 0.5], [np.nan, 1.0]])
+    item = Correlations(names, values, zero, values[None])
     np.testing.assert_array_equal(item.significances, [[0, np.inf], [np.nan, np.inf]])
-    assert item.mean_absolute == 0.5
-    assert np.isnan(replace(item, values=zero * np.nan).mean_absolute)
+    assert (item.mean_absolute.value, item.mean_absolute.error) == (0.5, 0)
+    assert np.isnan(replace(item, values=zero * np.nan).mean_absolute.value)
     text = json.loads(json.dumps(item.to_json(), allow_nan=False))
     assert text["values"] == [[0, 0.5], [None, 1]]
     assert text["significances"] == [[0, None], [None, None]]

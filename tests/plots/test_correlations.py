@@ -17,7 +17,7 @@ def matrices(number, seed=0):
     for _ in range(2):
         values = np.corrcoef(rng.normal(size=(number, 50)))
         values[0, 1] = values[1, 0] = np.nan
-        found.append(Correlations(names, values, np.full((number, number), 0.1)))
+        found.append(Correlations(names, values, np.full((number, number), 0.1), values[None]))
     return *found, difference(*found)
 
 
@@ -33,7 +33,7 @@ def test_matrices_stand_side_by_side():
         assert [label.get_text() for label in ax.get_xticklabels()] == list(item.names)
         assert ax.get_facecolor() == to_rgba("0.8")
     assert [ax.images[0].norm.vmax for ax in panels] == [1, 1, np.nanmax(np.abs(change.values))]
-    assert panels[2].get_title(loc="left").endswith(f"mean absolute value {change.mean_absolute:.3f}")
+    assert panels[2].get_title(loc="left").endswith(f"mean absolute value {change.mean_absolute.value:.3f}")
     assert len(bars) == 3
     assert figure.get_supxlabel() == "no noise"
 

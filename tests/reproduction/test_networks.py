@@ -7,14 +7,15 @@ from typing import cast
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_VOXELS, make_grid, make_showers
+from conftest import TINY_VOLUME, TINY_VOXELS, make_grid, make_showers
 from toy_gan import CONFIG, make_conditioned
 
 from calogen.errors import DataFormatError
+from calogen.evaluation.grids import table_of
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import format_graph
 from calogen.metrics.distributions import Value
-from calogen.models import atlas_vae, caloshowergan
+from calogen.models import atlas_vae, caloshowergan, getting_high_gan
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.observable import Observable
@@ -111,3 +112,19 @@ def test_generated_showers_have_every_condition_of_the_reference() -> None:
     found = study_networks.generated_like({"VAE": [run]}, reference, 1, copies=3)["VAE"]
     np.testing.assert_array_equal(found.conditions["impact_eta"], np.repeat(reference.conditions["impact_eta"], 3))
     np.testing.assert_array_equal(found.incident_energies, np.repeat(reference.incident_energies, 3))
+
+
+def test_a_table_of_generated_showers_is_made_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(getting_high_gan.CONFIGS["laptop"][0], generator_filters=(4, 2))
+    networks = getting_high_gan.build(config, TINY_VOLUME)
+    transform = getting_high_gan.build_transform(config, TINY_VOLUME).fit(make_showers(TINY_VOLUME, 4))
+    run = assemble_run(getting_high_gan, config, TINY_VOLUME, networks, transform)
+    energies = np.linspace(2e4, 9e4, 7)
+    reference = Showers(TINY_VOLUME, energies, np.zeros((7, TINY_VOLUME.size), np.float32))
+    whole = table_of(study_networks.generated_like({"GAN": [run]}, reference, 1, copies=3)["GAN"])
+    monkeypatch.setattr(study_networks, "_TOGETHER", 4)
+    pieces = study_networks.generated_table(run, reference, 1, copies=3)
+    np.testing.assert_array_equal(pieces.incident_energies, np.repeat(energies, 3))
+    np.testing.assert_allclose(pieces["visible_energy"], whole["visible_energy"], rtol=1e-5)
+    assert np.count_nonzero(whole["visible_energy"]) > 10
+    assert len(pieces.examples) == 21

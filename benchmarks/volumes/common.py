@@ -1,0 +1,77 @@
+"""What the ways of `getting_high.py` share: their networks, and the process that answers."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from calogen.backend import keras
+from calogen.showers.grid import RegularGrid
+
+Calls = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a process computes.
+
+    Args:
+        name: what is trained.
+        model: the module of its networks.
+        config: configuration of its networks.
+        grid: their cells.
+        batch_size: showers of a step.
+        threads: number of threads.
+    """
+
+    name: str
+    model: ModuleType
+    config: Any
+    grid: RegularGrid
+    batch_size: int
+    threads: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Case":
+        """The case of a name, a model's preset, a batch size and a number of threads."""
+        model = import_module(f"calogen.models.{settings['model']}")
+        config, grid = model.CONFIGS[settings["preset"]]
+        config = replace(config, batch_size=settings["batch_size"])
+        return cls(settings["name"], model, config, grid, settings["batch_size"], settings["threads"])
+
+    def networks(self) -> dict[str, keras.Model]:
+        """The networks, new."""
+        return self.model.build(self.config, self.grid)
+
+    def showers(self, number: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Random showers `[n, v]`, MeV, with a cell in thirty hit, and their energies `[n, 1]`, GeV."""
+        random = np.random.default_rng(1)
+        energies = random.exponential(1.0, (number, self.grid.size)) * (random.random((number, self.grid.size)) < 0.03)
+        return energies.astype(np.float32), random.uniform(10, 100, (number, 1)).astype(np.float32)
+
+    def latent(self, number: int) -> np.ndarray:
+        """Random latent points, `[n, z]`."""
+        dim = self.model.build_latent(self.config).dim
+        return np.random.default_rng(2).normal(size=(number, dim)).astype(np.float32)
+
+
+def serve(make: Callable[[Case], Calls]) -> None:
+    """Answers every line on stdin, the name of a call, with its CPU seconds.
+
+    Args:
+        make: function from the case, whose settings are the first argument, JSON, to the calls by name.
+    """
+    calls = make(Case.of(json.loads(sys.argv[1])))
+    for call in calls.values():
+        call()  # the first one compiles
+    print("ready", *calls, flush=True)
+    for line in sys.stdin:
+        start = time.process_time()
+        calls[line.strip()]()
+        print(time.process_time() - start, flush=True)
