@@ -36,33 +36,37 @@ from calogen.claims.getting_high import (
     STEPS,
     WGAN,
     claims,
-    correlation_of,
-    features_of,
     measure,
     quantities,
 )
 from calogen.claims.judge import Table
 from calogen.config import Config, require
 from calogen.errors import DataFormatError
+from calogen.evaluation.grid_measures import correlation_of, features_of
 from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.summary import ResponseCurve
 from calogen.evaluation.trainings import Evidence
-from calogen.features.batches import resident
 from calogen.metrics.correlations import difference, pair_histograms
 from calogen.metrics.distributions import Value, mean
 from calogen.models import bib_ae, getting_high_gan, getting_high_wgan
 from calogen.models.bib_ae import BibAeConfig
 from calogen.models.getting_high_gan import GettingHighGanConfig
 from calogen.models.getting_high_wgan import PAPER, GettingHighWganConfig
-from calogen.observables.grid import HIT_THRESHOLD
 from calogen.parallel import tensorflow_threads
 from calogen.plots.correlations import draw_correlation_matrices, draw_pairs
-from calogen.plots.events import draw_events, draw_hit_spectrum
-from calogen.plots.grids import draw_grid_profiles, draw_projections
 from calogen.plots.observables import draw_response
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
+from calogen.reproduction.grid_study import (
+    event_figure,
+    generating_sizes,
+    mean_figure,
+    profile_figure,
+    spectrum_figure,
+    with_fitted_latent,
+    without_post_processor,
+)
 from calogen.reproduction.networks import generated_table, generation_time
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
 from calogen.reproduction.study_data import require_energies, snap_showers
@@ -71,8 +75,6 @@ from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.bundled import HONEST_NOTE, bundled
 from calogen.showers.grids import ILD_GRID
 from calogen.showers.sample import Showers
-from calogen.training.encoded import encoded_latent
-from calogen.training.latent import Sampler
 from calogen.training.run import TrainedRun
 
 NAME = "getting_high"
@@ -218,8 +220,8 @@ def tables_of(
     }
     whole, copies = runs[BIB_AE], COPIES.get(arguments.preset, 1)
     runs |= {
-        BARE: replace(whole, generates=whole.generates[:1]),
-        FITTED: replace(whole, latent=fitted_latent(whole, data.train)),
+        BARE: without_post_processor(whole),
+        FITTED: with_fitted_latent(whole, data.train, cast(BibAeConfig, whole.config).seed),
     }
     steps = {label: table_of(showers) for label, showers in samples_of(outcome).items()}
     tables = {GEANT4: table_of(flat)}
@@ -233,12 +235,6 @@ def tables_of(
 def samples_of(outcome: Outcome) -> dict[str, Showers]:
     """Showers of Geant4 and of the three networks at the steps of Fig. 8."""
     return {GEANT4: outcome.comparisons.reference, **outcome.comparisons.generated}
-
-
-def fitted_latent(run: TrainedRun, train: Showers) -> Sampler:
-    """Latent numbers of encoded training showers, instead of normal ones."""
-    features = resident(train, run.transform)
-    return encoded_latent(run.networks["encoder"], features, run.latent.dim, cast(BibAeConfig, run.config).seed)
 
 
 def gather(
@@ -310,7 +306,7 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
     if arguments.preset == "paper":
         return own
     runs = {label: outcome.networks[name].run for label, name in NETWORKS.items()}
-    sizes = ", ".join(f"{label} {run.generator.count_params():,}" for label, run in runs.items())
+    sizes = generating_sizes(runs)
     return (*own, NARROW_REMARK.format(preset=arguments.preset, sizes=sizes, showers=len(data.train)))
 
 
@@ -331,8 +327,8 @@ def figures(
     }
     drawn = {
         README_FIGURE: spectrum_figure(main_tables, data.note),
-        "Fig. 5: single showers of 50 GeV": draw_events(ILD_GRID, singles(steps, shown), HIT_THRESHOLD, data.note),
-        "Fig. 2: mean of all showers of 50 GeV": draw_projections(ILD_GRID, means(steps, shown), data.note),
+        "Fig. 5: single showers of 50 GeV": event_figure(at_mid(steps, shown), data.note),
+        "Fig. 2: mean of all showers of 50 GeV": mean_figure(at_mid(steps, shown), data.note),
     }
     for title, items in panels.items():
         drawn |= study_figures.panels_figure(title, outcome, data, panels=items)
@@ -352,25 +348,9 @@ def figures(
     return drawn
 
 
-def spectrum_figure(tables: Mapping[str, GridTable], note: str) -> Figure:
-    """Spectra of the cells' energies."""
-    spectra = {label: (table.spectrum, len(table)) for label, table in tables.items()}
-    return draw_hit_spectrum(spectra, tables[GEANT4].mip_peak, HIT_THRESHOLD, note)
-
-
-def profile_figure(tables: Mapping[str, GridTable], note: str) -> Figure:
-    """Longitudinal and radial profiles."""
-    return draw_grid_profiles({label: table.profiles for label, table in tables.items()}, note)
-
-
-def singles(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """One shower of 50 GeV of each sample, `[v]`."""
-    return {label: steps[label].at(MID).energies[0] for label in labels}
-
-
-def means(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """Mean shower of 50 GeV of each sample, `[v]`."""
-    return {label: steps[label].at(MID).energies.mean(axis=0, dtype=np.float64) for label in labels}
+def at_mid(steps: Mapping[str, Showers], labels: Sequence[str]) -> dict[str, Showers]:
+    """Showers of 50 GeV of each sample."""
+    return {label: steps[label].at(MID) for label in labels}
 
 
 def core_curve(cores: Mapping[float, tuple[Value, Value]]) -> ResponseCurve:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Finding, Quantity
+from calogen.claims.judge import Claims, Finding, Quantity, quantity
+from calogen.evaluation.grid_measures import core, correlation_of, edges_of, observable_distance, peak_height
 from calogen.evaluation.grids import GridTable
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence, NotDecidedError
-from calogen.metrics.correlations import INCIDENT_ENERGY, Correlations, correlate, difference
-from calogen.metrics.distributions import Value, json_number, mean, standard_deviation
-from calogen.metrics.features import Feature, Features
-from calogen.metrics.resampling import ks_statistic
+from calogen.metrics.correlations import Correlations, difference
+from calogen.metrics.distributions import Value, mean, standard_deviation
 from calogen.observables.grid import GRID_OBSERVABLES, HIT_SPECTRUM
 from calogen.observables.observable import numbered
 
@@ -33,11 +32,6 @@ _FIGURES = {
 }
 OBSERVABLES = (*numbered(GRID_OBSERVABLES, _FIGURES), HIT_SPECTRUM)
 """Observables of Figs. 6 to 9."""
-_CORE = 0.9  # share of the showers whose mean and width Fig. 8 shows
-_PEAK, _SHIFTS = 1.15, (0.87, 0.93, 1.0, 1.07, 1.15)  # half width of a window, and where the peak may lie, as factors
-_BESIDE = np.array([1 / 3, 1 / 1.8, 1.8, 3.0])  # windows beside the peak, as factors
-_INTERCEPT = np.linalg.pinv(np.vander(np.log(_BESIDE), 3))[-1]  # of a parabola through them, at the peak
-_GROUPS = 50  # groups of showers that are resampled for errors
 
 
 @dataclass(frozen=True)
@@ -55,18 +49,6 @@ class Spectrum:
     centre: Value
     edges: tuple[Value, Value]
     correlations: tuple[Value, Value]
-
-
-def core(energies: np.ndarray) -> tuple[Value, Value]:
-    """Mean and relative width of the smallest interval with 90 % of some energies `[n]`.
-
-    Source: section 4.1 and Fig. 8 of arXiv:2005.05334; mu90 and sigma90 / mu90.
-    """
-    ordered = np.sort(energies)
-    kept = min(max(2, round(_CORE * len(ordered))), len(ordered))
-    first = int(np.argmin(ordered[kept - 1 :] - ordered[: len(ordered) - kept + 1]))
-    chosen = ordered[first : first + kept]
-    return mean(chosen), standard_deviation(chosen) / float(chosen.mean())
 
 
 def measure(samples: Mapping[str, GridTable], flat: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
@@ -96,79 +78,10 @@ def spectrum_of(reference: GridTable, table: GridTable, seed: int = 0) -> Spectr
     found = difference(correlation_of(reference, seed), correlation_of(table, seed))
     return Spectrum(
         peak_height(table, reference.mip_peak, seed),
-        _centre_distance(reference, table, seed),
+        observable_distance(reference, table, "depth_centre", seed),
         edges_of(reference, table),
         (found.mean_absolute, _largest(found)),
     )
-
-
-def peak_height(table: GridTable, peak: float, seed: int = 0) -> Value:
-    """Excess of the spectrum near an energy, MeV, over a smooth one with its neighbourhood.
-
-    Cells are counted within factors of 1.15 around the energy and around 1.8 and 3 times less and more. What a smooth
-    spectrum would have at the energy comes from a parabola through the logarithms of the other counts, so that power
-    laws, exponentials and log-normals have no peak: 0. The peak may lie up to 15 % beside the energy.
-    """
-    group = np.repeat(np.arange(len(table)) % _GROUPS, table.cells)
-    drawn = np.random.default_rng(seed).multinomial(_GROUPS, np.full(_GROUPS, 1 / _GROUPS), 100)
-    weights = np.vstack([np.ones(_GROUPS), drawn])
-    heights = np.stack([_height(table.spectrum, group, weights, peak * shift) for shift in _SHIFTS]).max(axis=0)
-    return Value(float(heights[0]), float(heights[1:].std()))
-
-
-def _height(energies: np.ndarray, group: np.ndarray, weights: np.ndarray, energy: float) -> np.ndarray:
-    """Excess at one energy, MeV, for each row of weights; NaN where a window is empty."""
-    centres = energy * np.array([1.0, *_BESIDE])
-    counts = np.stack(
-        [
-            np.bincount(group[(energies > low) & (energies <= high)], minlength=_GROUPS)
-            for low, high in zip(centres / _PEAK, centres * _PEAK, strict=True)
-        ],
-        axis=1,
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at, *beside = np.log(weights @ counts).T
-        found = np.exp(at - _INTERCEPT @ np.stack(beside)) - 1
-    return np.where(np.isfinite(found), found, np.nan)
-
-
-def edges_of(reference: GridTable, table: GridTable) -> tuple[Value, Value]:
-    """Mean energy in two first and last layers, and in outer rings, over the reference's."""
-    return _edge_layers(table) / _edge_layers(reference), _outer_rings(table) / _outer_rings(reference)
-
-
-def correlation_of(table: GridTable, seed: int = 0) -> Correlations:
-    """Correlation coefficients of the observables and the incident energy.
-
-    Source: Fig. 9 of arXiv:2005.05334.
-    """
-    features = features_of(table)
-    return correlate(features, (*features.names, INCIDENT_ENERGY), seed)
-
-
-def features_of(table: GridTable) -> Features:
-    """The observables as features, whose correlations can be looked at."""
-    names = [item.name for item in table.observables]
-    values = np.stack([table[name] for name in names], axis=1)
-    return Features(tuple(map(Feature, names)), values, table.incident_energies)
-
-
-def _edge_layers(table: GridTable) -> Value:
-    return mean(table.layers[:, [0, 1, -2, -1]].sum(axis=1))
-
-
-def _outer_rings(table: GridTable) -> Value:
-    return mean(table.rings[:, 2 * table.rings.shape[1] // 3 :].sum(axis=1))
-
-
-def _centre_distance(reference: GridTable, table: GridTable, seed: int) -> Value:
-    """KS distance of the centres in depth, with the spread of resampled showers."""
-    samples = [item["depth_centre"][np.isfinite(item["depth_centre"])] for item in (reference, table)]
-    if min(map(len, samples)) < 2:
-        return Value(1.0, 0.0)
-    rng = np.random.default_rng(seed)
-    drawn = [ks_statistic(*(rng.choice(item, len(item)) for item in samples)) for _ in range(50)]
-    return Value(ks_statistic(*samples), float(np.std(drawn)))
 
 
 def _largest(found: Correlations) -> Value:
@@ -181,18 +94,9 @@ def _largest(found: Correlations) -> Value:
 _UNKNOWN = Value(np.nan, np.nan)
 
 
-def _of(evidence: Evidence, name: str, *labels: str) -> list:
-    """What was measured of some samples; those that were not trained leave a claim undecided."""
-    known = evidence.values[name]
-    for label in labels:
-        if label not in known:
-            raise NotDecidedError(f"{label} was not trained", label)
-    return [known[label] for label in labels]
-
-
 def _peaks(evidence: Evidence, *labels: str) -> list[Value]:
     """Heights of the peaks as shares of Geant4's."""
-    expected, *found = _of(evidence, "spectra", GEANT4, *labels)
+    expected, *found = evidence.samples("spectra", GEANT4, *labels)
     return [item.peak / expected.peak for item in found]
 
 
@@ -216,7 +120,7 @@ def _mip_variants(evidence: Evidence) -> Finding:
 
 def _hits(evidence: Evidence, part: int, *labels: str) -> list[Value]:
     """Means (0) or deviations (1) of the number of hits over Geant4's, of three energies."""
-    expected, *found = _of(evidence, "hits", GEANT4, *labels)
+    expected, *found = evidence.samples("hits", GEANT4, *labels)
     return [Value.mean([item[energy][part] / expected[energy][part] for energy in SHOWN]) for item in found]
 
 
@@ -240,7 +144,7 @@ def _narrow_hits(evidence: Evidence) -> Finding:
 
 @claims.rule("edges_of_variants")
 def _edges_of_variants(evidence: Evidence) -> Finding:
-    mmd, post = _of(evidence, "spectra", MMD, POST)
+    mmd, post = evidence.samples("spectra", MMD, POST)
     margins = [ratio - 1 for item in (mmd, post) for ratio in item.edges]
     names = ("mmd_layers", "mmd_rings", "post_layers", "post_rings")
     return margins, dict(zip(names, (*mmd.edges, *post.edges), strict=True))
@@ -257,21 +161,21 @@ def _visible_energy(evidence: Evidence) -> Finding:
 
 @claims.rule("centre_of_gravity")
 def _centre_of_gravity(evidence: Evidence) -> Finding:
-    gan, wgan, bib_ae = (item.centre for item in _of(evidence, "spectra", GAN, WGAN, BIB_AE))
+    gan, wgan, bib_ae = (item.centre for item in evidence.samples("spectra", GAN, WGAN, BIB_AE))
     margins = [bib_ae - gan, bib_ae - wgan, 0.15 - gan, 0.15 - wgan]
     return margins, {"gan": gan, "wgan": wgan, "bib_ae": bib_ae}
 
 
 @claims.rule("fitted_sampler")
 def _fitted_sampler(evidence: Evidence) -> Finding:
-    normal, fitted = (item.centre for item in _of(evidence, "spectra", BIB_AE, FITTED))
+    normal, fitted = (item.centre for item in evidence.samples("spectra", BIB_AE, FITTED))
     return [0.5 * normal - fitted], {"normal": normal, "fitted": fitted}
 
 
 @claims.rule("wgan_edges")
 def _wgan_edges(evidence: Evidence) -> Finding:
     found = {}
-    for name, item in zip(_NAMED, _of(evidence, "spectra", *_NAMED.values()), strict=True):
+    for name, item in zip(_NAMED, evidence.samples("spectra", *_NAMED.values()), strict=True):
         found[name] = Value.mean([abs(_logarithm(ratio)) for ratio in item.edges])
     return [found["wgan"] - found["gan"], found["wgan"] - found["bib_ae"]], found
 
@@ -283,7 +187,7 @@ def _logarithm(ratio: Value) -> Value:
 
 def _cores(evidence: Evidence, part: int, label: str) -> list[Value]:
     """Means (0) or relative widths (1) of the central 90 % over Geant4's, as in Fig. 8."""
-    expected, found = _of(evidence, "cores", GEANT4, label)
+    expected, found = evidence.samples("cores", GEANT4, label)
     return [found[energy][part] / expected[energy][part] for energy in STEPS]
 
 
@@ -315,7 +219,7 @@ def _bib_ae_width(evidence: Evidence) -> Finding:
 def _correlations(evidence: Evidence) -> Finding:
     found = {
         name: item.correlations[0]
-        for name, item in zip(_NAMED, _of(evidence, "spectra", *_NAMED.values()), strict=True)
+        for name, item in zip(_NAMED, evidence.samples("spectra", *_NAMED.values()), strict=True)
     }
     return [found["bib_ae"] - found["gan"], found["wgan"] - found["bib_ae"]], found
 
@@ -324,7 +228,7 @@ def _correlations(evidence: Evidence) -> Finding:
 def _generation_time(evidence: Evidence) -> Finding:
     found = {}
     for name, label in (("wgan", WGAN), ("bib_ae", BIB_AE)):
-        (times,) = _of(evidence, "seconds", label)
+        (times,) = evidence.samples("seconds", label)
         found[name] = times[STEPS[-1]] / times[STEPS[0]]
     return [0.1 - abs(item - 1) for item in found.values()], found
 
@@ -333,7 +237,7 @@ def _generation_time(evidence: Evidence) -> Finding:
 def _speed(evidence: Evidence) -> Finding:
     if GEANT4 not in evidence.values["milliseconds"]:
         raise NotDecidedError("the file of the flat spectrum has no cpu_seconds of Geant4")
-    geant4, wgan, bib_ae = _of(evidence, "milliseconds", GEANT4, WGAN, BIB_AE)
+    geant4, wgan, bib_ae = evidence.samples("milliseconds", GEANT4, WGAN, BIB_AE)
     speeds = {"wgan_speed": geant4 / wgan, "bib_ae_speed": geant4 / bib_ae}
     margins = [speeds["wgan_speed"] - 70, speeds["bib_ae_speed"] - 10]
     return margins, {"geant4": geant4, "wgan": wgan, "bib_ae": bib_ae, **speeds}
@@ -377,8 +281,5 @@ def quantities(evidence: Sequence[Evidence], note: str) -> tuple[Quantity, ...]:
 def _quantity(
     title: str, unit: str, published: str, known: Sequence[Value], note: str, *, headline: bool = False
 ) -> Quantity:
-    value, spread = Value.repeated(known)
     paper = NUMBERS[published].value if published else None
-    ours, error = json_number(value.value), json_number(value.error)  # a network that gives nothing has no width
-    spread = None if spread is None else json_number(spread)
-    return Quantity(title, unit, paper, ours, error, spread, data=note, headline=headline)
+    return quantity(title, unit, known, note, paper=paper, headline=headline)

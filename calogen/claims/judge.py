@@ -14,7 +14,7 @@ from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.compare import Measurement, measurement_table
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.files import read_toml
-from calogen.metrics.distributions import Value
+from calogen.metrics.distributions import Value, json_number
 
 Verdict = Literal[
     "reproduced", "not reproduced", "undecided at this statistics", "inconsistent in the paper", "no verdict: smoke"
@@ -73,6 +73,28 @@ class Quantity:
     spread: float | None = None
     data: str = ""
     headline: bool = False
+
+
+def quantity(
+    name: str,
+    unit: str,
+    known: Sequence[Value],
+    data: str,
+    *,
+    paper: float | str | None = None,
+    headline: bool = False,
+) -> Quantity:
+    """The mean over training seeds of a number, which may be undefined.
+
+    Args:
+        known: the number of each training seed.
+        name, unit, data, paper, headline: as for `Quantity`.
+    """
+    value, spread = Value.repeated(known)
+    ours, error = json_number(value.value), json_number(value.error)  # a network that gives nothing has no width
+    return Quantity(
+        name, unit, paper, ours, error, None if spread is None else json_number(spread), data=data, headline=headline
+    )
 
 
 @dataclass(frozen=True)

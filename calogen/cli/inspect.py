@@ -102,7 +102,7 @@ def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) 
         tell(f"drawn: {draw}, showers of the incident energy in the middle")
     if table is not None:
         grid_rows = grid_energy_table(table)
-        return json.dumps(grid_rows, indent=2) if as_json else format_grid_energy_table(grid_rows)
+        return json.dumps(grid_rows, indent=2) if as_json else format_grid_energy_table(grid_rows, table.grid)
     rows = energy_table(chosen)
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 

@@ -33,7 +33,6 @@ from calogen.showers.sample import Showers, concatenate, require_mev
 
 MAX_EXAMPLES = 1000
 """Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
-_MIP_RANGE = 0.1, 0.4  # MeV, in which the most probable energy of a hit lies in 0.3 to 0.5 mm of silicon
 _MIP_BINS = 30
 
 
@@ -105,12 +104,12 @@ class GridTable:
 
     @property
     def mip_peak(self) -> float:
-        """Most probable energy of a hit, MeV; NaN without hits of 0.1 to 0.4 MeV.
+        """Most probable energy of a hit, MeV; NaN without hits in the grid's `peak_range`.
 
-        It is near that of a minimum ionising particle: the middle of the fullest bin of 0.01 MeV, after averaging over
+        It is near that of a minimum ionising particle: the middle of the fullest of thirty bins, after averaging over
         three bins.
         """
-        counts, edges = np.histogram(self.spectrum, _MIP_BINS, _MIP_RANGE)
+        counts, edges = np.histogram(self.spectrum, _MIP_BINS, self.grid.peak_range)
         smooth = np.convolve(counts, np.ones(3), mode="valid")
         return float(edges[smooth.argmax() + 1 : smooth.argmax() + 3].mean()) if counts.any() else float("nan")
 
@@ -209,7 +208,7 @@ def grid_facts(table: GridTable) -> dict[str, Value]:
     return {
         "visible_energy": mean(table["visible_energy"]),
         "num_hits": mean(table["num_hits"]),
-        "mip_peak": Value(table.mip_peak, (_MIP_RANGE[1] - _MIP_RANGE[0]) / _MIP_BINS),
+        "mip_peak": Value(table.mip_peak, float(np.diff(table.grid.peak_range)[0]) / _MIP_BINS),
         "last_layers": mean(table["third_3"]),
     }
 
@@ -240,12 +239,10 @@ def energy_bins(energies: np.ndarray, most: int = 10) -> np.ndarray:
     return np.clip(np.searchsorted(edges, energies, side="right") - 1, 0, max(len(edges) - 2, 0))
 
 
-def format_grid_energy_table(rows: list[dict[str, Any]]) -> str:
+def format_grid_energy_table(rows: list[dict[str, Any]], grid: RegularGrid) -> str:
     """The rows of `grid_energy_table` as text in columns."""
-    lines = [
-        f"{'MeV':>9} {'showers':>8} {'visible MeV':>17} {'hits above 0.1 MeV':>19} {'hit peak MeV':>13} "
-        f"{'last third %':>15}"
-    ]
+    hits = f"hits above {grid.hit_threshold:g} MeV"
+    lines = [f"{'MeV':>9} {'showers':>8} {'visible MeV':>17} {hits:>19} {'hit peak MeV':>13} {'last third %':>15}"]
     for row in rows:
         shown = {name: "-" if value is None else value for name, value in row.items()}
         columns = [

@@ -55,6 +55,14 @@ class Evidence:
             raise NotDecidedError(missing)
         return self.values[name]
 
+    def samples(self, name: str, *labels: str) -> list[Any]:
+        """What one of `values` has of some samples; those that were not trained leave a claim undecided."""
+        known = self.values[name]
+        for label in labels:
+            if label not in known:
+                raise NotDecidedError(f"{label} was not trained", label)
+        return [known[label] for label in labels]
+
     def network(self, name: str) -> NetworkTest:
         """The test of a network that learned."""
         test, other = {**self.networks, **self.others}.get(name), name in self.others

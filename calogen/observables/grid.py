@@ -1,8 +1,9 @@
 """Observables of showers in regular grids: energies, hits, centres, moments and profiles.
 
-Cells below half of the energy that a minimum ionising particle leaves count as empty; the spectrum of the cells'
-energies alone shows all of them. Positions along x and z are measured from the middle of the grid, depths from
-the calorimeter's front, in mm. An observable is NaN for a shower without hits, where it has no meaning.
+Cells below half of the energy that a minimum ionising particle leaves (the grid's `hit_threshold`) count as empty; the
+spectrum of the cells' energies alone shows all of them. Positions along x and z are measured from the middle of the
+grid, depths from the calorimeter's front, in mm. An observable is NaN for a shower without hits, where it has no
+meaning.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,6 @@ from calogen.showers.sample import Showers
 
 GridAxis = Literal["x", "z", "depth"]
 GRID_AXES: tuple[GridAxis, ...] = ("x", "z", "depth")
-HIT_THRESHOLD = 0.1
-"""Energy of a hit, MeV, at least: half a minimum ionising particle in 0.5 mm of silicon.
-
-Source: section 4.1 of arXiv:2005.05334.
-"""
 _BLOCK = 256  # showers that are worked on at a time
 
 
@@ -40,8 +36,8 @@ def num_hits(showers: Showers) -> np.ndarray:
 
     Source: Fig. 6 of arXiv:2005.05334.
     """
-    _grid(showers)
-    return np.count_nonzero(showers.energies >= np.float32(HIT_THRESHOLD), axis=1).astype(np.float64)
+    threshold = np.float32(_grid(showers).hit_threshold)
+    return np.count_nonzero(showers.energies >= threshold, axis=1).astype(np.float64)
 
 
 def centre(showers: Showers, axis: GridAxis) -> np.ndarray:
@@ -77,7 +73,9 @@ def axis_angle(showers: Showers) -> np.ndarray:
     """Angle between the shower's axis and the layers, `[n]`, rad; pi / 2: perpendicular.
 
     The axis is the direction in which the hits spread most: the eigenvector with the largest eigenvalue of their
-    energy-weighted covariance. Spread inside the layers pulls it down, from 40 to 34 degrees. NaN below two hits.
+    energy-weighted covariance. NaN below two hits. Spread inside the layers and the folding at 90 degrees pull it
+    down: for Geant4's photons of 20 to 80 GeV in our ILD-like stack its means are 34.6, 54.5 and 83.6 degrees at 40,
+    60 and 85 (within 0.5 at every energy), its standard deviations 1.9, 2.1 and 1.7 at 20 GeV, 0.9, 1.4 and 1.1 at 80.
 
     Source: the slides of arXiv:2112.09709 show the angle from a principal component analysis, without its definition.
     """
@@ -157,10 +155,10 @@ def _grid(showers: Showers) -> RegularGrid:
 def _blockwise(showers: Showers, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """A function of hits' images `[n, layer, x, z]`, evaluated for some showers at a time."""
     grid = _grid(showers)
-    parts = []
+    parts, threshold = [], np.float32(grid.hit_threshold)
     for start in range(0, len(showers), _BLOCK):
         energies = showers.energies[start : start + _BLOCK]
-        parts.append(function(grid.images(np.where(energies >= np.float32(HIT_THRESHOLD), energies, 0))))
+        parts.append(function(grid.images(np.where(energies >= threshold, energies, 0))))
     return np.concatenate(parts)
 
 

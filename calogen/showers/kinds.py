@@ -1,6 +1,7 @@
 """Geometries of all kinds, read from JSON."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from calogen.config import Dataclass, plain_from_json
 from calogen.errors import CalogenError, DataFormatError
@@ -28,8 +29,12 @@ def geometry_from_json(value: object) -> Geometry:
             raise TypeError(f"{value!r:.100}")
         kind, name, layers = (value[key] for key in ("kind", "name", "layers"))
         geometry_class, layer_class = _GEOMETRIES[kind]
-        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers))
-    except (KeyError, TypeError, CalogenError) as error:
+        more: dict[str, Any] = {}
+        if "hit_threshold" in value:  # of grids
+            low, high = map(float, value["peak_range"])
+            more = {"hit_threshold": float(value["hit_threshold"]), "peak_range": (low, high)}
+        geometry = geometry_class(str(name), tuple(plain_from_json(layer_class, layer) for layer in layers), **more)
+    except (KeyError, TypeError, ValueError, CalogenError) as error:
         raise DataFormatError(
             f"a geometry needs kind ({', '.join(_GEOMETRIES)}), name and layers. Received: {error!r:.300}"
         ) from error

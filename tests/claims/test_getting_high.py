@@ -18,10 +18,7 @@ from calogen.claims.getting_high import (
     WGAN,
     Spectrum,
     claims,
-    core,
-    edges_of,
     measure,
-    peak_height,
     quantities,
     spectrum_of,
 )
@@ -155,42 +152,8 @@ def test_what_was_not_trained_or_timed_leaves_claims_undecided() -> None:
     assert claim("mip_peak", few).verdict == HOLDS
 
 
-def test_the_core_is_the_smallest_interval_with_nine_tenths() -> None:
-    numbers = np.concatenate([np.linspace(0.0, 1.0, 90), np.linspace(50.0, 99.0, 10)])
-    centre, width = core(np.random.default_rng(1).permutation(numbers))
-    assert centre.value == pytest.approx(0.5)
-    assert width.value == pytest.approx(np.linspace(0, 1, 90).std(ddof=1) / 0.5)
-    assert np.isnan(core(np.ones(1))[1].value)
-    normal = core(np.random.default_rng(2).normal(100, 10, 200_000))
-    assert normal[0].value == pytest.approx(100, abs=0.2)
-    assert normal[1].value == pytest.approx(0.1 * 0.789, rel=0.01)  # of a normal distribution cut at +-1.645
-
-
 def showers(energies: np.ndarray, incident: float | np.ndarray = 50_000.0) -> Showers:
     return Showers(ILD_GRID, np.broadcast_to(incident, len(energies)).astype(np.float64), energies.astype(np.float32))
-
-
-def test_a_power_law_has_no_peak_and_added_cells_give_one() -> None:
-    rng = np.random.default_rng(3)
-    energies = np.zeros((40, ILD_GRID.size))
-    energies[:, :3000] = 0.02 * rng.random((40, 3000)) ** -1.0  # a spectrum that falls with E^-2
-    smooth = peak_height(table_of(showers(energies)), 0.165)
-    assert abs(smooth.value) < 0.1 + 4 * smooth.error
-    log_normal = np.zeros((40, ILD_GRID.size))
-    log_normal[:, :3000] = 0.16 * np.exp(0.8 * rng.standard_normal((40, 3000)))
-    assert abs(peak_height(table_of(showers(log_normal)), 0.165).value) < 0.1
-    energies[:, 3000:3400] = 0.165
-    assert peak_height(table_of(showers(energies)), 0.165).value > 1
-
-
-def test_energy_at_the_edges_is_that_of_the_outer_layers_and_rings() -> None:
-    images = np.zeros((4, 30, 30, 30))
-    images[:, 10, 15, 15] = 1.0 + np.arange(4)
-    images[:, 0, 15, 15], images[:, 10, 0, 0] = 1.0, 2.0
-    reference = table_of(showers(images.reshape(4, -1)))
-    images[:, 0, 15, 15], images[:, 10, 0, 0] = 3.0, 1.0
-    layers, rings = edges_of(reference, table_of(showers(images.reshape(4, -1))))
-    assert (layers.value, rings.value) == (pytest.approx(3.0), pytest.approx(0.5))
 
 
 def test_geant4_beside_itself_shows_no_difference() -> None:

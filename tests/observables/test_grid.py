@@ -1,5 +1,7 @@
 """Observables of grids against slow twins, and against closed forms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference import grid as slow
@@ -8,7 +10,7 @@ from calogen.errors import GeometryError
 from calogen.observables import grid as fast
 from calogen.observables.grid import AXIS_ANGLE, GRID_AXES, GRID_OBSERVABLES, HIT_SPECTRUM
 from calogen.showers.grid import GridLayer, RegularGrid
-from calogen.showers.grids import ILD_GRID
+from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID, ILD_GRID
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1
 
@@ -58,6 +60,44 @@ def test_one_cell_is_where_it_is() -> None:
     assert fast.radial_profile(showers)[0].nonzero()[0].tolist() == [1]  # at 7.9 mm, in cells of 5 mm
 
 
+def test_the_angle_agrees_with_its_slow_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of long showers in all directions, where the largest eigenvalue is well above the others."""
+    monkeypatch.setattr(fast, "_BLOCK", 5)
+    grid = RegularGrid("long", tuple(GridLayer(number, 12, 5, 5.0, 7.0 * number) for number in range(9)))
+    rng, images = np.random.default_rng(3), np.zeros((12, 9, 12, 5), np.float32)
+    for number, image in enumerate(images[2:]):
+        layers = np.arange(9)
+        image[layers, np.minimum(number * layers // 9 + 1, 11), rng.integers(1, 4)] = rng.exponential(2.0, 9)
+        image[rng.integers(0, 9, 15), rng.integers(0, 12, 15), rng.integers(0, 5, 15)] += 0.15
+    images[1, 4, 4, 2] = 1.0
+    showers = Showers(grid, np.full(12, 1000.0), images.reshape(12, -1))
+    found = fast.axis_angle(showers)
+    assert np.isnan(found[:2]).all()
+    expected = [slow.axis_angle(grid, row.astype(float)) for row in showers.energies]
+    np.testing.assert_allclose(found, expected, 1e-5)
+    assert np.ptp(found[2:]) > 0.2
+
+
+def test_bias_and_spread_of_the_angle_are_those_of_its_text() -> None:
+    """Of toy showers as wide as photons': spread inside the layers pulls their axis down."""
+    rng, number = np.random.default_rng(4), 3000
+    depth = np.array([layer.depth for layer in ILD_ANGULAR_GRID.layers])
+    means = []
+    for angle in (40.0, 85.0):
+        images = np.zeros((4, *ILD_ANGULAR_GRID.shape), np.float32)
+        for image in images:
+            layer = np.clip(rng.gamma(6.0, 2.2, number), 0, 29).astype(int)
+            along = depth[layer] / np.tan(np.deg2rad(angle)) - 120
+            x = np.round((along + rng.normal(0, 12, number)) / 5.0 + 29.5).astype(int)
+            z = np.round(rng.normal(0, 12, number) / 5.0 + 14.5).astype(int)
+            kept = (x >= 0) & (x < 60) & (z >= 0) & (z < 30)
+            np.add.at(image, (layer[kept], x[kept], z[kept]), 1.0)
+        labels = np.full(4, 50_000.0)
+        means.append(AXIS_ANGLE.values(Showers(ILD_ANGULAR_GRID, labels, images.reshape(4, -1))).mean())
+    assert 32 < means[0] < 39
+    assert 82 < means[1] < 88
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(1, 0), (0, 0), (0, 1), (2, 0)])
 def test_hits_on_a_line_have_its_angle(rows: int, columns: int) -> None:
     """One cell further along x or z in each layer: tan(angle) = thickness of a layer / cells."""
@@ -78,6 +118,16 @@ def test_the_spectrum_shows_cells_below_the_threshold_too() -> None:
     np.testing.assert_allclose(HIT_SPECTRUM.values(showers), [0.05, 0.1, 3.0])
     assert fast.num_hits(showers).tolist() == [2, 0]
     np.testing.assert_allclose(fast.visible_energy(showers), [3.1, 0.0], rtol=1e-6)
+
+
+def test_hits_are_what_the_grid_calls_hits() -> None:
+    """0.2 MeV are one particle in silicon, and less than half a one in scintillator."""
+    energies = np.zeros((1, AHCAL_GRID.size), np.float32)
+    energies[0, :3] = 0.2, 0.25, 1.0
+    in_scintillator = Showers(AHCAL_GRID, np.ones(1), energies)
+    in_silicon = Showers(replace(AHCAL_GRID, hit_threshold=0.1), np.ones(1), energies)
+    assert [fast.num_hits(showers)[0] for showers in (in_scintillator, in_silicon)] == [2, 3]
+    assert [fast.visible_energy(showers)[0] for showers in (in_scintillator, in_silicon)] == pytest.approx([1.25, 1.45])
 
 
 def test_profiles_have_an_edge_around_each_bin() -> None:

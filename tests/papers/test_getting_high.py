@@ -42,7 +42,7 @@ def test_variants_and_seeds_on_files_in_the_public_layout(tmp_path: Path) -> Non
     public = tmp_path / "public.h5"
     write_public(tmp_path / "train.h5", public)
     files[files.index("--train-data") + 1] = public
-    done = launch(SCRIPT, "--runs", tmp_path / "runs", *files, "--ablation", "--seeds", 2)
+    done = launch(SCRIPT, "--runs", tmp_path / "runs", *files, "--ablation", "--seeds", "2")
     assert done.returncode == 0, done.stderr
     smoke = Smoke(SCRIPT, tmp_path, done)
     trained = [

@@ -2,14 +2,12 @@
 
 import math
 
-HIT = 0.1  # MeV, half a minimum ionising particle
-
 
 def hits(grid, energies):
     """(layer's position, x in mm, z in mm, depth in mm, energy) of every hit of one shower."""
     found = []
     for index, energy in enumerate(energies):
-        if energy >= HIT:
+        if energy >= grid.hit_threshold:
             position, x, z = grid.unravel(index)
             layer = grid.layers[position]
             middle_x, middle_z = (layer.num_x - 1) / 2, (layer.num_z - 1) / 2
@@ -56,3 +54,22 @@ def ring_energies(grid, energies, num_rings):
     for _, x, z, _, energy in hits(grid, energies):
         sums[int(math.hypot(x, z) / grid.layers[0].cell_size)] += energy
     return sums
+
+
+def axis_angle(grid, energies):
+    """Angle between the layers and the axis along which the hits spread most, by power iteration."""
+    found = hits(grid, energies)
+    if len(found) < 2:
+        return math.nan
+    total = sum(hit[4] for hit in found)
+    means = [sum(hit[4] * hit[axis] for hit in found) / total for axis in (1, 2, 3)]
+    matrix = [
+        [sum(hit[4] * (hit[i + 1] - means[i]) * (hit[j + 1] - means[j]) for hit in found) / total for j in range(3)]
+        for i in range(3)
+    ]
+    axis = [0.5, 0.3, 0.8]
+    for _ in range(2000):
+        axis = [sum(matrix[i][j] * axis[j] for j in range(3)) for i in range(3)]
+        length = math.sqrt(sum(value * value for value in axis))
+        axis = [value / length for value in axis]
+    return math.asin(min(abs(axis[2]), 1.0))

@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calogen.errors import CalogenError, GeometryError
+from calogen.errors import CalogenError, DataFormatError, GeometryError
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.grid import GridLayer, RegularGrid
+from calogen.showers.grids import AHCAL_GRID
 from calogen.showers.kinds import geometry_from_json
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry, VoxelLayer
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -329,6 +331,18 @@ def test_a_regular_grid_is_layers_of_images() -> None:
     np.testing.assert_array_equal(images[1, 2, 1], energies[1, 15:18])
     np.testing.assert_allclose(grid.layer_energies(energies), images.sum(axis=(2, 3)))
     assert geometry_from_json(json.loads(json.dumps(grid.to_json()))) == grid
+    assert "hit_threshold" not in grid.to_json()  # as in runs of before there was one
+    for known in (grid, AHCAL_GRID):
+        assert geometry_from_json(json.loads(json.dumps(known.to_json()))) == known
+    assert replace(grid, hit_threshold=0.2) != grid
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(GeometryError, match="above 0 MeV"):
+            replace(grid, hit_threshold=wrong)
+        with pytest.raises(GeometryError, match="above 0 MeV"):
+            replace(grid, peak_range=(0.5, wrong))
+    for more in ({"hit_threshold": "much"}, {"hit_threshold": 0.2}, {"hit_threshold": 0.2, "peak_range": [0.1]}):
+        with pytest.raises(DataFormatError, match="kind"):
+            geometry_from_json(grid.to_json() | more)
     with pytest.raises(GeometryError, match="equal numbers of cells"):
         RegularGrid("odd", (GridLayer(0, 2, 3, 5.0, 0.0), GridLayer(1, 3, 3, 5.0, 10.0)))
     with pytest.raises(GeometryError, match="shape"):
