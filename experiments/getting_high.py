@@ -1,7 +1,7 @@
 r"""GAN, WGAN and BIB-AE of "Getting High" (arXiv:2005.05334), side by side.
 
 Expected on the bundled showers of a simplified stack, preset laptop (narrow networks whose sizes the report prints;
-45 minutes on one core for each of the three, and of the WGAN's two variants with --ablation): results in
+half an hour to 80 minutes on one core for each of the three, and of the WGAN's two variants with --ablation): results in
 experiments/results/getting_high.json. The paper's own networks and lengths are preset paper, for a GPU: four days for
 the BIB-AE alone.
 
@@ -86,7 +86,7 @@ OPTIONS = {
     **ONLY,
 }
 BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
-    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 3_600}},
+    "gan": {"smoke": {"iterations": 2, "batch_size": 4}, "laptop": {"iterations": 2_400}},
     "wgan": {
         "smoke": {"iterations": 2, "batch_size": 4, "critic_steps": 1, "post_iterations": 2, "post_batch_size": 2},
         "laptop": {"iterations": 3_000, "post_iterations": 1_000},

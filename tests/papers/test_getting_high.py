@@ -82,7 +82,7 @@ def test_budgets() -> None:
     narrow = script.budget(mmd, "laptop", 3)
     assert (narrow.seed, narrow.discrepancy_weight, narrow.post_processing) == (3, 5.0, False)
     assert narrow.generator_filters == getting_high_wgan.CONFIGS["laptop"][0].generator_filters
-    assert script.budget(getting_high_gan.CONFIGS["paper"][0], "laptop", 1).iterations == 3_600
+    assert script.budget(getting_high_gan.CONFIGS["paper"][0], "laptop", 1).iterations == 2_400
     assert script.budget(bib_ae.CONFIGS["paper"][0], "smoke", 1).epochs == 1
 
 
