@@ -1,4 +1,4 @@
-"""Speed of the 3-D networks of Getting High: training steps and generated showers, as ratios.
+"""Speed of Getting High's 3-D networks: training steps and showers, as ratios.
 
     pip install 'calogen[bench,export]' && python benchmarks/getting_high.py    # PyTorch, onnxruntime beside ours
     python benchmarks/getting_high.py --network wgan --rounds 3
@@ -97,7 +97,7 @@ def measure(settings: Mapping[str, object], rounds: int) -> dict[tuple[str, str,
 
 
 def start(script: str, settings: Mapping[str, object]) -> "tuple[subprocess.Popen[str], list[str]]":
-    """A process that waits to make calls, and their names; none, with a printed line, if it fails."""
+    """A process that waits to make calls, and their names; none if it fails."""
     command, pipe = [sys.executable, str(VOLUMES / script), json.dumps(settings)], subprocess.PIPE
     environment = os.environ | ONE_THREAD
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment)
@@ -118,7 +118,7 @@ def ask(process: "subprocess.Popen[str]", call: str) -> float:
 
 
 def arithmetic_rate(size: int = 1536, trials: int = 5) -> float:
-    """Multiplications and additions per CPU second in a product of large matrices, in TensorFlow."""
+    """Multiplications and additions per CPU second in a product of large matrices."""
     from calogen.backend import tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

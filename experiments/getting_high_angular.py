@@ -1,4 +1,4 @@
-r"""The BIB-AE of inclined photons, 40 to 90 degrees, of the slides that follow arXiv:2112.09709, against Geant4.
+r"""The BIB-AE of inclined photons (slides after arXiv:2112.09709) against Geant4.
 
 The showers are simulated on first use, in 20 minutes of one core, and used again afterwards; that needs Geant4 (`pip
 install 'calogen[geant4]'`). Expected on them, preset laptop (a narrow network whose size the report prints; about half

@@ -1,4 +1,4 @@
-r"""BIB-AE and WGAN of pions, of the slides that follow arXiv:2112.09709, side by side with Geant4.
+r"""BIB-AE and WGAN of pions (slides after arXiv:2112.09709) beside Geant4.
 
 The showers are simulated on first use, in 10 minutes of one core, and used again afterwards; that needs Geant4 (`pip
 install 'calogen[geant4]'`). Expected on them, preset laptop (narrow networks whose sizes the report prints; about half

@@ -50,7 +50,7 @@ class Case:
         return self.model.build(self.config, self.grid)
 
     def showers(self, number: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Random showers `[n, v]`, MeV, with a cell in thirty hit, and their energies `[n, 1]`, GeV."""
+        """Random showers `[n, v]`, MeV, one cell in thirty hit; energies `[n, 1]`, GeV."""
         random = np.random.default_rng(1)
         energies = random.exponential(1.0, (number, self.grid.size)) * (random.random((number, self.grid.size)) < 0.03)
         return energies.astype(np.float32), random.uniform(10, 100, (number, 1)).astype(np.float32)

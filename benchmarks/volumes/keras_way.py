@@ -1,4 +1,4 @@
-"""Plain Keras: a model with a train_step of its own for `train_on_batch`, the compiled step of `fit`, and `predict`.
+"""Plain Keras: a train_step for `train_on_batch`, the step of `fit`, and `predict`.
 
 Each step is written as the papers' public code has it: every pass of a network is a call of its own, and the showers
 that a critic judges are generated or decoded anew for each of its steps.

@@ -1,4 +1,4 @@
-"""Ours: many steps of a compiled call, of which one is done here, and the engine that generates."""
+"""Ours: one of the many steps of a compiled call, and the engine that generates."""
 
 from itertools import count
 

@@ -1,4 +1,4 @@
-"""PyTorch, eager: the networks layer by layer as Keras has them, channels first, and the steps of the public code."""
+"""PyTorch, eager: Keras' networks layer by layer, and the steps of the public code."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain

@@ -209,7 +209,7 @@ def _checked(
 
 
 def network_name(run: TrainedRun) -> str:
-    """Gives the names of the networks that generate, joined, as the file of all of them is called."""
+    """Gives the joined names of the networks that generate, which name their file."""
     return "_then_".join(run.generates)
 
 

@@ -181,7 +181,7 @@ def _export_grids(item: RunSet, runs: list[TrainedRun], directory: Path) -> Expo
 
 
 def _write_alone(directory: Path, networks: Mapping[str, bytes], about: Mapping[str, Any], page: str) -> None:
-    """Writes networks, their closure page and their manifest, in place of those of an earlier export."""
+    """Writes networks, closure page and manifest in place of an earlier export."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in networks.items()}
     manifest = directory / "manifest.json"
     text = files.format_json(manifest, {**about, "sha256": digests})

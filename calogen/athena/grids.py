@@ -40,7 +40,7 @@ _LATENT_FILE = "latent.npz"
 
 @dataclass(frozen=True)
 class GridExport:
-    """The files of a network that generates a regular grid, and how far its showers are from those of Keras.
+    """The files of a network that generates a regular grid, and its distance from Keras.
 
     Args:
         file: name of the model's file.
@@ -79,7 +79,7 @@ This folder has {LACKS}.
 
 
 def build_grids(run: TrainedRun, trained_range: Sequence[float] | None = None) -> GridExport:
-    """Converts the networks of a run that generate a regular grid, and compares the model with Keras.
+    """Converts the networks of a run that generate a regular grid; compares with Keras.
 
     Args:
         run: the run.
@@ -105,7 +105,7 @@ def build_grids(run: TrainedRun, trained_range: Sequence[float] | None = None) -
 
 
 def grid_model(run: TrainedRun) -> "onnx.ModelProto":
-    """Gives the model of all networks that generate; its texts say what inputs and output are."""
+    """Gives the model of all networks that generate, with texts on inputs and output."""
     model = volumes_to_onnx(run.generator, run.transform.steps)
     texts = {
         "latent": _latent_text(run),

@@ -53,7 +53,7 @@ class Value:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def then(self, operator: str, *more: np.ndarray, shape: Sequence[int] = (), **attributes: Attribute) -> "Value":
-        """Gives the result of an operator on this value, of the same shape unless another is given."""
+        """Gives the result of an operator on this value, by default of the same shape."""
         return Value(operator, tuple(shape) or self.shape, (self, *more), attributes)
 
 
@@ -119,7 +119,7 @@ def _require_sizes(operation: keras.Operation, tensor: keras.KerasTensor) -> Non
 
 
 def _value(operation: keras.Operation, operands: list[Value], tensor: keras.KerasTensor) -> Value:
-    """The value of a layer's result; classes must match exactly: a subclass may compute something else."""
+    """The value of a layer's result; a subclass may compute something else: it is unknown."""
     if type(operation) not in _HANDLERS:
         supported = ", ".join(kind.__name__ for kind in _HANDLERS)
         raise conversion_error(
@@ -164,7 +164,7 @@ def _convolution(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...
 
 
 def _transposed(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
-    """A transposed convolution, of which the ends are cut off, or left empty where strides are longer than kernels."""
+    """A transposed convolution, whose ends are cut, or empty if strides exceed kernels."""
     _require(layer, data_format="channels_last", dilation_rate=(1, 1, 1), output_padding=None)
     (source,) = sources
     sizes = zip(source.shape[1:], shape[1:], layer.kernel_size, layer.strides, strict=True)
@@ -180,7 +180,7 @@ def _transposed(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]
 
 
 def _around(cells: Sequence[int]) -> list[int]:
-    """Numbers of cells in front of and behind each axis, of which TensorFlow has the smaller half in front."""
+    """Numbers of cells in front of and behind each axis, the smaller half in front."""
     return [count // 2 for count in cells] + [count - count // 2 for count in cells]
 
 
@@ -211,7 +211,7 @@ def _rectified(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...])
 
 
 def _layer_normalisation(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
-    """The cells of each channel, standardised, with scales and offsets that the channels share.
+    """Standardised cells of each channel, with scales and offsets that channels share.
 
     What all cells of a channel got before is left out: their mean takes it with it, and where it is much larger than
     the cells differ, the sum would only round them.
@@ -239,7 +239,7 @@ def _without_constants(volume: Value) -> Value:
 
 
 def _batch_normalisation(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
-    """A scale and an offset of each element or channel, within the product before it if there is one."""
+    """A scale and an offset of each element or channel, within a product before it."""
     if layer.axis % (len(shape) + 1) != len(shape):
         raise conversion_error(layer, f"it has axis={layer.axis}", "build it with axis=-1")
     scale = 1.0 / np.sqrt(_array(layer.moving_variance).astype(np.float64) + layer.epsilon)
@@ -264,7 +264,7 @@ def _concatenated(layer: keras.Layer, sources: list[Value], shape: tuple[int, ..
 
 
 def _together(operator: str) -> "Handler":
-    """The handler of a layer that joins values number by number, which may be single numbers along an axis."""
+    """The handler of a layer that joins values number by number, with broadcasting."""
 
     def handle(layer: keras.Layer, sources: list[Value], shape: tuple[int, ...]) -> Value:
         if {len(source.shape) for source in sources} != {len(shape)}:

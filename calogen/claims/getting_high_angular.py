@@ -53,7 +53,7 @@ Tables = Mapping[float, GridTable]
 
 
 def tables_of(showers: Showers) -> Tables:
-    """Tables of showers at each of the `ANGLES`, with the angle of the axis as a further column."""
+    """Tables of showers at each of the `ANGLES`, with a column for the axis' angle."""
     table = table_of(showers)
     table = replace(table, columns={**table.columns, AXIS_ANGLE.name: AXIS_ANGLE.values(showers)})
     return {angle: table.where(at_angle(showers, angle)) for angle in ANGLES}

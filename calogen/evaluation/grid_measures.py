@@ -87,7 +87,7 @@ def _outer_rings(table: GridTable) -> Value:
 
 
 def observable_distance(reference: GridTable, table: GridTable, name: str, seed: int = 0) -> Value:
-    """KS distance of an observable's values, with the spread of resampled showers; 1 without values."""
+    """KS distance of an observable with its resampled spread; 1 without values."""
     samples = [item[name][np.isfinite(item[name])] for item in (reference, table)]
     if min(map(len, samples)) < 2:
         return Value(1.0, 0.0)

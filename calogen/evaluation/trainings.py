@@ -56,7 +56,7 @@ class Evidence:
         return self.values[name]
 
     def samples(self, name: str, *labels: str) -> list[Any]:
-        """What one of `values` has of some samples; those that were not trained leave a claim undecided."""
+        """What one of `values` has of some samples; a claim about others is undecided."""
         known = self.values[name]
         for label in labels:
             if label not in known:

@@ -135,7 +135,7 @@ _COMPILED: WeakKeyDictionary[keras.Model, Callable[..., tf.Tensor]] = WeakKeyDic
 
 
 def _compiled_network(network: keras.Model) -> Callable[..., tf.Tensor]:
-    """The compiled call of a network, kept as long as the network, to which it holds no reference."""
+    """The compiled call of a network, kept as long as the network lives."""
     if network not in _COMPILED:
         find, names = ref(network), ("latent", "condition")
 

@@ -1,4 +1,4 @@
-"""What studies of regular grids share: variants of an autoencoder's run, figures of their samples."""
+"""What studies of regular grids share: variants of an autoencoder's run, and figures."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ def without_post_processor(run: TrainedRun) -> TrainedRun:
 
 
 def with_fitted_latent(run: TrainedRun, train: Showers, seed: int) -> TrainedRun:
-    """An autoencoder's run with latent numbers of encoded training showers, instead of normal ones."""
+    """An autoencoder's run with latent numbers of encoded showers instead of normal ones."""
     features = resident(train, run.transform)
     return replace(run, latent=encoded_latent(run.networks["encoder"], features, run.latent.dim, seed))
 
