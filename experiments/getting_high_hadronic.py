@@ -38,7 +38,6 @@ from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.trainings import Evidence
 from calogen.models import bib_ae, getting_high_wgan
 from calogen.models.bib_ae import PAPER, BibAeConfig
-from calogen.models.getting_high_wgan import GettingHighWganConfig
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
@@ -86,7 +85,8 @@ REMARKS = (
 NARROW_REMARK = (
     "Preset {preset}: narrow networks, {sizes} trainable parameters of what generates, and short trainings on "
     "{showers:,} showers: what the slides' networks do after days on GPUs, these need not do. They train as the narrow "
-    "networks of photons, not with the rates and weights of the full ones of pions."
+    "networks of photons, not with the rates and steps of the full ones of pions; the weights in the WGAN's losses are "
+    "those of pions."
 )
 
 
@@ -160,9 +160,8 @@ def budget(config: Config, preset: str, seed: int) -> Config:
         return replace(config, seed=seed)
     if isinstance(config, BibAeConfig):
         return replace(bib_ae.CONFIGS["laptop"][0], **BUDGETS["bib_ae"][preset], seed=seed)
-    narrow = replace(getting_high_wgan.CONFIGS["laptop"][0], **BUDGETS["wgan"][preset], seed=seed)
-    held = cast(GettingHighWganConfig, config).constrainer_weight > 0
-    return narrow if held else replace(narrow, constrainer_weight=0.0)
+    weights = {name: getattr(config, name) for name in ("constrainer_weight", "gradient_penalty_weight")}
+    return replace(getting_high_wgan.CONFIGS["laptop"][0], **BUDGETS["wgan"][preset], **weights, seed=seed)
 
 
 def tables_of(outcome: Outcome, data: Data, seed: int, arguments: Arguments) -> dict[str, GridTable]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calogen.claims.judge import Claims, Finding, Quantity, quantity
-from calogen.evaluation.grid_measures import observable_distance, peak_height
+from calogen.evaluation.grid_measures import distance_floor, observable_distance, peak_height
 from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value, mean, standard_deviation
@@ -72,7 +72,8 @@ def measure(samples: Mapping[str, Tables], seed: int = 0) -> dict[str, dict]:
         seed: of all resampling.
 
     Returns:
-        `points` by label, angle and energy, and `peaks` of the cells' spectrum by label and angle.
+        `points` by label, angle and energy, and by label and angle `peaks` of the cells' spectrum and `floors` of the
+        distances.
     """
     reference = samples[GEANT4]
     points: dict[str, dict[tuple[float, float], Point]] = {}
@@ -86,7 +87,11 @@ def measure(samples: Mapping[str, Tables], seed: int = 0) -> dict[str, dict]:
         label: {angle: peak_height(tables[angle], reference[angle].mip_peak, seed) for angle in ANGLES}
         for label, tables in samples.items()
     }
-    return {"points": points, "peaks": peaks}
+    floors = {
+        label: {angle: distance_floor(reference[angle].at(STEPS[1]), tables[angle].at(STEPS[1])) for angle in ANGLES}
+        for label, tables in samples.items()
+    }
+    return {"points": points, "peaks": peaks, "floors": floors}
 
 
 def _point(reference: GridTable, table: GridTable, seed: int) -> Point:
@@ -151,7 +156,7 @@ def _peaks(evidence: Evidence, label: str) -> list[Value]:
 def _cell_spectrum(evidence: Evidence) -> Finding:
     post, bare = (_peaks(evidence, label) for label in (BIB_AE, BARE))
     named = dict(zip(("at_40", "at_60", "at_85"), post, strict=True))
-    return [item - 0.5 for item in post], {**named, "bare": Value.mean(bare)}
+    return [0.5 - abs(item - 1) for item in post], {**named, "bare": Value.mean(bare)}
 
 
 @claims.rule("fitted_latent")
@@ -185,6 +190,12 @@ def quantities(evidence: Sequence[Evidence], note: str) -> tuple[Quantity, ...]:
             [distance(item, "visible_energy") for item in evidence],
             note,
             headline=True,
+        ),
+        quantity(
+            f"KS distance of Geant4's showers from themselves, as many as of {BIB_AE}",
+            "",
+            [Value.mean(list(item.values["floors"][BIB_AE].values())) for item in evidence],
+            note,
         ),
     ]
     taken: dict[str, Callable[[Point], Value]] = {"mean": lambda item: item.angle, "spread": lambda item: item.spread}

@@ -7,7 +7,7 @@ the claims' texts.
 from collections.abc import Mapping, Sequence
 
 from calogen.claims.judge import Claims, Finding, Quantity, quantity
-from calogen.evaluation.grid_measures import observable_distance, peak_height, profile_deviation
+from calogen.evaluation.grid_measures import distance_floor, observable_distance, peak_height, profile_deviation
 from calogen.evaluation.grids import GridTable
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value, mean
@@ -35,7 +35,7 @@ def measure(samples: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
     Returns:
         By label: `distances`, KS distances from Geant4 by observable, means over the energies; `profiles`, deviations
         of the mean profiles by direction; `peaks` of the cells' spectrum; `energies`, mean visible energies by incident
-        energy.
+        energy; `floors` of the distances.
     """
     reference = samples[GEANT4]
     parts = {label: {energy: table.at(energy) for energy in STEPS} for label, table in samples.items()}
@@ -56,6 +56,10 @@ def measure(samples: Mapping[str, GridTable], seed: int = 0) -> dict[str, dict]:
         "peaks": {label: peak_height(table, reference.mip_peak, seed) for label, table in samples.items()},
         "energies": {
             label: {energy: mean(part["visible_energy"]) for energy, part in found.items()}
+            for label, found in parts.items()
+        },
+        "floors": {
+            label: Value.mean([distance_floor(expected[energy], found[energy]) for energy in STEPS])
             for label, found in parts.items()
         },
     }
@@ -138,6 +142,10 @@ def quantities(evidence: Sequence[Evidence], note: str) -> tuple[Quantity, ...]:
     for label, title in ((BIB_AE, MERIT), (WGAN, MERIT.replace(BIB_AE, WGAN))):
         known = [Value.mean(list(item.values["distances"][label].values())) for item in evidence]
         rows.append(quantity(title, "", known, note, headline=True))
+        known = [item.values["floors"][label] for item in evidence]
+        rows.append(
+            quantity(f"KS distance of Geant4's showers from themselves, as many as of {label}", "", known, note)
+        )
     for energy in STEPS:
         for label in (GEANT4, WGAN, BIB_AE):
             known = [item.values["energies"][label][energy] for item in evidence]

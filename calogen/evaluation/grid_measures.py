@@ -32,7 +32,8 @@ def peak_height(table: GridTable, peak: float, seed: int = 0) -> Value:
 
     Cells are counted within factors of 1.15 around the energy and around 1.8 and 3 times less and more. What a smooth
     spectrum would have at the energy comes from a parabola through the logarithms of the other counts, so that power
-    laws, exponentials and log-normals have no peak: 0. The peak may lie up to 15 % beside the energy.
+    laws, exponentials and log-normals have no peak: 0. An empty window counts as half a cell. The peak may lie up to
+    15 % beside the energy.
     """
     group = np.repeat(np.arange(len(table)) % _GROUPS, table.cells)
     drawn = np.random.default_rng(seed).multinomial(_GROUPS, np.full(_GROUPS, 1 / _GROUPS), 100)
@@ -42,7 +43,7 @@ def peak_height(table: GridTable, peak: float, seed: int = 0) -> Value:
 
 
 def _height(energies: np.ndarray, group: np.ndarray, weights: np.ndarray, energy: float) -> np.ndarray:
-    """Excess at one energy, MeV, for each row of weights; NaN where a window is empty."""
+    """Excess at one energy, MeV, for each row of weights."""
     centres = energy * np.array([1.0, *_BESIDE])
     counts = np.stack(
         [
@@ -51,10 +52,8 @@ def _height(energies: np.ndarray, group: np.ndarray, weights: np.ndarray, energy
         ],
         axis=1,
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at, *beside = np.log(weights @ counts).T
-        found = np.exp(at - _INTERCEPT @ np.stack(beside)) - 1
-    return np.where(np.isfinite(found), found, np.nan)
+    at, *beside = np.log(np.maximum(weights @ counts, 0.5)).T
+    return np.exp(at - _INTERCEPT @ np.stack(beside)) - 1
 
 
 def edges_of(reference: GridTable, table: GridTable) -> tuple[Value, Value]:
@@ -87,13 +86,26 @@ def _outer_rings(table: GridTable) -> Value:
 
 
 def observable_distance(reference: GridTable, table: GridTable, name: str, seed: int = 0) -> Value:
-    """KS distance of an observable with its resampled spread; 1 without values."""
-    samples = [item[name][np.isfinite(item[name])] for item in (reference, table)]
+    """KS distance of an observable with its resampled spread; 1 without showers.
+
+    Showers for which the observable is undefined count as above all others, so that their share counts.
+    """
+    samples = [np.where(np.isfinite(item[name]), item[name], np.inf) for item in (reference, table)]
     if min(map(len, samples)) < 2:
         return Value(1.0, 0.0)
     rng = np.random.default_rng(seed)
     drawn = [ks_statistic(*(rng.choice(item, len(item)) for item in samples)) for _ in range(50)]
     return Value(ks_statistic(*samples), float(np.std(drawn)))
+
+
+def distance_floor(reference: GridTable, table: GridTable) -> Value:
+    """Mean KS distance of two samples of one distribution, of these sizes; NaN without showers.
+
+    Source: the mean of Kolmogorov's distribution, sqrt(pi / 2) ln 2.
+    """
+    if not (len(reference) and len(table)):
+        return Value(np.nan, np.nan)
+    return Value(float(np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(1 / len(reference) + 1 / len(table))), 0.0)
 
 
 def profile_deviation(reference: np.ndarray, generated: np.ndarray, seed: int = 0) -> Value:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
-from typing import Protocol
+from typing import Protocol, cast
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -140,9 +140,7 @@ def _compiled_network(network: keras.Model) -> Callable[..., tf.Tensor]:
         find, names = ref(network), ("latent", "condition")
 
         def compute(*values: tf.Tensor) -> tf.Tensor:
-            found = find()
-            assert found is not None
-            return found(dict(zip(names, values, strict=True)))
+            return cast(keras.Model, find())(dict(zip(names, values, strict=True)))
 
         signature = [tf.TensorSpec(network.input[name].shape) for name in names]
         _COMPILED[network] = tf.function(compute, input_signature=signature, autograph=False)

@@ -60,8 +60,10 @@ class Correlations:
         known = np.isfinite(self.values) & ~np.eye(len(self.names), dtype=bool)
         if not known.any():
             return Value(np.nan, np.nan)
-        means = np.nanmean(np.abs(self.resampled[:, known]), axis=1)
-        return Value(float(np.abs(self.values[known]).mean()), float(means.std()))
+        drawn = np.abs(self.resampled[:, known])
+        drawn = drawn[np.isfinite(drawn).any(axis=1)]  # a few showers may all be one
+        error = float(np.nanmean(drawn, axis=1).std()) if len(drawn) else np.nan
+        return Value(float(np.abs(self.values[known]).mean()), error)
 
     def to_json(self) -> dict[str, object]:
         """JSON values; undefined numbers become None."""

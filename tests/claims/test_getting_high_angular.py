@@ -56,7 +56,8 @@ def evidence(**changes: Any) -> Evidence:
     peaks = {**PEAKS, **changes.pop("peaks", {})}
     known = {"points": {**POINTS, **changes.pop("points", {})}, **changes}
     of_angles = {label: dict.fromkeys(ANGLES, value(height)) for label, height in peaks.items()}
-    return Evidence(comparisons={}, values={"peaks": of_angles, **known})
+    floors = {label: dict.fromkeys(ANGLES, value(0.087)) for label in PEAKS}
+    return Evidence(comparisons={}, values={"peaks": of_angles, "floors": floors, **known})
 
 
 def claim(name: str, *seeds: Evidence) -> Claim:

@@ -55,6 +55,7 @@ def evidence(without: str = "", **changes: dict[str, Any]) -> Evidence:
         "profiles": {label: profiles() for label in LABELS},
         "peaks": {label: value(height) for label, height in HEIGHTS.items()},
         "energies": {label: energies(factor) for label, factor in FACTORS.items()},
+        "floors": dict.fromkeys(LABELS, value(0.06)),
     }
     values = {
         name: {label: item for label, item in {**found, **changes.get(name, {})}.items() if label != without}

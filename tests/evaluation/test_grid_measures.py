@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from calogen.evaluation.grid_measures import core, edges_of, observable_distance, peak_height, profile_deviation
+from calogen.evaluation.grid_measures import (
+    core,
+    distance_floor,
+    edges_of,
+    observable_distance,
+    peak_height,
+    profile_deviation,
+)
 from calogen.evaluation.grids import table_of
 from calogen.metrics.distributions import Value
+from calogen.metrics.resampling import ks_statistic
 from calogen.showers.grids import ILD_GRID
 from calogen.showers.sample import Showers
 
@@ -36,6 +44,12 @@ def test_a_power_law_has_no_peak_and_added_cells_give_one() -> None:
     assert abs(peak_height(table_of(showers(log_normal)), 0.165).value) < 0.1
     energies[:, 3000:3400] = 0.165
     assert peak_height(table_of(showers(energies)), 0.165).value > 1
+    energies[:] = 0
+    assert abs(peak_height(table_of(showers(energies)), 0.165).value) < 1e-9
+    energies[:, 3000:3400] = 0.165
+    alone = peak_height(table_of(showers(energies)), 0.165)
+    assert alone.value > 1
+    assert np.isfinite(alone.error)
 
 
 def test_energy_at_the_edges_is_that_of_the_outer_layers_and_rings() -> None:
@@ -58,6 +72,16 @@ def test_the_distance_of_an_observable_is_that_of_its_values() -> None:
     assert observable_distance(one, other, "depth_centre").value == 0
     empty = table_of(showers(0 * energies))
     assert observable_distance(one, empty, "depth_centre").value == 1
+    energies[10:] = 0
+    assert observable_distance(one, table_of(showers(energies)), "depth_centre").value == 0.75
+
+
+def test_the_floor_is_the_mean_distance_of_equal_samples() -> None:
+    energies = np.zeros((90, ILD_GRID.size))
+    energies[:, 0] = 1.0
+    table, rng = table_of(showers(energies)), np.random.default_rng(1)
+    drawn = [ks_statistic(rng.random(90), rng.random(90)) for _ in range(400)]
+    assert distance_floor(table, table).value == pytest.approx(np.mean(drawn), rel=0.06)
 
 
 def test_the_deviation_of_a_profile_is_the_share_of_energy_elsewhere() -> None:

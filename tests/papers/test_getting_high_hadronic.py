@@ -51,7 +51,7 @@ def test_budgets() -> None:
     assert (paper.seed, paper.constrainer_weight, paper.critic_steps) == (3, 1.0, 10)
     narrow = script.budget(wgan, "laptop", 3)
     assert narrow.generator_filters == getting_high_wgan.CONFIGS["laptop"][0].generator_filters
-    assert (narrow.seed, narrow.constrainer_weight) == (3, 0.01)
+    assert (narrow.seed, narrow.constrainer_weight, narrow.gradient_penalty_weight) == (3, 1.0, 25.0)
     chosen = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"), options={"ablation": True})
     networks = script.networks(chosen)
     assert list(networks) == ["wgan", "bib_ae", "wgan-without-constrainer"]
