@@ -40,8 +40,7 @@ from calogen.claims.getting_high import (
     quantities,
 )
 from calogen.claims.judge import Table
-from calogen.config import Config, require
-from calogen.errors import DataFormatError
+from calogen.config import Config
 from calogen.evaluation.grid_measures import correlation_of, features_of
 from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.summary import ResponseCurve
@@ -59,25 +58,27 @@ from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
 from calogen.reproduction.grid_study import (
-    event_figure,
     generating_sizes,
     mean_figure,
     profile_figure,
+    single_shower_figure,
     spectrum_figure,
     with_fitted_latent,
     without_post_processor,
 )
 from calogen.reproduction.networks import generated_table, generation_time
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
-from calogen.reproduction.study_data import require_energies, snap_showers
+from calogen.reproduction.study_data import TRAIN, read_compared, require_together
 from calogen.reproduction.study_options import ONLY
 from calogen.reproduction.study_report import Account, build_results
-from calogen.showers.bundled import HONEST_NOTE, bundled
+from calogen.showers.bundled import bundled
 from calogen.showers.grids import ILD_GRID
 from calogen.showers.sample import Showers
 from calogen.training.run import TrainedRun
 
 NAME = "getting_high"
+FLAT = "flat"
+"""Name of the sample with a flat spectrum."""
 NETWORKS = {GAN: "gan", WGAN: "wgan", BIB_AE: "bib_ae"}
 VARIANTS = {MMD: "wgan-mmd", POST: "wgan-post-processor"}
 OPTIONS = {
@@ -162,24 +163,16 @@ def read_photons(arguments: Arguments) -> tuple[Data, Showers]:
         ConfigError: some of three files of the user's are missing.
         DataFormatError: a file holds other showers, or too few of a step.
     """
-    given = {"train": arguments.train_data, "flat": arguments.test_data, "steps": arguments.options["steps"]}
-    own = {name: cast(Path, path) for name, path in given.items() if path is not None}
-    received = ", ".join(str(path) for path in own.values())
-    together = f"--train-data, --test-data and --steps go together. Received: {received} alone"
-    require(len(own) in (0, len(given)), together)
-    bundle = {"train": "ild_photons_train", "flat": "ild_photons_test", "steps": "ild_photons_steps"}
+    steps = cast(Path | None, arguments.options["steps"])
+    given = {TRAIN: arguments.train_data, FLAT: arguments.test_data, "steps": steps}
+    require_together(dict(zip(("--train-data", "--test-data", "--steps"), given.values(), strict=True)))
+    own = {name: path for name, path in given.items() if path is not None}
+    bundle = {TRAIN: "ild_photons_train", FLAT: "ild_photons_test", "steps": "ild_photons_steps"}
     files = own or {name: bundled(sample) for name, sample in bundle.items()}
-    train, flat, steps = (Showers.read(path, ILD_GRID, tolerant=arguments.tolerant) for path in files.values())
-    steps, changes = snap_showers(files["steps"], steps, STEPS, arguments.tolerant)
-    require_energies(files["steps"], steps, STEPS)
-    for name, part in (("train", train), ("flat", flat)):
-        if len(part) < 2:
-            raise DataFormatError(f"{files[name]} must hold two showers or more. Received: {len(part)}")
-    steps = steps[np.isin(steps.incident_energies, STEPS)]
+    data, whole = read_compared(arguments, files, ILD_GRID, STEPS, (FLAT,))
     if arguments.preset == "smoke" and not own:
-        train, flat, steps = train[::8], flat[::8], steps[::8]
-    note = ", ".join(path.name for path in files.values()) + changes + ("" if own else f" ({HONEST_NOTE})")
-    return Data(train=train, held_out=None, files=files, note=note, compared=steps), flat
+        return replace(data, train=data.train[::8], compared=data.reference[::8]), whole[FLAT][::8]
+    return data, whole[FLAT]
 
 
 def networks(arguments: Arguments) -> Configs:
@@ -327,7 +320,7 @@ def figures(
     }
     drawn = {
         README_FIGURE: spectrum_figure(main_tables, data.note),
-        "Fig. 5: single showers of 50 GeV": event_figure(at_mid(steps, shown), data.note),
+        "Fig. 5: single showers of 50 GeV": single_shower_figure(at_mid(steps, shown), data.note),
         "Fig. 2: mean of all showers of 50 GeV": mean_figure(at_mid(steps, shown), data.note),
     }
     for title, items in panels.items():

@@ -40,6 +40,7 @@ from calogen.claims.getting_high_angular import (
 from calogen.config import Config
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import compare_tables
+from calogen.evaluation.summary import energy_text
 from calogen.evaluation.trainings import Evidence
 from calogen.models import bib_ae
 from calogen.models.bib_ae import PAPER, BibAeConfig
@@ -48,17 +49,18 @@ from calogen.plots.observables import draw_observables
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, execute, publish
 from calogen.reproduction.grid_study import (
-    event_figure,
     generating_sizes,
     mean_figure,
     profile_figure,
+    single_shower_figure,
     spectrum_figure,
     with_fitted_latent,
     without_post_processor,
 )
 from calogen.reproduction.networks import generated_like
-from calogen.reproduction.simulated_data import TRAIN, read_or_simulate
+from calogen.reproduction.simulated_data import read_or_simulate
 from calogen.reproduction.study import Data, Outcome, Study, run_study
+from calogen.reproduction.study_data import TRAIN
 from calogen.reproduction.study_options import ONLY
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.grids import ILD_ANGULAR_GRID
@@ -74,7 +76,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
 NUMBERS = {"smoke": (24, 2), "laptop": (1_500, 150), "paper": (20_000, 500)}
 """Showers that are simulated: to train with, and at each point to compare with."""
 COPIES = {"laptop": 2, "paper": 2}  # generated showers for each test shower
-SHOWN_ANGLE = 60.0  # degrees, of the slides' pictures of events
+SHOWN_ANGLE = 60.0  # degrees, of the slides' pictures of showers
 README_FIGURE = "Results: angle of the axis by principal component analysis"
 REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in a simplified stack, not the ILD's own simulation. "
@@ -141,12 +143,15 @@ def read_photons(arguments: Arguments) -> Data:
     for part in (data.train, data.reference):
         part.given.only(("angle",))
     for angle in ANGLES:
+        path = data.files.get(sample_at(angle)) or data.files["test"]
         found = data.reference.incident_energies[at_angle(data.reference, angle)]
-        if min(np.count_nonzero(found == energy) for energy in STEPS) < 2:
-            raise DataFormatError(
-                f"showers to compare with must be two or more of {angle:g} degrees at each of 20, 50 and 80 GeV. "
-                f"Received: {len(found)} of this angle"
-            )
+        for energy in STEPS:
+            number = np.count_nonzero(found == energy)
+            if number < 2:
+                raise DataFormatError(
+                    f"{path} must hold showers to compare with, two or more of {angle:g} degrees at "
+                    f"{energy_text(energy)}. Received: {number}"
+                )
     rows = np.any([at_angle(data.reference, angle) for angle in ANGLES], axis=0)
     return replace(data, compared=data.reference[rows])
 
@@ -158,8 +163,13 @@ def samples(preset: str) -> dict[str, dict[str, Any]]:
     found = {TRAIN: {**known, "energies": (10_000.0, 100_000.0), "uniform": True, "showers": (train,), "seed": 1}}
     for seed, angle in enumerate(ANGLES, start=2):
         of_angle = {"energies": STEPS, "angles": (angle, angle), "showers": (test,), "seed": seed}
-        found[f"test-{angle:.0f}"] = {**known, **of_angle}
+        found[sample_at(angle)] = {**known, **of_angle}
     return found
+
+
+def sample_at(angle: float) -> str:
+    """Name of the sample that is simulated at an angle, degrees."""
+    return f"test-{angle:.0f}"
 
 
 def budget(config: Config, preset: str, seed: int) -> Config:
@@ -199,15 +209,15 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
 def figures(outcome: Outcome, data: Data, tables: Mapping[str, Tables]) -> dict[str, Figure]:
     """The slides' figures by caption."""
     shown = {label: tables[label] for label in (GEANT4, BIB_AE)}
-    events = {
+    at_shown = {
         f"{label}, {SHOWN_ANGLE:.0f} degrees": showers[at_angle(showers, SHOWN_ANGLE)].at(STEPS[1])
-        for label, showers in events_of(outcome).items()
+        for label, showers in showers_of(outcome).items()
     }
     drawn = {
         README_FIGURE: panels(shown, AXIS_ANGLE.name, data.note),
         "Results: visible energy": panels(shown, "visible_energy", data.note),
-        "60 degrees: single showers of 50 GeV": event_figure(events, data.note),
-        "60 degrees: mean of all showers of 50 GeV": mean_figure(events, data.note),
+        "60 degrees: single showers of 50 GeV": single_shower_figure(at_shown, data.note),
+        "60 degrees: mean of all showers of 50 GeV": mean_figure(at_shown, data.note),
     }
     for angle in ANGLES:
         at = {label: by_angle[angle] for label, by_angle in tables.items()}
@@ -217,7 +227,7 @@ def figures(outcome: Outcome, data: Data, tables: Mapping[str, Tables]) -> dict[
     return drawn
 
 
-def events_of(outcome: Outcome) -> dict[str, Showers]:
+def showers_of(outcome: Outcome) -> dict[str, Showers]:
     """Geant4's and generated showers."""
     return {GEANT4: outcome.comparisons.reference, BIB_AE: outcome.comparisons.generated[BIB_AE]}
 

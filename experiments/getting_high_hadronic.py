@@ -42,17 +42,18 @@ from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish
 from calogen.reproduction.grid_study import (
-    event_figure,
     generating_sizes,
     mean_figure,
     profile_figure,
+    single_shower_figure,
     spectrum_figure,
     with_fitted_latent,
     without_post_processor,
 )
 from calogen.reproduction.networks import generated_table
-from calogen.reproduction.simulated_data import TRAIN, read_or_simulate
+from calogen.reproduction.simulated_data import read_or_simulate
 from calogen.reproduction.study import Configs, Data, Outcome, Study, run_study
+from calogen.reproduction.study_data import TRAIN
 from calogen.reproduction.study_options import ONLY
 from calogen.reproduction.study_report import Account, build_results
 from calogen.showers.grids import AHCAL_GRID
@@ -202,7 +203,7 @@ def figures(outcome: Outcome, data: Data, tables: Mapping[str, GridTable]) -> di
         named = [(name, energy) for energy in STEPS]
         drawn |= study_figures.panels_figure(title, outcome, data, panels=named)
     drawn["Profiles, 20 to 80 GeV"] = profile_figure(shown, data.note)
-    drawn["Single showers of 50 GeV"] = event_figure(single, data.note)
+    drawn["Single showers of 50 GeV"] = single_shower_figure(single, data.note)
     drawn["Mean of all showers of 50 GeV"] = mean_figure(single, data.note)
     drawn["Energies of the cells, variants"] = spectrum_figure(tables, data.note)
     drawn["Profiles, variants"] = profile_figure(tables, data.note)

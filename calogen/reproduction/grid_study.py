@@ -45,7 +45,7 @@ def profile_figure(tables: Mapping[str, GridTable], note: str) -> Figure:
     return draw_grid_profiles({label: table.profiles for label, table in tables.items()}, note)
 
 
-def event_figure(samples: Mapping[str, Showers], note: str) -> Figure:
+def single_shower_figure(samples: Mapping[str, Showers], note: str) -> Figure:
     """The first shower of each sample in three dimensions."""
     grid = _grid(samples)
     return draw_events(grid, {label: item.energies[0] for label, item in samples.items()}, grid.hit_threshold, note)

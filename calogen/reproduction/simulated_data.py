@@ -1,7 +1,7 @@
 """Showers of a study that Geant4 simulates on first use, where none are bundled.
 
 The files lie beside the study's runs and are used again by every later call. An interrupted simulation goes on where it
-stopped.
+stopped; of several processes one simulates, and the others wait for its file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,66 @@ from typing import Any  # arguments of a `Request`
 import numpy as np
 
 from calogen.config import require
-from calogen.errors import DataFormatError
-from calogen.hdf5 import damage_named, dataset_shape, open_file
+from calogen.hdf5 import damage_named, open_file
+from calogen.locks import directory_lock
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
-from calogen.reproduction.study_data import require_energies, snap_showers
-from calogen.showers.bundled import HONEST_NOTE
+from calogen.reproduction.study_data import TRAIN, read_compared, require_together
 from calogen.showers.geometry import Geometry
-from calogen.showers.sample import Showers, concatenate
 from calogen.simulation.production import Request, produce, request_of
 
-TRAIN = "train"
-"""Name of the sample that trains; the others are compared with generated showers."""
+_WAIT = 2 * 86400.0  # seconds for the files of another process; those of preset paper take hours of one core
+_ROUNDED = 1e-5  # a file states the range of its energies with six digits
 
 
 def simulated(request: Request) -> Path:
     """The file of a production, which is made if there is none.
 
+    A process that makes it holds the folder meanwhile; others wait and find the file.
+
     Raises:
         ConfigError: Geant4 is missing, or the file comes from another production.
         DataFormatError: the file is no output of `calogen simulate`.
+        TemporaryError: another process holds the folder for days.
         CalogenError: the file cannot be written.
     """
     path = request.output
     if not path.exists():
-        produce(request)
-        return path
-    received = request_of(path)
-    with open_file(path) as file, damage_named(path):
-        received["showers"] = (dataset_shape(file, "incident_energies") or (0,))[0]
-    wanted = {name: getattr(request, name) for name in received}
-    wanted["showers"] = sum(count for _, count in request.counts)
+        with directory_lock(path.parent, _WAIT):
+            if not path.exists():  # another process may have made it meanwhile
+                produce(request)
+    received = _held(path)
+    wanted = {name: getattr(request, name) for name in received} | _energies_of(request)
     require(
         received == wanted,
         f"{path} must come from the production {wanted}: remove it, so that it is made again. Received: {received}",
     )
     return path
+
+
+def _energies_of(request: Request) -> dict[str, Any]:
+    """Energies, MeV, and numbers of showers of a request, as `_held` finds them in its file."""
+    if request.uniform:
+        energies = tuple(float(f"{energy:g}") for energy in request.energies)
+        return {"energies": energies, "showers": request.showers[:1]}
+    energies, showers = zip(*sorted(request.counts), strict=True)
+    return {"energies": energies, "showers": showers}
+
+
+def _held(path: Path) -> dict[str, Any]:
+    """Arguments of the `Request` that produced a file without its output.
+
+    Uniform energies are the stated range if all showers are inside, or else the lowest and the highest one.
+    """
+    found = request_of(path)
+    with open_file(path) as file, damage_named(path):
+        between = file.attrs.get("uniform")
+        values, showers = np.unique(file["incident_energies"][:], return_counts=True)
+        if between is None:
+            return found | {"uniform": False, "energies": tuple(values.tolist()), "showers": tuple(showers.tolist())}
+        energies, seen = tuple(map(float, str(between).split(":"))), (float(values[0]), float(values[-1]))
+        inside = energies[0] * (1 - _ROUNDED) <= seen[0] and seen[1] <= energies[-1] * (1 + _ROUNDED)
+        return found | {"uniform": True, "energies": energies if inside else seen, "showers": (int(showers.sum()),)}
 
 
 def read_or_simulate(
@@ -70,29 +94,15 @@ def read_or_simulate(
 
     Raises:
         ConfigError: one of two files is missing; or as `simulated`.
-        DataFormatError, GeometryError: as `Showers.read`, or an energy has fewer than two showers to compare with.
+        DataFormatError, GeometryError: as `read_compared`.
+        TemporaryError: as `simulated`.
     """
-    require(
-        (arguments.train_data is None) == (arguments.test_data is None),
-        "--train-data and --test-data go together. Received: one of the two",
-    )
+    require_together({"--train-data": arguments.train_data, "--test-data": arguments.test_data})
     given = {TRAIN: arguments.train_data, "test": arguments.test_data}
     files = {name: path for name, path in given.items() if path is not None}
-    own = bool(files)
-    if not own:
+    if not files:
         for name, sample in samples.items():
             output = folder / f"{name}-{'-'.join(map(str, sample['showers']))}.h5"
             files[name] = simulated(Request(output=output, **sample))
-    train = Showers.read(files[TRAIN], geometry, tolerant=arguments.tolerant)
-    if len(train) < 2:
-        raise DataFormatError(f"{files[TRAIN]} must hold two showers or more. Received: {len(train)}")
-    note, parts = ", ".join(path.name for path in files.values()), []
-    for name, path in files.items():
-        if name != TRAIN:
-            part = Showers.read(path, geometry, tolerant=arguments.tolerant)
-            moved, changes = snap_showers(path, part, tested, arguments.tolerant)
-            require_energies(path, moved, tested)
-            parts.append(moved[np.isin(moved.incident_energies, tested)])
-            note += changes
-    note += "" if own else f" ({HONEST_NOTE})"
-    return Data(train=train, held_out=None, files=files, note=note, compared=concatenate(parts))
+    data, _ = read_compared(arguments, files, geometry, tested)
+    return data

@@ -1,6 +1,6 @@
 """Showers of a study at a paper's incident energies, with a test sample of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,13 @@ from calogen.config import require
 from calogen.errors import DataFormatError
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
-from calogen.showers.bundled import bundled, choose_edition, read_window
+from calogen.showers.bundled import HONEST_NOTE, bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, moved_note, snap
-from calogen.showers.sample import Showers
+from calogen.showers.sample import Showers, concatenate
+
+TRAIN = "train"
+"""Name of the sample that trains."""
 
 
 def read_at_energies(
@@ -37,10 +40,7 @@ def read_at_energies(
         ConfigError: only one of two files is given.
         DataFormatError, GeometryError: as `read_window`, or there is an energy without showers.
     """
-    require(
-        (arguments.train_data is None) == (arguments.test_data is None),
-        "--train-data and --test-data go together. Received: one of the two",
-    )
+    require_together({"--train-data": arguments.train_data, "--test-data": arguments.test_data})
     files = {
         "train": arguments.train_data or bundled(f"{sample}_train"),
         "test": arguments.test_data or bundled(f"{sample}_test"),
@@ -62,6 +62,63 @@ def read_at_energies(
         train = train[::8]
     return Data(
         train=train, held_out=None, files=files, note=note, compared=test[test.incident_energies >= min(trained)]
+    )
+
+
+def read_compared(
+    arguments: Arguments,
+    files: Mapping[str, Path],
+    geometry: Geometry,
+    tested: Sequence[float],
+    whole: Collection[str] = (),
+) -> tuple[Data, dict[str, Showers]]:
+    """Reads showers to train with, and others to compare with at a paper's incident energies.
+
+    Args:
+        arguments: names of the user's files, and how to read them.
+        files: the user's files, or others in their place, by the sample's name, of which one is `TRAIN`.
+        geometry: geometry of the showers.
+        tested: incident energies, MeV, at which generated showers are compared.
+        whole: names of further samples of which all showers are kept and none is compared.
+
+    Returns:
+        Training showers with those to compare with, and the samples `whole`.
+
+    Raises:
+        DataFormatError, GeometryError: as `Showers.read`; there are fewer than two showers that train, of a sample
+            `whole`, or of one of the `tested` energies.
+    """
+    kept, parts, note = {}, [], ", ".join(path.name for path in files.values())
+    for name, path in files.items():
+        part = Showers.read(path, geometry, tolerant=arguments.tolerant)
+        if name in (TRAIN, *whole):
+            if len(part) < 2:
+                raise DataFormatError(f"{path} must hold two showers or more. Received: {len(part)}")
+            kept[name] = part
+            continue
+        moved, changes = snap_showers(path, part, tested, arguments.tolerant)
+        require_energies(path, moved, tested)
+        parts.append(moved[np.isin(moved.incident_energies, tested)])
+        note += changes
+    note += f" ({HONEST_NOTE})" if arguments.train_data is None else ""
+    train = kept.pop(TRAIN)
+    return Data(train=train, held_out=None, files=files, note=note, compared=concatenate(parts)), kept
+
+
+def require_together(options: Mapping[str, Path | None]) -> None:
+    """Refuse some of the user's files where all or none must be given.
+
+    Args:
+        options: the files by their options.
+
+    Raises:
+        ConfigError: there are some, but not all.
+    """
+    *others, last = options
+    given = [str(path) for path in options.values() if path is not None]
+    require(
+        len(given) in (0, len(options)),
+        f"{', '.join(others)} and {last} go together. Received: {', '.join(given)} alone",
     )
 
 

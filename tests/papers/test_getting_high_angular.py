@@ -80,4 +80,7 @@ def test_an_angle_that_is_missing_is_named_before_a_training(tmp_path: Path) -> 
     files = ("--train-data", tmp_path / "train.h5", "--test-data", tmp_path / "test.h5")
     done = launch(SCRIPT, "--runs", tmp_path / "runs", *files)
     assert done.returncode == 2
-    assert "two or more of 60 degrees" in done.stderr.splitlines()[-1]
+    message = (
+        f"{tmp_path / 'test.h5'} must hold showers to compare with, two or more of 60 degrees at 20 GeV. Received: 0"
+    )
+    assert message in done.stderr.splitlines()[-1]

@@ -37,10 +37,8 @@ def test_both_models_stand_side_by_side(smoke: Smoke) -> None:
     assert any("without definitions" in remark for remark in smoke.results["remarks"])
     data = smoke.results["provenance"]["data"]
     assert {name: row["file"] for name, row in data.items()} == {"train": "train-24.h5", "test": "test-4.h5"}
-    assert sorted(path.name for path in (smoke.folder / "runs" / SCRIPT / "data").iterdir()) == [
-        "test-4.h5",
-        "train-24.h5",
-    ]
+    folder = smoke.folder / "runs" / SCRIPT / "data"
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "test-4.h5", "train-24.h5"]
 
 
 def test_budgets() -> None:

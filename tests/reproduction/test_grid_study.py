@@ -9,8 +9,8 @@ import pytest
 from calogen.errors import GeometryError
 from calogen.evaluation.grids import table_of
 from calogen.reproduction.grid_study import (
-    event_figure,
     mean_figure,
+    single_shower_figure,
     spectrum_figure,
     without_post_processor,
 )
@@ -27,8 +27,8 @@ def pions() -> Showers:
 
 def test_figures_have_the_threshold_of_their_grid() -> None:
     showers = pions()
-    events: Any = event_figure({"Geant4": showers, "ours": showers}, "note")
-    drawn = [len(ax.collections[0].get_offsets()) for ax in events.axes[:2]]
+    figure: Any = single_shower_figure({"Geant4": showers, "ours": showers}, "note")
+    drawn = [len(ax.collections[0].get_offsets()) for ax in figure.axes[:2]]
     assert drawn == 2 * [np.count_nonzero(showers.energies[0] >= 0.25)]
     spectrum = spectrum_figure({"Geant4": table_of(showers)}, "note").axes[0]
     assert spectrum.get_xlim() == (0.025, 75.0)
