@@ -5,8 +5,10 @@ import importlib
 import runpy
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -102,6 +104,121 @@ def test_the_products_of_a_vae_step() -> None:
     libraries, ours = [np.array([3.0, 1.0]), np.array([2.0, 4.0])], np.array([2.5, 0.5])
     assert script["limit"](libraries, ours).tolist() == [2.0, 0.5]
     assert all(seconds > 0 for seconds in script["product_seconds"]([(30, 20, 10)] * 3, repeats=1))
+
+
+@pytest.fixture(scope="module")
+def getting_high() -> dict[str, Any]:
+    return runpy.run_path(str(BENCHMARKS / "getting_high.py"))
+
+
+STEPS = {"ours": 2.0, "Keras": 2.5, "PyTorch": 1.8}
+SHOWERS = {"ours": 0.2, "Keras": 0.5, "PyTorch": 0.4, "onnxruntime": 0.1}
+
+
+def report(script: dict[str, Any], name: str, **calls: dict[str, float]) -> dict[str, float]:
+    """Figures of made-up seconds; a step needs half a second of arithmetic, a shower 0.05 s."""
+    seconds = {(name, way, call): value for call, times in calls.items() for way, value in times.items()}
+    return script["report"](name, seconds, {"step": 50.0, "shower": 5.0}, 100.0)
+
+
+def test_ratios_of_getting_high(getting_high: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(getting_high, "wgan", step=STEPS, shower=SHOWERS)
+    expected = {
+        "step, ours, CPU ms": 2000.0,
+        "step, Keras, CPU ms": 2500.0,
+        "step, PyTorch, CPU ms": 1800.0,
+        "step, ours over Keras (at least 1)": 1.25,
+        "step, ours over PyTorch (at least 0.9)": 0.9,
+        "step, ours, share of the arithmetic limit": 0.25,
+        "shower, ours, CPU ms": 200.0,
+        "shower, Keras, CPU ms": 500.0,
+        "shower, PyTorch, CPU ms": 400.0,
+        "shower, onnxruntime, CPU ms": 100.0,
+        "shower, ours over Keras": 2.5,
+        "shower, ours over PyTorch": 2.0,
+        "shower, ours over onnxruntime": 0.5,
+        "shower, ours over the fastest other way (at least 1)": 0.5,
+        "shower, ours, share of the arithmetic limit": 0.25,
+    }
+    assert found == pytest.approx({f"wgan {text}": value for text, value in expected.items()})
+    assert verdicts(capsys) == {
+        "wgan step, ours over Keras (at least 1)": "met",
+        "wgan step, ours over PyTorch (at least 0.9)": "met",
+        "wgan shower, ours over the fastest other way (at least 1)": "missed",
+    }
+
+
+def verdicts(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """The last words of the printed lines with a bar; no other line has one."""
+    lines = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    return {line[0]: line[-1] for line in lines if line[-1] in ("met", "missed") or "at least" in " ".join(line)}
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "ratio", "text"),
+    [
+        ("gan", "Keras", 1.0, "at least 1) met"),
+        ("gan", "Keras", 0.99, "at least 1) missed"),
+        ("wgan", "Keras", 1.01, "at least 1) met"),
+        ("post-processor", "Keras", 1.01, "at least 1) met"),  # its plain version decodes once, as ours
+        ("bib-ae", "Keras", 1.3, "at least 1.3) met"),
+        ("bib-ae", "Keras", 1.29, "at least 1.3) missed"),
+        ("bib-ae", "PyTorch", 0.9, "at least 0.9) met"),
+        ("bib-ae", "PyTorch", 0.89, "at least 0.9) missed"),
+    ],
+)
+def test_bars_of_getting_high(
+    getting_high: dict[str, Any], capsys: pytest.CaptureFixture[str], name: str, way: str, ratio: float, text: str
+) -> None:
+    report(getting_high, name, step={"ours": 1.0, way: ratio})
+    bar, verdict = text.rsplit(maxsplit=1)
+    assert verdicts(capsys) == {f"{name} step, ours over {way} ({bar}": verdict}
+
+
+def test_without_other_ways_there_is_no_ratio(getting_high: dict[str, Any]) -> None:
+    alone = report(getting_high, "gan", step={"ours": 2.0}, shower={"ours": 0.2})
+    assert not [text for text in alone if "over" in text]
+    assert report(getting_high, "gan", step={"Keras": 2.0}) == {}
+
+
+def test_products_of_layers(getting_high: dict[str, Any]) -> None:
+    products_of, layers = getting_high["products_of"], keras.layers
+    volume, vector = keras.Input((4, 5, 6, 2)), keras.Input((7,))
+    cases = [
+        (layers.Conv3D(3, (1, 2, 3), padding="same"), volume, (1 * 2 * 3 * 2 * 3) * (4 * 5 * 6)),
+        (layers.Conv3D(3, 2, strides=2), volume, (2**3 * 2 * 3) * (2 * 2 * 3)),
+        (layers.Conv3DTranspose(3, 2, strides=2), volume, (2**3 * 2 * 3) * (4 * 5 * 6)),  # each cell of its input
+        (layers.Dense(3), vector, 7 * 3),
+        (layers.Dense(3), volume, (2 * 3) * (4 * 5 * 6)),
+        (layers.Flatten(), volume, 0),
+    ]
+    for layer, tensor, products in cases:
+        layer(tensor)
+        assert products_of(layer) == products
+
+
+def test_operations_of_steps_and_showers(getting_high: dict[str, Any]) -> None:
+    """Networks of one dense layer, which have 2, 4, 8 ... operations a pass."""
+
+    def build(config: object, grid: object) -> dict[str, keras.Model]:
+        names = ["generator", "discriminator", "critic", "constrainer", "encoder", "decoder", "post_processor"]
+        return {name: dense(2**power) for power, name in enumerate(names)}
+
+    def dense(width: int) -> keras.Model:
+        inputs = keras.Input((1,))
+        return keras.Model(inputs, keras.layers.Dense(width)(inputs))
+
+    config = SimpleNamespace(critic_steps=5)
+    model = SimpleNamespace(CONFIGS={"tiny": (config, None)}, build=build, GENERATES=("decoder", "post_processor"))
+    operations, showers = getting_high["operations"], 3
+    expected = {
+        "gan": 4 * 2 + 8 * 4,
+        "wgan": 5 * (2 + 12 * 8 + 3 * 16) + 3 * 2 + 2 * 8 + 3 * 16,
+        "bib-ae": 3 * (32 + 64) + (5 * 12 + 2) * 8,
+        "post-processor": 32 + 64 + 3 * 128,
+    }
+    for name, step in expected.items():
+        assert operations(name, model, "tiny", showers) == {"step": showers * step, "shower": 64 + 128}
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: str(path.relative_to(BENCHMARKS)))

@@ -1,13 +1,15 @@
 """Plain Keras: a train_step for `train_on_batch`, the step of `fit`, and `predict`.
 
-Each step is written as the papers' public code has it: every pass of a network is a call of its own, and the showers
-that a critic judges are generated or decoded anew for each of its steps.
+Every pass of a network is a call of its own, and the showers that a critic judges are generated or decoded anew for
+each of its steps, as in a first version of the public code's loop. For the BIB-AE these are more passes than in our
+step, which decodes once; the steps of the other networks compute what ours do.
 """
 
 from typing import Any
 
 import numpy as np
-from common import Calls, Case, serve
+from cases import Case
+from serve import Calls, serve
 
 from calogen.backend import keras, tf
 from calogen.training.critic import taped_gradient
@@ -19,12 +21,14 @@ Batch = dict[str, tf.Tensor]
 
 
 class Plain(keras.Model):
-    """Networks with an Adam optimizer each, and what their steps share."""
+    """Networks with an optimizer each, SGD for a constrainer, and what their steps share."""
 
     def __init__(self, case: Case) -> None:
         super().__init__()
         self.config, self.parts = case.config, case.networks()
         self.optimizers = {name: keras.optimizers.Adam(1e-4, 0.5, 0.9) for name in self.parts}
+        if "constrainer" in self.parts:
+            self.optimizers["constrainer"] = keras.optimizers.SGD(self.config.constrainer_rate)
         for name, network in self.parts.items():
             self.optimizers[name].build(network.trainable_variables)
         self.dim = case.latent(1).shape[1]
@@ -100,7 +104,7 @@ class PlainWgan(Plain):
 
 
 class PlainAutoencoder(Plain):
-    """A BIB-AE, encoder and decoder with an optimizer each."""
+    """A BIB-AE that decodes anew for each step of its critics."""
 
     def decode(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Gives decoded showers, codes and their divergence."""
@@ -119,7 +123,7 @@ class PlainAutoencoder(Plain):
             self.teach("critic", (batch["shower"], shower), given)
             numbers = tf.reshape(code, (-1, 1))
             self.teach("latent_critic", (tf.random.normal(tf.shape(numbers)), numbers), {})
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape() as tape:
             shower, code, divergence = self.decode(batch)
             loss = self.config.kl_weight * divergence
             distance = latent_discrepancy(code, tf.random.normal(tf.shape(code)), self.config.alphas)

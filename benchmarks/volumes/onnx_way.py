@@ -1,7 +1,8 @@
 """onnxruntime: one shower of the exported model, as `calogen export` writes it."""
 
 import onnxruntime
-from common import Calls, Case, serve
+from cases import Case
+from serve import Calls, serve
 
 from calogen.athena.onnx_volumes import volumes_to_onnx
 from calogen.training.run import chain_of

@@ -3,7 +3,8 @@
 from itertools import count
 
 import numpy as np
-from common import Calls, Case, serve
+from cases import Case
+from serve import Calls, serve
 
 from calogen.backend import tf
 from calogen.features.batches import Resident

@@ -1,10 +1,15 @@
-"""PyTorch, eager: Keras' networks layer by layer, and the steps of the public code."""
+"""PyTorch, eager: Keras' networks layer by layer, and steps with the same passes as ours.
+
+The critics of the BIB-AE judge showers that are decoded once, and no gradient is computed that no optimizer needs, so
+that only the libraries differ.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
 import torch
-from common import Calls, Case, serve
+from cases import Case
+from serve import Calls, serve
 from torch import nn
 from torch.nn import functional
 
@@ -111,6 +116,9 @@ class Steps:
         self.config, self.size = case.config, case.batch_size
         self.parts = {name: Network(network) for name, network in case.networks().items()}
         self.optimizers = {name: self._adam(network) for name, network in self.parts.items()}
+        if "constrainer" in self.parts:
+            parameters = self.parts["constrainer"].parameters()
+            self.optimizers["constrainer"] = torch.optim.SGD(parameters, self.config.constrainer_rate)
         if "encoder" in self.parts:
             self.optimizers["autoencoder"] = self._adam(self.parts["encoder"], self.parts["decoder"])
         self.dim = case.latent(1).shape[1]
@@ -126,34 +134,38 @@ class Steps:
         return self.showers[rows], self.energies[rows]
 
     def update(self, name: str, loss: torch.Tensor) -> None:
-        """Takes a step of an optimizer."""
-        self.optimizers[name].zero_grad()
-        loss.backward()
-        self.optimizers[name].step()
+        """Takes a step of an optimizer, with the gradients of its own parameters alone."""
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        loss.backward(inputs=[parameter for group in optimizer.param_groups for parameter in group["params"]])
+        optimizer.step()
 
     def generate(self, condition: torch.Tensor) -> torch.Tensor:
         """Showers of the generator."""
         return self.parts["generator"](latent=torch.randn(len(condition), self.dim), condition=condition)["output"]
 
     def teach(self, name: str, real: torch.Tensor, fake: torch.Tensor, **given: torch.Tensor) -> None:
-        """Takes a step of a critic."""
-        critic = self.parts[name]
-        loss = critic(shower=fake, **given)["output"].mean() - critic(shower=real, **given)["output"].mean()
+        """Takes a step of a critic, which judges both kinds of showers in one pass, as ours does."""
+        critic, twice = self.parts[name], {key: torch.cat([values, values]) for key, values in given.items()}
+        of_real, of_fake = critic(shower=torch.cat([real, fake]), **twice)["output"].chunk(2)
         between = (real + torch.rand(len(real), 1) * (fake - real)).requires_grad_(True)
         score = critic(shower=between, **given)["output"].sum()
         (gradient,) = torch.autograd.grad(score, between, create_graph=True)
         penalty = ((gradient.norm(dim=1) - 1) ** 2).mean()
-        self.update(name, loss + self.config.gradient_penalty_weight * penalty)
+        self.update(name, of_fake.mean() - of_real.mean() + self.config.gradient_penalty_weight * penalty)
 
     def gan(self) -> None:
         """A step of each network."""
         tell, entropy, (real, condition) = self.parts["discriminator"], nn.BCELoss(), self.batch()
-        fake = self.generate(condition).detach()
+        with torch.no_grad():
+            fake = self.generate(condition)
         loss = entropy(tell(shower=real, condition=condition)["output"], torch.ones_like(condition))
         loss = loss + entropy(tell(shower=fake, condition=condition)["output"], torch.zeros_like(condition))
         self.update("discriminator", loss)
+        _freeze(tell, learns=False)
         told = tell(shower=self.generate(condition), condition=condition)["output"]
         self.update("generator", entropy(told, torch.ones_like(condition)))
+        _freeze(tell, learns=True)
 
     def wgan(self) -> None:
         """Steps of critic and constrainer, and one of the generator."""

@@ -1,9 +1,10 @@
 from collections.abc import Callable
+from types import ModuleType
 
 import keras
 import numpy as np
 import pytest
-from toy_grid_networks import SMALL_GENERATORS, small_grid_run
+from toy_grid_networks import SMALL_GENERATORS, random_grid_run, small_grid_run
 
 from calogen.athena.closure import in_float64, keras_energies
 from calogen.athena.onnx import evaluate_onnx
@@ -11,6 +12,7 @@ from calogen.athena.onnx_volumes import OUTPUT, volumes_to_onnx
 from calogen.errors import ExportError
 from calogen.features.transforms import AbsoluteEnergies, KineticFractions
 from calogen.lwtnn.convert import convert
+from calogen.models import bib_ae, getting_high_gan, getting_high_wgan
 from calogen.showers.conditions import Conditions
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID
 from calogen.training.run import TrainedRun
@@ -78,6 +80,18 @@ def test_generators_are_those_of_keras(name: str, values: dict[str, bool], num_t
 def test_other_grids_are_those_of_keras(name: str, grid: object) -> None:
     values = {"angles": True} if grid is ILD_ANGULAR_GRID else {}
     assert deviation(small_grid_run(name, grid=grid, **values), 1) < 1e-5  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "name"), [(getting_high_gan, "code"), (getting_high_wgan, "post-processor"), (bib_ae, "code")]
+)
+def test_generators_of_the_papers_sizes_are_those_of_keras(model: ModuleType, name: str) -> None:
+    run = random_grid_run(model, *model.CONFIGS[name])
+    assert run.generates == model.GENERATES
+    found = deviation(run, 2)
+    assert found < 1e-5
+    assert found < 1e-3 * deviation(run, 2, changed=1.1), "each of 27,000 cells has little of the energy"
 
 
 def network_of(build: Build, shape: tuple[int, ...] = VOLUME.shape[1:]) -> keras.Model:

@@ -37,6 +37,11 @@ def small_grid_run(name: str, grid: RegularGrid = SMALL_GRID, seed: int = 1, **v
     """
     module, widths = SMALL_GENERATORS[name]
     config = replace(next(iter(module.CONFIGS.values()))[0], **widths | values)
+    return random_grid_run(module, config, grid, seed)
+
+
+def random_grid_run(module: ModuleType, config: Any, grid: RegularGrid, seed: int = 1) -> TrainedRun:
+    """A run of networks with random weights, also in their normalisations."""
     networks, rng = module.build(config, grid), np.random.default_rng(seed)
     for variable in (item for network in networks.values() for item in network.variables):
         noise = 0.3 * rng.standard_normal(variable.shape)

@@ -1,9 +1,6 @@
-"""What the ways of `getting_high.py` share: their networks, and the process that answers."""
+"""What the ways of `getting_high.py` compute: networks, showers, latent points."""
 
-import json
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
@@ -13,8 +10,6 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.showers.grid import RegularGrid
-
-Calls = Mapping[str, Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -59,19 +54,3 @@ class Case:
         """Random latent points, `[n, z]`."""
         dim = self.model.build_latent(self.config).dim
         return np.random.default_rng(2).normal(size=(number, dim)).astype(np.float32)
-
-
-def serve(make: Callable[[Case], Calls]) -> None:
-    """Answers every line on stdin, the name of a call, with its CPU seconds.
-
-    Args:
-        make: function from the case, whose settings are the first argument, JSON, to the calls by name.
-    """
-    calls = make(Case.of(json.loads(sys.argv[1])))
-    for call in calls.values():
-        call()  # the first one compiles
-    print("ready", *calls, flush=True)
-    for line in sys.stdin:
-        start = time.process_time()
-        calls[line.strip()]()
-        print(time.process_time() - start, flush=True)
