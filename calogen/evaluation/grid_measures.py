@@ -99,7 +99,7 @@ def observable_distance(reference: GridTable, table: GridTable, name: str, seed:
 
 
 def distance_floor(reference: GridTable, table: GridTable) -> Value:
-    """Mean KS distance of two samples of one distribution, of these sizes; NaN without showers.
+    """Mean KS distance of two samples of one distribution and of these sizes, or NaN.
 
     Source: the mean of Kolmogorov's distribution, sqrt(pi / 2) ln 2.
     """
