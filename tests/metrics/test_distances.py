@@ -191,7 +191,7 @@ def test_memory_stays_far_below_all_pairs(monkeypatch):
     monkeypatch.setattr(distances, "_BLOCK_VALUES", 2**16)
     first, second = normal(1, 3000), normal(2, 3000)
     for distance in (kernel_physics_distance, precision_recall_density_coverage):
-        distance(first[:50], second[:50])  # what is imported or kept on the first call does not count
+        distance(first[:100], second[:100])  # what is imported or kept on the first call does not count
         tracemalloc.start()
         distance(first, second)
         peak = tracemalloc.get_traced_memory()[1]
