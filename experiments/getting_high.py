@@ -105,7 +105,7 @@ REMARKS = (
     "Showers: Geant4 11.4 with data-free electromagnetic models in flat layers, not the ILD's own simulation; cells "
     "are not staggered, and a shower takes a tenth of the paper's time.",
 )
-TIMES_REMARK = "Table 1: the networks' times are those of {device}, Geant4's of one core."
+TIMES_REMARK = "Table 1: Geant4's times are those of one core, the networks' those of {device}."
 NARROW_REMARK = (
     "Preset {preset}: narrow networks, {sizes} trainable parameters of what generates, and short trainings on "
     "{showers:,} showers; the paper has 950,000 showers. What its networks do after days on several GPUs, these need "
@@ -294,7 +294,7 @@ def time_table(times: Mapping[str, Mapping[int, Mapping[float, Value]]]) -> Tabl
 def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ...]:
     """Sentences on how this reproduction differs from the paper."""
     device = provenance.device()
-    device = f"{tensorflow_threads()} threads of a CPU" if device == "CPU" else device
+    device = f"a CPU, on how many threads: {tensorflow_threads()}" if device == "CPU" else device
     own = (*(REMARKS if arguments.train_data is None else ()), TIMES_REMARK.format(device=device))
     if arguments.preset == "paper":
         return own
