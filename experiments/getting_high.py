@@ -1,7 +1,7 @@
 r"""GAN, WGAN and BIB-AE of "Getting High" (arXiv:2005.05334), side by side.
 
 Expected on the bundled showers of a simplified stack, preset laptop (narrow networks whose sizes the report prints;
-half an hour to 80 minutes on one core for each of the three, and of the WGAN variants of --ablation): results in
+half an hour to 100 minutes on a core for each of the three, and of the WGAN variants of --ablation): results in
 experiments/results/getting_high.json. The paper's own networks and lengths are preset paper, for a GPU: four days for
 the BIB-AE alone.
 

@@ -106,10 +106,8 @@ def build_cells(run: TrainedRun) -> CellExport:
     Raises:
         ExportError: the network cannot be expressed, deviates from Keras, or draws from a fitted latent space.
     """
-    networks, refusal = (
-        [_checked(run, f"{network_name(run)}.json", "any program", plain_graph(run), network_closure, distributions)],
-        "",
-    )
+    file, refusal = f"{network_name(run)}.json", ""
+    networks = [_checked(run, file, "any program", plain_graph(run), network_closure, distributions)]
     try:
         graph = service_graph(run)
     except ExportError as error:

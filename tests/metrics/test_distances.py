@@ -191,12 +191,13 @@ def test_memory_stays_far_below_all_pairs(monkeypatch):
     monkeypatch.setattr(distances, "_BLOCK_VALUES", 2**16)
     first, second = normal(1, 3000), normal(2, 3000)
     for distance in (kernel_physics_distance, precision_recall_density_coverage):
-        distance(first[:100], second[:100])  # what is imported or kept on the first call does not count
-        tracemalloc.start()
-        distance(first, second)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 20e6
+        peaks = []
+        for _ in range(3):  # what the first call keeps, or another thread allocates, is not its memory
+            tracemalloc.start()
+            distance(first, second)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert min(peaks) < 8e6
 
 
 def test_logarithms_of_voxels():
