@@ -16,8 +16,20 @@ from calogen.training.critic import taped_gradient
 from calogen.training.discrepancies import SortedKernel, latent_discrepancy
 from calogen.training.losses import gradient_penalty, interpolate, kl_divergence
 from calogen.training.run import chain_of
+from calogen.training.volume_layers import SingleChannelConvolution, VolumeNormalization
 
+OWN = {SingleChannelConvolution: keras.layers.Conv3D, VolumeNormalization: keras.layers.LayerNormalization}
+"""Keras' own layers by those of ours that compute the same."""
 Batch = dict[str, tf.Tensor]
+
+
+def with_own_layers(network: keras.Model) -> keras.Model:
+    """Gives a network anew, of Keras' own layers."""
+
+    def anew(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return OWN.get(type(layer), type(layer)).from_config(layer.get_config())
+
+    return keras.models.clone_model(network, clone_function=anew)
 
 
 class Plain(keras.Model):
@@ -25,7 +37,8 @@ class Plain(keras.Model):
 
     def __init__(self, case: Case) -> None:
         super().__init__()
-        self.config, self.parts = case.config, case.networks()
+        self.config = case.config
+        self.parts = {name: with_own_layers(network) for name, network in case.networks().items()}
         self.optimizers = {name: keras.optimizers.Adam(1e-4, 0.5, 0.9) for name in self.parts}
         if "constrainer" in self.parts:
             self.optimizers["constrainer"] = keras.optimizers.SGD(self.config.constrainer_rate)

@@ -88,8 +88,9 @@ def _padding(layer: keras.layers.Layer, source: Shape, shape: Shape) -> Function
 _BUILDERS: dict[str, Callable[[keras.layers.Layer, Shape, Shape], Function]] = {
     "Dense": _dense,
     "Conv3D": _convolution,
+    "SingleChannelConvolution": _convolution,
     "Conv3DTranspose": _transposed,
-    "LayerNormalization": lambda layer, source, shape: nn.LayerNorm(shape[1:4], layer.epsilon),
+    "VolumeNormalization": lambda layer, source, shape: nn.LayerNorm(shape[1:4], layer.epsilon),
     "BatchNormalization": lambda layer, source, shape: nn.BatchNorm3d(shape[-1], layer.epsilon, 1 - layer.momentum),
     "Reshape": lambda layer, source, shape: lambda values: values.reshape(-1, shape[-1], *shape[1:-1]),
     "Cropping3D": _cropping,

@@ -6,10 +6,10 @@ A kernel that is larger than its input is cut to it, so that small grids fit int
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from calogen.backend import keras, tf
+from calogen.backend import keras
 from calogen.training.layers import Initializers
+from calogen.training.volume_layers import Shape, SingleChannelConvolution, VolumeNormalization, ZeroPadding
 
-Shape = tuple[int, int, int]
 Sizes = int | Shape
 Normalisation = Callable[[keras.KerasTensor], keras.KerasTensor]
 _EPSILON = 1e-5
@@ -38,7 +38,8 @@ class Convolutions:
         if not same:
             sizes = zip(kernel, volume.shape[1:4], strict=True)
             kernel = tuple(min(size, available) for size, available in sizes)
-        convolution = keras.layers.Conv3D(
+        alone = filters == 1 and strides == (1, 1, 1) and not self.use_bias
+        convolution = (SingleChannelConvolution if alone else keras.layers.Conv3D)(
             filters,
             kernel,
             strides,
@@ -78,42 +79,6 @@ class Convolutions:
         return keras.layers.Reshape((*shape, filters))(kernel(point))
 
 
-@keras.saving.register_keras_serializable("calogen")
-class ZeroPadding(keras.layers.Layer):
-    """Zeros in front of and behind each axis of a volume.
-
-    TensorFlow 2.21 joins the operation Pad, also that of a gradient, with the convolution behind it, and then fails,
-    with a message, to optimise the graph of a training; here both have other operations.
-
-    Args:
-        padding: number of zeros at both ends of each axis.
-
-    Input shape:
-        `[b, layer, x, z, channels]`.
-
-    Output shape:
-        `[b, layer, x, z, channels]`, longer by twice the padding.
-    """
-
-    def __init__(self, padding: Shape, **options: object) -> None:
-        super().__init__(**options)
-        self.padding: Shape = (padding[0], padding[1], padding[2])
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Gives the longer volume."""
-        return _longer(inputs, self.padding)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Gives the longer shape."""
-        first, *sizes, last = input_shape
-        longer = (None if size is None else size + 2 * zeros for size, zeros in zip(sizes, self.padding, strict=True))
-        return first, *longer, last
-
-    def get_config(self) -> dict[str, object]:
-        """Gives the layer's arguments."""
-        return {**super().get_config(), "padding": list(self.padding)}
-
-
 def to_volume(shower: keras.KerasTensor, shape: Shape) -> keras.KerasTensor:
     """Gives showers `[b, v]` as volumes with one channel."""
     return keras.layers.Reshape((*shape, 1))(shower)
@@ -126,7 +91,7 @@ def normalise(volume: keras.KerasTensor) -> keras.KerasTensor:
 
     Source: arXiv:1607.06450, as PyTorch computes it for three spatial axes.
     """
-    return keras.layers.LayerNormalization(axis=(1, 2, 3), epsilon=_EPSILON)(volume)
+    return VolumeNormalization(axis=(1, 2, 3), epsilon=_EPSILON)(volume)
 
 
 def crop(volume: keras.KerasTensor, shape: Sequence[int]) -> keras.KerasTensor:
@@ -168,29 +133,6 @@ def start_shape(shape: Sequence[int], factor: int) -> Shape:
     """
     first, second, third = (-(-size // factor) for size in shape)
     return first, second, third
-
-
-def _longer(volume: tf.Tensor, padding: Shape) -> tf.Tensor:
-    """Gives a volume with zeros at both ends of each axis; its gradient is `_shorter`."""
-
-    @tf.custom_gradient
-    def pad(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        ends = [(zeros, zeros) for zeros in (0, *padding, 0)]
-        longer = tf.raw_ops.PadV2(input=inputs, paddings=ends, constant_values=tf.zeros((), inputs.dtype))
-        return longer, lambda gradient: _shorter(gradient, padding)
-
-    return pad(volume)
-
-
-def _shorter(volume: tf.Tensor, padding: Shape) -> tf.Tensor:
-    """Gives a volume without both ends of each axis; its gradient is `_longer`."""
-
-    @tf.custom_gradient
-    def cut(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        inside = tuple(slice(zeros, size - zeros) for zeros, size in zip(padding, inputs.shape[1:4], strict=True))
-        return inputs[(slice(None), *inside)], lambda gradient: _longer(gradient, padding)
-
-    return cut(volume)
 
 
 def _three(size: Sizes) -> Shape:

@@ -149,4 +149,5 @@ def test_it_learns_to_change_nothing_and_then_the_spectrum() -> None:
     schedules = [Epochs(epochs=60, batch_size=10, seed=1, keep="last") for _ in trainers]
     history = train(stages_of(trainers, schedules), DATA, None).history
     assert history[59]["change"] < 0.2 * history[0]["change"]
-    assert history[-1]["discrepancy"] < 0.7 * history[59]["discrepancy"]
+    before, after = (np.mean([row["discrepancy"] for row in rows]) for rows in (history[40:60], history[-20:]))
+    assert after < 0.85 * before

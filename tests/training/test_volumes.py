@@ -7,7 +7,8 @@ import tensorflow as tf
 from reference import volumes as slow
 
 from calogen.training.layers import Initializers
-from calogen.training.volumes import Convolutions, ZeroPadding, crop, normalise, start_shape, to_volume
+from calogen.training.volume_layers import SingleChannelConvolution, VolumeNormalization, ZeroPadding
+from calogen.training.volumes import Convolutions, crop, normalise, start_shape, to_volume
 
 RANDOM = np.random.default_rng(1)
 VOLUME = RANDOM.normal(size=(2, 5, 6, 7, 3)).astype(np.float32)
@@ -112,3 +113,72 @@ def test_padding_has_gradients_of_every_order() -> None:
         again = tf.reduce_sum(first**2)
     np.testing.assert_allclose(first, 3 * VOLUME**2, rtol=1e-5)
     np.testing.assert_allclose(outer.gradient(again, volume), 36 * VOLUME**3, rtol=1e-4)
+
+
+LONG = RANDOM.normal(size=(2, 4, 5, 37, 3)).astype(np.float32)
+PLAIN = {
+    "one channel": (SingleChannelConvolution, keras.layers.Conv3D, {"filters": 1, "kernel_size": 3}),
+    "one channel, same size": (
+        SingleChannelConvolution,
+        keras.layers.Conv3D,
+        {"filters": 1, "kernel_size": (3, 2, 4), "padding": "same", "use_bias": False},
+    ),
+    "one channel, smaller": (
+        SingleChannelConvolution,
+        keras.layers.Conv3D,
+        {"filters": 1, "kernel_size": (1, 2, 5), "use_bias": False},
+    ),
+    "normalisation": (VolumeNormalization, keras.layers.LayerNormalization, {"axis": (1, 2, 3), "epsilon": 1e-5}),
+    "normalisation without weights": (VolumeNormalization, keras.layers.LayerNormalization, {"center": False}),
+}
+
+
+def derivatives(network: keras.Model, inside: bool) -> list[np.ndarray]:
+    """The outputs, the derivatives of a loss, and those of their squares, as a gradient penalty needs them."""
+
+    def compute(volume: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as outer:
+            outer.watch(volume)
+            with tf.GradientTape() as tape:
+                tape.watch(volume)
+                result = network(volume)
+                loss = tf.reduce_sum(tf.sin(result))
+            first = tape.gradient(loss, [volume, *network.trainable_variables])
+            squares = tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in first])
+        return [result, *first, *outer.gradient(squares, [volume, *network.trainable_variables])]
+
+    if inside:
+        signature = [tf.TensorSpec((None, *LONG.shape[1:]))]
+        compute = tf.function(compute, input_signature=signature, autograph=False)
+    return [item.numpy() for item in compute(tf.constant(LONG))]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("name", PLAIN)
+def test_fast_layers_equal_those_of_keras_with_all_derivatives(name: str, inside: bool) -> None:
+    fast, plain, options = PLAIN[name]
+    one, other = (network_of(layer(**options), LONG) for layer in (fast, plain))
+    weights = [RANDOM.normal(size=values.shape) for values in one.get_weights()]
+    one.set_weights(weights)
+    other.set_weights(weights)
+    for ours, theirs in zip(derivatives(one, inside), derivatives(other, inside), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max() + 1e-6)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_fast_layers_survive_saving(tmp_path: Path, name: str) -> None:
+    fast, _, options = PLAIN[name]
+    network = network_of(fast(**options), LONG)
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    assert type(loaded.layers[-1]) is fast
+    np.testing.assert_array_equal(loaded(LONG), network(LONG))
+
+
+def test_fast_layers_compute_in_bfloat16() -> None:
+    for fast, plain, options in PLAIN.values():
+        one, other = (network_of(layer(**options, dtype="mixed_bfloat16"), LONG) for layer in (fast, plain))
+        other.set_weights(one.get_weights())
+        ours, theirs = one(LONG), other(LONG)
+        assert ours.dtype == theirs.dtype == "bfloat16"
+        np.testing.assert_allclose(tf.cast(ours, tf.float32), tf.cast(theirs, tf.float32), atol=0.1)
