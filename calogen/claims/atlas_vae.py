@@ -14,7 +14,7 @@ from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import numbered
 
 claims, NUMBERS = Claims("atlas_vae"), Published("atlas_vae").numbers
-VAE, ABSOLUTE = "VAE", "VAE, absolute inputs"
+VAE, ABSOLUTE, DRAWN = "VAE", "VAE, absolute inputs", "VAE, drawn from p(x|z)"
 TRAINED = tuple(2.0**power for power in range(10, 19))
 LOW, HIGH = (1024.0, 2048.0, 4096.0), (131072.0, 262144.0)
 SHOWN = (4096.0, 65536.0, 262144.0)
@@ -57,7 +57,11 @@ REMARKS = (
     "fraction would absorb. The cut at 300 ns is not applied: no effect on photon showers.",
     "Figs. 7, 10-13 and 16-19 of the paper have electronic noise, cross-talk and a spread of vertices; ours have none. "
     "Fig. 9b has no counterpart.",
-    "About 7,000 training and validation showers; the paper has nearly 90,000.",
+    "About 26,700 training and validation showers; the paper has nearly 90,000.",
+    f'"{DRAWN}" is ours: the same trained weights, latent points drawn among codes of training showers, the fractions '
+    "of the layers and the response from a normal distribution around what is decoded, fitted at each training energy, "
+    "and decoded fractions that sum to one. The paper names p(x|z), but not how it draws from it; the claims are about "
+    "the VAE as it decodes means.",
 )
 FIGURES = {
     README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in LAYERS],

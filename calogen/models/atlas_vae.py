@@ -2,6 +2,8 @@
 
 Reference: arXiv:2210.06204, "Variational Autoencoders" and "Data Reparametrisation"; architecture in Fig. 3.
 
+The configuration "drawn" trains as the paper's; its showers are drawn from p(x|z), as the paper says but does not show.
+
 Differences from the paper: what is not stated (batch size, learning rate, weight of the divergence, encoding of the
 photon energy, floor of the feature weights, start of the output bias) is `assumed` below, with the reason.
 """
@@ -12,6 +14,7 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.features.batches import FeatureTable
 from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
@@ -21,6 +24,7 @@ from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers
 from calogen.training.losses import inverse_spread
+from calogen.training.residuals import Residuals, fit_residuals
 from calogen.training.trainer import Epochs
 from calogen.training.vae import Vae
 
@@ -46,6 +50,9 @@ class AtlasVaeConfig:
     absolute_constant: float = assumed(262_144.0, "not stated; MeV, the highest training energy: cells stay below 1")
     response_scale: float = paper(1.0, "Data Reparametrisation: total over photon energy, nothing else")
     renormalise: bool = assumed(False, "not stated whether decoded fractions are made to sum to one; both are measured")
+    decode: str = assumed("mean", "'sampling x from p(x|z)' is all that is stated", {"sample": "with fitted residuals"})
+    noise_dim: int = assumed(5, "ours, with decode='sample': fractions of four layers, and the response")
+    latent_sampler: str = paper("prior", "Variational Autoencoders", {"posterior": "ours: density of the codes"})
     condition: str = assumed("log", "not stated; nine energies that double come out equidistant")
     feature_weights: str = paper("inverse_spread", "Data Reparametrisation: 1 / standard deviation; 'equal' to compare")
     spread_floor: float = assumed(1e-3, "not stated; without it strips that are rarely hit rule the loss")
@@ -66,12 +73,15 @@ class AtlasVaeConfig:
             condition=("log", "linear"),
             feature_weights=("inverse_spread", "equal"),
             output_bias=("mean", "zero"),
+            decode=("mean", "sample"),
+            latent_sampler=("prior", "posterior"),
             keep=("best", "last"),
         )
         numbers = ("absolute_constant", "response_scale", "spread_floor", "learning_rate")
-        require_above_zero(self, "latent_dim", "batch_size", "epochs", *numbers)
+        require_above_zero(self, "latent_dim", "noise_dim", "batch_size", "epochs", *numbers)
         units = (*self.encoder_units, *self.decoder_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
+        require(self.inputs == "fractions" or self.decode == "mean", "decode='sample' needs inputs='fractions'")
         require(0 <= self.kl_weight <= 1, f"kl_weight must be 0..1. Received: {self.kl_weight}")
         fraction = self.validation_fraction
         require(0 < fraction < 1, f"validation_fraction must be above 0 and below 1. Received: {fraction}")
@@ -88,8 +98,8 @@ def build_transform(config: AtlasVaeConfig, geometry: CellGrid) -> Chain:
 
 
 def build_latent(config: AtlasVaeConfig) -> Latent:
-    """Gives the prior of the latent space, standard normal."""
-    return Latent(dim=config.latent_dim)
+    """Gives the prior of the latent space, standard normal, with noise for p(x|z) behind it."""
+    return Latent(dim=config.latent_dim + _noise_dim(config))
 
 
 def build_encoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
@@ -118,15 +128,20 @@ def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
         `latent` `[b, z]`, `condition` `[b, 1]`.
 
     Output shape:
-        `[b, f]` in 0..1.
+        `[b, f]` in 0..1; where x is drawn from p(x|z), the energy features may lie outside.
     """
-    initializers = Initializers(config.seed, "decoder", "glorot_uniform")
-    latent = keras.Input((config.latent_dim,), name="latent")
+    initializers, noise_dim = Initializers(config.seed, "decoder", "glorot_uniform"), _noise_dim(config)
+    latent = keras.Input((config.latent_dim + noise_dim,), name="latent")
     condition = keras.Input((1,), name="condition")
-    hidden = _hidden_layers([latent, condition], config.decoder_units, config, initializers)
+    code = latent[:, : config.latent_dim] if noise_dim else latent
+    hidden = _hidden_layers([code, condition], config.decoder_units, config, initializers)
     output = keras.layers.Dense(
         _num_features(config, geometry), config.output_activation, kernel_initializer=initializers(), name="shower"
     )(hidden)
+    if noise_dim:
+        features = len(geometry.layers) + 1
+        require(noise_dim == features, f"noise_dim must be {features}, layers and response. Received: {noise_dim}")
+        output = Residuals(noise_dim, name="residuals")([output, latent[:, config.latent_dim :], condition])
     return keras.Model({"latent": latent, "condition": condition}, output, name="decoder")
 
 
@@ -162,6 +177,12 @@ def build_trainer(
     return Vae(networks["encoder"], decoder, weights, config.kl_weight, seed, optimizer)
 
 
+def finish(config: AtlasVaeConfig, networks: dict[str, keras.Model], features: FeatureTable) -> None:
+    """Fits p(x|z) to the training showers, if showers are drawn from it."""
+    if config.decode == "sample":
+        fit_residuals(networks["encoder"], networks["decoder"], features, config.seed)
+
+
 def build_schedule(config: AtlasVaeConfig, incident_energies: np.ndarray) -> Epochs:
     """Gives the schedule: epochs over all training showers."""
     seed = named_seed(config.seed, "order")
@@ -170,12 +191,17 @@ def build_schedule(config: AtlasVaeConfig, incident_energies: np.ndarray) -> Epo
 
 CONFIGS: dict[str, tuple[AtlasVaeConfig, CellGrid]] = {
     "paper": (AtlasVaeConfig(), ATLAS_VAE_WINDOW),
+    "drawn": (AtlasVaeConfig(renormalise=True, decode="sample", latent_sampler="posterior"), ATLAS_VAE_WINDOW),
     # absolute features are a thousand times smaller: settings of their own, the best of experiments/scans/atlas_vae.md
     "absolute": (
         AtlasVaeConfig(inputs="absolute", spread_floor=1e-6, kl_weight=1e-5, batch_size=400, learning_rate=1e-3),
         ATLAS_VAE_WINDOW,
     ),
 }
+
+
+def _noise_dim(config: AtlasVaeConfig) -> int:
+    return config.noise_dim if config.decode == "sample" else 0
 
 
 def _num_features(config: AtlasVaeConfig, geometry: CellGrid) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of, require_zero_or_more
 from calogen.features.conditions import LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
@@ -23,6 +23,7 @@ from calogen.provenance import named_seed
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, ShowerHeads, SpectralDense, start_output
+from calogen.training.rates import adams, require_wgan_rates
 from calogen.training.trainer import Curriculum, Draws
 from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import MASSES
@@ -67,9 +68,7 @@ class CaloShowerGanConfig:
     critic_slope: float = paper(0.0, "Table 2: ReLU")
     critic_initializer: str = paper("he_uniform", "Table 2")
     spectral_normalization: str = paper(
-        "reparametrised",
-        "section 3.1, [36]; 'projected' is Keras' layer",
-        code={"none": "all but its last trainings"},
+        "reparametrised", "section 3.1, [36]; 'projected' is Keras' layer", code={"none": "all but its last trainings"}
     )
     learning_rate: float = paper(1e-4, "Table 2")
     beta_1: float = paper(0.5, "Table 2")
@@ -78,6 +77,8 @@ class CaloShowerGanConfig:
     gradient_penalty_weight: float = paper(3.0, "Table 2: lambda", {20.0: "Table 2: pion"}, {10.0: "default for pions"})
     batch_size: int = paper(1024, "Table 2")
     iterations: int = paper(1_000_000, "section 3.3", {2_000_000: "section 4.2: pion"})
+    last_rate: float = assumed(1.0, "Table 2: a constant rate", {0.1: "ours: falls along a cosine to this share"})
+    average: float = assumed(0.0, "none", {0.99: "ours: momentum of a running average of the generator's weights"})
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:
@@ -92,8 +93,8 @@ class CaloShowerGanConfig:
         )
         numbers = ("latent_dim", "latent_spread", "learning_rate", "critic_steps", "batch_size", "iterations")
         require_above_zero(self, *numbers, "lowest_momentum", "empty_energy")
-        for name in ("noise_energy", "mask_energy"):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more. Received: {getattr(self, name)}")
+        require_zero_or_more(self, "noise_energy", "mask_energy")
+        require_wgan_rates(self)
         units = (*self.generator_units, *self.critic_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
         low, high = self.momentum_range
@@ -183,8 +184,7 @@ def build_trainer(
     """Gives the model that trains the networks; the generator starts near the features."""
     if config.output_start == "data":
         _start_at_data(config, networks["generator"], moments)
-    settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1, "beta_2": config.beta_2}
-    optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
+    optimizer, of_critic = adams(config, config.beta_1, config.beta_2)
     weight, latent, batch = config.gradient_penalty_weight, build_latent(config), config.batch_statistics == "batch"
     critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
     generator = Generator(network=networks["generator"], optimizer=optimizer, latent=latent, batch_statistics=batch)

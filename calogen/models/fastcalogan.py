@@ -24,6 +24,7 @@ from calogen.provenance import named_seed
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers, start_output
+from calogen.training.rates import adams, require_wgan_rates
 from calogen.training.trainer import Curriculum, Draws
 from calogen.training.wgan_gp import Critic, Generator, WganGp
 from calogen.units import MASSES
@@ -77,6 +78,8 @@ class FastCaloGanConfig:
     )
     first_stage: float = paper(0.05, "code: 50,000 of 1,000,000 iterations on the middle momentum alone")
     next_stage: float = paper(0.02, "code: another momentum every 20,000 of 1,000,000 iterations")
+    last_rate: float = assumed(1.0, "a constant rate", {0.1: "ours: falls along a cosine to this share"})
+    average: float = assumed(0.0, "none", {0.99: "ours: momentum of a running average of the generator's weights"})
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class FastCaloGanConfig:
         )
         numbers = ("learning_rate", "critic_steps", "batch_size", "iterations", "lowest_momentum", "first_stage")
         require_above_zero(self, *numbers)
+        require_wgan_rates(self)
         units = (*self.generator_units, *self.critic_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
         low, high = self.momentum_range
@@ -174,8 +178,7 @@ def build_trainer(
     if config.output_start == "data":
         factor = 2 if config.generator_activation == "swish" else 1  # near 0 a swish is half its argument
         start_output(networks["generator"], factor * moments.mean, factor * moments.spread)
-    settings = {"learning_rate": config.learning_rate, "beta_1": config.beta_1}
-    optimizer, of_critic = (keras.optimizers.Adam(**settings) for _ in networks)
+    optimizer, of_critic = adams(config, config.beta_1)
     weight = config.gradient_penalty_weight
     critic = Critic(network=networks["critic"], optimizer=of_critic, gradient_penalty_weight=weight)
     generator = Generator(network=networks["generator"], optimizer=optimizer, latent=build_latent(config))

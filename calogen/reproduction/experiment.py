@@ -76,7 +76,7 @@ class Arguments:
         runs: directory of all runs.
         results: directory to which the results are published; None: they stay with the report.
         train_data, test_data: the user's own files; None: the bundled showers are used.
-        all_showers: whether to train on all bundled showers instead of the first edition's.
+        first_edition: whether to train on the first edition of the bundled showers, as older results were.
         figures: format of files of all figures beside the report; None: the report alone holds them.
         tolerant: in the user's files, set slightly negative energies to 0 and round incident energies by up to 0.1 %.
         options: values of the experiment's own options, by name: that of `--learning-rate` is `learning_rate`.
@@ -88,7 +88,7 @@ class Arguments:
     results: Path | None = None
     train_data: Path | None = None
     test_data: Path | None = None
-    all_showers: bool = False
+    first_edition: bool = False
     tolerant: bool = False
     figures: FigureFormat | None = None
     options: Mapping[str, object] = field(default_factory=dict)
@@ -195,8 +195,8 @@ def _read_options(
         Path | None, typer.Option(metavar="FILE", help="Your showers instead of bundled ones.")
     ] = None,
     test_data: Annotated[Path | None, typer.Option(metavar="FILE", help="Your showers to compare with.")] = None,
-    all_showers: Annotated[
-        bool, typer.Option("--all-showers", help="Train on all bundled showers, not only 1,000 of each energy.")
+    first_edition: Annotated[
+        bool, typer.Option("--first-edition", help="Train on 1,000 bundled showers of each energy, as older results.")
     ] = False,
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
@@ -217,8 +217,8 @@ def _read_options(
     """
     if train_data is None and test_data is not None:
         raise typer.BadParameter("--test-data goes with --train-data")
-    if train_data is not None and all_showers:
-        raise typer.BadParameter("--all-showers is about the bundled showers: your own --train-data is taken whole")
+    if train_data is not None and first_edition:
+        raise typer.BadParameter("--first-edition is about the bundled showers: your own --train-data is taken whole")
     return Arguments(
         preset=preset,
         seeds=(seed,) if seed else tuple(range(1, seeds + 1)),
@@ -226,7 +226,7 @@ def _read_options(
         results=results,
         train_data=train_data,
         test_data=test_data,
-        all_showers=all_showers,
+        first_edition=first_edition,
         tolerant=tolerant,
         figures=figures,
         options=own,

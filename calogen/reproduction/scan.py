@@ -63,8 +63,8 @@ class Choices:
     train_data: Annotated[Path | None, typer.Option(metavar="FILE", help="Your showers instead of bundled ones.")] = (
         None
     )
-    all_showers: Annotated[
-        bool, typer.Option("--all-showers", help="Take all bundled showers, not only 1,000 of each energy.")
+    first_edition: Annotated[
+        bool, typer.Option("--first-edition", help="Take 1,000 bundled showers of each energy, as older results.")
     ] = False
     tolerant: Annotated[
         bool, typer.Option("--tolerant", help="Clip your voxels down to -0.1 % of a shower, round energies 0.1 % off.")
@@ -136,7 +136,8 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
     root = given.runs / "scans" / given.model / given.preset
     folder = root / (("finalists-" if given.finalists else "") + grid.sampler)
     every = _SMOKE_EVERY if given.preset == "smoke" else 1
-    data = Data(train=given.train_data, tolerant=given.tolerant, all_showers=given.all_showers, every=every)
+    first = given.first_edition or given.preset == "smoke"
+    data = Data(train=given.train_data, tolerant=given.tolerant, first_edition=first, every=every)
     task = Task(root=root, folder=folder, grid=grid, data=data)
     about = provenance.collect(1, {"train": data.path(grid)})
     study, showers, note = task.open()

@@ -45,13 +45,13 @@ class Data:
     Args:
         train: the user's file; None: the bundled one.
         tolerant: as for `Showers.read`.
-        all_showers: whether to take all bundled showers instead of the first edition's.
+        first_edition: whether to take the first edition of the bundled showers only.
         every: take every so-manieth bundled shower only.
     """
 
     train: Path | None = None
     tolerant: bool = False
-    all_showers: bool = False
+    first_edition: bool = False
     every: int = 1
 
     def path(self, grid: Grid) -> Path:
@@ -67,7 +67,7 @@ class Data:
         path = self.path(grid)
         showers, note = read_window(path, grid.geometry, self.tolerant), path.name
         if self.train is None:
-            showers, note = choose_edition(path.stem, showers, self.all_showers)
+            showers, note = choose_edition(path.stem, showers, self.first_edition)
         showers, changes = snap_showers(path, showers, grid.energies, self.tolerant)
         if grid.energies:
             inside = np.isin(showers.incident_energies, grid.energies)

@@ -55,7 +55,7 @@ def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
     """Mask of the showers of a bundled training file that its first edition held, `[n]`.
 
     The files were enlarged by `calogen simulate --extend`, which puts new showers behind the old ones of each energy.
-    Experiments train on the first edition unless they are told to take all showers.
+    Results without the note "all bundled showers" are of networks that were trained on the first edition.
 
     Args:
         incident_energies: `[n]`, MeV, of the whole file.
@@ -67,17 +67,17 @@ def first_edition(name: str, incident_energies: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def choose_edition(name: str, showers: Showers, all_showers: bool) -> tuple[Showers, str]:
+def choose_edition(name: str, showers: Showers, first: bool = False) -> tuple[Showers, str]:
     """The showers of a bundled training file to train on, and the note on them.
 
     The note must stand wherever numbers appear of networks that were trained on them.
 
     Args:
-        all_showers: whether to take all showers, not only those of the first edition.
+        first: whether to take the showers of the first edition only.
     """
-    if all_showers:
-        return showers, f"{HONEST_NOTE}; all bundled showers"
-    return showers[first_edition(name, showers.incident_energies)], HONEST_NOTE
+    if first:
+        return showers[first_edition(name, showers.incident_energies)], f"{HONEST_NOTE}; first edition"
+    return showers, f"{HONEST_NOTE}; all bundled showers"
 
 
 def read_showers(path: str | Path, tolerant: bool = False) -> Showers:

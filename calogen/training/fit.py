@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
 from calogen.training.encoded import encoded_latent
-from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
+from calogen.training.latent import Sampler
+from calogen.training.module import ConfigT, FinishesNetworks, GeometryT, ModelModule, generates
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
@@ -96,9 +98,7 @@ def fit(
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
         state = train(stages, features, validating[0] if validating else None, keeper, log)
-        latent = None
-        if getattr(config, "latent_sampler", "prior") == "posterior":
-            latent = encoded_latent(networks["encoder"], features, module.build_latent(config).dim, config.seed)
+        latent = _finish(module, config, networks, features)
     for name in critics if bfloat16 else ():
         networks[name].set_weights(trained[name].get_weights())
     run = assemble_run(module, config, geometry, networks, chain, state.history, latent)
@@ -117,6 +117,48 @@ def _require_fitting(
     require(kind in own, f"{module.__name__} needs a configuration {', '.join(own)}. Received: {kind}")
     if showers.geometry != geometry:
         raise GeometryError(f"showers must be of {geometry.name}. Received: {showers.geometry.name}, or other edges")
+
+
+@checked
+def decode_otherwise(
+    module: ModelModule[ConfigT, GeometryT], run: TrainedRun, config: ConfigT, showers: Showers
+) -> TrainedRun:
+    """Gives the run of an autoencoder whose trained weights generate under another configuration.
+
+    Args:
+        module: the model's module in `calogen.models`.
+        config: the run's configuration, changed in what does not train: how it decodes, and its latent sampler.
+        showers: the showers that trained the run, to which distributions are fitted.
+
+    Raises:
+        ConfigError: the networks of the two configurations have other weights to train.
+    """
+    geometry = cast(GeometryT, run.geometry)
+    networks = module.build(config, geometry)
+    for name, network in networks.items():
+        old, new = run.networks[name].trainable_variables, network.trainable_variables
+        shapes = [[tuple(item.shape) for item in items] for items in (old, new)]
+        require(shapes[0] == shapes[1], f"the {name} must have the weights of the run. Received: {shapes[1]}")
+        for variable, value in zip(new, old, strict=True):
+            variable.assign(value)
+    chain = module.build_transform(config, geometry).fit(showers.given)
+    rows = split_rows(len(showers), config)[0]
+    latent = _finish(module, config, networks, resident(showers, chain, rows))
+    return assemble_run(module, config, geometry, networks, chain, run.history, latent)
+
+
+def _finish(
+    module: ModelModule[ConfigT, GeometryT],
+    config: ConfigT,
+    networks: dict[str, keras.Model],
+    features: FeatureTable,
+) -> Sampler | None:
+    """Sets the weights that no gradient changes; gives the latent sampler, if it is fitted to showers."""
+    if isinstance(module, FinishesNetworks):
+        module.finish(config, networks, features)
+    if getattr(config, "latent_sampler", "prior") != "posterior":
+        return None
+    return encoded_latent(networks["encoder"], features, module.build_latent(config).dim, config.seed)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Learning rates that fall in a training, as functions of the optimizer's step."""
+"""Learning rates that fall in a training, as functions of the optimizer's step, and optimizers with them."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from calogen.backend import keras
 from calogen.config import require
@@ -36,3 +36,51 @@ def falling(rate: float, factor: float, steps: int) -> Rate:
     require(rate > 0 and 0 < factor <= 1, f"a rate must be above 0, its factor 0..1. Received: {rate}, {factor}")
     require(steps >= 1, f"a rate must fall after a step at least. Received: {steps}")
     return keras.optimizers.schedules.ExponentialDecay(rate, steps, factor, staircase=True)
+
+
+def sinking(rate: float, last: float, steps: int) -> Rate:
+    """Gives a rate that falls along half a cosine to the share `last` of itself after so many steps."""
+    require(rate > 0 and 0 < last <= 1, f"a rate must be above 0, its last share 0..1. Received: {rate}, {last}")
+    return rate if last == 1 else keras.optimizers.schedules.CosineDecay(rate, steps, alpha=last)
+
+
+class WganRates(Protocol):
+    """What a WGAN's configuration says of its two optimizers."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate at the start."""
+
+    @property
+    def last_rate(self) -> float:
+        """Share of it at the end; 1: the rate is constant."""
+
+    @property
+    def average(self) -> float:
+        """Momentum of the running average of the generator's weights; 0: there is none."""
+
+    @property
+    def critic_steps(self) -> int:
+        """Steps of the critics in an iteration."""
+
+    @property
+    def iterations(self) -> int:
+        """Number of iterations."""
+
+
+def require_wgan_rates(config: WganRates) -> None:
+    """Refuse, with a `ConfigError`, rates and averages that make no sense."""
+    require(0 <= config.average < 1, f"average must be 0 or more, below 1. Received: {config.average}")
+    sinking(config.learning_rate, config.last_rate, 1)
+
+
+def adams(config: WganRates, *betas: float) -> tuple[keras.optimizers.Adam, keras.optimizers.Adam]:
+    """Gives Adam for a generator, and Adam for its critics.
+
+    Both rates sink to the share `last_rate` of `learning_rate` over all iterations. The generator's keeps a running
+    average of its weights if `average`, the momentum of that average, is above 0.
+    """
+    average, steps = config.average, config.iterations
+    rates = [sinking(config.learning_rate, config.last_rate, number) for number in (steps, steps * config.critic_steps)]
+    averaging = {"use_ema": True, "ema_momentum": average} if average else {}
+    return keras.optimizers.Adam(rates[0], *betas, **averaging), keras.optimizers.Adam(rates[1], *betas)

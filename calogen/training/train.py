@@ -7,6 +7,7 @@ training therefore consists of weights, optimizers and history alone.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
 from calogen.training.run import snapshot_paths
 from calogen.training.state import TrainingState, Variables, assign, read_state, write_state
-from calogen.training.trainer import Schedule, Trainer, ValidatedTrainer
+from calogen.training.trainer import AveragingTrainer, Schedule, Trainer, ValidatedTrainer
 
 Logs = dict[str, float]
 
@@ -119,6 +120,8 @@ def train(
                 _train_stage(stages, number, (training, validation), (state, variables, keeper), called)
             if stage.schedule.keep == "best":
                 assign(variables.variables_of_networks, state.best_weights)
+            if isinstance(stage.trainer, AveragingTrainer):
+                stage.trainer.take_average()
     finally:
         called.on_train_end()
     return state
@@ -173,7 +176,8 @@ def _train_stage(
             logs = {**named, **counted, **logs, **validate()}
             require_finite(before + done, logs | _largest_weights(trainer))
             _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, variables)
-            keeper.save_snapshots(schedule.unit, before + done)
+            with trainer.averaged() if isinstance(trainer, AveragingTrainer) else nullcontext():
+                keeper.save_snapshots(schedule.unit, before + done)
             due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds
             if due or done == schedule.length:
                 _write(state, variables, keeper)

@@ -1,8 +1,9 @@
 """Trainers, which `training.train` can train, and schedules of their steps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -47,6 +48,17 @@ class ValidatedTrainer(Trainer, Protocol):
 
     def validate(self, batch: Batch, number: tf.Tensor) -> dict[str, tf.Tensor]:
         """Gives the terms of a block of validation showers; `number` is that of the block."""
+
+
+@runtime_checkable
+class AveragingTrainer(Protocol):
+    """A trainer whose snapshots and final networks have running averages of weights, where it keeps them."""
+
+    def take_average(self) -> None:
+        """Gives the networks the averages of their weights."""
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While it lasts, the networks have the averages of their weights."""
 
 
 class KerasTrainer(keras.Model):

@@ -18,7 +18,8 @@ class Vae(KerasTrainer):
 
     Args:
         encoder: network {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, z], "log_variance": [b, z]}.
-        decoder: network {"latent": [b, z], "condition": [b, c]} -> [b, f].
+        decoder: network {"latent": [b, z], "condition": [b, c]} -> [b, f]; if it takes more numbers than the code has,
+            the rest is noise of p(x|z), which is 0 in the training.
         feature_weights: weights w_i of the features, `[f]`.
         kl_weight: factor of the divergence.
     """
@@ -40,22 +41,25 @@ class Vae(KerasTrainer):
         self.encoder, self.decoder = encoder, decoder
         self._feature_weights = tf.constant(feature_weights, tf.float32)
         self._kl_weight = kl_weight
+        self._noise_dim = decoder.input["latent"].shape[-1] - encoder.output["mean"].shape[-1]
         self.compile(optimizer=optimizer)
         self.optimizer.build([*encoder.trainable_variables, *decoder.trainable_variables])
         self.built = True
 
     def call(self, batch: Batch, training: bool = False) -> tf.Tensor:
         """Gives the reconstruction `[b, f]` from the mean of the latent distribution."""
-        latent = self.encoder(batch)["mean"]
-        return self.decoder({"latent": latent, "condition": batch["condition"]})
+        return self._decode(self.encoder(batch)["mean"], batch)
 
     def reconstruct(self, batch: Batch, noise_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Gives the latent space's mean and log variance, `[b, z]`, and decoded showers `[b, f]`."""
         code = self.encoder(batch)
         mean, log_variance = code["mean"], code["log_variance"]
         noise = tf.random.stateless_normal(tf.shape(mean), noise_seed)
-        latent = mean + tf.exp(0.5 * log_variance) * noise
-        return mean, log_variance, self.decoder({"latent": latent, "condition": batch["condition"]})
+        return mean, log_variance, self._decode(mean + tf.exp(0.5 * log_variance) * noise, batch)
+
+    def _decode(self, code: tf.Tensor, batch: Batch) -> tf.Tensor:
+        latent = tf.pad(code, [[0, 0], [0, self._noise_dim]]) if self._noise_dim else code
+        return self.decoder({"latent": latent, "condition": batch["condition"]})
 
     def terms(self, batch: Batch, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Gives loss, reconstruction and divergence of a batch, with the noise of a seed `[2]`."""

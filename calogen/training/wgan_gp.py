@@ -4,7 +4,8 @@ An iteration consists of `critic_steps` steps of every critic and one step of th
 interpolation are functions of (seed, iteration), so that weights and optimizers are the whole state of a training.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from calogen.backend import keras, tf
@@ -138,6 +139,21 @@ class WganGp(KerasTrainer):
         for critic in critics:
             critic.optimizer.build(critic.network.trainable_variables)
         self.built = True
+
+    def take_average(self) -> None:
+        """Gives the generator the running average of its weights, if its optimizer keeps one (`use_ema`)."""
+        if self.optimizer.use_ema:
+            self.optimizer.finalize_variable_values(self.generator.trainable_variables)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While it lasts, the generator has the running average of its weights, if there is one."""
+        variables = self.generator.trainable_variables
+        values = [variable.numpy() for variable in variables] if self.optimizer.use_ema else []
+        self.take_average()
+        yield
+        for variable, value in zip(variables, values, strict=bool(values)):
+            variable.assign(value)
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Gives showers `[b, f]` for latent points and conditions."""

@@ -347,9 +347,9 @@ def test_test_data_goes_with_train_data(capsys: pytest.CaptureFixture[str]) -> N
     assert "--test-data goes with --train-data" in capsys.readouterr().err
 
 
-def test_all_showers_are_the_bundled_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert parse_arguments("", ["--all-showers"]).all_showers
-    assert not parse_arguments("", []).all_showers
+def test_the_first_edition_is_of_the_bundled_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse_arguments("", ["--first-edition"]).first_edition
+    assert not parse_arguments("", []).first_edition
     with pytest.raises(SystemExit, match="2"):
-        parse_arguments("", ["--train-data", "a", "--all-showers"])
+        parse_arguments("", ["--train-data", "a", "--first-edition"])
     assert "your own --train-data is taken whole" in capsys.readouterr().err

@@ -77,17 +77,17 @@ def test_slightly_negative_energies_need_the_flag_and_are_noted(tmp_path: Path) 
 
 @pytest.mark.parametrize(("particle", "geometry"), [("photon", PHOTONS_DATASET1), ("pion", PIONS_DATASET1)])
 def test_bundled_showers_and_every_eighth_of_them(particle: str, geometry: VoxelGeometry) -> None:
-    given = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"))
+    given = Arguments(preset="laptop", seeds=(1,), runs=Path("runs"), first_edition=True)
     whole = study.read_data(given, f"{particle}s", geometry, len)
-    assert whole.note == HONEST_NOTE
+    assert whole.note == f"{HONEST_NOTE}; first edition"
     assert dict(whole.files) == {name: bundled(f"{particle}s_{name}") for name in ("train", "test")}
-    few = study.read_data(replace(given, preset="smoke"), f"{particle}s", geometry, len)
+    few = study.read_data(replace(given, preset="smoke", first_edition=False), f"{particle}s", geometry, len)
     assert whole.held_out is not None and few.held_out is not None  # noqa: PT018
     assert len(whole.train) > len(few.train)
     np.testing.assert_array_equal(few.train.energies, whole.train.energies[::8])
     np.testing.assert_array_equal(few.held_out.energies, whole.held_out.energies[::4])
     assert {*few.train.incident_energies} == {*whole.train.incident_energies} == {*few.held_out.incident_energies}
-    more = study.read_data(replace(given, all_showers=True), f"{particle}s", geometry, len)
+    more = study.read_data(replace(given, first_edition=False), f"{particle}s", geometry, len)
     assert more.note == f"{HONEST_NOTE}; all bundled showers"
     assert [item.train.counts[256.0] for item in (whole, more)] == [1000, 3000]
     np.testing.assert_array_equal(more.train.at(512.0).energies[:1000], whole.train.at(512.0).energies)
@@ -112,7 +112,7 @@ def test_a_papers_energies_are_read_from_two_files(tmp_path: Path) -> None:
     assert data.train.counts == {1024.0: 10, 4096.0: 10}
     assert data.reference.counts == {1024.0: 10, 3000.0: 10, 4096.0: 10}
     assert data.note == "a.h5, b.h5"
-    few = read_at_energies(replace(given, preset="smoke"), "photons", grid, trained, (3000.0,))
+    few = read_at_energies(replace(given, preset="smoke", first_edition=False), "photons", grid, trained, (3000.0,))
     np.testing.assert_array_equal(few.train.energies, data.train.energies[::8])
     with pytest.raises(DataFormatError, match=r"b\.h5 must hold showers at 2000 MeV, at least two"):
         read_at_energies(given, "photons", grid, trained, (2000.0,))

@@ -135,10 +135,10 @@ def test_the_first_edition_is_what_published_results_were_trained_on(
     for array in (voxels.incident_energies, voxels.energies, cells.energies):
         found.update(array[rows].tobytes())
     assert found.hexdigest()[:16] == digest
-    chosen, note = choose_edition(name, cells, all_showers=False)
+    chosen, note = choose_edition(name, cells, first=True)
     np.testing.assert_array_equal(chosen.energies, cells.energies[rows])
-    assert note == HONEST_NOTE
-    assert choose_edition(name, cells, all_showers=True) == (cells, f"{HONEST_NOTE}; all bundled showers")
+    assert note == f"{HONEST_NOTE}; first edition"
+    assert choose_edition(name, cells) == (cells, f"{HONEST_NOTE}; all bundled showers")
 
 
 @pytest.mark.parametrize("particle", ["photons", "pions"])

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from calogen.errors import ConfigError
-from calogen.training.rates import falling, piecewise
+from calogen.models.caloshowergan import CaloShowerGanConfig
+from calogen.training.rates import adams, falling, piecewise, sinking
 
 
 def used(rate: object, steps: int) -> list[float]:
@@ -38,3 +39,24 @@ def test_rates_and_starts_must_fit(arguments: tuple[tuple[float, ...], tuple[int
 def test_a_falling_rate_needs_sense(arguments: tuple[float, float, int]) -> None:
     with pytest.raises(ConfigError, match="a rate must"):
         falling(*arguments)
+
+
+def test_a_rate_sinks_along_a_cosine_and_stays_at_its_last_share() -> None:
+    expected = [0.1 + 0.9 * (1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)] + [0.1, 0.1]
+    assert used(sinking(1.0, 0.1, 4), 6) == pytest.approx(expected, rel=1e-4)
+    assert sinking(0.5, 1.0, 4) == 0.5
+
+
+def test_both_optimizers_of_a_wgan_sink_in_the_same_iterations() -> None:
+    config = CaloShowerGanConfig(last_rate=0.5, average=0.9, iterations=10, critic_steps=3, learning_rate=1e-2)
+    of_generator, of_critic = adams(config, config.beta_1, config.beta_2)
+    assert (of_generator.use_ema, of_generator.ema_momentum, of_critic.use_ema) == (True, 0.9, False)
+    for optimizer, steps in ((of_generator, 10), (of_critic, 30)):
+        optimizer.iterations.assign(steps)
+        assert float(optimizer.learning_rate) == pytest.approx(5e-3)
+
+
+@pytest.mark.parametrize("values", [{"average": 1.0}, {"average": -0.1}, {"last_rate": 0.0}, {"last_rate": 1.5}])
+def test_averages_and_last_rates_need_sense(values: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"average|last"):
+        CaloShowerGanConfig(**values)  # type: ignore[arg-type]

@@ -1,0 +1,123 @@
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from calogen.errors import ConfigError, ExportError
+from calogen.features.batches import Resident
+from calogen.generation.generate import generate
+from calogen.generation.load import load_run
+from calogen.lwtnn.convert import convert
+from calogen.models import atlas_vae
+from calogen.models.atlas_vae import AtlasVaeConfig
+from calogen.showers.sample import Showers
+from calogen.training.fit import decode_otherwise, fit
+from calogen.training.residuals import Residuals, fit_residuals
+
+RANDOM = np.random.default_rng(1)
+NUMBER = 20_000
+ROOTS = {0.0: np.array([[0.2, 0.0], [0.1, 0.05]]), 1.0: np.array([[0.5, 0.0], [-0.3, 0.4]])}
+"""By condition: roots of the covariance of the last two features around their linear function of the code."""
+SLOPES, OFFSETS = {0.0: 0.5, 1.0: 2.0}, {0.0: 1.0, 1.0: -1.0}
+SMALL = AtlasVaeConfig(encoder_units=(24, 12), decoder_units=(12, 24), latent_dim=2, epochs=2, batch_size=20)
+
+
+def make_networks() -> dict[str, keras.Model]:
+    """The code is the first feature, and what is decoded is the code, three times."""
+    inputs = {"shower": keras.Input((3,), name="shower"), "condition": keras.Input((1,), name="condition")}
+    mean = keras.layers.Dense(1, use_bias=False, name="mean")
+    variance = keras.layers.Dense(1, "linear", kernel_initializer="zeros", name="log_variance")
+    outputs = {"mean": mean(inputs["shower"]), "log_variance": variance(inputs["condition"])}
+    mean.kernel.assign(np.eye(3, 1))
+    variance.bias.assign([-50.0])
+    encoder = keras.Model(inputs, outputs)
+    latent, condition = keras.Input((3,), name="latent"), keras.Input((1,), name="condition")
+    same = keras.layers.Dense(3, kernel_initializer="ones", use_bias=False)(latent[:, :1])
+    drawn = Residuals(2)([same, latent[:, 1:], condition])
+    return {"encoder": encoder, "decoder": keras.Model({"latent": latent, "condition": condition}, drawn)}
+
+
+def make_features() -> Resident:
+    conditions = np.repeat([0.0, 1.0], NUMBER)
+    code = RANDOM.normal(size=2 * NUMBER)
+    last = np.empty((2 * NUMBER, 2))
+    for condition, root in ROOTS.items():
+        rows = conditions == condition
+        noise = RANDOM.normal(size=(NUMBER, 2)) @ root.T
+        last[rows] = OFFSETS[condition] + SLOPES[condition] * code[rows, None] + noise
+    shower = np.concatenate([code[:, None], last], axis=1).astype(np.float32)
+    return Resident(tf.constant(shower), tf.constant(conditions[:, None], tf.float32))
+
+
+def draw(decoder: keras.Model, condition: float, number: int = NUMBER) -> np.ndarray:
+    latent = RANDOM.normal(size=(number, 3)).astype(np.float32)
+    return decoder({"latent": tf.constant(latent), "condition": tf.fill((number, 1), condition)}).numpy()
+
+
+def test_without_weights_the_features_stay() -> None:
+    drawn = draw(make_networks()["decoder"], 0.5, 100)
+    np.testing.assert_array_equal(drawn[:, 1], drawn[:, 0])
+
+
+def test_drawn_features_have_means_and_covariances_of_the_showers() -> None:
+    networks, features = make_networks(), make_features()
+    fit_residuals(networks["encoder"], networks["decoder"], features, seed=1)
+    for condition, rows in ((0.0, slice(None, NUMBER)), (1.0, slice(NUMBER, None))):
+        expected, drawn = features.shower.numpy()[rows], draw(networks["decoder"], condition)
+        # five errors of means and covariances of 20,000 showers
+        np.testing.assert_allclose(drawn.mean(axis=0), expected.mean(axis=0), atol=0.1)
+        np.testing.assert_allclose(np.cov(drawn.T), np.cov(expected.T), atol=0.05 * np.cov(expected.T).max())
+
+
+def test_between_two_energies_the_distribution_is_between_theirs() -> None:
+    networks, features = make_networks(), make_features()
+    fit_residuals(networks["encoder"], networks["decoder"], features, seed=1)
+    drawn = draw(networks["decoder"], 0.5)
+    assert drawn[:, 1].mean() == pytest.approx(0.0, abs=0.1)
+    outside, inside = (draw(networks["decoder"], condition)[:, 2].std() for condition in (7.0, 1.0))
+    assert outside == pytest.approx(inside, rel=0.05), "beyond the training energies nothing is extrapolated"
+
+
+def test_many_different_energies_share_distributions() -> None:
+    condition = np.sort(RANDOM.uniform(0, 1, 2 * NUMBER))
+    code = RANDOM.normal(size=2 * NUMBER)
+    noise = (0.1 + condition)[:, None] * RANDOM.normal(size=(2 * NUMBER, 2))
+    shower = np.concatenate([code[:, None], code[:, None] + noise], axis=1).astype(np.float32)
+    networks = make_networks()
+    features = Resident(tf.constant(shower), tf.constant(condition[:, None], tf.float32))
+    fit_residuals(networks["encoder"], networks["decoder"], features, seed=1)
+    for energy in (0.2, 0.5, 0.8):
+        drawn = draw(networks["decoder"], energy)
+        assert (drawn[:, 1] - drawn[:, 0]).std() == pytest.approx(0.1 + energy, rel=0.05)
+
+
+def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_showers: Showers, tmp_path: Path) -> None:
+    grid = tiny_showers.geometry
+    config = replace(SMALL, decode="sample", noise_dim=4, renormalise=True, latent_sampler="posterior")
+    drawing = fit(atlas_vae, config, grid, tiny_showers, tmp_path / "drawing")  # type: ignore[arg-type]
+    plain = fit(atlas_vae, SMALL, grid, tiny_showers, tmp_path / "plain")  # type: ignore[arg-type]
+    other = decode_otherwise(atlas_vae, plain, config, tiny_showers)
+    assert other.latent.dim == drawing.latent.dim == 2 + 4
+    for name, network in drawing.networks.items():
+        for one, two in zip(network.get_weights(), other.networks[name].get_weights(), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    energies = np.repeat(np.unique(tiny_showers.incident_energies), 200)
+    showers = generate(drawing, energies, 3)
+    np.testing.assert_array_equal(showers.energies, generate(load_run(tmp_path / "drawing"), energies, 3).energies)
+    spread, wanted = (item.energies.sum(axis=1)[-200:].std() for item in (showers, tiny_showers))
+    assert spread == pytest.approx(wanted, rel=0.5)
+    with pytest.raises(ExportError, match="Residuals|GetItem"):
+        convert(drawing.generator, ["latent", "condition"])
+
+
+def test_what_does_not_fit_is_refused(tiny_showers: Showers, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="noise_dim must be 4"):
+        atlas_vae.build(replace(SMALL, decode="sample"), tiny_showers.geometry)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="decode='sample' needs inputs='fractions'"):
+        replace(SMALL, decode="sample", inputs="absolute")
+    run = fit(atlas_vae, SMALL, tiny_showers.geometry, tiny_showers, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the encoder must have the weights of the run"):
+        decode_otherwise(atlas_vae, run, replace(SMALL, encoder_units=(12, 12)), tiny_showers)
