@@ -13,7 +13,7 @@ from calogen.plots.style import Drawn, add_legend, build_figure, sample_styles, 
 
 CHOSEN_COLOUR, OWN_BEST_COLOUR = "#d62728", "#ff9f1c"
 _COLUMNS = 4
-_NO_LOSSES = ("iteration", "epoch", "seconds")  # further numbers in the rows of a history
+_NO_LOSSES = ("iteration", "epoch", "seconds", "cpu_seconds")  # further numbers in the rows of a history
 _BAR_WIDTH = 0.8  # of all bars at a momentum, in distances between momenta
 
 

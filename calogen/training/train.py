@@ -93,8 +93,8 @@ def train(
     Returns:
         the final state. Its history has a row for each round, with `stage` if there are several, `iteration` if the
         schedule counts iterations, the means of the terms over the steps of the round, the terms of the validation
-        showers after it, with the prefix `val_`, and `seconds`. `best_epoch` is the index of the best row of the last
-        stage.
+        showers after it, with the prefix `val_`, `seconds` and `cpu_seconds`. `best_epoch` is the index of the best row
+        of the last stage.
 
     Raises:
         CalogenError: the checkpoint is another training's.
@@ -169,13 +169,14 @@ def _train_stage(
     text = f"training, stage {number + 1} of {len(stages)}" if named else "training"
     with progress(text, schedule.length - done, f"{schedule.unit}s") as bar:
         while done < schedule.length:
-            start, last = time.monotonic(), done
+            start, used, last = time.monotonic(), time.process_time(), done
             require_finite = partial(_require_finite, schedule.unit, before + last, keeper)
             done, logs = _round(stages[number], run, done, len(training), bar, require_finite)
             counted = {"iteration": float(before + done)} if schedule.unit == "iteration" else {}
             logs = {**named, **counted, **logs, **validate()}
             require_finite(before + done, logs | _largest_weights(trainer))
-            _record(state, trainer, schedule, logs | {"seconds": time.monotonic() - start}, variables)
+            times = {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - used}
+            _record(state, trainer, schedule, logs | times, variables)
             with trainer.averaged() if isinstance(trainer, AveragingTrainer) else nullcontext():
                 keeper.save_snapshots(schedule.unit, before + done)
             due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds

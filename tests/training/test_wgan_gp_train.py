@@ -116,7 +116,7 @@ def test_checkpoints_come_with_the_generator_and_are_heard_of(
     assert plan.snapshot(12).name == names[-1]
     assert [row["iteration"] for row in state.history] == [5.0, 10.0, 12.0]
     assert state.reached == 12
-    assert {tuple(row) for row in state.history} == {("iteration", *TERMS, "seconds")}
+    assert {tuple(row) for row in state.history} == {("iteration", *TERMS, "seconds", "cpu_seconds")}
     assert heard.epochs == {
         int(row["iteration"]): {name: row[name] for name in ("iteration", *TERMS)} for row in state.history
     }
@@ -260,7 +260,7 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path: Path, kills: int) -> 
         ours, theirs = getattr(killed, name), getattr(whole, name)
         assert [array.tobytes() for array in ours] == [array.tobytes() for array in theirs], name
     assert whole.threads == killed.threads == [tensorflow_threads()]
-    losses = [[{**row, "seconds": 0} for row in state.history] for state in (whole, killed)]
+    losses = [[{**row, "seconds": 0, "cpu_seconds": 0} for row in state.history] for state in (whole, killed)]
     assert losses[0] == losses[1]
 
 

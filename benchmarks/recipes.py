@@ -1,0 +1,232 @@
+"""Quality of a GAN's showers by recipe, each with the same CPU time, beside the paper's own recipe.
+
+    python benchmarks/recipes.py --network photon --seconds 180              # every recipe, one seed
+    python benchmarks/recipes.py --network pion --seconds 1200 --seeds 3 --recipe paper --recipe ratio-3-average
+    python benchmarks/recipes.py --network photon --seconds 180 --classifiers  # AUCs, too: a minute for each training
+
+A recipe is a change of CaloShowerGAN's configuration (Table 2 at batch 256, no spectral normalisation, the critic's
+products in bfloat16 where the recipe does not say otherwise). How many iterations the time pays for is measured first.
+The iteration is chosen by the chi2 of the total energy over the training showers; all figures are those of held-out
+showers, which neither train nor choose. Trainings lie in runs/recipes/; what is finished is read, what was interrupted
+goes on, and several processes share the work.
+
+The ratio is the excess of chi2/NDF over the Geant4 floor, divided by that of the recipe "paper" with the same seeds.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calogen.config import config_to_json
+from calogen.errors import CalogenError
+from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN
+from calogen.evaluation.judging import Options, assess_showers, reference_of
+from calogen.evaluation.merits import Chi2Merit, mean_ks_distance
+from calogen.evaluation.streaming import sample_of
+from calogen.files import read_json_table, write_json
+from calogen.generation.generate import generate_like
+from calogen.locks import directory_lock
+from calogen.metrics.chi2 import total
+from calogen.metrics.distances import physics_distances
+from calogen.models import caloshowergan
+from calogen.models.caloshowergan import CONFIGS, CaloShowerGanConfig
+from calogen.observables.challenge import high_level_inputs
+from calogen.observables.voxels import voxel_observables
+from calogen.process import tell
+from calogen.reproduction.chi2_selection import MIN_ENERGY
+from calogen.reproduction.study import Data, Selection, choose_and_test
+from calogen.showers.bundled import bundled, choose_edition, read_window
+from calogen.showers.labels import within
+from calogen.showers.sample import Showers
+from calogen.showers.voxels import VoxelGeometry
+from calogen.training.fit import fit
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "float32": {"bfloat16": False},
+    "average": {"average": 0.99},
+    "ratio-3": {"critic_steps": 3},
+    "ratio-3-average": {"critic_steps": 3, "average": 0.99},
+    "ratio-2-average": {"critic_steps": 2, "average": 0.99},
+    "ratio-1-average": {"critic_steps": 1, "average": 0.99},
+    "ratio-3-slow-average": {"critic_steps": 3, "average": 0.999},
+    "ratio-3-average-falling": {"critic_steps": 3, "average": 0.99, "last_rate": 0.1},
+    "ratio-3-average-rate-2": {"critic_steps": 3, "average": 0.99, "learning_rate": 2e-4},
+    "ratio-3-average-rate-5-falling": {"critic_steps": 3, "average": 0.99, "learning_rate": 5e-4, "last_rate": 0.05},
+    "ratio-3-average-batch-128": {"critic_steps": 3, "average": 0.99, "batch_size": 128},
+    "ratio-3-average-batch-512": {"critic_steps": 3, "average": 0.99, "batch_size": 512},
+    "ratio-3-average-batch-1024": {"critic_steps": 3, "average": 0.99, "batch_size": 1024},
+    "moving-statistics": {"batch_statistics": "moving"},
+    "start-at-zero": {"output_start": "zero"},
+    "moving-and-zero": {"batch_statistics": "moving", "output_start": "zero"},
+}
+"""Changes of the configuration by name; `bfloat16` is an option of the training."""
+RULE = "caloshowergan"
+_PROBE = 60  # iterations by which the time of one is measured
+_SNAPSHOTS = 30
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training with a recipe.
+
+    Args:
+        network: name of the configuration.
+        recipe: name of the recipe.
+        seed: seed of the training.
+        directory: folder of the training.
+    """
+
+    network: str
+    recipe: str
+    seed: int
+    directory: Path
+
+    @property
+    def config(self) -> CaloShowerGanConfig:
+        """The configuration, with a number of iterations that does not count."""
+        short: dict[str, Any] = {"spectral_normalization": "none", "batch_size": 256, "seed": self.seed}
+        changes = {name: value for name, value in RECIPES[self.recipe].items() if name != "bfloat16"}
+        return replace(CONFIGS[self.network][0], **(short | changes))
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the critic's products are in bfloat16."""
+        return bool(RECIPES[self.recipe].get("bfloat16", True))
+
+
+def main() -> None:
+    """Trains and prints everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="photon", choices=CONFIGS, metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--recipe", choices=RECIPES, action="append", metavar="NAME", help="of these only")
+    parser.add_argument("--seconds", type=float, default=180, help="CPU time of a training (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each recipe (default: %(default)s)")
+    parser.add_argument("--first-edition", action="store_true", help="train on 1,000 bundled showers of each energy")
+    parser.add_argument("--classifiers", action="store_true", help="train classifiers, too")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where trainings go (default: %(default)s)")
+    parser.add_argument("--csv", type=Path, help="write the table to this file")
+    arguments = parser.parse_args()
+    try:
+        table = run(arguments)
+    except CalogenError as error:
+        sys.exit(str(error))
+    if arguments.csv:
+        table.to_csv(arguments.csv, index=False)
+
+
+def run(arguments: argparse.Namespace) -> pd.DataFrame:
+    """Trains what is not trained, and gives and prints the table."""
+    data = showers_of(arguments.network, arguments.first_edition)
+    edition = "first" if arguments.first_edition else "all"
+    root = arguments.runs / "recipes" / arguments.network / f"{arguments.seconds:g}s-{edition}"
+    rows = []
+    for seed in range(1, arguments.seeds + 1):
+        for recipe in arguments.recipe or RECIPES:
+            trial = Trial(arguments.network, recipe, seed, root / f"{recipe}-seed{seed}")
+            try:
+                with directory_lock(trial.directory, wait=0):
+                    rows.append(measure(trial, data, arguments.seconds, arguments.classifiers))
+            except CalogenError as error:
+                tell(f"{recipe}, seed {seed}: {error}")
+    table = pd.DataFrame(rows)
+    print(data.note)
+    print(summary(table).to_string())
+    return table
+
+
+def showers_of(network: str, first: bool) -> Data:
+    """The bundled showers of a network's momenta."""
+    config, geometry = CONFIGS[network]
+    low, high = config.momentum_range
+    parts, note = [], ""
+    for part in ("train", "test"):
+        name = f"{config.particle}s_{part}"
+        showers = read_window(bundled(name), geometry)
+        if part == "train":
+            showers, note = choose_edition(name, showers, first)
+        parts.append(showers[within(showers.incident_energies, low, high) & showers.energies.any(axis=1)])
+    train, test = parts
+    test = test[np.isin(test.incident_energies, train.incident_energies)]
+    return Data(train=train, held_out=test, files={}, note=note)
+
+
+def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict[str, Any]:
+    """Trains with a recipe for some CPU time, chooses the iteration, and measures held-out showers."""
+    record = trial.directory / f"measured{'-classifiers' * classifiers}.json"
+    if record.exists():
+        return read_json_table(record)
+    geometry = CONFIGS[trial.network][1]
+    config = replace(trial.config, iterations=affordable(trial, data.train, seconds))
+    tell(f"{trial.recipe}, seed {trial.seed}: {config.iterations:,} iterations")
+    run = fit(caloshowergan, config, geometry, data.train, trial.directory, bfloat16=trial.bfloat16)
+    selection = Selection(merits={ALL: Chi2Merit(RULE)}, chosen_by=TRAIN)
+    network = choose_and_test(trial.network, config, data, trial.directory, selection)
+    assert network.test is not None
+    assert data.held_out is not None
+    scan, chosen = network.test.scans[HELD_OUT], network.test.scans[TRAIN].best
+    generated = generate_like(network.run, data.held_out, seed=trial.seed, copies=4)
+    row = {
+        "recipe": trial.recipe,
+        "seed": trial.seed,
+        "iterations": config.iterations,
+        "cpu_seconds": sum(item["cpu_seconds"] for item in run.history),
+        "chi2_per_ndf": float(scan.chi2[chosen].sum() / scan.ndf[chosen].sum()),
+        "floor": total(network.test.floor.values()).per_ndf,
+        "mean_ks": mean_ks_distance(data.held_out, generated, layer_observables(geometry)).value,
+        **distances(data.held_out, generate_like(network.run, data.held_out, trial.seed), classifiers),
+    }
+    write_json(record, row)
+    return row
+
+
+def affordable(trial: Trial, showers: Showers, seconds: float) -> int:
+    """Number of iterations that a CPU time pays for, measured once for each training."""
+    record = trial.directory / "iterations.json"
+    if not record.exists():
+        with TemporaryDirectory() as folder:
+            config = replace(trial.config, iterations=_PROBE)
+            probe = fit(caloshowergan, config, CONFIGS[trial.network][1], showers, folder, bfloat16=trial.bfloat16)
+        rows = probe.history[len(probe.history) // 2 :]
+        counts = np.diff([item["iteration"] for item in probe.history])[-len(rows) :]
+        each = float(np.median([item["cpu_seconds"] / count for item, count in zip(rows, counts, strict=True)]))
+        write_json(record, {"iterations": max(_SNAPSHOTS, round(seconds / each)), "config": config_to_json(config)})
+    return int(read_json_table(record)["iterations"])
+
+
+def layer_observables(geometry: VoxelGeometry) -> list[Any]:
+    """Energies of the layers and the total energy."""
+    return [item for item in voxel_observables(geometry) if item.name.endswith("_energy") and item.counted == "showers"]
+
+
+def distances(reference: Showers, generated: Showers, classifiers: bool) -> dict[str, float]:
+    """FPD, and AUCs of classifiers of high-level features and of voxels."""
+    ours, theirs = (high_level_inputs(sample_of(item, MIN_ENERGY).features) for item in (reference, generated))
+    found = {"fpd": physics_distances(ours, theirs)["fpd"].value}
+    if classifiers:
+        judged = assess_showers(reference_of(reference, Options(repetitions=3)), generated, "generated", {})[0].numbers
+        found |= {name: judged[name].value for name in ("auc_high", "auc_low")}
+    return found
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds by recipe, and the excess of chi2/NDF over that of the paper's recipe."""
+    if table.empty:
+        return table
+    table = table.assign(excess=table["chi2_per_ndf"] - table["floor"])
+    means = table.drop(columns=["seed"]).groupby("recipe", sort=False).mean()
+    if "paper" in means.index:
+        own = table[table["recipe"] == "paper"].set_index("seed")["excess"]
+        table["ratio"] = table["excess"] / table["seed"].map(own)
+        means["ratio"] = table.groupby("recipe", sort=False)["ratio"].mean()
+    return means.round(4)
+
+
+if __name__ == "__main__":
+    main()
