@@ -85,10 +85,8 @@ ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4
 	@test -z "$$DATA" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
 	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $$OPTIONS"
 
-export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>) for Athena, checked (trains one first if there is none)
+export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>, <pretrained>) for Athena, checked (pretrained ones if there is none)
 	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
-	@test -n "$$RUN" || test -n "$$(find runs -name config.json -not -path '*/scans/*' 2>/dev/null)" \
-		|| $(MAKE) reproduce-atlas-vae
 	@$(BIN)/calogen export --output=export/out $${ETA:+--eta="$$ETA"} $${INTO:+--into="$$INTO"} $${ONLY:+--only="$$ONLY"} \
 		$${RUN:+-- "$$RUN"}
 	@test -z "$$CHECK" || $(BIN)/python export/official.py $${RUN:+-- "$$RUN"}

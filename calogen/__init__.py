@@ -1,7 +1,7 @@
 """Generative fast calorimeter simulation: the published networks, reproduced in Keras 3.
 
-`Showers`, `fit`, `generate` and `evaluate` are what most programs need; they are imported when they are first asked
-for, since TensorFlow takes seconds.
+`Showers`, `fit`, `load`, `generate` and `evaluate` are what most programs need; they are imported when they are first
+asked for, since TensorFlow takes seconds.
 """
 
 from importlib import import_module as _import_module
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from calogen.generation.generate import generate
+    from calogen.generation.pretrained import load
     from calogen.reports.evaluate import evaluate
     from calogen.showers.sample import Showers
     from calogen.training.fit import fit
 
 __version__ = "0.1.0"
-__all__ = ["Showers", "evaluate", "fit", "generate"]
+__all__ = ["Showers", "evaluate", "fit", "generate", "load"]
 
 _HOMES = {
     "Showers": "calogen.showers.sample",
     "evaluate": "calogen.reports.evaluate",
     "fit": "calogen.training.fit",
     "generate": "calogen.generation.generate",
+    "load": "calogen.generation.pretrained",
 }
 
 

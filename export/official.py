@@ -306,7 +306,7 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
     Without a converter, the only line says so.
 
     Args:
-        folders: runs, or folders of runs.
+        folders: runs, or folders of runs; none: what `calogen export` takes by default.
         tools: the folder that holds lwtnn's `converters`.
 
     Raises:
@@ -319,10 +319,12 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
         return
     from calogen.athena.export import find_sets  # their import takes seconds, and --help does not need them
     from calogen.generation.load import load_run
+    from calogen.generation.pretrained import exported_folders
     from calogen.lwtnn.convert import convert
 
+    found = [folder for named in (folders or (None,)) for folder in exported_folders(named)]
     failed = []
-    for run in sorted({run for folder in folders for run_set in find_sets(folder) for run in run_set.directories}):
+    for run in sorted({run for folder in found for run_set in find_sets(folder) for run in run_set.directories}):
         try:
             generator = load_run(run).generator
             graph = parse_graph(format_graph(convert(generator)))  # as it would be read from a file
@@ -341,10 +343,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _read_options(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders of runs; by default runs.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Runs, folders of runs, or pretrained networks; by default runs.")
+    ] = None,
     tools: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds lwtnn's converters.")] = TOOLS,
 ) -> tuple[list[Path], Path]:
-    return runs or [Path("runs")], tools
+    return runs or [], tools
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command `calogen export`."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,15 @@ from calogen.process import tell
 
 
 def export_command(
-    runs: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run, or a folder of runs.")] = Path("runs"),
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A trained run, a folder of runs, or pretrained networks by name; by default the folder runs, or, "
+            "where there is none, all pretrained networks.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Directory for the exported networks.")] = Path("export/out"),
     eta: Annotated[int, typer.Option(help="Lower edge of the slice in eta, times 100: 0, 5, 10 to 495.")] = 20,
     into: Annotated[
@@ -40,12 +49,14 @@ def export_command(
     trained, how far it is from Geant4, and what the directory lacks.
     """
     from calogen.athena.export import export_runs
+    from calogen.generation.pretrained import exported_folders
 
     require_writable_file((into or output) / "manifest.json")
-    exported = export_runs(runs, output, eta, into=into, only=only or ())
-    tell(f"exporting the networks of {runs} into {into or output}; each is compared with Keras")
+    folders = exported_folders(run)
+    exported = [export_runs(folder, output, eta, into=into, only=only or ()) for folder in folders]
+    tell(f"exporting {', '.join(map(str, folders))} into {into or output}; each network is compared with Keras")
     failed = []
-    for text, fault in exported:
+    for text, fault in chain.from_iterable(exported):
         typer.echo(text)
         failed += [fault] if fault else []
     if failed:

@@ -15,7 +15,10 @@ from calogen.process import show, tell, tell_next
 def generate_command(
     run: Annotated[
         list[Path],
-        typer.Argument(help="Directory of a trained run; several, by rising momentum, share the momenta between them."),
+        typer.Argument(
+            help="Directory of a trained run, or pretrained networks by name (calogen inspect --pretrained); several "
+            "directories, by rising momentum, share the momenta between them."
+        ),
     ],
     output: OutputOption,
     energies: EnergiesOption = "",
@@ -29,6 +32,7 @@ def generate_command(
     file may be larger than memory: at most 10,000 showers at a time are made and written.
     """
     from calogen.generation.generate import write_generated
+    from calogen.generation.pretrained import folders_of
 
     number = bool(energies) + (like is not None)
     require(number == 1, f"generate needs either --energies or --like. Received: {number} of them")
@@ -36,7 +40,7 @@ def generate_command(
     source, copies = like or parse_energies(energies), showers or (1 if like else 1000)
     given = f"for each shower of {like}" if like else f"at each energy of {energies}"
     tell(f"generating with {', '.join(map(str, run))}: {copies:,} showers {given}, into {output}")
-    write_generated(output, run, source, copies, seed)
+    write_generated(output, [folder for item in run for folder in folders_of(item)], source, copies, seed)
     show(str(output))
     reference = like or "GEANT4_FILE"
     words = ["--reference", str(reference), "--generated", f"MODEL={output}", "--output", "report"]

@@ -29,6 +29,9 @@ def inspect_command(
         typer.Argument(help="A model, e.g. atlas_vae, a file of showers, or an LWTNN graph (.json); else all models."),
     ] = "",
     counts: Annotated[bool, typer.Option("--counts", help="Print the networks' parameter counts only.")] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Print the networks that ship with calogen, with their figures.")
+    ] = False,
     window: Annotated[str, typer.Option(help="Of a file's 297 cells, only a paper's window: vae or gan.")] = "",
     draw: Annotated[
         Path | None, typer.Option(help="Draw showers, or an LWTNN graph, into this file: png, pdf or svg.")
@@ -37,10 +40,15 @@ def inspect_command(
 ) -> None:
     """Print what a model, a file of showers or an LWTNN graph holds.
 
-    Of a model values, sources and counts; of a file response and layer shares ("above 1": the share of showers with
-    more than the incident energy), or, of one in a regular grid, visible energy and hits; of a graph its nodes. --draw
-    shows the mean and the first three showers of the incident energy in the middle.
+    --pretrained lists networks that generate without a training; their figures are the mean energy and its spread over
+    Geant4's, and the mean KS distance beside its floor. Of a model values, sources and counts; of a file response and
+    layer shares ("above 1": the share of showers with more than the incident energy), or, of one in a regular grid,
+    visible energy and hits; of a graph its nodes. --draw shows the mean and the first three showers of the incident
+    energy in the middle.
     """
+    if pretrained:
+        show(_inspect_pretrained(model, as_json))
+        return
     path = Path(model)
     if draw is not None:
         require(
@@ -63,6 +71,23 @@ def inspect_command(
         show(json.dumps(rows, indent=2) if as_json else _count_text(rows))
     else:
         show(json.dumps([_description(*item) for item in models.items()], indent=2) if as_json else _text(models))
+
+
+def _inspect_pretrained(name: str, as_json: bool) -> str:
+    """Text about the networks that ship with calogen, or about those of one name."""
+    from calogen.generation.pretrained import FIGURES, names, read_card
+
+    cards = [read_card(item) for item in ([name] if name else names())]
+    if as_json:
+        return json.dumps([asdict(card) for card in cards], indent=2)
+    texts = []
+    for card in cards:
+        rows = [f"{card.name}: {card.title}", f"  paper: {card.paper}", f"  trained: {card.recipe}; {card.command}"]
+        rows += [f"  data: {card.data}; seed {card.seed}; licence: {card.licence}"]
+        rows += ["  " + " ".join(f"{title:>12}" for title in ("energy, MeV", *FIGURES))]
+        rows += ["  " + " ".join(f"{value:>12g}" for value in figures) for figures in card.figures]
+        texts.append("\n".join([*rows, f"  {card.limits}"]))
+    return "\n\n".join(texts)
 
 
 def _inspect_graph(path: Path, as_json: bool, draw: Path | None) -> str:

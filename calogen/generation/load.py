@@ -27,14 +27,16 @@ from calogen.training.run import TrainedRun, assemble_run, snapshot_paths
 
 
 def load_run(directory: Path) -> TrainedRun:
-    """Reads a trained run.
+    """Reads a trained run: as a training writes it, or in the compact form of `pretrained.write_compact`.
 
     Raises:
         DataFormatError: the directory holds no run, or one of its files is damaged or does not fit the others.
     """
     if not (directory / "config.json").is_file():
         raise DataFormatError(f"{directory} must hold a trained run (config.json). Received: none: train it first")
-    about, history = read_json(directory / "config.json"), read_json(directory / "history.json")
+    weights = directory / "weights.npz"
+    compact = weights.is_file()
+    about, history = read_json(directory / "config.json"), [] if compact else read_json(directory / "history.json")
     try:
         if not isinstance(about, dict) or not isinstance(history, list):
             raise TypeError(f"config {about!r:.100}, history {history!r:.100}")
@@ -48,11 +50,17 @@ def load_run(directory: Path) -> TrainedRun:
             f"with a table for each epoch. Received: {error!s:.300}"
         ) from error
     module = model_module(model)
+    configured = config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config)
+    grid = geometry_from_json(geometry)
+    if compact:
+        networks = _networks_of(weights, module.build(configured, grid), names)
+    else:
+        networks = {name: load_network(directory / f"{name}.keras") for name in names}
     run = assemble_run(
         module,
-        config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config),
-        geometry_from_json(geometry),
-        {name: load_network(directory / f"{name}.keras") for name in names},
+        configured,
+        grid,
+        networks,
         Chain.from_json(read_json(directory / "transform.json")),
         history,
         _read_latent(directory / "latent.npz"),
@@ -60,6 +68,33 @@ def load_run(directory: Path) -> TrainedRun:
     require_consistent(directory, module, run.config, run.geometry, run.networks, run.transform)
     _require_latent(directory, run, module.build_latent(run.config).dim)
     return run
+
+
+def _networks_of(path: Path, networks: dict[str, keras.Model], names: list[str]) -> dict[str, keras.Model]:
+    """Gives some of a model's networks the weights of a compact run.
+
+    Raises:
+        DataFormatError: the file is damaged, or holds the weights of other networks.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name].astype(np.float32) for name in file.files}
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+        raise DataFormatError(f"{path} must hold the weights of networks. Received: {error!r:.200}") from error
+    chosen = {name: networks[name] for name in names if name in networks}
+    keys = {f"{name}/{at:03d}": w for name, item in chosen.items() for at, w in enumerate(item.weights)}
+    expected, received = ({key: tuple(values.shape) for key, values in given.items()} for given in (keys, arrays))
+    if (
+        expected != received
+        or len(chosen) != len(names)
+        or not all(np.isfinite(item).all() for item in arrays.values())
+    ):
+        raise DataFormatError(
+            f"{path} must hold the finite weights of {', '.join(names)}, {expected!s:.200}. Received: {received!s:.200}"
+        )
+    for key, variable in keys.items():
+        variable.assign(arrays[key])
+    return chosen
 
 
 def _require_latent(directory: Path, run: TrainedRun, dim: int) -> None:
@@ -80,7 +115,7 @@ def _read_latent(path: Path) -> EncodedLatent | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return EncodedLatent.from_arrays(dict(file))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, BadZipFile, zlib.error, CalogenError) as error:
         raise DataFormatError(f"{path} must hold a fitted latent space. Received: {error!r:.200}") from error

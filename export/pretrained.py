@@ -1,0 +1,172 @@
+"""Pack trained runs into the package, with a card each: what `calogen inspect --pretrained` lists.
+
+    python export/pretrained.py --runs runs                          # what of the table below has been trained
+    python export/pretrained.py --runs runs --only atlas-vae
+
+Each entry takes the run of one seed. Its figures compare generated showers with the bundled test showers, which did not
+train. The weights are rounded to float16 first, so that the figures are those of what ships.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from calogen.command import clean_exit, parse_command_line
+from calogen.config import require
+from calogen.files import read_json_table
+from calogen.generation.load import load_run, model_module
+from calogen.generation.pretrained import Card, write_card, write_compact
+from calogen.process import tell
+from calogen.reproduction.cards import card_figures
+from calogen.showers.bundled import HONEST_NOTE, bundled, read_window
+from calogen.training.run import TrainedRun
+
+LICENCE = "that of calogen (LICENSE)"
+LIMITS = (
+    "These showers are not an experiment's: the networks learned {note}, in a short training. They show what the "
+    "software does and are a start for tests; they are no calibrated simulation of any detector."
+)
+VAE, GRIDS = (1024.0, 4096.0, 16384.0, 65536.0, 131072.0, 262144.0), (20_000.0, 50_000.0, 90_000.0)
+PHOTONS = tuple(2.0**power for power in (8, 10, 12, 14, 16, 18))
+PIONS = tuple(2.0**power for power in (8, 10, 12, 14, 16))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Networks that are to ship.
+
+    Args:
+        title: what they generate.
+        runs: folders of their runs below that of all runs, by rising momentum.
+        sample: the bundled sample whose showers they are compared with.
+        energies: at which they are compared, MeV.
+        command: command that trains them.
+    """
+
+    title: str
+    runs: tuple[str, ...]
+    sample: str
+    energies: tuple[float, ...]
+    command: str
+
+
+ENTRIES = {
+    "atlas-vae": Entry(
+        "photon showers in 276 cells of an ATLAS-like barrel, as the VAE decodes means",
+        ("atlas_vae/laptop-seed1",),
+        "photons_test",
+        VAE,
+        "make reproduce-atlas-vae",
+    ),
+    "atlas-vae-drawn": Entry(
+        "photon showers in 276 cells of an ATLAS-like barrel, drawn from p(x|z)",
+        ("atlas_vae/laptop-seed1/drawn",),
+        "photons_test",
+        VAE,
+        "make reproduce-atlas-vae",
+    ),
+    "caloshowergan-photon": Entry(
+        "photon showers in 368 voxels, one GAN",
+        ("caloshowergan/laptop-seed1/photon/selected",),
+        "photons_test",
+        PHOTONS,
+        "make reproduce-caloshowergan OPTIONS=--bfloat16",
+    ),
+    "caloshowergan-photon-3-gans": Entry(
+        "photon showers in 368 voxels, three GANs",
+        tuple(f"caloshowergan/laptop-seed1/photon-{part}/selected" for part in ("low", "medium", "high")),
+        "photons_test",
+        PHOTONS,
+        "make reproduce-caloshowergan OPTIONS=--bfloat16",
+    ),
+    "caloshowergan-pion": Entry(
+        "charged-pion showers in 533 voxels",
+        ("caloshowergan_pions/laptop-seed1/pion/selected",),
+        "pions_test",
+        PIONS,
+        "make reproduce-caloshowergan-pions OPTIONS=--bfloat16",
+    ),
+    "fastcalogan-photon": Entry(
+        "photon showers in 368 voxels, version 1",
+        ("fastcalogan/laptop-seed1/photon/selected",),
+        "photons_test",
+        PHOTONS,
+        "make reproduce-fastcalogan OPTIONS=--bfloat16",
+    ),
+    "getting-high-gan": Entry(
+        "photon showers in 30 x 30 x 30 cells of an ILD-like calorimeter, narrow GAN",
+        ("getting_high/laptop-seed1/gan",),
+        "ild_photons_steps",
+        GRIDS,
+        "make reproduce-getting-high",
+    ),
+}
+"""What ships, by name.
+
+Absent: Getting High's WGAN and BIB-AE, whose short trainings do not follow the incident energy yet.
+"""
+
+
+def main() -> None:
+    """Packs what has been trained, and says what has not."""
+    runs, only = parse_command_line(_read_options, __doc__, "")
+    with clean_exit("pretrained"):
+        for name in only or ENTRIES:
+            require(name in ENTRIES, f"--only must be one of {', '.join(ENTRIES)}. Received: {name}")
+            ship(name, runs)
+
+
+def _read_options(
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Where the trained runs are.")] = Path("runs"),
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of these only; repeatable.")] = None,
+) -> tuple[Path, list[str]]:
+    return runs, only or []
+
+
+def ship(name: str, runs: Path) -> None:
+    """Packs the networks of a name, if they are trained."""
+    entry = ENTRIES[name]
+    folders = [runs / folder for folder in entry.runs]
+    missing = [folder for folder in folders if not (folder / "config.json").is_file()]
+    if missing:
+        tell(f"{name}: left out, {missing[0]} has no trained run ({entry.command})")
+        return
+    card, members = pack(name, entry, folders)
+    write_card(card, members)
+    tell(f"{name}: {card.figures}")
+
+
+def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[TrainedRun]]:
+    """Gives the card of trained runs, and the runs as they ship."""
+    members, first = [], load_run(folders[0])
+    with TemporaryDirectory() as place:
+        for number, folder in enumerate(folders):
+            write_compact(Path(place) / str(number), load_run(folder))
+            members.append(load_run(Path(place) / str(number)))
+    reference = read_window(bundled(entry.sample), first.geometry)
+    trained = folders[0].parent if folders[0].name in ("selected", "drawn") else folders[0]
+    about = read_json_table(trained / "provenance.json")
+    length = max((row.get("iteration", 0) for row in first.history), default=0) or len(first.history)
+    unit = "iterations" if any("iteration" in row for row in first.history) else "epochs"
+    several = len(folders) > 1
+    card = Card(
+        name=name,
+        title=entry.title,
+        paper=str(model_module(first.model).PAPER),
+        runs=tuple(f"{folder.parent.name}/selected" for folder in folders) if several else (".",),
+        data=f"calogen/data/{entry.sample.rpartition('_')[0]}_train.h5: {HONEST_NOTE}",
+        recipe=f"preset laptop, {length:,.0f} {unit}, commit {about.get('commit', 'unknown')}",
+        seed=int(getattr(first.config, "seed", 0)),
+        command=entry.command,
+        figures=card_figures(members, reference, entry.energies),
+        licence=LICENCE,
+        limits=LIMITS.format(note=HONEST_NOTE),
+    )
+    return card, members
+
+
+if __name__ == "__main__":
+    main()
