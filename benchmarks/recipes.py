@@ -4,8 +4,9 @@
     python benchmarks/recipes.py --network pion --seconds 1200 --seeds 3 --recipe paper --recipe ratio-3-average
     python benchmarks/recipes.py --network photon --seconds 180 --classifiers  # AUCs, too: a minute for each training
 
-A recipe is a change of CaloShowerGAN's configuration (Table 2 at batch 256, no spectral normalisation, the critic's
-products in bfloat16 where the recipe does not say otherwise). How many iterations the time pays for is measured first.
+A recipe is a change of a configuration of CaloShowerGAN (Table 2 at batch 256, no spectral normalisation) or of
+FastCaloGAN; the critic's products are in bfloat16 where the recipe does not say otherwise. What a model does not know
+is left out with a line. How many iterations the time pays for is measured first.
 The iteration is chosen by the chi2 of the total energy over the training showers; all figures are those of held-out
 showers, which neither train nor choose. Trainings lie in runs/recipes/; what is finished is read, what was interrupted
 goes on, and several processes share the work.
@@ -18,12 +19,13 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from calogen.config import config_to_json
+from calogen.config import config_to_json, require
 from calogen.errors import CalogenError
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN
 from calogen.evaluation.judging import Options, assess_showers, reference_of
@@ -34,8 +36,7 @@ from calogen.generation.generate import generate_like
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import total
 from calogen.metrics.distances import physics_distances
-from calogen.models import caloshowergan
-from calogen.models.caloshowergan import CONFIGS, CaloShowerGanConfig
+from calogen.models import caloshowergan, fastcalogan
 from calogen.observables.challenge import high_level_inputs
 from calogen.observables.voxels import voxel_observables
 from calogen.process import tell
@@ -65,8 +66,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "moving-statistics": {"batch_statistics": "moving"},
     "start-at-zero": {"output_start": "zero"},
     "moving-and-zero": {"batch_statistics": "moving", "output_start": "zero"},
+    "all-momenta": {"schedule": "all"},
+    "normalised": {"batch_normalization": "hidden"},
+    "normalised-all-momenta": {"batch_normalization": "hidden", "schedule": "all"},
+    "swish": {"generator_activation": "swish"},
+    "label-log": {"condition": "log"},
+    "label-logarithm": {"condition": "logarithm"},
 }
 """Changes of the configuration by name; `bfloat16` is an option of the training."""
+MODELS: dict[str, ModuleType] = {"caloshowergan": caloshowergan, "fastcalogan": fastcalogan}
 RULE = "caloshowergan"
 _PROBE = 60  # iterations by which the time of one is measured
 _SNAPSHOTS = 30
@@ -77,23 +85,31 @@ class Trial:
     """A training with a recipe.
 
     Args:
+        model: name of the model.
         network: name of the configuration.
         recipe: name of the recipe.
         seed: seed of the training.
         directory: folder of the training.
     """
 
+    model: str
     network: str
     recipe: str
     seed: int
     directory: Path
 
     @property
-    def config(self) -> CaloShowerGanConfig:
+    def start(self) -> tuple[Any, VoxelGeometry]:
+        """The paper's configuration, and its voxels."""
+        return MODELS[self.model].CONFIGS[self.network]
+
+    @property
+    def config(self) -> Any:  # noqa: ANN401 - one of two classes
         """The configuration, with a number of iterations that does not count."""
-        short: dict[str, Any] = {"spectral_normalization": "none", "batch_size": 256, "seed": self.seed}
-        changes = {name: value for name, value in RECIPES[self.recipe].items() if name != "bfloat16"}
-        return replace(CONFIGS[self.network][0], **(short | changes))
+        config = replace(self.start[0], seed=self.seed, batch_size=min(256, self.start[0].batch_size))
+        if hasattr(config, "spectral_normalization"):
+            config = replace(config, spectral_normalization="none")
+        return replace(config, **{name: value for name, value in RECIPES[self.recipe].items() if name != "bfloat16"})
 
     @property
     def bfloat16(self) -> bool:
@@ -104,7 +120,8 @@ class Trial:
 def main() -> None:
     """Trains and prints everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="photon", choices=CONFIGS, metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--model", default="caloshowergan", choices=MODELS, help="(default: %(default)s)")
+    parser.add_argument("--network", default="photon", metavar="NAME", help="a configuration (default: %(default)s)")
     parser.add_argument("--recipe", choices=RECIPES, action="append", metavar="NAME", help="of these only")
     parser.add_argument("--seconds", type=float, default=180, help="CPU time of a training (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each recipe (default: %(default)s)")
@@ -123,13 +140,18 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> pd.DataFrame:
     """Trains what is not trained, and gives and prints the table."""
-    data = showers_of(arguments.network, arguments.first_edition)
+    configs = MODELS[arguments.model].CONFIGS
+    require(arguments.network in configs, f"--network must be of {', '.join(configs)}. Received: {arguments.network}")
+    data = showers_of(configs[arguments.network], arguments.first_edition)
     edition = "first" if arguments.first_edition else "all"
-    root = arguments.runs / "recipes" / arguments.network / f"{arguments.seconds:g}s-{edition}"
+    root = arguments.runs / "recipes" / f"{arguments.model}-{arguments.network}" / f"{arguments.seconds:g}s-{edition}"
     rows = []
     for seed in range(1, arguments.seeds + 1):
         for recipe in arguments.recipe or RECIPES:
-            trial = Trial(arguments.network, recipe, seed, root / f"{recipe}-seed{seed}")
+            trial = Trial(arguments.model, arguments.network, recipe, seed, root / f"{recipe}-seed{seed}")
+            if not all(hasattr(trial.start[0], name) for name in RECIPES[recipe] if name != "bfloat16"):
+                tell(f"{recipe}: left out, {arguments.model} has no such choice")
+                continue
             try:
                 with directory_lock(trial.directory, wait=0):
                     rows.append(measure(trial, data, arguments.seconds, arguments.classifiers))
@@ -141,9 +163,9 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
     return table
 
 
-def showers_of(network: str, first: bool) -> Data:
-    """The bundled showers of a network's momenta."""
-    config, geometry = CONFIGS[network]
+def showers_of(network: tuple[Any, VoxelGeometry], first: bool) -> Data:
+    """The bundled showers of a configuration's momenta."""
+    config, geometry = network
     low, high = config.momentum_range
     parts, note = [], ""
     for part in ("train", "test"):
@@ -162,10 +184,10 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
     record = trial.directory / f"measured{'-classifiers' * classifiers}.json"
     if record.exists():
         return read_json_table(record)
-    geometry = CONFIGS[trial.network][1]
+    geometry, module = trial.start[1], MODELS[trial.model]
     config = replace(trial.config, iterations=affordable(trial, data.train, seconds))
     tell(f"{trial.recipe}, seed {trial.seed}: {config.iterations:,} iterations")
-    run = fit(caloshowergan, config, geometry, data.train, trial.directory, bfloat16=trial.bfloat16)
+    run = fit(module, config, geometry, data.train, trial.directory, bfloat16=trial.bfloat16)
     selection = Selection(merits={ALL: Chi2Merit(RULE)}, chosen_by=TRAIN)
     network = choose_and_test(trial.network, config, data, trial.directory, selection)
     assert network.test is not None
@@ -192,7 +214,7 @@ def affordable(trial: Trial, showers: Showers, seconds: float) -> int:
     if not record.exists():
         with TemporaryDirectory() as folder:
             config = replace(trial.config, iterations=_PROBE)
-            probe = fit(caloshowergan, config, CONFIGS[trial.network][1], showers, folder, bfloat16=trial.bfloat16)
+            probe = fit(MODELS[trial.model], config, trial.start[1], showers, folder, bfloat16=trial.bfloat16)
         rows = probe.history[len(probe.history) // 2 :]
         counts = np.diff([item["iteration"] for item in probe.history])[-len(rows) :]
         each = float(np.median([item["cpu_seconds"] / count for item, count in zip(rows, counts, strict=True)]))

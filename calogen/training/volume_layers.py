@@ -25,13 +25,18 @@ class VolumeNormalization(keras.layers.LayerNormalization):
         the same.
     """
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the weights, and a compiled function of this layer's own: it then meets few different shapes."""
+        super().build(input_shape)
+        self._compute = tf.function(_normalised, jit_compile=True, autograph=False)
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Gives the normalised volume."""
         if tuple(self.axis) != (1, 2, 3) or not (self.center and self.scale):
             return super().call(inputs)
         dtype = keras.backend.result_type(inputs.dtype, "float32")  # moments of bfloat16 would be too coarse
         values = (tf.cast(value, dtype) for value in (inputs, self.gamma, self.beta))
-        return tf.cast(_normalised(*values, self.epsilon), self.compute_dtype)
+        return tf.cast(self._compute(*values, self.epsilon), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("calogen")
@@ -100,7 +105,6 @@ class ZeroPadding(keras.layers.Layer):
         return {**super().get_config(), "padding": list(self.padding)}
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _normalised(volume: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
     """The volume with mean 0 and variance 1 in each channel, times scales and plus offsets of the cells."""
     centred = volume - tf.reduce_mean(volume, (1, 2, 3), keepdims=True)
