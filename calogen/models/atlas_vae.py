@@ -51,7 +51,7 @@ class AtlasVaeConfig:
     response_scale: float = paper(1.0, "Data Reparametrisation: total over photon energy, nothing else")
     renormalise: bool = assumed(False, "not stated whether decoded fractions are made to sum to one; both are measured")
     decode: str = assumed("mean", "'sampling x from p(x|z)' is all that is stated", {"sample": "with fitted residuals"})
-    noise_dim: int = assumed(5, "ours, with decode='sample': fractions of four layers, and the response")
+    noise_dim: int = assumed(10, "ours, with decode='sample': layers' fractions, response, 5 components of the cells")
     latent_sampler: str = paper("prior", "Variational Autoencoders", {"posterior": "ours: density of the codes"})
     condition: str = assumed("log", "not stated; nine energies that double come out equidistant")
     feature_weights: str = paper("inverse_spread", "Data Reparametrisation: 1 / standard deviation; 'equal' to compare")
@@ -128,7 +128,7 @@ def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
         `latent` `[b, z]`, `condition` `[b, 1]`.
 
     Output shape:
-        `[b, f]` in 0..1; where x is drawn from p(x|z), the energy features may lie outside.
+        `[b, f]` in 0..1; where x is drawn from p(x|z), features may lie outside.
     """
     initializers, noise_dim = Initializers(config.seed, "decoder", "glorot_uniform"), _noise_dim(config)
     latent = keras.Input((config.latent_dim + noise_dim,), name="latent")
@@ -139,9 +139,9 @@ def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
         _num_features(config, geometry), config.output_activation, kernel_initializer=initializers(), name="shower"
     )(hidden)
     if noise_dim:
-        features = len(geometry.layers) + 1
-        require(noise_dim == features, f"noise_dim must be {features}, layers and response. Received: {noise_dim}")
-        output = Residuals(noise_dim, name="residuals")([output, latent[:, config.latent_dim :], condition])
+        energies = len(geometry.layers) + 1
+        require(noise_dim >= energies, f"noise_dim must be {energies} or more. Received: {noise_dim}")
+        output = Residuals(energies, name="residuals")([output, latent[:, config.latent_dim :], condition])
     return keras.Model({"latent": latent, "condition": condition}, output, name="decoder")
 
 

@@ -1,8 +1,9 @@
 """p(x|z) of a VAE, from which a run may draw its showers instead of taking what the decoder gives.
 
-Here it is a normal distribution of some features at each energy: its mean is linear in the decoded features, and both
-the mean and the covariance are those of training showers around their reconstructions. With codes that are distributed
-as those of the training showers, means and covariances of these features are then Geant4's.
+Here it is a normal distribution at each energy, fitted to training showers around their reconstructions. Its mean is
+what is decoded plus the mean difference; for the last features, the energies, it is linear in the decoded ones. Its
+covariance is that of the energies and of a few principal components of all other features, the cells. With codes that
+are distributed as those of the training showers, means and covariances of the energies are then Geant4's.
 """
 
 import numpy as np
@@ -20,39 +21,52 @@ _SHRINKAGE = 1e-3  # share of the decoded features' variance that keeps a slope 
 
 @keras.saving.register_keras_serializable("calogen")
 class Residuals(keras.layers.Layer):
-    """Draws the last features of a shower from a normal distribution, given what was decoded for them.
+    """Draws the features of a shower from a normal distribution, given what was decoded for them.
 
     Its weights do not train: `fit_residuals` sets them afterwards; until then the features stay as they are.
 
     Args:
-        num_features: number `r` of features that are drawn, the last ones.
+        num_energies: number `r` of features whose mean is linear in the decoded ones, the last ones.
 
     Input shape:
-        features `[b, f]`, standard normal noise `[b, r]` and the condition `[b, c]`.
+        features `[b, f]`, standard normal noise `[b, q]`, q at least r, and the condition `[b, c]`.
 
     Output shape:
         `[b, f]`.
     """
 
-    def __init__(self, num_features: int, **options: object) -> None:
+    def __init__(self, num_energies: int, **options: object) -> None:
         super().__init__(**options)
-        self.num_features = size = num_features
-        self.limits = self.add_weight(shape=(2,), initializer="zeros", trainable=False, name="limits")
-        # an offset, slopes of the decoded features and of the noise: what is added to the features
-        shape = KNOTS, size, 1 + 2 * size
-        self.slopes = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="slopes")
+        self.num_energies = num_energies
+
+    def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
+        """Makes the weights: at each knot offsets, slopes and roots of the covariance; the directions of the noise."""
+        (_, features), (_, noise), _ = input_shape
+        shapes = {
+            "limits": (2,),
+            "offsets": (KNOTS, features),
+            "slopes": (KNOTS, self.num_energies, self.num_energies),
+            "roots": (KNOTS, noise, noise),
+            "directions": (features, noise),
+        }
+        for name, shape in shapes.items():
+            setattr(self, name, self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name))
+        self.built = True
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Gives the features of which the last are drawn."""
+        """Gives the features as they are drawn."""
         features, noise, condition = inputs
-        kept = features.shape[1] - self.num_features
-        low, high = tf.unstack(tf.cast(self.limits, features.dtype))
+        names = ("limits", "offsets", "slopes", "roots", "directions")
+        limits, offsets, slopes, roots, directions = (tf.cast(getattr(self, name), features.dtype) for name in names)
+        low, high = tf.unstack(limits)
         place = tf.math.divide_no_nan(condition[:, 0] - low, high - low) * (KNOTS - 1)
         place = tf.clip_by_value(place, 0.0, KNOTS - 1.0)
         near = tf.nn.relu(1.0 - tf.abs(place[:, None] - tf.range(KNOTS, dtype=features.dtype)))
-        given = tf.concat([tf.ones_like(noise[:, :1]), features[:, kept:], noise], axis=1)
-        added = tf.einsum("bk,kij,bj->bi", near, tf.cast(self.slopes, features.dtype), given)
-        return features + tf.pad(added, [[0, 0], [kept, 0]])
+        kept = features.shape[1] - self.num_energies
+        linear = tf.einsum("bk,kij,bj->bi", near, slopes, features[:, kept:])
+        drawn = tf.einsum("bk,kij,bj->bi", near, roots, noise)
+        drawn = tf.matmul(drawn, directions, transpose_b=True) + tf.matmul(near, offsets)
+        return features + drawn + tf.pad(linear, [[0, 0], [kept, 0]])
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         """Gives the shape of the features."""
@@ -60,7 +74,7 @@ class Residuals(keras.layers.Layer):
 
     def get_config(self) -> dict[str, object]:
         """Gives the layer's arguments."""
-        return {**super().get_config(), "num_features": self.num_features}
+        return {**super().get_config(), "num_energies": self.num_energies}
 
 
 def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureTable, seed: int) -> None:
@@ -68,13 +82,13 @@ def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureT
 
     Args:
         encoder: network {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, k], "log_variance": [b, k]}.
-        decoder: network {"latent": [b, k + r], "condition": [b, c]} -> [b, f], with one `Residuals` layer of `r`
-            features, whose weights are 0 and whose noise is the end of `latent`.
+        decoder: network {"latent": [b, k + q], "condition": [b, c]} -> [b, f], with one `Residuals` layer, whose
+            weights are 0 and whose noise is the end of `latent`.
         features: features of the training showers.
         seed: seed of the codes, which are drawn from the showers' posterior distributions.
     """
     (layer,) = (item for item in decoder.layers if isinstance(item, Residuals))
-    random, size = np.random.default_rng(named_seed(seed, "residuals")), layer.num_features
+    random, noise = np.random.default_rng(named_seed(seed, "residuals")), layer.roots.shape[1]
     true: list[np.ndarray] = []
     decoded: list[np.ndarray] = []
     conditions: list[np.ndarray] = []
@@ -82,44 +96,78 @@ def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureT
         moments = encoder(block)
         mean, spread = moments["mean"].numpy(), np.exp(0.5 * moments["log_variance"].numpy())
         codes = mean + spread * random.standard_normal(mean.shape, np.float32)
-        latent = np.concatenate([codes, np.zeros((len(codes), size), np.float32)], axis=1)
+        latent = np.concatenate([codes, np.zeros((len(codes), noise), np.float32)], axis=1)
         result = decoder({"latent": tf.constant(latent), "condition": block["condition"]})
         for values, kept in ((block["shower"], true), (result, decoded)):
-            kept.append(values.numpy()[:, -size:].astype(np.float64))
+            kept.append(values.numpy().astype(np.float64))
         conditions.append(block["condition"].numpy()[:, 0].astype(np.float64))
-    centres, slopes = _slopes(*(np.concatenate(parts) for parts in (true, decoded, conditions)))
+    samples = np.concatenate(true), np.concatenate(decoded), np.concatenate(conditions)
+    found = _fit(samples, layer.num_energies, noise)
+    for name, values in found.items():
+        getattr(layer, name).assign(values)
+
+
+def _fit(samples: tuple[np.ndarray, np.ndarray, np.ndarray], num_energies: int, noise: int) -> dict[str, np.ndarray]:
+    """Weights of `Residuals`, by name, for features and what was decoded, `[n, f]`, and the condition, `[n]`."""
+    true, decoded, conditions = samples
+    rows = _groups(conditions)
+    centres = np.array([conditions[item].mean() for item in rows])
+    parts = [_linear(true[item], decoded[item], num_energies) for item in rows]
+    directions = _directions([left for _, _, left in parts], num_energies, noise)
+    roots = np.stack([_root(left @ directions) for _, _, left in parts])
     knots = np.linspace(centres[0], centres[-1], KNOTS)
-    between = [np.interp(knots, centres, entry) for entry in slopes.reshape(len(slopes), -1).T]
-    layer.limits.assign(centres[[0, -1]])
-    layer.slopes.assign(np.stack(between, axis=1).reshape(KNOTS, *slopes.shape[1:]))
+
+    def between(values: np.ndarray) -> np.ndarray:
+        entries = [np.interp(knots, centres, entry) for entry in values.reshape(len(values), -1).T]
+        return np.stack(entries, axis=1).reshape(KNOTS, *values.shape[1:])
+
+    offsets, slopes = (np.stack([part[number] for part in parts]) for number in (0, 1))
+    named = {"offsets": between(offsets), "slopes": between(slopes), "roots": between(roots)}
+    return {"limits": centres[[0, -1]], "directions": directions, **named}
 
 
-def _slopes(true: np.ndarray, decoded: np.ndarray, conditions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights `[m, r, 1 + 2 r]` of `Residuals` at rising values `[m]` of the condition."""
+def _groups(conditions: np.ndarray) -> list[np.ndarray]:
+    """Rows that have a distribution together, by rising condition."""
     different = np.unique(conditions)
     if len(different) > _MANY:
         edges = np.quantile(conditions, np.linspace(0, 1, _BINS + 1))[1:-1]
         group = np.searchsorted(edges, conditions, side="right")
     else:
         group = np.searchsorted(different, conditions)
-    rows = [np.flatnonzero(group == number) for number in np.unique(group)]
-    centres = np.array([conditions[item].mean() for item in rows])
-    return centres, np.stack([_linear(true[item], decoded[item]) for item in rows])
+    return [np.flatnonzero(group == number) for number in np.unique(group)]
 
 
-def _linear(true: np.ndarray, decoded: np.ndarray) -> np.ndarray:
-    """Offset, slopes of the decoded features and root of the covariance of what is left, `[r, 1 + 2 r]`."""
-    means = true.mean(axis=0), decoded.mean(axis=0)
-    wanted, known = true - true.mean(axis=0) - (decoded - means[1]), decoded - means[1]
+def _linear(true: np.ndarray, decoded: np.ndarray, num_energies: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offsets `[f]`, slopes of the last features `[r, r]`, and what is left, `[n, f]`, with mean 0."""
+    kept, left = true.shape[1] - num_energies, true - decoded
+    offsets = left.mean(axis=0)
+    left, known = left - offsets, decoded[:, kept:] - decoded[:, kept:].mean(axis=0)
     covariance = known.T @ known
     ridge = np.diag(_SHRINKAGE * np.diag(covariance) + np.finfo(np.float64).tiny)
-    slopes = np.linalg.solve(covariance + ridge, known.T @ wanted).T
-    left = wanted - known @ slopes.T
-    offset = means[0] - means[1] - slopes @ means[1]
-    return np.concatenate([offset[:, None], slopes, _root(left.T @ left / len(left))], axis=1)
+    slopes = np.linalg.solve(covariance + ridge, known.T @ left[:, kept:]).T
+    left[:, kept:] -= known @ slopes.T
+    offsets[kept:] -= slopes @ decoded[:, kept:].mean(axis=0)
+    return offsets, slopes, left
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric root of a covariance, of which small changes of the covariance change little."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+def _directions(parts: list[np.ndarray], num_energies: int, noise: int) -> np.ndarray:
+    """Orthonormal directions `[f, q]`: each of the last features, and principal components of the others.
+
+    Every condition counts alike, although the cells vary more at some than at others.
+    """
+    kept, number = parts[0].shape[1] - num_energies, noise - num_energies
+    covariances = [cells.T @ cells for cells in (part[:, :kept] for part in parts)]
+    pooled = sum(
+        (item / max(np.trace(item), np.finfo(np.float64).tiny) for item in covariances), np.zeros((kept, kept))
+    )
+    vectors = np.linalg.eigh(pooled)[1][:, kept - number :]
+    found = np.zeros((kept + num_energies, noise))
+    found[kept:, :num_energies] = np.eye(num_energies)
+    found[:kept, num_energies:] = vectors
+    return found
+
+
+def _root(values: np.ndarray) -> np.ndarray:
+    """The symmetric root of a covariance, `[q, q]`, of which small changes of the covariance change little."""
+    eigenvalues, vectors = np.linalg.eigh(values.T @ values / len(values))
+    return (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))) @ vectors.T

@@ -39,7 +39,7 @@ SMALL = AtlasVaeConfig(
     epochs=2,
     batch_size=20,
     decode="sample",
-    noise_dim=4,
+    noise_dim=6,
     renormalise=True,
     latent_sampler="posterior",
 )

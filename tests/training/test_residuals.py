@@ -94,13 +94,36 @@ def test_many_different_energies_share_distributions() -> None:
         assert (drawn[:, 1] - drawn[:, 0]).std() == pytest.approx(0.1 + energy, rel=0.05)
 
 
+def test_cells_vary_along_their_principal_components() -> None:
+    """Three cells are decoded as 0 and vary along one direction, together with the only energy."""
+    random = np.random.default_rng(5)
+    direction, condition = np.array([0.6, 0.0, -0.8]), np.repeat([0.0, 1.0], NUMBER)
+    size = np.where(condition > 0, 0.3, 0.1)
+    drawn, own = random.normal(size=(2, 2 * NUMBER))
+    cells = 0.2 + (size * drawn)[:, None] * direction
+    energy = 1.0 + 0.5 * drawn + 0.1 * own
+    shower = np.concatenate([cells, energy[:, None]], axis=1).astype(np.float32)
+    inputs = {"shower": keras.Input((4,), name="shower"), "condition": keras.Input((1,), name="condition")}
+    zero = keras.layers.Dense(1, kernel_initializer="zeros", name="mean")
+    outputs = {"mean": zero(inputs["shower"]), "log_variance": zero(inputs["shower"])}
+    latent, given = keras.Input((3,), name="latent"), keras.Input((1,), name="condition")
+    decoded = keras.layers.Dense(4, kernel_initializer="zeros")(latent[:, :1])
+    decoder = keras.Model({"latent": latent, "condition": given}, Residuals(1)([decoded, latent[:, 1:], given]))
+    features = Resident(tf.constant(shower), tf.constant(condition[:, None], tf.float32))
+    fit_residuals(keras.Model(inputs, outputs), decoder, features, seed=1)
+    for energy_of, rows in ((0.0, slice(None, NUMBER)), (1.0, slice(NUMBER, None))):
+        found = draw(decoder, energy_of)
+        np.testing.assert_allclose(found.mean(axis=0), shower[rows].mean(axis=0), atol=0.02)
+        np.testing.assert_allclose(np.cov(found.T), np.cov(shower[rows].T), atol=0.01)
+
+
 def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_showers: Showers, tmp_path: Path) -> None:
     grid = tiny_showers.geometry
-    config = replace(SMALL, decode="sample", noise_dim=4, renormalise=True, latent_sampler="posterior")
+    config = replace(SMALL, decode="sample", noise_dim=6, renormalise=True, latent_sampler="posterior")
     drawing = fit(atlas_vae, config, grid, tiny_showers, tmp_path / "drawing")  # type: ignore[arg-type]
     plain = fit(atlas_vae, SMALL, grid, tiny_showers, tmp_path / "plain")  # type: ignore[arg-type]
     other = decode_otherwise(atlas_vae, plain, config, tiny_showers)
-    assert other.latent.dim == drawing.latent.dim == 2 + 4
+    assert other.latent.dim == drawing.latent.dim == 2 + 6
     for name, network in drawing.networks.items():
         for one, two in zip(network.get_weights(), other.networks[name].get_weights(), strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
@@ -114,8 +137,8 @@ def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_sho
 
 
 def test_what_does_not_fit_is_refused(tiny_showers: Showers, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="noise_dim must be 4"):
-        atlas_vae.build(replace(SMALL, decode="sample"), tiny_showers.geometry)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="noise_dim must be 4 or more"):
+        atlas_vae.build(replace(SMALL, decode="sample", noise_dim=3), tiny_showers.geometry)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="decode='sample' needs inputs='fractions'"):
         replace(SMALL, decode="sample", inputs="absolute")
     run = fit(atlas_vae, SMALL, tiny_showers.geometry, tiny_showers, tmp_path)  # type: ignore[arg-type]
