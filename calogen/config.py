@@ -179,12 +179,14 @@ def config_to_json(config: Config) -> dict[str, object]:
 def config_from_json(cls: type[_Config], values: object) -> _Config:
     """The configuration whose values `config_to_json` wrote.
 
+    What an earlier version did not know is missing there and has its default, with which networks are as they were.
+
     Raises:
-        ConfigError: names are unknown or missing, or a value is of another type than the field's default.
+        ConfigError: names are unknown, or most are missing, or a value is of another type than the field's default.
     """
     fields, table = {field.name: field for field in dataclasses.fields(cls)}, _table(cls, values)
     unknown, missing = sorted(set(table) - set(fields)), sorted(set(fields) - set(table))
-    if unknown or missing:
+    if unknown or 2 * len(missing) > len(fields):
         raise ConfigError(
             f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown!s:.200}, missing {missing} "
             "(was it written by another version?)"

@@ -112,7 +112,12 @@ def test_json_that_does_not_fit_is_refused(change: dict[str, Any], message: str)
         config_from_json(Config, config_to_json(Config()) | change)
 
 
-def test_missing_values_are_refused() -> None:
+def test_what_an_earlier_version_did_not_know_has_its_default() -> None:
+    earlier = {name: value for name, value in config_to_json(Config(units=(7,))).items() if name != "learning_rate"}
+    assert config_from_json(Config, earlier) == Config(units=(7,))
+
+
+def test_tables_that_lack_most_values_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"missing \['activation', 'edges'"):
         config_from_json(Config, {"units": [1]})
 

@@ -60,9 +60,9 @@ REMARKS = (
     "About 26,700 training and validation showers; the paper has nearly 90,000.",
     f'"{DRAWN}" is ours: the same trained weights, latent points drawn among codes of training showers, features drawn '
     "from a normal distribution around what is decoded, and fractions that sum to one. The distribution is fitted to "
-    "training showers at each energy: mean differences, the covariance of layers, response and five principal components "
-    "of the cells. The paper names p(x|z), but not how it draws from it; the claims are about the VAE as it decodes "
-    "means.",
+    "training showers at each energy: mean differences, the covariance of layers, response and five principal "
+    "components of the cells. The paper names p(x|z), but not how it draws from it; the claims are about the VAE as it "
+    "decodes means.",
 )
 FIGURES = {
     README_FIGURE: [(f"{layer}_energy", 65536.0) for layer in LAYERS],
