@@ -44,6 +44,7 @@ class Entry:
         sample: the bundled sample whose showers they are compared with.
         energies: at which they are compared, MeV.
         command: command that trains them.
+        lwtnn: whether LWTNN, or for volumes ONNX, can hold them.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Entry:
     sample: str
     energies: tuple[float, ...]
     command: str
+    lwtnn: bool = True
 
 
 ENTRIES = {
@@ -67,6 +69,7 @@ ENTRIES = {
         "photons_test",
         VAE,
         "make reproduce-atlas-vae",
+        lwtnn=False,
     ),
     "caloshowergan-photon": Entry(
         "photon showers in 368 voxels, one GAN",
@@ -164,6 +167,7 @@ def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[Train
         figures=card_figures(members, reference, entry.energies),
         licence=LICENCE,
         limits=LIMITS.format(note=HONEST_NOTE),
+        lwtnn=entry.lwtnn,
     )
     return card, members
 

@@ -14,6 +14,7 @@ from calogen.lwtnn.keras_activations import conversion_error, named
 from calogen.lwtnn.keras_layers import Operand, Vertex, vertex_of
 from calogen.lwtnn.keras_trace import key_of, trace
 from calogen.lwtnn.layers import NetworkLayer
+from calogen.training.residuals import Residuals
 
 InputNames = Sequence[str] | Mapping[str, str]
 
@@ -44,7 +45,7 @@ def convert(model: keras.Model, input_names: InputNames | None = None) -> Graph:
             f"Athena's class of GANs takes a network with exactly one output. Received: {len(outputs)} outputs of "
             f"{model.name!r} (join them with keras.layers.Concatenate)"
         )
-    _require_no_volumes(model)
+    _require_expressible(model)
     for tensor in inputs:
         _require_single_precision(tensor._keras_history.operation, tensor)
     names = _graph_names(model, input_names)
@@ -119,13 +120,16 @@ def _graph_names(model: keras.Model, input_names: InputNames | None) -> dict[str
     return names
 
 
-def _require_no_volumes(model: keras.Model) -> None:
-    """Refuse convolutions of volumes, also in models inside the model."""
+def _require_expressible(model: keras.Model) -> None:
+    """Refuse convolutions of volumes and noise of p(x|z), also in models inside the model."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Conv3D | keras.layers.Conv3DTranspose):
             reason = f"lwtnn has no 3-D convolution, of which {model.name!r} is made"
             remedy = "write the network as ONNX instead, as `calogen export` does for regular grids"
             raise conversion_error(layer, reason, remedy)
+        if isinstance(layer, Residuals):
+            reason = "lwtnn has no product of tensors, and noise of p(x|z) is multiplied by what depends on the energy"
+            raise conversion_error(layer, reason, "export a run that decodes means (decode='mean')")
 
 
 def _width(tensor: keras.KerasTensor, where: str) -> int:

@@ -14,7 +14,6 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
-from calogen.features.batches import FeatureTable
 from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
@@ -24,7 +23,7 @@ from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers
 from calogen.training.losses import inverse_spread
-from calogen.training.residuals import Residuals, fit_residuals
+from calogen.training.residuals import Residuals
 from calogen.training.trainer import Epochs
 from calogen.training.vae import Vae
 
@@ -175,12 +174,6 @@ def build_trainer(
     optimizer = keras.optimizers.get({"class_name": config.optimizer, "config": {}})
     optimizer.learning_rate = config.learning_rate
     return Vae(networks["encoder"], decoder, weights, config.kl_weight, seed, optimizer)
-
-
-def finish(config: AtlasVaeConfig, networks: dict[str, keras.Model], features: FeatureTable) -> None:
-    """Fits p(x|z) to the training showers, if showers are drawn from it."""
-    if config.decode == "sample":
-        fit_residuals(networks["encoder"], networks["decoder"], features, config.seed)
 
 
 def build_schedule(config: AtlasVaeConfig, incident_energies: np.ndarray) -> Epochs:

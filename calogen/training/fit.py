@@ -25,7 +25,8 @@ from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
 from calogen.training.encoded import encoded_latent
 from calogen.training.latent import Sampler
-from calogen.training.module import ConfigT, FinishesNetworks, GeometryT, ModelModule, generates
+from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
+from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
@@ -153,9 +154,9 @@ def _finish(
     networks: dict[str, keras.Model],
     features: FeatureTable,
 ) -> Sampler | None:
-    """Sets the weights that no gradient changes; gives the latent sampler, if it is fitted to showers."""
-    if isinstance(module, FinishesNetworks):
-        module.finish(config, networks, features)
+    """Fits p(x|z), if there is one, to showers; gives the latent sampler, if it is fitted to them, too."""
+    if "decoder" in networks and has_residuals(networks["decoder"]):
+        fit_residuals(networks["encoder"], networks["decoder"], features, config.seed)
     if getattr(config, "latent_sampler", "prior") != "posterior":
         return None
     return encoded_latent(networks["encoder"], features, module.build_latent(config).dim, config.seed)

@@ -7,7 +7,6 @@ import numpy as np
 
 from calogen.backend import keras
 from calogen.config import Config, Paper
-from calogen.features.batches import FeatureTable
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain
 from calogen.showers.geometry import GeometryT
@@ -63,14 +62,6 @@ class ChoosesNetworks(Protocol):
 
     def generates(self, config: Config) -> tuple[str, ...]:
         """Gives the names of the networks that generate showers, instead of `GENERATES`."""
-
-
-@runtime_checkable
-class FinishesNetworks(Protocol):
-    """A module whose networks get weights after their training that no gradient changes."""
-
-    def finish(self, config: Config, networks: dict[str, keras.Model], features: FeatureTable) -> None:
-        """Sets these weights, for features of the training showers."""
 
 
 def generates(module: ModelModule[ConfigT, GeometryT], config: Config) -> tuple[str, ...]:

@@ -77,6 +77,11 @@ class Residuals(keras.layers.Layer):
         return {**super().get_config(), "num_energies": self.num_energies}
 
 
+def has_residuals(decoder: keras.Model) -> bool:
+    """Whether a decoder's showers are drawn from p(x|z)."""
+    return any(isinstance(layer, Residuals) for layer in decoder.layers)
+
+
 def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureTable, seed: int) -> None:
     """Sets the weights of a decoder's `Residuals` by features of showers and their reconstructions.
 

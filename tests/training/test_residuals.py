@@ -132,7 +132,7 @@ def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_sho
     np.testing.assert_array_equal(showers.energies, generate(load_run(tmp_path / "drawing"), energies, 3).energies)
     spread, wanted = (item.energies.sum(axis=1)[-200:].std() for item in (showers, tiny_showers))
     assert spread == pytest.approx(wanted, rel=0.5)
-    with pytest.raises(ExportError, match="Residuals|GetItem"):
+    with pytest.raises(ExportError, match=r"no product of tensors.*export a run that decodes means"):
         convert(drawing.generator, ["latent", "condition"])
 
 
