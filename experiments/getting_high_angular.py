@@ -1,8 +1,8 @@
 r"""The BIB-AE of inclined photons (slides after arXiv:2112.09709) against Geant4.
 
 The showers are simulated on first use, in 20 minutes of one core, and used again afterwards; that needs Geant4 (`pip
-install 'calogen[geant4]'`). Expected on them, preset laptop (a narrow network whose size the report prints; about half
-an hour on one core): results in experiments/results/getting_high_angular.json. The full network is preset paper, for a
+install 'calogen[geant4]'`). Expected on them, preset laptop (a narrow network whose size the report prints; about an
+hour on one core): results in experiments/results/getting_high_angular.json. The full network is preset paper, for a
 GPU.
 
     python experiments/getting_high_angular.py --preset laptop
