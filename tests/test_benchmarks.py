@@ -10,7 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from toy_commands import load_script
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -230,3 +232,29 @@ def test_names_that_benchmarks_import_exist(path: Path) -> None:
             for alias in node.names:
                 if not hasattr(module, alias.name):
                     importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def test_recipes_are_compared_with_the_papers_seed_by_seed() -> None:
+    recipes = load_script(BENCHMARKS / "recipes.py")
+    rows = [
+        {"recipe": recipe, "seed": seed, "iterations": 10, "chi2_per_ndf": 1.0 + excess, "floor": 1.0}
+        for recipe, excesses in (("paper", (4.0, 2.0)), ("average", (2.0, 0.5)))
+        for seed, excess in enumerate(excesses, 1)
+    ]
+    table = recipes.summary(pd.DataFrame(rows))
+    assert table["excess"].to_dict() == {"paper": 3.0, "average": 1.25}
+    assert table["ratio"].to_dict() == {"paper": 1.0, "average": pytest.approx((0.5 + 0.25) / 2)}
+    assert "ratio" not in recipes.summary(pd.DataFrame(rows[2:]))
+
+
+def test_every_recipe_is_a_configuration_of_a_model(tmp_path: Path) -> None:
+    recipes = load_script(BENCHMARKS / "recipes.py")
+    labels = {"caloshowergan": "label-log", "fastcalogan": "label-logarithm"}  # the other's
+    known = [(model, recipe) for model in recipes.MODELS for recipe in recipes.RECIPES if labels[model] != recipe]
+    built = 0
+    for model, recipe in known:
+        trial = recipes.Trial(model, "photon", recipe, 3, tmp_path)
+        if all(hasattr(trial.start[0], name) for name in recipes.RECIPES[recipe] if name != "bfloat16"):
+            assert trial.config.seed == 3
+            built += 1
+    assert built > len(recipes.RECIPES)
