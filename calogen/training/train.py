@@ -11,12 +11,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from calogen.backend import keras, tf
 from calogen.errors import DivergedError
-from calogen.features.batches import FeatureTable, blocks_of
+from calogen.features.batches import Batch, FeatureTable, blocks_of
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
 from calogen.training.run import snapshot_paths
@@ -24,6 +25,11 @@ from calogen.training.state import TrainingState, Variables, assign, read_state,
 from calogen.training.trainer import AveragingTrainer, Schedule, Trainer, ValidatedTrainer
 
 Logs = dict[str, float]
+Chunk: TypeAlias = "tf.Tensor | Batch"
+"""What a compiled call gets for its steps."""
+Run = Callable[..., np.ndarray]
+"""A function that takes steps; see `compile_calls`."""
+_FIRST_STEPS, _CALL_SECONDS = 10, 5.0  # steps of the first call of a program, and about how long later ones take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,19 +192,22 @@ def _train_stage(
             called.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
 
 
-def compile_calls(trainer: Trainer, data: FeatureTable) -> Callable[[np.ndarray], np.ndarray]:
+def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
     """Compiles many steps into one program: batches, noise, gradients, optimizers.
+
+    A call of the program takes all steps, or, where steps are slow, some seconds: in between, signals are heard and
+    progress is told. The weights do not depend on it.
 
     Args:
         trainer: a trainer whose optimizers are built.
         data: features of the training showers.
 
     Returns:
-        a function that takes rows `[s, k, b]` and gives the means of the terms over the steps `s`.
+        a function that takes rows `[s, k, b]`, and maybe a function that is told how many of the steps `s` are done,
+        and gives the means of the terms over all of them.
     """
 
-    @tf.function(jit_compile=trainer.jit, autograph=False)
-    def call(chunk: tf.Tensor, sums: tf.Tensor) -> tf.Tensor:
+    def call(chunk: Chunk, sums: tf.Tensor) -> tf.Tensor:
         first = tf.nest.flatten(chunk)[0]
         num_steps = first.shape[0] or tf.shape(first)[0]
 
@@ -208,13 +217,36 @@ def compile_calls(trainer: Trainer, data: FeatureTable) -> Callable[[np.ndarray]
 
         return tf.while_loop(lambda step, _: step < num_steps, body, (tf.constant(0), sums))[1]
 
-    def run(rows: np.ndarray) -> np.ndarray:
-        sums = tf.zeros(len(trainer.term_names))
+    compiled: Callable[..., tf.Tensor] | None = None
+    size = _FIRST_STEPS
+
+    def run(rows: np.ndarray, told: Callable[[int], None] = lambda done: None) -> np.ndarray:
+        nonlocal compiled, size
+        sums, done = tf.zeros(len(trainer.term_names)), 0
         for chunk in data.chunks(rows):
-            sums = call(chunk, sums)
+            signature = None if trainer.jit else (_any_steps(chunk), tf.TensorSpec(sums.shape))
+            compiled = compiled or tf.function(call, signature, autograph=False, jit_compile=trainer.jit)
+            number, first = len(tf.nest.flatten(chunk)[0]), 0
+            while first < number:
+                start, steps = time.monotonic(), number if trainer.jit else min(size, number - first)
+                sums = compiled(_steps_of(chunk, first, steps), sums)
+                sums.numpy()  # waits for the steps
+                size = max(1, min(2 * size, int(steps * _CALL_SECONDS / max(time.monotonic() - start, 1e-9))))
+                first, done = first + steps, done + steps
+                told(done)
         return (sums.numpy() / np.float32(len(rows))).astype(np.float64)
 
     return run
+
+
+def _steps_of(chunk: Chunk, first: int, number: int) -> Chunk:
+    """Some of the steps of a chunk."""
+    return tf.nest.map_structure(lambda part: part[first : first + number], chunk)
+
+
+def _any_steps(chunk: Chunk) -> Chunk:
+    """The kinds of a chunk's tensors, with any number of steps."""
+    return tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), chunk)
 
 
 def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable | None) -> Callable[[], Logs]:
@@ -242,7 +274,7 @@ def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable |
 
 def _round(
     stage: Stage,
-    run: Callable[[np.ndarray], np.ndarray],
+    run: Run,
     done: int,
     num_showers: int,
     bar: Progress,
@@ -252,7 +284,7 @@ def _round(
     trainer = stage.trainer
     sums, num_steps = np.zeros(len(trainer.term_names)), 0
     for now, rows in stage.schedule.calls(done, num_showers, trainer.batches_per_step):
-        means = run(rows)
+        means = run(rows, partial(_note_steps, bar, len(rows)))
         logs = dict(zip(trainer.term_names, means.tolist(), strict=True))
         require_finite(now, logs)
         sums, num_steps = sums + len(rows) * means, num_steps + len(rows)
@@ -260,6 +292,11 @@ def _round(
         bar.advance(now - done)
         done = now
     return done, dict(zip(trainer.term_names, (sums / num_steps).tolist(), strict=True))
+
+
+def _note_steps(bar: Progress, total: int, done: int) -> None:
+    if done < total:
+        bar.note(f"{done:,} of {total:,} steps")
 
 
 def _record(state: TrainingState, trainer: Trainer, schedule: Schedule, logs: Logs, variables: Variables) -> None:

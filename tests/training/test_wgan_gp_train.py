@@ -306,3 +306,14 @@ def test_nonsense_is_refused() -> None:
         with pytest.raises(CalogenError, match="starts that rise from 0"):
             Curriculum(order=np.arange(10), starts=starts, counts=counts)
     assert Curriculum(order=np.arange(10)).counts == (10,)
+
+
+def test_slow_steps_are_told_in_pieces_and_give_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(1).integers(60, size=(23, 2, 8)).astype(np.int32)
+    whole, pieces, told = make_trainer(), make_trainer(), []
+    means = compile_calls(whole, data_of())(rows)
+    monkeypatch.setattr("calogen.training.train._CALL_SECONDS", 0.0)  # every step is slow
+    again = compile_calls(pieces, data_of())(rows, told.append)
+    assert told == [10, *range(11, 24)]
+    np.testing.assert_array_equal(means, again)
+    np.testing.assert_array_equal(weights_of(whole), weights_of(pieces))
