@@ -57,7 +57,7 @@ REMARKS = (
     "fraction would absorb. The cut at 300 ns is not applied: no effect on photon showers.",
     "Figs. 7, 10-13 and 16-19 of the paper have electronic noise, cross-talk and a spread of vertices; ours have none. "
     "Fig. 9b has no counterpart.",
-    "About 26,700 training and validation showers; the paper has nearly 90,000.",
+    "About 20,700 training and validation showers; the paper has nearly 90,000.",
     f'"{DRAWN}" is ours: the same trained weights, latent points drawn among codes of training showers, features drawn '
     "from a normal distribution around what is decoded, and fractions that sum to one. The distribution is fitted to "
     "training showers at each energy: mean differences, the covariance of layers, response and five principal "
