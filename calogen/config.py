@@ -182,11 +182,12 @@ def config_from_json(cls: type[_Config], values: object) -> _Config:
     What an earlier version did not know is missing there and has its default, with which networks are as they were.
 
     Raises:
-        ConfigError: names are unknown, or most are missing, or a value is of another type than the field's default.
+        ConfigError: names are unknown, or more than a quarter are missing, or a value is of another type than the
+            field's default.
     """
     fields, table = {field.name: field for field in dataclasses.fields(cls)}, _table(cls, values)
     unknown, missing = sorted(set(table) - set(fields)), sorted(set(fields) - set(table))
-    if unknown or 2 * len(missing) > len(fields):
+    if unknown or 4 * len(missing) > len(fields):
         raise ConfigError(
             f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown!s:.200}, missing {missing} "
             "(was it written by another version?)"

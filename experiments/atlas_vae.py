@@ -1,9 +1,9 @@
 """The ATLAS VAE (arXiv:2210.06204): training, comparison with Geant4, claims, export.
 
 Expected, five seeds on the bundled showers (experiments/results/atlas_vae.json): the mean response 2 % too low at 1-4
-GeV, the energy's spread 3 times too large at 131-262 GeV, too much energy in the presampler; unlike in the paper,
+GeV, the energy's spread 3.5 times too large at 131-262 GeV, too much energy in the presampler; unlike in the paper,
 reparametrised inputs do not narrow the spread. Drawn from p(x|z) with the same weights, the spread is Geant4's within
-15 %. About 8 minutes for one seed on two cores.
+12 %. About 8 minutes for one seed on two cores.
 
     python experiments/atlas_vae.py --preset laptop --seeds 5
     python experiments/atlas_vae.py --preset paper --train-data train.h5 --test-data test.h5 --runs runs/own
@@ -70,7 +70,7 @@ from calogen.units import GeV
 
 NAME = "atlas_vae"
 NAMES = [item.name for item in OBSERVABLES]
-# With the bundled showers, a third of the paper's, the validation loss is smallest near epoch 140.
+# With the bundled showers, a quarter of the paper's, the validation loss is smallest near epoch 140.
 EPOCHS = {"smoke": 4, "laptop": 160, "paper": 1000}
 GENERATED = {"smoke": 200, "laptop": 2000, "paper": 5000}  # showers at each energy; the paper's test samples have 5000
 NOTE = Published("atlas_note").numbers  # Fig. 5 of this paper has no numbers

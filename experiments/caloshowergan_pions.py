@@ -4,6 +4,7 @@ Expected from the paper at 2,000,000 iterations on the CaloChallenge's pions (Ta
 the total energy 1.3, and 1.5 after half of them. On the bundled showers, preset laptop (16,000 iterations of batch 256,
 with --bfloat16 an hour on one core): results in experiments/results/caloshowergan_pions.json. --ablation trains the
 normalisation by kinetic energy and two GANs for two ranges of momentum, too.
+The published results were trained on the first edition of the bundled showers, a third of them (--first-edition).
 
     python experiments/caloshowergan_pions.py --preset laptop --seeds 3
     python experiments/caloshowergan_pions.py --preset paper --train-data dataset_1_pions_1.hdf5 \

@@ -4,6 +4,7 @@ Version 1 is one GAN for each particle and all momenta. The papers have no table
 better is judged in that paper's experiment, with the networks that are trained here. On the bundled showers, preset
 laptop (8,000 iterations of batch 128 for each network, with --bfloat16 8 minutes on one core for photons, 15 for
 pions): results in experiments/results/fastcalogan.json. --ablation trains version 2, too.
+The published results were trained on the first edition of the bundled showers, a third of them (--first-edition).
 
     python experiments/fastcalogan.py --preset laptop --seeds 3
     python experiments/fastcalogan.py --preset paper --train-data dataset_1_photons_1.hdf5 --runs runs/own

@@ -1,7 +1,7 @@
 """Pack trained runs into the package, with a card each: what `calogen inspect --pretrained` lists.
 
-    python export/pretrained.py --runs runs                          # what of the table below has been trained
-    python export/pretrained.py --runs runs --only atlas-vae
+    python export/pretrained.py --runs runs                          # packs what of the table below has been trained
+    python export/pretrained.py --runs runs --only atlas-vae         # packs this one
 
 Each entry takes the run of one seed. Its figures compare generated showers with the bundled test showers, which did not
 train. The weights are rounded to float16 first, so that the figures are those of what ships.
@@ -10,13 +10,13 @@ train. The weights are rounded to float16 first, so that the figures are those o
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from calogen.command import clean_exit, parse_command_line
-from calogen.config import require
-from calogen.files import read_json_table
+from calogen.config import require, sources
+from calogen.files import read_json_table, sha256
 from calogen.generation.load import load_run, model_module
 from calogen.generation.pretrained import Card, write_card, write_compact
 from calogen.process import tell
@@ -44,7 +44,7 @@ class Entry:
         sample: the bundled sample whose showers they are compared with.
         energies: at which they are compared, MeV.
         command: command that trains them.
-        lwtnn: whether LWTNN, or for volumes ONNX, can hold them.
+        lwtnn: whether LWTNN can hold them.
     """
 
     title: str
@@ -105,6 +105,7 @@ ENTRIES = {
         "ild_photons_steps",
         GRIDS,
         "make reproduce-getting-high",
+        lwtnn=False,
     ),
 }
 """What ships, by name.
@@ -137,31 +138,33 @@ def ship(name: str, runs: Path) -> None:
     if missing:
         tell(f"{name}: left out, {missing[0]} has no trained run ({entry.command})")
         return
-    card, members = pack(name, entry, folders)
-    write_card(card, members)
+    card, members, abouts = pack(name, entry, folders)
+    write_card(card, members, abouts)
     tell(f"{name}: {card.figures}")
 
 
-def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[TrainedRun]]:
-    """Gives the card of trained runs, and the runs as they ship."""
+def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[TrainedRun], list[dict[str, Any]]]:
+    """Gives the card of trained runs, the runs as they ship, and the provenance of their trainings."""
     members, first = [], load_run(folders[0])
+    trained = [folder.parent if folder.name in ("selected", "drawn") else folder for folder in folders]
+    abouts = [read_json_table(folder / "provenance.json") for folder in trained]
     with TemporaryDirectory() as place:
         for number, folder in enumerate(folders):
             write_compact(Path(place) / str(number), load_run(folder))
             members.append(load_run(Path(place) / str(number)))
     reference = read_window(bundled(entry.sample), first.geometry)
-    trained = folders[0].parent if folders[0].name in ("selected", "drawn") else folders[0]
-    about = read_json_table(trained / "provenance.json")
+    train = bundled(f"{entry.sample.split('_test')[0].split('_steps')[0]}_train")
     length = max((row.get("iteration", 0) for row in first.history), default=0) or len(first.history)
     unit = "iterations" if any("iteration" in row for row in first.history) else "epochs"
-    several = len(folders) > 1
+    changed = [f"{item.name}={item.value}" for item in sources(first.config) if item.source.startswith("changed")]
     card = Card(
         name=name,
         title=entry.title,
         paper=str(model_module(first.model).PAPER),
-        runs=tuple(f"{folder.parent.name}/selected" for folder in folders) if several else (".",),
-        data=f"calogen/data/{entry.sample.rpartition('_')[0]}_train.h5: {HONEST_NOTE}",
-        recipe=f"preset laptop, {length:,.0f} {unit}, commit {about.get('commit', 'unknown')}",
+        runs=tuple(f"{folder.parent.name}/selected" for folder in folders) if len(folders) > 1 else (".",),
+        data=f"{train.name} (sha256 {sha256(train)[:16]}), {abouts[0].get('showers', 0):,} showers; {HONEST_NOTE}",
+        recipe=f"{length:,.0f} {unit}, commit {abouts[0].get('commit', 'unknown')}; other than in the paper: "
+        f"{', '.join(changed) or 'nothing'}",
         seed=int(getattr(first.config, "seed", 0)),
         command=entry.command,
         figures=card_figures(members, reference, entry.energies),
@@ -169,7 +172,7 @@ def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[Train
         limits=LIMITS.format(note=HONEST_NOTE),
         lwtnn=entry.lwtnn,
     )
-    return card, members
+    return card, members, abouts
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_what_an_earlier_version_did_not_know_has_its_default() -> None:
     assert config_from_json(Config, earlier) == Config(units=(7,))
 
 
-def test_tables_that_lack_most_values_are_refused() -> None:
+def test_tables_that_lack_many_values_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"missing \['activation', 'edges'"):
         config_from_json(Config, {"units": [1]})
 

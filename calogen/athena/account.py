@@ -30,8 +30,10 @@ def training_note(run: TrainedRun, directory: Path) -> str:
         directory: its folder, with `selection.json` if its epoch or iteration was chosen by a figure of merit.
     """
     if (directory / "weights.npz").is_file():
-        name = next(part.name for part in (directory, *directory.parents) if (part / "card.json").is_file())
-        return f"{name}: ships with calogen; how good it is: calogen inspect --pretrained {name}"
+        cards = (part.name for part in (directory, *directory.parents) if (part / "card.json").is_file())
+        name = next(cards, "")
+        told = f"calogen inspect --pretrained {name}" if name else "calogen generate, then calogen evaluate"
+        return f"{name or directory.name}: in the form in which networks ship; how good it is: {told}"
     unit, length = _length(run)
     every = (config for config, _ in model_module(run.model).CONFIGS.values())
     configs = [config for config in every if _particle(config) == _particle(run.config)]

@@ -261,7 +261,7 @@ def _runs(path: Path) -> Iterator[Path]:
         yield path
         return
     for folder in files.listed(path):
-        if folder.is_dir() and folder.name not in ("scans", "snapshots"):
+        if folder.is_dir() and folder.name not in ("scans", "snapshots", "recipes"):
             yield from _runs(folder)
 
 
@@ -332,7 +332,9 @@ def _origin(item: RunSet, runs: list[TrainedRun]) -> dict[str, Any]:
     sources = [
         {
             "run": "/".join(path.parts[-3:]),
-            "sha256": {file.name: files.sha256(file) for file in files.listed(path, "*.keras")}
+            "sha256": {
+                file.name: files.sha256(file) for kind in ("keras", "npz") for file in files.listed(path, f"*.{kind}")
+            }
             | {name: files.sha256(path / name) for name in _SOURCES},
             "training": _training(path),
         }

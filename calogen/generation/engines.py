@@ -112,14 +112,15 @@ class TensorflowEngine:
 class KerasEngine:
     """An engine with the Keras network itself, for networks that cannot be folded.
 
-    These have layers other than dense ones, rarer activations, or several branches. It is compiled once for all numbers
-    of showers, which are computed together as long as every layer's output stays small enough.
+    These have layers other than dense ones, rarer activations, or several branches. Showers are computed together as
+    long as every layer's output stays small enough, and in numbers that are powers of two, filled up with copies: some
+    layers are compiled for each number anew, which takes seconds.
     """
 
     def __init__(self, generator: keras.Model, transform: Chain) -> None:
         self._generator, self._transform = generator, transform
         self._compute = _compiled_network(generator)
-        self._step = max(1, _BLOCK_BYTES // (4 * _largest_output(generator)))
+        self._step = 1 << max(1, _BLOCK_BYTES // (4 * _largest_output(generator))).bit_length() - 1
 
     def __call__(
         self, latent: np.ndarray, condition: np.ndarray, incident_energies: np.ndarray, energies: np.ndarray
@@ -127,8 +128,12 @@ class KerasEngine:
         """Computes showers; see `Engine`."""
         for start in range(0, len(latent), self._step):
             rows = slice(start, start + self._step)
-            features = self._compute(tf.constant(latent[rows], tf.float32), tf.constant(condition[rows], tf.float32))
-            energies[rows] = self._transform.energies(features.numpy(), incident_energies[rows])
+            number = len(latent[rows])
+            filled = start + np.arange(1 << (number - 1).bit_length()) % number
+            features = self._compute(
+                tf.constant(latent[filled], tf.float32), tf.constant(condition[filled], tf.float32)
+            )
+            energies[rows] = self._transform.energies(features.numpy()[:number], incident_energies[rows])
 
 
 _COMPILED: WeakKeyDictionary[keras.Model, Callable[..., tf.Tensor]] = WeakKeyDictionary()

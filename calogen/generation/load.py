@@ -2,20 +2,18 @@
 
 import pkgutil
 import re
-import zlib
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import cast
-from zipfile import BadZipFile
 
 import numpy as np
 
 from calogen import models
 from calogen.backend import keras
 from calogen.config import Config, config_from_json
-from calogen.errors import CalogenError, DataFormatError
+from calogen.errors import DataFormatError
 from calogen.features.transforms import Chain
 from calogen.files import listed, read_json
 from calogen.generation.consistency import require_consistent
@@ -23,7 +21,9 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.kinds import geometry_from_json
 from calogen.training.latent import EncodedLatent
 from calogen.training.module import ModelModule
+from calogen.training.residuals import has_residuals
 from calogen.training.run import TrainedRun, assemble_run, snapshot_paths
+from calogen.training.state import read_arrays
 
 
 def load_run(directory: Path) -> TrainedRun:
@@ -53,7 +53,13 @@ def load_run(directory: Path) -> TrainedRun:
     configured = config_from_json(type(next(iter(module.CONFIGS.values()))[0]), config)
     grid = geometry_from_json(geometry)
     if compact:
-        networks = _networks_of(weights, module.build(configured, grid), names)
+        try:
+            built = module.build(configured, grid)
+        except ValueError as error:  # Keras does not know an activation or initializer
+            raise DataFormatError(
+                f"{directory}/config.json must have values that Keras knows: {error!s:.300}"
+            ) from error
+        networks = _networks_of(weights, built, names)
     else:
         networks = {name: load_network(directory / f"{name}.keras") for name in names}
     run = assemble_run(
@@ -77,9 +83,8 @@ def _networks_of(path: Path, networks: dict[str, keras.Model], names: list[str])
         DataFormatError: the file is damaged, or holds the weights of other networks.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name].astype(np.float32) for name in file.files}
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+        arrays = {name: values.astype(np.float32) for name, values in read_arrays(path).items()}
+    except Exception as error:  # the parsers of such files raise many
         raise DataFormatError(f"{path} must hold the weights of networks. Received: {error!r:.200}") from error
     chosen = {name: networks[name] for name in names if name in networks}
     keys = {f"{name}/{at:03d}": w for name, item in chosen.items() for at, w in enumerate(item.weights)}
@@ -115,9 +120,8 @@ def _read_latent(path: Path) -> EncodedLatent | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return EncodedLatent.from_arrays(dict(file))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, BadZipFile, zlib.error, CalogenError) as error:
+        return EncodedLatent.from_arrays(read_arrays(path))
+    except Exception as error:  # the parsers of such files raise many
         raise DataFormatError(f"{path} must hold a fitted latent space. Received: {error!r:.200}") from error
 
 
@@ -149,10 +153,16 @@ def load_snapshot(run: TrainedRun, directory: Path, unit: str, number: int) -> T
         number: number of the epoch or iteration.
 
     Raises:
-        DataFormatError: a network is missing, damaged, or has other inputs or outputs than the run's.
+        DataFormatError: a network is missing, damaged, or has other inputs or outputs than the run's; or its showers
+            are drawn from p(x|z), which is fitted to the final network only.
     """
     paths = snapshot_paths(directory, unit, number, run.generates)
     networks = {name: _load_as(path, run.networks[name]) for name, path in paths.items()}
+    if any(map(has_residuals, networks.values())):
+        raise DataFormatError(
+            f"{directory}: p(x|z) is fitted at the end of the training only, so that its {unit}s cannot be compared. "
+            "Train with decode='mean', and give the chosen run to calogen.training.fit.decode_otherwise"
+        )
     return replace(run, networks={**run.networks, **networks})
 
 

@@ -4,7 +4,7 @@ Each has a folder in `calogen/pretrained` with a card (`card.json`) and one trai
 momenta, in a compact form: the networks that generate, with weights in float16, and the transform.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 FIGURES = ("mean", "spread", "mean KS", "floor")
 """Mean and spread of the energy over Geant4's, mean KS distance from Geant4, and that of two samples of Geant4."""
 _SMALL = 1000  # arrays up to this size stay in float32
+_ORIGIN = ("seed", "commit", "versions", "time", "training_seconds", "showers", "incident_energies")
 _CODES = 5000  # codes of training showers that a fitted latent space keeps
 
 
@@ -40,7 +41,7 @@ class Card:
         figures: generated showers beside Geant4's held-out ones: rows of an incident energy, MeV, and `FIGURES`.
         licence: licence of the weights.
         limits: what they are not.
-        lwtnn: whether LWTNN, or for volumes ONNX, can hold them.
+        lwtnn: whether LWTNN can hold them.
     """
 
     name: str
@@ -75,7 +76,7 @@ def read_card(name: str) -> Card:
     """
     path = PRETRAINED / name / "card.json"
     if name not in names():
-        raise DataFormatError(f"pretrained networks are {', '.join(names()) or 'none'}. Received: {name!r}")
+        raise DataFormatError(f"pretrained networks are {', '.join(names())}. Received: {name!r}")
     try:
         return plain_from_json(Card, read_json_table(path))
     except ConfigError as error:
@@ -92,13 +93,14 @@ def exported_folders(run: Path | None) -> list[Path]:
     """Folders whose runs are to be exported.
 
     Args:
-        run: a folder of runs, or the name of pretrained networks; None: the folder `runs`, or, where there is none, all
-            pretrained networks that can be exported.
+        run: a folder of runs, or the name of pretrained networks; None: the folder `runs`, or, where it has no run, all
+            pretrained networks that LWTNN can hold.
     """
     if run is not None:
         return [PRETRAINED / run] if not run.exists() and str(run) in names() else [run]
     runs = Path("runs")
-    return [runs] if runs.exists() else [PRETRAINED / name for name in names() if read_card(name).lwtnn]
+    trained = any("scans" not in path.parts for path in runs.rglob("config.json"))
+    return [runs] if trained else [PRETRAINED / name for name in names() if read_card(name).lwtnn]
 
 
 def load(run: str | Path) -> TrainedRun | list[TrainedRun]:
@@ -113,14 +115,19 @@ def load(run: str | Path) -> TrainedRun | list[TrainedRun]:
     Raises:
         DataFormatError: there is no such run, or one of its files is damaged.
     """
+    if not Path(run).exists():
+        read_card(str(run))
     runs = [load_run(folder) for folder in folders_of(run)]
     return runs[0] if len(runs) == 1 else runs
 
 
-def write_compact(directory: Path, run: TrainedRun) -> None:
+def write_compact(directory: Path, run: TrainedRun, provenance: Mapping[str, object] | None = None) -> None:
     """Writes a run in the form in which it ships: `load_run` reads it as any other.
 
-    Large arrays are rounded to float16, relative 5e-4 at most, and a fitted latent space keeps 5,000 codes.
+    Args:
+        provenance: what its training wrote as provenance.json, of which origin, showers and momenta are kept.
+
+    Large arrays are rounded to float16, by 5e-4 of a number or 3e-8, and a fitted latent space keeps 5,000 codes.
     """
     arrays = {}
     for name in run.generates:
@@ -128,6 +135,7 @@ def write_compact(directory: Path, run: TrainedRun) -> None:
             arrays[f"{name}/{number:03d}"] = values.astype(np.float16 if values.size > _SMALL else np.float32)
     with atomic_path(directory / "weights.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+    (directory / "latent.npz").unlink(missing_ok=True)
     if isinstance(run.latent, EncodedLatent):
         rows = np.sort(np.random.default_rng(0).permutation(len(run.latent.codes))[:_CODES])
         kept = replace(run.latent, codes=run.latent.codes[rows], conditions=run.latent.conditions[rows])
@@ -140,11 +148,13 @@ def write_compact(directory: Path, run: TrainedRun) -> None:
         "geometry": run.geometry.to_json(),
         "networks": sorted(run.generates),
     }
+    origin = {name: value for name, value in (provenance or {}).items() if name in _ORIGIN}
+    write_json(directory / "provenance.json", origin)
     write_json(directory / "config.json", description)
 
 
-def write_card(card: Card, runs: Sequence[TrainedRun]) -> None:
-    """Writes networks and their card into the package."""
-    for run, directory in zip(runs, card.directories, strict=True):
-        write_compact(directory, run)
+def write_card(card: Card, runs: Sequence[TrainedRun], provenance: Sequence[Mapping[str, object]]) -> None:
+    """Writes networks, with the provenance of each, and their card into the package."""
+    for run, directory, about in zip(runs, card.directories, provenance, strict=True):
+        write_compact(directory, run, about)
     write_json(PRETRAINED / card.name / "card.json", asdict(card))

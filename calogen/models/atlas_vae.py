@@ -139,7 +139,8 @@ def build_decoder(config: AtlasVaeConfig, geometry: CellGrid) -> keras.Model:
     )(hidden)
     if noise_dim:
         energies = len(geometry.layers) + 1
-        require(noise_dim >= energies, f"noise_dim must be {energies} or more. Received: {noise_dim}")
+        limits = f"{energies} or more, at most {_num_features(config, geometry)}"
+        require(energies <= noise_dim <= _num_features(config, geometry), f"noise_dim must be {limits}: {noise_dim}")
         output = Residuals(energies, name="residuals")([output, latent[:, config.latent_dim :], condition])
     return keras.Model({"latent": latent, "condition": condition}, output, name="decoder")
 

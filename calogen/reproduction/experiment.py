@@ -93,6 +93,11 @@ class Arguments:
     figures: FigureFormat | None = None
     options: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def takes_first_edition(self) -> bool:
+        """Whether to train on the first edition of the bundled showers, which is enough for a smoke test."""
+        return self.first_edition or self.preset == "smoke"
+
     def report_directory(self, paper: str) -> Path:
         """Directory of a paper's report: in the run of a single seed, or beside several runs."""
         if len(self.seeds) == 1:

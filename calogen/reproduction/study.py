@@ -175,7 +175,7 @@ def read_data(arguments: Arguments, sample: str, geometry: Geometry, check: Call
     note = ", ".join(path.name for path in files.values())
     train, held_out = read_window(files["train"], geometry, arguments.tolerant), None
     if arguments.train_data is None:
-        train, note = choose_edition(f"{sample}_train", train, arguments.first_edition or arguments.preset == "smoke")
+        train, note = choose_edition(f"{sample}_train", train, arguments.takes_first_edition)
     if test:
         held_out = read_window(test, geometry, arguments.tolerant)
         given, tolerance = held_out.incident_energies, TOLERANT_LABEL if arguments.tolerant else SAME_LABEL

@@ -48,9 +48,7 @@ def read_at_energies(
     note = ", ".join(path.name for path in files.values())
     given = [read_window(path, geometry, arguments.tolerant) for path in files.values()]
     if arguments.train_data is None:
-        given[0], note = choose_edition(
-            f"{sample}_train", given[0], arguments.first_edition or arguments.preset == "smoke"
-        )
+        given[0], note = choose_edition(f"{sample}_train", given[0], arguments.takes_first_edition)
     samples = []
     for path, part in zip(files.values(), given, strict=True):
         moved, changes = snap_showers(path, part, (*trained, *tested), arguments.tolerant)

@@ -132,10 +132,15 @@ def decode_otherwise(
         showers: the showers that trained the run, to which distributions are fitted.
 
     Raises:
-        ConfigError: the networks of the two configurations have other weights to train.
+        ConfigError: the networks of the two configurations have other weights to train, or the run lacks one: what
+            ships with calogen has only those that generate.
+        GeometryError: the showers are of another geometry.
     """
     geometry = cast(GeometryT, run.geometry)
+    _require_fitting(module, config, geometry, showers)
     networks = module.build(config, geometry)
+    missing = ", ".join(networks.keys() - run.networks.keys())
+    require(not missing, f"the run must have all its networks, as a training writes them. Received: no {missing}")
     for name, network in networks.items():
         old, new = run.networks[name].trainable_variables, network.trainable_variables
         shapes = [[tuple(item.shape) for item in items] for items in (old, new)]

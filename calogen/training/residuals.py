@@ -12,10 +12,12 @@ from calogen.backend import keras, tf
 from calogen.features.batches import FeatureTable, blocks_of
 from calogen.provenance import named_seed
 
-KNOTS = 33
-"""Places, equally far apart in the first number of the condition, between which the distribution is interpolated."""
-_MANY = 64  # different values of the condition up to which each has a distribution of its own
-_BINS = 16  # ranges of equally many showers that have one together otherwise
+KNOTS = 32
+"""Most places, in the first number of the condition, between which the distribution is interpolated.
+
+Up to so many different values of the condition have a distribution each; of more of them, e.g. of a continuous
+condition, half as many ranges with equally many showers.
+"""
 _SHRINKAGE = 1e-3  # share of the decoded features' variance that keeps a slope finite where they hardly vary
 
 
@@ -40,10 +42,10 @@ class Residuals(keras.layers.Layer):
         self.num_energies = num_energies
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
-        """Makes the weights: at each knot offsets, slopes and roots of the covariance; the directions of the noise."""
+        """Makes the weights: at each place offsets, slopes and roots of the covariance; the directions of the noise."""
         (_, features), (_, noise), _ = input_shape
         shapes = {
-            "limits": (2,),
+            "places": (KNOTS,),
             "offsets": (KNOTS, features),
             "slopes": (KNOTS, self.num_energies, self.num_energies),
             "roots": (KNOTS, noise, noise),
@@ -56,12 +58,12 @@ class Residuals(keras.layers.Layer):
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         """Gives the features as they are drawn."""
         features, noise, condition = inputs
-        names = ("limits", "offsets", "slopes", "roots", "directions")
-        limits, offsets, slopes, roots, directions = (tf.cast(getattr(self, name), features.dtype) for name in names)
-        low, high = tf.unstack(limits)
-        place = tf.math.divide_no_nan(condition[:, 0] - low, high - low) * (KNOTS - 1)
-        place = tf.clip_by_value(place, 0.0, KNOTS - 1.0)
-        near = tf.nn.relu(1.0 - tf.abs(place[:, None] - tf.range(KNOTS, dtype=features.dtype)))
+        names = ("places", "offsets", "slopes", "roots", "directions")
+        places, offsets, slopes, roots, directions = (tf.cast(getattr(self, name), features.dtype) for name in names)
+        # how far the condition is from each place to the next; behind the last one they are all equal
+        reached = tf.math.divide_no_nan(condition[:, :1] - places[:-1], places[1:] - places[:-1])
+        reached = tf.pad(tf.clip_by_value(reached, 0.0, 1.0), [[0, 0], [1, 1]], constant_values=1.0)
+        near = reached[:, :-1] - tf.pad(reached[:, 1:-1], [[0, 0], [0, 1]])
         kept = features.shape[1] - self.num_energies
         linear = tf.einsum("bk,kij,bj->bi", near, slopes, features[:, kept:])
         drawn = tf.einsum("bk,kij,bj->bi", near, roots, noise)
@@ -120,22 +122,20 @@ def _fit(samples: tuple[np.ndarray, np.ndarray, np.ndarray], num_energies: int, 
     parts = [_linear(true[item], decoded[item], num_energies) for item in rows]
     directions = _directions([left for _, _, left in parts], num_energies, noise)
     roots = np.stack([_root(left @ directions) for _, _, left in parts])
-    knots = np.linspace(centres[0], centres[-1], KNOTS)
-
-    def between(values: np.ndarray) -> np.ndarray:
-        entries = [np.interp(knots, centres, entry) for entry in values.reshape(len(values), -1).T]
-        return np.stack(entries, axis=1).reshape(KNOTS, *values.shape[1:])
-
     offsets, slopes = (np.stack([part[number] for part in parts]) for number in (0, 1))
-    named = {"offsets": between(offsets), "slopes": between(slopes), "roots": between(roots)}
-    return {"limits": centres[[0, -1]], "directions": directions, **named}
+    at_places = {"places": centres, "offsets": offsets, "slopes": slopes, "roots": roots}
+    filled = {
+        name: np.concatenate([values, np.repeat(values[-1:], KNOTS - len(rows), axis=0)])
+        for name, values in at_places.items()
+    }
+    return {"directions": directions, **filled}
 
 
 def _groups(conditions: np.ndarray) -> list[np.ndarray]:
     """Rows that have a distribution together, by rising condition."""
     different = np.unique(conditions)
-    if len(different) > _MANY:
-        edges = np.quantile(conditions, np.linspace(0, 1, _BINS + 1))[1:-1]
+    if len(different) > KNOTS:
+        edges = np.quantile(conditions, np.linspace(0, 1, KNOTS // 2 + 1))[1:-1]
         group = np.searchsorted(edges, conditions, side="right")
     else:
         group = np.searchsorted(different, conditions)

@@ -155,29 +155,20 @@ def read_identity(path: Path) -> dict[str, object]:
     return identity if isinstance(identity, dict) else {}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
-    """Text and arrays of a checkpoint."""
-    try:
-        with path.open("rb") as opened:
-            with zipfile.ZipFile(opened) as whole:
-                if damaged := whole.testzip():  # first, as NumPy would allocate what a damaged header asks for
-                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-                _require_sizes(whole)
-            opened.seek(0)
-            with np.load(opened, allow_pickle=False) as file:
-                about = json.loads(file["about"].tobytes().decode())
-                groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
-                for name in sorted(set(file.files) - {"about"}):
-                    groups[name.split("/")[0]].append(file[name])
-        _require_training(about, groups)
-    except MemoryError:
-        raise
-    except Exception as error:  # zipfile and NumPy raise whatever their files' parsers and decoders do
-        if isinstance(error, OSError) and error.errno in (*TEMPORARY, errno.EACCES, errno.EPERM, errno.ENOENT):
-            raise read_error(path, error) from error
-        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
-        raise DataFormatError(f"{path} is damaged ({reason}): delete it to train from the start") from error
-    return about, groups
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a NumPy archive by name; nothing in it is executed.
+
+    Raises:
+        Exception: whatever zipfile's and NumPy's parsers and decoders raise for a damaged file.
+    """
+    with path.open("rb") as opened:
+        with zipfile.ZipFile(opened) as whole:
+            if damaged := whole.testzip():  # first, as NumPy would allocate what a damaged header asks for
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            _require_sizes(whole)
+        opened.seek(0)
+        with np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
 
 
 def _require_sizes(archive: zipfile.ZipFile) -> None:
@@ -188,6 +179,25 @@ def _require_sizes(archive: zipfile.ZipFile) -> None:
             shape, _, dtype = headers[np.lib.format.read_magic(content)](content)
             if content.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
                 raise ValueError(f"{member.filename} must hold {list(shape)} of {dtype}")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Arrays]]:
+    """Text and arrays of a checkpoint."""
+    try:
+        arrays = read_arrays(path)
+        about = json.loads(arrays.pop("about").tobytes().decode())
+        groups: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
+        for name in sorted(arrays):
+            groups[name.split("/")[0]].append(arrays[name])
+        _require_training(about, groups)
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise whatever their files' parsers and decoders do
+        if isinstance(error, OSError) and error.errno in (*TEMPORARY, errno.EACCES, errno.EPERM, errno.ENOENT):
+            raise read_error(path, error) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        raise DataFormatError(f"{path} is damaged ({reason}): delete it to train from the start") from error
+    return about, groups
 
 
 def _require_training(about: dict[str, Any], groups: dict[str, Arrays]) -> None:

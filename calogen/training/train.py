@@ -29,7 +29,7 @@ Chunk: TypeAlias = "tf.Tensor | Batch"
 """What a compiled call gets for its steps."""
 Run = Callable[..., np.ndarray]
 """A function that takes steps; see `compile_calls`."""
-_FIRST_STEPS, _CALL_SECONDS = 10, 5.0  # steps of the first call of a program, and about how long later ones take
+_FIRST_STEPS, _CALL_SECONDS = 1, 5.0  # steps of the first call of a program, and about how long later ones take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +195,8 @@ def _train_stage(
 def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
     """Compiles many steps into one program: batches, noise, gradients, optimizers.
 
-    A call of the program takes all steps, or, where steps are slow, some seconds: in between, signals are heard and
-    progress is told. The weights do not depend on it.
+    A call of the program takes some seconds at most, then signals are heard and progress is told; of a trainer whose
+    steps XLA compiles (`jit`), whose steps are short, it takes all steps. The weights do not depend on it.
 
     Args:
         trainer: a trainer whose optimizers are built.

@@ -56,7 +56,8 @@ class SingleChannelConvolution(keras.layers.Conv3D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Gives the volume with one channel."""
-        if self.filters != 1 or set(self.strides) | set(self.dilation_rate) != {1} or self.use_bias:
+        plain = set(self.strides) | set(self.dilation_rate) == {1} and self.data_format == "channels_last"
+        if self.filters != 1 or not plain or self.use_bias:
             return super().call(inputs)
         kernel, padding = tf.cast(self.kernel, self.compute_dtype), self.padding.upper()
 
@@ -66,7 +67,7 @@ class SingleChannelConvolution(keras.layers.Conv3D):
                 volume, kernel, gradient, padding
             )
 
-        return convolve(inputs, kernel)
+        return self.activation(convolve(inputs, kernel))
 
 
 @keras.saving.register_keras_serializable("calogen")

@@ -151,9 +151,11 @@ class WganGp(KerasTrainer):
         variables = self.generator.trainable_variables
         values = [variable.numpy() for variable in variables] if self.optimizer.use_ema else []
         self.take_average()
-        yield
-        for variable, value in zip(variables, values, strict=bool(values)):
-            variable.assign(value)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, values, strict=bool(values)):
+                variable.assign(value)
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Gives showers `[b, f]` for latent points and conditions."""

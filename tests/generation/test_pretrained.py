@@ -1,3 +1,4 @@
+import io
 import json
 import zipfile
 from dataclasses import replace
@@ -93,13 +94,43 @@ def damage_pickle(path: Path) -> None:
     np.savez(path, allow_pickle=True, **{"decoder/000": np.array([{}], dtype=object)})
 
 
+def damage_header(path: Path) -> None:
+    """An array whose header asks for ten thousand billion numbers."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)})
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("decoder/000.npy", header.getvalue())
+
+
+def damage_member(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("note.txt", "no array")
+
+
 @pytest.mark.parametrize(
-    "damage", [damage_shape, damage_value, damage_pickle, lambda path: path.write_bytes(path.read_bytes()[:200])]
+    "damage",
+    [
+        damage_header,
+        damage_member,
+        lambda path: path.write_bytes(b""),
+        damage_shape,
+        damage_value,
+        damage_pickle,
+        lambda path: path.write_bytes(path.read_bytes()[:200]),
+    ],
 )
 def test_damaged_weights_are_refused(run: TrainedRun, tmp_path: Path, damage: object) -> None:
     write_compact(tmp_path, run)
     damage(tmp_path / "weights.npz")  # type: ignore[operator]
     with pytest.raises(DataFormatError, match=r"weights.npz must hold the"):
+        load_run(tmp_path)
+
+
+def test_an_activation_that_keras_does_not_know_is_refused(run: TrainedRun, tmp_path: Path) -> None:
+    write_compact(tmp_path, run)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"tanh"', '"tanhh"'))
+    with pytest.raises(DataFormatError, match="config.json must have values that Keras knows"):
         load_run(tmp_path)
 
 
@@ -110,7 +141,7 @@ def test_names_are_those_of_cards_and_folders_go_first(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()
     assert folders_of(name) == (Path(name),)
-    with pytest.raises(DataFormatError, match=r"must hold a trained run"):
+    with pytest.raises(DataFormatError, match=rf"pretrained networks are .*{name}"):
         calogen.load("no-such-network")
     with pytest.raises(DataFormatError, match=rf"pretrained networks are .*{name}.*Received: 'no-such-network'"):
         read_card("no-such-network")
@@ -122,7 +153,11 @@ def test_without_runs_the_pretrained_networks_are_exported(tmp_path: Path, monke
     assert exported_folders(None) == every != []
     assert exported_folders(Path(names()[0])) == [PRETRAINED / names()[0]]
     assert exported_folders(Path("other")) == [Path("other")]
-    Path("runs").mkdir()
+    Path("runs/scans/one").mkdir(parents=True)
+    Path("runs/scans/one/config.json").touch()
+    assert exported_folders(None) == every, "a folder without runs"
+    Path("runs/mine").mkdir()
+    Path("runs/mine/config.json").touch()
     assert exported_folders(None) == [Path("runs")]
 
 
@@ -152,14 +187,25 @@ def test_all_of_them_are_small_and_complete() -> None:
                 assert file.testzip() is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_a_card_has_all_figures_of_its_networks(name: str) -> None:
+    require_figures(name, every=True)
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_card_has_the_figures_of_its_networks(name: str) -> None:
+    require_figures(name, every=False)
+
+
+def require_figures(name: str, *, every: bool) -> None:
+    """The card's figures, or the last row of them, agree with a fresh evaluation."""
     card, loaded = read_card(name), calogen.load(name)
     runs = loaded if isinstance(loaded, list) else [loaded]
     sample = next(value for key, value in SAMPLES.items() if key in card.data)
-    *_, (energy, *figures) = card.figures
-    found = card_figures(runs, read_window(bundled(sample), runs[0].geometry), [energy])
-    np.testing.assert_allclose(found[0][1:], figures, rtol=2e-3, atol=2e-3)
+    rows = card.figures if every else card.figures[-1:]
+    found = card_figures(runs, read_window(bundled(sample), runs[0].geometry), [row[0] for row in rows])
+    np.testing.assert_allclose(found, rows, rtol=2e-3, atol=2e-3)
 
 
 def test_commands_take_a_name(tmp_path: Path) -> None:
@@ -174,6 +220,17 @@ def test_commands_take_a_name(tmp_path: Path) -> None:
     as_json = CliRunner().invoke(app, ["inspect", name, "--pretrained", "--json"])
     (card,) = json.loads(as_json.output[as_json.output.index("[") :])
     assert card["figures"] == [list(row) for row in read_card(name).figures]
+
+
+def test_pretrained_networks_are_exported_by_name(tmp_path: Path) -> None:
+    name = next(item for item in names() if read_card(item).lwtnn)
+    ended = CliRunner().invoke(app, ["export", name, "--output", str(tmp_path)])
+    assert ended.exit_code == 0, ended.output
+    assert f"calogen inspect --pretrained {name}" in ended.output
+    manifest = json.loads((tmp_path / "pretrained" / name / "manifest.json").read_text())
+    (source,) = manifest["sources"]
+    assert {"weights.npz", "config.json", "transform.json"} <= set(source["sha256"])
+    assert source["training"]["commit"]
 
 
 def test_cards_tell_good_showers_from_bad() -> None:

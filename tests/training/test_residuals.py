@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from calogen.errors import ConfigError, ExportError
+from calogen.errors import ConfigError, DataFormatError, ExportError
 from calogen.features.batches import Resident
 from calogen.generation.generate import generate
-from calogen.generation.load import load_run
+from calogen.generation.load import load_run, load_snapshot
 from calogen.lwtnn.convert import convert
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig
@@ -81,6 +81,20 @@ def test_between_two_energies_the_distribution_is_between_theirs() -> None:
     assert outside == pytest.approx(inside, rel=0.05), "beyond the training energies nothing is extrapolated"
 
 
+def test_energies_need_not_be_equally_far_apart() -> None:
+    conditions = np.array([0.0, 0.01, 0.013, 1.0])
+    sizes = np.array([1.0, 0.1, 1.0, 0.1])
+    code = RANDOM.normal(size=4 * NUMBER)
+    noise = np.repeat(sizes, NUMBER)[:, None] * RANDOM.normal(size=(4 * NUMBER, 2))
+    shower = np.concatenate([code[:, None], code[:, None] + noise], axis=1).astype(np.float32)
+    networks, condition = make_networks(), np.repeat(conditions, NUMBER)[:, None]
+    features = Resident(tf.constant(shower), tf.constant(condition, tf.float32))
+    fit_residuals(networks["encoder"], networks["decoder"], features, seed=1)
+    for energy, size in zip(conditions, sizes, strict=True):
+        drawn = draw(networks["decoder"], float(energy))
+        assert (drawn[:, 1] - drawn[:, 0]).std() == pytest.approx(size, rel=0.05)
+
+
 def test_many_different_energies_share_distributions() -> None:
     condition = np.sort(RANDOM.uniform(0, 1, 2 * NUMBER))
     code = RANDOM.normal(size=2 * NUMBER)
@@ -120,7 +134,7 @@ def test_cells_vary_along_their_principal_components() -> None:
 def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_showers: Showers, tmp_path: Path) -> None:
     grid = tiny_showers.geometry
     config = replace(SMALL, decode="sample", noise_dim=6, renormalise=True, latent_sampler="posterior")
-    drawing = fit(atlas_vae, config, grid, tiny_showers, tmp_path / "drawing")  # type: ignore[arg-type]
+    drawing = fit(atlas_vae, config, grid, tiny_showers, tmp_path / "drawing", snapshots=(1,))  # type: ignore[arg-type]
     plain = fit(atlas_vae, SMALL, grid, tiny_showers, tmp_path / "plain")  # type: ignore[arg-type]
     other = decode_otherwise(atlas_vae, plain, config, tiny_showers)
     assert other.latent.dim == drawing.latent.dim == 2 + 6
@@ -132,6 +146,8 @@ def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_sho
     np.testing.assert_array_equal(showers.energies, generate(load_run(tmp_path / "drawing"), energies, 3).energies)
     spread, wanted = (item.energies.sum(axis=1)[-200:].std() for item in (showers, tiny_showers))
     assert spread == pytest.approx(wanted, rel=0.5)
+    with pytest.raises(DataFormatError, match=r"fitted at the end of the training only.*decode_otherwise"):
+        load_snapshot(drawing, tmp_path / "drawing", "epoch", 1)
     with pytest.raises(ExportError, match=r"no product of tensors.*export a run that decodes means"):
         convert(drawing.generator, ["latent", "condition"])
 
@@ -139,8 +155,13 @@ def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_sho
 def test_what_does_not_fit_is_refused(tiny_showers: Showers, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="noise_dim must be 4 or more"):
         atlas_vae.build(replace(SMALL, decode="sample", noise_dim=3), tiny_showers.geometry)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"noise_dim must be 4 or more, at most 16"):
+        atlas_vae.build(replace(SMALL, decode="sample", noise_dim=17), tiny_showers.geometry)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="decode='sample' needs inputs='fractions'"):
         replace(SMALL, decode="sample", inputs="absolute")
     run = fit(atlas_vae, SMALL, tiny_showers.geometry, tiny_showers, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the run must have all its networks.*Received: no encoder"):
+        decoder = {"decoder": run.networks["decoder"]}
+        decode_otherwise(atlas_vae, replace(run, networks=decoder), replace(SMALL, decode="sample"), tiny_showers)
     with pytest.raises(ConfigError, match="the encoder must have the weights of the run"):
         decode_otherwise(atlas_vae, run, replace(SMALL, encoder_units=(12, 12)), tiny_showers)

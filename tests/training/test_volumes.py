@@ -117,11 +117,16 @@ def test_padding_has_gradients_of_every_order() -> None:
 
 LONG = RANDOM.normal(size=(2, 4, 5, 37, 3)).astype(np.float32)
 PLAIN = {
-    "one channel": (SingleChannelConvolution, keras.layers.Conv3D, {"filters": 1, "kernel_size": 3}),
+    "one channel with a bias": (SingleChannelConvolution, keras.layers.Conv3D, {"filters": 1, "kernel_size": 3}),
     "one channel, same size": (
         SingleChannelConvolution,
         keras.layers.Conv3D,
         {"filters": 1, "kernel_size": (3, 2, 4), "padding": "same", "use_bias": False},
+    ),
+    "one channel, rectified": (
+        SingleChannelConvolution,
+        keras.layers.Conv3D,
+        {"filters": 1, "kernel_size": 2, "use_bias": False, "activation": "relu"},
     ),
     "one channel, smaller": (
         SingleChannelConvolution,
