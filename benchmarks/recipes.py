@@ -1,4 +1,4 @@
-"""Quality of a GAN's showers by recipe, each with the same CPU time, beside the paper's own recipe.
+"""Quality of a GAN's showers by recipe at equal CPU time, beside the paper's own recipe.
 
     python benchmarks/recipes.py --network photon --seconds 180              # every recipe, one seed
     python benchmarks/recipes.py --network pion --seconds 1200 --seeds 3 --recipe paper --recipe ratio-3-average
@@ -180,7 +180,7 @@ def showers_of(network: tuple[Any, VoxelGeometry], first: bool) -> Data:
 
 
 def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict[str, Any]:
-    """Trains with a recipe for some CPU time, chooses the iteration, and measures held-out showers."""
+    """Trains with a recipe, chooses the iteration, and measures held-out showers."""
     record = trial.directory / f"measured{'-classifiers' * classifiers}.json"
     if record.exists():
         return read_json_table(record)

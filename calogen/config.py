@@ -106,6 +106,19 @@ def assumed(value: _Value, reason: str, others: Mapping[_Value, str] = MappingPr
     return _sourced(value, "assumed", reason, {item: ("assumed", why) for item, why in others.items()})
 
 
+def option(value: _Value, reason: str, others: Mapping[_Value, str] = MappingProxyType({})) -> _Value:
+    """An `assumed` field that earlier versions did not have; its default is what they did.
+
+    A configuration that was written without it is read with its default, and trainings that were interrupted before go
+    on: at its default the field is no part of their identity (`identity_of`).
+
+    Args:
+        value: the default, with which networks and training are as they were.
+        reason, others: as for `assumed`.
+    """
+    return _sourced(value, "assumed", reason, {item: ("assumed", why) for item, why in others.items()}, later=True)
+
+
 def require(condition: bool, message: str) -> None:
     """Refuse, with a `ConfigError`, a configuration for which a condition does not hold."""
     if not condition:
@@ -176,18 +189,28 @@ def config_to_json(config: Config) -> dict[str, object]:
     return {field.name: _to_json(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
+def identity_of(config: Config) -> dict[str, object]:
+    """The values that decide a training: those of `config_to_json` but options at defaults."""
+    at_default = {
+        field.name
+        for field in dataclasses.fields(config)
+        if field.metadata.get("later") and getattr(config, field.name) == field.default
+    }
+    return {name: value for name, value in config_to_json(config).items() if name not in at_default}
+
+
 def config_from_json(cls: type[_Config], values: object) -> _Config:
     """The configuration whose values `config_to_json` wrote.
 
-    What an earlier version did not know is missing there and has its default, with which networks are as they were.
+    An `option` may be missing, as earlier versions did not have it; it then has its default.
 
     Raises:
-        ConfigError: names are unknown, or more than a quarter are missing, or a value is of another type than the
-            field's default.
+        ConfigError: names are unknown or missing, or a value is of another type than the field's default.
     """
     fields, table = {field.name: field for field in dataclasses.fields(cls)}, _table(cls, values)
-    unknown, missing = sorted(set(table) - set(fields)), sorted(set(fields) - set(table))
-    if unknown or 4 * len(missing) > len(fields):
+    needed = {name for name, field in fields.items() if not field.metadata.get("later")}
+    unknown, missing = sorted(set(table) - set(fields)), sorted(needed - set(table))
+    if unknown or missing:
         raise ConfigError(
             f"{cls.__name__} has the values {sorted(fields)}. Received: unknown {unknown!s:.200}, missing {missing} "
             "(was it written by another version?)"
@@ -225,9 +248,11 @@ def _table(cls: type, values: object) -> Mapping[str, object]:
     return values
 
 
-def _sourced(value: _Value, kind: str, source: str, others: Mapping[_Value, tuple[str, str]]) -> _Value:
+def _sourced(
+    value: _Value, kind: str, source: str, others: Mapping[_Value, tuple[str, str]], *, later: bool = False
+) -> _Value:
     require(bool(source.strip()), f"the value {value!r} needs a source. Received: an empty one")
-    return dataclasses.field(default=value, metadata={"kind": kind, "source": source, "others": others})
+    return dataclasses.field(default=value, metadata={"kind": kind, "source": source, "others": others, "later": later})
 
 
 def _to_json(name: str, value: object) -> object:

@@ -236,7 +236,7 @@ def energy_spreads(test: Showers, samples: Mapping[str, Showers], seed: int) -> 
 
 
 def drawing_rows(seeds: Sequence[Evidence], data: str) -> list[Quantity]:
-    """Spread of the energy, and distance from Geant4, of showers as decoded and as drawn from p(x|z)."""
+    """Spread of the energy and distance from Geant4, as decoded and as drawn from p(x|z)."""
     rows = []
     for energy in TRAINED:
         for label in (VAE, DRAWN):

@@ -1,4 +1,4 @@
-"""Pack trained runs into the package, with a card each: what `calogen inspect --pretrained` lists.
+"""Pack trained runs, with a card each, into what `calogen inspect --pretrained` lists.
 
     python export/pretrained.py --runs runs                          # packs what of the table below has been trained
     python export/pretrained.py --runs runs --only atlas-vae         # packs this one
@@ -144,7 +144,7 @@ def ship(name: str, runs: Path) -> None:
 
 
 def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[TrainedRun], list[dict[str, Any]]]:
-    """Gives the card of trained runs, the runs as they ship, and the provenance of their trainings."""
+    """Gives the card of trained runs, the runs as they ship, and their provenances."""
     members, first = [], load_run(folders[0])
     trained = [folder.parent if folder.name in ("selected", "drawn") else folder for folder in folders]
     abouts = [read_json_table(folder / "provenance.json") for folder in trained]

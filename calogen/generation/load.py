@@ -27,7 +27,7 @@ from calogen.training.state import read_arrays
 
 
 def load_run(directory: Path) -> TrainedRun:
-    """Reads a trained run: as a training writes it, or in the compact form of `pretrained.write_compact`.
+    """Reads a trained run, as a training or `pretrained.write_compact` wrote it.
 
     Raises:
         DataFormatError: the directory holds no run, or one of its files is damaged or does not fit the others.

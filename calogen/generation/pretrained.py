@@ -1,7 +1,8 @@
-"""Networks that ship with calogen, trained on the bundled showers: they generate without any training.
+"""Networks that ship with calogen and generate without any training.
 
-Each has a folder in `calogen/pretrained` with a card (`card.json`) and one trained run, or several that share the
-momenta, in a compact form: the networks that generate, with weights in float16, and the transform.
+They were trained on the bundled showers. Each has a folder in `calogen/pretrained` with a card (`card.json`) and one
+trained run, or several that share the momenta, in a compact form: the networks that generate, with weights in float16,
+and the transform.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def read_card(name: str) -> Card:
 
 
 def folders_of(run: str | Path) -> tuple[Path, ...]:
-    """Folders of the runs that a user means: a folder itself, or the name of pretrained networks."""
+    """Folders of the runs that a user means, by a folder or a name of pretrained networks."""
     path = Path(run)
     return read_card(str(run)).directories if not path.exists() and str(run) in names() else (path,)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.config import Paper, assumed, option, paper, require, require_above_zero, require_one_of
 from calogen.features.conditions import Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import AbsoluteEnergies, Chain, LayerFractions, Step
@@ -49,9 +49,9 @@ class AtlasVaeConfig:
     absolute_constant: float = assumed(262_144.0, "not stated; MeV, the highest training energy: cells stay below 1")
     response_scale: float = paper(1.0, "Data Reparametrisation: total over photon energy, nothing else")
     renormalise: bool = assumed(False, "not stated whether decoded fractions are made to sum to one; both are measured")
-    decode: str = assumed("mean", "'sampling x from p(x|z)' is all that is stated", {"sample": "with fitted residuals"})
-    noise_dim: int = assumed(10, "ours, with decode='sample': layers' fractions, response, 5 components of the cells")
-    latent_sampler: str = paper("prior", "Variational Autoencoders", {"posterior": "ours: density of the codes"})
+    decode: str = option("mean", "'sampling x from p(x|z)' is all that is stated", {"sample": "with fitted residuals"})
+    noise_dim: int = option(10, "ours, with decode='sample': layers' fractions, response, 5 components of the cells")
+    latent_sampler: str = option("prior", "Variational Autoencoders", {"posterior": "ours: density of the codes"})
     condition: str = assumed("log", "not stated; nine energies that double come out equidistant")
     feature_weights: str = paper("inverse_spread", "Data Reparametrisation: 1 / standard deviation; 'equal' to compare")
     spread_floor: float = assumed(1e-3, "not stated; without it strips that are rarely hit rule the loss")

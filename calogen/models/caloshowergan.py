@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of, require_zero_or_more
+from calogen.config import (
+    Paper,
+    assumed,
+    option,
+    paper,
+    require,
+    require_above_zero,
+    require_one_of,
+    require_zero_or_more,
+)
 from calogen.features.conditions import LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
@@ -77,8 +86,8 @@ class CaloShowerGanConfig:
     gradient_penalty_weight: float = paper(3.0, "Table 2: lambda", {20.0: "Table 2: pion"}, {10.0: "default for pions"})
     batch_size: int = paper(1024, "Table 2")
     iterations: int = paper(1_000_000, "section 3.3", {2_000_000: "section 4.2: pion"})
-    last_rate: float = assumed(1.0, "Table 2: a constant rate", {0.1: "ours: falls along a cosine to this share"})
-    average: float = assumed(0.0, "none", {0.99: "ours: momentum of a running average of the generator's weights"})
+    last_rate: float = option(1.0, "Table 2: a constant rate", {0.1: "ours: falls along a cosine to this share"})
+    average: float = option(0.0, "none", {0.99: "ours: momentum of a running average of the generator's weights"})
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Paper, assumed, paper, require, require_above_zero, require_one_of
+from calogen.config import Paper, assumed, option, paper, require, require_above_zero, require_one_of
 from calogen.features.conditions import Constant, Encoding, LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions
@@ -78,8 +78,8 @@ class FastCaloGanConfig:
     )
     first_stage: float = paper(0.05, "code: 50,000 of 1,000,000 iterations on the middle momentum alone")
     next_stage: float = paper(0.02, "code: another momentum every 20,000 of 1,000,000 iterations")
-    last_rate: float = assumed(1.0, "a constant rate", {0.1: "ours: falls along a cosine to this share"})
-    average: float = assumed(0.0, "none", {0.99: "ours: momentum of a running average of the generator's weights"})
+    last_rate: float = option(1.0, "a constant rate", {0.1: "ours: falls along a cosine to this share"})
+    average: float = option(0.0, "none", {0.99: "ours: momentum of a running average of the generator's weights"})
     seed: int = assumed(0, "ours")
 
     def __post_init__(self) -> None:

@@ -49,7 +49,7 @@ def card_figures(
 
 
 def _compared(reference: Showers, generated: Showers, energy: float, seed: int) -> tuple[Comparison, str, list[str]]:
-    """Comparison of the observables of a geometry, with the names of the total energy and of all."""
+    """Comparison of a geometry's observables; names of the total energy and of all."""
     names = [item.name for item in _observables(reference.geometry)]
     if isinstance(reference.geometry, RegularGrid):
         tables = table_of(reference), {"generated": table_of(generated)}

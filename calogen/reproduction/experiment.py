@@ -95,7 +95,7 @@ class Arguments:
 
     @property
     def takes_first_edition(self) -> bool:
-        """Whether to train on the first edition of the bundled showers, which is enough for a smoke test."""
+        """Whether to train on the bundled showers' first edition, as smoke tests do."""
         return self.first_edition or self.preset == "smoke"
 
     def report_directory(self, paper: str) -> Path:

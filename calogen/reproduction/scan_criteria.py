@@ -10,7 +10,7 @@ from typing import Any  # the values of JSON tables
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import Config, config_from_json, config_to_json, plain_from_json, require
+from calogen.config import Config, config_from_json, config_to_json, identity_of, plain_from_json, require
 from calogen.errors import ConfigError, DataFormatError, DivergedError
 from calogen.evaluation.merits import CovarianceMerit, DistanceMerit, Merit
 from calogen.features.batches import split
@@ -198,7 +198,7 @@ def fold_of(incident_energies: np.ndarray, folds: int) -> np.ndarray:
 
 def directory_of(trainings: Path, config: Config, criterion: Criterion, showers: Showers) -> Path:
     """Folder of all trainings with a configuration, whatever its seed, named by a hash."""
-    plain = {name: value for name, value in config_to_json(config).items() if name != "seed"}
+    plain = {name: value for name, value in identity_of(config).items() if name != "seed"}
     data = digest(showers, np.arange(len(showers)), sorted(showers.conditions))
     about = {"config": plain, "showers": data, "folds": criterion.folds, "held_out": criterion.held_out}
     return trainings / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from calogen.config import config_to_json
+from calogen.config import identity_of
 from calogen.errors import DataFormatError
 from calogen.files import refusal
 from calogen.locks import directory_lock, is_held
@@ -96,7 +96,7 @@ class ScanStudy:
 
     def __init__(self, journal: Path, folder: Path, grid: Grid, showers: str) -> None:
         self.grid, self.folder, self.journal = grid, folder, journal
-        about = {"choices": grid.choices, "start": config_to_json(grid.start), "showers": showers}
+        about = {"choices": grid.choices, "start": identity_of(grid.start), "showers": showers}
         text = json.dumps(about | {"criterion": asdict(grid.criterion)}, sort_keys=True)
         self.identity = hashlib.sha256(text.encode()).hexdigest()[:8]
         self._distributions: dict[str, BaseDistribution] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from calogen import provenance
 from calogen.backend import keras
-from calogen.config import Config, config_to_json, require
+from calogen.config import Config, identity_of, require
 from calogen.errors import ConfigError, DataFormatError, GeometryError, checked
 from calogen.features.batches import FeatureTable, ShowerSource, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
@@ -124,7 +124,7 @@ def _require_fitting(
 def decode_otherwise(
     module: ModelModule[ConfigT, GeometryT], run: TrainedRun, config: ConfigT, showers: Showers
 ) -> TrainedRun:
-    """Gives the run of an autoencoder whose trained weights generate under another configuration.
+    """Gives an autoencoder's run whose weights generate under another configuration.
 
     Args:
         module: the model's module in `calogen.models`.
@@ -159,7 +159,7 @@ def _finish(
     networks: dict[str, keras.Model],
     features: FeatureTable,
 ) -> Sampler | None:
-    """Fits p(x|z), if there is one, to showers; gives the latent sampler, if it is fitted to them, too."""
+    """Fits p(x|z) to showers, if there is one; gives the latent sampler, if it is fitted."""
     if "decoder" in networks and has_residuals(networks["decoder"]):
         fit_residuals(networks["encoder"], networks["decoder"], features, config.seed)
     if getattr(config, "latent_sampler", "prior") != "posterior":
@@ -285,7 +285,7 @@ def _identity(
     module: ModelModule[ConfigT, GeometryT], config: ConfigT, geometry: Geometry, showers: str, more: Mapping[str, bool]
 ) -> str:
     """Everything that decides the weights, as text, by which checkpoints are recognised."""
-    parts = {"model": module.__name__.rpartition(".")[2], "config": config_to_json(config), "showers": showers}
+    parts = {"model": module.__name__.rpartition(".")[2], "config": identity_of(config), "showers": showers}
     grid = hashlib.sha256(json.dumps(geometry.to_json()).encode()).hexdigest()[:16]
     return json.dumps({**parts, "geometry": grid, **more}, sort_keys=True)
 

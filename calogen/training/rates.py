@@ -1,4 +1,4 @@
-"""Learning rates that fall in a training, as functions of the optimizer's step, and optimizers with them."""
+"""Learning rates that fall with the optimizer's step, and optimizers with them."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -39,7 +39,7 @@ def falling(rate: float, factor: float, steps: int) -> Rate:
 
 
 def sinking(rate: float, last: float, steps: int) -> Rate:
-    """Gives a rate that falls along half a cosine to the share `last` of itself after so many steps."""
+    """Gives a rate that falls along half a cosine to the share `last` of itself."""
     require(rate > 0 and 0 < last <= 1, f"a rate must be above 0, its last share 0..1. Received: {rate}, {last}")
     return rate if last == 1 else keras.optimizers.schedules.CosineDecay(rate, steps, alpha=last)
 

@@ -1,4 +1,4 @@
-"""p(x|z) of a VAE, from which a run may draw its showers instead of taking what the decoder gives.
+"""p(x|z) of a VAE, from which a run may draw its showers.
 
 Here it is a normal distribution at each energy, fitted to training showers around their reconstructions. Its mean is
 what is decoded plus the mean difference; for the last features, the energies, it is linear in the decoded ones. Its
@@ -23,7 +23,7 @@ _SHRINKAGE = 1e-3  # share of the decoded features' variance that keeps a slope 
 
 @keras.saving.register_keras_serializable("calogen")
 class Residuals(keras.layers.Layer):
-    """Draws the features of a shower from a normal distribution, given what was decoded for them.
+    """Draws a shower's features from a normal distribution, given what was decoded.
 
     Its weights do not train: `fit_residuals` sets them afterwards; until then the features stay as they are.
 
@@ -42,7 +42,7 @@ class Residuals(keras.layers.Layer):
         self.num_energies = num_energies
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
-        """Makes the weights: at each place offsets, slopes and roots of the covariance; the directions of the noise."""
+        """Makes the weights: offsets, slopes and roots at each place, and directions."""
         (_, features), (_, noise), _ = input_shape
         shapes = {
             "places": (KNOTS,),
@@ -85,7 +85,7 @@ def has_residuals(decoder: keras.Model) -> bool:
 
 
 def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureTable, seed: int) -> None:
-    """Sets the weights of a decoder's `Residuals` by features of showers and their reconstructions.
+    """Sets the weights of a decoder's `Residuals` by showers and their reconstructions.
 
     Args:
         encoder: network {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, k], "log_variance": [b, k]}.
@@ -115,7 +115,7 @@ def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureT
 
 
 def _fit(samples: tuple[np.ndarray, np.ndarray, np.ndarray], num_energies: int, noise: int) -> dict[str, np.ndarray]:
-    """Weights of `Residuals`, by name, for features and what was decoded, `[n, f]`, and the condition, `[n]`."""
+    """Weights of `Residuals` for features and decoded ones, `[n, f]`, and a condition `[n]`."""
     true, decoded, conditions = samples
     rows = _groups(conditions)
     centres = np.array([conditions[item].mean() for item in rows])
@@ -143,7 +143,7 @@ def _groups(conditions: np.ndarray) -> list[np.ndarray]:
 
 
 def _linear(true: np.ndarray, decoded: np.ndarray, num_energies: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Offsets `[f]`, slopes of the last features `[r, r]`, and what is left, `[n, f]`, with mean 0."""
+    """Offsets `[f]`, slopes of the last features `[r, r]`, and what is left, `[n, f]`."""
     kept, left = true.shape[1] - num_energies, true - decoded
     offsets = left.mean(axis=0)
     left, known = left - offsets, decoded[:, kept:] - decoded[:, kept:].mean(axis=0)
@@ -156,7 +156,7 @@ def _linear(true: np.ndarray, decoded: np.ndarray, num_energies: int) -> tuple[n
 
 
 def _directions(parts: list[np.ndarray], num_energies: int, noise: int) -> np.ndarray:
-    """Orthonormal directions `[f, q]`: each of the last features, and principal components of the others.
+    """Directions `[f, q]`: the last features, and principal components of the others.
 
     Every condition counts alike, although the cells vary more at some than at others.
     """
@@ -173,6 +173,6 @@ def _directions(parts: list[np.ndarray], num_energies: int, noise: int) -> np.nd
 
 
 def _root(values: np.ndarray) -> np.ndarray:
-    """The symmetric root of a covariance, `[q, q]`, of which small changes of the covariance change little."""
+    """The symmetric root `[q, q]` of a covariance, which changes little when that does."""
     eigenvalues, vectors = np.linalg.eigh(values.T @ values / len(values))
     return (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))) @ vectors.T

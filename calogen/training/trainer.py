@@ -52,7 +52,7 @@ class ValidatedTrainer(Trainer, Protocol):
 
 @runtime_checkable
 class AveragingTrainer(Protocol):
-    """A trainer whose snapshots and final networks have running averages of weights, where it keeps them."""
+    """A trainer whose saved networks have running averages of weights, if it keeps them."""
 
     def take_average(self) -> None:
         """Gives the networks the averages of their weights."""

@@ -26,7 +26,7 @@ class VolumeNormalization(keras.layers.LayerNormalization):
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the weights, and a compiled function of this layer's own: it then meets few different shapes."""
+        """Makes the weights, and a compiled function of this layer's own."""
         super().build(input_shape)
         self._compute = tf.function(_normalised, jit_compile=True, autograph=False)
 
@@ -107,14 +107,14 @@ class ZeroPadding(keras.layers.Layer):
 
 
 def _normalised(volume: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """The volume with mean 0 and variance 1 in each channel, times scales and plus offsets of the cells."""
+    """The volume with mean 0 and variance 1 in each channel, times scales, plus offsets."""
     centred = volume - tf.reduce_mean(volume, (1, 2, 3), keepdims=True)
     variance = tf.reduce_mean(tf.square(centred), (1, 2, 3), keepdims=True)
     return centred * tf.math.rsqrt(variance + epsilon) * scale[..., None] + offset[..., None]
 
 
 def _to_one_channel(volume: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-    """The convolution `[b, layer, x, z, 1]`, computed for as many cells along z at once as fit."""
+    """The convolution `[b, layer, x, z, 1]`, computed for many cells along z at once."""
     *_, depth, channels, _ = kernel.shape
     if padding == "SAME":
         ends = [((size - 1) // 2, size // 2) for size in kernel.shape[:3]]
@@ -131,7 +131,7 @@ def _to_one_channel(volume: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Te
 
 
 def _side_by_side(kernel: tf.Tensor, number: int) -> tf.Tensor:
-    """The kernels of `number` cells behind one another, `[a, b, (c + number - 1) channels, number]`."""
+    """The kernels of cells behind one another, `[a, b, (c + number - 1) channels, number]`."""
     first, second, depth, channels, _ = kernel.shape
     each = [_padded(kernel[..., 0], [(0, 0), (0, 0), (cell, number - 1 - cell), (0, 0)]) for cell in range(number)]
     return tf.reshape(tf.stack(each, axis=-1), (first, second, (depth + number - 1) * channels, number))

@@ -141,7 +141,7 @@ class WganGp(KerasTrainer):
         self.built = True
 
     def take_average(self) -> None:
-        """Gives the generator the running average of its weights, if its optimizer keeps one (`use_ema`)."""
+        """Gives the generator the running average of its weights, if there is one (`use_ema`)."""
         if self.optimizer.use_ema:
             self.optimizer.finalize_variable_values(self.generator.trainable_variables)
 

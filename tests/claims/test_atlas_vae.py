@@ -11,6 +11,7 @@ from toy_runs import load
 from calogen.claims.atlas_vae import (
     ABSOLUTE,
     COMPARED,
+    DRAWN,
     EXTRAPOLATED,
     HIGH,
     JUDGES,
@@ -42,6 +43,7 @@ def evidence(*changes: Change, **fields: Any) -> Evidence:
         for name, sample, value in (
             ("ks", VAE, 0.1),
             ("ks", ABSOLUTE, 0.4),
+            ("ks", DRAWN, 0.05),
             ("mean_ratio", VAE, 1.0),
             ("rms_ratio", VAE, 1.1),
             ("rms_ratio", ABSOLUTE, 3.0),
@@ -66,6 +68,7 @@ def evidence(*changes: Change, **fields: Any) -> Evidence:
         "shares": {name: (Value(20.0, 0.1), Value(19.0, 0.2)) for name in LAYERS},
         "epoch_distances": {50: Value(0.3, 0.01), 987: Value(0.1, 0.01), 1000: Value(0.2, 0.01)},
         "best_epoch": 987,
+        "spreads": {energy: {VAE: Value(3.0, 0.1), DRAWN: Value(1.1, 0.1)} for energy in TRAINED},
     }  # fmt: skip
     compared = {energy: comparison(energy, metrics) for energy in COMPARED}
     return Evidence(comparisons=compared, values=values | fields)
@@ -193,7 +196,10 @@ def test_quantities() -> None:
     quantities = load("atlas_vae").quantities
     shares = {name: (Value(20.0, 0.1), Value(21.0, 0.2)) for name in LAYERS}
     found = {item.name: item for item in quantities([evidence(), evidence(shares=shares)], COSTS, "toy showers")}
-    assert len(found) == 2 * 4 + 2 * 2 * 5 + 7
+    assert len(found) == 2 * 4 + 2 * 2 * 5 + 7 + 2 * (9 + 3)
+    assert found[f"energy spread over Geant4's at 65.54 GeV, {DRAWN}"].ours == pytest.approx(1.1)
+    floors = [found[f"mean KS distance above the floor at 4.096 GeV, {sample}"].ours for sample in (VAE, DRAWN)]
+    assert floors[0] > floors[1]
     geant4, ours = (found[f"share of the middle at 65 GeV, {sample}"] for sample in ("Geant4", "VAE"))
     assert (geant4.paper, geant4.ours) == ("79.3 (ATL-SOFT-PUB-2018-001)", 20.0)
     assert (geant4.uncertainty, geant4.spread, ours.paper) == (0.1, None, None)

@@ -93,7 +93,11 @@ def test_parse_values() -> None:
     ("arguments", "error", "message"),
     [
         (("nothing",), DataFormatError, "model must be one of .*atlas_vae"),
-        (("atlas-vae", "--config", "none"), ConfigError, "--config must be one of paper, absolute. Received: none"),
+        (
+            ("atlas-vae", "--config", "none"),
+            ConfigError,
+            "--config must be one of paper, drawn, absolute. Received: none",
+        ),
         (("atlas-vae", "--set", "epoch=3"), ConfigError, "--set knows the values .*epochs.* Received: epoch"),
         (("atlas-vae", "--set", "epochs=many"), ConfigError, "epochs must be of type int"),
         (("atlas-vae", "--set", "epochs=0"), ConfigError, "epochs must be above 0"),

@@ -154,7 +154,7 @@ def test_budgets(preset: str, iterations: int, fraction: float) -> None:
     script, paper = load(SCRIPT), CONFIGS["paper"][0]
     found = script.budget(paper, preset, 3)
     assert found == replace(paper, iterations=iterations, validation_fraction=fraction, seed=3)
-    epochs = {"laptop": 400, "paper": 1000}[preset]
+    epochs = {"laptop": 160, "paper": 1000}[preset]
     assert script.budget(VAE_CONFIGS["paper"][0], preset, 3) == replace(VAE_CONFIGS["paper"][0], epochs=epochs, seed=3)
 
 
