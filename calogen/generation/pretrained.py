@@ -100,7 +100,7 @@ def exported_folders(run: Path | None) -> list[Path]:
     if run is not None:
         return [PRETRAINED / run] if not run.exists() and str(run) in names() else [run]
     runs = Path("runs")
-    trained = any("scans" not in path.parts for path in runs.rglob("config.json"))
+    trained = any("scans" not in path.parts for path in listed(runs, "**/config.json"))
     return [runs] if trained else [PRETRAINED / name for name in names() if read_card(name).lwtnn]
 
 

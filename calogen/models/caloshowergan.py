@@ -5,8 +5,8 @@ The voxels are those of the CaloChallenge's dataset 1, ATLAS's barrel at 0.20 < 
 Reference: arXiv:2309.06515, Fig. 2, Table 2, sections 4.1 (momentum split) and 4.2 (layer-energy normalisation). The
 public training code and the challenge's parameter counts say what the text leaves open.
 
-Differences from the paper: what is not stated (batch normalisation before section 4.2's heads, where the output starts,
-the energy of empty voxels) is `assumed` below, with the reason.
+Differences from the paper: what is not stated (batch normalisation before section 4.2's heads, start of the output,
+energy of empty voxels) is `assumed` below, with the reason.
 """
 
 from dataclasses import dataclass, replace
@@ -15,16 +15,7 @@ from typing import Any
 import numpy as np
 
 from calogen.backend import keras
-from calogen.config import (
-    Paper,
-    assumed,
-    option,
-    paper,
-    require,
-    require_above_zero,
-    require_one_of,
-    require_zero_or_more,
-)
+from calogen.config import Paper, assumed, option, paper, require, require_above_zero, require_one_of
 from calogen.features.conditions import LinearEnergy, LogEnergy
 from calogen.features.moments import Moments
 from calogen.features.transforms import Chain, KineticFractions, LayerFractions, Mask, Noise, Step
@@ -102,7 +93,7 @@ class CaloShowerGanConfig:
         )
         numbers = ("latent_dim", "latent_spread", "learning_rate", "critic_steps", "batch_size", "iterations")
         require_above_zero(self, *numbers, "lowest_momentum", "empty_energy")
-        require_zero_or_more(self, "noise_energy", "mask_energy")
+        require(self.noise_energy >= 0 <= self.mask_energy, "noise_energy and mask_energy must be 0 MeV or more")
         require_wgan_rates(self)
         units = (*self.generator_units, *self.critic_units)
         require(min(units, default=0) >= 1, f"hidden layers need at least one unit. Received: {units}")
