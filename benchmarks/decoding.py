@@ -22,9 +22,10 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from calogen.claims.atlas_vae import OBSERVABLES, SHOWN, TRAINED
+from calogen.claims.atlas_vae import OBSERVABLES, SHOWN, TRAINED, excess
 from calogen.errors import CalogenError
 from calogen.evaluation.compare import Comparison, compare_showers
+from calogen.evaluation.trainings import Evidence
 from calogen.generation.generate import generate
 from calogen.generation.load import load_run
 from calogen.models import atlas_vae
@@ -44,6 +45,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "drawn, encoded latents": {**DRAWN, "latent_sampler": "posterior"},
 }
 """Changes of the configuration by name."""
+NAMES = [item.name for item in OBSERVABLES]
 NUMBER = 2000  # generated showers at each energy
 
 
@@ -84,18 +86,14 @@ def run(directory: Path, first: bool) -> pd.DataFrame:
 
 def row(name: str, compared: Mapping[float, Comparison], seconds: float) -> dict[str, object]:
     """The figures of one way."""
+    measured = Evidence(comparisons=compared, values={})
     spreads = [item["total_energy"].numbers_of(name)["rms_ratio"].value for item in compared.values()]
     ratios = {
-        f"KS at {energy / GeV:.0f} GeV": excess(compared[energy], name) / excess(compared[energy], next(iter(WAYS)))
+        f"KS at {energy / GeV:.0f} GeV": excess(measured, NAMES, energy, name).value
+        / excess(measured, NAMES, energy, next(iter(WAYS))).value
         for energy in SHOWN
     }
     return {"decoding": name, "least spread": min(spreads), "most spread": max(spreads), **ratios, "CPU s": seconds}
-
-
-def excess(compared: Comparison, name: str) -> float:
-    """Mean KS distance over all observables minus its floor."""
-    rows = [row for item in compared.values() for row in item.measurements if (row.sample, row.metric) == (name, "ks")]
-    return float(np.mean([row.measured.value - row.floor.mean for row in rows]))
 
 
 if __name__ == "__main__":

@@ -145,12 +145,13 @@ def ship(name: str, runs: Path) -> None:
 
 def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[TrainedRun], list[dict[str, Any]]]:
     """Gives the card of trained runs, the runs as they ship, and their provenances."""
-    members, first = [], load_run(folders[0])
+    originals, members = [load_run(folder) for folder in folders], []
+    first = originals[0]
     trained = [folder.parent if folder.name in ("selected", "drawn") else folder for folder in folders]
     abouts = [read_json_table(folder / "provenance.json") for folder in trained]
     with TemporaryDirectory() as place:
-        for number, folder in enumerate(folders):
-            write_compact(Path(place) / str(number), load_run(folder))
+        for number, original in enumerate(originals):
+            write_compact(Path(place) / str(number), original)
             members.append(load_run(Path(place) / str(number)))
     reference = read_window(bundled(entry.sample), first.geometry)
     train = bundled(f"{entry.sample.split('_test')[0].split('_steps')[0]}_train")

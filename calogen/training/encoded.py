@@ -3,9 +3,20 @@
 import numpy as np
 
 from calogen.backend import keras
-from calogen.features.batches import FeatureTable, blocks_of
+from calogen.features.batches import Batch, FeatureTable, blocks_of
 from calogen.provenance import named_seed
 from calogen.training.latent import EncodedLatent
+
+
+def posterior_codes(encoder: keras.Model, block: Batch, random: np.random.Generator) -> np.ndarray:
+    """Gives codes `[b, k]` of showers, drawn from their posterior distributions.
+
+    Args:
+        encoder: network {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, k], "log_variance": [b, k]}.
+    """
+    moments = encoder(block)
+    mean, spread = moments["mean"].numpy(), np.exp(0.5 * moments["log_variance"].numpy())
+    return mean + spread * random.standard_normal(mean.shape, np.float32)
 
 
 def encoded_latent(encoder: keras.Model, features: FeatureTable, latent_dim: int, seed: int) -> EncodedLatent:
@@ -21,8 +32,6 @@ def encoded_latent(encoder: keras.Model, features: FeatureTable, latent_dim: int
     """
     random, codes, conditions = np.random.default_rng(named_seed(seed, "posterior")), [], []
     for block in blocks_of(features, num_rows=4096):
-        moments = encoder(block)
-        mean, spread = moments["mean"].numpy(), np.exp(0.5 * moments["log_variance"].numpy())
-        codes.append(mean + spread * random.standard_normal(mean.shape, np.float32))
+        codes.append(posterior_codes(encoder, block, random))
         conditions.append(block["condition"].numpy())
     return EncodedLatent(np.concatenate(codes), np.concatenate(conditions), latent_dim)

@@ -11,6 +11,7 @@ import numpy as np
 from calogen.backend import keras, tf
 from calogen.features.batches import FeatureTable, blocks_of
 from calogen.provenance import named_seed
+from calogen.training.encoded import posterior_codes
 
 KNOTS = 32
 """Most places, in the first number of the condition, between which the distribution is interpolated.
@@ -100,9 +101,7 @@ def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureT
     decoded: list[np.ndarray] = []
     conditions: list[np.ndarray] = []
     for block in blocks_of(features, num_rows=4096):
-        moments = encoder(block)
-        mean, spread = moments["mean"].numpy(), np.exp(0.5 * moments["log_variance"].numpy())
-        codes = mean + spread * random.standard_normal(mean.shape, np.float32)
+        codes = posterior_codes(encoder, block, random)
         latent = np.concatenate([codes, np.zeros((len(codes), noise), np.float32)], axis=1)
         result = decoder({"latent": tf.constant(latent), "condition": block["condition"]})
         for values, kept in ((block["shower"], true), (result, decoded)):
