@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from calogen.config import config_to_json, plain_from_json
+from calogen.config import plain_from_json
 from calogen.errors import ConfigError, DataFormatError
 from calogen.files import atomic_path, listed, read_json_table, write_json
 from calogen.generation.load import load_run
 from calogen.training.latent import EncodedLatent
-from calogen.training.run import TrainedRun
+from calogen.training.run import TrainedRun, write_description
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 FIGURES = ("mean", "spread", "mean KS", "floor")
@@ -142,16 +142,9 @@ def write_compact(directory: Path, run: TrainedRun, provenance: Mapping[str, obj
         kept = replace(run.latent, codes=run.latent.codes[rows], conditions=run.latent.conditions[rows])
         with atomic_path(directory / "latent.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **kept.arrays)
-    write_json(directory / "transform.json", run.transform.to_json())
-    description = {
-        "model": run.model,
-        "config": config_to_json(run.config),
-        "geometry": run.geometry.to_json(),
-        "networks": sorted(run.generates),
-    }
     origin = {name: value for name, value in (provenance or {}).items() if name in _ORIGIN}
     write_json(directory / "provenance.json", origin)
-    write_json(directory / "config.json", description)
+    write_description(directory, run, run.generates)
 
 
 def write_card(card: Card, runs: Sequence[TrainedRun], provenance: Sequence[Mapping[str, object]]) -> None:

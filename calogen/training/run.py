@@ -109,16 +109,21 @@ def save_run(directory: Path, run: TrainedRun) -> None:
     """Writes a trained run; `config.json` is written last and marks the run as complete."""
     for name, network in run.networks.items():
         save_network(network, directory / f"{name}.keras")
-    write_json(directory / "transform.json", run.transform.to_json())
     write_json(directory / "history.json", run.history)
     if run.latent.arrays:
         with atomic_path(directory / "latent.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **run.latent.arrays)
+    write_description(directory, run, run.networks)
+
+
+def write_description(directory: Path, run: TrainedRun, networks: Collection[str]) -> None:
+    """Writes a run's transform, and last its `config.json`, which names its networks."""
+    write_json(directory / "transform.json", run.transform.to_json())
     description = {
         "model": run.model,
         "config": config_to_json(run.config),
         "geometry": run.geometry.to_json(),
-        "networks": sorted(run.networks),
+        "networks": sorted(networks),
     }
     write_json(directory / "config.json", description)
 
