@@ -16,9 +16,19 @@ from calogen.training.critic import taped_gradient
 from calogen.training.discrepancies import SortedKernel, latent_discrepancy
 from calogen.training.losses import gradient_penalty, interpolate, kl_divergence
 from calogen.training.run import chain_of
-from calogen.training.volume_layers import SingleChannelConvolution, VolumeNormalization
+from calogen.training.volume_layers import (
+    FirstConvolution,
+    SingleChannelConvolution,
+    VolumeBatchNormalization,
+    VolumeNormalization,
+)
 
-OWN = {SingleChannelConvolution: keras.layers.Conv3D, VolumeNormalization: keras.layers.LayerNormalization}
+OWN = {
+    FirstConvolution: keras.layers.Conv3D,
+    SingleChannelConvolution: keras.layers.Conv3D,
+    VolumeBatchNormalization: keras.layers.BatchNormalization,
+    VolumeNormalization: keras.layers.LayerNormalization,
+}
 """Keras' own layers by those of ours that compute the same."""
 Batch = dict[str, tf.Tensor]
 

@@ -75,6 +75,10 @@ def _transposed(layer: keras.layers.Layer, source: Shape, shape: Shape) -> Funct
     return nn.ConvTranspose3d(*sizes, bias=layer.use_bias)
 
 
+def _batch_normalisation(layer: keras.layers.Layer, source: Shape, shape: Shape) -> Function:
+    return nn.BatchNorm3d(shape[-1], layer.epsilon, 1 - layer.momentum)
+
+
 def _cropping(layer: keras.layers.Layer, source: Shape, shape: Shape) -> Function:
     (a, _), (b, _), (c, _) = layer.cropping
     return lambda values: values[:, :, a : a + shape[1], b : b + shape[2], c : c + shape[3]]
@@ -89,9 +93,10 @@ _BUILDERS: dict[str, Callable[[keras.layers.Layer, Shape, Shape], Function]] = {
     "Dense": _dense,
     "Conv3D": _convolution,
     "SingleChannelConvolution": _convolution,
+    "FirstConvolution": _convolution,
     "Conv3DTranspose": _transposed,
     "VolumeNormalization": lambda layer, source, shape: nn.LayerNorm(shape[1:4], layer.epsilon),
-    "BatchNormalization": lambda layer, source, shape: nn.BatchNorm3d(shape[-1], layer.epsilon, 1 - layer.momentum),
+    "VolumeBatchNormalization": _batch_normalisation,
     "Reshape": lambda layer, source, shape: lambda values: values.reshape(-1, shape[-1], *shape[1:-1]),
     "Cropping3D": _cropping,
     "ZeroPadding": _padding,

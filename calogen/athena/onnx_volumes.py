@@ -23,7 +23,13 @@ from calogen.features.transforms import AbsoluteEnergies, Step
 from calogen.lwtnn.keras_activations import conversion_error
 from calogen.lwtnn.keras_trace import key_of, trace
 from calogen.training.post_processing import Total
-from calogen.training.volume_layers import SingleChannelConvolution, VolumeNormalization, ZeroPadding
+from calogen.training.volume_layers import (
+    FirstConvolution,
+    SingleChannelConvolution,
+    VolumeBatchNormalization,
+    VolumeNormalization,
+    ZeroPadding,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -324,10 +330,12 @@ _HANDLERS: dict[type, Handler] = {
     keras.layers.Dense: _dense,
     keras.layers.Conv3D: _convolution,
     SingleChannelConvolution: _convolution,
+    FirstConvolution: _convolution,
     keras.layers.Conv3DTranspose: _transposed,
     keras.layers.LayerNormalization: _layer_normalisation,
     VolumeNormalization: _layer_normalisation,
     keras.layers.BatchNormalization: _batch_normalisation,
+    VolumeBatchNormalization: _batch_normalisation,
     keras.layers.LeakyReLU: _leaky,
     keras.layers.ReLU: _rectified,
     keras.layers.Activation: _activation,

@@ -24,7 +24,16 @@ from calogen.training.gan import Gan
 from calogen.training.latent import Latent
 from calogen.training.layers import Initializers
 from calogen.training.trainer import Curriculum, Draws
-from calogen.training.volumes import Convolutions, crop, dense_layers, double, leaky, start_shape, to_volume
+from calogen.training.volumes import (
+    Convolutions,
+    batch_normalise,
+    crop,
+    dense_layers,
+    double,
+    leaky,
+    start_shape,
+    to_volume,
+)
 from calogen.training.wgan_gp import Generator
 from calogen.units import GeV
 
@@ -100,7 +109,7 @@ def build_generator(config: GettingHighGanConfig, geometry: RegularGrid) -> kera
     first, *filters = config.generator_filters
     start = start_shape(padded, 2 ** len(filters))
     hidden = convolutions.from_point(keras.layers.Multiply()([latent, condition]), first, start)
-    hidden = double(convolutions, hidden, filters, _batch_normalise)
+    hidden = double(convolutions, hidden, filters, batch_normalise)
     hidden = keras.layers.ReLU()(convolutions(crop(hidden, padded), 1, kernel=3))
     shower = keras.layers.Flatten()(hidden)
     return keras.Model({"latent": latent, "condition": condition}, shower, name="generator")
@@ -122,7 +131,7 @@ def build_discriminator(config: GettingHighGanConfig, geometry: RegularGrid) -> 
     first, *filters, last = config.discriminator_filters
     hidden = leaky(convolutions(to_volume(shower, geometry.shape), first, 3, strides=2, padding=3), config.slope)
     for width in filters:
-        hidden = leaky(_batch_normalise(convolutions(hidden, width, 3, strides=2, padding=1)), config.slope)
+        hidden = leaky(batch_normalise(convolutions(hidden, width, 3, strides=2, padding=1)), config.slope)
     hidden = convolutions(hidden, last, 3, strides=2)
     hidden = keras.layers.Concatenate()([keras.layers.Flatten()(hidden), condition])
     hidden = dense_layers(hidden, config.discriminator_units, config.slope, initializers)
@@ -174,10 +183,6 @@ CONFIGS: dict[str, tuple[GettingHighGanConfig, RegularGrid]] = {
     }.items()
 }
 """The paper's GAN, that of its public code, and a narrow one for two hours on one core."""
-
-
-def _batch_normalise(volume: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(volume)
 
 
 def _initializers(config: GettingHighGanConfig, network: str) -> Initializers:

@@ -6,6 +6,8 @@ only how it computes is ours.
 
 from collections.abc import Callable
 
+import numpy as np
+
 from calogen.backend import keras, tf
 
 Shape = tuple[int, int, int]
@@ -40,6 +42,35 @@ class VolumeNormalization(keras.layers.LayerNormalization):
 
 
 @keras.saving.register_keras_serializable("calogen")
+class VolumeBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation of volumes; in a training one operation of TensorFlow's computes it, where Keras takes ten.
+
+    Input shape:
+        `[b, layer, x, z, channels]`.
+
+    Output shape:
+        the same.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Gives the normalised volume; in a training the moving moments take a step."""
+        plain = self.axis in (-1, 4) and self.center and self.scale and not self.synchronized and mask is None
+        if not (training and self.trainable and plain) or getattr(self, "renorm", False):
+            return super().call(inputs, training=training, mask=mask)
+        shape, none = tf.shape(inputs), tf.zeros(0)
+        rows = tf.reshape(inputs, (-1, *inputs.shape[2:]))
+        weights = {"scale": tf.cast(self.gamma, tf.float32), "offset": tf.cast(self.beta, tf.float32)}
+        normalised, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=rows, **weights, mean=none, variance=none, epsilon=self.epsilon, is_training=True
+        )
+        number = tf.cast(tf.reduce_prod(shape[:-1]), tf.float32)
+        variance *= (number - 1) / number  # that of the operation is divided by number - 1
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(self.momentum * moving + (1 - self.momentum) * tf.cast(value, moving.dtype))
+        return tf.reshape(normalised, shape)
+
+
+@keras.saving.register_keras_serializable("calogen")
 class SingleChannelConvolution(keras.layers.Conv3D):
     """Convolution to one channel with stride 1, the last one of a generator.
 
@@ -54,12 +85,11 @@ class SingleChannelConvolution(keras.layers.Conv3D):
         `[b, layer, x, z, 1]`, smaller by the kernel where the padding is "valid".
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Gives the volume with one channel."""
-        plain = set(self.strides) | set(self.dilation_rate) == {1} and self.data_format == "channels_last"
-        if self.filters != 1 or not plain or self.use_bias:
-            return super().call(inputs)
-        kernel, padding = tf.cast(self.kernel, self.compute_dtype), self.padding.upper()
+        if self.filters != 1 or set(self.strides) != {1} or not _is_plain(self):
+            return super().convolution_op(inputs, kernel)
+        padding = self.padding.upper()
 
         @tf.custom_gradient
         def convolve(volume: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
@@ -67,7 +97,39 @@ class SingleChannelConvolution(keras.layers.Conv3D):
                 volume, kernel, gradient, padding
             )
 
-        return self.activation(convolve(inputs, kernel))
+        return convolve(inputs, tf.cast(kernel, inputs.dtype))
+
+
+@keras.saving.register_keras_serializable("calogen")
+class FirstConvolution(keras.layers.Conv3D):
+    """Convolution of a volume with one channel, the first one of a critic.
+
+    Only its derivative with respect to the volume is ours, which a processor computes with a sixteenth of its width.
+    It is computed for blocks of sixteen cells or more, which are the channels of a convolution. All further derivatives
+    are those of the plain convolution.
+
+    Input shape:
+        `[b, layer, x, z, 1]`.
+
+    Output shape:
+        that of `Conv3D`.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Gives the convolution, without offset and activation."""
+        if self.padding != "valid" or inputs.shape[-1] != 1 or not _is_plain(self):
+            return super().convolution_op(inputs, kernel)
+        strides, kernel = tuple(self.strides), tf.cast(kernel, inputs.dtype)
+
+        @tf.custom_gradient
+        def convolve(volume: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
+            def derivatives(gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                towards_volume = _backwards(gradient, kernel, strides, volume.shape[1:4])
+                return towards_volume, _of_kernel(volume, kernel, gradient, strides)
+
+            return tf.nn.conv3d(volume, kernel, (1, *strides, 1), "VALID"), derivatives
+
+        return convolve(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable("calogen")
@@ -113,6 +175,11 @@ def _normalised(volume: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon:
     return centred * tf.math.rsqrt(variance + epsilon) * scale[..., None] + offset[..., None]
 
 
+def _is_plain(layer: keras.layers.Conv3D) -> bool:
+    """Whether a convolution has neither gaps nor groups, and the channels last."""
+    return set(layer.dilation_rate) == {1} and layer.groups == 1 and layer.data_format == "channels_last"
+
+
 def _to_one_channel(volume: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
     """The convolution `[b, layer, x, z, 1]`, computed for many cells along z at once."""
     *_, depth, channels, _ = kernel.shape
@@ -147,6 +214,64 @@ def _derivatives(
         tf.raw_ops.Conv3DBackpropInputV2(input_sizes=sizes[0], filter=kernel, **along),
         tf.raw_ops.Conv3DBackpropFilterV2(input=volume, filter_sizes=sizes[1], **along),
     )
+
+
+def _of_kernel(volume: tf.Tensor, kernel: tf.Tensor, gradient: tf.Tensor, strides: Shape) -> tf.Tensor:
+    """Derivative of a convolution without padding with respect to its kernel."""
+    return tf.raw_ops.Conv3DBackpropFilterV2(
+        input=volume,
+        filter_sizes=tf.shape(kernel),
+        out_backprop=gradient,
+        strides=(1, *strides, 1),
+        padding="VALID",
+    )
+
+
+def _backwards(gradient: tf.Tensor, kernel: tf.Tensor, strides: Shape, shape: Shape) -> tf.Tensor:
+    """Derivative of a convolution without padding with respect to its volume of one channel, `[b, *shape, 1]`.
+
+    The derivatives of this are the convolution itself, and that with respect to the kernel.
+    """
+
+    @tf.custom_gradient
+    def compute(
+        gradient: tf.Tensor, kernel: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+        def derivatives(volume: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            forward = tf.nn.conv3d(volume, kernel, (1, *strides, 1), "VALID")
+            return forward, _of_kernel(volume, kernel, gradient, strides)
+
+        return _block_by_block(gradient, kernel, strides, shape), derivatives
+
+    return compute(gradient, kernel)
+
+
+def _block_by_block(gradient: tf.Tensor, kernel: tf.Tensor, strides: Shape, shape: Shape) -> tf.Tensor:
+    """The derivative towards the volume, as a convolution whose channels are the cells of a block.
+
+    A block is a multiple of the strides. Cell `r` of it gets its parts from `back` values in front of the block's own
+    and from these: the value `w` of this window times the weight `r - stride (w - back)` of the kernel.
+    """
+    along_first = -(-_WIDTH // (strides[0] * strides[1] * strides[2])) * strides[0]
+    blocks, windows, ends = (along_first, *strides[1:]), [], []
+    weights = _padded(kernel[..., 0, :], [*[(0, 1)] * 3, (0, 0)])  # the last weight is 0
+    numbers = [-(-size // block) for size, block in zip(shape, blocks, strict=True)]
+    for axis, (block, stride) in enumerate(zip(blocks, strides, strict=True)):
+        length, values = kernel.shape[axis], gradient.shape[1 + axis]
+        back = (length - 1) // stride
+        windows.append(block // stride + back)
+        offset = np.arange(block) - stride * (np.arange(windows[-1])[:, None] - back)
+        chosen = np.where((offset >= 0) & (offset < length), offset, length)
+        weights = tf.gather(weights, chosen.reshape(-1), axis=axis)
+        ends.append((back, max(0, numbers[axis] * block // stride - values)))
+    pairs = [number for pair in zip(windows, blocks, strict=True) for number in pair]
+    weights = tf.transpose(tf.reshape(weights, (*pairs, kernel.shape[-1])), (0, 2, 4, 6, 1, 3, 5))
+    weights = tf.reshape(weights, (*windows, kernel.shape[-1], blocks[0] * blocks[1] * blocks[2]))
+    steps = [block // stride for block, stride in zip(blocks, strides, strict=True)]
+    cells = tf.nn.conv3d(_padded(gradient, [(0, 0), *ends, (0, 0)]), weights, (1, *steps, 1), "VALID")
+    cells = tf.transpose(tf.reshape(cells, (-1, *numbers, *blocks)), (0, 1, 4, 2, 5, 3, 6))
+    whole = tf.reshape(cells, (-1, *(number * block for number, block in zip(numbers, blocks, strict=True)), 1))
+    return whole[:, : shape[0], : shape[1], : shape[2]]
 
 
 def _longer(volume: tf.Tensor, padding: Shape) -> tf.Tensor:

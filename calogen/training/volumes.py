@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from calogen.backend import keras
 from calogen.training.layers import Initializers
-from calogen.training.volume_layers import Shape, SingleChannelConvolution, VolumeNormalization, ZeroPadding
+from calogen.training.volume_layers import (
+    FirstConvolution,
+    Shape,
+    SingleChannelConvolution,
+    VolumeBatchNormalization,
+    VolumeNormalization,
+    ZeroPadding,
+)
 
 Sizes = int | Shape
 Normalisation = Callable[[keras.KerasTensor], keras.KerasTensor]
@@ -38,8 +45,12 @@ class Convolutions:
         if not same:
             sizes = zip(kernel, volume.shape[1:4], strict=True)
             kernel = tuple(min(size, available) for size, available in sizes)
-        alone = filters == 1 and strides == (1, 1, 1) and not self.use_bias
-        convolution = (SingleChannelConvolution if alone else keras.layers.Conv3D)(
+        layer = keras.layers.Conv3D
+        if filters == 1 and strides == (1, 1, 1):
+            layer = SingleChannelConvolution
+        elif volume.shape[-1] == 1 and not same:
+            layer = FirstConvolution
+        convolution = layer(
             filters,
             kernel,
             strides,
@@ -92,6 +103,11 @@ def normalise(volume: keras.KerasTensor) -> keras.KerasTensor:
     Source: arXiv:1607.06450, as PyTorch computes it for three spatial axes.
     """
     return VolumeNormalization(axis=(1, 2, 3), epsilon=_EPSILON)(volume)
+
+
+def batch_normalise(volume: keras.KerasTensor) -> keras.KerasTensor:
+    """Gives the batch normalisation of each channel, with PyTorch's momentum."""
+    return VolumeBatchNormalization(momentum=0.9, epsilon=_EPSILON)(volume)
 
 
 def crop(volume: keras.KerasTensor, shape: Sequence[int]) -> keras.KerasTensor:

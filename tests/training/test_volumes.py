@@ -7,7 +7,13 @@ import tensorflow as tf
 from reference import volumes as slow
 
 from calogen.training.layers import Initializers
-from calogen.training.volume_layers import SingleChannelConvolution, VolumeNormalization, ZeroPadding
+from calogen.training.volume_layers import (
+    FirstConvolution,
+    SingleChannelConvolution,
+    VolumeBatchNormalization,
+    VolumeNormalization,
+    ZeroPadding,
+)
 from calogen.training.volumes import Convolutions, crop, normalise, start_shape, to_volume
 
 RANDOM = np.random.default_rng(1)
@@ -116,6 +122,7 @@ def test_padding_has_gradients_of_every_order() -> None:
 
 
 LONG = RANDOM.normal(size=(2, 4, 5, 37, 3)).astype(np.float32)
+FLAT = RANDOM.normal(size=(2, 6, 9, 19, 1)).astype(np.float32)
 PLAIN = {
     "one channel with a bias": (SingleChannelConvolution, keras.layers.Conv3D, {"filters": 1, "kernel_size": 3}),
     "one channel, same size": (
@@ -133,12 +140,42 @@ PLAIN = {
         keras.layers.Conv3D,
         {"filters": 1, "kernel_size": (1, 2, 5), "use_bias": False},
     ),
+    "of one channel, as the WGAN's critic": (
+        FirstConvolution,
+        keras.layers.Conv3D,
+        {"filters": 5, "kernel_size": (3, 2, 2), "strides": (1, 2, 2), "use_bias": False},
+    ),
+    "of one channel, as the GAN's": (
+        FirstConvolution,
+        keras.layers.Conv3D,
+        {"filters": 4, "kernel_size": 3, "strides": 2, "activation": "tanh"},
+    ),
+    "of one channel, strides larger than the kernel": (
+        FirstConvolution,
+        keras.layers.Conv3D,
+        {"filters": 2, "kernel_size": (2, 1, 9), "strides": (1, 2, 5)},
+    ),
+    "of one channel, same size": (
+        FirstConvolution,
+        keras.layers.Conv3D,
+        {"filters": 2, "kernel_size": 3, "padding": "same"},
+    ),
     "normalisation": (VolumeNormalization, keras.layers.LayerNormalization, {"axis": (1, 2, 3), "epsilon": 1e-5}),
+    "batch normalisation": (VolumeBatchNormalization, keras.layers.BatchNormalization, {"momentum": 0.9}),
+    "batch normalisation without an offset": (
+        VolumeBatchNormalization,
+        keras.layers.BatchNormalization,
+        {"center": False},
+    ),
     "normalisation without weights": (VolumeNormalization, keras.layers.LayerNormalization, {"center": False}),
 }
 
 
-def derivatives(network: keras.Model, inside: bool) -> list[np.ndarray]:
+def volume_for(layer: type) -> np.ndarray:
+    return FLAT if layer is FirstConvolution else LONG
+
+
+def derivatives(network: keras.Model, volume: np.ndarray, inside: bool) -> list[np.ndarray]:
     """The outputs, the derivatives of a loss, and those of their squares, as a gradient penalty needs them."""
 
     def compute(volume: tf.Tensor) -> list[tf.Tensor]:
@@ -146,44 +183,48 @@ def derivatives(network: keras.Model, inside: bool) -> list[np.ndarray]:
             outer.watch(volume)
             with tf.GradientTape() as tape:
                 tape.watch(volume)
-                result = network(volume)
+                result = network(volume, training=True)
                 loss = tf.reduce_sum(tf.sin(result))
             first = tape.gradient(loss, [volume, *network.trainable_variables])
             squares = tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in first])
         return [result, *first, *outer.gradient(squares, [volume, *network.trainable_variables])]
 
     if inside:
-        signature = [tf.TensorSpec((None, *LONG.shape[1:]))]
+        signature = [tf.TensorSpec((None, *volume.shape[1:]))]
         compute = tf.function(compute, input_signature=signature, autograph=False)
-    return [item.numpy() for item in compute(tf.constant(LONG))]
+    return [item.numpy() for item in compute(tf.constant(volume))]
 
 
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("name", PLAIN)
 def test_fast_layers_equal_those_of_keras_with_all_derivatives(name: str, inside: bool) -> None:
     fast, plain, options = PLAIN[name]
-    one, other = (network_of(layer(**options), LONG) for layer in (fast, plain))
-    weights = [RANDOM.normal(size=values.shape) for values in one.get_weights()]
+    one, other = (network_of(layer(**options), volume_for(fast)) for layer in (fast, plain))
+    weights = [RANDOM.uniform(0.5, 1.5, values.shape) for values in one.get_weights()]
     one.set_weights(weights)
     other.set_weights(weights)
-    for ours, theirs in zip(derivatives(one, inside), derivatives(other, inside), strict=True):
+    for ours, theirs in zip(*(derivatives(network, volume_for(fast), inside) for network in (one, other)), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max() + 1e-6)
+    for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):  # moving moments have taken a step
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_fast_layers_survive_saving(tmp_path: Path, name: str) -> None:
     fast, _, options = PLAIN[name]
-    network = network_of(fast(**options), LONG)
+    volume = volume_for(fast)
+    network = network_of(fast(**options), volume)
     network.save(tmp_path / "network.keras")
     loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
     assert type(loaded.layers[-1]) is fast
-    np.testing.assert_array_equal(loaded(LONG), network(LONG))
+    np.testing.assert_array_equal(loaded(volume), network(volume))
 
 
 def test_fast_layers_compute_in_bfloat16() -> None:
     for fast, plain, options in PLAIN.values():
-        one, other = (network_of(layer(**options, dtype="mixed_bfloat16"), LONG) for layer in (fast, plain))
+        volume = volume_for(fast)
+        one, other = (network_of(layer(**options, dtype="mixed_bfloat16"), volume) for layer in (fast, plain))
         other.set_weights(one.get_weights())
-        ours, theirs = one(LONG), other(LONG)
+        ours, theirs = one(volume), other(volume)
         assert ours.dtype == theirs.dtype == "bfloat16"
         np.testing.assert_allclose(tf.cast(ours, tf.float32), tf.cast(theirs, tf.float32), atol=0.1)
