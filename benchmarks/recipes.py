@@ -41,6 +41,7 @@ from calogen.observables.challenge import high_level_inputs
 from calogen.observables.voxels import voxel_observables
 from calogen.process import tell
 from calogen.reproduction.chi2_selection import MIN_ENERGY
+from calogen.reproduction.recipes import PAPER, RECIPES, by_recipe
 from calogen.reproduction.study import Data, Selection, choose_and_test
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.labels import within
@@ -48,32 +49,9 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.fit import fit
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "float32": {"bfloat16": False},
-    "average": {"average": 0.99},
-    "ratio-3": {"critic_steps": 3},
-    "ratio-3-average": {"critic_steps": 3, "average": 0.99},
-    "ratio-2-average": {"critic_steps": 2, "average": 0.99},
-    "ratio-1-average": {"critic_steps": 1, "average": 0.99},
-    "ratio-3-slow-average": {"critic_steps": 3, "average": 0.999},
-    "ratio-3-average-falling": {"critic_steps": 3, "average": 0.99, "last_rate": 0.1},
-    "ratio-3-average-rate-2": {"critic_steps": 3, "average": 0.99, "learning_rate": 2e-4},
-    "ratio-3-average-rate-5-falling": {"critic_steps": 3, "average": 0.99, "learning_rate": 5e-4, "last_rate": 0.05},
-    "ratio-3-average-batch-128": {"critic_steps": 3, "average": 0.99, "batch_size": 128},
-    "ratio-3-average-batch-512": {"critic_steps": 3, "average": 0.99, "batch_size": 512},
-    "ratio-3-average-batch-1024": {"critic_steps": 3, "average": 0.99, "batch_size": 1024},
-    "moving-statistics": {"batch_statistics": "moving"},
-    "start-at-zero": {"output_start": "zero"},
-    "moving-and-zero": {"batch_statistics": "moving", "output_start": "zero"},
-    "all-momenta": {"schedule": "all"},
-    "normalised": {"batch_normalization": "hidden"},
-    "normalised-all-momenta": {"batch_normalization": "hidden", "schedule": "all"},
-    "swish": {"generator_activation": "swish"},
-    "label-log": {"condition": "log"},
-    "label-logarithm": {"condition": "logarithm"},
-}
-"""Changes of the configuration by name; `bfloat16` is an option of the training."""
+FLOAT32 = "float32"
+"""Recipe of the benchmark alone: the critic's products are not in bfloat16, which is an option of the training."""
+NAMES = (PAPER, FLOAT32, *(name for name in RECIPES if name != PAPER))
 MODELS: dict[str, ModuleType] = {"caloshowergan": caloshowergan, "fastcalogan": fastcalogan}
 RULE = "caloshowergan"
 _PROBE = 60  # iterations by which the time of one is measured
@@ -109,12 +87,12 @@ class Trial:
         config = replace(self.start[0], seed=self.seed, batch_size=min(256, self.start[0].batch_size))
         if hasattr(config, "spectral_normalization"):
             config = replace(config, spectral_normalization="none")
-        return replace(config, **{name: value for name, value in RECIPES[self.recipe].items() if name != "bfloat16"})
+        return config if self.recipe == FLOAT32 else by_recipe(config, self.recipe)
 
     @property
     def bfloat16(self) -> bool:
         """Whether the critic's products are in bfloat16."""
-        return bool(RECIPES[self.recipe].get("bfloat16", True))
+        return self.recipe != FLOAT32
 
 
 def main() -> None:
@@ -122,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="caloshowergan", choices=MODELS, help="(default: %(default)s)")
     parser.add_argument("--network", default="photon", metavar="NAME", help="a configuration (default: %(default)s)")
-    parser.add_argument("--recipe", choices=RECIPES, action="append", metavar="NAME", help="of these only")
+    parser.add_argument("--recipe", choices=NAMES, action="append", metavar="NAME", help="of these only")
     parser.add_argument("--seconds", type=float, default=180, help="CPU time of a training (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each recipe (default: %(default)s)")
     parser.add_argument("--first-edition", action="store_true", help="train on 1,000 bundled showers of each energy")
@@ -147,11 +125,8 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
     root = arguments.runs / "recipes" / f"{arguments.model}-{arguments.network}" / f"{arguments.seconds:g}s-{edition}"
     rows = []
     for seed in range(1, arguments.seeds + 1):
-        for recipe in arguments.recipe or RECIPES:
+        for recipe in arguments.recipe or NAMES:
             trial = Trial(arguments.model, arguments.network, recipe, seed, root / f"{recipe}-seed{seed}")
-            if not all(hasattr(trial.start[0], name) for name in RECIPES[recipe] if name != "bfloat16"):
-                tell(f"{recipe}: left out, {arguments.model} has no such choice")
-                continue
             try:
                 with directory_lock(trial.directory, wait=0):
                     rows.append(measure(trial, data, arguments.seconds, arguments.classifiers))
@@ -243,8 +218,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         return table
     table = table.assign(excess=table["chi2_per_ndf"] - table["floor"])
     means = table.drop(columns=["seed"]).groupby("recipe", sort=False).mean()
-    if "paper" in means.index:
-        own = table[table["recipe"] == "paper"].set_index("seed")["excess"]
+    if PAPER in means.index:
+        own = table[table["recipe"] == PAPER].set_index("seed")["excess"]
         table["ratio"] = table["excess"] / table["seed"].map(own)
         means["ratio"] = table.groupby("recipe", sort=False)["ratio"].mean()
     return means.round(4)

@@ -34,7 +34,7 @@ def parse_command_line(
         read: function or dataclass whose parameters, annotated as typer asks for, are the program's options.
         description, epilog: shown by `--help` above and below the options, line by line.
         arguments: the command line; None: that of this process.
-        more: options besides those of `read`, which takes them as `**keywords`.
+        more: options besides those of `read`, which takes them as `**keywords`, or in place of one of them.
 
     Returns:
         What `read` returns.
@@ -47,8 +47,10 @@ def parse_command_line(
     def keep(*words: _Options.args, **options: _Options.kwargs) -> None:
         values.append(read(*words, **options))
 
-    own = [item for item in signature(read).parameters.values() if item.kind is not Parameter.VAR_KEYWORD]
-    keep.__dict__["__signature__"] = Signature([*own, *more])
+    parameters = {item.name: item for item in signature(read).parameters.values()}
+    parameters |= {item.name: item for item in more}
+    every = [item for item in parameters.values() if item.kind is not Parameter.VAR_KEYWORD]
+    keep.__dict__["__signature__"] = Signature(every)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     names = {"help_option_names": ["-h", "--help"]}
     app.command(help=_unwrapped(description or ""), epilog=_unwrapped(epilog), context_settings=names)(keep)

@@ -103,9 +103,9 @@ def main(arguments: Arguments) -> None:
             f"{label}, kinetic": tuple(f"{item}-kinetic" for item in names) for label, names in LABELS.items()
         }
     study = Study(
-        name=NAME,
+        name=chi2_selection.name_of(NAME, arguments.options),
         configs=configs,
-        budget=chi2_selection.scaled,
+        budget=chi2_selection.budget(arguments.options),
         select=chi2_selection.selection(arguments.options),
         ensembles=shown,
         observables=OBSERVABLES,
@@ -128,7 +128,7 @@ def main(arguments: Arguments) -> None:
     published = PAPERS.numbers["chi2_seed_error"].value
     name, tests = "scatter of chi2/NDF over generation seeds", [outcome.tests for outcome in outcomes]
     account = Account(
-        name=NAME,
+        name=chi2_selection.name_of(NAME, arguments.options),
         title="CaloShowerGAN, photons",
         citation=str(PAPER),
         merit="chi2/NDF at the paper's statistics, three GANs",
@@ -150,7 +150,7 @@ def main(arguments: Arguments) -> None:
     )
     results = build_results(account, arguments, outcomes, recorded)
     drawn = study_figures.draw_study(figures("3 and 5" if arguments.options["ablation"] else "5"), outcomes[0], data)
-    results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
+    results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(results.name))
     publish(arguments, results, drawn, README_FIGURE)
 
 

@@ -90,9 +90,9 @@ def main(arguments: Arguments) -> None:
     configs = {name: (config, voxels) for name, config in ours(originals, arguments).items()}
     shown = {PION: ("pion",)} | ({"kinetic normalisation": ("pion-kinetic",)} if arguments.options["ablation"] else {})
     study = Study(
-        name=NAME,
+        name=chi2_selection.name_of(NAME, arguments.options),
         configs=configs,
-        budget=chi2_selection.scaled,
+        budget=chi2_selection.budget(arguments.options),
         select=chi2_selection.selection(arguments.options),
         ensembles=shown,
         observables=OBSERVABLES,
@@ -114,7 +114,7 @@ def main(arguments: Arguments) -> None:
     short = () if arguments.preset == "paper" else (SHORT_REMARK,)
     tests = [outcome.tests for outcome in outcomes]
     account = Account(
-        name=NAME,
+        name=chi2_selection.name_of(NAME, arguments.options),
         title="CaloShowerGAN, charged pions",
         citation=str(PAPER),
         merit=f"chi2/NDF at the paper's statistics, {PION}",
@@ -136,7 +136,7 @@ def main(arguments: Arguments) -> None:
     )
     results = build_results(account, arguments, outcomes, recorded)
     drawn = study_figures.draw_study(figures("4 and 6" if arguments.options["ablation"] else "6"), outcomes[0], data)
-    results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
+    results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(results.name))
     publish(arguments, results, drawn, README_FIGURE)
 
 

@@ -93,9 +93,9 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
     if arguments.options["ablation"]:
         ensembles[f"version 2, {particle}s"] = VERSION_2[particle]
     study = Study(
-        name=NAME,
+        name=chi2_selection.name_of(NAME, arguments.options),
         configs=networks(ensembles, data, own=arguments.train_data is not None),
-        budget=chi2_selection.scaled,
+        budget=chi2_selection.budget(arguments.options),
         select=chi2_selection.selection(arguments.options),
         ensembles=ensembles,
         observables=voxel_observables(cast(VoxelGeometry, data.train.geometry)),
@@ -109,7 +109,7 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
     published = {f"{particle}s": Published("caloshowergan").numbers[f"json_fastcalogan_{particle}"]}
     tests = [outcome.tests for outcome in outcomes]
     account = Account(
-        name=NAME,
+        name=chi2_selection.name_of(NAME, arguments.options),
         title="FastCaloGAN",
         citation=str(PAPER),
         merit=f"chi2/NDF at the paper's statistics, {next(iter(ensembles))}",
@@ -127,7 +127,7 @@ def reproduce(particle: str, data: Data, arguments: Arguments) -> tuple[Results,
     )
     results = build_results(account, arguments, outcomes, recorded)
     drawn = study_figures.draw_study(figures(particle), outcomes[0], data)
-    return add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
+    return add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(results.name))
 
 
 def figures(particle: str) -> dict[str, study_figures.Drawing]:

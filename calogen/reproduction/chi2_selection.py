@@ -5,6 +5,7 @@ These are the trainings on the CaloChallenge's data set 1; the chi2 is that of t
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Literal, Protocol, cast
 
 import numpy as np
@@ -16,14 +17,21 @@ from calogen.generation.generate import generate_like
 from calogen.metrics.chi2 import RULES
 from calogen.reproduction.experiment import OwnOption, OwnOptions
 from calogen.reproduction.networks import StudyNetwork
+from calogen.reproduction.recipes import PAPER, by_recipe
 from calogen.reproduction.study import Selection
 from calogen.reproduction.study_options import ONLY, VOXELS
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 
 # Share of the paper's iterations, and largest batch, by preset: a laptop processes 1/500 of the paper's showers.
-BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "paper": (1.0, 10**9)}
+BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "long": (4e-2, 256), "paper": (1.0, 10**9)}
 OPTIONS: OwnOptions = {
+    "--preset": OwnOption(
+        "How large a training; long: five times laptop's, 40,000 iterations of a GAN for photons.",
+        Literal["smoke", "laptop", "long", "paper"],
+        "laptop",
+    ),
+    "--recipe": OwnOption("Train by a recipe of docs/recipes.md, into runs and results of its own name.", str, PAPER),
     "--ablation": OwnOption("Train the paper's other variants, too (first seed only)."),
     "--merit": OwnOption(
         "What chooses the iteration: chi2 of the total energy, as published, or of layers and shapes, too.",
@@ -58,11 +66,26 @@ def challenge_showers(momentum: float) -> int:
     return _FEWER_SHOWERS.get(momentum, 10_000)
 
 
-def scaled(config: Config, preset: str, seed: int) -> Config:
-    """A paper's configuration (a `Chi2Config`) at a preset's budget."""
+def scaled(config: Config, preset: str, seed: int, recipe: str = PAPER) -> Config:
+    """A paper's configuration (a `Chi2Config`) at a preset's budget, with the changes of a recipe.
+
+    Raises:
+        ConfigError: as for `by_recipe`.
+    """
     original, (share, batch_size) = cast(Chi2Config, config), BUDGETS[preset]
     iterations = max(1, round(share * original.iterations))
-    return replace(original, iterations=iterations, batch_size=min(batch_size, original.batch_size), seed=seed)
+    here = replace(original, iterations=iterations, batch_size=min(batch_size, original.batch_size), seed=seed)
+    return by_recipe(here, recipe)
+
+
+def budget(options: Mapping[str, object]) -> Callable[[Config, str, int], Config]:
+    """The `budget` of a study for the values of `OPTIONS`."""
+    return partial(scaled, recipe=str(options["recipe"]))
+
+
+def name_of(study: str, options: Mapping[str, object]) -> str:
+    """Name of a study's runs and results for the values of `OPTIONS`; another recipe than the paper's is part of it."""
+    return study if options["recipe"] == PAPER else f"{study}-{options['recipe']}"
 
 
 def rule_name(options: Mapping[str, object], particle: str) -> str:

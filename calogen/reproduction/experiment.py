@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # smoke: seconds, for tests; laptop: minutes to an hour on two cores; paper: the paper's budget, for a GPU.
 Preset = Literal["smoke", "laptop", "paper"]
 PRESETS: tuple[str, ...] = get_args(Preset)
+LONG = "long"
+"""Preset between laptop and paper, which some experiments have: hours on one core."""
 _MAX_SEEDS = 1000
 
 
@@ -71,7 +73,7 @@ class Arguments:
     """Values of an experiment's command line.
 
     Args:
-        preset: size of the training, one of `PRESETS`.
+        preset: size of the training, one of `PRESETS`, or `LONG`.
         seeds: seeds, for each of which a run is trained.
         runs: directory of all runs.
         results: directory to which the results are published; None: they stay with the report.
@@ -141,7 +143,7 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
     Raises:
         ConfigError: the preset is unknown.
     """
-    if preset not in PRESETS:
+    if preset not in (*PRESETS, LONG):
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}. Received: {preset}")
     return Path(runs) / paper / f"{preset}-seed{seed}"
 
@@ -177,7 +179,7 @@ def parse_arguments(
     Args:
         description: the script's docstring, shown by `--help`.
         arguments: the command line; None: that of this process.
-        options: options that only this experiment has.
+        options: options that only this experiment has, also in place of one that every experiment has.
 
     Raises:
         SystemExit: as `parse_command_line`.
