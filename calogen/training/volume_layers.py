@@ -5,6 +5,7 @@ only how it computes is ours.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -27,18 +28,13 @@ class VolumeNormalization(keras.layers.LayerNormalization):
         the same.
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the weights, and a compiled function of this layer's own."""
-        super().build(input_shape)
-        self._compute = tf.function(_normalised, jit_compile=True, autograph=False)
-
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Gives the normalised volume."""
         if tuple(self.axis) != (1, 2, 3) or not (self.center and self.scale):
             return super().call(inputs)
         dtype = keras.backend.result_type(inputs.dtype, "float32")  # moments of bfloat16 would be too coarse
         values = (tf.cast(value, dtype) for value in (inputs, self.gamma, self.beta))
-        return tf.cast(self._compute(*values, self.epsilon), self.compute_dtype)
+        return tf.cast(_compiled(tuple(inputs.shape[1:]))(*values, self.epsilon), self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("calogen")
@@ -166,6 +162,12 @@ class ZeroPadding(keras.layers.Layer):
     def get_config(self) -> dict[str, object]:
         """Gives the layer's arguments."""
         return {**super().get_config(), "padding": list(self.padding)}
+
+
+@cache
+def _compiled(_shape: tuple[int, ...]) -> Callable[..., tf.Tensor]:
+    """The compiled normalisation of volumes of a shape: all layers share it, as XLA takes seconds for each."""
+    return tf.function(_normalised, jit_compile=True, autograph=False)
 
 
 def _normalised(volume: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
