@@ -26,7 +26,7 @@ _ENERGY = 65536.0  # MeV
 _WRITE = """
 import resource, sys, time
 from pathlib import Path
-from calogen.generation.generate import write_generated
+from calogen.generation.production import write_generated
 from calogen.generation.load import load_run
 path, run, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 load_run(run)

@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from calogen.errors import CalogenError
 from calogen.files import atomic_path, require_space
+from calogen.hdf5 import damage_named, open_file
 
 
 class _Buffer(Protocol):
@@ -51,7 +53,8 @@ def write_hdf5(
                 written += len(next(iter(block.values())))
                 for name, rows in block.items():
                     if name not in file:
-                        lengths = (len(rows), None) if name in ragged else (chunk_rows or len(rows), num_rows)
+                        fitting = chunk_rows or len(rows)
+                        lengths = (len(rows), None) if name in ragged else (fitting, max(fitting, num_rows))
                         _create(file, name, rows, lengths, level)
                     left[name] = _append(file[name], left.get(name, rows[:0]), rows)
                 if content.error:
@@ -65,6 +68,63 @@ def write_hdf5(
             raise content.error
         if written != num_rows:
             raise CalogenError(f"{path} must hold {num_rows:,} rows. Received: {written:,}")
+
+
+def join_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
+    """Join files of `write_hdf5` into one, whole or not at all; attributes are those of the first.
+
+    Chunks of whole rows are copied as they are; what does not fill a chunk is read and compressed anew.
+
+    Raises:
+        CalogenError: as for `write_hdf5`; a part is missing or damaged.
+    """
+    with atomic_path(path) as temporary, _PatientFile(temporary) as content:
+        left: dict[str, np.ndarray] = {}
+        with h5py.File(content, "w") as file:
+            for number, part in enumerate(parts):
+                with open_file(part) as source, damage_named(part):
+                    for name, rows in datasets_of(source).items():
+                        if name not in file:
+                            _create_like(file, name, rows)
+                        left[name] = _join(file[name], left.get(name), rows, last=number == len(parts) - 1)
+                    if number == 0:
+                        file.attrs.update(source.attrs)
+                if content.error:
+                    break
+            for name, rest in left.items() if not content.error else ():
+                _extend(file[name], rest)
+        if content.error:
+            raise content.error
+
+
+def link_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
+    """Write a file whose datasets are those of files beside it, one behind another (an HDF5 virtual data set).
+
+    Raises:
+        CalogenError: as for `join_hdf5`.
+    """
+    shapes: dict[str, list[tuple[str, h5py.Dataset]]] = {}
+    with atomic_path(path) as temporary, ExitStack() as opened, h5py.File(temporary, "w") as file:
+        for part in parts:
+            source = opened.enter_context(open_file(part))
+            for name, rows in datasets_of(source).items():
+                shapes.setdefault(name, []).append((part.name, rows))
+            file.attrs.update({} if len(file.attrs) else source.attrs)
+        for name, pieces in shapes.items():
+            first = pieces[0][1]
+            layout = h5py.VirtualLayout((sum(len(rows) for _, rows in pieces), *first.shape[1:]), first.dtype)
+            start = 0
+            for source_name, rows in pieces:
+                layout[start : start + len(rows)] = h5py.VirtualSource(source_name, name, rows.shape, rows.dtype)
+                start += len(rows)
+            file.create_virtual_dataset(name, layout)
+
+
+def datasets_of(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """All datasets of a file, those in its groups, too, by path."""
+    found: dict[str, h5py.Dataset] = {}
+    group.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    return found
 
 
 class _PatientFile(io.FileIO):
@@ -150,3 +210,32 @@ def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
         start = len(dataset)
         dataset.resize(start + len(rows), axis=0)
         dataset[start:] = rows
+
+
+def _create_like(file: h5py.File, name: str, rows: h5py.Dataset) -> None:
+    """Create a dataset without rows, stored as another one."""
+    file.create_dataset(
+        name,
+        (0, *rows.shape[1:]),
+        rows.dtype,
+        maxshape=(None, *rows.shape[1:]),
+        chunks=rows.chunks,
+        compression=rows.compression,
+        compression_opts=rows.compression_opts,
+        shuffle=rows.shuffle,
+    )
+
+
+def _join(dataset: h5py.Dataset, left: np.ndarray | None, rows: h5py.Dataset, *, last: bool) -> np.ndarray:
+    """Append another dataset's rows, after those `left` before; gives the rows that fill no chunk."""
+    left = rows[:0] if left is None else left
+    whole = len(rows) % dataset.chunks[0] == 0 or last
+    if len(left) or rows.chunks != dataset.chunks or not whole:
+        return _append(dataset, left, rows[:])
+    start = len(dataset)
+    dataset.resize(start + len(rows), axis=0)
+    for number in range(rows.id.get_num_chunks()):
+        first, *others = rows.id.get_chunk_info(number).chunk_offset
+        mask, content = rows.id.read_direct_chunk((first, *others))
+        dataset.id.write_direct_chunk((start + first, *others), content, mask)
+    return left

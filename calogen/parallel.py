@@ -20,6 +20,7 @@ from typing import TypeVar
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from calogen.errors import ConfigError, TemporaryError
+from calogen.process import prepare_worker
 
 _ROOT = Path("/")  # the folder of /proc and /sys, which tests replace
 _TENSORFLOW = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -108,13 +109,14 @@ def process_pool(
 
     Args:
         workers: number of processes.
-        initializer: function that each process calls first; it should begin with `process.prepare_worker`.
+        initializer: function that each process calls first, once it is prepared as a worker.
         arguments: arguments of the initializer.
 
     Raises:
         TemporaryError: a worker died.
     """
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer, arguments) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (initializer, arguments)) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -125,6 +127,11 @@ def process_pool(
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin(initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    prepare_worker()
+    initializer(*arguments)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from calogen.errors import ConfigError, TemporaryError
 from calogen.evaluation import streaming
 from calogen.metrics import distances
 from calogen.parallel import blas_threads, free_memory, in_threads, num_cores, num_workers, process_pool
-from calogen.process import prepare_worker
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -141,9 +140,9 @@ def test_workers_fit_tasks_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_pool_ends_with_its_block() -> None:
-    with process_pool(2, prepare_worker, ()) as pool:
+    with process_pool(2, int, ()) as pool:
         assert [*pool.map(abs, range(-3, 0))] == [3, 2, 1]
-    with pytest.raises(KeyError), process_pool(1, prepare_worker, ()) as pool:
+    with pytest.raises(KeyError), process_pool(1, int, ()) as pool:
         tasks = [pool.submit(time.sleep, 60) for _ in range(5)]
         while not tasks[0].running():
             time.sleep(0.01)
@@ -154,7 +153,7 @@ def test_a_pool_ends_with_its_block() -> None:
 
 
 def test_a_worker_that_died_is_worth_another_try() -> None:
-    with pytest.raises(TemporaryError, match="a worker died"), process_pool(1, prepare_worker, ()) as pool:
+    with pytest.raises(TemporaryError, match="a worker died"), process_pool(1, int, ()) as pool:
         pool.submit(os._exit, 1).result()
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from calogen.cli.options import parse_angles, parse_counts, parse_energies, parse_uniform
+from calogen.cli.options import ClusterOption, parse_angles, parse_counts, parse_energies, parse_uniform
 from calogen.config import MAX_SEED, require
 from calogen.process import show, tell_next
 
@@ -45,6 +45,7 @@ def simulate_command(
         int | None,
         typer.Option(min=1, help="Processes, by default one for each core; the showers do not depend on it."),
     ] = None,
+    cluster: ClusterOption = None,
     mantissa_bits: Annotated[int | None, typer.Option(help="Round energies to so many bits: smaller files.")] = None,
     extend: Annotated[
         Path | None,
@@ -59,8 +60,9 @@ def simulate_command(
     Showers are numbered at each energy, and each number gives the same shower whenever it is simulated: --extend FILE
     --showers 3000 makes of a file with 1,000 showers the file that --showers 3000 would have written.
     """
-    from calogen.simulation.production import Request, produce, request_of
+    from calogen.simulation.production import produce, request_of
     from calogen.simulation.reductions import default_settings
+    from calogen.simulation.request import Request
 
     chosen = output or extend
     require(chosen is not None, "simulate needs --output, or --extend. Received: neither")
@@ -83,6 +85,7 @@ def simulate_command(
         uniform=uniform is not None,
         showers=parse_counts(showers, energies),
         workers=workers,
+        cluster=cluster,
         extend=extend,
         **settings,
     )

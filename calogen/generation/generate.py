@@ -12,17 +12,13 @@ import numpy as np
 
 from calogen.config import require, require_seed
 from calogen.errors import DataFormatError, checked
-from calogen.files import require_space
 from calogen.generation.engines import LiteRTBlock, engine, to_litert
 from calogen.generation.folding import fold
 from calogen.generation.load import load_run
 from calogen.generation.merging import in_order
-from calogen.progress import progress
 from calogen.showers.conditions import Conditions
-from calogen.showers.files import read_given
 from calogen.showers.labels import within
-from calogen.showers.layouts import MAX_DEFLATE
-from calogen.showers.sample import Showers, write_blocks
+from calogen.showers.sample import Showers
 from calogen.training.latent import BLOCK_SHOWERS, block_seed
 from calogen.training.run import TrainedRun
 
@@ -66,7 +62,7 @@ def generate_like(
         copies: number of showers for each shower of the reference; they follow one another.
     """
     runs = [run] if isinstance(run, TrainedRun) else run
-    conditions = reference.given.only(_needs(runs))
+    conditions = reference.given.only(needs_of(runs))
     return generate(runs, conditions[np.repeat(np.arange(len(reference)), copies)], seed, once=once)
 
 
@@ -77,6 +73,7 @@ def generate_blocks(
     batch_size: int = 10_000,
     once: bool = False,
     copies: int = 1,
+    blocks: Sequence[int] | None = None,
 ) -> Iterator[Showers]:
     """Generates showers in pieces of `batch_size` or less, in the order of their conditions.
 
@@ -92,6 +89,7 @@ def generate_blocks(
         batch_size: showers per call of an engine; it decides which engine computes, and limits the memory.
         once: whether the networks generate only this once; half a second of preparation is saved then.
         copies: number of showers for each of the conditions; they follow one another.
+        blocks: numbers of the blocks that are generated; None: all.
 
     Raises:
         ConfigError: the seed is below 0 or above `MAX_SEED`.
@@ -103,7 +101,7 @@ def generate_blocks(
     sources = [run] if isinstance(run, TrainedRun | Path) else run
     runs = [item if isinstance(item, TrainedRun) else load_run(item) for item in sources]
     conditions = Conditions.of(conditions)
-    conditions.only(_needs(runs))  # refuses conditions of which one is missing
+    conditions.only(needs_of(runs))  # refuses conditions of which one is missing
     chosen, total = route(runs, conditions.incident_energies), len(conditions) * copies
     batches = [min(copies * number, batch_size) for number in np.bincount(chosen, minlength=len(runs)).tolist()]
 
@@ -120,7 +118,7 @@ def generate_blocks(
             yield Showers(runs[0].geometry, own.incident_energies, energies, own.others, attributes)
             del energies  # frees the memory before the next piece is computed
 
-    return chain.from_iterable(map(pieces, range(-(-total // BLOCK_SHOWERS))))
+    return chain.from_iterable(map(pieces, range(-(-total // BLOCK_SHOWERS)) if blocks is None else blocks))
 
 
 def _batches(
@@ -140,38 +138,8 @@ def _batches(
         del energies  # frees the memory before the next batch is computed
 
 
-def write_generated(
-    path: Path, runs: Sequence[Path], source: Path | Conditions | Sequence[float], copies: int, seed: int
-) -> None:
-    """Generates showers into a file, piece by piece; see `generate_blocks`.
-
-    Args:
-        runs: folders of trained runs that share the momenta.
-        source: conditions of the showers, incident energies alone, MeV, or a file with the conditions of its showers.
-        copies, seed: as for `generate_blocks`.
-
-    Raises:
-        CalogenError: as for `generate_blocks`; the file cannot be written, or the disk cannot hold the showers.
-    """
-    loaded = [load_run(directory) for directory in runs]
-    conditions = read_given(source).only(_needs(loaded)) if isinstance(source, Path) else Conditions.of(source)
-    total = copies * len(conditions)
-    pieces = generate_blocks(loaded, conditions, seed, copies=copies)
-    require_space(path, 4 * total * loaded[0].geometry.size // MAX_DEFLATE)
-
-    def counted() -> Iterator[Showers]:
-        for piece in pieces:
-            number = len(piece)
-            yield piece
-            del piece
-            bar.advance(number)
-
-    with progress("generating", total, "showers") as bar:
-        write_blocks(path, counted(), total, min(BLOCK_SHOWERS, total))
-
-
-def _needs(runs: Sequence[TrainedRun]) -> tuple[str, ...]:
-    """Names of the conditions that the models need besides the incident energy."""
+def needs_of(runs: Sequence[TrainedRun]) -> tuple[str, ...]:
+    """Names of the conditions that models need besides the incident energy."""
     return tuple(dict.fromkeys(name for item in runs for name in item.transform.needs))
 
 

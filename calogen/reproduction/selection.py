@@ -28,7 +28,6 @@ from calogen.generation.load import list_snapshots, load_run, load_snapshot
 from calogen.metrics.distributions import Value
 from calogen.observables.observable import Observable
 from calogen.parallel import num_workers, process_pool
-from calogen.process import prepare_worker
 from calogen.progress import progress
 from calogen.showers.sample import Showers
 from calogen.training.run import TrainedRun, save_run
@@ -203,7 +202,6 @@ _worker: list[tuple[TrainedRun, Judge]] = []  # in a worker: its run and its jud
 
 
 def _start_worker(directory: Path, judge: Judge) -> None:
-    prepare_worker()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers would fight for the memory of one GPU
     # and, with more than one thread each, for the cores
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -17,7 +17,8 @@ from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
 from calogen.reproduction.study_data import TRAIN, read_compared, require_together
 from calogen.showers.geometry import Geometry
-from calogen.simulation.production import Request, produce, request_of
+from calogen.simulation.production import produce, request_of
+from calogen.simulation.request import Request
 
 _WAIT = 2 * 86400.0  # seconds for the files of another process; those of preset paper take hours of one core
 _ROUNDED = 1e-5  # a file states the range of its energies with six digits

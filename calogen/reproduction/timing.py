@@ -17,7 +17,8 @@ from calogen.generation.load import module_of
 from calogen.showers.bundled import read_showers
 from calogen.showers.sample import Showers
 from calogen.simulation.physics import require_geant4
-from calogen.simulation.production import Request, produce
+from calogen.simulation.production import produce
+from calogen.simulation.request import Request
 from calogen.training.run import TrainedRun
 from calogen.training.train import compile_calls, stages_of
 

@@ -12,150 +12,36 @@ import shutil
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any  # the values of JSON tables and of keyword arguments
 
-import h5py
 import numpy as np
 
 from calogen import provenance
-from calogen.config import require_seed
+from calogen.cluster import worker_pool
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.files import atomic_path, read_json, require_writable_file, write_json
 from calogen.hdf5 import damage_named, open_file
+from calogen.hdf5_writing import datasets_of
 from calogen.locks import directory_lock
-from calogen.parallel import num_workers, process_pool
-from calogen.process import prepare_worker, tell
+from calogen.parallel import num_workers
+from calogen.process import tell
 from calogen.progress import duration, progress
 from calogen.showers.sample import write_file
 from calogen.showers.sparse import Columns, SparseShowers, from_datasets, join_columns, to_datasets
 from calogen.simulation.cell_run import CellRun
 from calogen.simulation.geant4 import Geant4Run
-from calogen.simulation.manager import PARTICLES, RANGE_CUT
+from calogen.simulation.manager import RANGE_CUT
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
-from calogen.simulation.reductions import DETECTOR_NAMES, Reduction, reduction
+from calogen.simulation.reductions import Reduction
+from calogen.simulation.request import CHUNK_ENERGY, Chunk, Request
 from calogen.units import MASSES, kinetic_energy
 
-_CHUNK_ENERGY, _CHUNK_SECONDS = 1.5e6, 30.0  # MeV of a chunk, and about how long it takes: 0.02 CPU seconds per GeV
-_CHUNK_SHOWERS = 200
+_CHUNK_SECONDS = 30.0  # about how long a chunk of `CHUNK_ENERGY` takes: 0.02 CPU seconds per GeV
 _LEAST_SHARE = 0.04  # share of the bytes left by compression: 256 MeV pions with 12 mantissa bits keep 5 %
 _WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
-_MAX_CHUNKS = 10**6  # a year of one processor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Description of a production.
-
-    Args:
-        output: the HDF5 file to write.
-        energies: incident energies, MeV (photons: energy; hadrons: momentum, as in the CaloChallenge).
-        uniform: whether the incident energies are drawn between the two `energies`.
-        showers: number of showers at each energy, or one number for all energies.
-        detector, particle, physics: names in `DETECTOR_NAMES`, `PARTICLES` and `PHYSICS_LISTS`.
-        angles: range of the angle between particle and layers, degrees, for detectors with a grid; None: its own.
-        workers: number of processes; None: as many as this job's cores and memory hold.
-        mantissa_bits: number of bits of the energies' mantissa that are kept; None: all 23.
-        extend: an earlier output, whose rows are kept; only the further numbers of each energy are simulated.
-        depths: whether to write `depths` `[n, l]`, the mean depth of the energy in each layer of the voxels, 0..1.
-
-    Raises:
-        ConfigError: a name is unknown, numbers do not fit, or an energy is below 1 MeV.
-    """
-
-    output: Path
-    energies: tuple[float, ...]
-    showers: tuple[int, ...] = (1000,)
-    detector: str = "atlas-barrel"
-    particle: str = "photon"
-    physics: str = "em-datafree"
-    seed: int = 1
-    workers: int | None = None
-    mantissa_bits: int | None = None
-    extend: Path | None = None
-    depths: bool = False
-    uniform: bool = False
-    angles: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (("detector", DETECTOR_NAMES), ("particle", PARTICLES), ("physics", PHYSICS_LISTS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} must be one of {', '.join(known)}. Received: {getattr(self, name)}")
-        if len(self.showers) not in (1, len(self.energies)) or min(self.showers, default=0) < 1 or self.workers == 0:
-            raise ConfigError(
-                f"showers must be one number or one for each of {len(self.energies)} energies, workers at least 1. "
-                f"Received: {self.showers} and {self.workers}"
-            )
-        if len(set(self.energies)) != len(self.energies) or not all(1 <= energy <= 1e8 for energy in self.energies):
-            raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
-        if self.uniform and (len(self.energies) != 2 or self.energies[0] >= self.energies[1]):
-            raise ConfigError(f"uniform energies must lie between two, the lower first. Received: {self.energies}")
-        reduction(self.detector, self.particle, self.depths, self.angles)
-        require_seed(self.seed)
-        if self.mantissa_bits not in (None, *range(1, 24)):
-            raise ConfigError(f"mantissa_bits must be 1..23. Received: {self.mantissa_bits}")
-        num_chunks = sum(-(-count // self._chunk_size(energy)) for energy, count in self.counts)
-        if num_chunks > _MAX_CHUNKS:
-            raise ConfigError(
-                f"a production may have {_MAX_CHUNKS:,} chunks of half a minute. Received: {num_chunks:,} "
-                "(fewer showers, or lower energies)"
-            )
-        if not self.output.name:
-            raise ConfigError(f"output must be a file to write. Received: {self.output or '.'}")
-
-    @property
-    def parts(self) -> Path:
-        """Folder of the finished chunks."""
-        return self.output.with_name(self.output.name + ".parts")
-
-    def chunks(self, present: Mapping[float, int] = MappingProxyType({})) -> Iterator["Chunk"]:
-        """The chunks, ordered so that all energies grow together.
-
-        Args:
-            present: numbers of showers that exist already, by energy, MeV.
-        """
-        chunks = []
-        for energy, count in self.counts:
-            size = self._chunk_size(energy)
-            for start in range(present.get(energy, 0), count, size):
-                chunks.append((start / count, Chunk(self, energy, start, min(start + size, count))))
-        return (chunk for _, chunk in sorted(chunks, key=lambda item: (item[0], item[1].energy)))
-
-    @property
-    def reduction(self) -> Reduction[Any, Any]:
-        """What becomes of the showers."""
-        return reduction(self.detector, self.particle, self.depths, self.angles)
-
-    @property
-    def counts(self) -> list[tuple[float, int]]:
-        """Energies, MeV, with their numbers of showers; of uniform energies only the mean."""
-        if self.uniform:
-            return [(sum(self.energies) / 2, self.showers[0])]
-        counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
-        return list(zip(self.energies, counts, strict=True))
-
-    @staticmethod
-    def _chunk_size(energy: float) -> int:
-        return int(np.clip(_CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The showers `start` to `stop` (excluded) of one energy, MeV; of uniform ones the mean."""
-
-    request: Request
-    energy: float
-    start: int
-    stop: int
-
-    @property
-    def path(self) -> Path:
-        """The chunk's file."""
-        return self.request.parts / f"{self.energy:.10g}MeV-{self.start:06d}-{self.stop:06d}.npz"
 
 
 def produce(request: Request) -> None:
@@ -167,6 +53,8 @@ def produce(request: Request) -> None:
         CalogenError: the output cannot be written.
     """
     require_geant4(request.physics)
+    if request.cluster:  # whose workers may have another working directory
+        request = replace(request, output=request.output.absolute())
     require_writable_file(request.output, _least_size(request))
     recorded = request.parts / "request.json"
     with directory_lock(request.parts):
@@ -243,18 +131,11 @@ def _read_present(request: Request) -> dict[str, np.ndarray | SparseShowers] | N
             raise ConfigError(
                 f"{path} must come from the same production to be extended: {wanted}. Received: {received}"
             )
-        stored = from_datasets({name: item[:] for name, item in _datasets(file).items()})
+        stored = from_datasets({name: item[:] for name, item in datasets_of(file).items()})
         present = {name: stored[name] for name in _columns(request)}
         present |= {"incident_energies": np.asarray(present["incident_energies"]).reshape(-1)}
         _require_numbers(request, present)
     return present
-
-
-def _datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """All datasets of a file of ours, those in its groups, too, by path."""
-    found: dict[str, h5py.Dataset] = {}
-    group.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def _require_numbers(request: Request, present: Columns) -> None:
@@ -294,12 +175,12 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
         where = f"from {' to '.join(f'{energy:g}' for energy in request.energies)} MeV"
     tell(
         f"simulating {number:,} {request.particle} showers {where} "
-        f"({request.detector}, {request.physics}) with {workers} process{'es' if workers > 1 else ''}, about "
-        f"{duration(_CHUNK_SECONDS * total / _CHUNK_ENERGY / workers)}; {request.output} is written at the end"
+        f"({request.detector}, {request.physics}) {_by_whom(request, workers, total)}; {request.output} is written at "
+        "the end"
     )
     with (
         progress(f"simulating {request.particle} showers", total, "MeV") as bar,
-        process_pool(workers, _start_worker, (request.reduction, request.physics)) as pool,
+        worker_pool(request.cluster, workers, _start_worker, (request.reduction, request.physics)) as pool,
     ):
         done, futures = 0, {pool.submit(_simulate_chunk, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
@@ -310,12 +191,26 @@ def _simulate(request: Request, chunks: list[Chunk]) -> None:
             bar.note(f"{done:,} of {number:,} showers")
 
 
+def _by_whom(request: Request, workers: int, total: float) -> str:
+    """The workers, and how long `total` MeV take them."""
+    seconds = _CHUNK_SECONDS * total / CHUNK_ENERGY
+    if request.cluster:
+        return f"on {request.cluster}, about {duration(seconds)} of processor time"
+    return f"with {workers} process{'es' if workers > 1 else ''}, about {duration(seconds / workers)}"
+
+
 _run: Geant4Run | CellRun | CalogenError | None = None
+_started: tuple[str, str] | None = None  # what the run simulates
 
 
 def _start_worker(chosen: Reduction[Any, Any], physics: str) -> None:
-    global _run  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
-    prepare_worker()
+    global _run, _started  # noqa: PLW0603 (one Geant4 run per process: that is Geant4's rule)
+    wanted = repr(chosen.detector), physics
+    if _started is not None:
+        if _started != wanted:
+            _run = ConfigError(f"this worker has Geant4 with {_started[1]} and another detector: start new workers")
+        return
+    _started = wanted
     try:
         _run = chosen.start(physics)
     except CalogenError as error:

@@ -20,7 +20,7 @@ from calogen.provenance import seed_streams
 from calogen.reproduction.experiment import Arguments, execute, open_run, parse_arguments
 from calogen.reproduction.scan import scan
 from calogen.showers.sample import Showers
-from calogen.simulation import production
+from calogen.simulation.request import Request
 
 LONG = "x" * 300
 DIGITS = "9" * 23
@@ -79,7 +79,7 @@ def test_the_largest_seed_works(tmp_path: Path) -> None:
     showers.write(tmp_path / "a.h5")
     assert Showers.read(tmp_path / "a.h5", TINY_VOXELS).attributes["seed"] == MAX_SEED
     assert seed_streams(MAX_SEED, "train")
-    assert production.Request(output=tmp_path / "a.h5", energies=(1024.0,), seed=MAX_SEED)
+    assert Request(output=tmp_path / "a.h5", energies=(1024.0,), seed=MAX_SEED)
     assert parse_arguments("", ["--seed", str(MAX_SEED)]).seeds == (MAX_SEED,)
     for refuse in (lambda seed: generation.generate(gans, np.ones(1), seed), lambda seed: seed_streams(seed, "a")):
         with pytest.raises(ConfigError, match=f"seed must be 0 to {MAX_SEED}. Received: {MAX_SEED + 1}"):

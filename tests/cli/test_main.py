@@ -141,8 +141,9 @@ def test_uniform_energies_and_angles_are_parsed_or_refused() -> None:
 
 def test_simulate_knows_what_a_grid_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from calogen.simulation import production
+    from calogen.simulation.request import Request
 
-    received: list[production.Request] = []
+    received: list[Request] = []
     monkeypatch.setattr(production, "produce", received.append)
     for options in (
         ["--detector", "ahcal", "--energies", "10000:20000:uniform"],
@@ -157,14 +158,15 @@ def test_simulate_knows_what_a_grid_needs(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_simulate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from calogen.simulation import production
+    from calogen.simulation.request import Request
 
-    requests: list[production.Request] = []
+    requests: list[Request] = []
     monkeypatch.setattr(production, "produce", requests.append)
     options = "--detector atlas-barrel --particle electron --physics ftfp-bert --seed 3 --workers 2 --mantissa-bits 12"
     output = tmp_path / "showers.h5"
     run("simulate", "--energies", "1024:2048:x2,4096", "--showers", "9,7", "--output", str(output), *options.split())
     assert requests == [
-        production.Request(
+        Request(
             output=output,
             energies=(1024.0, 2048.0, 4096.0),
             showers=(9, 9, 7),
@@ -189,7 +191,7 @@ def test_download_prints_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr("calogen.generation.generate.write_generated", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("calogen.generation.production.write_generated", lambda *arguments: asked.append(arguments))
     runs, output = [tmp_path / "low", tmp_path / "high"], tmp_path / "generated.h5"
     options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
     out, told = run_both("generate", *map(str, runs), *options.split())

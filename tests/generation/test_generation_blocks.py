@@ -12,10 +12,12 @@ import pytest
 from conftest import TINY_VOXELS
 from toy_gan import RANGES, make_conditioned, make_gan
 
-from calogen.errors import CalogenError, DataFormatError
+from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.generation import generate as generation
+from calogen.generation import production
 from calogen.generation.engines import engine
-from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route, write_generated
+from calogen.generation.generate import compile_one_shower, generate, generate_blocks, route
+from calogen.generation.production import write_generated
 from calogen.showers.conditions import Conditions
 from calogen.showers.sample import Showers, write_blocks
 from calogen.showers.voxels import VoxelGeometry, VoxelLayer
@@ -182,7 +184,8 @@ def test_files_of_one_block_and_of_several(
         save_run(path, run)
     momenta = MOMENTA[:11]
     for size in (BLOCK_SHOWERS, 7):
-        monkeypatch.setattr(generation, "BLOCK_SHOWERS", size)
+        for module in (generation, production):
+            monkeypatch.setattr(module, "BLOCK_SHOWERS", size)
         write_generated(tmp_path / "a.h5", folders, [*momenta], 3, 9)
         at_once = generate(gans[:2], np.repeat(momenta, 3), 9)
         with h5py.File(tmp_path / "a.h5") as file:
@@ -190,13 +193,55 @@ def test_files_of_one_block_and_of_several(
             np.testing.assert_array_equal(file["incident_energies"][:, 0], at_once.incident_energies)
             assert (file["showers"].shape, file["showers"].dtype) == ((33, TINY_VOXELS.size), np.float32)
             assert dict(file.attrs) == {"model": "fastcalogan", "seed": 9}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "a.h5"]
+    write_generated(tmp_path / "b.h5", folders, [*momenta], 3, 9, files=2)
+    assert [len(Showers.read(tmp_path / f"b-{number}.h5", TINY_VOXELS)) for number in (1, 2)] == [21, 12]
+    found = Showers.read(tmp_path / "b.h5", TINY_VOXELS)
+    np.testing.assert_array_equal(found.energies, at_once.energies)
+    assert found.attributes == Showers.read(tmp_path / "a.h5", TINY_VOXELS).attributes
+    with pytest.raises(ConfigError, match=r"files must be 1\.\.5, the blocks of 7"):
+        write_generated(tmp_path / "b.h5", folders, [*momenta], 3, 9, files=6)
+
+
+def test_a_stopped_generation_goes_on_with_its_own_blocks(
+    gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_run(tmp_path / "gan", gans[1])
+    for module in (generation, production):
+        monkeypatch.setattr(module, "BLOCK_SHOWERS", 7)
+    write = production._write_block
+    written: list[int] = []
+
+    def stopped(order: production.Order, block: int, *rest: object) -> None:
+        if block == 3:
+            raise KeyboardInterrupt
+        write(order, block, *rest)  # type: ignore[arg-type]
+        written.append(block)
+
+    monkeypatch.setattr(production, "_write_block", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_generated(tmp_path / "a.h5", [tmp_path / "gan"], [8192.0], 33, 9)
+    with pytest.raises(ConfigError, match=r"a\.h5\.parts holds blocks of another generation"):
+        write_generated(tmp_path / "a.h5", [tmp_path / "gan"], [8192.0], 33, 10)
+
+    def followed(order: production.Order, block: int, *rest: object) -> None:
+        write(order, block, *rest)  # type: ignore[arg-type]
+        written.append(block)
+
+    monkeypatch.setattr(production, "_write_block", followed)
+    write_generated(tmp_path / "a.h5", [tmp_path / "gan"], [8192.0], 33, 9)
+    assert written == [0, 1, 2, 3, 4]
+    found = Showers.read(tmp_path / "a.h5", TINY_VOXELS)
+    np.testing.assert_array_equal(found.energies, generate(gans[1], np.full(33, 8192.0), 9).energies)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "gan"]
 
 
 @pytest.fixture
 def conditioned(monkeypatch: pytest.MonkeyPatch) -> TrainedRun:
     """A model that knows `impact_eta`, which every folder holds."""
     run = make_conditioned()
-    monkeypatch.setattr(generation, "load_run", lambda path: run)
+    for module in (generation, production):
+        monkeypatch.setattr(module, "load_run", lambda path: run)
     return run
 
 
@@ -233,7 +278,7 @@ def test_a_condition_that_is_not_given_is_named_before_anything_is_made(
 def test_more_showers_than_the_disk_holds_are_refused_before_any_is_made(
     gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "load_run", lambda path: gans[1])
+    monkeypatch.setattr(production, "load_run", lambda path: gans[1])
     monkeypatch.setattr(generation, "engine", lambda *_: pytest.fail("nothing may be computed"))
     with pytest.raises(CalogenError, match=r"cannot write .*a\.h5: it needs at least .* MB more"):
         write_generated(tmp_path / "a.h5", [tmp_path], [8192.0], 10**17, 1)
@@ -247,7 +292,7 @@ def test_the_latent_space_knows_the_size_of_a_block() -> None:
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from calogen.generation.generate import write_generated
+from calogen.generation.production import write_generated
 write_generated(Path(sys.argv[1]), [Path(sys.argv[2])], [8192.0], int(sys.argv[3]), 1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

@@ -21,7 +21,7 @@ from calogen.reproduction.study import Data
 from calogen.reproduction.study_data import TRAIN, read_compared
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID
 from calogen.showers.sample import Showers
-from calogen.simulation.production import Request
+from calogen.simulation.request import Request
 
 SAMPLES: dict[str, dict[str, Any]] = {
     TRAIN: {"detector": "ild-angular", "energies": (200.0, 400.0), "uniform": True, "showers": (5,), "workers": 1},
@@ -109,7 +109,7 @@ import shutil, sys
 from pathlib import Path
 from calogen.locks import is_held
 from calogen.reproduction import simulated_data
-from calogen.simulation.production import Request
+from calogen.simulation.request import Request
 
 def produce(request):
     assert is_held(request.output.parent)

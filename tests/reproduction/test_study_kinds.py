@@ -18,8 +18,8 @@ from calogen.evaluation.merits import Chi2Merit, DistanceMerit
 from calogen.features.conditions import Column
 from calogen.features.transforms import Chain
 from calogen.files import read_json
-from calogen.generation.generate import write_generated
 from calogen.generation.load import load_run, load_snapshot
+from calogen.generation.production import write_generated
 from calogen.lwtnn.convert import convert
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig

@@ -23,7 +23,8 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.simulation import production
 from calogen.simulation.depths import read_depths
-from calogen.simulation.production import Chunk, Request, produce, request_of
+from calogen.simulation.production import produce, request_of
+from calogen.simulation.request import Chunk, Request
 
 
 def small(folder: Path, **changes: object) -> Request:
@@ -41,11 +42,11 @@ def produced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_by_default_there_is_a_worker_for_each_core_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received = []
 
-    def pool(workers: int, *given: object) -> None:
+    def pool(where: None, workers: int, *given: object) -> None:
         received.append(workers)
         raise InterruptedError
 
-    monkeypatch.setattr(production, "process_pool", pool)
+    monkeypatch.setattr(production, "worker_pool", pool)
     for cores, workers, expected in ((5, None, 5), (64, None, 12), (5, 2, 2)):  # there are 12 chunks
         monkeypatch.setenv("CALOGEN_CORES", str(cores))
         monkeypatch.setattr("calogen.parallel.free_memory", lambda: 2**40)
@@ -92,11 +93,12 @@ def test_a_killed_production_goes_on(produced: Path, tmp_path: Path, monkeypatch
     request = small(tmp_path)
     script = (
         "import os, signal\nfrom pathlib import Path\nfrom calogen.simulation import production\n"
+        "from calogen.simulation.request import Request\n"
         "completed = production.as_completed\n"
         "def killed(futures):\n    next(completed(futures)).result()\n    os.killpg(0, signal.SIGKILL)\n"
         "production.as_completed = killed\n"
         "if __name__ == '__main__':\n"
-        f"    request = production.Request(output=Path({str(request.output)!r}), energies=(256.0, 1024.0), "
+        f"    request = Request(output=Path({str(request.output)!r}), energies=(256.0, 1024.0), "
         "showers=(6, 4))\n    production.produce(request)\n"
     )
     (tmp_path / "killed.py").write_text(script)

@@ -1,0 +1,190 @@
+"""Generation of showers into a file, block by block: by this process or by workers, and resumable.
+
+Each block of `BLOCK_SHOWERS` showers has noise of its own, so that blocks are made in any order, anywhere. A finished
+block is a small file beside the output, and a second call goes on where a killed one stopped. The blocks are joined
+without a new compression.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calogen.cluster import worker_pool
+from calogen.config import require
+from calogen.errors import ConfigError
+from calogen.files import listed, read_json, require_space, sha256, write_json
+from calogen.generation.generate import generate_blocks, needs_of
+from calogen.generation.load import load_run
+from calogen.hdf5_writing import join_hdf5, link_hdf5
+from calogen.locks import directory_lock
+from calogen.progress import progress
+from calogen.showers.conditions import Conditions
+from calogen.showers.files import read_given
+from calogen.showers.layouts import MAX_DEFLATE
+from calogen.showers.sample import Showers, write_blocks
+from calogen.training.latent import BLOCK_SHOWERS
+from calogen.training.run import TrainedRun
+
+_KEPT: dict[str, tuple[list[TrainedRun], Conditions]] = {}  # in a worker: runs and conditions of its last order
+_SUFFIXES = (".keras", ".json", ".npz", ".h5")  # of a run's files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is generated.
+
+    Args:
+        runs: folders of trained runs that share the momenta.
+        source: conditions of the showers, or a file with the conditions of its showers.
+        copies: number of showers for each of the conditions.
+        seed: seed of the latent points.
+        identity: digest of everything that decides the showers.
+    """
+
+    runs: tuple[Path, ...]
+    source: Path | Conditions
+    copies: int
+    seed: int
+    identity: str
+
+
+def write_generated(
+    path: Path,
+    runs: Sequence[Path],
+    source: Path | Conditions | Sequence[float],
+    copies: int,
+    seed: int,
+    cluster: str | None = None,
+    files: int = 1,
+) -> None:
+    """Generates showers into a file; see `generate_blocks`.
+
+    Args:
+        path: the HDF5 file to write.
+        runs: folders of trained runs that share the momenta.
+        source: conditions of the showers, incident energies alone, MeV, or a file with the conditions of its showers.
+        copies, seed: as for `generate_blocks`.
+        cluster: where it is done, as for `cluster.worker_pool`; None: in this process.
+        files: number of files, of whole blocks, to which the file then only refers (an HDF5 virtual data set).
+
+    Raises:
+        CalogenError: as for `generate_blocks`; the file cannot be written, the disk cannot hold the showers, or there
+            are blocks of another generation beside it.
+    """
+    given = source.absolute() if isinstance(source, Path) else Conditions.of(source)
+    folders = tuple(run.absolute() for run in runs)
+    loaded, conditions = _read(folders, given)
+    total, path = copies * len(conditions), path.absolute() if cluster else path
+    pieces = generate_blocks(loaded, conditions, seed, copies=copies)  # refuses what cannot be generated
+    number = -(-total // BLOCK_SHOWERS)
+    require(1 <= files <= number, f"files must be 1..{number}, the blocks of {BLOCK_SHOWERS:,}. Received: {files}")
+    least = 4 * total * loaded[0].geometry.size // MAX_DEFLATE
+    if number == 1 and cluster is None:
+        require_space(path, least)
+        with progress("generating", total, "showers") as bar:
+            write_blocks(path, _counted(pieces, bar.advance), total, total)
+        return
+    require_space(path, least if files > 1 else 2 * least)  # blocks, and the file into which they are joined
+    parts = path.with_name(path.name + ".parts")
+    with directory_lock(parts):
+        identity = _identity(folders, loaded, conditions, (copies, seed))
+        order = Order(runs=folders, source=given, copies=copies, seed=seed, identity=json.dumps(identity))
+        _KEPT.update({order.identity: (loaded, conditions)})
+        _require_same(parts / "request.json", identity)
+        blocks = [parts / f"block-{block:06d}.h5" for block in range(number)]
+        _compute(order, {block: blocks[block] for block in range(number) if not blocks[block].exists()}, total, cluster)
+        _join(path, blocks, files)
+        shutil.rmtree(parts)
+
+
+def _compute(order: Order, missing: dict[int, Path], total: int, cluster: str | None) -> None:
+    """Writes the missing blocks, by workers or by this process."""
+    sizes = {block: min(BLOCK_SHOWERS, total - block * BLOCK_SHOWERS) for block in missing}
+    with progress("generating", sum(sizes.values()), "showers") as bar:
+        if cluster is None:
+            for block, path in missing.items():
+                _write_block(order, block, sizes[block], path, bar.advance)
+        elif missing:
+            with worker_pool(cluster) as pool:
+                tasks = {
+                    pool.submit(_write_block, order, block, sizes[block], path): block
+                    for block, path in missing.items()
+                }
+                for task in as_completed(tasks):
+                    task.result()
+                    bar.advance(sizes[tasks[task]])
+
+
+def _write_block(
+    order: Order, block: int, size: int, path: Path, told: Callable[[int], object] = lambda number: None
+) -> None:
+    """Writes one block; `told` is called with the number of showers of each piece."""
+    if order.identity not in _KEPT:
+        _KEPT.clear()
+        _KEPT[order.identity] = _read(order.runs, order.source)
+    loaded, conditions = _KEPT[order.identity]
+    pieces = generate_blocks(loaded, conditions, order.seed, copies=order.copies, blocks=[block])
+    write_blocks(path, _counted(pieces, told), size, BLOCK_SHOWERS)
+
+
+def _join(path: Path, blocks: Sequence[Path], files: int) -> None:
+    """Joins blocks into the file, or into several to which it refers."""
+    if files == 1:
+        join_hdf5(path, blocks)
+        return
+    groups = np.array_split(np.arange(len(blocks)), files)
+    names = [path.with_stem(f"{path.stem}-{number:0{len(str(files))}d}") for number in range(1, files + 1)]
+    for name, group in zip(names, groups, strict=True):
+        join_hdf5(name, [blocks[block] for block in group])
+    link_hdf5(path, names)
+
+
+def _read(runs: Sequence[Path], source: Path | Conditions) -> tuple[list[TrainedRun], Conditions]:
+    """Runs and conditions from their files."""
+    loaded = [load_run(directory) for directory in runs]
+    return loaded, read_given(source).only(needs_of(loaded)) if isinstance(source, Path) else source
+
+
+def _counted(pieces: Iterator[Showers], told: Callable[[int], object]) -> Iterator[Showers]:
+    """The pieces; after each one its number of showers is told."""
+    for piece in pieces:
+        number = len(piece)
+        yield piece
+        del piece  # frees the memory before the next piece is computed
+        told(number)
+
+
+def _identity(
+    runs: Sequence[Path], loaded: Sequence[TrainedRun], conditions: Conditions, numbers: tuple[int, int]
+) -> dict[str, object]:
+    """Everything that decides the showers, copies and seed as `numbers`; blocks of another identity are refused."""
+    content = hashlib.sha256(conditions.incident_energies.tobytes())
+    for name in sorted(conditions.others):
+        content.update(name.encode() + np.ascontiguousarray(conditions.others[name]).tobytes())
+    return {
+        "models": [item.model for item in loaded],
+        "runs": [_digest(directory) for directory in runs],
+        "conditions": content.hexdigest()[:16],
+        "copies": numbers[0],
+        "seed": numbers[1],
+    }
+
+
+def _digest(directory: Path) -> str:
+    """Digest of a run's files, those of a chosen iteration included."""
+    found = [path for folder in (directory, directory / "selected") for path in listed(folder)]
+    contents = sorted(f"{path.name} {sha256(path)}" for path in found if path.suffix in _SUFFIXES and path.is_file())
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
+
+
+def _require_same(record: Path, identity: dict[str, object]) -> None:
+    """Records the identity of a generation, or refuses the blocks of another."""
+    if record.exists() and read_json(record) != identity:
+        raise ConfigError(f"{record.parent} holds blocks of another generation: remove it, or name another output")
+    write_json(record, identity)

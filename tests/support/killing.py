@@ -1,0 +1,60 @@
+"""Kills worker processes of commands at random moments."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def children_of(number: int) -> list[int]:
+    """Numbers of all processes below a process."""
+    found, left = [], [number]
+    while left:
+        one = left.pop()
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                left += map(int, (task / "children").read_text().split())
+        found.append(one)
+    return found[1:]
+
+
+def workers_of(number: int, word: str) -> list[int]:
+    """Numbers of the processes below a process that hold a library."""
+
+    def holds(one: int) -> bool:
+        with contextlib.suppress(OSError):
+            return word in Path(f"/proc/{one}/maps").read_text()
+        return False
+
+    return [one for one in children_of(number) if holds(one)]
+
+
+def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait: float = 1.0) -> tuple[int, int, str]:
+    """Runs a command, some of whose workers are killed (kill -9).
+
+    Args:
+        command: the command.
+        deaths: number of workers to kill.
+        seed: seed of the moments.
+        word: part of the name of a library that a worker holds once it works.
+        wait: mean number of seconds between two deaths.
+
+    Returns:
+        The exit code, the number of killed workers, and stderr.
+    """
+    random, killed = np.random.default_rng(seed), 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and killed < deaths:
+            workers = workers_of(process.pid, word)
+            if workers:
+                time.sleep(random.exponential(wait))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(random.choice(workers)), signal.SIGKILL)
+                    killed += 1
+            time.sleep(0.05)
+        text = process.communicate()[1]
+    return process.returncode, killed, text
