@@ -1,4 +1,4 @@
-r"""Quality of a GAN's showers against the CPU time of its training: chi2/NDF, FPD and AUCs of several trainings.
+r"""Quality of a GAN's showers against the CPU time of its training.
 
     python experiments/caloshowergan.py --preset long --bfloat16 --only photon
     python experiments/caloshowergan.py --preset long --bfloat16 --only photon --recipe ratio-3-average
@@ -6,7 +6,8 @@ r"""Quality of a GAN's showers against the CPU time of its training: chi2/NDF, F
         ours=runs/caloshowergan-ratio-3-average/long-seed1/photon --published 2.7 --figure curves.png
 
 Every curve is a name and the folder of a trained run with saved iterations, of which --points are measured; a
-measured one is kept in the folder (curve.json) and not measured again. All figures are those of the bundled held-out
+measured one is kept in the folder (curve.json) and not measured again. All figures (chi2/NDF, FPD, AUCs) are
+those of the bundled held-out
 showers, which do not train. chi2/NDF is scaled to the CaloChallenge's numbers of showers, so that the paper's value, a
 line at --published, may stand beside it. The showers are those of a simplified stack: compare the slope, not the digit.
 """
@@ -127,7 +128,7 @@ def seconds_at(history: Sequence[Mapping[str, float]]) -> dict[int, float]:
 
 
 def spread(saved: Sequence[int], points: int) -> list[int]:
-    """Some of the saved iterations, about equally far apart on a logarithmic axis, the last one included."""
+    """Some of the saved iterations, about equally far apart on a logarithmic axis."""
     require(len(saved) > 0, "a curve needs a run with saved iterations. Received: none")
     places = np.geomspace(saved[0], saved[-1], points) if points > 1 else [saved[-1]]
     return sorted({saved[int(np.argmin(np.abs(np.array(saved) - place)))] for place in places})

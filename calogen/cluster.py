@@ -1,4 +1,4 @@
-"""Workers of this machine or of a cluster, by dask.distributed and dask-jobqueue; no other module knows dask.
+"""Workers of this machine or of a cluster; no other module knows dask.
 
 Where work is done is one word, the option `--cluster` of commands and experiments: nothing (processes of this one),
 `local:4`, `tcp://host:8786` (a running scheduler) or a YAML file for a batch system. Tasks are functions of calogen
@@ -64,7 +64,7 @@ def worker_pool(
 
 
 class _Workers(Executor):
-    """The workers of a scheduler as an executor, each of whose tasks begins with the initializer."""
+    """The workers of a scheduler; each of their tasks begins with the initializer."""
 
     def __init__(self, client: "Client", initializer: Callable[..., None], arguments: tuple[object, ...]) -> None:
         self._executor = client.get_executor(pure=False)
@@ -89,7 +89,7 @@ def _begin_and_run(
 
 @contextmanager
 def _connected(where: str) -> Iterator["Client"]:
-    """A client of the workers, which are started if need be, and end with the block if they were."""
+    """A client of the workers; those that are started here end with the block."""
     try:
         import dask
         from distributed import Client, KilledWorker
@@ -143,7 +143,9 @@ def _local(number: int) -> Any:  # noqa: ANN401 - a class of an optional library
 
 
 def _jobs(path: Path) -> Any:  # noqa: ANN401 - a class of an optional library
-    """Jobs of a batch system, from a file with its table of dask-jobqueue's own keys, and a number of jobs.
+    """Jobs of a batch system, from a file.
+
+    It has a table of dask-jobqueue's own keys, and a number of jobs.
 
     Raises:
         ConfigError: dask-jobqueue is missing, or does not know a key.

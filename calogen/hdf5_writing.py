@@ -71,9 +71,10 @@ def write_hdf5(
 
 
 def join_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
-    """Join files of `write_hdf5` into one, whole or not at all; attributes are those of the first.
+    """Join files of `write_hdf5` into one, whole or not at all.
 
-    Chunks of whole rows are copied as they are; what does not fill a chunk is read and compressed anew.
+    Chunks of whole rows are copied as they are; what does not fill a chunk is read and compressed anew. Attributes are
+    those of the first part.
 
     Raises:
         CalogenError: as for `write_hdf5`; a part is missing or damaged.
@@ -98,7 +99,9 @@ def join_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
 
 
 def link_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
-    """Write a file whose datasets are those of files beside it, one behind another (an HDF5 virtual data set).
+    """Write a file that refers to the datasets of files beside it, one behind another.
+
+    Source: HDF5's virtual data sets.
 
     Raises:
         CalogenError: as for `join_hdf5`.
@@ -227,7 +230,7 @@ def _create_like(file: h5py.File, name: str, rows: h5py.Dataset) -> None:
 
 
 def _join(dataset: h5py.Dataset, left: np.ndarray | None, rows: h5py.Dataset, *, last: bool) -> np.ndarray:
-    """Append another dataset's rows, after those `left` before; gives the rows that fill no chunk."""
+    """Append a dataset to another, after rows `left` before; gives those that fill no chunk."""
     left = rows[:0] if left is None else left
     whole = len(rows) % dataset.chunks[0] == 0 or last
     if len(left) or rows.chunks != dataset.chunks or not whole:

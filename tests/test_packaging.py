@@ -13,7 +13,8 @@ import calogen
 
 ROOT = Path(__file__).parents[1]
 DECLARED_ONLY = {"tensorboard"}  # TensorFlow no longer brings what its summaries need
-IN_EXTRAS = {"geant4_pybind", "onnx", "onnxruntime", "_typeshed"}  # the last: for type checkers alone
+IN_EXTRAS = {"geant4_pybind", "onnx", "onnxruntime", "dask", "dask_jobqueue", "distributed", "yaml"}
+IN_EXTRAS |= {"_typeshed"}  # for type checkers alone
 NAMES = {"ai_edge_litert": "ai-edge-litert", "PIL": "pillow"}  # of imports whose package is called differently
 
 SETUP = configparser.ConfigParser()

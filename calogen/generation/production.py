@@ -1,4 +1,4 @@
-"""Generation of showers into a file, block by block: by this process or by workers, and resumable.
+"""Generation of showers into a file, by this process or by workers, and resumable.
 
 Each block of `BLOCK_SHOWERS` showers has noise of its own, so that blocks are made in any order, anywhere. A finished
 block is a small file beside the output, and a second call goes on where a killed one stopped. The blocks are joined
@@ -163,7 +163,7 @@ def _counted(pieces: Iterator[Showers], told: Callable[[int], object]) -> Iterat
 def _identity(
     runs: Sequence[Path], loaded: Sequence[TrainedRun], conditions: Conditions, numbers: tuple[int, int]
 ) -> dict[str, object]:
-    """Everything that decides the showers, copies and seed as `numbers`; blocks of another identity are refused."""
+    """Everything that decides the showers; `numbers` are copies and seed."""
     content = hashlib.sha256(conditions.incident_energies.tobytes())
     for name in sorted(conditions.others):
         content.update(name.encode() + np.ascontiguousarray(conditions.others[name]).tobytes())

@@ -67,7 +67,7 @@ def challenge_showers(momentum: float) -> int:
 
 
 def scaled(config: Config, preset: str, seed: int, recipe: str = PAPER) -> Config:
-    """A paper's configuration (a `Chi2Config`) at a preset's budget, with the changes of a recipe.
+    """A paper's configuration (a `Chi2Config`) at a preset's budget, by a recipe.
 
     Raises:
         ConfigError: as for `by_recipe`.
@@ -84,7 +84,7 @@ def budget(options: Mapping[str, object]) -> Callable[[Config, str, int], Config
 
 
 def name_of(study: str, options: Mapping[str, object]) -> str:
-    """Name of a study's runs and results for the values of `OPTIONS`; another recipe than the paper's is part of it."""
+    """Name of a study's runs and results, of which another recipe than the paper's is part."""
     return study if options["recipe"] == PAPER else f"{study}-{options['recipe']}"
 
 

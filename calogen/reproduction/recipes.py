@@ -1,6 +1,7 @@
-"""Recipes of trainings on voxels: changes of a paper's configuration by name, compared in docs/recipes.md.
+"""Recipes of trainings on voxels: changes of a paper's configuration by name.
 
-A recipe holds for every model whose configuration has its fields; the paper's own recipe changes nothing.
+docs/recipes.md compares them. A recipe holds for every model whose configuration has its fields; the paper's own
+recipe changes nothing.
 """
 
 from collections.abc import Mapping

@@ -39,7 +39,9 @@ class VolumeNormalization(keras.layers.LayerNormalization):
 
 @keras.saving.register_keras_serializable("calogen")
 class VolumeBatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation of volumes; in a training one operation of TensorFlow's computes it, where Keras takes ten.
+    """Batch normalisation of volumes.
+
+    In a training one operation of TensorFlow's computes it, where Keras takes ten.
 
     Input shape:
         `[b, layer, x, z, channels]`.
@@ -166,7 +168,7 @@ class ZeroPadding(keras.layers.Layer):
 
 @cache
 def _compiled(_shape: tuple[int, ...]) -> Callable[..., tf.Tensor]:
-    """The compiled normalisation of volumes of a shape: all layers share it, as XLA takes seconds for each."""
+    """The compiled normalisation of volumes of a shape, which layers share: it takes seconds."""
     return tf.function(_normalised, jit_compile=True, autograph=False)
 
 
@@ -230,7 +232,7 @@ def _of_kernel(volume: tf.Tensor, kernel: tf.Tensor, gradient: tf.Tensor, stride
 
 
 def _backwards(gradient: tf.Tensor, kernel: tf.Tensor, strides: Shape, shape: Shape) -> tf.Tensor:
-    """Derivative of a convolution without padding with respect to its volume of one channel, `[b, *shape, 1]`.
+    """Derivative of a convolution with respect to its volume, `[b, *shape, 1]`.
 
     The derivatives of this are the convolution itself, and that with respect to the kernel.
     """
@@ -249,7 +251,7 @@ def _backwards(gradient: tf.Tensor, kernel: tf.Tensor, strides: Shape, shape: Sh
 
 
 def _block_by_block(gradient: tf.Tensor, kernel: tf.Tensor, strides: Shape, shape: Shape) -> tf.Tensor:
-    """The derivative towards the volume, as a convolution whose channels are the cells of a block.
+    """The derivative towards the volume: a convolution whose channels are a block's cells.
 
     A block is a multiple of the strides. Cell `r` of it gets its parts from `back` values in front of the block's own
     and from these: the value `w` of this window times the weight `r - stride (w - back)` of the kernel.

@@ -193,19 +193,19 @@ def test_generate_passes_every_option_on(monkeypatch: pytest.MonkeyPatch, tmp_pa
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr("calogen.generation.production.write_generated", lambda *arguments: asked.append(arguments))
     runs, output = [tmp_path / "low", tmp_path / "high"], tmp_path / "generated.h5"
-    options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output}"
+    options = f"--energies 1024,4096 --showers 2 --seed 7 --output {output} --cluster local:3 --files 5"
     out, told = run_both("generate", *map(str, runs), *options.split())
     assert out.strip() == str(output)
     assert "2 showers at each energy of 1024,4096" in told
     assert steps(told)[0][:4] == ["calogen", "evaluate", "--reference", "GEANT4_FILE"]
-    assert asked == [(output, runs, (1024.0, 4096.0), 2, 7)]
+    assert asked == [(output, runs, (1024.0, 4096.0), 2, 7, "local:3", 5)]
     for options, last in (
         ("--energies 1024", ((1024.0,), 1000, 1)),
         ("--like a.h5", (Path("a.h5"), 1, 1)),
         ("--like a.h5 --showers 3", (Path("a.h5"), 3, 1)),
     ):
         run("generate", str(runs[0]), "--output", str(output), *options.split())
-        assert asked[-1] == (output, runs[:1], *last)
+        assert asked[-1] == (output, runs[:1], *last, None, 1)
 
 
 @pytest.mark.parametrize(("options", "number"), [("", 0), ("--energies 1024 --like a.h5", 2)])
