@@ -15,7 +15,8 @@ from calogen.process import Terminated, orderly, tell
 
 EXIT_CODES = """exit codes: 0 done; 1 a fault of the program's own; 2 a fault to mend, which the last line names; 75 a
 fault that another try may not meet (a lock that another process holds, the network, a disk's error, a worker that
-died); 130 interrupted; 143 terminated. After 75, 130 and 143 the same command goes on where it stopped."""
+died), or SIGUSR1, a batch system's warning of a time limit; 130 interrupted; 143 terminated. After 75, 130 and 143 the
+same command goes on where it stopped; trainings save what they have first."""
 
 _Values = TypeVar("_Values")
 _Options = ParamSpec("_Options")
@@ -79,8 +80,9 @@ def clean_exit(program: str) -> Iterator[None]:
         except KeyboardInterrupt:
             tell(f"{program}: interrupted")
             sys.exit(130)
-        except Terminated:
-            tell(f"{program}: terminated")
+        except Terminated as error:
+            warned = error.code == TemporaryError.exit_code
+            tell(f"{program}: {'stopped before its time limit, the same command goes on' if warned else 'terminated'}")
             raise
         except Exception as error:
             if (fault := _fault_to_mend(error)) is None:

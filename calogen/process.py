@@ -9,15 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
-from calogen.errors import CalogenError
+from calogen.errors import CalogenError, TemporaryError
 
 _SIEVE = """import re, sys
 for line in sys.stdin.buffer:
@@ -32,10 +32,14 @@ UNFINISHED: set[Path] = set()
 
 
 class Terminated(SystemExit):
-    """SIGTERM was received: all blocks end in order, and the process ends with exit code 143."""
+    """A signal was received that ends all blocks in order, and then the process.
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    After SIGTERM its exit code is 143. After SIGUSR1, by which batch systems warn of a job's time limit, it is that of
+    `TemporaryError`, 75: the same command goes on.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(TemporaryError.exit_code if number == signal.SIGUSR1 else 128 + number)
 
 
 class Lenient:
@@ -87,15 +91,15 @@ class Lenient:
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Run the block as a command, which only SIGTERM and an interrupt end early.
+    """Run the block as a command, which only SIGTERM, SIGUSR1 and an interrupt end early.
 
-    SIGTERM raises `Terminated`, once. SIGHUP is ignored, and stdout and stderr are `Lenient`: a long work goes on when
-    its terminal or the reader of its pipe is gone, or the disk of its log is full.
+    The first two raise `Terminated`, once. SIGHUP is ignored, and stdout and stderr are `Lenient`: a long work goes on
+    when its terminal or the reader of its pipe is gone, or the disk of its log is full.
     """
     _open_standard_files()
     before = {}
     if current_thread() is main_thread():  # no other thread may change signal handlers
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _raise_terminated)
+        before = {number: signal.signal(number, _raise_terminated) for number in (signal.SIGTERM, signal.SIGUSR1)}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     streams = sys.stdout, sys.stderr
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -113,7 +117,7 @@ def orderly() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let SIGTERM and an interrupt that arrive during the block take effect at its end.
+    """Let SIGTERM, SIGUSR1 and an interrupt that arrive during the block take effect at its end.
 
     It is for what takes milliseconds and must not be left half done. In threads other than the main one, which receive
     no signals, the block simply runs.
@@ -121,7 +125,7 @@ def uninterrupted() -> Iterator[None]:
     received: list[int] = []
     before = {}
     if current_thread() is main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             before[number] = signal.signal(number, lambda number, _: received.append(number))
     try:
         yield
@@ -130,6 +134,53 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
         for arrived in received:
             signal.raise_signal(arrived)
+
+
+class StopRequest:
+    """A signal that has asked a block to save its work and to end.
+
+    Args:
+        before: handlers of the signals in front of the block, by number.
+    """
+
+    def __init__(self, before: Mapping[int, Any]) -> None:
+        self._before = before
+        self.number: int | None = None
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        """Keeps the signal; a second one takes effect at once."""
+        if self.number is not None:
+            self.end()
+        self.number = number
+
+    def restore(self) -> None:
+        """Sets the handlers as they were."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def end(self) -> None:
+        """Lets the signal take effect, if there was one."""
+        if self.number is not None:
+            self.restore()
+            signal.raise_signal(self.number)
+
+
+@contextmanager
+def stoppable() -> Iterator[StopRequest]:
+    """Let the block save its work before a signal ends it.
+
+    SIGTERM, SIGUSR1 and an interrupt are noted in what is given. The block looks at it every few seconds, saves, and
+    calls `end`. Threads other than the main one receive no signals.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if current_thread() is main_thread() else ()
+    request = StopRequest({number: signal.getsignal(number) for number in numbers})
+    for number in numbers:
+        signal.signal(number, request.note)
+    try:
+        yield request
+    finally:
+        request.restore()
+    request.end()  # one that came too late for the block
 
 
 def tell(text: str) -> None:
@@ -260,9 +311,10 @@ def _open_standard_files() -> None:
                 os.close(nowhere)
 
 
-def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not disturb the orderly end
-    raise Terminated
+def _raise_terminated(number: int, _frame: FrameType | None) -> None:
+    for ending in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(ending, signal.SIG_IGN)  # a second signal must not disturb the orderly end
+    raise Terminated(number)
 
 
 def _remove_unfinished(number: int, _frame: FrameType | None) -> None:

@@ -1,10 +1,10 @@
 """Exact resume: the whole state of a training in one file, which is replaced atomically.
 
 Orders of showers and noise are functions of (seed, epoch) and (seed, step), so that weights, optimizers and history are
-the whole state: a killed training goes on from its last checkpoint to the weights that it would have had. These are
-bit-identical on a CPU of the same kind, with the same versions and the same number of threads, among which TensorFlow
-divides sums; another number rounds differently. By default there are as many threads as the job has cores
-(`parallel.num_cores`); the checkpoint holds their number.
+the whole state, with the sums of a round that a signal has stopped: a killed training goes on from its last checkpoint
+to the weights that it would have had. These are bit-identical on a CPU of the same kind, with the same versions and the
+same number of threads, among which TensorFlow divides sums; another number rounds differently. By default there are as
+many threads as the job has cores (`parallel.num_cores`); the checkpoint holds their number.
 """
 
 import errno
@@ -49,6 +49,7 @@ class TrainingState:
         best_epoch: index of the epoch with the smallest monitored loss; -1 before the first.
         best_weights: the weights after that epoch.
         threads: successive numbers of TensorFlow's threads in the training.
+        begun: how far the next epoch or round of iterations has come (`train.Round`); empty: it has not begun.
     """
 
     identity: str = ""
@@ -58,6 +59,7 @@ class TrainingState:
     best_epoch: int = -1
     best_weights: Arrays = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
+    begun: dict[str, Any] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -110,7 +112,7 @@ def write_state(path: Path, state: TrainingState) -> None:
     """Writes a checkpoint whole or not at all."""
     groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best_weights}
     arrays = {f"{name}/{index:04d}": array for name, group in groups.items() for index, array in enumerate(group)}
-    about = {name: getattr(state, name) for name in ("identity", "history", "best_epoch", "threads")}
+    about = {name: getattr(state, name) for name in ("identity", "history", "best_epoch", "threads", "begun")}
     text = json.dumps(about)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
@@ -139,6 +141,7 @@ def read_state(path: Path, identity: str) -> TrainingState:
         best_epoch=about["best_epoch"],
         best_weights=groups["best"],
         threads=about.get("threads", []),
+        begun=about.get("begun", {}),
     )
 
 
@@ -213,6 +216,10 @@ def _require_training(about: dict[str, Any], groups: dict[str, Arrays]) -> None:
     threads = about.get("threads", [])
     if not isinstance(threads, list) or not all(type(number) is int and number > 0 for number in threads):
         raise TypeError("threads must be a list of numbers above 0")
+    begun = about.get("begun", {})
+    numbers = [item for value in begun.values() for item in (value if isinstance(value, list) else [value])]
+    if not isinstance(begun, dict) or not all(type(item) in (int, float) for item in numbers):
+        raise TypeError("begun must be a table of numbers")
     best = about["best_epoch"]
     if type(best) is not int or not -1 <= best < len(history) or (best >= 0) != bool(groups["best"]):
         raise TypeError(f"best_epoch must be one of {len(history)} epochs, with its weights")

@@ -8,7 +8,7 @@ training therefore consists of weights, optimizers and history alone.
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -16,8 +16,9 @@ from typing import TypeAlias
 import numpy as np
 
 from calogen.backend import keras, tf
-from calogen.errors import DivergedError
+from calogen.errors import DataFormatError, DivergedError
 from calogen.features.batches import Batch, FeatureTable, blocks_of
+from calogen.process import StopRequest, stoppable
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
 from calogen.training.run import snapshot_paths
@@ -27,7 +28,7 @@ from calogen.training.trainer import AveragingTrainer, Schedule, Trainer, Valida
 Logs = dict[str, float]
 Chunk: TypeAlias = "tf.Tensor | Batch"
 """What a compiled call gets for its steps."""
-Run = Callable[..., np.ndarray]
+Run = Callable[..., tuple[np.ndarray, int]]
 """A function that takes steps; see `compile_calls`."""
 _FIRST_STEPS, _CALL_SECONDS = 1, 5.0  # steps of the first call of a program, and about how long later ones take
 
@@ -108,7 +109,7 @@ def train(
     """
     keeper, variables = keeper or Keeper(), Variables([stage.trainer for stage in stages])
     state = keeper.read()
-    if state.epoch:
+    if state.weights:
         state.restore(variables)
     called = keras.callbacks.CallbackList([], add_history=False)
     if not is_finished(stages, state):
@@ -157,6 +158,30 @@ def _before(stages: Sequence[Stage], number: int) -> int:
     return sum(stage.schedule.length for stage in stages[:number] if stage.schedule.unit == unit)
 
 
+@dataclass(kw_only=True)
+class Round:
+    """How far an epoch, or the iterations between two checkpoints, have come.
+
+    Args:
+        stage: number of the stage.
+        done: finished epochs or iterations of the stage.
+        steps: steps of the next epoch or call of iterations that are taken.
+        sums: sums of the terms over these steps, float32; empty: there are none.
+        number: steps of the round before them.
+        totals: sums of the terms over those, float64.
+        seconds, cpu_seconds: what the round has taken in earlier processes.
+    """
+
+    stage: int
+    done: int
+    steps: int = 0
+    sums: list[float] = field(default_factory=list)
+    number: int = 0
+    totals: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
 def _train_stage(
     stages: Sequence[Stage],
     number: int,
@@ -164,32 +189,53 @@ def _train_stage(
     kept: tuple[TrainingState, Variables, Keeper],
     called: keras.callbacks.CallbackList,
 ) -> None:
-    """Trains the rest of a stage, round by round."""
+    """Trains the rest of a stage, round by round; a signal ends it with a checkpoint."""
     trainer, schedule = stages[number].trainer, stages[number].schedule
     (training, validation), (state, variables, keeper) = data, kept
-    before, done = _before(stages, number), reached(stages, state, number)
+    before, last = _before(stages, number), reached(stages, state, number)
     schedule.require_showers(len(training), trainer.batches_per_step)
     run, validate = compile_calls(trainer, training), compile_validation(trainer, validation)
     saved = time.monotonic()
     named = {"stage": float(number)} if len(stages) > 1 else {}
     text = f"training, stage {number + 1} of {len(stages)}" if named else "training"
-    with progress(text, schedule.length - done, f"{schedule.unit}s") as bar:
-        while done < schedule.length:
-            start, used, last = time.monotonic(), time.process_time(), done
+    place = _begun(state, number, last)
+    with progress(text, schedule.length - place.done, f"{schedule.unit}s") as bar, stoppable() as stop:
+        while place.done < schedule.length:
+            start, used = time.monotonic(), time.process_time()
             require_finite = partial(_require_finite, schedule.unit, before + last, keeper)
-            done, logs = _round(stages[number], run, done, len(training), bar, require_finite)
-            counted = {"iteration": float(before + done)} if schedule.unit == "iteration" else {}
-            logs = {**named, **counted, **logs, **validate()}
-            require_finite(before + done, logs | _largest_weights(trainer))
-            times = {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - used}
+            finished = _round(stages[number], (run, len(training)), place, (bar, stop), require_finite)
+            place.seconds += time.monotonic() - start
+            place.cpu_seconds += time.process_time() - used
+            if not finished:
+                state.begun = asdict(place)
+                _write(state, variables, keeper)
+                stop.end()
+            last, means = place.done, (np.array(place.totals) / place.number).tolist()
+            counted = {"iteration": float(before + last)} if schedule.unit == "iteration" else {}
+            logs = {**named, **counted, **dict(zip(trainer.term_names, means, strict=True)), **validate()}
+            require_finite(before + last, logs | _largest_weights(trainer))
+            times = {"seconds": place.seconds, "cpu_seconds": place.cpu_seconds}
             _record(state, trainer, schedule, logs | times, variables)
             with trainer.averaged() if isinstance(trainer, AveragingTrainer) else nullcontext():
-                keeper.save_snapshots(schedule.unit, before + done)
+                keeper.save_snapshots(schedule.unit, before + last)
             due = schedule.unit == "iteration" or time.monotonic() - saved >= keeper.seconds
-            if due or done == schedule.length:
+            if due or last == schedule.length or stop.number is not None:
                 _write(state, variables, keeper)
                 saved = time.monotonic()
-            called.on_epoch_end(before + done - (schedule.unit == "epoch"), logs)
+            called.on_epoch_end(before + last - (schedule.unit == "epoch"), logs)
+            stop.end()
+            place = Round(stage=number, done=last)
+
+
+def _begun(state: TrainingState, number: int, done: int) -> Round:
+    """The round of a stage that a signal has stopped, or the next one after `done`."""
+    begun, state.begun = state.begun, {}
+    if not begun:
+        return Round(stage=number, done=done)
+    try:
+        return Round(**begun)
+    except TypeError as error:
+        raise DataFormatError(f"a checkpoint's round must be one of training.train.Round. Received: {begun}") from error
 
 
 def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
@@ -203,8 +249,9 @@ def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
         data: features of the training showers.
 
     Returns:
-        a function that takes rows `[s, k, b]`, and maybe a function that is told how many of the steps `s` are done,
-        and gives the means of the terms over all of them.
+        a function that takes rows `[s, k, b]`, sums of the terms over earlier steps, and a function that is told how
+        many of the steps `s` are done, and answers whether to stop. It gives the sums, float32, of the terms over these
+        and the earlier steps, and the number of steps taken: all, or fewer when stopped.
     """
 
     def call(chunk: Chunk, sums: tf.Tensor) -> tf.Tensor:
@@ -220,9 +267,11 @@ def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
     compiled: Callable[..., tf.Tensor] | None = None
     size = _FIRST_STEPS
 
-    def run(rows: np.ndarray, told: Callable[[int], None] = lambda done: None) -> np.ndarray:
+    def run(
+        rows: np.ndarray, earlier: Sequence[float] = (), told: Callable[[int], bool] = lambda done: False
+    ) -> tuple[np.ndarray, int]:
         nonlocal compiled, size
-        sums, done = tf.zeros(len(trainer.term_names)), 0
+        sums, done = tf.constant(earlier or np.zeros(len(trainer.term_names)), tf.float32), 0
         for chunk in data.chunks(rows):
             signature = None if trainer.jit else (_any_steps(chunk), tf.TensorSpec(sums.shape))
             compiled = compiled or tf.function(call, signature, autograph=False, jit_compile=trainer.jit)
@@ -233,8 +282,9 @@ def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
                 sums.numpy()  # waits for the steps
                 size = max(1, min(2 * size, int(steps * _CALL_SECONDS / max(time.monotonic() - start, 1e-9))))
                 first, done = first + steps, done + steps
-                told(done)
-        return (sums.numpy() / np.float32(len(rows))).astype(np.float64)
+                if told(done):
+                    return sums.numpy(), done
+        return sums.numpy(), done
 
     return run
 
@@ -274,29 +324,43 @@ def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable |
 
 def _round(
     stage: Stage,
-    run: Run,
-    done: int,
-    num_showers: int,
-    bar: Progress,
+    data: tuple[Run, int],
+    place: Round,
+    listeners: tuple[Progress, StopRequest],
     require_finite: Callable[[int, Logs], None],
-) -> tuple[int, Logs]:
-    """Takes the steps of a round; gives its last epoch or iteration, and mean terms."""
-    trainer = stage.trainer
-    sums, num_steps = np.zeros(len(trainer.term_names)), 0
-    for now, rows in stage.schedule.calls(done, num_showers, trainer.batches_per_step):
-        means = run(rows, partial(_note_steps, bar, len(rows)))
+) -> bool:
+    """Takes the steps of a round, from the place that it has reached; False: a signal has stopped it.
+
+    Args:
+        data: the function that takes the steps, and the number of training showers.
+        place: where the round begins; it is changed.
+        listeners: what is told of progress, and what knows of a signal.
+    """
+    trainer, (run, num_showers), (bar, stop) = stage.trainer, data, listeners
+    totals = np.array(place.totals or np.zeros(len(trainer.term_names)))
+    for now, rows in stage.schedule.calls(place.done, num_showers, trainer.batches_per_step):
+        if stop.number is not None:
+            return False
+        told = partial(_told_steps, bar, stop, place.steps, len(rows))
+        sums, steps = run(rows[place.steps :], place.sums, told)
+        if place.steps + steps < len(rows):
+            place.steps, place.sums = place.steps + steps, sums.astype(np.float64).tolist()
+            return False
+        means = (sums / np.float32(len(rows))).astype(np.float64)
         logs = dict(zip(trainer.term_names, means.tolist(), strict=True))
         require_finite(now, logs)
-        sums, num_steps = sums + len(rows) * means, num_steps + len(rows)
+        totals, place.number = totals + len(rows) * means, place.number + len(rows)
         bar.note(", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in logs.items()))
-        bar.advance(now - done)
-        done = now
-    return done, dict(zip(trainer.term_names, (sums / num_steps).tolist(), strict=True))
+        bar.advance(now - place.done)
+        place.done, place.steps, place.sums, place.totals = now, 0, [], totals.tolist()
+    return True
 
 
-def _note_steps(bar: Progress, total: int, done: int) -> None:
-    if done < total:
-        bar.note(f"{done:,} of {total:,} steps")
+def _told_steps(bar: Progress, stop: StopRequest, before: int, total: int, done: int) -> bool:
+    """Tells how many steps are done, and whether a signal stops the round."""
+    if before + done < total:
+        bar.note(f"{before + done:,} of {total:,} steps")
+    return stop.number is not None
 
 
 def _record(state: TrainingState, trainer: Trainer, schedule: Schedule, logs: Logs, variables: Variables) -> None:

@@ -220,7 +220,8 @@ class Draws:
 
     def calls(self, done: int, num_showers: int, batches_per_step: int) -> Iterator[tuple[int, np.ndarray]]:
         """Gives the iterations after each call of a round, and its rows `[s, k, b]`."""
-        target = min(self.iterations, done + (self.interval or min(1000, -(-self.iterations // 30))))
+        interval = self.interval or min(1000, -(-self.iterations // 30))
+        target = min(self.iterations, (done // interval + 1) * interval)
         while done < target:
             count = min(ITERATIONS_PER_CALL, target - done)
             yield done + count, self.rows(done, count, batches_per_step)

@@ -1,3 +1,4 @@
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY_VOLUME, make_showers
+from stopping import stopped_by
 
 from calogen.errors import ConfigError
 from calogen.features.moments import Moments
@@ -26,7 +28,6 @@ from calogen.showers.conditions import Conditions
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID, ILD_GRID
 from calogen.training.fit import fit
 from calogen.training.run import TrainedRun
-from calogen.training.state import TrainingState, write_state
 
 SMALL = replace(
     CONFIGS["laptop"][0],
@@ -160,21 +161,12 @@ def test_three_stages_make_a_run_that_generates_with_both_networks(tmp_path: Pat
     assert (generate(alone, energies, 1).energies != made.energies).any()
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize(("number", "calls"), [(signal.SIGINT, 2), (signal.SIGTERM, 7), (signal.SIGUSR1, 9)])
 def test_a_stopped_training_goes_on_in_every_stage(
-    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: TrainedRun
+    number: signal.Signals, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: TrainedRun
 ) -> None:
-    """It stops behind the checkpoint of one of the three stages; the codes of the sampler are the same, too."""
-    written: list[object] = []
-
-    def stop(path: Path, state: TrainingState) -> None:
-        write_state(path, state)
-        written.append(path)
-        if len(written) == after:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("calogen.training.train.write_state", stop)
+    """It stops in the middle of an epoch of each of the three stages; the codes of the sampler are the same, too."""
+    with stopped_by(monkeypatch, number, calls):
         fit(bib_ae, STAGES, TINY_VOLUME, SHOWERS, tmp_path)
     again = fit(bib_ae, STAGES, TINY_VOLUME, SHOWERS, tmp_path)
     for name, network in again.networks.items():

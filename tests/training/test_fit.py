@@ -1,4 +1,5 @@
 import shutil
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
+from stopping import stopped_by
 from toy_conversions import largest_difference
 from toy_gan import CONFIG as TOY_GAN
 
@@ -65,6 +67,16 @@ def test_what_was_trained_is_not_trained_again(trained: tuple[Path, TrainedRun])
     assert again.history == run.history, "with the very durations"
     assert weights(again) == weights(run)
     assert sorted((directory / "tensorboard").iterdir()) == logs
+
+
+def test_a_stopped_vae_goes_on_to_the_same_weights(
+    trained: tuple[Path, TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stopped_by(monkeypatch, signal.SIGTERM, 2):
+        fit(tmp_path)
+    again = fit(tmp_path)
+    assert weights(again) == weights(trained[1])
+    assert without_seconds(again) == without_seconds(trained[1])
 
 
 def test_the_run_can_be_loaded(trained: tuple[Path, TrainedRun]) -> None:
@@ -197,16 +209,7 @@ def test_a_finished_gan_is_not_trained_again(gan: tuple[Path, TrainedRun], monke
 def test_an_interrupted_gan_goes_on_to_the_same_weights(
     short: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = []
-
-    def interrupt(path: Path, state: TrainingState) -> None:
-        write_state(path, state)
-        written.append(path)
-        if len(written) == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("calogen.training.train.write_state", interrupt)
+    with stopped_by(monkeypatch, signal.SIGUSR1, 2):
         fit_gan(tmp_path, config=SHORT)
     assert not (tmp_path / "config.json").exists()
     assert len(list((tmp_path / "snapshots").iterdir())) == 2
