@@ -59,6 +59,8 @@ try:
             limit_tensorflow()
         import tensorflow as tf  # after Keras, which would import it with other settings, and it reads keras.json, too
 
+        # it warns of programs that are compiled again: other showers or another network are no fault
+        tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
         if not _HAS_GPU:
             tf.config.list_physical_devices()  # looks for CUDA now, not while a training shows its progress
 except ConfigError:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
-from typing import ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
@@ -17,6 +17,15 @@ EXIT_CODES = """exit codes: 0 done; 1 a fault of the program's own; 2 a fault to
 fault that another try may not meet (a lock that another process holds, the network, a disk's error, a worker that
 died), or SIGUSR1, a batch system's warning of a time limit; 130 interrupted; 143 terminated. After 75, 130 and 143 the
 same command goes on where it stopped; trainings save what they have first."""
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHERE",
+        help="Workers: local:N, tcp://host:port of a dask scheduler, or a YAML file of a batch system; by default this "
+        "machine's cores. The result is the same.",
+    ),
+]
 
 _Values = TypeVar("_Values")
 _Options = ParamSpec("_Options")

@@ -57,6 +57,7 @@ from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.training import draw_losses
 from calogen.progress import progress
 from calogen.provenance import stream_seed
+from calogen.reproduction.elsewhere import train_elsewhere
 from calogen.reproduction.experiment import Arguments, Run, execute, open_run, publish
 from calogen.reproduction.plan import announce
 from calogen.reproduction.selection import validation_distance
@@ -86,6 +87,8 @@ def main(arguments: Arguments) -> None:
     train, test, note = data.train, data.reference, data.note
     require_times(test)
     announce(NAME, arguments, configs(arguments.preset, arguments.seeds[0]))
+    if arguments.cluster:
+        train_elsewhere(NAME, arguments, [(seed, "") for seed in arguments.seeds])
     evidence, figures, runs, folders = [], [], [], {}
     for seed in arguments.seeds:
         with open_run(NAME, arguments.preset, seed, arguments.runs) as run:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from calogen.cli.options import ClusterOption, EnergiesOption, OutputOption, SeedOption, parse_energies
+from calogen.cli.options import EnergiesOption, OutputOption, SeedOption, parse_energies
+from calogen.command import ClusterOption
 from calogen.config import require
 from calogen.files import require_writable_file
 from calogen.process import show, tell, tell_next

@@ -18,14 +18,6 @@ SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same see
 TolerantOption = Annotated[
     bool, typer.Option("--tolerant", help="Clip voxels down to -0.1 % of a shower, round energies 0.1 % off.")
 ]
-ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHERE",
-        help="Workers: local:N, tcp://host:port of a dask scheduler, or a YAML file of a batch system; by default this "
-        "machine's cores. The result is the same.",
-    ),
-]
 OutputOption = Annotated[Path, typer.Option(help="The file to write, whole or not at all.")]
 
 _MAX_ENERGIES = 1000  # of one range; more must be a mistake

@@ -6,7 +6,8 @@ from typing import Annotated, cast
 
 import typer
 
-from calogen.cli.options import ClusterOption, parse_angles, parse_counts, parse_energies, parse_uniform
+from calogen.cli.options import parse_angles, parse_counts, parse_energies, parse_uniform
+from calogen.command import ClusterOption
 from calogen.config import MAX_SEED, require
 from calogen.process import show, tell_next
 

@@ -12,7 +12,7 @@ import numpy as np
 from calogen.errors import ConfigError
 from calogen.evaluation.iterations import chi2_by_momentum
 from calogen.features.conditions import CellAlignment
-from calogen.metrics.chi2 import RULES, Chi2, total
+from calogen.metrics.chi2 import ROUNDS, RULES, Chi2, total
 from calogen.metrics.distributions import Bins, Value
 from calogen.metrics.resampling import ks_statistic, measure
 from calogen.observables.cells import total_energy
@@ -182,3 +182,16 @@ def mean_ks_distance(
         return Value(np.nan, np.nan)
     values, spreads = (np.array([getattr(item, part) for item in distances]) for part in ("value", "error"))
     return Value(float(np.mean(values)), float(np.sqrt((spreads**2).sum()) / len(distances)))
+
+
+def floor_by_energy(train: Showers, held_out: Showers, merit: MeritByEnergy) -> dict[float, Chi2]:
+    """chi2 of held-out showers and as many training showers, by incident energy, MeV.
+
+    Unequal samples give more.
+    """
+    floor: dict[float, Chi2] = {}
+    for energy in np.unique(held_out.incident_energies).tolist():
+        first, second = train.at(energy), held_out.at(energy)
+        size = min(len(first), len(second))
+        floor |= merit.by_energy(first[:size], second[:size], ROUNDS)
+    return floor

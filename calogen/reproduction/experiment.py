@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from calogen.command import EXIT_CODES, clean_exit, parse_command_line
+from calogen.command import EXIT_CODES, ClusterOption, clean_exit, parse_command_line
 from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import FigureFormat, require_writable_file, sha256, write_json
@@ -81,6 +81,7 @@ class Arguments:
         first_edition: whether to train on the first edition of the bundled showers, as older results were.
         figures: format of files of all figures beside the report; None: the report alone holds them.
         tolerant: in the user's files, set slightly negative energies to 0 and round incident energies by up to 0.1 %.
+        cluster: where networks train, as for `cluster.worker_pool`; None: in this process, one after another.
         options: values of the experiment's own options, by name: that of `--learning-rate` is `learning_rate`.
     """
 
@@ -93,6 +94,7 @@ class Arguments:
     first_edition: bool = False
     tolerant: bool = False
     figures: FigureFormat | None = None
+    cluster: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -149,8 +151,12 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
 
 
 @contextmanager
-def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> Iterator[Run]:
+def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs", *, shared: bool = False) -> Iterator[Run]:
     """Locks the directory of a run, which it makes if need be, and logs how the run ends.
+
+    Args:
+        paper, preset, seed, runs: as for `run_directory`.
+        shared: whether other processes may have the directory open, too: each locks the networks that it trains.
 
     Raises:
         TemporaryError: another process has locked the directory.
@@ -158,7 +164,7 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
         ConfigError: the preset is unknown.
     """
     directory = run_directory(paper, preset, seed, runs)
-    with directory_lock(directory):
+    with _made(directory) if shared else directory_lock(directory):
         run = Run(directory=directory, preset=preset, seed=seed)
         run.log("started", preset=preset, seed=seed)
         try:
@@ -169,6 +175,16 @@ def open_run(paper: str, preset: str, seed: int, runs: str | Path = "runs") -> I
                 run.log(event, error=f"{type(error).__name__}: {error}", wall_time=run.wall_time)
             raise
         run.log("finished", wall_time=run.wall_time)
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """A directory, which is made if it is missing."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CalogenError(f"cannot make {directory}: {error.strerror}") from error
+    yield
 
 
 def parse_arguments(
@@ -212,6 +228,7 @@ def _read_options(
         FigureFormat | None,
         typer.Option(help="Write figures to files of this format, too: figures/ beside the report."),
     ] = None,
+    cluster: ClusterOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
@@ -236,6 +253,7 @@ def _read_options(
         first_edition=first_edition,
         tolerant=tolerant,
         figures=figures,
+        cluster=cluster,
         options=own,
     )
 

@@ -13,7 +13,6 @@ from time import monotonic
 
 import numpy as np
 
-from calogen.backend import tf
 from calogen.command import clean_exit
 from calogen.errors import CalogenError, ConfigError, DataFormatError, DivergedError, TemporaryError
 from calogen.locks import directory_lock
@@ -120,7 +119,6 @@ def work(
     Raises:
         CalogenError: a fault that is not a trial's own.
     """
-    tf.get_logger().setLevel("ERROR")  # it warns of programs that are compiled again: every training has its own
     done = 0
     while done < most:
         with study.take() as taken:

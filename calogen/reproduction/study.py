@@ -15,7 +15,7 @@ from calogen.athena.account import training_note
 from calogen.config import Config
 from calogen.errors import DataFormatError, DivergedError
 from calogen.evaluation.iterations import ALL, HELD_OUT, SHORTLIST, TRAIN, VALIDATION, NetworkTest, shortlisted
-from calogen.evaluation.merits import Merit, MeritByEnergy
+from calogen.evaluation.merits import Merit, MeritByEnergy, floor_by_energy
 from calogen.files import read_json_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import load_run, module_of
@@ -24,6 +24,7 @@ from calogen.metrics.chi2 import ROUNDS, Chi2
 from calogen.observables.observable import Observable
 from calogen.process import export_step, show, tell
 from calogen.provenance import named_seed
+from calogen.reproduction.elsewhere import train_elsewhere
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
 from calogen.reproduction.plan import announce
@@ -213,10 +214,15 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         select_training(in_geometry(data.train, geometry), config)
     first = {key: study.budget(pair[0], arguments.preset, arguments.seeds[0]) for key, pair in study.configs.items()}
     announce(study.name, arguments, first, len(study.variants & study.configs.keys()))
+    parts = {
+        seed: {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
+        for position, seed in enumerate(arguments.seeds)
+    }
+    if arguments.cluster:
+        train_elsewhere(study.name, arguments, [(seed, name) for seed, configs in parts.items() for name in configs])
     outcomes = []
-    for position, seed in enumerate(arguments.seeds):
-        configs = {name: pair for name, pair in study.configs.items() if not position or name not in study.variants}
-        with open_run(study.name, arguments.preset, seed, arguments.runs) as run:
+    for seed, configs in parts.items():
+        with open_run(study.name, arguments.preset, seed, arguments.runs, shared=bool(alone)) as run:
             networks, diverged = reproduce(replace(study, configs=configs), data, run, arguments.options)
             if alone:
                 show(_told(networks, run.directory, arguments.options.get("eta")))
@@ -349,7 +355,7 @@ def choose_and_test(
     merit = selection.merits[ALL]
     if isinstance(merit, MeritByEnergy):
         chi2 = merit.by_energy(reference, generate_like(chosen, reference, seed), ROUNDS)
-        floor = _floor(samples[TRAIN], samples[HELD_OUT], merit) if parts else {}
+        floor = floor_by_energy(samples[TRAIN], samples[HELD_OUT], merit) if parts else {}
     test = NetworkTest(
         name=name,
         scans=scans,
@@ -387,13 +393,3 @@ def other_test(
         return None
     with directory_lock(directory):
         return choose_and_test(name, run.config, data, directory, select(run.config), save=False).test
-
-
-def _floor(train: Showers, held_out: Showers, merit: MeritByEnergy) -> dict[float, Chi2]:
-    """chi2 of held-out showers and as many training showers, since unequal samples give more."""
-    floor: dict[float, Chi2] = {}
-    for energy in np.unique(held_out.incident_energies).tolist():
-        first, second = train.at(energy), held_out.at(energy)
-        size = min(len(first), len(second))
-        floor |= merit.by_energy(first[:size], second[:size], ROUNDS)
-    return floor
