@@ -26,7 +26,7 @@ LWTNN_VERSION := v2.14.1
 LWTNN_TOOLS := export/lwtnn-tools
 
 COMMA := ,
-EXTRAS := bench export geant4 gpu official
+EXTRAS := bench cluster export geant4 gpu official
 ifneq ($(filter-out $(EXTRAS),$(subst $(COMMA), ,$(EXTRA)))$(word 2,$(EXTRA)),)
 $(error EXTRA must be of $(EXTRAS), joined by commas. Received: $(EXTRA))
 endif

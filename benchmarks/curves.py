@@ -51,13 +51,16 @@ TITLES = {
 def main() -> None:
     """Measures, prints and draws everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("curves", nargs="+", metavar="NAME=DIR", help="name of a curve, and folder of its trained run")
+    parser.add_argument("curves", nargs="*", metavar="NAME=DIR", help="name of a curve, and folder of its trained run")
     parser.add_argument("--points", type=int, default=8, help="iterations of each run (default: %(default)s)")
     parser.add_argument("--published", type=float, help="the paper's chi2/NDF: a line")
     parser.add_argument("--no-classifiers", action="store_true", help="leave out the AUCs, a minute for each point")
     parser.add_argument("--csv", type=Path, help="write the table to this file")
     parser.add_argument("--figure", type=Path, help="draw the curves into this file, .png, .pdf or .svg")
     arguments = parser.parse_args()
+    if not arguments.curves:
+        print("curves: nothing to measure, as no trained run is named (--help tells how to train some)")
+        return
     try:
         table = run(arguments)
     except CalogenError as error:

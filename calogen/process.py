@@ -117,7 +117,7 @@ def orderly() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let SIGTERM, SIGUSR1 and an interrupt that arrive during the block take effect at its end.
+    """Let SIGTERM, SIGUSR1 and interrupts during the block take effect at its end.
 
     It is for what takes milliseconds and must not be left half done. In threads other than the main one, which receive
     no signals, the block simply runs.
@@ -148,10 +148,13 @@ class StopRequest:
         self.number: int | None = None
 
     def note(self, number: int, _frame: FrameType | None) -> None:
-        """Keeps the signal; a second one takes effect at once."""
-        if self.number is not None:
+        """Keeps the first signal; a second interrupt takes effect at once.
+
+        Batch systems signal every process of a job, and so may the job's script: a second SIGTERM is none.
+        """
+        if self.number == number == signal.SIGINT:
             self.end()
-        self.number = number
+        self.number = self.number or number
 
     def restore(self) -> None:
         """Sets the handlers as they were."""

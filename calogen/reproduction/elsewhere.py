@@ -1,11 +1,11 @@
-"""Trainings of an experiment on workers: each is the experiment's own command, for one network and seed."""
+"""Trainings of an experiment or a scan on workers: each is a command of its own."""
 
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from calogen.process import tell
 from calogen.progress import progress
 from calogen.reproduction.experiment import Arguments, expand_options, run_directory
 
-_REPLACED = ("--cluster", "--only", "--seed", "--seeds")  # options of the command that a training has of its own
 _AGAIN = (TemporaryError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def train_elsewhere(name: str, arguments: Arguments, networks: Iterable[tuple[int, str]]) -> None:
-    """Trains networks on the workers of `--cluster`; one that is trained already ends at once.
+    """Trains networks on the workers of `--cluster`; a trained one ends at once.
 
     Args:
         name: name of the runs' folder.
@@ -28,24 +27,45 @@ def train_elsewhere(name: str, arguments: Arguments, networks: Iterable[tuple[in
         networks: seed and name of each network; an empty name stands for everything of the seed.
 
     Raises:
-        CalogenError: a training failed; its last line is named.
+        CalogenError: as for `run_elsewhere`.
     """
-    folder, script = Path.cwd(), Path(sys.argv[0]).absolute()
-    words = _without(expand_options(sys.argv[1:]), _REPLACED)
+    words = own_words("--only", "--seed", "--seeds")
     commands = {}
     for seed, network in networks:
         log = run_directory(name, arguments.preset, seed, arguments.runs.absolute()) / f"{network or 'experiment'}.log"
-        own = ["--seed", str(seed), *(["--only", network] if network else [])]
-        commands[log] = [sys.executable, str(script), *words, *own]
-    with (
-        progress("training on workers", len(commands), "networks") as bar,
-        worker_pool(arguments.cluster) as pool,
-    ):
+        commands[log] = [*words, "--seed", str(seed), *(["--only", network] if network else [])]
+    run_elsewhere(arguments.cluster, commands, "networks")
+
+
+def run_elsewhere(where: str | None, commands: Mapping[Path, Sequence[str]], unit: str) -> None:
+    """Runs commands on workers.
+
+    Args:
+        where: as for `cluster.worker_pool`.
+        commands: each with the file of its texts.
+        unit: what they are, in the plural.
+
+    Raises:
+        CalogenError: a command failed; its last line is named.
+    """
+    folder = Path.cwd()
+    with progress("working elsewhere", len(commands), unit) as bar, worker_pool(where) as pool:
         tasks = {pool.submit(run_command, command, folder, log): log for log, command in commands.items()}
         for task in as_completed(tasks):
             task.result()
-            tell(f"{tasks[task].stem} of {tasks[task].parent.name} is trained: {tasks[task]}")
+            tell(f"{tasks[task].stem} of {tasks[task].parent.name} is done: {tasks[task]}")
             bar.advance()
+
+
+def own_words(*left_out: str) -> list[str]:
+    """The command of this process without `--cluster` and other options, which have values."""
+    kept, words = [sys.executable, str(Path(sys.argv[0]).absolute())], iter(expand_options(sys.argv[1:]))
+    for word in words:
+        if word in ("--cluster", *left_out):
+            next(words, None)
+        elif word.partition("=")[0] not in ("--cluster", *left_out):
+            kept.append(word)
+    return kept
 
 
 def run_command(words: Sequence[str], folder: Path, log: Path) -> None:
@@ -67,18 +87,7 @@ def run_command(words: Sequence[str], folder: Path, log: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ask Linux to end this process with the worker that starts it, which a lock would outlive."""
+    """Ask Linux to end this process with its worker, which a lock would outlive."""
     os.setpgid(0, 0)  # a worker's own signals are not this process's
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def _without(words: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The words of a command line without some options and their values."""
-    kept, left = [], iter(words)
-    for word in left:
-        if word in flags:
-            next(left, None)
-        elif word.partition("=")[0] not in flags:
-            kept.append(word)
-    return kept

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from calogen import provenance
-from calogen.command import EXIT_CODES, clean_exit, parse_command_line
+from calogen.command import EXIT_CODES, ClusterOption, clean_exit, parse_command_line
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.files import listed, require_writable_file
 from calogen.process import tell, tell_next
+from calogen.reproduction.elsewhere import own_words, run_elsewhere
 from calogen.reproduction.experiment import Preset, expand_options
 from calogen.reproduction.scan_files import read_grid
 from calogen.reproduction.scan_grid import Grid, with_choices
@@ -52,8 +53,9 @@ class Choices:
     ] = None
     workers: Annotated[
         int,
-        typer.Option(min=0, max=1000, metavar="N", help="Processes that train; 0: this one itself."),
+        typer.Option(min=0, max=1000, metavar="N", help="Processes that train, or workers of --cluster; 0: this one."),
     ] = 1
+    cluster: ClusterOption = None
     finalists: Annotated[bool, typer.Option("--finalists", help="Take the file's second grid, of the best few.")] = (
         False
     )
@@ -146,6 +148,11 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
         f"scan of {given.model}, preset {given.preset}, {grid.sampler}: {grid.num_points} trials, {ended} done, "
         f"into {folder}; every trial that ends tells the time that is left"
     )
+    if given.cluster:
+        study.fill()
+        words = [*own_words("--workers", "--results"), "--workers", "0"]
+        logs = [folder.absolute() / f"worker-{number}.log" for number in range(1, max(1, given.workers) + 1)]
+        run_elsewhere(given.cluster, dict.fromkeys(logs, words), "workers")
     run_trials(task, study, showers, given.workers)
     outcomes = study.outcomes()
     about |= {"command": command, "note": note, "device": provenance.device(), "showers": len(showers)}

@@ -329,7 +329,7 @@ def _round(
     listeners: tuple[Progress, StopRequest],
     require_finite: Callable[[int, Logs], None],
 ) -> bool:
-    """Takes the steps of a round, from the place that it has reached; False: a signal has stopped it.
+    """Takes the steps of a round, from its place on; False: a signal has stopped it.
 
     Args:
         data: the function that takes the steps, and the number of training showers.

@@ -26,7 +26,14 @@ MOMENTA = (512.0, 4096.0, 8192.0)  # claims look at the first and the last one
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
     folder = tmp_path_factory.mktemp(SCRIPT)
     files = write_showers(folder, PIONS_DATASET1, MOMENTA)
-    return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", *files))
+    return Smoke(SCRIPT, folder, launch(SCRIPT, "--runs", folder / "runs", "--cluster", "local:1", *files))
+
+
+def test_the_network_was_trained_by_a_worker(smoke: Smoke) -> None:
+    assert smoke.process.returncode == 0, smoke.process.stderr
+    assert f"pion of smoke-seed1 is done: {smoke.directory / 'pion.log'}" in smoke.process.stderr
+    assert "training: " in (smoke.directory / "pion.log").read_text()
+    assert "iterations" not in smoke.process.stderr.partition("is done")[2], "this process trains nothing"
 
 
 def test_the_claims_are_judged(smoke: Smoke) -> None:

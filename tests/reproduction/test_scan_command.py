@@ -176,3 +176,19 @@ def test_bundled_showers_are_read_where_no_others_are_given(tmp_path: Path) -> N
     )
     first = replace(data, first_edition=True).read(grid_of(tmp_path))[0]
     assert 2 * len(first) < len(showers) < 600
+
+
+def test_workers_of_a_cluster_have_the_command_of_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Values(monkeypatch)
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("calogen.reproduction.scan.run_elsewhere", lambda *given: asked.append(given))
+    monkeypatch.setattr(
+        "sys.argv", ["scan.py", "atlas-gan", "--smoke", "--cluster", "c.yaml", "--results=here", "--workers", "2"]
+    )
+    command(tmp_path, "--cluster", "c.yaml", "--workers", "2", "--trials", "2")
+    ((where, commands, unit),) = asked
+    folder = tmp_path / "runs" / "scans" / "atlas_gan" / "smoke" / "one-at-a-time"
+    assert (where, unit) == ("c.yaml", "workers")
+    assert isinstance(commands, dict)
+    assert [path.relative_to(folder).as_posix() for path in commands] == ["worker-1.log", "worker-2.log"]
+    assert [words[2:] for words in commands.values()] == [["atlas-gan", "--preset", "smoke", "--workers", "0"]] * 2
