@@ -176,6 +176,7 @@ def _jobs(path: Path) -> Any:  # noqa: ANN401 - a class of an optional library
     lines = [f"export {name}={value}" for name, value in _environment(threads).items()]
     options["job_script_prologue"] = [*options.get("job_script_prologue", ()), *lines]
     options["worker_extra_args"] = [*options.get("worker_extra_args", ()), *_ONE_TASK]
+    options["scheduler_options"] = {"dashboard_address": ":0", **options.get("scheduler_options", {})}  # any free port
     batch_system = getattr(dask_jobqueue, KINDS[known[0]])
     classes = (batch_system, dask_jobqueue.JobQueueCluster, dask_jobqueue.core.Job, batch_system.job_cls)
     unknown = set(options).difference(*(signature(item).parameters for item in classes))

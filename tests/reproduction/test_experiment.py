@@ -279,43 +279,6 @@ def test_slurm_job_needs_a_paper_and_passes_failures_on(cluster: Path) -> None:
     assert job.returncode == 1
 
 
-def test_condor_job_names_an_experiment() -> None:
-    text = (EXPERIMENTS / "htcondor.sub").read_text()
-    commands = dict(
-        line.split(" = ", maxsplit=1) for line in text.splitlines() if " = " in line and not line.startswith("#")
-    )
-    assert commands["arguments"] == "experiments/$(paper).py --preset paper $(options:)"
-    assert text.splitlines()[-1] == "queue"
-    # what is held for its time must have ended before CERN removes it
-    assert int(commands["+MaxRuntime"]) > int(commands["allowed_execute_duration"]) + int(
-        commands["job_max_vacate_time"]
-    )
-    assert commands["kill_sig"] == "SIGTERM"
-    assert int(commands["max_retries"]) < 10  # CERN removes what starts more often
-
-
-@pytest.mark.parametrize(
-    ("code", "by_signal", "fate"),
-    [
-        (0, False, "removed"),
-        (CalogenError.exit_code, False, "held"),
-        (1, False, "held"),
-        (TemporaryError.exit_code, False, "again"),
-        (Terminated().code, False, "again"),
-        (0, True, "again"),  # HTCondor knows no exit code of what a signal has ended
-    ],
-)
-def test_condor_knows_what_another_try_mends(code: int, by_signal: bool, fate: str) -> None:
-    lines = (EXPERIMENTS / "htcondor.sub").read_text().splitlines()
-    commands = dict(line.split(" = ", maxsplit=1) for line in lines if " = " in line and not line.startswith("#"))
-    values = {"ExitCode": code, "ExitBySignal": by_signal}
-    hold, remove = (
-        eval(commands[name].replace("&&", "and").replace("||", "or"), {}, values)
-        for name in ("on_exit_hold", "on_exit_remove")
-    )
-    assert "held" if hold else "removed" if remove else fate == "again"
-
-
 OWN = {
     "--ablation": OwnOption("More."),
     "--learning-rate": OwnOption("Of the optimizer.", float, 0.1),
