@@ -7,8 +7,9 @@ replaced, and its task is done anew.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -41,7 +42,7 @@ def worker_pool(
     initializer: Callable[..., None] = _nothing,
     arguments: tuple[object, ...] = (),
 ) -> Iterator[Executor]:
-    """Workers, as an executor of `concurrent.futures`; their tasks end with the block.
+    """Workers, as an executor of `concurrent.futures`; waiting tasks end with the block.
 
     Args:
         where: `local:N`, `tcp://host:port` or the path of a YAML file; None: processes of this one.
@@ -93,17 +94,25 @@ def _connected(where: str) -> Iterator["Client"]:
     try:
         import dask
         from distributed import Client, KilledWorker
+        from distributed.comm import CommClosedError
     except ImportError as error:
         raise ConfigError("--cluster needs dask: pip install 'calogen[cluster]'") from error
-    lost = (KilledWorker, OSError) if where.startswith("tcp://") else (KilledWorker,)
-    with dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}):
+    with dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}), _started(where) as cluster:
         try:
-            with _started(where) as cluster, Client(cluster, set_as_default=False) as client:
-                tell(f"workers: {where}; dashboard: {client.dashboard_link}")
+            client = Client(cluster, set_as_default=False)
+        except OSError as error:
+            raise _gone(where, error) from error
+        with client:
+            tell(f"workers: {where}; dashboard: {client.dashboard_link}")
+            try:
                 yield client
-        except lost as error:
-            text = " ".join(str(error).split())[:300]
-            raise TemporaryError(f"the workers of {where} are gone ({text}): run the same command again") from error
+            except (KilledWorker, CommClosedError, CancelledError) as error:
+                raise _gone(where, error) from error
+
+
+def _gone(where: str, error: BaseException) -> TemporaryError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return TemporaryError(f"the workers of {where} are gone ({reason}): run the same command again")
 
 
 @contextmanager
@@ -162,7 +171,7 @@ def _jobs(path: Path) -> Any:  # noqa: ANN401 - a class of an optional library
         reason = " ".join(str(error).split())
         raise DataFormatError(f"{path} must be a YAML file of a cluster. Received: {reason}") from error
     known = [name for name in KINDS if isinstance(table, dict) and isinstance(table.get(name), dict)]
-    if len(known) != 1 or set(table) - {JOBS} != set(known) or not isinstance(table.get(JOBS, 1), int):
+    if len(known) != 1 or set(table) - {JOBS} != set(known) or type(table.get(JOBS, 1)) is not int:
         raise DataFormatError(
             f"{path} must have a table slurm, htcondor, pbs or lsf with dask-jobqueue's keys, and jobs: N. "
             f"Received: {', '.join(map(str, table)) if isinstance(table, dict) else type(table).__name__}"
@@ -173,16 +182,24 @@ def _jobs(path: Path) -> Any:  # noqa: ANN401 - a class of an optional library
     if not (isinstance(cores, int) and isinstance(processes, int) and 1 <= processes <= cores):
         raise DataFormatError(f"{path}: processes must be 1..cores. Received: {processes!r} and {cores!r}")
     threads = cores // processes
+    require(table.get(JOBS, 1) >= 1, f"{path}: jobs must be 1 or more. Received: {table.get(JOBS)}")
     lines = [f"export {name}={value}" for name, value in _environment(threads).items()]
-    options["job_script_prologue"] = [*options.get("job_script_prologue", ()), *lines]
-    options["worker_extra_args"] = [*options.get("worker_extra_args", ()), *_ONE_TASK]
-    options["scheduler_options"] = {"dashboard_address": ":0", **options.get("scheduler_options", {})}  # any free port
+    options["job_script_prologue"] = [*(options.get("job_script_prologue") or ()), *lines]
+    options["worker_extra_args"] = [*(options.get("worker_extra_args") or ()), *_ONE_TASK]
+    free_port = {"dashboard_address": ":0"}
+    options["scheduler_options"] = free_port | (options.get("scheduler_options") or {})
     batch_system = getattr(dask_jobqueue, KINDS[known[0]])
     classes = (batch_system, dask_jobqueue.JobQueueCluster, dask_jobqueue.core.Job, batch_system.job_cls)
     unknown = set(options).difference(*(signature(item).parameters for item in classes))
     require(not unknown, f"{path}: dask-jobqueue knows no key {', '.join(sorted(unknown))} of {known[0]}")
-    cluster = batch_system(**options)
-    cluster.scale(jobs=table.get(JOBS, 1))
+    program = batch_system.job_cls.submit_command.split()[0]
+    require(shutil.which(program) is not None, f"{path} needs the command {program}. Received: none in PATH")
+    try:
+        cluster = batch_system(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: dask-jobqueue refuses the table {known[0]}: {error}") from error
+    number = table.get(JOBS, 1)
+    cluster.adapt(minimum_jobs=number, maximum_jobs=number)  # a job that meets its time limit is submitted again
     return cluster
 
 

@@ -23,7 +23,7 @@ ClusterOption = Annotated[
     typer.Option(
         metavar="WHERE",
         help="Workers: local:N, tcp://host:port of a dask scheduler, or a YAML file of a batch system; by default this "
-        "machine's cores. The result is the same.",
+        "machine. The result is the same.",
     ),
 ]
 

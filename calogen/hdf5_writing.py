@@ -79,6 +79,7 @@ def join_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
     Raises:
         CalogenError: as for `write_hdf5`; a part is missing or damaged.
     """
+    types = _common_types(parts)
     with atomic_path(path) as temporary, _PatientFile(temporary) as content:
         left: dict[str, np.ndarray] = {}
         with h5py.File(content, "w") as file:
@@ -86,7 +87,7 @@ def join_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
                 with open_file(part) as source, damage_named(part):
                     for name, rows in datasets_of(source).items():
                         if name not in file:
-                            _create_like(file, name, rows)
+                            _create_like(file, name, rows, types[name])
                         left[name] = _join(file[name], left.get(name), rows, last=number == len(parts) - 1)
                     if number == 0:
                         file.attrs.update(source.attrs)
@@ -111,11 +112,11 @@ def link_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
         for part in parts:
             source = opened.enter_context(open_file(part))
             for name, rows in datasets_of(source).items():
-                shapes.setdefault(name, []).append((part.name, rows))
+                shapes.setdefault(name, []).append((part.name.replace("%", "%%"), rows))  # HDF5 counts with %
             file.attrs.update({} if len(file.attrs) else source.attrs)
         for name, pieces in shapes.items():
-            first = pieces[0][1]
-            layout = h5py.VirtualLayout((sum(len(rows) for _, rows in pieces), *first.shape[1:]), first.dtype)
+            dtype = np.result_type(*(rows.dtype for _, rows in pieces))
+            layout = h5py.VirtualLayout((sum(len(rows) for _, rows in pieces), *pieces[0][1].shape[1:]), dtype)
             start = 0
             for source_name, rows in pieces:
                 layout[start : start + len(rows)] = h5py.VirtualSource(source_name, name, rows.shape, rows.dtype)
@@ -215,12 +216,22 @@ def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
         dataset[start:] = rows
 
 
-def _create_like(file: h5py.File, name: str, rows: h5py.Dataset) -> None:
+def _common_types(parts: Sequence[Path]) -> dict[str, np.dtype]:
+    """The type of each dataset that holds the numbers of all parts, some of them wider."""
+    types: dict[str, np.dtype] = {}
+    for part in parts:
+        with open_file(part) as source, damage_named(part):
+            for name, rows in datasets_of(source).items():
+                types[name] = np.result_type(types.get(name, rows.dtype), rows.dtype)
+    return types
+
+
+def _create_like(file: h5py.File, name: str, rows: h5py.Dataset, dtype: np.dtype) -> None:
     """Create a dataset without rows, stored as another one."""
     file.create_dataset(
         name,
         (0, *rows.shape[1:]),
-        rows.dtype,
+        dtype,
         maxshape=(None, *rows.shape[1:]),
         chunks=rows.chunks,
         compression=rows.compression,
@@ -231,10 +242,10 @@ def _create_like(file: h5py.File, name: str, rows: h5py.Dataset) -> None:
 
 def _join(dataset: h5py.Dataset, left: np.ndarray | None, rows: h5py.Dataset, *, last: bool) -> np.ndarray:
     """Append a dataset to another, after rows `left` before; gives those that fill no chunk."""
-    left = rows[:0] if left is None else left
+    left = rows[:0].astype(dataset.dtype) if left is None else left
     whole = len(rows) % dataset.chunks[0] == 0 or last
-    if len(left) or rows.chunks != dataset.chunks or not whole:
-        return _append(dataset, left, rows[:])
+    if len(left) or (rows.chunks, rows.dtype) != (dataset.chunks, dataset.dtype) or not whole:
+        return _append(dataset, left, rows[:].astype(dataset.dtype))
     start = len(dataset)
     dataset.resize(start + len(rows), axis=0)
     for number in range(rows.id.get_num_chunks()):

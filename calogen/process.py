@@ -146,6 +146,12 @@ class StopRequest:
     def __init__(self, before: Mapping[int, Any]) -> None:
         self._before = before
         self.number: int | None = None
+        self.ended = False
+
+    def arm(self) -> None:
+        """Notes the signals from now on."""
+        for number in self._before:
+            signal.signal(number, self.note)
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Keeps the first signal; a second interrupt takes effect at once.
@@ -159,31 +165,38 @@ class StopRequest:
     def restore(self) -> None:
         """Sets the handlers as they were."""
         for number, handler in self._before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            signal.signal(number, handler)
 
     def end(self) -> None:
-        """Lets the signal take effect, if there was one."""
-        if self.number is not None:
-            self.restore()
-            signal.raise_signal(self.number)
+        """Lets the signal take effect, if there was one, and returns if its handler does."""
+        number, self.number = self.number, None
+        if number is None:
+            return
+        self.ended = True
+        self.restore()
+        signal.raise_signal(number)
+        self.ended = False
+        self.arm()
 
 
 @contextmanager
 def stoppable() -> Iterator[StopRequest]:
     """Let the block save its work before a signal ends it.
 
-    SIGTERM, SIGUSR1 and an interrupt are noted in what is given. The block looks at it every few seconds, saves, and
-    calls `end`. Threads other than the main one receive no signals.
+    SIGTERM, SIGUSR1 and an interrupt are noted in what is given, unless the process ignores them. The block looks at it
+    every few seconds, saves, and calls `end`. Threads other than the main one receive no signals.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if current_thread() is main_thread() else ()
-    request = StopRequest({number: signal.getsignal(number) for number in numbers})
-    for number in numbers:
-        signal.signal(number, request.note)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    request = StopRequest({number: item for number, item in handlers.items() if item not in (signal.SIG_IGN, None)})
+    request.arm()
     try:
         yield request
     finally:
-        request.restore()
-    request.end()  # one that came too late for the block
+        if not request.ended:
+            request.restore()
+            if request.number is not None:  # too late for the block, or another error has ended it
+                signal.raise_signal(request.number)
 
 
 def tell(text: str) -> None:

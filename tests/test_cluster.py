@@ -1,8 +1,10 @@
 """Workers by dask: the same files on any of them, whatever dies meanwhile."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from concurrent.futures import as_completed
 from pathlib import Path
 
@@ -99,10 +101,45 @@ def test_a_scheduler_that_is_gone_is_worth_another_try() -> None:
         pytest.fail("the block must not run")
 
 
+def test_a_scheduler_that_dies_at_work_is_worth_another_try_and_a_fault_of_a_task_is_its_own() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as scheduler:
+        assert scheduler.stderr is not None
+        address = next(match[0] for line in scheduler.stderr if (match := re.search(r"tcp://127\.0\.0\.1:\d+", line)))
+        words = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--no-nanny",
+        ]
+        with subprocess.Popen([*words, "--death-timeout", "5"], stderr=subprocess.DEVNULL):
+            with pytest.raises(FileNotFoundError), worker_pool(address) as pool:
+                pool.submit(os.stat, "/nowhere").result()
+            with pytest.raises(TemporaryError, match="are gone"), worker_pool(address) as pool:
+                task = pool.submit(time.sleep, 60)
+                time.sleep(0.5)
+                scheduler.kill()
+                task.result()
+
+
 def simulate(folder: Path, deaths: int, seed: int, showers: int) -> None:
     options = ["--energies", "256,1024", "--showers", str(showers), "--output"]
     command = [*COMMAND, "simulate", *options, str(folder / "a.h5"), "--cluster", "local:2"]
-    assert run_with_deaths(command, deaths, seed, "geant4_pybind")[:2] == (0, deaths)
+    code, killed, text = run_with_deaths(command, deaths, seed, "geant4_pybind")
+    assert (code, killed > 0) == (0, True), text
     subprocess.run([*COMMAND, "simulate", *options, str(folder / "b.h5")], check=True, capture_output=True)
     assert_equal(folder / "a.h5", folder / "b.h5")
     assert sorted(path.name for path in folder.iterdir()) == ["a.h5", "b.h5"]
@@ -112,7 +149,8 @@ def generate(folder: Path, deaths: int, seed: int, blocks: int) -> None:
     save_run(folder / "gan", make_gan(*RANGES[1], 1.0))
     options = [str(folder / "gan"), "--energies", "8192", "--showers", str(blocks * BLOCK_SHOWERS - 5), "--output"]
     command = [*COMMAND, "generate", *options, str(folder / "a.h5"), "--cluster", "local:2"]
-    assert run_with_deaths(command, deaths, seed, "libtensorflow_framework")[:2] == (0, deaths)
+    code, killed, text = run_with_deaths(command, deaths, seed, "libtensorflow_framework")
+    assert (code, killed > 0) == (0, True), text
     subprocess.run([*COMMAND, "generate", *options, str(folder / "b.h5")], check=True, capture_output=True)
     assert (folder / "a.h5").read_bytes() == (folder / "b.h5").read_bytes()
 

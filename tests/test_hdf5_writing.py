@@ -15,7 +15,7 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 
 from calogen.errors import CalogenError
-from calogen.hdf5_writing import write_hdf5
+from calogen.hdf5_writing import join_hdf5, link_hdf5, write_hdf5
 from calogen.showers.sample import Showers, write_blocks
 
 
@@ -142,7 +142,7 @@ _WRITE = """
 import sys
 from test_hdf5_writing import noise
 from calogen.command import clean_exit
-from calogen.hdf5_writing import write_hdf5
+from calogen.hdf5_writing import join_hdf5, link_hdf5, write_hdf5
 with clean_exit("calogen"):
     num_blocks, rows = map(int, sys.argv[2:])
     write_hdf5(sys.argv[1], noise(num_blocks, rows), num_blocks * rows, {})
@@ -175,3 +175,20 @@ def test_fewer_rows_than_were_promised_are_no_file(tmp_path: Path, num_rows: int
     write_hdf5(tmp_path / "data.h5", blocks, 300, {}, chunk_rows=200)
     with h5py.File(tmp_path / "data.h5") as file:
         assert (file["x"].shape, file["e"].shape) == ((300, 40), (300,))
+
+
+def test_joined_files_have_numbers_that_hold_all_of_them(tmp_path: Path) -> None:
+    parts = []
+    for number, kind in enumerate((np.uint16, np.uint32, np.uint16)):
+        parts.append(tmp_path / f"{number}.h5")
+        values = np.arange(8, dtype=kind) + (70_000 if kind is np.uint32 else 0)
+        write_hdf5(
+            parts[-1], [{"steps": values.astype(kind), "a": np.ones((8, 3)) * number}], 8, {"seed": 3}, chunk_rows=4
+        )
+    join_hdf5(tmp_path / "joined.h5", parts)
+    link_hdf5(tmp_path / "100%.h5", parts)
+    for name in ("joined.h5", "100%.h5"):
+        with h5py.File(tmp_path / name) as file:
+            assert file["steps"][:].tolist() == [*range(8), *range(70_000, 70_008), *range(8)], name
+            assert file["a"][:, 2].tolist() == [0.0] * 8 + [1.0] * 8 + [2.0] * 8
+            assert dict(file.attrs) == {"seed": 3}

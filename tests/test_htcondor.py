@@ -62,13 +62,15 @@ def test_workers_are_jobs_that_htcondor_can_read(tmp_path: Path, monkeypatch: py
     (tmp_path / "cluster.yaml").write_text(re.sub("^    ", "", example[0], flags=re.MULTILINE))
     scripts = []
 
-    def scale(cluster: Any, jobs: int) -> None:
-        scripts.append((jobs, cluster.job_script()))
+    def adapt(cluster: Any, minimum_jobs: int, maximum_jobs: int) -> None:
+        assert minimum_jobs == maximum_jobs
+        scripts.append((minimum_jobs, cluster.job_script()))
 
-    monkeypatch.setattr(dask_jobqueue.HTCondorCluster, "scale", scale)
+    monkeypatch.setattr(dask_jobqueue.HTCondorCluster, "adapt", adapt)
+    monkeypatch.setattr("shutil.which", lambda program: f"/usr/bin/{program}")
     with worker_pool(str(tmp_path / "cluster.yaml")):
         pass
-    (number, script), *_ = scripts  # at the end there are none
+    ((number, script),) = scripts
     job = htcondor.Submit(script)
     assert number == 50
     assert job["MY.JobFlavour"] == '"tomorrow"'

@@ -7,6 +7,7 @@ without a new compression.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
@@ -75,7 +76,7 @@ def write_generated(
 
     Raises:
         CalogenError: as for `generate_blocks`; the file cannot be written, the disk cannot hold the showers, or there
-            are blocks of another generation beside it.
+            are blocks of another generation, or files of the same names, beside it.
     """
     given = source.absolute() if isinstance(source, Path) else Conditions.of(source)
     folders = tuple(run.absolute() for run in runs)
@@ -90,17 +91,31 @@ def write_generated(
         with progress("generating", total, "showers") as bar:
             write_blocks(path, _counted(pieces, bar.advance), total, total)
         return
-    require_space(path, least if files > 1 else 2 * least)  # blocks, and the file into which they are joined
-    parts = path.with_name(path.name + ".parts")
+    parts, names = path.with_name(path.name + ".parts"), _names(path, files)
+    record, blocks = parts / "request.json", [parts / f"block-{block:06d}.h5" for block in range(number)]
     with directory_lock(parts):
-        identity = _identity(folders, loaded, conditions, (copies, seed))
+        identity = _identity(folders, loaded, conditions, (copies, seed)) | {"files": files}
         order = Order(runs=folders, source=given, copies=copies, seed=seed, identity=json.dumps(identity))
         _KEPT.update({order.identity: (loaded, conditions)})
-        _require_same(parts / "request.json", identity)
-        blocks = [parts / f"block-{block:06d}.h5" for block in range(number)]
-        _compute(order, {block: blocks[block] for block in range(number) if not blocks[block].exists()}, total, cluster)
-        _join(path, blocks, files)
+        taken = [name for name in names if name != path and os.path.lexists(name)]
+        require(record.exists() or not taken, f"--files would overwrite {', '.join(map(str, taken))}: remove them")
+        _require_same(record, identity)
+        missing = {block: blocks[block] for block in range(number) if not blocks[block].exists()}
+        present = sum(item.stat().st_size for item in (*blocks, *names) if item.exists())
+        require_space(path, 2 * least - present)  # the blocks, and the files into which they are joined
+        _compute(order, missing, total, cluster)
+        for name, group in zip(names, np.array_split(np.arange(number), files), strict=True):
+            join_hdf5(name, [blocks[block] for block in group])
+        if files > 1:
+            link_hdf5(path, names)
         shutil.rmtree(parts)
+
+
+def _names(path: Path, files: int) -> list[Path]:
+    """Names of the files that hold the showers."""
+    if files == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}-{number:0{len(str(files))}d}") for number in range(1, files + 1)]
 
 
 def _compute(order: Order, missing: dict[int, Path], total: int, cluster: str | None) -> None:
@@ -131,18 +146,6 @@ def _write_block(
     loaded, conditions = _KEPT[order.identity]
     pieces = generate_blocks(loaded, conditions, order.seed, copies=order.copies, blocks=[block])
     write_blocks(path, _counted(pieces, told), size, BLOCK_SHOWERS)
-
-
-def _join(path: Path, blocks: Sequence[Path], files: int) -> None:
-    """Joins blocks into the file, or into several to which it refers."""
-    if files == 1:
-        join_hdf5(path, blocks)
-        return
-    groups = np.array_split(np.arange(len(blocks)), files)
-    names = [path.with_stem(f"{path.stem}-{number:0{len(str(files))}d}") for number in range(1, files + 1)]
-    for name, group in zip(names, groups, strict=True):
-        join_hdf5(name, [blocks[block] for block in group])
-    link_hdf5(path, names)
 
 
 def _read(runs: Sequence[Path], source: Path | Conditions) -> tuple[list[TrainedRun], Conditions]:

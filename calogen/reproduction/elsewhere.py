@@ -1,11 +1,10 @@
 """Trainings of an experiment or a scan on workers: each is a command of its own."""
 
 import ctypes
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 
@@ -15,46 +14,63 @@ from calogen.process import tell
 from calogen.progress import progress
 from calogen.reproduction.experiment import Arguments, expand_options, run_directory
 
+_TRIES = 3
 _AGAIN = (TemporaryError.exit_code, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
-def train_elsewhere(name: str, arguments: Arguments, networks: Iterable[tuple[int, str]]) -> None:
+def train_elsewhere(
+    name: str, arguments: Arguments, networks: Iterable[tuple[int, str]], optional: Collection[str] = ()
+) -> None:
     """Trains networks on the workers of `--cluster`; a trained one ends at once.
 
     Args:
         name: name of the runs' folder.
         arguments: command line of the experiment, whose words this process has in `sys.argv`.
         networks: seed and name of each network; an empty name stands for everything of the seed.
+        optional: networks that may fail, as this process finds when it comes to them.
 
     Raises:
-        CalogenError: as for `run_elsewhere`.
+        CalogenError: a training failed; its last line is named.
     """
-    words = own_words("--only", "--seed", "--seeds")
+    words = own_words("--only", "--seed", "--seeds", "--results", "--figures")
     commands = {}
     for seed, network in networks:
         log = run_directory(name, arguments.preset, seed, arguments.runs.absolute()) / f"{network or 'experiment'}.log"
         commands[log] = [*words, "--seed", str(seed), *(["--only", network] if network else [])]
-    run_elsewhere(arguments.cluster, commands, "networks")
+    for log, error in run_elsewhere(arguments.cluster, commands, "networks").items():
+        if log.stem not in optional:
+            raise error
 
 
-def run_elsewhere(where: str | None, commands: Mapping[Path, Sequence[str]], unit: str) -> None:
-    """Runs commands on workers.
+def run_elsewhere(where: str | None, commands: Mapping[Path, Sequence[str]], unit: str) -> dict[Path, CalogenError]:
+    """Runs commands on workers; what another try may mend is tried three times.
 
     Args:
         where: as for `cluster.worker_pool`.
         commands: each with the file of its texts.
         unit: what they are, in the plural.
 
-    Raises:
-        CalogenError: a command failed; its last line is named.
+    Returns:
+        what went wrong with commands, by their files.
     """
-    folder = Path.cwd()
+    folder, failed = Path.cwd(), dict[Path, CalogenError]()
     with progress("working elsewhere", len(commands), unit) as bar, worker_pool(where) as pool:
-        tasks = {pool.submit(run_command, command, folder, log): log for log, command in commands.items()}
-        for task in as_completed(tasks):
-            task.result()
-            tell(f"{tasks[task].stem} of {tasks[task].parent.name} is done: {tasks[task]}")
-            bar.advance()
+        left = list(commands)
+        for _ in range(_TRIES):
+            tasks = {pool.submit(run_command, commands[log], folder, log): log for log in left}
+            for task in as_completed(tasks):
+                log = tasks[task]
+                try:
+                    task.result()
+                except CalogenError as error:
+                    failed[log] = error
+                    tell(f"{log.stem} of {log.parent.name} failed: {error}")
+                else:
+                    failed.pop(log, None)
+                    tell(f"{log.stem} of {log.parent.name} is done: {log}")
+                    bar.advance()
+            left = [log for log, error in failed.items() if isinstance(error, TemporaryError)]
+    return failed
 
 
 def own_words(*left_out: str) -> list[str]:
@@ -88,6 +104,5 @@ def run_command(words: Sequence[str], folder: Path, log: Path) -> None:
 
 def _end_with_parent() -> None:
     """Ask Linux to end this process with its worker, which a lock would outlive."""
-    os.setpgid(0, 0)  # a worker's own signals are not this process's
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # a training saves first

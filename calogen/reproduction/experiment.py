@@ -146,7 +146,7 @@ def run_directory(paper: str, preset: str, seed: int, runs: str | Path = "runs")
         ConfigError: the preset is unknown.
     """
     if preset not in (*PRESETS, LONG):
-        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}. Received: {preset}")
+        raise ConfigError(f"preset must be one of {', '.join((*PRESETS, LONG))}. Received: {preset}")
     return Path(runs) / paper / f"{preset}-seed{seed}"
 
 

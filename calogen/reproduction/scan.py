@@ -152,7 +152,7 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
         study.fill()
         words = [*own_words("--workers", "--results"), "--workers", "0"]
         logs = [folder.absolute() / f"worker-{number}.log" for number in range(1, max(1, given.workers) + 1)]
-        run_elsewhere(given.cluster, dict.fromkeys(logs, words), "workers")
+        run_elsewhere(given.cluster, dict.fromkeys(logs, words), "workers")  # what one leaves is done here
     run_trials(task, study, showers, given.workers)
     outcomes = study.outcomes()
     about |= {"command": command, "note": note, "device": provenance.device(), "showers": len(showers)}

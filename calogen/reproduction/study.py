@@ -219,7 +219,8 @@ def run_study(study: Study, arguments: Arguments, data: Data) -> list[Outcome]:
         for position, seed in enumerate(arguments.seeds)
     }
     if arguments.cluster:
-        train_elsewhere(study.name, arguments, [(seed, name) for seed, configs in parts.items() for name in configs])
+        trainings = [(seed, name) for seed, configs in parts.items() for name in configs]
+        train_elsewhere(study.name, arguments, trainings, study.variants)
     outcomes = []
     for seed, configs in parts.items():
         with open_run(study.name, arguments.preset, seed, arguments.runs, shared=bool(alone)) as run:

@@ -208,7 +208,7 @@ def _start_worker(chosen: Reduction[Any, Any], physics: str) -> None:
     wanted = repr(chosen.detector), physics
     if _started is not None:
         if _started != wanted:
-            _run = ConfigError(f"this worker has Geant4 with {_started[1]} and another detector: start new workers")
+            raise ConfigError(f"this worker has Geant4 with {_started[1]} and another detector: start new workers")
         return
     _started = wanted
     try:

@@ -118,7 +118,7 @@ def train(
     called.on_train_begin()
     try:
         for number, stage in enumerate(stages):
-            if any(row.get("stage", 0) > number for row in state.history):
+            if any(row.get("stage", 0) > number for row in [*state.history, state.begun]):
                 continue
             if number and not _rows(state, number):
                 state.best_epoch, state.best_weights = -1, []
@@ -207,9 +207,13 @@ def _train_stage(
             place.seconds += time.monotonic() - start
             place.cpu_seconds += time.process_time() - used
             if not finished:
+                sums = dict(zip(trainer.term_names, place.sums, strict=False))
+                require_finite(before + place.done, sums | _largest_weights(trainer))
                 state.begun = asdict(place)
                 _write(state, variables, keeper)
+                state.begun = {}
                 stop.end()
+                continue  # the signal's handler lets the training go on
             last, means = place.done, (np.array(place.totals) / place.number).tolist()
             counted = {"iteration": float(before + last)} if schedule.unit == "iteration" else {}
             logs = {**named, **counted, **dict(zip(trainer.term_names, means, strict=True)), **validate()}
@@ -230,10 +234,8 @@ def _train_stage(
 def _begun(state: TrainingState, number: int, done: int) -> Round:
     """The round of a stage that a signal has stopped, or the next one after `done`."""
     begun, state.begun = state.begun, {}
-    if not begun:
-        return Round(stage=number, done=done)
     try:
-        return Round(**begun)
+        return Round(**begun) if begun else Round(stage=number, done=done)
     except TypeError as error:
         raise DataFormatError(f"a checkpoint's round must be one of training.train.Round. Received: {begun}") from error
 
@@ -383,12 +385,12 @@ def _largest_weights(trainer: Trainer) -> Logs:
 
 
 def _require_finite(unit: str, last: int, keeper: Keeper, now: int, values: Logs) -> None:
-    """Refuse infinity and NaN after `now` epochs or iterations; `last` has a checkpoint."""
+    """Refuse infinity and NaN after `now` epochs or iterations; `last` may have a snapshot."""
     bad = {name: value for name, value in values.items() if not np.isfinite(value)}
     if not bad:
         return
     kept = "no checkpoint was written yet"
-    if last and keeper.directory is not None and keeper.checkpoint is not None and keeper.checkpoint.exists():
+    if keeper.directory and keeper.checkpoint and keeper.checkpoint.exists():
         kept = f"{keeper.checkpoint} holds the last checkpoint"
         for name, path in snapshot_paths(keeper.directory, unit, last, keeper.networks).items():
             kept = f"{path} holds the {name} of {unit} {last}" if path.exists() else kept

@@ -199,6 +199,8 @@ def test_files_of_one_block_and_of_several(
     found = Showers.read(tmp_path / "b.h5", TINY_VOXELS)
     np.testing.assert_array_equal(found.energies, at_once.energies)
     assert found.attributes == Showers.read(tmp_path / "a.h5", TINY_VOXELS).attributes
+    with pytest.raises(ConfigError, match=r"--files would overwrite .*b-1\.h5, .*b-2\.h5: remove them"):
+        write_generated(tmp_path / "b.h5", folders, [*momenta], 3, 8, files=2)
     with pytest.raises(ConfigError, match=r"files must be 1\.\.5, the blocks of 7"):
         write_generated(tmp_path / "b.h5", folders, [*momenta], 3, 9, files=6)
 

@@ -68,7 +68,7 @@ def test_run_directory() -> None:
         "runs/atlas_vae/laptop-seed3",
         "runs/atlas_vae/paper-seed3",
     ]
-    with pytest.raises(ConfigError, match="preset must be one of smoke, laptop, paper. Received: huge"):
+    with pytest.raises(ConfigError, match="preset must be one of smoke, laptop, paper, long. Received: huge"):
         run_directory("atlas_vae", "huge", 1)
 
 

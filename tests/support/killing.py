@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait:
 
     Args:
         command: the command.
-        deaths: number of workers to kill.
+        deaths: number of workers to kill; fewer die if the command ends before.
         seed: seed of the moments.
         word: part of the name of a library that a worker holds once it works.
         wait: mean number of seconds between two deaths.
@@ -47,7 +48,10 @@ def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait:
         The exit code, the number of killed workers, and stderr.
     """
     random, killed = np.random.default_rng(seed), 0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True) as process,
+    ):
         while process.poll() is None and killed < deaths:
             workers = workers_of(process.pid, word)
             if workers:
@@ -56,5 +60,6 @@ def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait:
                     os.kill(int(random.choice(workers)), signal.SIGKILL)
                     killed += 1
             time.sleep(0.05)
-        text = process.communicate()[1]
-    return process.returncode, killed, text
+        process.wait()
+        errors.seek(0)
+        return process.returncode, killed, errors.read()

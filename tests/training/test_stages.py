@@ -1,16 +1,22 @@
 """Training in several stages, each with networks, optimizers and a schedule of its own."""
 
+import signal
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from stopping import stopped_by
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from calogen.features.batches import Batch, Resident
+from calogen.process import Terminated, orderly
+from calogen.training import train as module
 from calogen.training.callbacks import ScalarLog
-from calogen.training.state import TrainingState, write_state
+from calogen.training.state import TrainingState, read_state, write_state
 from calogen.training.train import Keeper, Stage, is_finished, stages_of, train
 from calogen.training.trainer import BatchOf, Curriculum, Draws, Epochs
 
@@ -131,6 +137,63 @@ def test_training_goes_on_in_the_stage_where_it_stopped(
     again = make_stages()
     state = train(again, DATA, DATA, keep(tmp_path, again))
     assert weights(again) == weights(whole[0])
-    assert [{**row, "seconds": 0, "cpu_seconds": 0} for row in state.history] == [
-        {**row, "seconds": 0, "cpu_seconds": 0} for row in whole[1].history
-    ]
+    assert without_times(state) == without_times(whole[1])
+
+
+def without_times(state: TrainingState) -> list[dict[str, float]]:
+    return [{**row, "seconds": 0, "cpu_seconds": 0} for row in state.history]
+
+
+@pytest.mark.parametrize("calls", [1, 3, 5, 6, 8, 10, 11, 12, 15])
+def test_a_signal_at_any_step_changes_no_weight(
+    calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: tuple[tuple[Stage, ...], TrainingState, Path]
+) -> None:
+    """The first stage has four calls, the second six, the third eight; see `make_stages`."""
+    with stopped_by(monkeypatch, signal.SIGTERM, calls):
+        stages = make_stages()
+        train(stages, DATA, DATA, keep(tmp_path, stages))
+    again = make_stages()
+    state = train(again, DATA, DATA, keep(tmp_path, again))
+    assert weights(again) == weights(whole[0])
+    assert without_times(state) == without_times(whole[1])
+
+
+def test_a_handler_that_returns_lets_the_training_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: tuple[tuple[Stage, ...], TrainingState, Path]
+) -> None:
+    told, heard, calls = module._told_steps, [], count(1)
+
+    def send(*given: Any) -> bool:
+        if next(calls) in (6, 12):
+            signal.raise_signal(signal.SIGUSR1)
+        return told(*given)
+
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    monkeypatch.setattr(module, "_told_steps", send)
+    monkeypatch.setattr(module, "_CALL_SECONDS", 0.0)
+    try:
+        stages = make_stages()
+        state = train(stages, DATA, DATA, keep(tmp_path, stages))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1] * 2
+    assert weights(stages) == weights(whole[0])
+    assert without_times(state) == without_times(whole[1])
+
+
+def test_a_stopped_training_with_nan_keeps_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, told, calls = make_stages(), module._told_steps, count(1)
+
+    def spoil(*given: Any) -> bool:
+        if next(calls) == 6:
+            stages[1].trainer.network.trainable_variables[0].assign([[np.nan]])  # type: ignore[attr-defined]
+            signal.raise_signal(signal.SIGTERM)
+        return told(*given)
+
+    monkeypatch.setattr(module, "_told_steps", spoil)
+    monkeypatch.setattr(module, "_CALL_SECONDS", 0.0)
+    with pytest.raises(Terminated), orderly():  # the signal wins over the fault that the next start will meet
+        train(stages, DATA, DATA, keep(tmp_path, stages))
+    state = read_state(tmp_path / "checkpoint.npz", "me")
+    assert all(np.isfinite(value).all() for value in state.weights)
+    assert not state.begun

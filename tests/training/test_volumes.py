@@ -225,6 +225,6 @@ def test_fast_layers_compute_in_bfloat16() -> None:
         volume = volume_for(fast)
         one, other = (network_of(layer(**options, dtype="mixed_bfloat16"), volume) for layer in (fast, plain))
         other.set_weights(one.get_weights())
-        ours, theirs = one(volume), other(volume)
+        ours, theirs = one(volume, training=True), other(volume, training=True)
         assert ours.dtype == theirs.dtype == "bfloat16"
         np.testing.assert_allclose(tf.cast(ours, tf.float32), tf.cast(theirs, tf.float32), atol=0.1)
