@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: (
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "parallel", "backend"),
-        *("hdf5", "hdf5_writing", "command", "metrics"),
+        *("cluster", "hdf5", "hdf5_writing", "command", "metrics"),
     ),
     1: ("showers",),
     2: ("features", "simulation", "observables"),

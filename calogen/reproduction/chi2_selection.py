@@ -27,7 +27,7 @@ from calogen.showers.sample import Showers
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "long": (4e-2, 256), "paper": (1.0, 10**9)}
 OPTIONS: OwnOptions = {
     "--preset": OwnOption(
-        "How large a training; long: five times laptop's, 40,000 iterations of a GAN for photons.",
+        "How large a training; long: five times the iterations of laptop, hours on one core.",
         Literal["smoke", "laptop", "long", "paper"],
         "laptop",
     ),

@@ -92,7 +92,7 @@ def test_more_showers_than_can_be_made_are_refused(
 ) -> None:
     simulate = refused(cli.main, *f"simulate --energies 1024,2048 --output a.h5 --showers {number}".split())
     assert "a production may have 1,000,000 chunks" in simulate
-    monkeypatch.setattr(generation, "load_run", lambda path: make_gan(256.0, 4096.0, 1.0))
+    monkeypatch.setattr("calogen.generation.production.load_run", lambda path: make_gan(256.0, 4096.0, 1.0))
     monkeypatch.setattr(generation, "engine", lambda *_: pytest.fail("nothing may be computed"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**12, free=10**9))
     line = refused(cli.main, *f"generate run --energies 1024,2048 --output a.h5 --showers {number}".split())

@@ -28,9 +28,13 @@ def stopped_by(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, calls: i
         return told(*given)  # type: ignore[arg-type]
 
     error, code = ENDS[number]
-    with monkeypatch.context() as patch, pytest.raises(error) as raised, orderly():
-        patch.setattr(train, "_CALL_SECONDS", 0.0)
-        patch.setattr(train, "_told_steps", send)
-        yield
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+    try:
+        with monkeypatch.context() as patch, pytest.raises(error) as raised, orderly():
+            patch.setattr(train, "_CALL_SECONDS", 0.0)
+            patch.setattr(train, "_told_steps", send)
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert getattr(raised.value, "code", None) == code
     assert next(taken) == calls + 1, "it stops at once"
