@@ -92,6 +92,8 @@ def write_generated(
             write_blocks(path, _counted(pieces, bar.advance), total, total)
         return
     parts, names = path.with_name(path.name + ".parts"), _names(path, files)
+    present = sum(item.stat().st_size for item in (*listed(parts), *names) if item.is_file())
+    require_space(path, 2 * least - present)  # the blocks, and the files into which they are joined
     record, blocks = parts / "request.json", [parts / f"block-{block:06d}.h5" for block in range(number)]
     with directory_lock(parts):
         identity = _identity(folders, loaded, conditions, (copies, seed)) | {"files": files}
@@ -101,8 +103,6 @@ def write_generated(
         require(record.exists() or not taken, f"--files would overwrite {', '.join(map(str, taken))}: remove them")
         _require_same(record, identity)
         missing = {block: blocks[block] for block in range(number) if not blocks[block].exists()}
-        present = sum(item.stat().st_size for item in (*blocks, *names) if item.exists())
-        require_space(path, 2 * least - present)  # the blocks, and the files into which they are joined
         _compute(order, missing, total, cluster)
         for name, group in zip(names, np.array_split(np.arange(number), files), strict=True):
             join_hdf5(name, [blocks[block] for block in group])
