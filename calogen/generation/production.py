@@ -92,7 +92,7 @@ def write_generated(
             write_blocks(path, _counted(pieces, bar.advance), total, total)
         return
     parts, names = path.with_name(path.name + ".parts"), _names(path, files)
-    present = sum(item.stat().st_size for item in (*listed(parts), *names) if item.is_file())
+    present = sum(item.stat().st_size for item in listed(parts) if item.is_file())
     require_space(path, 2 * least - present)  # the blocks, and the files into which they are joined
     record, blocks = parts / "request.json", [parts / f"block-{block:06d}.h5" for block in range(number)]
     with directory_lock(parts):
