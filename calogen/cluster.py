@@ -30,6 +30,8 @@ JOBS = "jobs"
 _DEATHS = 10  # workers that a task may cost before it counts as deadly
 _ONE_TASK = ["--nthreads", "1"]  # of a worker at a time: neither Geant4 nor TensorFlow shares its process
 
+_common: Executor | None = None
+
 
 def _nothing() -> None:
     """Before a task that needs no preparation."""
@@ -62,6 +64,30 @@ def worker_pool(
         return
     with _connected(where) as client:
         yield _Workers(client, initializer, arguments)
+
+
+@contextmanager
+def common_pool(where: str | None) -> Iterator[None]:
+    """Workers that all parts of a block share, as `common_workers` gives them.
+
+    Args:
+        where: as for `worker_pool`; None: there are none.
+    """
+    global _common  # noqa: PLW0603 (parts are deep in the work, and do not know where it is done)
+    if where is None:
+        yield
+        return
+    with worker_pool(where) as pool:
+        _common = pool
+        try:
+            yield
+        finally:
+            _common = None
+
+
+def common_workers() -> Executor | None:
+    """The workers of the `common_pool` around; None: there are none."""
+    return _common
 
 
 class _Workers(Executor):

@@ -10,7 +10,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
@@ -91,14 +91,21 @@ def in_threads(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], wor
         with blas_threads(1):
             yield from map(function, items)
         return
-    waiting: deque[Future[ResultT]] = deque()
     with blas_threads(1), ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) == 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
+        yield from in_order(pool, function, items, 2 * workers)
+
+
+def in_order(
+    pool: Executor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT], most: int
+) -> Iterator[ResultT]:
+    """Results of a pool's workers in the order of the items, of which at most so many wait at a time."""
+    waiting: deque[Future[ResultT]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) == most:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @contextmanager

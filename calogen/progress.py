@@ -14,7 +14,7 @@ from rich.console import Console
 from calogen.process import Lenient, tell
 
 _QUIET_SECONDS = 5.0  # work that ends earlier shows no progress
-_LINE_SECONDS = 10.0  # between two lines of a log file
+_LINE_SECONDS = 30.0  # between two lines of a log file
 
 
 class Progress:
@@ -169,7 +169,7 @@ def whole(description: str, total: int, unit: str) -> Iterator[None]:
 def progress(description: str, total: int, unit: str = "") -> Iterator[Progress]:
     """Show the progress of a block of work on stderr: share done, time elapsed, time left.
 
-    A terminal shows a bar, a log file gets a line about every 10 s, and work that ends within 5 s shows nothing. An
+    A terminal shows a bar, a log file gets a line about every 30 s, and work that ends within 5 s shows nothing. An
     error of stderr does not end the work; the text is lost.
 
     Args:

@@ -4,19 +4,30 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import as_completed
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import dask
+import distributed  # noqa: F401 (its defaults are what dask.config.set goes back to)
 import h5py
 import numpy as np
 import pytest
-from killing import run_with_deaths
+from conftest import TINY_VOLUME, make_showers
+from killing import kill_workers, run_with_deaths
 from toy_gan import RANGES, make_gan
 
-from calogen.cluster import worker_pool
+from calogen.cluster import common_pool, worker_pool
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
+from calogen.evaluation import streaming
+from calogen.evaluation.grids import read_table
+from calogen.evaluation.streaming import read_sample
+from calogen.metrics.classifier import ClassifierConfig, classify
+from calogen.showers.files import Reading
+from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.latent import BLOCK_SHOWERS
 from calogen.training.run import save_run
 
@@ -125,7 +136,9 @@ def test_a_scheduler_that_dies_at_work_is_worth_another_try_and_a_fault_of_a_tas
             "--no-dashboard",
             "--no-nanny",
         ]
-        with subprocess.Popen([*words, "--death-timeout", "5"], stderr=subprocess.DEVNULL):
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as worker, ExitStack() as ending:
+            ending.callback(worker.kill)
+            ending.callback(scheduler.kill)
             with pytest.raises(FileNotFoundError), worker_pool(address) as pool:
                 pool.submit(os.stat, "/nowhere").result()
             with pytest.raises(TemporaryError, match="are gone"), worker_pool(address) as pool:
@@ -161,6 +174,56 @@ def test_simulation_survives_killed_workers(tmp_path: Path) -> None:
 
 def test_generation_survives_killed_workers(tmp_path: Path) -> None:
     generate(tmp_path, 3, 1, 4)
+
+
+def judged(folder: Path) -> list[Any]:
+    """What parts of an evaluation that workers share give: a reference, another sample, a classifier, a grid."""
+    first = read_sample(folder / "first.h5", PHOTONS_DATASET1)
+    second = read_sample(folder / "second.h5", PHOTONS_DATASET1, 1.0, first, True, Reading(tolerant=True))
+    pair = first.features.values[:200, :5], second.features.values[:200, :5]
+    config = ClassifierConfig(hidden_units=(4,), batch_size=20, epochs=2)
+    score = classify(*pair, repetitions=3, config=config, trainings=folder / "classifiers.json")
+    (folder / "classifiers.json").unlink()
+    samples = [
+        (
+            item.features.values,
+            item.shapes and item.shapes.values,
+            *vars(item.spectrum).values(),
+            item.hashes,
+            item.notes,
+        )
+        for item in (first, second)
+    ]
+    table = vars(read_table(folder / "grid.h5", TINY_VOLUME))
+    examples = table.pop("examples")
+    return [*samples, vars(score), {name: item for name, item in table.items() if name != "grid"}, examples.energies]
+
+
+def test_evaluation_survives_killed_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_BLOCK_BYTES", 8 * 368 * 100)
+    monkeypatch.setattr(streaming, "_TASK_BLOCKS", 2)
+    for seed, name in enumerate(("first", "second")):
+        make_showers(PHOTONS_DATASET1, 2000, seed).write(tmp_path / f"{name}.h5")
+    with h5py.File(tmp_path / "second.h5", "r+") as file:
+        file["showers"][7, :3] = -1e-4
+    make_showers(TINY_VOLUME, 5000).write(tmp_path / "grid.h5")
+    expected, killed, rounds = judged(tmp_path), [], 0
+    with common_pool("local:2"):
+        done = threading.Event()
+        killing = threading.Thread(
+            target=lambda: killed.append(kill_workers(os.getpid(), 3, 1, "libhdf5", 1.0, done.is_set))
+        )
+        killing.start()
+        try:
+            while not rounds or killing.is_alive():
+                np.testing.assert_equal(judged(tmp_path), expected)
+                rounds += 1
+        finally:
+            done.set()
+            killing.join()
+    assert killed == [3]
+    assert "set to 0" in expected[1][-1][0]
+    assert {path.name for path in tmp_path.iterdir()} == {"first.h5", "second.h5", "grid.h5"}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from calogen.cli.options import TolerantOption, find_files, find_labelled
+from calogen.command import ClusterOption
 from calogen.config import MAX_SEED, require
 from calogen.files import FigureFormat
 from calogen.process import show, tell_next
@@ -82,6 +83,7 @@ def evaluate_command(
     latex: Annotated[
         bool, typer.Option("--latex", help="Write table.tex, too: a row for each model, for a paper (booktabs).")
     ] = False,
+    cluster: ClusterOption = None,
 ) -> None:
     """Judge anyone's showers: every metric of the CaloChallenge and more, a rank, one page.
 
@@ -98,8 +100,10 @@ def evaluate_command(
 
     Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on
     121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
-    the same command goes on with the next training.
+    the same command goes on with the next training. Workers (--cluster) read files in parts and train a model's
+    classifiers side by side; they need to see the files.
     """
+    from calogen.cluster import common_pool
     from calogen.evaluation.judging import Options
     from calogen.reports.evaluate import evaluate_voxels, judge_of
     from calogen.reports.plan import planned
@@ -123,7 +127,7 @@ def evaluate_command(
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
     )
-    with planned(judge is not None, first, files, second, options):
+    with planned(judge is not None, first, files, second, options), common_pool(cluster):
         if judge:
             text = judge(first, files, output, second or None, options, learned or None)
         else:

@@ -6,6 +6,7 @@ rounded or converted to another unit, and models that remember training showers 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from scipy.stats import hypergeom
@@ -34,9 +35,7 @@ _ARE_COPIES = "they are copies, so that all numbers describe their originals"
 
 
 def hash_showers(energies: np.ndarray, min_energy: float) -> np.ndarray:
-    """Hashes of showers, `[n]`: equal for equal showers, 0 for empty ones.
-
-    They differ from process to process.
+    """Hashes of showers, `[n]`: equal for equal showers, in every process; 0 for empty ones.
 
     Args:
         energies: `[n, v]`, MeV; compared in single precision.
@@ -44,7 +43,8 @@ def hash_showers(energies: np.ndarray, min_energy: float) -> np.ndarray:
     """
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(np.where(energies >= np.float64(min_energy), energies, 0), np.float32)
-    hashes = np.fromiter((hash(row.tobytes()) for row in rows), np.int64, len(rows)).view(np.uint64)
+    digests = b"".join(blake2b(row, digest_size=8).digest() for row in rows)
+    hashes = np.frombuffer(digests, np.uint64).copy()
     hashes[~rows.any(axis=1)] = 0
     return hashes
 

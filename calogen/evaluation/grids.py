@@ -10,6 +10,7 @@ from typing import Any  # the values of a table
 
 import numpy as np
 
+from calogen.cluster import common_workers
 from calogen.evaluation.compare import ALL_ENERGIES, Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
 from calogen.metrics.distributions import Value, json_number, mean
@@ -24,16 +25,18 @@ from calogen.observables.grid import (
     radial_profile,
 )
 from calogen.observables.observable import Observable
+from calogen.parallel import in_order
 from calogen.progress import progress
-from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.files import EXACT, Excerpt, Files, Reading, ShowerFile
 from calogen.showers.geometry import require_kind
 from calogen.showers.grid import RegularGrid
 from calogen.showers.labels import discrete_energies, has_energy
-from calogen.showers.sample import Showers, concatenate, require_mev
+from calogen.showers.sample import Negative, Showers, concatenate, require_mev
 
 MAX_EXAMPLES = 1000
 """Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
 _MIP_BINS = 30
+_TASKS = 1000  # blocks that wait at workers at a time
 
 
 @dataclass(frozen=True)
@@ -138,20 +141,32 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
     """
     with (
         ShowerFile(files, grid, reading=reading) as file,
-        progress(f"reading {file.name}", len(file), "showers") as bar,
+        progress(f"reading {file.name}", len(file.rows), "blocks") as bar,
     ):
+        parts: list[GridTable] = []
         responses: list[np.ndarray] = []
-
-        def blocks() -> Iterator[Showers]:
-            for _, block in file.blocks():
-                yield block
-                responses.append(block.response)
-                bar.advance(len(block))
-
-        table = join_blocks(blocks(), len(file))
-        table = replace(table, notes=tuple(file.notes))
+        for rows, (part, response, clipped) in zip(file.rows, _parts(file), strict=True):
+            parts.append(part)
+            responses.append(response)
+            file.count_clipped(rows, clipped)
+            bar.advance()
+        table = replace(_join(parts), notes=tuple(file.notes))
     require_mev(table.incident_energies, np.concatenate(responses), visible=True)
     return table
+
+
+def _parts(file: ShowerFile) -> Iterator[tuple[GridTable, np.ndarray, Negative]]:
+    """What `_read_part` gives of all blocks of a file, from the workers around if there are any."""
+    tasks = ((file.excerpt(rows), rows.start, _example_step(len(file))) for rows in file.rows)
+    pool = common_workers()
+    return map(_read_part, tasks) if pool is None else in_order(pool, _read_part, tasks, _TASKS)
+
+
+def _read_part(task: tuple[Excerpt, int, int]) -> tuple[GridTable, np.ndarray, Negative]:
+    """Table and responses of a block of a file, and what was set to 0; see `_part`."""
+    excerpt, start, step = task
+    showers, clipped = excerpt.read()
+    return _part(showers, start, step), showers.response, clipped
 
 
 def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
@@ -161,13 +176,25 @@ def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
         number: number of all showers.
     """
     parts: list[GridTable] = []
-    examples: list[Showers] = []
-    start, step = 0, -(-number // MAX_EXAMPLES)
+    start = 0
     for block in blocks:
-        chosen = np.arange(-start % step, len(block), step)
-        examples += [block[chosen]] if len(chosen) else []  # copies, so that the block can be forgotten
-        parts.append(replace(table_of(block), examples=examples[0]))
+        parts.append(_part(block, start, _example_step(number)))
         start += len(block)
+    return _join(parts)
+
+
+def _example_step(number: int) -> int:
+    """Which of so many showers are examples: each of this distance from the one before."""
+    return -(-number // MAX_EXAMPLES)
+
+
+def _part(block: Showers, start: int, step: int) -> GridTable:
+    """The table of a block that begins with this shower of a sample; its examples are copies."""
+    return replace(table_of(block), examples=block[np.arange(-start % step, len(block), step)])
+
+
+def _join(parts: Sequence[GridTable]) -> GridTable:
+    """The table of all parts together."""
     return replace(
         parts[0],
         incident_energies=np.concatenate([part.incident_energies for part in parts]),
@@ -177,7 +204,7 @@ def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
         spectrum=np.concatenate([part.spectrum for part in parts]),
         hashes=np.concatenate([part.hashes for part in parts]),
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        examples=concatenate(examples),
+        examples=concatenate([part.examples for part in parts if len(part.examples)]),
     )
 
 

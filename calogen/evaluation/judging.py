@@ -302,19 +302,22 @@ def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[s
 
 
 def _classifiers(first: _Loaded, second: _Loaded, options: Options) -> dict[str, Value]:
-    from calogen.metrics.classifier import BY_PARTICLE, CHALLENGE, classify
+    from calogen.metrics.classifier import BY_PARTICLE, CHALLENGE, start_classifying
 
     config = BY_PARTICLE.get(first.particle, CHALLENGE)
     small_voxels = (options.binning or first.binning) != OWN_BINNING  # kept with the challenge's bins, as it keeps them
-    scores: dict[str, Value] = {}
-    for kind in KINDS:
+    started = {}
+    for kind in KINDS:  # workers train all kinds side by side
         ours, theirs = (
             classifier_inputs(item.showers, kind, first.sample.min_energy, small_voxels).astype(np.float32)
             for item in (first, second)
         )
-        score = classify(
+        started[kind] = start_classifying(
             ours, theirs, repetitions=options.repetitions, config=config, seed=options.seed, trainings=options.trainings
         )
+    scores: dict[str, Value] = {}
+    for kind, finish in started.items():
+        score = finish()
         scores |= {f"auc_{kind}": score.auc, f"jsd_{kind}": score.jsd}
     return scores
 

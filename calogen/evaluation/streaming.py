@@ -6,22 +6,38 @@ voxels are counted in bins of energy, which end at the reference's largest voxel
 filled voxels are kept until all are read, if they take up to 256 MiB; otherwise the file is read a second time. So
 memory is bounded by the features, by that limit, and by a few blocks and what is computed from them.
 
-If the job has two cores, one thread reads (HDF5 admits one at a time) while the other computes.
+If the job has two cores, one thread reads (HDF5 admits one at a time) while the other computes. Workers of a
+`common_pool` read the files for themselves, 64 blocks at a time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from calogen.cluster import common_workers
 from calogen.errors import CalogenError
 from calogen.evaluation.copies import hash_showers
+from calogen.evaluation.digests import (
+    Cells,
+    Digest,
+    Done,
+    Filled,
+    Task,
+    count_voxels,
+    digest,
+    filled_voxels,
+    no_counts,
+    work,
+)
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge_samples
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import Spectrum, spectrum_cells
-from calogen.observables.challenge import compute_features, list_features
-from calogen.observables.shapes import compute_shapes, list_shapes
-from calogen.parallel import ItemT, ResultT, in_threads, num_workers
+from calogen.observables.challenge import list_features
+from calogen.observables.shapes import list_shapes
+from calogen.parallel import ItemT, ResultT, in_order, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
 from calogen.showers.geometry import require_kind
@@ -32,8 +48,8 @@ from calogen.showers.voxels import VoxelGeometry
 _BLOCK_BYTES = 2**23
 _KEEP_BYTES = 2**28
 _WORKERS = 2  # threads at most: one reads, the other computes
-_SLOT_BITS = 52 - 9  # lower bits of a float64, which do not matter for its slot
-_GROUPS = 256  # groups of showers, which are resampled for the errors of the voxel spectrum
+_TASK_SHOWERS, _TASK_BLOCKS = 65_536, 64  # of a worker's task at most
+_TASKS = 1000  # that wait at workers at a time
 
 
 @dataclass(frozen=True)
@@ -45,55 +61,10 @@ class _Blocks:
     rows: tuple[slice, ...]
     read: Callable[[slice], Showers]
     name: str
+    file: ShowerFile | None = None
 
     def __len__(self) -> int:
         return len(self.incident_energies)
-
-
-@dataclass(frozen=True)
-class _Filled:
-    """The filled voxels of a block of showers.
-
-    Args:
-        first_row: number of the block's first shower.
-        numbers: of filled voxels in each shower, `[k]`.
-        energies: of all these voxels, one shower after the other, MeV.
-    """
-
-    first_row: int
-    numbers: np.ndarray
-    energies: np.ndarray
-
-
-class _Cells:
-    """Finds the spectrum's cells that energies lie in, ten times as fast as a binary search.
-
-    Positive floats have the same order as their bits. The upper 21 bits name a slot, 0.2 % wide, and a table tells the
-    first cell that each slot touches. If boundaries of cells lie inside the slot, comparisons with them find the cell.
-
-    Args:
-        boundaries: of the cells, `[c]`, increasing from 0, MeV.
-    """
-
-    def __init__(self, boundaries: np.ndarray) -> None:
-        self.size = len(boundaries) + 1
-        self._ends = np.append(boundaries, np.inf)
-        first, last = (boundaries[[1, -1]].view(np.int64) >> _SLOT_BITS).tolist()
-        self._first, self._last = first - 1, last + 1
-        lows = (np.arange(self._first, self._last + 1) << _SLOT_BITS).view(np.float64)
-        self._table = np.searchsorted(boundaries, lows, side="right")
-        self._max_boundaries = int(np.diff(self._table, append=len(boundaries)).max())  # in one slot
-
-    def find(self, energies: np.ndarray) -> np.ndarray:
-        """Number of boundaries at or below each energy, `[k]`, like `np.searchsorted`."""
-        energies = np.ascontiguousarray(energies, np.float64)
-        slots = energies.view(np.int64) >> _SLOT_BITS
-        np.clip(slots, self._first, self._last, out=slots)
-        slots -= self._first
-        cells = self._table.take(slots)
-        for _ in range(self._max_boundaries):
-            cells += energies >= self._ends.take(cells)
-        return cells
 
 
 def judge_files(
@@ -152,7 +123,7 @@ def read_sample(
     if reference is not None:
         reading = replace(reading, reference=reference.incident_energies)
     with ShowerFile(path, geometry, _BLOCK_BYTES, reading) as file:
-        blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, file.name)
+        blocks = _Blocks(geometry, file.incident_energies, file.rows, file.read, file.name, file)
         return replace(_sample(blocks, min_energy, reference, shapes), notes=tuple(file.notes))
 
 
@@ -185,44 +156,38 @@ def sample_of(
 
 def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes: bool) -> Sample:
     """Features and spectrum of all blocks; see `read_sample`."""
-    geometry, responses = blocks.geometry, np.empty(len(blocks))
-    features = _empty(list_features(geometry), blocks)
-    shape_table = _empty(list_shapes(geometry), blocks) if shapes else None
-    hashes = np.empty(len(blocks), np.uint64)
-
-    def digest(rows: slice) -> _Filled:
-        showers = blocks.read(rows)
-        features.values[rows] = compute_features(showers, min_energy).values
-        if shape_table is not None:
-            shape_table.values[rows] = compute_shapes(showers, min_energy).values
-        responses[rows] = showers.response
-        hashes[rows] = hash_showers(showers.energies, min_energy)
-        return _filled(rows.start, showers, min_energy)
-
-    def read_again(rows: slice) -> _Filled:
-        return _filled(rows.start, blocks.read(rows), min_energy)
-
-    reading, counting = f"reading {blocks.name}", f"counting voxels of {blocks.name}"
-    kept: list[_Filled] = []
-    if reference is None:
-        kept, maximum = _keep(_in_threads(digest, blocks.rows, reading))
-        edges, boundaries = spectrum_cells(min_energy, maximum)
-    else:
-        edges, boundaries = reference.spectrum.edges, reference.spectrum.cells
-    cells = _Cells(boundaries)
-    if kept:
-        parts = _in_threads(lambda filled: _count(filled, cells, geometry.size), kept, counting)
-    else:
-        fill, text = (read_again, counting) if reference is None else (digest, reading)
-        parts = _in_threads(lambda rows: _count(fill(rows), cells, geometry.size), blocks.rows, text)
-    counts = np.zeros((_GROUPS, cells.size), np.int64)
-    for part in parts:
-        counts += part
+    geometry = blocks.geometry
+    tables = _Tables(
+        _empty(list_features(geometry), blocks),
+        _empty(list_shapes(geometry), blocks) if shapes else None,
+        np.empty(len(blocks)),
+        np.empty(len(blocks), np.uint64),
+    )
+    pool = common_workers()
+    count = _count_here if pool is None or blocks.file is None else partial(_count_elsewhere, pool)
+    spectrum = count(blocks, tables, min_energy, None if reference is None else reference.spectrum)
     try:
-        require_mev(blocks.incident_energies, responses)
+        require_mev(blocks.incident_energies, tables.responses)
     except CalogenError as error:
         raise type(error)(f"{blocks.name}: {error}") from error
-    return Sample(features, Spectrum(edges, boundaries, counts), min_energy, shape_table, hashes)
+    return Sample(tables.features, spectrum, min_energy, tables.shapes, tables.hashes)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What is kept of all showers, filled block by block."""
+
+    features: Features
+    shapes: Features | None
+    responses: np.ndarray
+    hashes: np.ndarray
+
+    def put(self, rows: slice, part: Digest) -> None:
+        """Fills the rows of a block."""
+        self.features.values[rows] = part.features
+        if self.shapes is not None:
+            self.shapes.values[rows] = part.shapes
+        self.responses[rows], self.hashes[rows] = part.responses, part.hashes
 
 
 def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:
@@ -231,9 +196,79 @@ def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:
     return Features(features, values, np.asarray(blocks.incident_energies, np.float64))
 
 
-def _keep(parts: Iterable[_Filled]) -> tuple[list[_Filled], float]:
+def _count_here(blocks: _Blocks, tables: _Tables, min_energy: float, known: Spectrum | None) -> Spectrum:
+    """Fills the tables and counts voxels in threads; the bins are those of a known spectrum, or chosen."""
+
+    def describe(rows: slice) -> Filled:
+        showers = blocks.read(rows)
+        tables.put(rows, digest(showers, min_energy, tables.shapes is not None))
+        return filled_voxels(rows.start, showers, min_energy)
+
+    def read_again(rows: slice) -> Filled:
+        return filled_voxels(rows.start, blocks.read(rows), min_energy)
+
+    reading, counting = f"reading {blocks.name}", f"counting voxels of {blocks.name}"
+    kept: list[Filled] = []
+    if known is None:
+        kept, maximum = _keep(_in_threads(describe, blocks.rows, reading))
+        edges, boundaries = spectrum_cells(min_energy, maximum)
+    else:
+        edges, boundaries = known.edges, known.cells
+    cells, size = Cells(boundaries), blocks.geometry.size
+    if kept:
+        parts = _in_threads(lambda filled: count_voxels(filled, cells, size), kept, counting)
+    else:
+        fill, text = (read_again, counting) if known is None else (describe, reading)
+        parts = _in_threads(lambda rows: count_voxels(fill(rows), cells, size), blocks.rows, text)
+    counts = no_counts(cells)
+    for part in parts:
+        counts += part
+    return Spectrum(edges, boundaries, counts)
+
+
+def _count_elsewhere(
+    pool: Executor, blocks: _Blocks, tables: _Tables, min_energy: float, known: Spectrum | None
+) -> Spectrum:
+    """What `_count_here` does, by workers, who read the files themselves."""
+    shapes, maximum = tables.shapes is not None, 0.0
+    if known is None:
+        for done in _by_workers(pool, blocks, Task((), (), min_energy, shapes, True, None), tables):
+            maximum = max(maximum, done.maximum)
+        edges, boundaries = spectrum_cells(min_energy, maximum)
+    else:
+        edges, boundaries = known.edges, known.cells
+    counts = no_counts(Cells(boundaries))
+    for done in _by_workers(pool, blocks, Task((), (), min_energy, shapes, known is not None, boundaries), tables):
+        counts += done.counts
+    return Spectrum(edges, boundaries, counts)
+
+
+def _by_workers(pool: Executor, blocks: _Blocks, like: Task, tables: _Tables) -> Iterator[Done]:
+    """What workers make of all blocks, some of which are a task."""
+    assert blocks.file is not None
+    groups: list[list[slice]] = [[]]
+    for rows in blocks.rows:
+        if sum(item.stop - item.start for item in groups[-1]) >= _TASK_SHOWERS or len(groups[-1]) == _TASK_BLOCKS:
+            groups.append([])
+        groups[-1].append(rows)
+    tasks = (
+        replace(like, starts=tuple(rows.start for rows in group), excerpts=tuple(map(blocks.file.excerpt, group)))
+        for group in groups
+    )
+    words = f"{'reading' if like.digests else 'counting voxels of'} {blocks.name}"
+    with progress(words, len(blocks.rows), "blocks") as shown:
+        for group, done in zip(groups, in_order(pool, work, tasks, _TASKS), strict=True):
+            for rows, part in zip(group, done.digests, strict=False):
+                tables.put(rows, part)
+            for rows, clipped in zip(group, done.clipped, strict=True):
+                blocks.file.count_clipped(rows, clipped)
+            yield done
+            shown.advance(len(group))
+
+
+def _keep(parts: Iterable[Filled]) -> tuple[list[Filled], float]:
     """All parts, or none if they are too large for memory, and the largest voxel energy."""
-    kept: list[_Filled] = []
+    kept: list[Filled] = []
     size, maximum = 0, 0.0
     for part in parts:
         maximum = max(maximum, float(part.energies.max(initial=0)))
@@ -243,21 +278,6 @@ def _keep(parts: Iterable[_Filled]) -> tuple[list[_Filled], float]:
         else:
             kept.clear()
     return kept, maximum
-
-
-def _filled(first_row: int, showers: Showers, min_energy: float) -> _Filled:
-    chosen = showers.energies >= np.float64(min_energy)
-    return _Filled(first_row, np.count_nonzero(chosen, axis=1), showers.energies[chosen])
-
-
-def _count(filled: _Filled, cells: _Cells, num_voxels: int) -> np.ndarray:
-    """Numbers of voxels by group of showers and by cell, `[g, c + 1]`; see `Spectrum`."""
-    groups = (filled.first_row + np.arange(len(filled.numbers))) % _GROUPS
-    places = cells.find(filled.energies)
-    places += np.repeat(groups * cells.size, filled.numbers)
-    counts = np.bincount(places, minlength=_GROUPS * cells.size).reshape(_GROUPS, cells.size)
-    np.add.at(counts[:, 1], groups, num_voxels - filled.numbers)
-    return counts
 
 
 def _in_threads(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], description: str) -> Iterator[ResultT]:

@@ -5,6 +5,8 @@ This is the only module of `calogen.metrics` that needs Keras.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +19,10 @@ from scipy.stats import rankdata
 
 from calogen import provenance
 from calogen.backend import keras, tf
+from calogen.cluster import common_workers
 from calogen.config import require, require_above_zero
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import read_json_table, write_json
+from calogen.files import atomic_path, read_json_table, write_json
 from calogen.metrics.distances import checked_pair
 from calogen.metrics.distributions import Value, json_number
 from calogen.progress import Progress, progress
@@ -119,7 +122,26 @@ def classify(
     seed: int = 1,
     trainings: Path | None = None,
 ) -> ClassifierScore:
+    """Trains classifiers and gives their score; see `start_classifying`."""
+    finish = start_classifying(
+        reference, generated, repetitions=repetitions, config=config, seed=seed, trainings=trainings
+    )
+    return finish()
+
+
+def start_classifying(
+    reference: np.ndarray,
+    generated: np.ndarray,
+    *,
+    repetitions: int = 3,
+    config: ClassifierConfig = CHALLENGE,
+    seed: int = 1,
+    trainings: Path | None = None,
+) -> Callable[[], ClassifierScore]:
     """Trains classifiers and measures how well they tell the two samples apart.
+
+    Workers of a `common_pool` train them side by side, if there is a file of `trainings`: the samples are stored beside
+    it for them, and the function that is given waits for the results. Without workers all are there already.
 
     Each repetition draws the parts and the weights anew. The network is that of the epoch with the highest accuracy on
     the test part; training ends if this is 1. Isotonic regression on the test part calibrates the network's scores, and
@@ -134,6 +156,9 @@ def classify(
         trainings: JSON file for the result of each training, so that an interrupted call can go on; results of other
             samples, configurations, seeds or versions of the code are not used. None: no results are kept.
 
+    Returns:
+        A function that gives the score.
+
     Raises:
         ConfigError: there is no repetition, or a part has no showers.
         DataFormatError: the samples have different columns, fewer than 20 showers, or numbers that are not finite.
@@ -143,21 +168,33 @@ def classify(
     """
     require(repetitions >= 1, f"repetitions must be at least 1. Received: {repetitions}")
     pair = checked_pair(reference, generated, MIN_CLASS_SHOWERS, np.float32)
-    key = _key(*pair, config, seed)
-    kept = _read_trainings(trainings)
-    done = kept.setdefault(key, [])
-    with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
-        shown.skip(min(len(done), repetitions) * config.epochs)
-        for repetition in range(len(done), repetitions):
-            rng = np.random.default_rng((seed, repetition))
-            training, test, validation = _split(*pair, config.shares, rng)
-            network = build_classifier(pair[0].shape[1], config, rng)
-            best_epoch = _train(network, training, test, config, rng, shown)
-            done.append((*_measure(network, test, validation), best_epoch))
-            if trainings is not None:
-                write_json(trainings, kept)
-    aucs, jsds, best_epochs = zip(*done[:repetitions], strict=True)
-    return ClassifierScore(_mean(aucs), _mean(jsds), aucs, jsds, best_epochs, min(len(sample) for sample in pair))
+    size = min(len(sample) for sample in pair)
+    kept = _Kept(trainings, _key(*pair, config, seed))
+    missing = [number for number in range(repetitions) if number not in kept.results]
+    pool = common_workers()
+    if pool is None or trainings is None or not missing:
+        with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
+            shown.skip((repetitions - len(missing)) * config.epochs)
+            for number in missing:
+                kept.put(number, _train_once(*pair, config, seed, number, shown))
+        return lambda: kept.score(repetitions, size)
+    folder = trainings.with_suffix("")
+    first, second = (_store(folder / f"{kept.key}-{number}.npy", sample) for number, sample in enumerate(pair))
+    waiting = {pool.submit(_train_stored, first, second, config, seed, number): number for number in missing}
+
+    def finish() -> ClassifierScore:
+        with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
+            shown.skip((repetitions - len(missing)) * config.epochs)
+            for future in as_completed(waiting):
+                kept.put(waiting[future], future.result())
+                shown.advance(config.epochs)
+        for path in (first, second):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # samples of other classifiers are in use
+            folder.rmdir()
+        return kept.score(repetitions, size)
+
+    return finish
 
 
 def build_classifier(num_inputs: int, config: ClassifierConfig, rng: np.random.Generator) -> keras.Model:
@@ -209,6 +246,39 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, uncalibrated: np.ndarray) 
     places, inverse, numbers = np.unique(scores, return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(inverse, labels) / numbers, weights=numbers).x
     return np.interp(uncalibrated, places, fitted.clip(_SMALLEST, 1 - _SMALLEST))
+
+
+def _store(path: Path, sample: np.ndarray) -> Path:
+    """Writes a sample for workers."""
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            np.save(temporary, sample, allow_pickle=False)
+    return path.absolute()
+
+
+def _train_stored(
+    reference: Path, generated: Path, config: ClassifierConfig, seed: int, repetition: int
+) -> tuple[float, float, int]:
+    """What a worker does with samples that were stored: `_train_once`."""
+    ours, theirs = (np.load(path, allow_pickle=False) for path in (reference, generated))
+    with progress("classifier", config.epochs, "epochs") as shown:
+        return _train_once(ours, theirs, config, seed, repetition, shown)
+
+
+def _train_once(
+    reference: np.ndarray,
+    generated: np.ndarray,
+    config: ClassifierConfig,
+    seed: int,
+    repetition: int,
+    shown: Progress,
+) -> tuple[float, float, int]:
+    """AUC, JSD and best epoch of one classifier."""
+    rng = np.random.default_rng((seed, repetition))
+    training, test, validation = _split(reference, generated, config.shares, rng)
+    network = build_classifier(reference.shape[1], config, rng)
+    best_epoch = _train(network, training, test, config, rng, shown)
+    return (*_measure(network, test, validation), best_epoch)
 
 
 def _split(
@@ -312,20 +382,51 @@ def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig,
     return digest.hexdigest()
 
 
-def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int]]]:
-    """AUC, JSD and best epoch of each training in a file, by `_key`."""
+class _Kept:
+    """Results of trainings by their number: AUC, JSD and best epoch.
+
+    Args:
+        path: file that keeps each of them at once, for all keys; None: none is kept.
+        key: what the trainings depend on (`_key`).
+    """
+
+    def __init__(self, path: Path | None, key: str) -> None:
+        self._path, self.key = path, key
+        known = _read_trainings(path).get(key, [])
+        self.results = {number: result for number, result in enumerate(known) if result is not None}
+
+    def put(self, number: int, result: tuple[float, float, int]) -> None:
+        """Keeps a result."""
+        self.results[number] = result
+        if self._path is not None:
+            every = _read_trainings(self._path)
+            every[self.key] = [self.results.get(place) for place in range(max(self.results) + 1)]
+            write_json(self._path, every)
+
+    def score(self, repetitions: int, num_showers: int) -> ClassifierScore:
+        """The score of the first so many trainings."""
+        results = [self.results[number] for number in range(repetitions)]
+        aucs, jsds, best_epochs = zip(*results, strict=True)
+        return ClassifierScore(_mean(aucs), _mean(jsds), aucs, jsds, best_epochs, num_showers)
+
+
+def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int] | None]]:
+    """AUC, JSD and best epoch of each training in a file, by `_key`; None: not trained yet."""
     if path is None or not path.exists():
         return {}
     try:
         return {
-            key: [(_finite(auc), _finite(jsd), int(epoch)) for auc, jsd, epoch in results]
-            for key, results in read_json_table(path).items()
+            key: [None if row is None else _result(*row) for row in rows] for key, rows in read_json_table(path).items()
         }
     except (DataFormatError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise CalogenError(
             f"{path} must hold the results of classifiers' trainings; delete it to train them anew. "
             f"Received: {error!r:.200}"
         ) from error
+
+
+def _result(auc: float, jsd: float, best_epoch: int) -> tuple[float, float, int]:
+    return _finite(auc), _finite(jsd), int(best_epoch)
 
 
 def _finite(number: float) -> float:

@@ -152,22 +152,73 @@ class ShowerFile:
         Raises:
             DataFormatError: the file is damaged, or holds NaN or negative energies.
         """
-        part = int(np.searchsorted(self._starts, self._chosen[rows.start], side="right")) - 1
+        showers, clipped = self.excerpt(rows).take(self._energies[self._part(rows)])
+        self.count_clipped(rows, clipped)
+        return showers
+
+    def excerpt(self, rows: slice) -> "Excerpt":
+        """One of the blocks in `rows`, for a worker that reads it."""
+        part = self._part(rows)
         chosen = self._chosen[rows] - self._starts[part]
-        first, end, path = int(chosen[0]), int(chosen[-1]) + 1, self.paths[part]
-        with damage_named(path):
-            energies = self._energies[part][first:end]
-        if len(energies) > len(chosen):
-            energies = energies[chosen - first]
-        labels = self.incident_energies[rows]
-        if self.reading.tolerant:
-            energies, self._clipped[rows.start] = clip_negative(energies, labels)
+        return Excerpt(
+            self.paths[part], self.geometry, chosen, self.incident_energies[rows], self.reading.tolerant, len(self)
+        )
+
+    def count_clipped(self, rows: slice, clipped: Negative) -> None:
+        """Takes note of what was set to 0 in one of the blocks in `rows`."""
+        self._clipped[rows.start] = clipped
+
+    def _part(self, rows: slice) -> int:
+        """Number of the file that has a block."""
+        return int(np.searchsorted(self._starts, self._chosen[rows.start], side="right")) - 1
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Some showers of a file, which every worker that sees the file can read.
+
+    Args:
+        path, geometry: the file, and its geometry.
+        chosen: places of the showers in the file, `[n]`, rising.
+        labels: their incident energies, `[n]`, MeV.
+        tolerant: as for `Reading`.
+        number: number of all showers that are read.
+    """
+
+    path: Path
+    geometry: Geometry
+    chosen: np.ndarray
+    labels: np.ndarray
+    tolerant: bool
+    number: int
+
+    def read(self) -> tuple[Showers, Negative]:
+        """The showers, and what was set to 0 in them.
+
+        Raises:
+            DataFormatError: the file is damaged, or holds NaN or negative energies.
+        """
+        with open_file(self.path) as file, ExitStack() as opened:
+            with damage_named(self.path):
+                _, energies = find_showers(file, self.path, self.geometry, opened, whole=False)
+            return self.take(energies)
+
+    def take(self, dataset: h5py.Dataset) -> tuple[Showers, Negative]:
+        """What `read` gives, from the dataset of the file's energies."""
+        first, end, clipped = int(self.chosen[0]), int(self.chosen[-1]) + 1, Negative()
+        with damage_named(self.path):
+            energies = dataset[first:end]
+        if len(energies) > len(self.chosen):
+            energies = energies[self.chosen - first]
+        if self.tolerant:
+            energies, clipped = clip_negative(energies, self.labels)
         try:
-            return Showers(self.geometry, labels, energies)
+            return Showers(self.geometry, self.labels, energies), clipped
         except CalogenError as error:
-            part_only = "negative" in str(error) and len(labels) < len(self)
-            more = f" (of {len(labels):,} of {len(self):,} showers; the others are not counted)" if part_only else ""
-            raise type(error)(f"{path}, showers {first} to {end - 1}: {error}{more}") from error
+            number = len(self.labels)
+            part_only = "negative" in str(error) and number < self.number
+            more = f" (of {number:,} of {self.number:,} showers; the others are not counted)" if part_only else ""
+            raise type(error)(f"{self.path}, showers {first} to {end - 1}: {error}{more}") from error
 
 
 def paths_of(files: Files) -> tuple[Path, ...]:

@@ -1,5 +1,6 @@
 """Files against files: known answers, what is left out and why, what figures need."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,11 +203,12 @@ def test_normed_inputs_are_the_challenges_with_its_bins_only(
     """Voxels below the threshold: kept in the challenge's bins, empty in calogen's."""
     seen: list[np.ndarray] = []
 
-    def classify(ours: np.ndarray, theirs: np.ndarray, **_: Any) -> classifier.ClassifierScore:
+    def start(ours: np.ndarray, theirs: np.ndarray, **_: Any) -> Callable[[], classifier.ClassifierScore]:
         seen.append(ours)
-        return classifier.ClassifierScore(Value(0.5, 0.1), Value(0.0, 0.1), (0.5,), (0.0,), (1,), len(ours))
+        score = classifier.ClassifierScore(Value(0.5, 0.1), Value(0.0, 0.1), (0.5,), (0.0,), (1,), len(ours))
+        return lambda: score
 
-    monkeypatch.setattr(classifier, "classify", classify)
+    monkeypatch.setattr(classifier, "start_classifying", start)
     for binning, small_voxels in (("1-photons", True), ("reference", False), (None, False)):
         assess(files[0], files[0], TINY_VOXELS, "GAN", options=Options(repetitions=1, binning=binning, min_energy=50.0))
         showers = read_some(files[0], TINY_VOXELS, None, 1)

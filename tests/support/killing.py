@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,32 +35,40 @@ def workers_of(number: int, word: str) -> list[int]:
     return [one for one in children_of(number) if holds(one)]
 
 
-def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait: float = 1.0) -> tuple[int, int, str]:
-    """Runs a command, some of whose workers are killed (kill -9).
+def kill_workers(number: int, deaths: int, seed: int, word: str, wait: float, ended: Callable[[], bool]) -> int:
+    """Kills workers of a process (kill -9) until so many are dead or it has ended; gives their number.
 
     Args:
-        command: the command.
-        deaths: number of workers to kill; fewer die if the command ends before.
+        number: the process.
+        deaths: number of workers to kill.
         seed: seed of the moments.
         word: part of the name of a library that a worker holds once it works.
         wait: mean number of seconds between two deaths.
+        ended: whether the work has ended.
+    """
+    random, killed = np.random.default_rng(seed), 0
+    while not ended() and killed < deaths:
+        workers = workers_of(number, word)
+        if workers:
+            time.sleep(random.exponential(wait))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(random.choice(workers)), signal.SIGKILL)
+                killed += 1
+        time.sleep(0.05)
+    return killed
+
+
+def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait: float = 1.0) -> tuple[int, int, str]:
+    """Runs a command, some of whose workers are killed; see `kill_workers`.
 
     Returns:
         The exit code, the number of killed workers, and stderr.
     """
-    random, killed = np.random.default_rng(seed), 0
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True) as process,
     ):
-        while process.poll() is None and killed < deaths:
-            workers = workers_of(process.pid, word)
-            if workers:
-                time.sleep(random.exponential(wait))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(random.choice(workers)), signal.SIGKILL)
-                    killed += 1
-            time.sleep(0.05)
+        killed = kill_workers(process.pid, deaths, seed, word, wait, lambda: process.poll() is not None)
         process.wait()
         errors.seek(0)
         return process.returncode, killed, errors.read()
