@@ -43,6 +43,7 @@ _FILTERS = {
 }
 # Errors that mean a lock which another process holds; any other error means that the file system has no locks.
 _HELD = (errno.EAGAIN, errno.EACCES)
+_LOCK_FAILED = "unable to lock file"  # in HDF5's message
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,19 @@ def require_regular(path: str | Path) -> None:
 
 
 def open_file(path: str | Path) -> h5py.File:
-    """Open an HDF5 file for reading.
+    """Open an HDF5 file for reading, without a lock where the file system has none.
 
     Raises:
         DataFormatError: there is no such file, it is locked or may not be read, or it is no complete HDF5 file.
     """
     require_regular(path)
     try:
-        return h5py.File(path, "r")
+        try:
+            return h5py.File(path, "r")
+        except OSError as error:
+            if _LOCK_FAILED not in str(error) or error.errno in _HELD:
+                raise
+            return h5py.File(path, "r", locking=False)
     except _DAMAGE as error:
         raise DataFormatError(_why_closed(Path(path), error)) from error
 
@@ -149,16 +155,11 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
 def _why_closed(path: Path, error: BaseException) -> str:
     """The message for a file that cannot be opened: the reason and the remedy."""
     text, number = str(error), getattr(error, "errno", None)
-    if "unable to lock file" in text and number not in _HELD:
-        return (
-            f"{path} lies in a file system without locks ({os.strerror(number or errno.ENOLCK)}): set the environment "
-            "variable HDF5_USE_FILE_LOCKING=FALSE"
-        )
-    if "unable to lock file" in text or "already open" in text:
+    if _LOCK_FAILED in text or "already open" in text:
         return (
             f"{path} is open for writing elsewhere: wait until it is closed. If nobody writes it any more, copy it; "
-            "what was killed while it wrote leaves a mark that `h5clear -s` removes; and where a file system cannot "
-            "lock, set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+            "what was killed while it wrote leaves a mark that `h5clear -s` removes; and where locks of dead processes "
+            "stay, set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
         )
     if number:
         return f"cannot read {path}: {os.strerror(number)}"

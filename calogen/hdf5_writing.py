@@ -108,7 +108,7 @@ def link_hdf5(path: str | Path, parts: Sequence[Path]) -> None:
         CalogenError: as for `join_hdf5`.
     """
     shapes: dict[str, list[tuple[str, h5py.Dataset]]] = {}
-    with atomic_path(path) as temporary, ExitStack() as opened, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, ExitStack() as opened, h5py.File(temporary, "w", locking=False) as file:
         for part in parts:
             source = opened.enter_context(open_file(part))
             for name, rows in datasets_of(source).items():
