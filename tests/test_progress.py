@@ -33,15 +33,15 @@ def test_short_work_is_silent(clock: Clock, capsys: pytest.CaptureFixture[str]) 
 def test_plain_lines_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("training", 100, "epochs") as shown:
         for _ in range(100):
-            clock.now += 0.25
+            clock.now += 0.75
             shown.note("loss 1.2e-3")
             shown.advance()
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "training: 39/100 epochs (39%), 0:00:10 elapsed, 0:00:16 left, loss 1.2e-3",
-        "training: 79/100 epochs (79%), 0:00:20 elapsed, 0:00:05 left, loss 1.2e-3",
-        "training: 100/100 epochs (100%), 0:00:25 elapsed, loss 1.2e-3",
+        "training: 39/100 epochs (39%), 0:00:30 elapsed, 0:00:47 left, loss 1.2e-3",
+        "training: 79/100 epochs (79%), 0:01:00 elapsed, 0:00:16 left, loss 1.2e-3",
+        "training: 100/100 epochs (100%), 0:01:15 elapsed, loss 1.2e-3",
     ]
 
 
@@ -97,8 +97,11 @@ def test_bar_on_a_terminal(
     assert all((part in err) == appears for part in ("training", "75%", "3/4 epochs", "loss [1e-3]"))
 
 
-def test_one_progress_for_the_whole_work(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_progress_for_the_whole_work(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parts in its units advance it, others are named; only the former tell the time that is left."""
+    monkeypatch.setattr("calogen.progress._LINE_SECONDS", 10.0)
     with whole("judging", 40, "epochs"):
         clock.now += 100
         with progress("FPD", 5, "sizes") as part:
