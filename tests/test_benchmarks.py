@@ -275,3 +275,16 @@ def test_curves_have_the_time_of_each_point(monkeypatch: pytest.MonkeyPatch) -> 
     lines = [line for part in figure.subfigs for axes in part.axes for line in axes.get_lines()]
     assert len(lines) == 2 + 1 + 2, "two curves and the published value; two curves"
     np.testing.assert_allclose(lines[-1].get_xydata(), [[1, 1], [2, 0.5]])
+
+
+def test_every_model_is_timed_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No model is left out; figures of two of them, whose features lie in a file, are finite."""
+    device = load_script(BENCHMARKS / "device.py")
+    assert set(device.MODELS) == {path.stem for path in (BENCHMARKS.parent / "calogen" / "models").glob("[a-z]*.py")}
+    words = ["--model", "atlas_note_vae", "--model", "caloshowergan", "--seconds", "0.01", "--from-files", "--bfloat16"]
+    monkeypatch.setattr("sys.argv", ["device.py", *words, "--csv", str(tmp_path / "device.csv")])
+    device.main()
+    table = pd.read_csv(tmp_path / "device.csv")
+    assert table["training"].tolist() == ["atlas_note_vae (paper)", "caloshowergan (photon)"]
+    assert np.isfinite(table.drop(columns="training").to_numpy(float)).all()
+    assert (table["waiting"] > 0).all()
