@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Executor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from calogen.training.latent import BLOCK_SHOWERS
 from calogen.training.run import TrainedRun
 
 _KEPT: dict[str, tuple[list[TrainedRun], Conditions]] = {}  # in a worker: runs and conditions of its last order
+_MOST_TASKS = 4000  # of a generation
 _SUFFIXES = (".keras", ".json", ".npz", ".h5")  # of a run's files
 
 
@@ -103,9 +105,10 @@ def write_generated(
         require(record.exists() or not taken, f"--files would overwrite {', '.join(map(str, taken))}: remove them")
         _require_same(record, identity)
         missing = {block: blocks[block] for block in range(number) if not blocks[block].exists()}
-        _compute(order, missing, total, cluster)
-        for name, group in zip(names, np.array_split(np.arange(number), files), strict=True):
-            join_hdf5(name, [blocks[block] for block in group])
+        groups = [[blocks[block] for block in group] for group in np.array_split(np.arange(number), files)]
+        with nullcontext() if cluster is None else worker_pool(cluster) as pool:
+            _compute(order, missing, total, pool)
+            _join(dict(zip(names, groups, strict=True)), pool)
         if files > 1:
             link_hdf5(path, names)
         shutil.rmtree(parts)
@@ -118,22 +121,43 @@ def _names(path: Path, files: int) -> list[Path]:
     return [path.with_stem(f"{path.stem}-{number:0{len(str(files))}d}") for number in range(1, files + 1)]
 
 
-def _compute(order: Order, missing: dict[int, Path], total: int, cluster: str | None) -> None:
+def task_blocks(number: int) -> int:
+    """How many of so many blocks are a worker's task: more, where tasks would keep a scheduler busy."""
+    return -(-number // _MOST_TASKS)
+
+
+def _compute(order: Order, missing: dict[int, Path], total: int, pool: Executor | None) -> None:
     """Writes the missing blocks, by workers or by this process."""
     sizes = {block: min(BLOCK_SHOWERS, total - block * BLOCK_SHOWERS) for block in missing}
     with progress("generating", sum(sizes.values()), "showers") as bar:
-        if cluster is None:
+        if pool is None:
             for block, path in missing.items():
                 _write_block(order, block, sizes[block], path, bar.advance)
-        elif missing:
-            with worker_pool(cluster) as pool:
-                tasks = {
-                    pool.submit(_write_block, order, block, sizes[block], path): block
-                    for block, path in missing.items()
-                }
-                for task in as_completed(tasks):
-                    task.result()
-                    bar.advance(sizes[tasks[task]])
+            return
+        chosen, step = sorted(missing), task_blocks(len(missing))
+        groups = [chosen[start : start + step] for start in range(0, len(chosen), step)]
+        tasks = {
+            pool.submit(_write_group, order, [(block, sizes[block], missing[block]) for block in group]): group
+            for group in groups
+        }
+        for task in as_completed(tasks):
+            task.result()
+            bar.advance(sum(sizes[block] for block in tasks[task]))
+
+
+def _join(groups: dict[Path, list[Path]], pool: Executor | None) -> None:
+    """Joins the blocks of each file, by workers or by this process."""
+    with progress("joining", len(groups), "files") as bar:
+        joining = (map if pool is None else pool.map)(join_hdf5, list(groups), list(groups.values()))
+        for _ in joining:
+            bar.advance()
+
+
+def _write_group(order: Order, blocks: Sequence[tuple[int, int, Path]]) -> None:
+    """What a worker does: blocks with their sizes and files, but those that another try has written."""
+    for block, size, path in blocks:
+        if not path.exists():
+            _write_block(order, block, size, path)
 
 
 def _write_block(
