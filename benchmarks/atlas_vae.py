@@ -27,8 +27,8 @@ from calogen.models import atlas_vae
 from calogen.models.atlas_vae import CONFIGS, build, build_trainer, build_transform
 from calogen.parallel import blas_threads, num_cores
 from calogen.showers.sample import Showers
+from calogen.training.calls import compile_calls
 from calogen.training.run import assemble_run
-from calogen.training.train import compile_calls
 from calogen.training.trainer import Epochs
 from calogen.training.vae import Vae
 

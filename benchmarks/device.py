@@ -34,8 +34,9 @@ from calogen.generation.load import model_module
 from calogen.parallel import num_cores
 from calogen.process import tell
 from calogen.showers.bundled import bundled_for, open_showers
+from calogen.training.calls import compile_calls
 from calogen.training.fit import choose_rows
-from calogen.training.train import Stage, compile_calls, stages_of
+from calogen.training.train import Stage, stages_of
 
 MODELS = (
     "atlas_vae",

@@ -27,6 +27,11 @@ ClusterOption = Annotated[
     ),
 ]
 
+StrategyOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="one device, or mirrored: all GPUs of the machine share each batch equally."),
+]
+
 _Values = TypeVar("_Values")
 _Options = ParamSpec("_Options")
 

@@ -10,8 +10,8 @@ from calogen.backend import tf
 from calogen.features.batches import Resident
 from calogen.features.moments import Moments
 from calogen.generation.engines import engine
+from calogen.training.calls import compile_calls
 from calogen.training.run import chain_of
-from calogen.training.train import compile_calls
 
 
 def make(case: Case) -> Calls:

@@ -13,9 +13,9 @@ from calogen.backend import keras, tf
 from calogen.features.batches import Resident
 from calogen.features.moments import moments
 from calogen.models.caloshowergan import CONFIGS, build, build_latent, build_schedule, build_trainer
+from calogen.training.calls import compile_calls
 from calogen.training.critic import taped_gradient
 from calogen.training.losses import critic_loss, gradient_penalty, interpolate
-from calogen.training.train import compile_calls
 from calogen.training.wgan_gp import draw
 
 PAPER_CONFIG, GEOMETRY = CONFIGS["photon-kinetic"]

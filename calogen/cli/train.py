@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from calogen.cli.options import TolerantOption
+from calogen.command import StrategyOption
 from calogen.config import config_from_json, config_to_json, require
 from calogen.files import require_writable_file
 from calogen.process import export_step, show, tell, tell_next
@@ -35,6 +36,7 @@ def train_command(
         bool, typer.Option("--bfloat16", help="Compute the critics' matrix products in bfloat16: faster on new CPUs.")
     ] = False,
     tolerant: TolerantOption = False,
+    strategy: StrategyOption = "one",
 ) -> None:
     """Train one model, without the reproduction of its paper around it.
 
@@ -52,6 +54,7 @@ def train_command(
     from calogen.showers.bundled import bundled_for, open_showers
     from calogen.showers.labels import within
     from calogen.showers.voxels import VoxelGeometry
+    from calogen.training.devices import training_devices
     from calogen.training.fit import fit
     from calogen.training.trainer import Draws, Epochs
 
@@ -81,7 +84,8 @@ def train_command(
             f"{len(showers):,} showers of {', '.join(path.name for path in files)}, into {output}; the first steps "
             "tell how long it takes; what was interrupted goes on"
         )
-        run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
+        with training_devices(strategy):
+            run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
         energies = showers.given.incident_energies
         inside = sorted(energies[within(energies, *(run.momentum_range or (0.0, math.inf)))])
         energy = f"{inside[len(inside) // 2]:.10g}"

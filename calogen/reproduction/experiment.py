@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from calogen.command import EXIT_CODES, ClusterOption, clean_exit, parse_command_line
+from calogen.command import EXIT_CODES, ClusterOption, StrategyOption, clean_exit, parse_command_line
 from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import FigureFormat, require_writable_file, sha256, write_json
@@ -82,6 +82,7 @@ class Arguments:
         figures: format of files of all figures beside the report; None: the report alone holds them.
         tolerant: in the user's files, set slightly negative energies to 0 and round incident energies by up to 0.1 %.
         cluster: where networks train, as for `cluster.worker_pool`; None: in this process, one after another.
+        strategy: devices of each training, as for `devices.training_devices`.
         options: values of the experiment's own options, by name: that of `--learning-rate` is `learning_rate`.
     """
 
@@ -95,6 +96,7 @@ class Arguments:
     tolerant: bool = False
     figures: FigureFormat | None = None
     cluster: str | None = None
+    strategy: str = "one"
     options: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -229,6 +231,7 @@ def _read_options(
         typer.Option(help="Write figures to files of this format, too: figures/ beside the report."),
     ] = None,
     cluster: ClusterOption = None,
+    strategy: StrategyOption = "one",
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints of itself, too.")] = False,
     options: Annotated[
         str, typer.Option(metavar="TEXT", help="More options, split as by a shell; nothing is expanded.")
@@ -254,6 +257,7 @@ def _read_options(
         tolerant=tolerant,
         figures=figures,
         cluster=cluster,
+        strategy=strategy,
         options=own,
     )
 
@@ -297,7 +301,10 @@ def execute(
         _require_held_out(arguments)
         if arguments.results:
             require_writable_file(arguments.results / "results.json")  # before hours of training
-        experiment(arguments)
+        from calogen.training.devices import training_devices
+
+        with training_devices(arguments.strategy):
+            experiment(arguments)
 
 
 def _require_held_out(arguments: Arguments) -> None:

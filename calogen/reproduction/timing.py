@@ -19,8 +19,9 @@ from calogen.showers.sample import Showers
 from calogen.simulation.physics import require_geant4
 from calogen.simulation.production import produce
 from calogen.simulation.request import Request
+from calogen.training.calls import compile_calls
 from calogen.training.run import TrainedRun
-from calogen.training.train import compile_calls, stages_of
+from calogen.training.train import stages_of
 
 TIMED = {8192.0: 30, 262144.0: 3}
 """Incident energies, MeV, at which papers compare speeds, and how many showers are simulated to time Geant4."""

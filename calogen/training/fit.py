@@ -23,6 +23,7 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.labels import within
 from calogen.showers.sample import Showers
 from calogen.training.callbacks import ScalarLog
+from calogen.training.devices import training_scope
 from calogen.training.encoded import encoded_latent
 from calogen.training.latent import Sampler
 from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
@@ -35,6 +36,7 @@ _FREE_MEMORY_OVER_FEATURES = 4  # features that would take more than this share 
 
 
 @checked
+@training_scope()
 def fit(
     module: ModelModule[ConfigT, GeometryT],
     config: ConfigT,
@@ -53,6 +55,7 @@ def fit(
     (or after every thirtieth of a shorter training), with the generating networks as
     `snapshots/iteration-<number>.keras`, so that an iteration can be chosen later. Features that would take more than a
     quarter of the free memory lie in a file of the directory while the training lasts; the weights are the same.
+    Several devices train together inside `devices.training_devices`.
 
     Args:
         module: the model's module in `calogen.models`.

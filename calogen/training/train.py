@@ -11,26 +11,19 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
-from calogen.backend import keras, tf
+from calogen.backend import keras
 from calogen.errors import DataFormatError, DivergedError
-from calogen.features.batches import Batch, FeatureTable, blocks_of
+from calogen.features.batches import FeatureTable
 from calogen.process import StopRequest, stoppable
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
+from calogen.training.calls import Logs, Run, compile_calls, compile_validation
 from calogen.training.run import snapshot_paths
 from calogen.training.state import TrainingState, Variables, assign, read_state, write_state
-from calogen.training.trainer import AveragingTrainer, Schedule, Trainer, ValidatedTrainer
-
-Logs = dict[str, float]
-Chunk: TypeAlias = "tf.Tensor | Batch"
-"""What a compiled call gets for its steps."""
-Run = Callable[..., tuple[np.ndarray, int]]
-"""A function that takes steps; see `compile_calls`."""
-_FIRST_STEPS, _CALL_SECONDS = 1, 5.0  # steps of the first call of a program, and about how long later ones take
+from calogen.training.trainer import AveragingTrainer, Schedule, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,90 +231,6 @@ def _begun(state: TrainingState, number: int, done: int) -> Round:
         return Round(**begun) if begun else Round(stage=number, done=done)
     except TypeError as error:
         raise DataFormatError(f"a checkpoint's round must be one of training.train.Round. Received: {begun}") from error
-
-
-def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
-    """Compiles many steps into one program: batches, noise, gradients, optimizers.
-
-    A call of the program takes some seconds at most, then signals are heard and progress is told; of a trainer whose
-    steps XLA compiles (`jit`), whose steps are short, it takes all steps. The weights do not depend on it.
-
-    Args:
-        trainer: a trainer whose optimizers are built.
-        data: features of the training showers.
-
-    Returns:
-        a function that takes rows `[s, k, b]`, sums of the terms over earlier steps, and a function that is told how
-        many of the steps `s` are done, and answers whether to stop. It gives the sums, float32, of the terms over these
-        and the earlier steps, and the number of steps taken: all, or fewer when stopped.
-    """
-
-    def call(chunk: Chunk, sums: tf.Tensor) -> tf.Tensor:
-        first = tf.nest.flatten(chunk)[0]
-        num_steps = first.shape[0] or tf.shape(first)[0]
-
-        def body(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            terms = trainer.step(lambda number: data.batch_of(chunk, step, number))
-            return step + 1, sums + tf.stack([terms[name] for name in trainer.term_names])
-
-        return tf.while_loop(lambda step, _: step < num_steps, body, (tf.constant(0), sums))[1]
-
-    compiled: Callable[..., tf.Tensor] | None = None
-    size = _FIRST_STEPS
-
-    def run(
-        rows: np.ndarray, earlier: Sequence[float] = (), told: Callable[[int], bool] = lambda done: False
-    ) -> tuple[np.ndarray, int]:
-        nonlocal compiled, size
-        sums, done = tf.constant(earlier or np.zeros(len(trainer.term_names)), tf.float32), 0
-        for chunk in data.chunks(rows):
-            signature = None if trainer.jit else (_any_steps(chunk), tf.TensorSpec(sums.shape))
-            compiled = compiled or tf.function(call, signature, autograph=False, jit_compile=trainer.jit)
-            number, first = len(tf.nest.flatten(chunk)[0]), 0
-            while first < number:
-                start, steps = time.monotonic(), number if trainer.jit else min(size, number - first)
-                sums = compiled(_steps_of(chunk, first, steps), sums)
-                sums.numpy()  # waits for the steps
-                size = max(1, min(2 * size, int(steps * _CALL_SECONDS / max(time.monotonic() - start, 1e-9))))
-                first, done = first + steps, done + steps
-                if told(done):
-                    return sums.numpy(), done
-        return sums.numpy(), done
-
-    return run
-
-
-def _steps_of(chunk: Chunk, first: int, number: int) -> Chunk:
-    """Some of the steps of a chunk."""
-    return tf.nest.map_structure(lambda part: part[first : first + number], chunk)
-
-
-def _any_steps(chunk: Chunk) -> Chunk:
-    """The kinds of a chunk's tensors, with any number of steps."""
-    return tf.nest.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), chunk)
-
-
-def compile_validation(trainer: Trainer | ValidatedTrainer, data: FeatureTable | None) -> Callable[[], Logs]:
-    """Compiles the terms of all validation showers.
-
-    There are none without showers, or of a trainer that does not look at them.
-    """
-    if data is None or not hasattr(trainer, "validate"):
-        return dict
-
-    @tf.function(jit_compile=trainer.jit, autograph=False)
-    def validation(shower: tf.Tensor, condition: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        terms = trainer.validate({"shower": shower, "condition": condition}, number)
-        return tf.stack([terms[name] for name in trainer.term_names])
-
-    def run() -> Logs:
-        sums = np.zeros(len(trainer.term_names))
-        for number, block in enumerate(blocks_of(data)):
-            values = validation(block["shower"], block["condition"], tf.constant(number)).numpy()
-            sums += values.astype(np.float64) * len(block["shower"])
-        return {f"val_{name}": float(value) for name, value in zip(trainer.term_names, sums / len(data), strict=True)}
-
-    return run
 
 
 def _round(

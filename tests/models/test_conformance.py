@@ -24,9 +24,10 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.grid import RegularGrid
 from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
+from calogen.training.calls import compile_calls
 from calogen.training.module import generates
 from calogen.training.run import TrainedRun, assemble_run
-from calogen.training.train import compile_calls, stages_of
+from calogen.training.train import stages_of
 
 NAMES = [found.name for found in pkgutil.iter_modules(models.__path__)]
 TINY_CELLS = CellGrid(

@@ -30,10 +30,11 @@ from calogen.features.batches import Resident, dataset
 from calogen.generation.load import load_network
 from calogen.models import fastcalogan
 from calogen.parallel import tensorflow_threads
+from calogen.training.calls import compile_calls
 from calogen.training.latent import Latent
 from calogen.training.run import snapshot_paths
 from calogen.training.state import TrainingState, read_state
-from calogen.training.train import Keeper, compile_calls, stages_of, train
+from calogen.training.train import Keeper, stages_of, train
 from calogen.training.trainer import Curriculum, Draws
 from calogen.training.wgan_gp import TERMS, Generator, WganGp
 
