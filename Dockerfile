@@ -8,7 +8,9 @@ ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
 ARG EXTRAS=cluster,export,geant4,gpu
-COPY . /source
+COPY setup.cfg pyproject.toml README.md LICENSE /source/
+COPY calogen /source/calogen
+COPY experiments /source/experiments
 RUN python3 -m venv /opt/calogen && /opt/calogen/bin/pip install --no-cache-dir "/source[$EXTRAS]" \
     && cp -r /source/experiments /opt/calogen/experiments
 

@@ -13,6 +13,7 @@ the last steps: finite, if all is well.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import threading
@@ -142,11 +143,12 @@ def measure_stage(stage: Stage, table: FeatureTable, seconds: float) -> dict[str
     def draw(steps: int) -> np.ndarray:
         return random.integers(len(table), size=(steps, trainer.batches_per_step, batch)).astype(np.int32)
 
-    run(draw(2))  # compiles
+    steps = 50 if trainer.jit else 4  # XLA compiles anew for another number of steps
+    run(draw(steps))  # compiles
     start = time.monotonic()
-    run(draw(4))
-    steps = max(1, round(seconds / (time.monotonic() - start)))  # of a quarter of the time
     run(draw(steps))
+    if not trainer.jit:
+        steps = max(1, round(seconds / (time.monotonic() - start)))  # in a quarter of the time
     timed.seconds, done, sums = 0.0, 0, np.zeros(1)
     with utilisation() as used:
         start = time.monotonic()
@@ -175,13 +177,15 @@ def utilisation() -> Iterator[list[float]]:
         found.append((time.process_time() - used) / (time.monotonic() - start) / num_cores())
         return
     command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    command += ["-i", visible] if visible else []
     samples: list[float] = []
     ended = threading.Event()
 
     def sample() -> None:
         while not ended.wait(0.5):
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            samples.append(float(told[0]) / 100)
+            told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+            samples.extend(float(text) / 100 for text in told[:1] if text.isdecimal())  # a part of a GPU tells none
 
     thread = threading.Thread(target=sample)
     thread.start()

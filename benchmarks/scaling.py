@@ -1,4 +1,4 @@
-"""Time and memory of generation and evaluation by numbers of showers and of workers, and a schedule for 1e9 showers.
+"""Time and memory by numbers of showers and of workers, and a schedule for 1e9 showers.
 
     python benchmarks/scaling.py                                         # up to 1e6 showers, 1 and 2 workers
     python benchmarks/scaling.py --part generation --part evaluation --showers 10000000 --directory /scratch
@@ -32,7 +32,7 @@ from calogen.cluster import worker_pool
 from calogen.command import clean_exit
 from calogen.errors import CalogenError
 from calogen.files import require_space
-from calogen.generation.production import Order, task_blocks
+from calogen.generation.production import Order, blocks_per_task
 from calogen.hdf5_writing import join_hdf5
 from calogen.models import caloshowergan
 from calogen.parallel import num_cores
@@ -48,7 +48,7 @@ _NOTHING_TASKS = 2000
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds, CPU seconds of all its processes, bytes of the largest of them."""
+    """What a command took: seconds, CPU seconds, bytes of the largest of its processes."""
 
     seconds: float
     cpu_seconds: float
@@ -121,7 +121,7 @@ def timed(*words: object) -> Cost:
 
 
 def generation(run: Path, number: int, folder: Path, at: int = 0, seed: int = 1) -> dict[str, float]:
-    """A row for a file of showers, which stays; `at` is the number of workers, 0 for the process itself."""
+    """A row for a file of showers, which stays; `at`: number of workers, 0 for the command."""
     path = folder / f"showers-{seed}.h5"
     where = ["--cluster", f"local:{at}"] if at else []
     words = ["--energies", _ENERGY, "--showers", number, "--seed", seed, "--output", path, *where]
@@ -130,7 +130,7 @@ def generation(run: Path, number: int, folder: Path, at: int = 0, seed: int = 1)
 
 
 def evaluation(run: Path, number: int, folder: Path) -> dict[str, float]:
-    """A row for the judgement of a file of showers by another one, both of which are made for it."""
+    """A row for the judgement of a new file of showers by another one."""
     paths = [folder / f"showers-{seed}.h5" for seed in (1, 2)]
     for seed in (1, 2):
         generation(run, number, folder, seed=seed)
@@ -190,12 +190,12 @@ def measured(run: Path, folder: Path) -> Measured:
 
 
 def schedule(known: Measured, total: int, cores: int, seed: int = 1) -> list[str]:
-    """Lines on a simulated generation: workers take one task at a time from a scheduler that serves one at a time.
+    """Lines on a simulated generation.
 
-    Blocks take a time that varies by a fifth, as on machines that others use, too.
+    Workers take one task at a time from a scheduler that serves one at a time. Blocks take a time that varies by a fifth, as on machines that others use, too.
     """
     random, number = np.random.default_rng(seed), -(-total // BLOCK_SHOWERS)
-    size = task_blocks(number)
+    size = blocks_per_task(number)
     tasks = -(-number // size)
     free = [0.0] * cores  # when each core asks for its next task
     scheduler = end = 0.0

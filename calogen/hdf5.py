@@ -155,6 +155,11 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
 def _why_closed(path: Path, error: BaseException) -> str:
     """The message for a file that cannot be opened: the reason and the remedy."""
     text, number = str(error), getattr(error, "errno", None)
+    if _LOCK_FAILED in text and number not in _HELD:
+        return (
+            f"{path} lies in a file system without locks ({os.strerror(number or errno.ENOLCK)}): set the environment "
+            "variable HDF5_USE_FILE_LOCKING=FALSE"
+        )
     if _LOCK_FAILED in text or "already open" in text:
         return (
             f"{path} is open for writing elsewhere: wait until it is closed. If nobody writes it any more, copy it; "

@@ -10,10 +10,11 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,14 +99,37 @@ def in_threads(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], wor
 def in_order(
     pool: Executor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT], most: int
 ) -> Iterator[ResultT]:
-    """Results of a pool's workers in the order of the items, of which at most so many wait at a time."""
+    """Results of workers in the order of the items, of which at most so many wait at a time."""
     waiting: deque[Future[ResultT]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) == most:
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) == most:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def in_any_order(
+    pool: Executor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT], most: int
+) -> Iterator[tuple[int, ResultT]]:
+    """Numbers of items, from 0, and results as workers finish; at most so many items wait."""
+    waiting: dict[Future[ResultT], int] = {}
+    numbered = enumerate(items)
+    try:
+        while True:
+            for number, item in islice(numbered, most - len(waiting)):
+                waiting[pool.submit(function, item)] = number
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 @contextmanager

@@ -103,6 +103,27 @@ class Progress:
         tell(f"{self._description}: {', '.join(parts)}")
 
 
+class Silent(Progress):
+    """Progress that nobody sees, of work on another machine."""
+
+    def __init__(self) -> None:
+        self._start, self._done = monotonic(), 0
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` more units of work as done."""
+        self._done += n
+
+    def skip(self, n: int) -> None:
+        """Count `n` units that took no time."""
+        self._done += n
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Show nothing."""
+
+
 class _Part(Progress):
     """Progress of a part of the work of `whole`, whose bar shows it.
 

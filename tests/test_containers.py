@@ -25,6 +25,9 @@ def test_both_recipes_take_the_same_steps() -> None:
     bases = {text for recipe in (DOCKER, APPTAINER) for text in re.findall(r"(?m)^(?:ARG| *) *BASE=(\S+)$", recipe)}
     assert (len(extras), len(bases)) == (1, 1)
     assert step_of(DOCKER, "RUN") == step_of(APPTAINER, "%post").replace("{{ EXTRAS }}", "$EXTRAS")
+    copied = {path for text in re.findall(r"(?m)^COPY (?!--)(.*) /source\S*$", DOCKER) for path in text.split()}
+    assert copied == set(re.findall(r"(?m)^    (\S+) /source/\1$", APPTAINER))
+    assert all((ROOT / path).exists() for path in copied)
     options = ConfigParser()
     options.read(ROOT / "setup.cfg")
     named = {name for text in re.findall(r"EXTRAS=([a-z0-9,]+)", DOCKER + APPTAINER) for name in text.split(",")}
@@ -38,7 +41,8 @@ def test_the_steps_work_in_a_bare_environment(tmp_path: Path) -> None:
     source, target, work = (tmp_path / name for name in ("source", "opt", "work"))
     for folder in (source, work):
         folder.mkdir()
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    copied = re.findall(r"(?m)^    (\S+) /source/\1$", APPTAINER)
+    files = subprocess.run(["git", "ls-files", "-z", *copied], cwd=ROOT, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-cf", str(tmp_path / "a.tar"), "--null", "-T", "-"], cwd=ROOT, input=files, check=True)
     subprocess.run(["tar", "-xf", str(tmp_path / "a.tar"), "-C", str(source)], check=True)
     step = step_of(DOCKER, "RUN").replace("/opt/calogen", str(target)).replace("/source", str(source))

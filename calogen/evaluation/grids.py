@@ -148,18 +148,23 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
         for rows, (part, response, clipped) in zip(file.rows, _parts(file), strict=True):
             parts.append(part)
             responses.append(response)
-            file.count_clipped(rows, clipped)
+            if clipped is not None:  # a worker has counted
+                file.count_clipped(rows, clipped)
             bar.advance()
         table = replace(_join(parts), notes=tuple(file.notes))
     require_mev(table.incident_energies, np.concatenate(responses), visible=True)
     return table
 
 
-def _parts(file: ShowerFile) -> Iterator[tuple[GridTable, np.ndarray, Negative]]:
-    """What `_read_part` gives of all blocks of a file, from the workers around if there are any."""
-    tasks = ((file.excerpt(rows), rows.start, _example_step(len(file))) for rows in file.rows)
-    pool = common_workers()
-    return map(_read_part, tasks) if pool is None else in_order(pool, _read_part, tasks, _TASKS)
+def _parts(file: ShowerFile) -> Iterator[tuple[GridTable, np.ndarray, Negative | None]]:
+    """What `_read_part` gives of all blocks of a file, by workers if there are any."""
+    step, pool = _example_step(len(file)), common_workers()
+    if pool is not None:
+        yield from in_order(pool, _read_part, ((file.excerpt(rows), rows.start, step) for rows in file.rows), _TASKS)
+        return
+    for rows in file.rows:
+        showers = file.read(rows)
+        yield _part(showers, rows.start, step), showers.response, None
 
 
 def _read_part(task: tuple[Excerpt, int, int]) -> tuple[GridTable, np.ndarray, Negative]:

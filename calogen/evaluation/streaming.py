@@ -19,25 +19,25 @@ import numpy as np
 
 from calogen.cluster import common_workers
 from calogen.errors import CalogenError
-from calogen.evaluation.copies import hash_showers
-from calogen.evaluation.digests import (
-    Cells,
-    Digest,
-    Done,
+from calogen.evaluation.blocks import (
+    BlockSummary,
+    FileBlocks,
+    FileSummary,
     Filled,
-    Task,
+    SpectrumCells,
     count_voxels,
-    digest,
+    describe_blocks,
     filled_voxels,
     no_counts,
-    work,
+    summarise,
 )
+from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import Judgement, Sample, default_min_energy, judge_samples
 from calogen.metrics.features import Feature, Features
 from calogen.metrics.resampling import Spectrum, spectrum_cells
 from calogen.observables.challenge import list_features
 from calogen.observables.shapes import list_shapes
-from calogen.parallel import ItemT, ResultT, in_order, in_threads, num_workers
+from calogen.parallel import ItemT, ResultT, in_any_order, in_threads, num_workers
 from calogen.progress import progress
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
 from calogen.showers.geometry import require_kind
@@ -164,7 +164,7 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
         np.empty(len(blocks), np.uint64),
     )
     pool = common_workers()
-    count = _count_here if pool is None or blocks.file is None else partial(_count_elsewhere, pool)
+    count = _count_here if pool is None or blocks.file is None else partial(_count_elsewhere, pool, blocks.file)
     spectrum = count(blocks, tables, min_energy, None if reference is None else reference.spectrum)
     try:
         require_mev(blocks.incident_energies, tables.responses)
@@ -182,7 +182,7 @@ class _Tables:
     responses: np.ndarray
     hashes: np.ndarray
 
-    def put(self, rows: slice, part: Digest) -> None:
+    def put(self, rows: slice, part: BlockSummary) -> None:
         """Fills the rows of a block."""
         self.features.values[rows] = part.features
         if self.shapes is not None:
@@ -197,11 +197,11 @@ def _empty(features: tuple[Feature, ...], blocks: _Blocks) -> Features:
 
 
 def _count_here(blocks: _Blocks, tables: _Tables, min_energy: float, known: Spectrum | None) -> Spectrum:
-    """Fills the tables and counts voxels in threads; the bins are those of a known spectrum, or chosen."""
+    """Fills the tables and counts voxels in threads, in a known spectrum's bins or new ones."""
 
     def describe(rows: slice) -> Filled:
         showers = blocks.read(rows)
-        tables.put(rows, digest(showers, min_energy, tables.shapes is not None))
+        tables.put(rows, summarise(showers, min_energy, tables.shapes is not None))
         return filled_voxels(rows.start, showers, min_energy)
 
     def read_again(rows: slice) -> Filled:
@@ -214,7 +214,7 @@ def _count_here(blocks: _Blocks, tables: _Tables, min_energy: float, known: Spec
         edges, boundaries = spectrum_cells(min_energy, maximum)
     else:
         edges, boundaries = known.edges, known.cells
-    cells, size = Cells(boundaries), blocks.geometry.size
+    cells, size = SpectrumCells(boundaries), blocks.geometry.size
     if kept:
         parts = _in_threads(lambda filled: count_voxels(filled, cells, size), kept, counting)
     else:
@@ -227,41 +227,41 @@ def _count_here(blocks: _Blocks, tables: _Tables, min_energy: float, known: Spec
 
 
 def _count_elsewhere(
-    pool: Executor, blocks: _Blocks, tables: _Tables, min_energy: float, known: Spectrum | None
+    pool: Executor, file: ShowerFile, blocks: _Blocks, tables: _Tables, min_energy: float, known: Spectrum | None
 ) -> Spectrum:
     """What `_count_here` does, by workers, who read the files themselves."""
     shapes, maximum = tables.shapes is not None, 0.0
     if known is None:
-        for done in _by_workers(pool, blocks, Task((), (), min_energy, shapes, True, None), tables):
+        for done in _by_workers(pool, file, FileBlocks((), (), min_energy, shapes, True, None), tables):
             maximum = max(maximum, done.maximum)
         edges, boundaries = spectrum_cells(min_energy, maximum)
     else:
         edges, boundaries = known.edges, known.cells
-    counts = no_counts(Cells(boundaries))
-    for done in _by_workers(pool, blocks, Task((), (), min_energy, shapes, known is not None, boundaries), tables):
+    counts = no_counts(SpectrumCells(boundaries))
+    for done in _by_workers(pool, file, FileBlocks((), (), min_energy, shapes, known is not None, boundaries), tables):
         counts += done.counts
     return Spectrum(edges, boundaries, counts)
 
 
-def _by_workers(pool: Executor, blocks: _Blocks, like: Task, tables: _Tables) -> Iterator[Done]:
+def _by_workers(pool: Executor, file: ShowerFile, like: FileBlocks, tables: _Tables) -> Iterator[FileSummary]:
     """What workers make of all blocks, some of which are a task."""
-    assert blocks.file is not None
     groups: list[list[slice]] = [[]]
-    for rows in blocks.rows:
+    for rows in file.rows:
         if sum(item.stop - item.start for item in groups[-1]) >= _TASK_SHOWERS or len(groups[-1]) == _TASK_BLOCKS:
             groups.append([])
         groups[-1].append(rows)
     tasks = (
-        replace(like, starts=tuple(rows.start for rows in group), excerpts=tuple(map(blocks.file.excerpt, group)))
+        replace(like, starts=tuple(rows.start for rows in group), excerpts=tuple(map(file.excerpt, group)))
         for group in groups
     )
-    words = f"{'reading' if like.digests else 'counting voxels of'} {blocks.name}"
-    with progress(words, len(blocks.rows), "blocks") as shown:
-        for group, done in zip(groups, in_order(pool, work, tasks, _TASKS), strict=True):
-            for rows, part in zip(group, done.digests, strict=False):
+    words = f"{'reading' if like.summaries else 'counting voxels of'} {file.name}"
+    with progress(words, len(file.rows), "blocks") as shown:
+        for number, done in in_any_order(pool, describe_blocks, tasks, _TASKS):
+            group = groups[number]
+            for rows, part in zip(group, done.summaries, strict=True) if like.summaries else ():
                 tables.put(rows, part)
             for rows, clipped in zip(group, done.clipped, strict=True):
-                blocks.file.count_clipped(rows, clipped)
+                file.count_clipped(rows, clipped)
             yield done
             shown.advance(len(group))
 

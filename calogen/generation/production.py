@@ -106,9 +106,10 @@ def write_generated(
         _require_same(record, identity)
         missing = {block: blocks[block] for block in range(number) if not blocks[block].exists()}
         groups = [[blocks[block] for block in group] for group in np.array_split(np.arange(number), files)]
-        with nullcontext() if cluster is None else worker_pool(cluster) as pool:
+        joins = {name: group for name, group in zip(names, groups, strict=True) if files == 1 or not name.exists()}
+        with nullcontext() if cluster is None or not missing else worker_pool(cluster) as pool:
             _compute(order, missing, total, pool)
-            _join(dict(zip(names, groups, strict=True)), pool)
+            _join(joins, pool if files > 1 else None)
         if files > 1:
             link_hdf5(path, names)
         shutil.rmtree(parts)
@@ -121,8 +122,8 @@ def _names(path: Path, files: int) -> list[Path]:
     return [path.with_stem(f"{path.stem}-{number:0{len(str(files))}d}") for number in range(1, files + 1)]
 
 
-def task_blocks(number: int) -> int:
-    """How many of so many blocks are a worker's task: more, where tasks would keep a scheduler busy."""
+def blocks_per_task(number: int) -> int:
+    """Blocks of a worker's task: more, where many tasks would keep a scheduler busy."""
     return -(-number // _MOST_TASKS)
 
 
@@ -134,7 +135,7 @@ def _compute(order: Order, missing: dict[int, Path], total: int, pool: Executor 
             for block, path in missing.items():
                 _write_block(order, block, sizes[block], path, bar.advance)
             return
-        chosen, step = sorted(missing), task_blocks(len(missing))
+        chosen, step = sorted(missing), blocks_per_task(len(missing))
         groups = [chosen[start : start + step] for start in range(0, len(chosen), step)]
         tasks = {
             pool.submit(_write_group, order, [(block, sizes[block], missing[block]) for block in group]): group
@@ -154,7 +155,7 @@ def _join(groups: dict[Path, list[Path]], pool: Executor | None) -> None:
 
 
 def _write_group(order: Order, blocks: Sequence[tuple[int, int, Path]]) -> None:
-    """What a worker does: blocks with their sizes and files, but those that another try has written."""
+    """A worker's task: blocks with sizes and files, but those that another try has written."""
     for block, size, path in blocks:
         if not path.exists():
             _write_block(order, block, size, path)

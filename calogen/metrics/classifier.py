@@ -4,7 +4,7 @@ This is the only module of `calogen.metrics` that needs Keras.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +25,7 @@ from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.files import atomic_path, read_json_table, write_json
 from calogen.metrics.distances import checked_pair
 from calogen.metrics.distributions import Value, json_number
-from calogen.progress import Progress, progress
+from calogen.progress import Progress, Silent, progress
 
 MIN_CLASS_SHOWERS = 20
 """Least number of showers in a class: fewer cannot be divided into training, test and validation."""
@@ -172,26 +172,28 @@ def start_classifying(
     kept = _Kept(trainings, _key(*pair, config, seed))
     missing = [number for number in range(repetitions) if number not in kept.results]
     pool = common_workers()
-    if pool is None or trainings is None or not missing:
+    stored = [] if trainings is None else [_place(trainings, kept.key, number) for number in range(2)]
+    if pool is None or not stored or not missing:
+        _forget(stored)  # of a call that was killed
         with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
             shown.skip((repetitions - len(missing)) * config.epochs)
             for number in missing:
                 kept.put(number, _train_once(*pair, config, seed, number, shown))
         return lambda: kept.score(repetitions, size)
-    folder = trainings.with_suffix("")
-    first, second = (_store(folder / f"{kept.key}-{number}.npy", sample) for number, sample in enumerate(pair))
+    first, second = map(_store, stored, pair)
     waiting = {pool.submit(_train_stored, first, second, config, seed, number): number for number in missing}
 
     def finish() -> ClassifierScore:
-        with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
-            shown.skip((repetitions - len(missing)) * config.epochs)
-            for future in as_completed(waiting):
-                kept.put(waiting[future], future.result())
-                shown.advance(config.epochs)
-        for path in (first, second):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # samples of other classifiers are in use
-            folder.rmdir()
+        try:
+            with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
+                shown.skip((repetitions - len(missing)) * config.epochs)
+                for future in as_completed(waiting):
+                    kept.put(waiting[future], future.result())
+                    shown.advance(config.epochs)
+        finally:
+            for future in waiting:
+                future.cancel()
+            _forget(stored)
         return kept.score(repetitions, size)
 
     return finish
@@ -248,6 +250,19 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, uncalibrated: np.ndarray) 
     return np.interp(uncalibrated, places, fitted.clip(_SMALLEST, 1 - _SMALLEST))
 
 
+def _place(trainings: Path, key: str, number: int) -> Path:
+    """File of one of the two samples that workers compare."""
+    return trainings.with_suffix("") / f"{key}-{number}.npy"
+
+
+def _forget(paths: Sequence[Path]) -> None:
+    """Removes stored samples, and their folder with the last."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or it holds samples of other classifiers
+            path.parent.rmdir()
+
+
 def _store(path: Path, sample: np.ndarray) -> Path:
     """Writes a sample for workers."""
     if not path.exists():
@@ -261,8 +276,7 @@ def _train_stored(
 ) -> tuple[float, float, int]:
     """What a worker does with samples that were stored: `_train_once`."""
     ours, theirs = (np.load(path, allow_pickle=False) for path in (reference, generated))
-    with progress("classifier", config.epochs, "epochs") as shown:
-        return _train_once(ours, theirs, config, seed, repetition, shown)
+    return _train_once(ours, theirs, config, seed, repetition, Silent())
 
 
 def _train_once(

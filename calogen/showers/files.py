@@ -152,12 +152,16 @@ class ShowerFile:
         Raises:
             DataFormatError: the file is damaged, or holds NaN or negative energies.
         """
-        showers, clipped = self.excerpt(rows).take(self._energies[self._part(rows)])
+        showers, clipped = self._excerpt(rows).take(self._energies[self._part(rows)])
         self.count_clipped(rows, clipped)
         return showers
 
     def excerpt(self, rows: slice) -> "Excerpt":
-        """One of the blocks in `rows`, for a worker that reads it."""
+        """One of the blocks in `rows`, for a worker that reads it, in any folder."""
+        excerpt = self._excerpt(rows)
+        return replace(excerpt, path=excerpt.path.absolute())
+
+    def _excerpt(self, rows: slice) -> "Excerpt":
         part = self._part(rows)
         chosen = self._chosen[rows] - self._starts[part]
         return Excerpt(

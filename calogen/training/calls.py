@@ -1,4 +1,4 @@
-"""Compiled calls of a training: many steps in one program, on one device or on several that share each batch."""
+"""Compiled calls of a training: many steps in one program, on one device or on several."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +19,12 @@ Run = Callable[..., tuple[np.ndarray, int]]
 Program = Callable[[Chunk, tf.Tensor], tf.Tensor]
 """A function from a chunk of steps, and sums of the terms over earlier ones, to the sums with these steps."""
 _FIRST_STEPS, _CALL_SECONDS = 1, 5.0  # steps of the first call of a program, and about how long later ones take
+
+
+def require_equal_shares(batch_size: int) -> None:
+    """Refuse batches that the devices of the scope cannot share equally."""
+    number = tf.distribute.get_strategy().num_replicas_in_sync
+    require(batch_size % number == 0, f"batch_size must be a multiple of the {number} devices. Received: {batch_size}")
 
 
 def compile_calls(trainer: Trainer, data: FeatureTable) -> Run:
@@ -83,11 +89,11 @@ def _program(trainer: Trainer, data: FeatureTable, chunk: Chunk) -> Program:
 
 
 def _shared_program(trainer: Trainer, data: FeatureTable, chunk: Chunk) -> Program:
-    """The program for several devices, which cannot sum their gradients inside a loop: a call for each step."""
+    """The program for several devices, whose gradients no loop can sum: a call for each step."""
     strategy = tf.distribute.get_strategy()
-    number, size = strategy.num_replicas_in_sync, tf.nest.flatten(chunk)[0].shape[2]
-    require(size % number == 0, f"batch_size must be a multiple of the {number} devices. Received: {size}")
-    share = size // number
+    size = tf.nest.flatten(chunk)[0].shape[2]
+    require_equal_shares(size)
+    share = size // strategy.num_replicas_in_sync
 
     def step_of(whole: Batch) -> tf.Tensor:
         start = share * tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -1,7 +1,8 @@
 """Devices that share the showers of each training step.
 
 Every device has a copy of all networks and an equal part of each batch, and gradients are summed, so that a step is the
-one that a single device takes with the whole batch; batch normalisation alone sees each device's part.
+one that a single device takes with the whole batch. What looks at a batch as a whole sees each device's part of it
+(batch normalisation, discrepancies between distributions), and each device has noise of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,8 +36,12 @@ def training_devices(strategy: str, names: Sequence[str] | None = None) -> Itera
         yield
         return
     kinds = [tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU")]
-    _shared = tf.distribute.MirroredStrategy(names or [device.name for device in kinds[0] or kinds[1]])
-    tell(f"devices that share each batch: {_shared.num_replicas_in_sync}")
+    names = names or [device.name for device in kinds[0] or kinds[1]]
+    tell(f"devices that share each batch: {len(names)}")
+    if len(names) == 1:
+        yield
+        return
+    _shared = tf.distribute.MirroredStrategy(names)
     try:
         yield
     finally:
@@ -45,7 +50,7 @@ def training_devices(strategy: str, names: Sequence[str] | None = None) -> Itera
 
 @contextmanager
 def training_scope() -> Iterator[None]:
-    """Networks and optimizers that are made in this block have a copy on each of the `training_devices`."""
+    """Networks and optimizers of this block have a copy on each of the `training_devices`."""
     if _shared is None:
         yield
         return

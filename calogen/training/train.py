@@ -20,7 +20,7 @@ from calogen.features.batches import FeatureTable
 from calogen.process import StopRequest, stoppable
 from calogen.progress import Progress, progress
 from calogen.training.callbacks import save_network
-from calogen.training.calls import Logs, Run, compile_calls, compile_validation
+from calogen.training.calls import Logs, Run, compile_calls, compile_validation, require_equal_shares
 from calogen.training.run import snapshot_paths
 from calogen.training.state import TrainingState, Variables, assign, read_state, write_state
 from calogen.training.trainer import AveragingTrainer, Schedule, Trainer
@@ -100,6 +100,8 @@ def train(
         CalogenError: the checkpoint is another training's.
         DivergedError: a term or a weight is not finite.
     """
+    for stage in stages:
+        require_equal_shares(stage.schedule.batch_size)
     keeper, variables = keeper or Keeper(), Variables([stage.trainer for stage in stages])
     state = keeper.read()
     if state.weights:

@@ -225,7 +225,9 @@ class WganGp(KerasTrainer):
 
     def further_loss(self, fake: tf.Tensor, real: Batch) -> tf.Tensor | float:
         """Gives what the generator's loss has besides the scores; `fake`: its showers."""
-        return self._activity_weight * tf.reduce_sum(tf.abs(fake)) if self._activity_weight else 0.0
+        if not self._activity_weight:
+            return 0.0
+        return self._activity_weight * self.num_replicas * tf.reduce_sum(tf.abs(fake))  # a sum, not a mean, of showers
 
     def generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Gives showers `[b, f]` of the generator as it trains, with the noise of a seed."""

@@ -124,7 +124,7 @@ def test_too_few_showers_are_told():
 
 def test_a_page_of_cells_has_them_beside_the_second_reference(tmp_path: Path, small):
     for name, seed, scale in (("reference", 0, 1.0), ("vae", 1, 1.2), ("second", 2, 1.0)):
-        sample(150, seed, scale).write(tmp_path / f"{name}.h5")
+        sample(1350, seed, scale).at(65536.0).write(tmp_path / f"{name}.h5")
     paths = [tmp_path / f"{name}.h5" for name in ("reference", "vae", "second")]
     out = tmp_path / "out"
     text = evaluate_cells(paths[0], {"VAE": paths[1]}, out, paths[2], Options(repetitions=1))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reference import challenge as slow
 
 from calogen.errors import CalogenError, DataFormatError, GeometryError
-from calogen.evaluation import digests, streaming
+from calogen.evaluation import blocks, streaming
 from calogen.evaluation.assessment import scored_rows
 from calogen.evaluation.streaming import judge_files, read_sample, sample_of
 from calogen.metrics.resampling import spectrum_cells
@@ -168,7 +168,7 @@ def test_thresholds_are_those_of_the_binning(files):
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     """Four times as many showers take the memory of their features more; threads make it vary by some blocks."""
-    monkeypatch.setattr(digests, "GROUPS", 16)
+    monkeypatch.setattr(blocks, "GROUPS", 16)
     monkeypatch.setattr(streaming, "_BLOCK_BYTES", 8 * 533 * 32)
     monkeypatch.setattr(streaming, "_KEEP_BYTES", 2**19)
     peaks = []
@@ -237,12 +237,12 @@ def test_cells_are_found_as_by_a_binary_search(energies, low, factor):
     values = np.concatenate([energies, boundaries, np.nextafter(boundaries, 0), np.nextafter(boundaries, np.inf)])
     for dtype in (np.float64, np.float32):
         expected = np.searchsorted(boundaries, values.astype(dtype).astype(np.float64), side="right")
-        np.testing.assert_array_equal(digests.Cells(boundaries).find(values.astype(dtype)), expected)
+        np.testing.assert_array_equal(blocks.SpectrumCells(boundaries).find(values.astype(dtype)), expected)
 
 
 def test_groups_take_turns(files, monkeypatch):
     """Shower k belongs to group k modulo 256 whatever the blocks: all groups have nearly the same size."""
-    monkeypatch.setattr(digests, "GROUPS", 8)
+    monkeypatch.setattr(blocks, "GROUPS", 8)
     monkeypatch.setattr(streaming, "_BLOCK_BYTES", 8 * 368 * 16)
     spectrum = read_sample(files[0], PHOTONS_DATASET1).spectrum
     energies = Showers.read(files[0], PHOTONS_DATASET1).energies

@@ -41,7 +41,7 @@ def test_cells_in_memory_or_in_files_are_judged_alike(tmp_path: Path, monkeypatc
 
 
 def test_voxels_of_several_models_are_one_table(tmp_path: Path) -> None:
-    reference, *others = (make_showers(PHOTONS_DATASET1, 120, seed) for seed in (1, 2, 3))
+    reference, *others = (make_showers(TINY_VOXELS, 120, seed) for seed in (1, 2, 3))
     generated = dict(zip(("A", "B"), others, strict=True))
     table = calogen.evaluate(reference, generated, tmp_path, training=reference, options=QUICK)
     assert set(table["sample"]) == {"A", "B"}

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from calogen.process import Terminated, orderly
+from calogen.training import calls as compiled
 from calogen.training import train
 
 ENDS = {signal.SIGINT: (KeyboardInterrupt, None), signal.SIGTERM: (Terminated, 143), signal.SIGUSR1: (Terminated, 75)}
@@ -31,7 +32,7 @@ def stopped_by(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, calls: i
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
     try:
         with monkeypatch.context() as patch, pytest.raises(error) as raised, orderly():
-            patch.setattr(train, "_CALL_SECONDS", 0.0)
+            patch.setattr(compiled, "_CALL_SECONDS", 0.0)
             patch.setattr(train, "_told_steps", send)
             yield
     finally:

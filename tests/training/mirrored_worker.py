@@ -36,7 +36,12 @@ def make_trainer() -> WganGp:
     hidden = keras.layers.LeakyReLU(1.0)(SpectralDense(5, kernel_initializer=initializer(2))(hidden))
     critic = keras.Model(seen, SpectralDense(1, kernel_initializer=initializer(3))(hidden), name="critic")
     return WganGp(
-        Generator(network=generator, optimizer=keras.optimizers.SGD(0.1), latent=Latent(dim=2, mean=0.5, spread=1e-30)),
+        Generator(
+            network=generator,
+            optimizer=keras.optimizers.SGD(0.1),
+            latent=Latent(dim=2, mean=0.5, spread=1e-30),
+            activity_weight=0.01,
+        ),
         [Critic(network=critic, optimizer=keras.optimizers.SGD(0.1), gradient_penalty_weight=3.0)],
         critic_steps=STEPS,
         seed=1,

@@ -18,7 +18,7 @@ from calogen.errors import ConfigError
 from calogen.features.batches import Resident
 from calogen.models import fastcalogan
 from calogen.training.calls import compile_calls
-from calogen.training.devices import training_devices
+from calogen.training.devices import training_devices, training_scope
 from calogen.training.fit import fit
 
 ROWS = np.arange(2 * STEPS * 2 * SHARE, dtype=np.int32).reshape(2, STEPS, 2 * SHARE)
@@ -65,5 +65,7 @@ def test_what_devices_cannot_do_is_refused() -> None:
         training_devices("multi-worker"),
     ):
         pytest.fail("the block must not run")
+    with training_devices("mirrored", ["CPU:0"]), training_scope():
+        assert not tf.distribute.has_strategy(), "a single device needs none"
     with pytest.raises(ConfigError, match="must be one or mirrored. Received: two"), training_devices("two"):
         pytest.fail("the block must not run")

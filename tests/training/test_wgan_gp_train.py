@@ -313,7 +313,7 @@ def test_slow_steps_are_told_in_pieces_and_give_the_same_weights(monkeypatch: py
     rows = np.random.default_rng(1).integers(60, size=(23, 2, 8)).astype(np.int32)
     whole, pieces, told = make_trainer(), make_trainer(), []
     sums, number = compile_calls(whole, data_of())(rows)
-    monkeypatch.setattr("calogen.training.train._CALL_SECONDS", 0.0)  # every step is slow
+    monkeypatch.setattr("calogen.training.calls._CALL_SECONDS", 0.0)  # every step is slow
     run = compile_calls(pieces, data_of())
     again, first = run(rows, (), lambda done: told.append(done) or done == 9)
     assert (number, first, told) == (23, 9, [*range(1, 10)])

@@ -31,7 +31,7 @@ class Filled:
     energies: np.ndarray
 
 
-class Cells:
+class SpectrumCells:
     """Finds the spectrum's cells that energies lie in, ten times as fast as a binary search.
 
     Positive floats have the same order as their bits. The upper 21 bits name a slot, 0.2 % wide, and a table tells the
@@ -63,7 +63,7 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Digest:
+class BlockSummary:
     """What is kept of a block of showers.
 
     Args:
@@ -79,7 +79,7 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class Task:
+class FileBlocks:
     """Blocks of a file for a worker.
 
     Args:
@@ -87,7 +87,7 @@ class Task:
         excerpts: the blocks.
         min_energy: voxels below it count as empty, MeV.
         shapes: whether to compute shapes.
-        digests: whether to compute anything but counts of voxels.
+        summaries: whether to compute anything but counts of voxels.
         boundaries: of the cells of the voxel spectrum; None: they are not known, and no voxels are counted.
     """
 
@@ -95,23 +95,30 @@ class Task:
     excerpts: tuple[Excerpt, ...]
     min_energy: float
     shapes: bool
-    digests: bool
+    summaries: bool
     boundaries: np.ndarray | None
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a worker has made of a `Task`: the digest of each block, and what it found in all of them together."""
+class FileSummary:
+    """What a worker has made of a `FileBlocks`.
 
-    digests: Sequence[Digest]
+    Args:
+        summaries: of each block, or none.
+        clipped: what was set to 0 in each block.
+        maximum: largest energy of a voxel, MeV.
+        counts: of voxels, as `count_voxels` gives them, in all blocks together; 0: not counted.
+    """
+
+    summaries: Sequence[BlockSummary]
     clipped: Sequence[Negative]
     maximum: float
     counts: np.ndarray | int
 
 
-def digest(showers: Showers, min_energy: float, shapes: bool) -> Digest:
+def summarise(showers: Showers, min_energy: float, shapes: bool) -> BlockSummary:
     """What is kept of a block of showers."""
-    return Digest(
+    return BlockSummary(
         compute_features(showers, min_energy).values,
         compute_shapes(showers, min_energy).values if shapes else None,
         showers.response,
@@ -125,7 +132,7 @@ def filled_voxels(first_row: int, showers: Showers, min_energy: float) -> Filled
     return Filled(first_row, np.count_nonzero(chosen, axis=1), showers.energies[chosen])
 
 
-def count_voxels(filled: Filled, cells: Cells, num_voxels: int) -> np.ndarray:
+def count_voxels(filled: Filled, cells: SpectrumCells, num_voxels: int) -> np.ndarray:
     """Numbers of voxels by group of showers and by cell, `[g, c + 1]`; see `Spectrum`."""
     groups = (filled.first_row + np.arange(len(filled.numbers))) % GROUPS
     places = cells.find(filled.energies)
@@ -135,23 +142,23 @@ def count_voxels(filled: Filled, cells: Cells, num_voxels: int) -> np.ndarray:
     return counts
 
 
-def no_counts(cells: Cells) -> np.ndarray:
+def no_counts(cells: SpectrumCells) -> np.ndarray:
     """Counts of no voxels, to which those of blocks can be added."""
     return np.zeros((GROUPS, cells.size), np.int64)
 
 
-def work(task: Task) -> Done:
+def describe_blocks(task: FileBlocks) -> FileSummary:
     """Reads and describes blocks of a file."""
-    cells = None if task.boundaries is None else Cells(task.boundaries)
-    digests: list[Digest] = []
+    cells = None if task.boundaries is None else SpectrumCells(task.boundaries)
+    summaries: list[BlockSummary] = []
     clipped: list[Negative] = []
     maximum, counts = 0.0, no_counts(cells) if cells else 0
     for start, excerpt in zip(task.starts, task.excerpts, strict=True):
         showers, negative = excerpt.read()
         clipped.append(negative)
-        if task.digests:
-            digests.append(digest(showers, task.min_energy, task.shapes))
+        if task.summaries:
+            summaries.append(summarise(showers, task.min_energy, task.shapes))
         maximum = max(maximum, float(showers.energies.max(initial=0)))
         if cells:
             counts += count_voxels(filled_voxels(start, showers, task.min_energy), cells, showers.geometry.size)
-    return Done(digests, clipped, maximum, counts)
+    return FileSummary(summaries, clipped, maximum, counts)
