@@ -192,7 +192,8 @@ def measured(run: Path, folder: Path) -> Measured:
 def schedule(known: Measured, total: int, cores: int, seed: int = 1) -> list[str]:
     """Lines on a simulated generation.
 
-    Workers take one task at a time from a scheduler that serves one at a time. Blocks take a time that varies by a fifth, as on machines that others use, too.
+    Workers take one task at a time from a scheduler that serves one at a time. Blocks take a time that varies by a
+    fifth, as on machines that others use, too.
     """
     random, number = np.random.default_rng(seed), -(-total // BLOCK_SHOWERS)
     size = blocks_per_task(number)

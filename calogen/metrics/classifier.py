@@ -4,9 +4,8 @@ This is the only module of `calogen.metrics` that needs Keras.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import as_completed
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +20,10 @@ from calogen import provenance
 from calogen.backend import keras, tf
 from calogen.cluster import common_workers
 from calogen.config import require, require_above_zero
-from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import atomic_path, read_json_table, write_json
+from calogen.errors import CalogenError, ConfigError
 from calogen.metrics.distances import checked_pair
 from calogen.metrics.distributions import Value, json_number
+from calogen.metrics.kept_trainings import KeptTrainings, forget_samples, store_sample, stored_sample
 from calogen.progress import Progress, Silent, progress
 
 MIN_CLASS_SHOWERS = 20
@@ -169,18 +168,18 @@ def start_classifying(
     require(repetitions >= 1, f"repetitions must be at least 1. Received: {repetitions}")
     pair = checked_pair(reference, generated, MIN_CLASS_SHOWERS, np.float32)
     size = min(len(sample) for sample in pair)
-    kept = _Kept(trainings, _key(*pair, config, seed))
+    kept = KeptTrainings(trainings, _key(*pair, config, seed))
     missing = [number for number in range(repetitions) if number not in kept.results]
     pool = common_workers()
-    stored = [] if trainings is None else [_place(trainings, kept.key, number) for number in range(2)]
+    stored = [] if trainings is None else [stored_sample(trainings, kept.key, number) for number in range(2)]
     if pool is None or not stored or not missing:
-        _forget(stored)  # of a call that was killed
+        forget_samples(stored)  # of a call that was killed
         with progress("classifiers", repetitions * config.epochs, "epochs") as shown:
             shown.skip((repetitions - len(missing)) * config.epochs)
             for number in missing:
                 kept.put(number, _train_once(*pair, config, seed, number, shown))
-        return lambda: kept.score(repetitions, size)
-    first, second = map(_store, stored, pair)
+        return lambda: _score(kept.results, repetitions, size)
+    first, second = map(store_sample, stored, pair)
     waiting = {pool.submit(_train_stored, first, second, config, seed, number): number for number in missing}
 
     def finish() -> ClassifierScore:
@@ -193,8 +192,8 @@ def start_classifying(
         finally:
             for future in waiting:
                 future.cancel()
-            _forget(stored)
-        return kept.score(repetitions, size)
+            forget_samples(stored)
+        return _score(kept.results, repetitions, size)
 
     return finish
 
@@ -248,27 +247,6 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, uncalibrated: np.ndarray) 
     places, inverse, numbers = np.unique(scores, return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(inverse, labels) / numbers, weights=numbers).x
     return np.interp(uncalibrated, places, fitted.clip(_SMALLEST, 1 - _SMALLEST))
-
-
-def _place(trainings: Path, key: str, number: int) -> Path:
-    """File of one of the two samples that workers compare."""
-    return trainings.with_suffix("") / f"{key}-{number}.npy"
-
-
-def _forget(paths: Sequence[Path]) -> None:
-    """Removes stored samples, and their folder with the last."""
-    for path in paths:
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # there is none, or it holds samples of other classifiers
-            path.parent.rmdir()
-
-
-def _store(path: Path, sample: np.ndarray) -> Path:
-    """Writes a sample for workers."""
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            np.save(temporary, sample, allow_pickle=False)
-    return path.absolute()
 
 
 def _train_stored(
@@ -396,58 +374,11 @@ def _key(reference: np.ndarray, generated: np.ndarray, config: ClassifierConfig,
     return digest.hexdigest()
 
 
-class _Kept:
-    """Results of trainings by their number: AUC, JSD and best epoch.
-
-    Args:
-        path: file that keeps each of them at once, for all keys; None: none is kept.
-        key: what the trainings depend on (`_key`).
-    """
-
-    def __init__(self, path: Path | None, key: str) -> None:
-        self._path, self.key = path, key
-        known = _read_trainings(path).get(key, [])
-        self.results = {number: result for number, result in enumerate(known) if result is not None}
-
-    def put(self, number: int, result: tuple[float, float, int]) -> None:
-        """Keeps a result."""
-        self.results[number] = result
-        if self._path is not None:
-            every = _read_trainings(self._path)
-            every[self.key] = [self.results.get(place) for place in range(max(self.results) + 1)]
-            write_json(self._path, every)
-
-    def score(self, repetitions: int, num_showers: int) -> ClassifierScore:
-        """The score of the first so many trainings."""
-        results = [self.results[number] for number in range(repetitions)]
-        aucs, jsds, best_epochs = zip(*results, strict=True)
-        return ClassifierScore(_mean(aucs), _mean(jsds), aucs, jsds, best_epochs, num_showers)
-
-
-def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int] | None]]:
-    """AUC, JSD and best epoch of each training in a file, by `_key`; None: not trained yet."""
-    if path is None or not path.exists():
-        return {}
-    try:
-        return {
-            key: [None if row is None else _result(*row) for row in rows] for key, rows in read_json_table(path).items()
-        }
-    except (DataFormatError, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise CalogenError(
-            f"{path} must hold the results of classifiers' trainings; delete it to train them anew. "
-            f"Received: {error!r:.200}"
-        ) from error
-
-
-def _result(auc: float, jsd: float, best_epoch: int) -> tuple[float, float, int]:
-    return _finite(auc), _finite(jsd), int(best_epoch)
-
-
-def _finite(number: float) -> float:
-    if not np.isfinite(number):
-        raise ValueError(f"{number} is not finite")
-    return float(number)
-
-
 def _mean(values: tuple[float, ...]) -> Value:
     return Value(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan)
+
+
+def _score(results: Mapping[int, tuple[float, float, int]], repetitions: int, num_showers: int) -> ClassifierScore:
+    """The score of the first so many trainings, by their number."""
+    aucs, jsds, best_epochs = zip(*(results[number] for number in range(repetitions)), strict=True)
+    return ClassifierScore(_mean(aucs), _mean(jsds), aucs, jsds, best_epochs, num_showers)
