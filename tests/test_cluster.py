@@ -199,7 +199,8 @@ def judged(folder: Path) -> list[Any]:
     return [*samples, vars(score), {name: item for name, item in table.items() if name != "grid"}, examples.energies]
 
 
-def test_evaluation_survives_killed_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("deaths", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_evaluation_survives_killed_workers(deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "_BLOCK_BYTES", 8 * 368 * 100)
     monkeypatch.setattr(streaming, "_TASK_BLOCKS", 2)
     for seed, name in enumerate(("first", "second")):
@@ -212,18 +213,18 @@ def test_evaluation_survives_killed_workers(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.chdir(tmp_path)  # the workers work in another folder
         done = threading.Event()
         killing = threading.Thread(
-            target=lambda: killed.append(kill_workers(os.getpid(), 3, 1, "libhdf5", 1.0, done.is_set))
+            target=lambda: killed.append(kill_workers(os.getpid(), deaths, 1, "libhdf5", 1.0, done.is_set))
         )
         killing.start()
         try:
             start = time.monotonic()
-            while not rounds or (killing.is_alive() and time.monotonic() - start < 200):
+            while not rounds or (killing.is_alive() and time.monotonic() - start < 100 * deaths):
                 np.testing.assert_equal(judged(Path()), expected)
                 rounds += 1
         finally:
             done.set()
             killing.join()
-    assert killed == [3]
+    assert killed == [deaths]
     assert "set to 0" in expected[1][-1][0]
     assert {path.name for path in tmp_path.iterdir()} == {"first.h5", "second.h5", "grid.h5"}
 

@@ -57,8 +57,8 @@ def test_commands_work_in_the_worst_of_places(tmp_path: Path, preloaded: Path) -
     for fault in ("Traceback", "HDF5-DIAG", "HDF5_USE_FILE_LOCKING"):
         assert fault not in done.stderr
     assert "is on a file system without locks" in done.stderr
-    assert list(elsewhere.iterdir()) == []
-    made = [path for path in tmp_path.rglob("*") if path.is_file() and path != preloaded]
+    assert [path for path in elsewhere.rglob("*") if path.is_file() and path.suffix != ".pyc"] == []
+    made = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert {"made.h5", "report.html", "config.json"} <= {path.name for path in made}
     assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
     assert not [path for path in made if ".partial" in path.name]

@@ -56,7 +56,7 @@ def test_workers_are_jobs_that_htcondor_can_read(tmp_path: Path, monkeypatch: py
     """The documented example; its jobs are not submitted."""
     import dask_jobqueue
 
-    text = (SUBMIT.parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
+    text = (SUBMIT.parents[1] / "docs" / "clusters.md").read_text(encoding="utf-8")
     example = re.search(r"^    htcondor:.*?^    jobs: \d+$", text, re.MULTILINE | re.DOTALL)
     assert example is not None
     (tmp_path / "cluster.yaml").write_text(re.sub("^    ", "", example[0], flags=re.MULTILINE))

@@ -12,6 +12,7 @@ from calogen.showers.grids import ILD_ANGULAR_GRID
 from calogen.showers.sample import Showers
 
 SCRIPT = "getting_high_angular"
+pytestmark = pytest.mark.slow  # as test_getting_high.py, with showers of other angles or particles
 
 
 def inclined(angles: np.ndarray, energies: np.ndarray, seed: int) -> Showers:

@@ -11,6 +11,7 @@ from calogen.reproduction.experiment import Arguments
 from calogen.showers.grids import AHCAL_GRID
 
 SCRIPT = "getting_high_hadronic"
+pytestmark = pytest.mark.slow  # as test_getting_high.py, with showers of other angles or particles
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,12 @@ def test_cells_in_memory_or_in_files_are_judged_alike(tmp_path: Path, monkeypatc
     np.testing.assert_allclose(table["floor_limit"], [row["floor"]["limit"] for row in rows], rtol=1e-15)
 
 
-def test_voxels_of_several_models_are_one_table(tmp_path: Path) -> None:
+def test_voxels_of_several_models_are_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the pages, which take most of the time."""
+    for name in ("build_assessment_page", "build_comparison_page"):
+        monkeypatch.setattr(f"calogen.reports.evaluate.{name}", lambda *_: SimpleNamespace(verdict=""))
+    monkeypatch.setattr("calogen.reports.evaluate.write_page", lambda directory, *_: directory)
+    monkeypatch.setattr("calogen.reports.evaluate.verdict_text", lambda *_: "")
     reference, *others = (make_showers(TINY_VOXELS, 120, seed) for seed in (1, 2, 3))
     generated = dict(zip(("A", "B"), others, strict=True))
     table = calogen.evaluate(reference, generated, tmp_path, training=reference, options=QUICK)

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from calogen.features.batches import Batch, Resident
 from calogen.process import Terminated, orderly
+from calogen.training import calls as compiled
 from calogen.training import train as module
 from calogen.training.callbacks import ScalarLog
 from calogen.training.state import TrainingState, read_state, write_state
@@ -170,7 +171,7 @@ def test_a_handler_that_returns_lets_the_training_go_on(
 
     before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
     monkeypatch.setattr(module, "_told_steps", send)
-    monkeypatch.setattr(module, "_CALL_SECONDS", 0.0)
+    monkeypatch.setattr(compiled, "_CALL_SECONDS", 0.0)
     try:
         stages = make_stages()
         state = train(stages, DATA, DATA, keep(tmp_path, stages))
@@ -191,7 +192,7 @@ def test_a_stopped_training_with_nan_keeps_its_last_checkpoint(tmp_path: Path, m
         return told(*given)
 
     monkeypatch.setattr(module, "_told_steps", spoil)
-    monkeypatch.setattr(module, "_CALL_SECONDS", 0.0)
+    monkeypatch.setattr(compiled, "_CALL_SECONDS", 0.0)
     with pytest.raises(Terminated), orderly():  # the signal wins over the fault that the next start will meet
         train(stages, DATA, DATA, keep(tmp_path, stages))
     state = read_state(tmp_path / "checkpoint.npz", "me")
