@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calogen.backend import keras, tf
+from calogen.backend import tf
 from calogen.command import clean_exit
 from calogen.config import require
 from calogen.features.batches import FeatureTable, moments_of, on_disk, resident
@@ -36,7 +36,7 @@ from calogen.parallel import num_cores
 from calogen.process import tell
 from calogen.showers.bundled import bundled_for, open_showers
 from calogen.training.calls import compile_calls
-from calogen.training.fit import choose_rows
+from calogen.training.fit import choose_rows, in_bfloat16
 from calogen.training.train import Stage, stages_of
 
 MODELS = (
@@ -118,12 +118,8 @@ def measure(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             else resident(showers, chain, rows)
         )
         networks = module.build(config, geometry)
-        critics = getattr(module, "CRITICS", ()) if arguments.bfloat16 else ()
-        if critics:
-            keras.config.set_dtype_policy("mixed_bfloat16")
-            narrow = module.build(config, geometry)
-            keras.config.set_dtype_policy("float32")
-            networks |= {critic: narrow[critic] for critic in critics}
+        if arguments.bfloat16:
+            networks |= in_bfloat16(module, config, geometry, getattr(module, "CRITICS", ()))
         trainers = module.build_trainer(config, geometry, networks, moments_of(table))
         stages = stages_of(trainers, module.build_schedule(config, given.incident_energies))
         found = []

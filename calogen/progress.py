@@ -107,15 +107,13 @@ class Silent(Progress):
     """Progress that nobody sees, of work on another machine."""
 
     def __init__(self) -> None:
-        self._start, self._done = monotonic(), 0
+        """Opens nothing."""
 
     def advance(self, n: int = 1) -> None:
-        """Count `n` more units of work as done."""
-        self._done += n
+        """Count nothing."""
 
     def skip(self, n: int) -> None:
-        """Count `n` units that took no time."""
-        self._done += n
+        """Count nothing."""
 
     def note(self, text: str) -> None:
         """Show nothing."""

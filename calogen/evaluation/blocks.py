@@ -106,7 +106,7 @@ class FileSummary:
     Args:
         summaries: of each block, or none.
         clipped: what was set to 0 in each block.
-        maximum: largest energy of a voxel, MeV.
+        maximum: largest energy of a filled voxel, MeV.
         counts: of voxels, as `count_voxels` gives them, in all blocks together; 0: not counted.
     """
 
@@ -158,7 +158,8 @@ def describe_blocks(task: FileBlocks) -> FileSummary:
         clipped.append(negative)
         if task.summaries:
             summaries.append(summarise(showers, task.min_energy, task.shapes))
-        maximum = max(maximum, float(showers.energies.max(initial=0)))
+        filled = filled_voxels(start, showers, task.min_energy)
+        maximum = max(maximum, float(filled.energies.max(initial=0)))
         if cells:
-            counts += count_voxels(filled_voxels(start, showers, task.min_energy), cells, showers.geometry.size)
+            counts += count_voxels(filled, cells, showers.geometry.size)
     return FileSummary(summaries, clipped, maximum, counts)

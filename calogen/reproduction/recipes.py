@@ -13,6 +13,13 @@ from calogen.config import Config, require
 
 PAPER = "paper"
 """Name of the recipe that changes nothing."""
+
+
+def _fast(critic_steps: int, learning_rate: float) -> dict[str, Any]:
+    """Few critic steps, an average of the weights, a large rate that falls to a twentieth."""
+    return {"critic_steps": critic_steps, "average": 0.99, "learning_rate": learning_rate, "last_rate": 0.05}
+
+
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         PAPER: {},
@@ -24,30 +31,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "ratio-3-slow-average": {"critic_steps": 3, "average": 0.999},
         "ratio-3-average-falling": {"critic_steps": 3, "average": 0.99, "last_rate": 0.1},
         "ratio-3-average-rate-2": {"critic_steps": 3, "average": 0.99, "learning_rate": 2e-4},
-        "ratio-3-average-rate-5-falling": {
-            "critic_steps": 3,
-            "average": 0.99,
-            "learning_rate": 5e-4,
-            "last_rate": 0.05,
-        },
-        "ratio-2-average-rate-5-falling": {
-            "critic_steps": 2,
-            "average": 0.99,
-            "learning_rate": 5e-4,
-            "last_rate": 0.05,
-        },
-        "ratio-1-average-rate-5-falling": {
-            "critic_steps": 1,
-            "average": 0.99,
-            "learning_rate": 5e-4,
-            "last_rate": 0.05,
-        },
-        "ratio-2-average-rate-10-falling": {
-            "critic_steps": 2,
-            "average": 0.99,
-            "learning_rate": 1e-3,
-            "last_rate": 0.05,
-        },
+        "ratio-3-average-rate-5-falling": _fast(3, 5e-4),
+        "ratio-2-average-rate-5-falling": _fast(2, 5e-4),
+        "ratio-1-average-rate-5-falling": _fast(1, 5e-4),
+        "ratio-2-average-rate-10-falling": _fast(2, 1e-3),
         "ratio-3-average-batch-128": {"critic_steps": 3, "average": 0.99, "batch_size": 128},
         "ratio-3-average-batch-512": {"critic_steps": 3, "average": 0.99, "batch_size": 512},
         "ratio-3-average-batch-1024": {"critic_steps": 3, "average": 0.99, "batch_size": 1024},

@@ -82,7 +82,7 @@ def fit(
     with _known_to_keras():
         networks = module.build(config, geometry)
     critics: tuple[str, ...] = getattr(module, "CRITICS", ())  # only they can be trained in bfloat16
-    trained = networks | (_in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
+    trained = networks | (in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
     schedules = module.build_schedule(config, conditions.incident_energies)
     identity = _identity(
         module, config, geometry, digest(showers, chosen, chain.needs), {"bfloat16": bfloat16} if critics else {}
@@ -186,7 +186,7 @@ def _features(
         path.unlink(missing_ok=True)
 
 
-def _in_bfloat16(
+def in_bfloat16(
     module: ModelModule[ConfigT, GeometryT], config: ConfigT, geometry: GeometryT, names: Collection[str]
 ) -> dict[str, keras.Model]:
     """Networks of these names, built so that their matrix products are in bfloat16."""
