@@ -18,7 +18,7 @@ from calogen.process import export_step, show, tell, tell_next
 
 def train_command(
     model: Annotated[str, typer.Argument(help="A model that calogen inspect lists, e.g. atlas-vae.")],
-    output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training in it goes on.")],
+    output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training goes on.")],
     train_data: Annotated[
         list[Path] | None,
         typer.Option(help="Showers that train, by default the bundled ones; repeated, several files are read as one."),
@@ -44,6 +44,9 @@ def train_command(
     comes from, is what calogen inspect MODEL prints; --set replaces any of them and may be repeated:
 
     calogen train atlas-vae --set epochs=20 --set latent_dim=8 --output runs/mine
+
+    The same command with more iterations makes a finished training longer, where its learning rate is constant and all
+    its iterations draw from all showers.
 
     Files of 297 stored cells are cut to the model's window. Files of voxels may be larger than memory.
     """

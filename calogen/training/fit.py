@@ -31,6 +31,7 @@ from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
+from calogen.training.trainer import Draws
 
 _FREE_MEMORY_OVER_FEATURES = 4  # features that would take more than this share of the free memory lie in a file
 
@@ -55,6 +56,8 @@ def fit(
     (or after every thirtieth of a shorter training), with the generating networks as
     `snapshots/iteration-<number>.keras`, so that an iteration can be chosen later. Features that would take more than a
     quarter of the free memory lie in a file of the directory while the training lasts; the weights are the same.
+    A finished training goes on to more iterations where nothing but their number differs and neither its rate nor its
+    curriculum depends on it.
     Several devices train together inside `devices.training_devices`.
 
     Args:
@@ -92,6 +95,7 @@ def fit(
         identity=identity,
         networks={name: networks[name] for name in generates(module, config)},
         snapshots=snapshots,
+        extends=isinstance(schedules, Draws) and schedules.open_ended and getattr(config, "last_rate", 1.0) == 1.0,
     )
     about = provenance.collect(config.seed, {})
     with _features(showers, chain, (training, *validation), directory, identity) as (features, *validating):

@@ -118,8 +118,11 @@ def write_state(path: Path, state: TrainingState) -> None:
         np.savez(file, about=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 
-def read_state(path: Path, identity: str) -> TrainingState:
+def read_state(path: Path, identity: str, *, extends: bool = False) -> TrainingState:
     """Reads a checkpoint; without a file it gives the state before the first epoch.
+
+    Args:
+        extends: whether the state of the same training with fewer iterations will do.
 
     Raises:
         DataFormatError: the file is damaged.
@@ -128,7 +131,7 @@ def read_state(path: Path, identity: str) -> TrainingState:
     if not path.exists():
         return TrainingState(identity)
     about, groups = _read(path)
-    if about["identity"] != identity:
+    if about["identity"] != identity and not (extends and _is_longer(identity, about["identity"])):
         raise CalogenError(
             f"{path} is another training's, it differs in {_differences(identity, about['identity'])}: "
             "choose another folder (--output of calogen train, --runs of an experiment), or delete this one"
@@ -225,6 +228,16 @@ def _require_training(about: dict[str, Any], groups: dict[str, Arrays]) -> None:
         raise TypeError(f"best_epoch must be one of {len(history)} epochs, with its weights")
     if any(array.dtype.kind not in "biuf" for group in groups.values() for array in group):
         raise TypeError("weights must be numbers")
+
+
+def _is_longer(expected: str, received: str) -> bool:
+    """Whether two identities are the same training's, and the expected one has more iterations."""
+    try:
+        tables = [json.loads(text) for text in (expected, received)]
+        more, fewer = (table["config"].pop("iterations") for table in tables)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return False
+    return tables[0] == tables[1] and type(fewer) is int and fewer < more
 
 
 def _differences(expected: str, received: str) -> str:

@@ -36,6 +36,7 @@ class Keeper:
         seconds: least time between two checkpoints of epochs; with iterations every round ends with a checkpoint.
         networks: the generating networks, by name, which are saved as `snapshots/<unit>-<number>.keras`.
         snapshots: numbers of finished epochs after which they are saved; with iterations every round saves them.
+        extends: whether a checkpoint of the same training with fewer iterations is gone on from.
     """
 
     directory: Path | None = None
@@ -43,6 +44,7 @@ class Keeper:
     seconds: float = 20.0
     networks: Mapping[str, keras.Model] = field(default_factory=dict)
     snapshots: Collection[int] = ()
+    extends: bool = False
 
     @property
     def checkpoint(self) -> Path | None:
@@ -51,7 +53,9 @@ class Keeper:
 
     def read(self) -> TrainingState:
         """Gives the state in the checkpoint; without a checkpoint, the state before the training."""
-        return TrainingState(self.identity) if self.checkpoint is None else read_state(self.checkpoint, self.identity)
+        if self.checkpoint is None:
+            return TrainingState(self.identity)
+        return read_state(self.checkpoint, self.identity, extends=self.extends)
 
     def save_snapshots(self, unit: str, number: int) -> None:
         """Saves the generating networks if this epoch or iteration is to have a snapshot."""

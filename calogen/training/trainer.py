@@ -210,6 +210,11 @@ class Draws:
         """Number of iterations."""
         return self.iterations
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether fewer iterations would be the first of these: all draw from the same showers."""
+        return len(self.curriculum.starts) == 1
+
     def require_showers(self, num_showers: int, batches_per_step: int) -> None:
         """Refuse a curriculum with rows that the training showers do not have."""
         order = self.curriculum.order

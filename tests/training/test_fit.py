@@ -218,6 +218,26 @@ def test_an_interrupted_gan_goes_on_to_the_same_weights(
     assert without_seconds(again) == without_seconds(short)
 
 
+def test_a_finished_gan_goes_on_to_more_iterations(short: TrainedRun, tmp_path: Path) -> None:
+    """A longer training of a constant rate on all showers begins as the shorter one."""
+    fit_gan(tmp_path, config=replace(SHORT, iterations=3))
+    again = fit_gan(tmp_path, config=SHORT)
+    assert weights(again) == weights(short)
+    assert without_seconds(again) == without_seconds(short)
+    assert load_run(tmp_path).config == SHORT
+    assert files.read_json(tmp_path / "provenance.json")["training_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"iterations": 2}, {"iterations": 5, "last_rate": 0.5}, {"iterations": 5, "seed": 7}]
+)
+def test_only_the_same_training_is_made_longer(short: TrainedRun, tmp_path: Path, changes: dict[str, float]) -> None:
+    first = replace(SHORT, **{name: value for name, value in changes.items() if name == "last_rate"})
+    fit_gan(tmp_path, config=first)
+    with pytest.raises(CalogenError, match=r"another training.s, it differs in .*iterations \(expected"):
+        fit_gan(tmp_path, config=replace(first, **changes))
+
+
 @pytest.mark.parametrize(
     ("showers", "config", "bfloat16", "name"),
     [
