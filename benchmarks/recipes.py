@@ -4,6 +4,8 @@
     python benchmarks/recipes.py --network pion --seconds 1200 --seeds 3 --recipe paper --recipe ratio-3-average
     python benchmarks/recipes.py --network photon --seconds 180 --classifiers  # AUCs, too: a minute for each training
 
+Three recipes are of the benchmark alone: float32 (the critic's products are not in bfloat16), late-spectral (after half
+the time the critic gets spectral normalisation) and from-medium (starts with photon-medium's trained weights).
 A recipe is a change of a configuration of CaloShowerGAN (Table 2 at batch 256, no spectral normalisation) or of
 FastCaloGAN; the critic's products are in bfloat16 where the recipe does not say otherwise. What a model does not know
 is left out with a line. How many iterations the time pays for is measured first.
@@ -33,6 +35,7 @@ from calogen.evaluation.merits import Chi2Merit, mean_ks_distance
 from calogen.evaluation.streaming import sample_of
 from calogen.files import read_json_table, write_json
 from calogen.generation.generate import generate_like
+from calogen.generation.load import load_run
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import total
 from calogen.metrics.distances import physics_distances
@@ -49,13 +52,15 @@ from calogen.showers.sample import Showers
 from calogen.showers.voxels import VoxelGeometry
 from calogen.training.fit import fit
 
-FLOAT32 = "float32"
-"""Recipe of the benchmark alone: the critic's products are not in bfloat16, which is an option of the training."""
-NAMES = (PAPER, FLOAT32, *(name for name in RECIPES if name != PAPER))
+FLOAT32, LATE, SPECTRAL, WARM = "float32", "late-spectral", "spectral", "from-medium"
+OWN = (FLOAT32, LATE, SPECTRAL, WARM)
+"""Recipes of the benchmark alone, which are no changes of the configuration, or undo that of the benchmark."""
+NAMES = (PAPER, *OWN, *(name for name in RECIPES if name != PAPER))
 MODELS: dict[str, ModuleType] = {"caloshowergan": caloshowergan, "fastcalogan": fastcalogan}
 RULE = "caloshowergan"
 _PROBE = 60  # iterations by which the time of one is measured
 _SNAPSHOTS = 30
+_BORDER = 2.0**16  # MeV: a factor 4 below the highest momentum of the bundled showers
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,15 @@ class Trial:
     @property
     def start(self) -> tuple[Any, VoxelGeometry]:
         """The paper's configuration, and its voxels."""
-        return MODELS[self.model].CONFIGS[self.network]
+        return network_of(self.model, self.network)
 
     @property
     def config(self) -> Any:  # noqa: ANN401 - one of two classes
         """The configuration, with a number of iterations that does not count."""
         config = replace(self.start[0], seed=self.seed, batch_size=min(256, self.start[0].batch_size))
-        if hasattr(config, "spectral_normalization"):
+        if hasattr(config, "spectral_normalization") and self.recipe not in (LATE, SPECTRAL):
             config = replace(config, spectral_normalization="none")
-        return config if self.recipe == FLOAT32 else by_recipe(config, self.recipe)
+        return config if self.recipe in OWN else by_recipe(config, self.recipe)
 
     @property
     def bfloat16(self) -> bool:
@@ -120,7 +125,7 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
     """Trains what is not trained, and gives and prints the table."""
     configs = MODELS[arguments.model].CONFIGS
     require(arguments.network in configs, f"--network must be of {', '.join(configs)}. Received: {arguments.network}")
-    data = showers_of(configs[arguments.network], arguments.first_edition)
+    data = showers_of(network_of(arguments.model, arguments.network), arguments.first_edition)
     edition = "first" if arguments.first_edition else "all"
     root = arguments.runs / "recipes" / f"{arguments.model}-{arguments.network}" / f"{arguments.seconds:g}s-{edition}"
     rows = []
@@ -136,6 +141,14 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
     print(data.note)
     print(summary(table).to_string())
     return table
+
+
+def network_of(model: str, name: str) -> tuple[Any, VoxelGeometry]:
+    """A configuration and its voxels; the upper two of three GANs meet where the experiment's do."""
+    config, geometry = MODELS[model].CONFIGS[name]
+    limits = {"medium": "highest_momentum", "high": "lowest_momentum"}
+    changed = {limit: _BORDER for part, limit in limits.items() if part in name.split("-")}
+    return replace(config, **changed), geometry
 
 
 def showers_of(network: tuple[Any, VoxelGeometry], first: bool) -> Data:
@@ -159,10 +172,8 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
     record = trial.directory / f"measured{'-classifiers' * classifiers}.json"
     if record.exists():
         return read_json_table(record)
-    geometry, module = trial.start[1], MODELS[trial.model]
-    config = replace(trial.config, iterations=affordable(trial, data.train, seconds))
-    tell(f"{trial.recipe}, seed {trial.seed}: {config.iterations:,} iterations")
-    run = fit(module, config, geometry, data.train, trial.directory, bfloat16=trial.bfloat16)
+    geometry = trial.start[1]
+    config, spent = train(trial, data.train, seconds)
     selection = Selection(merits={ALL: Chi2Merit(RULE)}, chosen_by=TRAIN)
     network = choose_and_test(trial.network, config, data, trial.directory, selection)
     assert network.test is not None
@@ -173,7 +184,7 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
         "recipe": trial.recipe,
         "seed": trial.seed,
         "iterations": config.iterations,
-        "cpu_seconds": sum(item["cpu_seconds"] for item in run.history),
+        "cpu_seconds": spent,
         "chi2_per_ndf": float(scan.chi2[chosen].sum() / scan.ndf[chosen].sum()),
         "floor": total(network.test.floor.values()).per_ndf,
         "mean_ks": mean_ks_distance(data.held_out, generated, layer_observables(geometry)).value,
@@ -181,6 +192,29 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
     }
     write_json(record, row)
     return row
+
+
+def train(trial: Trial, showers: Showers, seconds: float) -> tuple[Any, float]:
+    """Trains with a recipe, and gives the configuration and the CPU seconds."""
+    before, earlier = 0.0, None
+    if trial.recipe == LATE:
+        earlier, seconds = replace(trial, recipe=PAPER, directory=trial.directory / "first"), seconds / 2
+        _, before = train(earlier, showers, seconds)
+    elif trial.recipe == WARM:
+        folder = trial.directory.parents[1].with_name(f"{trial.model}-photon-medium") / trial.directory.parent.name
+        earlier = replace(trial, recipe=PAPER, network="photon-medium", directory=folder / f"{PAPER}-seed{trial.seed}")
+    config = replace(trial.config, iterations=affordable(trial, showers, seconds))
+    tell(f"{trial.recipe}, seed {trial.seed}: {config.iterations:,} iterations")
+    run = fit(
+        MODELS[trial.model],
+        config,
+        trial.start[1],
+        showers,
+        trial.directory,
+        bfloat16=trial.bfloat16,
+        start=load_run(earlier.directory).networks if earlier else None,
+    )
+    return config, before + sum(item["cpu_seconds"] for item in run.history)
 
 
 def affordable(trial: Trial, showers: Showers, seconds: float) -> int:

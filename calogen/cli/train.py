@@ -35,6 +35,10 @@ def train_command(
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Compute the critics' matrix products in bfloat16: faster on new CPUs.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Trained run, or name of one that ships, whose weights are the first."),
+    ] = None,
     tolerant: TolerantOption = False,
     strategy: StrategyOption = "one",
 ) -> None:
@@ -45,6 +49,9 @@ def train_command(
 
     calogen train atlas-vae --set epochs=20 --set latent_dim=8 --output runs/mine
 
+    --start begins from the weights of another training, e.g. on other showers. What that run lacks starts anew: the
+    networks that ship have no critic.
+
     The same command with more iterations makes a finished training longer, where its learning rate is constant and all
     its iterations draw from all showers.
 
@@ -52,6 +59,7 @@ def train_command(
     """
     from calogen.athena.interface import PIDS
     from calogen.generation.load import model_module
+    from calogen.generation.pretrained import load_all
     from calogen.locks import directory_lock
     from calogen.reproduction.study_options import read_slice
     from calogen.showers.bundled import bundled_for, open_showers
@@ -77,6 +85,10 @@ def train_command(
     unknown = ", ".join(sorted(set(given) - set(known)))
     require(not unknown, f"--set knows the values {', '.join(known)}. Received: {unknown}")
     chosen = config_from_json(type(chosen), known | given)
+    first = [] if start is None else load_all(start)
+    require(len(first) <= 1, f"--start must be a run of one training. Received: {start}, which has {len(first)}")
+    if first:
+        tell(f"first weights: those of {start} ({', '.join(first[0].networks)})")
     require_writable_file(output / "config.json")
     files = train_data or [bundled_for(grid)]
     with open_showers(files, grid, tolerant) as showers, directory_lock(output):
@@ -88,7 +100,9 @@ def train_command(
             "tell how long it takes; what was interrupted goes on"
         )
         with training_devices(strategy):
-            run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16)
+            run = fit(
+                module, chosen, grid, showers, output, bfloat16=bfloat16, start=first[0].networks if first else None
+            )
         energies = showers.given.incident_energies
         inside = sorted(energies[within(energies, *(run.momentum_range or (0.0, math.inf)))])
         energy = f"{inside[len(inside) // 2]:.10g}"

@@ -116,10 +116,15 @@ def load(run: str | Path) -> TrainedRun | list[TrainedRun]:
     Raises:
         DataFormatError: there is no such run, or one of its files is damaged.
     """
+    runs = load_all(run)
+    return runs[0] if len(runs) == 1 else runs
+
+
+def load_all(run: str | Path) -> list[TrainedRun]:
+    """Gives the runs that `load` gives, as a list in any case."""
     if not Path(run).exists():
         read_card(str(run))
-    runs = [load_run(folder) for folder in folders_of(run)]
-    return runs[0] if len(runs) == 1 else runs
+    return [load_run(folder) for folder in folders_of(run)]
 
 
 def write_compact(directory: Path, run: TrainedRun, provenance: Mapping[str, object] | None = None) -> None:

@@ -29,6 +29,7 @@ from calogen.training.latent import Sampler
 from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
+from calogen.training.start import start_from, weights_digest
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
 from calogen.training.trainer import Draws
@@ -38,7 +39,7 @@ _FREE_MEMORY_OVER_FEATURES = 4  # features that would take more than this share 
 
 @checked
 @training_scope()
-def fit(
+def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that is no value of the configuration
     module: ModelModule[ConfigT, GeometryT],
     config: ConfigT,
     geometry: GeometryT,
@@ -47,6 +48,7 @@ def fit(
     *,
     snapshots: Collection[int] = (),
     bfloat16: bool = False,
+    start: Mapping[str, keras.Model] | None = None,
 ) -> TrainedRun:
     """Trains a model, from its last checkpoint if there is one.
 
@@ -68,9 +70,11 @@ def fit(
         snapshots: numbers of finished epochs after which the generating networks are saved as
             `snapshots/epoch-<number>.keras`.
         bfloat16: whether the critics' matrix products are in bfloat16; their variables are float32 in either case.
+        start: trained networks from whose weights those of the same names start; by default all start anew.
 
     Raises:
-        ConfigError: the configuration is another model's, or has a value that Keras does not know.
+        ConfigError: the configuration is another model's, or has a value that Keras does not know, or `start` has other
+            networks.
         GeometryError: the showers are of another geometry.
         DataFormatError: no shower is in the momentum range.
         CalogenError: the directory holds another training.
@@ -87,9 +91,9 @@ def fit(
     critics: tuple[str, ...] = getattr(module, "CRITICS", ())  # only they can be trained in bfloat16
     trained = networks | (in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
     schedules = module.build_schedule(config, conditions.incident_energies)
-    identity = _identity(
-        module, config, geometry, digest(showers, chosen, chain.needs), {"bfloat16": bfloat16} if critics else {}
-    )
+    more: dict[str, object] = {"bfloat16": bfloat16} if critics else {}
+    more |= {"start": weights_digest(start)} if start else {}
+    identity = _identity(module, config, geometry, digest(showers, chosen, chain.needs), more)
     keeper = Keeper(
         directory=directory,
         identity=identity,
@@ -102,6 +106,8 @@ def fit(
         moments = moments_of(features)
         with _known_to_keras():
             trainers = module.build_trainer(config, geometry, trained, moments)
+        if start:
+            start_from(trained, start)
         stages = stages_of(trainers, schedules)
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
@@ -289,7 +295,11 @@ def _write_provenance(
 
 
 def _identity(
-    module: ModelModule[ConfigT, GeometryT], config: ConfigT, geometry: Geometry, showers: str, more: Mapping[str, bool]
+    module: ModelModule[ConfigT, GeometryT],
+    config: ConfigT,
+    geometry: Geometry,
+    showers: str,
+    more: Mapping[str, object],
 ) -> str:
     """Everything that decides the weights, as text, by which checkpoints are recognised."""
     parts = {"model": module.__name__.rpartition(".")[2], "config": identity_of(config), "showers": showers}
