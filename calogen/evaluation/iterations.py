@@ -97,6 +97,11 @@ class IterationScan:
         return np.argmin(self.chi2 / np.maximum(self.ndf, 1), axis=0)
 
     @property
+    def late(self) -> float:
+        """Median of `total` over the last third of the iterations."""
+        return float(np.median(self.total[-max(1, len(self.total) // 3) :]))
+
+    @property
     def late_scatter(self) -> float:
         """Standard deviation of `total` over the last third of the iterations."""
         late = self.total[-max(2, len(self.total) // 3) :]
@@ -145,6 +150,8 @@ class NetworkTest:
         num_held_out: by momentum, how many of these are held out.
         chosen_by: name of the scan whose smallest value chose the iteration.
         statistics: by momentum in MeV, the paper's number of showers; if it is not known, our number is used.
+        untrained: figures of merit before the first iteration, by the name of their scan; empty: the first saved
+            iteration counts.
     """
 
     name: str
@@ -155,6 +162,7 @@ class NetworkTest:
     num_held_out: Mapping[float, int] = field(default_factory=dict)
     chosen_by: str = ALL
     statistics: Mapping[float, int] = field(default_factory=dict)
+    untrained: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def iteration(self) -> int:
@@ -171,17 +179,18 @@ class NetworkTest:
     def idle(self) -> str:
         """A sentence that the network did not learn; empty if it did.
 
-        It did not if it is no better over the last third of its iterations than at the first saved one: then the choice
-        among them is a choice from noise.
+        It did not if no figure of merit is better over the last third of its iterations than before its training: then
+        the choice among them is a choice from noise.
         """
         scan = self.scans[ALL]
-        first, late = float(scan.total[0]), float(np.median(scan.total[-max(1, len(scan.total) // 3) :]))
-        if len(scan.total) < 2 or late < first:
+        before = self.untrained or {ALL: float(scan.total[0])}
+        if len(scan.total) < 2 or any(self.scans[name].late < first for name, first in before.items()):
             return ""
         merit = {"chi2_per_ndf": "chi2/NDF", "merit": "figure of merit"}[scan.merit]
+        begun = "before" if self.untrained else f"after the first {scan.iterations[0]:,}"
         return (
-            f"{self.name} did not learn in {scan.iterations[-1]:,} iterations: {merit} {first:.1f} after the first "
-            f"{scan.iterations[0]:,}, {late:.1f} over the last third"
+            f"{self.name} did not learn in {scan.iterations[-1]:,} iterations: {merit} {before[ALL]:.1f} {begun}, "
+            f"{scan.late:.1f} over the last third"
         )
 
     @property

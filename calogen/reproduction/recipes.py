@@ -20,6 +20,8 @@ def _fast(critic_steps: int, learning_rate: float) -> dict[str, Any]:
     return {"critic_steps": critic_steps, "average": 0.99, "learning_rate": learning_rate, "last_rate": 0.05}
 
 
+_LIVE = {"generator_activation": "swish", "batch_normalization": "hidden", "condition": "log", "schedule": "all"}
+
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         PAPER: {},
@@ -45,6 +47,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "normalised": {"batch_normalization": "hidden"},
         "normalised-all-momenta": {"batch_normalization": "hidden", "schedule": "all"},
         "swish": {"generator_activation": "swish"},
+        "swish-normalised-label-log": _LIVE,
+        "swish-normalised-label-log-fast": {**_LIVE, **_fast(2, 5e-4)},
+        "swish-all-normalised-label-log": {**_LIVE, "batch_normalization": "all"},
+        "swish-all-normalised-label-log-fast": {**_LIVE, "batch_normalization": "all", **_fast(2, 5e-4)},
         "label-log": {"condition": "log"},
         "label-logarithm": {"condition": "logarithm"},
     }

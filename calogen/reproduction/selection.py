@@ -18,22 +18,26 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from calogen.backend import tf
+from calogen.config import Config
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, mean_ks_distance
 from calogen.files import read_json_table, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
-from calogen.generation.load import list_snapshots, load_run, load_snapshot
+from calogen.generation.load import list_snapshots, load_run, load_snapshot, module_of
 from calogen.metrics.distributions import Value
 from calogen.observables.observable import Observable
 from calogen.parallel import num_workers, process_pool
 from calogen.progress import progress
+from calogen.provenance import named_seed
 from calogen.showers.sample import Showers
+from calogen.training.fit import untrained
 from calogen.training.run import TrainedRun, save_run
 
 _SHOWERS_PER_WORKER = 2_000_000  # to generate and judge so many takes longer than to start another process
 _WORKER_BYTES = 600_000_000  # memory for TensorFlow, the networks, the showers of an iteration
+_SOON = 50  # iterations before which a network is as good as untrained
 _RECORD_SECONDS = 5.0  # between two writings of `selection.json`
 
 
@@ -133,6 +137,26 @@ def scan(
     frames = [found.to_frame().assign(reference=name) for name, found in scans.items()]
     write_table(record.with_suffix(".csv"), pd.concat(frames).rename(columns={"iteration": unit}))
     return scans
+
+
+def untrained_merits(
+    scan: IterationScan, config: Config, training: Showers, merits: Mapping[str, Merit], reference: Showers
+) -> dict[str, float]:
+    """Figures of merit before the training, where a scan alone does not show that the network learned.
+
+    They are left out as well if its first iteration is so early that it is as good as untrained.
+
+    Args:
+        scan: the saved iterations.
+        config: configuration of the training.
+        training: showers, of which the training has those that it can use.
+        merits, reference: the figures of merit, and the showers that they compare with.
+    """
+    if scan.late < scan.total[0] or scan.iterations[0] < _SOON:
+        return {}
+    run = untrained(module_of(config), config, training.geometry, training)
+    generated = generate_like(run, reference, named_seed(config.seed, "select"))
+    return {name: merit(reference, generated).value for name, merit in merits.items()}
 
 
 def _read_record(path: Path, identity: dict[str, object], names: Sequence[str]) -> dict[str, "Columns"]:

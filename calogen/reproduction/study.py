@@ -28,7 +28,7 @@ from calogen.reproduction.elsewhere import train_elsewhere
 from calogen.reproduction.experiment import Arguments, Run, open_run, run_directory
 from calogen.reproduction.networks import Comparisons, StudyNetwork, compare_networks, generated_like
 from calogen.reproduction.plan import announce
-from calogen.reproduction.selection import Judge, scan, select
+from calogen.reproduction.selection import Judge, scan, select, untrained_merits
 from calogen.reproduction.study_options import require_known, wanted
 from calogen.showers.bundled import bundled, choose_edition, read_window
 from calogen.showers.geometry import Geometry
@@ -366,6 +366,7 @@ def choose_and_test(
         num_held_out=samples[HELD_OUT].counts if parts else {},
         chosen_by=chosen_by,
         statistics={momentum: selection.statistics(momentum) for momentum in chi2} if selection.statistics else {},
+        untrained=untrained_merits(scans[ALL], config, data.train, selection.merits, reference),
     )
     return StudyNetwork(chosen, test)
 

@@ -33,6 +33,7 @@ from calogen.training.start import start_from, weights_digest
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
 from calogen.training.trainer import Draws
+from calogen.training.wgan_gp import WganGp
 
 _FREE_MEMORY_OVER_FEATURES = 4  # features that would take more than this share of the free memory lie in a file
 
@@ -131,6 +132,23 @@ def _require_fitting(
     require(kind in own, f"{module.__name__} needs a configuration {', '.join(own)}. Received: {kind}")
     if showers.geometry != geometry:
         raise GeometryError(f"showers must be of {geometry.name}. Received: {showers.geometry.name}, or other edges")
+
+
+def untrained(
+    module: ModelModule[ConfigT, GeometryT], config: ConfigT, geometry: GeometryT, showers: Showers
+) -> TrainedRun:
+    """Gives the run of `fit` with these arguments before its first step.
+
+    The moving statistics of a GAN's batch normalisation, which only steps change, are those of its untrained showers.
+    """
+    rows = choose_rows(showers, config)[0]
+    rows = rows[split_rows(len(rows), config)[0]]
+    chain = module.build_transform(config, geometry).fit(showers.given[rows])
+    networks, features = module.build(config, geometry), resident(showers, chain, rows)
+    trainer = module.build_trainer(config, geometry, networks, moments_of(features))
+    if isinstance(trainer, WganGp):
+        trainer.settle(features)
+    return assemble_run(module, config, geometry, networks, chain, [])
 
 
 @checked

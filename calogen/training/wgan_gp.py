@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from calogen.backend import keras, tf
 from calogen.config import require
-from calogen.features.batches import Batch
+from calogen.features.batches import Batch, FeatureTable
 from calogen.training.critic import PenaltyGradient
 from calogen.training.latent import Latent
 from calogen.training.losses import critic_loss, gradient_penalty
@@ -228,6 +228,18 @@ class WganGp(KerasTrainer):
         if not self._activity_weight:
             return 0.0
         return self._activity_weight * self.num_replicas * tf.reduce_sum(tf.abs(fake))  # a sum, not a mean, of showers
+
+    def settle(self, training: FeatureTable, rounds: int = 600, batch_size: int = 256) -> None:
+        """Gives batch normalisation the moving statistics of the generator as it is.
+
+        Args:
+            training: features, whose conditions the generated showers have.
+            rounds: number of batches; a momentum of 0.99 forgets all but 0.2 % of the start.
+        """
+        generate = tf.function(self.generate)
+        for number in range(rounds):
+            rows = tf.random.stateless_uniform((batch_size,), (self._seed, number), 0, len(training), tf.int32)
+            generate(training.batch(rows)["condition"], tf.constant([self._seed, number]))
 
     def generate(self, condition: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Gives showers `[b, f]` of the generator as it trains, with the noise of a seed."""

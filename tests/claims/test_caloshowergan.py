@@ -369,6 +369,13 @@ def test_networks_that_did_not_learn_decide_nothing() -> None:
     assert (low.verdict, "did not learn" in low.ours) == (OPEN, True)
     others = [evidence({"pion-kinetic": stuck}), *([replace(evidence(), networks=PHOTONS)] * 2)]
     assert "did not learn" in claim("pion", "layer_normalisation", *others).ours, "not that seeds 2 and 3 have none"
+    before = replace(stuck, untrained={ALL: 5.9})
+    text = claim("pion", "layer_normalisation", evidence({"pion-kinetic": before})).ours
+    assert text.startswith("toy did not learn in 6,000 iterations: chi2/NDF 5.9 before, 6.0 over the last third")
+    early = claim("pion", "layer_normalisation", evidence({"pion-kinetic": replace(stuck, untrained={ALL: 20.0})}))
+    assert "did not learn" not in early.ours, "it learned before the first saved iteration"
+    shaped = replace(before, scans={ALL: scan, WITH_SHAPES: scan}, untrained={ALL: 5.9, WITH_SHAPES: 6.1})
+    assert not shaped.idle, "shapes are better"
     better = replace(stuck, scans={ALL: flat(PION_MOMENTA, (5.0, 3.0, 6.0, 5.0, 4.9, 4.9))})
     assert (
         "chi2/NDF after 6,000 iterations"
