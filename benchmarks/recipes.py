@@ -13,6 +13,7 @@ The iteration is chosen by the chi2 of the total energy over the training shower
 showers, which neither train nor choose. Trainings lie in runs/recipes/; what is finished is read, what was interrupted
 goes on, and several processes share the work.
 
+Of voxels, filled is the share with energy over Geant4's, and dead how many never have any but in Geant4's showers.
 The ratio is the excess of chi2/NDF over the Geant4 floor, divided by that of the recipe "paper" with the same seeds.
 """
 
@@ -188,6 +189,7 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
         "chi2_per_ndf": float(scan.chi2[chosen].sum() / scan.ndf[chosen].sum()),
         "floor": total(network.test.floor.values()).per_ndf,
         "mean_ks": mean_ks_distance(data.held_out, generated, layer_observables(geometry)).value,
+        **dead_voxels(data.held_out, generated),
         **distances(data.held_out, generate_like(network.run, data.held_out, trial.seed), classifiers),
     }
     write_json(record, row)
@@ -234,6 +236,12 @@ def affordable(trial: Trial, showers: Showers, seconds: float) -> int:
 def layer_observables(geometry: VoxelGeometry) -> list[Any]:
     """Energies of the layers and the total energy."""
     return [item for item in voxel_observables(geometry) if item.name.endswith("_energy") and item.counted == "showers"]
+
+
+def dead_voxels(reference: Showers, generated: Showers) -> dict[str, float]:
+    """Share of voxels with energy over Geant4's, and how many voxels have energy in Geant4's showers alone."""
+    ours, theirs = (item.energies > 0 for item in (generated, reference))
+    return {"filled": float(ours.mean() / theirs.mean()), "dead": int((theirs.any(axis=0) & ~ours.any(axis=0)).sum())}
 
 
 def distances(reference: Showers, generated: Showers, classifiers: bool) -> dict[str, float]:
