@@ -46,6 +46,13 @@ def inspect_command(
     visible energy and hits; of a graph its nodes. --draw shows the mean and the first three showers of the incident
     energy in the middle.
     """
+    is_file = Path(model).is_file() and not pretrained
+    require(
+        not window or (is_file and Path(model).suffix != ".json"),
+        f"--window is of a file of showers. Received: {model or 'all models'}",
+    )
+    require(not counts or not (is_file or pretrained), "--counts is of models. Received: a file, or --pretrained")
+    require(draw is None or not pretrained, "--draw draws showers or an LWTNN graph. Received: --pretrained")
     if pretrained:
         show(_inspect_pretrained(model, as_json))
         return

@@ -241,3 +241,18 @@ def test_inspecting_needs_neither_tensorflow_nor_matplotlib(network: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stderr.strip() == ""
     assert done.stdout.strip() == format_description(describe(network, parse_graph(network.read_text()))).strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--pretrained", "--draw", "a.png"), "--draw draws showers or an LWTNN graph. Received: --pretrained"),
+        (("--pretrained", "--counts"), "--counts is of models. Received: a file, or --pretrained"),
+        ((str(GOLDEN), "--counts"), "--counts is of models"),
+        ((str(GOLDEN), "--window", "vae"), "--window is of a file of showers. Received: .*lwtnn_graph.json"),
+        (("atlas_vae", "--window", "vae"), "--window is of a file of showers. Received: atlas_vae"),
+    ],
+)
+def test_an_option_of_something_else_is_refused(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run("inspect", *words)

@@ -86,3 +86,33 @@ def test_each_network_is_a_command_of_the_experiment(tmp_path: Path, monkeypatch
         "paper/smoke-seed2/a.log": f"{kept} --seed 2 --only a",
         "paper/smoke-seed2/experiment.log": f"{kept} --seed 2",
     }
+
+
+def test_the_others_go_on_when_a_network_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What died is tried again, what failed is not; a network that may fail stops nothing."""
+    script = tmp_path / "paper.py"
+    script.write_text(
+        "import os, sys\nfrom pathlib import Path\nname = sys.argv[-1]\nbefore = Path(__file__).with_name(name)\n"
+        "again = before.exists()\nbefore.write_text(before.read_text() + 'x' if again else 'x')\n"
+        "if name == 'dies' and not again:\n    os.kill(os.getpid(), 9)\n"
+        "if name in ('bad', 'spare'):\n    sys.exit('no showers')\n"
+    )
+    monkeypatch.setattr(sys, "argv", [str(script), "--smoke"])
+    monkeypatch.setattr(elsewhere, "worker_pool", lambda where: ThreadPoolExecutor(2))
+    arguments = Arguments(preset="smoke", seeds=(1,), runs=tmp_path, cluster="local:2")
+    names = ["bad", "dies", "spare", "good"]
+    with pytest.raises(CalogenError, match=r"^bad ended with code 1: no showers \(.*bad\.log\)$") as raised:
+        train_elsewhere("paper", arguments, [(1, name) for name in names], optional=["spare"])
+    assert type(raised.value) is CalogenError
+    assert {name: (tmp_path / name).read_text() for name in names} == {
+        "bad": "x",
+        "dies": "xx",
+        "spare": "x",
+        "good": "x",
+    }
+    told = capsys.readouterr().err
+    assert "dies of smoke-seed1 failed: dies ended with code -9" in told
+    assert "dies of smoke-seed1 is done" in told
+    train_elsewhere("paper", arguments, [(1, "spare"), (1, "good")], optional=["spare"])
