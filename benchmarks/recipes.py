@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 def network_of(model: str, name: str) -> tuple[Any, VoxelGeometry]:
-    """A configuration and its voxels; the upper two of three GANs meet where the experiment's do."""
+    """A configuration and its voxels; upper GANs meet where the experiment's do."""
     config, geometry = MODELS[model].CONFIGS[name]
     limits = {"medium": "highest_momentum", "high": "lowest_momentum"}
     changed = {limit: _BORDER for part, limit in limits.items() if part in name.split("-")}
@@ -239,7 +239,7 @@ def layer_observables(geometry: VoxelGeometry) -> list[Any]:
 
 
 def dead_voxels(reference: Showers, generated: Showers) -> dict[str, float]:
-    """Share of voxels with energy over Geant4's, and how many voxels have energy in Geant4's showers alone."""
+    """Share of voxels with energy over Geant4's, and how many have energy in Geant4's alone."""
     ours, theirs = (item.energies > 0 for item in (generated, reference))
     return {"filled": float(ours.mean() / theirs.mean()), "dead": int((theirs.any(axis=0) & ~ours.any(axis=0)).sum())}
 

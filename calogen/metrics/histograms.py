@@ -10,6 +10,7 @@ FINE = 20
 """Number of bins over a feature's central 98 %; fewer bins show little of a distribution's form."""
 _MIN_BINS, _MAX_BINS = 5, 40  # between the quantiles
 _MARGIN_BINS = 2  # on each side of them
+_TINY = 1e-300  # smaller numbers count as equal: bins between them would have no width
 _BLOCK = 2**16  # number of values that are counted at a time, so that millions need little memory
 
 
@@ -192,8 +193,9 @@ def _edges(values: np.ndarray, tail: float, min_bins: int) -> np.ndarray:
     if len(values) == 0:
         return np.linspace(0.0, 1.0, min_bins + 1)
     low, high = np.quantile(values, [tail, 1 - tail], overwrite_input=True).tolist()
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = 0.5 * abs(low) or 0.5
+    largest = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * largest, _TINY):
+        margin = 0.5 * largest if largest > _TINY else 0.5
         low, high = low - margin, high + margin
     bins = int(np.clip(np.ceil(2 * np.cbrt(len(values))), min_bins, _MAX_BINS))
     step = (high - low) / bins

@@ -142,9 +142,9 @@ def scan(
 def untrained_merits(
     scan: IterationScan, config: Config, training: Showers, merits: Mapping[str, Merit], reference: Showers
 ) -> dict[str, float]:
-    """Figures of merit before the training, where a scan alone does not show that the network learned.
+    """Figures of merit before the training, where a scan does not show what was learned.
 
-    They are left out as well if its first iteration is so early that it is as good as untrained.
+    They are left out as well if its first iteration is so early that the network is as good as untrained.
 
     Args:
         scan: the saved iterations.

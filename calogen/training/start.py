@@ -8,7 +8,7 @@ from calogen.config import require
 
 
 def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.Model]) -> None:
-    """Gives networks the weights of the trained ones with their names; the others keep their own.
+    """Gives networks the weights of trained ones with their names; the others keep their own.
 
     All weights are taken, or those that train, where only they have the same shapes: a critic may get or lose spectral
     normalisation.

@@ -231,7 +231,7 @@ def _require_training(about: dict[str, Any], groups: dict[str, Arrays]) -> None:
 
 
 def _is_longer(expected: str, received: str) -> bool:
-    """Whether two identities are the same training's, and the expected one has more iterations."""
+    """Whether two identities differ in the iterations alone, and the expected one has more."""
     try:
         tables = [json.loads(text) for text in (expected, received)]
         more, fewer = (table["config"].pop("iterations") for table in tables)

@@ -85,8 +85,10 @@ def test_classifiers_are_trained_on_all_inputs(
     small = replace(classifier.CHALLENGE, hidden_units=(16,), epochs=8, learning_rate=0.01, batch_size=50)
     others = make_showers(TINY_VOXELS, 400, 3)
     files[1] = write(tmp_path / "double.h5", replace(others, energies=others.energies * np.float32(2)))
-    train = classifier.classify
-    monkeypatch.setattr(classifier, "classify", lambda *data, **options: train(*data, **{**options, "config": small}))
+    start = classifier.start_classifying
+    monkeypatch.setattr(
+        classifier, "start_classifying", lambda *data, **options: start(*data, **{**options, "config": small})
+    )
     found, _ = assess(files[0], files[1], TINY_VOXELS, "shifted", options=Options(repetitions=2))
     kinds = ("low", "low-normed", "high")
     assert {f"{score}_{kind}" for score in ("auc", "jsd") for kind in kinds} <= set(found.numbers)
@@ -131,7 +133,7 @@ def test_numbers_of_few_drawn_showers_are_not_ranked(tmp_path: Path, monkeypatch
         monkeypatch.setattr(f"{module}.MIN_SHOWERS", 200)
     paths = [write(tmp_path / f"{seed}.h5", make_showers(PHOTONS_DATASET1, 200, seed)) for seed in (1, 2, 3)]
     score = classifier.ClassifierScore(Value(0.7, 0.1), Value(0.1, 0.1), (0.7,), (0.1,), (1,), 100)
-    monkeypatch.setattr(classifier, "classify", lambda *_, **__: score)
+    monkeypatch.setattr(classifier, "start_classifying", lambda *_, **__: lambda: score)
     near, auc = {"precision", "recall", "density", "coverage"}, {"auc_low", "auc_high"}
     for drawn, second, ranked, said in (
         (None, None, near | auc, ""),

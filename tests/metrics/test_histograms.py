@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -12,6 +12,7 @@ VALUES = arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6) | 
 
 
 @given(VALUES, VALUES)
+@example(np.array([5e-324, 0.0]), np.array([np.nan]))
 @settings(max_examples=50, deadline=None)
 def test_no_shower_is_lost(reference, generated):
     edges = reference_edges(reference)
