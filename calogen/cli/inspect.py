@@ -51,7 +51,8 @@ def inspect_command(
         not window or (is_file and Path(model).suffix != ".json"),
         f"--window is of a file of showers. Received: {model or 'all models'}",
     )
-    require(not counts or not (is_file or pretrained), "--counts is of models. Received: a file, or --pretrained")
+    kind = "--pretrained" if pretrained else f"the file {model}"
+    require(not counts or not (is_file or pretrained), f"--counts is of models. Received: {kind}")
     require(draw is None or not pretrained, "--draw draws showers or an LWTNN graph. Received: --pretrained")
     if pretrained:
         show(_inspect_pretrained(model, as_json))

@@ -18,7 +18,7 @@ from calogen.process import export_step, show, tell, tell_next
 
 def train_command(
     model: Annotated[str, typer.Argument(help="A model that calogen inspect lists, e.g. atlas-vae.")],
-    output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training goes on.")],
+    output: Annotated[Path, typer.Option(help="Directory of the run; an interrupted training in it goes on.")],
     train_data: Annotated[
         list[Path] | None,
         typer.Option(help="Showers that train, by default the bundled ones; repeated, several files are read as one."),
@@ -37,7 +37,9 @@ def train_command(
     ] = False,
     start: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Trained run, or name of one that ships, whose weights are the first."),
+        typer.Option(
+            metavar="RUN", help="Trained run, or name of one that ships, whose weights are the first; again to resume."
+        ),
     ] = None,
     tolerant: TolerantOption = False,
     strategy: StrategyOption = "one",

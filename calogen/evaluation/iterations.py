@@ -179,12 +179,14 @@ class NetworkTest:
     def idle(self) -> str:
         """A sentence that the network did not learn; empty if it did.
 
-        It did not if no figure of merit is better over the last third of its iterations than before its training: then
-        the choice among them is a choice from noise.
+        It did not if neither the figure of merit nor the one with shapes is better over the last third of its
+        iterations than before its training, by more than it scatters there: then noise chooses among them.
         """
         scan = self.scans[ALL]
         before = self.untrained or {ALL: float(scan.total[0])}
-        if len(scan.total) < 2 or any(self.scans[name].late < first for name, first in before.items()):
+        found = {name: self.scans[name] for name in (ALL, WITH_SHAPES) if name in before}
+        scatter = {name: item.late_scatter if self.untrained else 0.0 for name, item in found.items()}
+        if len(scan.total) < 2 or any(item.late + scatter[name] < before[name] for name, item in found.items()):
             return ""
         merit = {"chi2_per_ndf": "chi2/NDF", "merit": "figure of merit"}[scan.merit]
         begun = "before" if self.untrained else f"after the first {scan.iterations[0]:,}"

@@ -25,7 +25,7 @@ from calogen.showers.sample import Showers
 
 # Share of the paper's iterations, and largest batch, by preset: a laptop processes 1/500 of the paper's showers.
 BUDGETS = {"smoke": (1e-5, 32), "laptop": (8e-3, 256), "long": (4e-2, 256), "paper": (1.0, 10**9)}
-_LONG = 40_000  # iterations of the preset long: no more for pions, whose laptop has 16,000
+_LONG = 40_000  # most iterations of the preset long: for pions a share of the paper's would be twice as many
 OPTIONS: OwnOptions = {
     "--preset": OwnOption(
         "How large a training; long: 40,000 iterations, hours on one core.",

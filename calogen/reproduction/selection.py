@@ -109,6 +109,8 @@ def scan(
     numbers = list_snapshots(directory, unit)
     if not numbers:
         raise DataFormatError(f"{directory} must hold snapshots/{unit}-<number>.keras. Received: none: train it first")
+    reached = max((row.get(unit, np.inf) for row in load_run(directory).history), default=np.inf)
+    numbers = [number for number in numbers if number <= reached]  # a longer training may go on here
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
     tables = _read_record(record, identity, tuple(judge.tables))

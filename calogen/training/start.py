@@ -25,14 +25,12 @@ def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.
             if [tuple(item.shape) for item in values] == [tuple(item.shape) for item in variables]:
                 break
         else:
-            require(False, f"the {name} to start from must have this training's layers. Received: {shapes(old)}")
+            texts = [
+                ", ".join(str(tuple(item.shape)) for item in network.trainable_variables) for network in (new, old)
+            ]
+            require(False, f"the {name} to start from must have weights of the shapes {texts[0]}. Received: {texts[1]}")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value.numpy())
-
-
-def shapes(network: keras.Model) -> str:
-    """Shapes of a network's kernels, as text."""
-    return ", ".join(str(tuple(item.shape)) for item in network.trainable_variables if len(item.shape) > 1)
 
 
 def weights_digest(networks: Mapping[str, keras.Model]) -> str:

@@ -11,7 +11,7 @@ import errno
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # the values of JSON tables
@@ -131,7 +131,7 @@ def read_state(path: Path, identity: str, *, extends: bool = False) -> TrainingS
     if not path.exists():
         return TrainingState(identity)
     about, groups = _read(path)
-    if about["identity"] != identity and not (extends and _is_longer(identity, about["identity"])):
+    if about["identity"] != identity and not (extends and _is_longer(identity, about)):
         raise CalogenError(
             f"{path} is another training's, it differs in {_differences(identity, about['identity'])}: "
             "choose another folder (--output of calogen train, --runs of an experiment), or delete this one"
@@ -230,14 +230,15 @@ def _require_training(about: dict[str, Any], groups: dict[str, Arrays]) -> None:
         raise TypeError("weights must be numbers")
 
 
-def _is_longer(expected: str, received: str) -> bool:
-    """Whether two identities differ in the iterations alone, and the expected one has more."""
+def _is_longer(expected: str, about: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is of a finished training that differs in fewer iterations alone."""
     try:
-        tables = [json.loads(text) for text in (expected, received)]
+        tables = [json.loads(text) for text in (expected, about["identity"])]
         more, fewer = (table["config"].pop("iterations") for table in tables)
     except (ValueError, TypeError, AttributeError, KeyError):
         return False
-    return tables[0] == tables[1] and type(fewer) is int and fewer < more
+    finished = bool(about["history"]) and about["history"][-1].get("iteration") == fewer
+    return finished and tables[0] == tables[1] and fewer < more
 
 
 def _differences(expected: str, received: str) -> str:

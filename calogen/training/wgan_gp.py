@@ -236,6 +236,9 @@ class WganGp(KerasTrainer):
             training: features, whose conditions the generated showers have.
             rounds: number of batches; a momentum of 0.99 forgets all but 0.2 % of the start.
         """
+        normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.generator.layers)
+        if not (normalised and self._batch_statistics):
+            return
         generate = tf.function(self.generate)
         for number in range(rounds):
             rows = tf.random.stateless_uniform((batch_size,), (self._seed, number), 0, len(training), tf.int32)

@@ -247,8 +247,8 @@ def test_inspecting_needs_neither_tensorflow_nor_matplotlib(network: Path) -> No
     ("words", "message"),
     [
         (("--pretrained", "--draw", "a.png"), "--draw draws showers or an LWTNN graph. Received: --pretrained"),
-        (("--pretrained", "--counts"), "--counts is of models. Received: a file, or --pretrained"),
-        ((str(GOLDEN), "--counts"), "--counts is of models"),
+        (("--pretrained", "--counts"), "--counts is of models. Received: --pretrained"),
+        ((str(GOLDEN), "--counts"), "--counts is of models. Received: the file .*lwtnn_graph.json"),
         ((str(GOLDEN), "--window", "vae"), "--window is of a file of showers. Received: .*lwtnn_graph.json"),
         (("atlas_vae", "--window", "vae"), "--window is of a file of showers. Received: atlas_vae"),
     ],

@@ -228,6 +228,23 @@ def test_a_finished_gan_goes_on_to_more_iterations(short: TrainedRun, tmp_path: 
     assert files.read_json(tmp_path / "provenance.json")["training_seconds"] > 0
 
 
+def test_an_interrupted_training_is_not_made_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rounds have other lengths; it is finished first."""
+    with stopped_by(monkeypatch, signal.SIGUSR1, 2):
+        fit_gan(tmp_path, config=SHORT)
+    with pytest.raises(CalogenError, match=r"another training.s, it differs in iterations \(expected 6, received 4"):
+        fit_gan(tmp_path, config=replace(SHORT, iterations=6))
+
+
+def test_a_curriculum_is_not_made_longer(tmp_path: Path) -> None:
+    """Its momenta are added at shares of all iterations."""
+    config, _ = fastcalogan.CONFIGS["photon"]
+    config = replace(config, generator_units=(4,), critic_units=(4,), batch_size=8, critic_steps=1, iterations=2)
+    train(fastcalogan, config, TINY_VOXELS, VOXELS, tmp_path)
+    with pytest.raises(CalogenError, match=r"another training.s, it differs in iterations"):
+        train(fastcalogan, replace(config, iterations=3), TINY_VOXELS, VOXELS, tmp_path)
+
+
 @pytest.mark.parametrize(
     "changes", [{"iterations": 2}, {"iterations": 5, "last_rate": 0.5}, {"iterations": 5, "seed": 7}]
 )
