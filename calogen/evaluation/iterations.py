@@ -184,9 +184,9 @@ class NetworkTest:
         """
         scan = self.scans[ALL]
         before = self.untrained or {ALL: float(scan.total[0])}
-        found = {name: self.scans[name] for name in (ALL, WITH_SHAPES) if name in before}
-        scatter = {name: item.late_scatter if self.untrained else 0.0 for name, item in found.items()}
-        if len(scan.total) < 2 or any(item.late + scatter[name] < before[name] for name, item in found.items()):
+        found = [(self.scans[name], before[name]) for name in (ALL, WITH_SHAPES) if name in before]
+        margins = [first - item.late - (item.late_scatter if self.untrained else 0.0) for item, first in found]
+        if len(scan.total) < 2 or max(margins) > 0:
             return ""
         merit = {"chi2_per_ndf": "chi2/NDF", "merit": "figure of merit"}[scan.merit]
         begun = "before" if self.untrained else f"after the first {scan.iterations[0]:,}"

@@ -23,7 +23,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.iterations import IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, mean_ks_distance
-from calogen.files import read_json_table, sha256, write_json, write_table
+from calogen.files import read_json, read_json_table, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
 from calogen.generation.load import list_snapshots, load_run, load_snapshot, module_of
 from calogen.metrics.distributions import Value
@@ -109,7 +109,7 @@ def scan(
     numbers = list_snapshots(directory, unit)
     if not numbers:
         raise DataFormatError(f"{directory} must hold snapshots/{unit}-<number>.keras. Received: none: train it first")
-    reached = max((row.get(unit, np.inf) for row in load_run(directory).history), default=np.inf)
+    reached = _reached(directory, unit)
     numbers = [number for number in numbers if number <= reached]  # a longer training may go on here
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
@@ -159,6 +159,13 @@ def untrained_merits(
     run = untrained(module_of(config), config, training.geometry, training)
     generated = generate_like(run, reference, named_seed(config.seed, "select"))
     return {name: merit(reference, generated).value for name, merit in merits.items()}
+
+
+def _reached(directory: Path, unit: str) -> float:
+    """The last epoch or iteration of a finished training; infinity: its history does not say."""
+    history = read_json(directory / "history.json")
+    rows = history if isinstance(history, list) else []
+    return max((row.get(unit, np.inf) for row in rows if isinstance(row, dict)), default=np.inf)
 
 
 def _read_record(path: Path, identity: dict[str, object], names: Sequence[str]) -> dict[str, "Columns"]:

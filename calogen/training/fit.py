@@ -29,7 +29,7 @@ from calogen.training.latent import Sampler
 from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
-from calogen.training.start import start_from, weights_digest
+from calogen.training.start import copy_values, shapes, start_from, weights_digest
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
 from calogen.training.trainer import Draws
@@ -174,10 +174,8 @@ def decode_otherwise(
     require(not missing, f"the run must have all its networks, as a training writes them. Received: no {missing}")
     for name, network in networks.items():
         old, new = run.networks[name].trainable_variables, network.trainable_variables
-        shapes = [[tuple(item.shape) for item in items] for items in (old, new)]
-        require(shapes[0] == shapes[1], f"the {name} must have the weights of the run. Received: {shapes[1]}")
-        for variable, value in zip(new, old, strict=True):
-            variable.assign(value)
+        require(shapes(old) == shapes(new), f"the {name} must have the weights of the run. Received: {shapes(new)}")
+        copy_values(old, new)
     chain = module.build_transform(config, geometry).fit(showers.given)
     rows = split_rows(len(showers), config)[0]
     latent = _finish(module, config, networks, resident(showers, chain, rows))

@@ -1,7 +1,7 @@
 """First weights of a training, taken from a trained run."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from calogen.backend import keras
 from calogen.config import require
@@ -20,17 +20,26 @@ def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.
     require(bool(shared), f"a start needs one of the networks {', '.join(networks)}. Received: {', '.join(trained)}")
     for name in shared:
         old, new = trained[name], networks[name]
-        for pair in ((old.variables, new.variables), (old.trainable_variables, new.trainable_variables)):
-            values, variables = pair
-            if [tuple(item.shape) for item in values] == [tuple(item.shape) for item in variables]:
-                break
-        else:
-            texts = [
-                ", ".join(str(tuple(item.shape)) for item in network.trainable_variables) for network in (new, old)
-            ]
-            require(False, f"the {name} to start from must have weights of the shapes {texts[0]}. Received: {texts[1]}")
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value.numpy())
+        if shapes(old.variables) == shapes(new.variables):
+            copy_values(old.variables, new.variables)
+            continue
+        expected, received = (", ".join(map(str, shapes(item.trainable_variables))) for item in (new, old))
+        require(
+            expected == received,
+            f"the {name} to start from must have weights of the shapes {expected}. Received: {received}",
+        )
+        copy_values(old.trainable_variables, new.trainable_variables)
+
+
+def shapes(variables: Sequence[keras.Variable]) -> list[tuple[int, ...]]:
+    """Shapes of variables."""
+    return [tuple(variable.shape) for variable in variables]
+
+
+def copy_values(old: Sequence[keras.Variable], new: Sequence[keras.Variable]) -> None:
+    """Gives variables the values of others of their shapes."""
+    for variable, value in zip(new, old, strict=True):
+        variable.assign(value.numpy())
 
 
 def weights_digest(networks: Mapping[str, keras.Model]) -> str:

@@ -15,11 +15,10 @@ from calogen.generation.generate import generate
 from calogen.generation.load import load_run
 from calogen.locks import directory_lock
 from calogen.metrics.chi2 import RULES
-from calogen.models import caloshowergan, fastcalogan
 from calogen.observables.cells import layer_energy, total_energy
 from calogen.observables.observable import Observable
 from calogen.provenance import named_seed
-from calogen.reproduction import chi2_selection, study
+from calogen.reproduction import study
 from calogen.reproduction.chi2_selection import check_momenta, scaled, selection
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.selection import Judge, scan
@@ -86,36 +85,6 @@ def data(folder: Path) -> Data:
 def outcome(folder: Path, data: Data) -> Outcome:
     (outcome,) = run_study(TOY, arguments(folder), data)
     return outcome
-
-
-@pytest.mark.parametrize(
-    ("config", "preset", "iterations", "batch_size"),
-    [
-        (caloshowergan.CONFIGS["photon"][0], "smoke", 10, 32),
-        (caloshowergan.CONFIGS["photon"][0], "laptop", 8_000, 256),
-        (caloshowergan.CONFIGS["photon"][0], "long", 40_000, 256),
-        (caloshowergan.CONFIGS["photon"][0], "paper", 1_000_000, 1024),
-        (caloshowergan.CONFIGS["pion"][0], "laptop", 16_000, 256),
-        (fastcalogan.CONFIGS["photon"][0], "laptop", 8_000, 128),
-        (CONFIG, "smoke", 1, 16),
-    ],
-)
-def test_budgets(config: Any, preset: str, iterations: int, batch_size: int) -> None:
-    found = scaled(config, preset, 7)
-    assert (found.iterations, found.batch_size, found.seed) == (iterations, batch_size, 7)
-    assert replace(found, iterations=config.iterations, batch_size=config.batch_size, seed=config.seed) == config
-
-
-def test_another_recipe_changes_the_training_and_its_name() -> None:
-    options = {"recipe": "ratio-3-average"}
-    plain = chi2_selection.budget({"recipe": "paper"})(caloshowergan.CONFIGS["photon"][0], "laptop", 1)
-    found: Any = chi2_selection.budget(options)(caloshowergan.CONFIGS["photon"][0], "laptop", 1)
-    assert found == replace(plain, critic_steps=3, average=0.99)  # type: ignore[type-var]
-    assert chi2_selection.name_of("gan", options) == "gan-ratio-3-average"
-    assert chi2_selection.name_of("gan", {"recipe": "paper"}) == "gan"
-    for recipe, message in (("fast", "recipe must be one of paper, average"), ("normalised", "batch_normalization")):
-        with pytest.raises(ConfigError, match=message):
-            scaled(caloshowergan.CONFIGS["photon"][0], "laptop", 1, recipe)
 
 
 def test_your_own_files_are_read_whole(data: Data, folder: Path) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from toy_gan import network_test
 
+from calogen.claims import caloshowergan
 from calogen.claims.caloshowergan import KINETIC, PION
+from calogen.claims.judge import Claim
 from calogen.evaluation.compare import Comparison, Scored
 from calogen.evaluation.iterations import ALL, HELD_OUT, TRAIN, WITH_SHAPES, IterationScan, NetworkTest
 from calogen.evaluation.trainings import Evidence
@@ -160,3 +162,12 @@ def shapes(*signs: int) -> dict[str, NetworkTest]:
         name: replace(PHOTONS[name], scans=steps([2.0**power for power in range(low, high + 1)], sign))
         for (name, (low, high)), sign in zip(every.items(), signs, strict=True)
     }
+
+
+CLAIMS = {"photon": caloshowergan.PHOTONS, "pion": caloshowergan.PIONS}
+
+
+def claim(particle: str, name: str, *seeds: Evidence) -> Claim:
+    """A particle's claim, as the evidence of these seeds judges it."""
+    position = list(CLAIMS[particle].statements).index(name)
+    return CLAIMS[particle].judge(seeds)[position]
