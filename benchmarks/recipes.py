@@ -219,7 +219,7 @@ def train(trial: Trial, showers: Showers, seconds: float) -> tuple[Any, float]:
         showers,
         trial.directory,
         bfloat16=trial.bfloat16,
-        start=load_run(earlier.directory).networks if earlier else None,
+        start=load_run(earlier.directory) if earlier else None,
     )
     return run, before + sum(item["cpu_seconds"] for item in run.history)
 

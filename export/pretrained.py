@@ -32,6 +32,7 @@ LIMITS = (
 VAE, GRIDS = (1024.0, 4096.0, 16384.0, 65536.0, 131072.0, 262144.0), (20_000.0, 50_000.0, 90_000.0)
 PHOTONS = tuple(2.0**power for power in (8, 10, 12, 14, 16, 18))
 PIONS = tuple(2.0**power for power in (8, 10, 12, 14, 16))
+FAST, LIVE = "ratio-2-average-rate-10-falling", "swish-normalised-label-log-fast"  # the best recipes of docs/recipes.md
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,20 @@ class Entry:
     lwtnn: bool = True
 
 
+def _voxels(paper: str, title: str, recipe: str, networks: tuple[str, ...], preset: str = "laptop") -> Entry:
+    """Networks of voxels by a recipe of docs/recipes.md, at the iterations that their experiment selects."""
+    pions = networks == ("pion",)
+    variant = ("--ablation",) if "photon-upper" in networks else ()
+    options = " ".join(("--bfloat16", *variant, f"--recipe {recipe}", *(f"--only {name}" for name in networks)))
+    return Entry(
+        title,
+        tuple(f"{paper}-{recipe}/{preset}-seed1/{name}/selected" for name in networks),
+        "pions_test" if pions else "photons_test",
+        PIONS if pions else PHOTONS,
+        f'make reproduce-{paper.replace("_", "-")} PRESET={preset} OPTIONS="{options}"',
+    )
+
+
 ENTRIES = {
     "atlas-vae": Entry(
         "photon showers in 276 cells of an ATLAS-like barrel, as the VAE decodes means",
@@ -71,34 +86,23 @@ ENTRIES = {
         "make reproduce-atlas-vae",
         lwtnn=False,
     ),
-    "caloshowergan-photon": Entry(
-        "photon showers in 368 voxels, one GAN",
-        ("caloshowergan/laptop-seed1/photon/selected",),
-        "photons_test",
-        PHOTONS,
-        "make reproduce-caloshowergan OPTIONS=--bfloat16",
+    "caloshowergan-photon": _voxels(
+        "caloshowergan", "photon showers in 368 voxels, one GAN", FAST, ("photon",), preset="long"
     ),
-    "caloshowergan-photon-3-gans": Entry(
+    "caloshowergan-photon-2-gans": _voxels(
+        "caloshowergan", "photon showers in 368 voxels, two GANs", FAST, ("photon-low", "photon-upper")
+    ),
+    "caloshowergan-photon-3-gans": _voxels(
+        "caloshowergan",
         "photon showers in 368 voxels, three GANs",
-        tuple(f"caloshowergan/laptop-seed1/photon-{part}/selected" for part in ("low", "medium", "high")),
-        "photons_test",
-        PHOTONS,
-        "make reproduce-caloshowergan OPTIONS=--bfloat16",
+        FAST,
+        ("photon-low", "photon-medium", "photon-high"),
     ),
-    "caloshowergan-pion": Entry(
-        "charged-pion showers in 533 voxels",
-        ("caloshowergan_pions/laptop-seed1/pion/selected",),
-        "pions_test",
-        PIONS,
-        "make reproduce-caloshowergan-pions OPTIONS=--bfloat16",
+    "caloshowergan-pion": _voxels(
+        "caloshowergan_pions", "charged-pion showers in 533 voxels", FAST, ("pion",), preset="long"
     ),
-    "fastcalogan-photon": Entry(
-        "photon showers in 368 voxels, version 1",
-        ("fastcalogan/laptop-seed1/photon/selected",),
-        "photons_test",
-        PHOTONS,
-        "make reproduce-fastcalogan OPTIONS=--bfloat16",
-    ),
+    "fastcalogan-photon": _voxels("fastcalogan", "photon showers in 368 voxels, version 1", FAST, ("photon",)),
+    "fastcalogan-pion": _voxels("fastcalogan", "charged-pion showers in 533 voxels, version 1", LIVE, ("pion",)),
     "getting-high-gan": Entry(
         "photon showers in 30 x 30 x 30 cells of an ILD-like calorimeter, narrow GAN",
         ("getting_high/laptop-seed1/gan",),

@@ -102,9 +102,7 @@ def train_command(
             "tell how long it takes; what was interrupted goes on"
         )
         with training_devices(strategy):
-            run = fit(
-                module, chosen, grid, showers, output, bfloat16=bfloat16, start=first[0].networks if first else None
-            )
+            run = fit(module, chosen, grid, showers, output, bfloat16=bfloat16, start=first[0] if first else None)
         energies = showers.given.incident_energies
         inside = sorted(energies[within(energies, *(run.momentum_range or (0.0, math.inf)))])
         energy = f"{inside[len(inside) // 2]:.10g}"

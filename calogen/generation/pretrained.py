@@ -22,7 +22,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 FIGURES = ("mean", "spread", "mean KS", "floor")
 """Mean and spread of the energy over Geant4's, mean KS distance from Geant4, and that of two samples of Geant4."""
 _SMALL = 1000  # arrays up to this size stay in float32
-_ORIGIN = ("seed", "commit", "versions", "time", "training_seconds", "showers", "incident_energies")
+_ORIGIN = ("seed", "commit", "versions", "time", "training_seconds", "showers", "incident_energies", "start")
 _CODES = 5000  # codes of training showers that a fitted latent space keeps
 
 

@@ -29,7 +29,7 @@ from calogen.training.latent import Sampler
 from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
-from calogen.training.start import copy_values, shapes, start_from, weights_digest
+from calogen.training.start import copy_values, description_of, shapes, start_from, weights_digest
 from calogen.training.state import TrainingState, read_identity
 from calogen.training.train import Keeper, is_finished, stages_of, train
 from calogen.training.trainer import Draws
@@ -49,7 +49,7 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
     *,
     snapshots: Collection[int] = (),
     bfloat16: bool = False,
-    start: Mapping[str, keras.Model] | None = None,
+    start: TrainedRun | None = None,
 ) -> TrainedRun:
     """Trains a model, from its last checkpoint if there is one.
 
@@ -67,11 +67,11 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
         module: the model's module in `calogen.models`.
         showers: the showers to train on, in memory or in files (`showers.files.ShowerFile`).
         directory: folder of the run: networks, configuration, transform, history, checkpoint, TensorBoard logs, and in
-            `provenance.json` the code, versions, device and threads of the training.
+            `provenance.json` the code, versions, device and threads of the training, and the run that it starts from.
         snapshots: numbers of finished epochs after which the generating networks are saved as
             `snapshots/epoch-<number>.keras`.
         bfloat16: whether the critics' matrix products are in bfloat16; their variables are float32 in either case.
-        start: trained networks from whose weights those of the same names start; by default all start anew.
+        start: a run from whose weights the networks of the same names start; by default all start anew.
 
     Raises:
         ConfigError: the configuration is another model's, or has a value that Keras does not know, or `start` has other
@@ -93,8 +93,8 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
     trained = networks | (in_bfloat16(module, config, geometry, critics) if bfloat16 else {})
     schedules = module.build_schedule(config, conditions.incident_energies)
     more: dict[str, object] = {"bfloat16": bfloat16} if critics else {}
-    more |= {"start": weights_digest(start)} if start else {}
-    identity = _identity(module, config, geometry, digest(showers, chosen, chain.needs), more)
+    first = {"start": weights_digest(start.networks)} if start else {}
+    identity = _identity(module, config, geometry, digest(showers, chosen, chain.needs), more | first)
     keeper = Keeper(
         directory=directory,
         identity=identity,
@@ -102,13 +102,13 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
         snapshots=snapshots,
         extends=isinstance(schedules, Draws) and schedules.open_ended and getattr(config, "last_rate", 1.0) == 1.0,
     )
-    about = provenance.collect(config.seed, {})
+    about = provenance.collect(config.seed, {}) | ({"start": description_of(start)} if start else {})
     with _features(showers, chain, (training, *validation), directory, identity) as (features, *validating):
         moments = moments_of(features)
         with _known_to_keras():
             trainers = module.build_trainer(config, geometry, trained, moments)
         if start:
-            start_from(trained, start)
+            start_from(trained, start.networks)
         stages = stages_of(trainers, schedules)
         finished = is_finished(stages, keeper.read())
         log = [] if finished else [ScalarLog(directory / "tensorboard")]

@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from calogen.backend import keras
-from calogen.config import require
+from calogen.config import config_to_json, require
+from calogen.training.run import TrainedRun
 
 
 def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.Model]) -> None:
@@ -29,6 +31,18 @@ def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.
             f"the {name} to start from must have weights of the shapes {expected}. Received: {received}",
         )
         copy_values(old.trainable_variables, new.trainable_variables)
+
+
+def description_of(run: TrainedRun) -> dict[str, Any]:
+    """What a user must know of a run from whose weights another one starts, as JSON values."""
+    last = run.history[-1] if run.history else {}
+    return {
+        "model": run.model,
+        "networks": sorted(run.networks),
+        "config": config_to_json(run.config),
+        "trained": {unit: last[unit] for unit in ("epoch", "iteration") if unit in last},
+        "weights": weights_digest(run.networks),
+    }
 
 
 def shapes(variables: Sequence[keras.Variable]) -> list[tuple[int, ...]]:

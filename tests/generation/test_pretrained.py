@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_showers
+from toy_commands import load_script
 from typer.testing import CliRunner
 
 import calogen
@@ -24,14 +25,16 @@ from calogen.generation.pretrained import (
     read_card,
     write_compact,
 )
-from calogen.models import atlas_vae
+from calogen.models import atlas_vae, caloshowergan
 from calogen.models.atlas_vae import AtlasVaeConfig
+from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.reproduction.cards import card_figures
 from calogen.showers.bundled import bundled, read_window
 from calogen.showers.sample import Showers
+from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 from calogen.training.fit import fit
-from calogen.training.run import TrainedRun, assemble_run
+from calogen.training.run import TrainedRun, assemble_run, save_run
 
 SMALL = AtlasVaeConfig(
     encoder_units=(24, 12),
@@ -246,3 +249,59 @@ def test_cards_tell_good_showers_from_bad() -> None:
     assert distance > 3 * floor > 0
     larger = replace(showers, energies=3 * showers.energies)
     assert card_figures([untrained], larger, [energy], copies=1)[0][1] == pytest.approx(mean / 3, rel=1e-3)
+
+
+SCRIPT = Path(__file__).parents[2] / "export" / "pretrained.py"
+
+
+def write_untrained(folder: Path, **momenta: float) -> None:
+    """A run of CaloShowerGAN's voxels as an experiment leaves it, and the iteration that it has chosen."""
+    config = CaloShowerGanConfig(latent_dim=3, generator_units=(8,), critic_units=(8,), seed=4, **momenta)  # type: ignore[arg-type]
+    networks = caloshowergan.build(config, PHOTONS_DATASET1)
+    chain = caloshowergan.build_transform(config, PHOTONS_DATASET1)
+    untrained = assemble_run(caloshowergan, config, PHOTONS_DATASET1, networks, chain, [{"iteration": 70.0}])
+    save_run(folder / "selected", untrained)
+    (folder / "provenance.json").write_text(json.dumps({"commit": "abc", "showers": 12, "cpu": "not kept"}))
+
+
+def test_trained_networks_are_packed_with_their_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load_script(SCRIPT)
+    entry = replace(script.ENTRIES["caloshowergan-photon-2-gans"], energies=(1024.0, 65536.0))
+    folders = [tmp_path / "runs" / run for run in entry.runs]
+    write_untrained(folders[0].parent, highest_momentum=4096.0)
+    write_untrained(folders[1].parent, lowest_momentum=4096.0)
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setitem(script.ENTRIES, "two", entry)
+    monkeypatch.setattr("sys.argv", ["pretrained.py", "--runs", str(tmp_path / "runs"), "--only", "two"])
+    script.main()
+    assert names() == ["two"]
+    card, runs = read_card("two"), calogen.load("two")
+    assert card.runs == ("photon-low/selected", "photon-upper/selected")
+    assert [run.momentum_range for run in runs] == [(256.0, 4096.0), (4096.0, 4194304.0)]  # type: ignore[union-attr]
+    assert [row[0] for row in card.figures] == [1024.0, 65536.0]
+    reference = read_window(bundled("photons_test"), PHOTONS_DATASET1)
+    assert (*map(tuple, card.figures),) == card_figures(runs, reference, entry.energies)  # type: ignore[arg-type]
+    assert "70 iterations, commit abc" in card.recipe
+    assert "latent_dim=3" in card.recipe
+    assert card.seed == 4
+    assert card.data.startswith("photons_train.h5 (sha256 ")
+    assert json.loads((card.directories[0] / "provenance.json").read_text()) == {"commit": "abc", "showers": 12}
+
+
+def test_what_is_not_trained_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_script(SCRIPT)
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path / "pretrained")
+    script.ship("caloshowergan-pion", tmp_path)
+    told = capsys.readouterr().err
+    assert f"caloshowergan-pion: left out, {tmp_path / script.ENTRIES['caloshowergan-pion'].runs[0]} has no" in told
+    assert "(make reproduce-caloshowergan-pions PRESET=long OPTIONS=" in told
+    assert not (tmp_path / "pretrained").exists()
+
+
+def test_every_name_is_in_the_table_of_what_ships() -> None:
+    entries = load_script(SCRIPT).ENTRIES
+    assert set(names()) <= set(entries)
+    for name in names():
+        assert (read_card(name).title, read_card(name).command) == (entries[name].title, entries[name].command)

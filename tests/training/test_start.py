@@ -1,5 +1,7 @@
 """A training that starts from the weights of another one."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,11 @@ from conftest import TINY_VOXELS, make_showers
 from toy_commands import run, run_both
 from toy_gan import CONFIG as TOY_GAN
 
+from calogen.cli.train import train_command
 from calogen.errors import CalogenError, ConfigError
+from calogen.generation import pretrained
 from calogen.generation.load import load_run
-from calogen.generation.pretrained import PRETRAINED
+from calogen.generation.pretrained import PRETRAINED, names
 from calogen.models import caloshowergan
 from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -24,8 +28,7 @@ STILL = replace(PLAIN, iterations=1, learning_rate=1e-9)
 
 
 def trained(directory: Path, config: CaloShowerGanConfig, start: TrainedRun | None = None) -> TrainedRun:
-    networks = None if start is None else start.networks
-    return fit(caloshowergan, config, TINY_VOXELS, SHOWERS, directory, start=networks)
+    return fit(caloshowergan, config, TINY_VOXELS, SHOWERS, directory, start=start)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,9 @@ def test_moving_statistics_come_along(first: TrainedRun, tmp_path: Path) -> None
 
 def test_the_start_is_part_of_the_training(first: TrainedRun, tmp_path: Path) -> None:
     begun = trained(tmp_path, STILL, first)
+    told = json.loads((tmp_path / "provenance.json").read_text())["start"]
+    assert (told["model"], told["networks"]) == ("caloshowergan", ["critic", "generator"])
+    assert (told["trained"], told["config"]["learning_rate"]) == ({"iteration": 20}, 1e-2)
     assert trained(tmp_path, STILL, first).history == begun.history
     with pytest.raises(CalogenError, match=r"another training's, it differs in start \(expected None"):
         trained(tmp_path, STILL)
@@ -81,3 +87,16 @@ def test_the_command_starts_from_a_run_or_from_what_ships(tmp_path: Path) -> Non
     own, again, shipped = load_run(tmp_path / "own"), load_run(tmp_path / "again"), load_run(PRETRAINED / "atlas-vae")
     assert distance(own, shipped, "decoder") < 1e-6
     assert max(distance(own, again, name) for name in ("encoder", "decoder")) < 1e-6
+
+
+def test_a_name_of_several_networks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that share the momenta, by a made-up name; one folder of them is a start."""
+    shared = tmp_path / "pretrained" / "shared"
+    for part in ("low", "high"):
+        shutil.copytree(PRETRAINED / names()[0], shared / part)
+    card = json.loads((PRETRAINED / names()[0] / "card.json").read_text())
+    (shared / "card.json").write_text(json.dumps(card | {"name": "shared", "runs": ["low", "high"]}))
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="--start must be a run of one training. Received: shared, which has 2"):
+        train_command("atlas-vae", start=Path("shared"), output=Path("run"))
