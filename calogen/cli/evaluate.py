@@ -122,8 +122,7 @@ def evaluate_command(
             "--match-energies": match_energies,
         }
         more = ", ".join(name for name, value in voxels_only.items() if value)
-        known = "--reference, --generated, --second-reference, --training, --classifiers, --tolerant, --figures, --seed"
-        require(not more, f"cells and grids take {known} only. Received: {more}, too")
+        require(not more, f"cells and grids take no {', '.join(voxels_only)}. Received: {more}")
     options = replace(
         options, binning=binning, min_energy=min_energy, max_showers=max_showers, match_energies=match_energies
     )
