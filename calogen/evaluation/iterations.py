@@ -180,12 +180,13 @@ class NetworkTest:
         """A sentence that the network did not learn; empty if it did.
 
         It did not if neither the figure of merit nor the one with shapes is better over the last third of its
-        iterations than before its training, by more than it scatters there: then noise chooses among them.
+        iterations than before its training (`untrained`), by more than it scatters there: then noise chooses among
+        them.
         """
         scan = self.scans[ALL]
         before = self.untrained or {ALL: float(scan.total[0])}
         found = [(self.scans[name], before[name]) for name in (ALL, WITH_SHAPES) if name in before]
-        margins = [first - item.late - (item.late_scatter if self.untrained else 0.0) for item, first in found]
+        margins = [first - item.late - item.late_scatter for item, first in found]
         if len(scan.total) < 2 or max(margins) > 0:
             return ""
         merit = {"chi2_per_ndf": "chi2/NDF", "merit": "figure of merit"}[scan.merit]

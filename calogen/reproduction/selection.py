@@ -21,7 +21,7 @@ from calogen.backend import tf
 from calogen.config import Config
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import ALL_ENERGIES
-from calogen.evaluation.iterations import IterationScan
+from calogen.evaluation.iterations import ALL, WITH_SHAPES, IterationScan
 from calogen.evaluation.merits import Merit, MeritByEnergy, mean_ks_distance
 from calogen.files import read_json, read_json_table, sha256, write_json, write_table
 from calogen.generation.generate import generate_like
@@ -30,7 +30,6 @@ from calogen.metrics.distributions import Value
 from calogen.observables.observable import Observable
 from calogen.parallel import num_workers, process_pool
 from calogen.progress import progress
-from calogen.provenance import named_seed
 from calogen.showers.sample import Showers
 from calogen.training.fit import untrained
 from calogen.training.run import TrainedRun, save_run
@@ -107,10 +106,10 @@ def scan(
         DataFormatError: the directory has no snapshots, or no trained run.
     """
     numbers = list_snapshots(directory, unit)
+    reached = _reached(directory, unit) if numbers else np.inf
+    numbers = [number for number in numbers if number <= reached]  # a longer training may go on here
     if not numbers:
         raise DataFormatError(f"{directory} must hold snapshots/{unit}-<number>.keras. Received: none: train it first")
-    reached = _reached(directory, unit)
-    numbers = [number for number in numbers if number <= reached]  # a longer training may go on here
     record = directory / "selection.json"
     identity = judge.identity | {"training": sha256(directory / "history.json")[:16]}
     tables = _read_record(record, identity, tuple(judge.tables))
@@ -142,30 +141,49 @@ def scan(
 
 
 def untrained_merits(
-    scan: IterationScan, config: Config, training: Showers, merits: Mapping[str, Merit], reference: Showers
+    directory: Path, judge: Judge, scan: IterationScan, config: Config, training: Showers, unit: str = "iteration"
 ) -> dict[str, float]:
     """Figures of merit before the training, where a scan does not show what was learned.
 
-    They are left out as well if its first iteration is so early that the network is as good as untrained.
+    They are left out as well if its first iteration is so early that the network is as good as untrained. Those of an
+    earlier call are read from `untrained.json` in the run's directory.
 
     Args:
+        directory, judge, unit: as for `scan`.
         scan: the saved iterations.
         config: configuration of the training.
         training: showers, of which the training has those that it can use.
-        merits, reference: the figures of merit, and the showers that they compare with.
     """
-    if scan.late < scan.total[0] or scan.iterations[0] < _SOON:
+    soon = unit == "iteration" and scan.iterations[0] < _SOON
+    if soon or scan.late + scan.late_scatter < scan.total[0]:
         return {}
-    run = untrained(module_of(config), config, training.geometry, training)
-    generated = generate_like(run, reference, named_seed(config.seed, "select"))
-    return {name: merit(reference, generated).value for name, merit in merits.items()}
+    merits = {name: merit for name, merit in judge.merits.items() if name in (ALL, WITH_SHAPES)}
+    history = sha256(directory / "history.json")[:16]
+    identity = replace(judge, merits=merits, parts={}).identity | {"training": history}
+    record = directory / "untrained.json"
+    known = read_json_table(record) if record.exists() else {}
+    if known.get("identity") != identity:
+        run = untrained(module_of(config), config, training.geometry, training)
+        generated = generate_like(run, judge.reference, judge.seed)
+        found = {name: merit(judge.reference, generated).value for name, merit in merits.items()}
+        known = {"identity": identity, "merits": found}
+        write_json(record, known)
+    return {name: float(value) for name, value in known["merits"].items()}
 
 
 def _reached(directory: Path, unit: str) -> float:
-    """The last epoch or iteration of a finished training; infinity: its history does not say."""
+    """The last epoch or iteration of a finished training; infinity: its history does not say.
+
+    Raises:
+        DataFormatError: its history has something else than numbers.
+    """
     history = read_json(directory / "history.json")
-    rows = history if isinstance(history, list) else []
-    return max((row.get(unit, np.inf) for row in rows if isinstance(row, dict)), default=np.inf)
+    rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
+    numbers = [row.get(unit, np.inf) for row in rows]
+    wrong = [number for number in numbers if not isinstance(number, int | float)]
+    if wrong:
+        raise DataFormatError(f"{directory / 'history.json'} must have numbers as {unit}. Received: {wrong[0]!r:.100}")
+    return max(numbers, default=np.inf)
 
 
 def _read_record(path: Path, identity: dict[str, object], names: Sequence[str]) -> dict[str, "Columns"]:

@@ -345,7 +345,8 @@ def choose_and_test(
     owner = np.repeat(np.arange(len(samples)), [len(part) for part in samples.values()])
     parts = {part: owner == position for position, part in enumerate(samples)} if len(samples) > 1 else {}
     seed = named_seed(config.seed, "select")
-    scans = scan(directory, Judge(reference=reference, merits=selection.merits, parts=parts, seed=seed), selection.unit)
+    judge = Judge(reference=reference, merits=selection.merits, parts=parts, seed=seed)
+    scans = scan(directory, judge, selection.unit)
     chosen_by = selection.chosen_by
     if selection.shortlist is not None:
         chosen_by, further = SHORTLIST, [scans[merit] for merit in selection.ranked]
@@ -366,7 +367,7 @@ def choose_and_test(
         num_held_out=samples[HELD_OUT].counts if parts else {},
         chosen_by=chosen_by,
         statistics={momentum: selection.statistics(momentum) for momentum in chi2} if selection.statistics else {},
-        untrained=untrained_merits(scans[ALL], config, data.train, selection.merits, reference),
+        untrained=untrained_merits(directory, judge, scans[ALL], config, data.train, selection.unit),
     )
     return StudyNetwork(chosen, test)
 

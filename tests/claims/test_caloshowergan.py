@@ -294,7 +294,7 @@ def test_texts_hold_the_figures(particle: str, name: str, text: str) -> None:
 def test_networks_that_did_not_learn_decide_nothing() -> None:
     """At the end no better than at first: the best of noise is chosen."""
     scan = flat(PION_MOMENTA, (5.0, 3.0, 6.0, 5.0, 5.5, 6.5))
-    stuck = replace(PIONS["pion-kinetic"], scans={ALL: scan})
+    stuck = replace(PIONS["pion-kinetic"], scans={ALL: scan}, untrained={})
     found = claim("pion", "layer_normalisation", evidence({"pion-kinetic": stuck}))
     assert found.ours == (
         "toy did not learn in 6,000 iterations: chi2/NDF 5.0 after the first 1,000, 6.0 over the last third: "
@@ -316,6 +316,8 @@ def test_networks_that_did_not_learn_decide_nothing() -> None:
     for shapes_before, learned in ((6.1, False), (7.0, True)):  # by more than they scatter, which is 0.7
         figures = {ALL: 5.9, WITH_SHAPES: shapes_before}
         assert (not replace(before, scans={ALL: scan, WITH_SHAPES: scan}, untrained=figures).idle) == learned
+    by_chance = replace(stuck, scans={ALL: flat(PION_MOMENTA, (6.0, 3.0, 9.0, 5.0, 2.0, 9.9))})
+    assert by_chance.idle, "the median is below the first value, but by less than they scatter"
     better = replace(stuck, scans={ALL: flat(PION_MOMENTA, (5.0, 3.0, 6.0, 5.0, 4.9, 4.9))})
     assert (
         "chi2/NDF after 6,000 iterations"

@@ -53,6 +53,7 @@ def made(powers: tuple[int, int], per_ndf: Numbers, error: float = 0.02, **scans
     return network_test(
         {**steps(momenta, 1), **scans},
         chi2={m: Chi2(28 * value, 28, (28 * error) ** 2) for m, value in values.items()},
+        untrained={ALL: 100.0},
         num_showers=dict.fromkeys(momenta, 10_000),
     )
 
