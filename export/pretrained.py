@@ -7,6 +7,7 @@ Each entry takes the run of one seed. Its figures compare generated showers with
 train. The weights are rounded to float16 first, so that the figures are those of what ships.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from calogen.command import clean_exit, parse_command_line
-from calogen.config import require, sources
+from calogen.config import config_to_json, require
 from calogen.files import read_json_table, sha256
 from calogen.generation.load import load_run, model_module
 from calogen.generation.pretrained import Card, write_card, write_compact
@@ -159,17 +160,16 @@ def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[Train
             members.append(load_run(Path(place) / str(number)))
     reference = read_window(bundled(entry.sample), first.geometry)
     train = bundled(f"{entry.sample.split('_test')[0].split('_steps')[0]}_train")
-    length = max((row.get("iteration", 0) for row in first.history), default=0) or len(first.history)
-    unit = "iterations" if any("iteration" in row for row in first.history) else "epochs"
-    changed = [f"{item.name}={item.value}" for item in sources(first.config) if item.source.startswith("changed")]
+    names = [folder.name if len(folders) > 1 else "" for folder in trained]
+    each = zip(names, trained, folders, originals, abouts, strict=True)
+    showers = each_of(names, [f"{about.get('showers', 0):,} showers" for about in abouts])
     card = Card(
         name=name,
         title=entry.title,
         paper=str(model_module(first.model).PAPER),
         runs=tuple(f"{folder.parent.name}/selected" for folder in folders) if len(folders) > 1 else (".",),
-        data=f"{train.name} (sha256 {sha256(train)[:16]}), {abouts[0].get('showers', 0):,} showers; {HONEST_NOTE}",
-        recipe=f"{length:,.0f} {unit}, commit {abouts[0].get('commit', 'unknown')}; other than in the paper: "
-        f"{', '.join(changed) or 'nothing'}",
+        data=f"{train.name} (sha256 {sha256(train)[:16]}), {showers}; {HONEST_NOTE}",
+        recipe=each_of(names, [recipe_of(*item[1:]) for item in each]),
         seed=int(getattr(first.config, "seed", 0)),
         command=entry.command,
         figures=card_figures(members, reference, entry.energies),
@@ -178,6 +178,29 @@ def pack(name: str, entry: Entry, folders: list[Path]) -> tuple[Card, list[Train
         lwtnn=entry.lwtnn,
     )
     return card, members, abouts
+
+
+def each_of(names: Sequence[str], texts: Sequence[str]) -> str:
+    """One text if all are the same, or a text for each name."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
+
+
+def recipe_of(trained: Path, folder: Path, run: TrainedRun, about: Mapping[str, Any]) -> str:
+    """The iteration that was chosen, the code, and all values that are not those of the paper's configuration."""
+    configs = model_module(run.model).CONFIGS
+    papers = config_to_json(configs.get(trained.name, next(iter(configs.values())))[0])
+    changed = [
+        f"{name}={value}"
+        for name, value in config_to_json(run.config).items()
+        if name != "seed" and value != papers[name]
+    ]
+    record = folder / "selection.json"
+    choice = read_json_table(record) if record.exists() else {}
+    chosen = [f"{unit} {choice[unit]:,} chosen" for unit in ("iteration", "epoch") if unit in choice]
+    code = f"commit {about.get('commit', 'unknown')}"
+    return ", ".join([*chosen, code, f"other than in the paper: {', '.join(changed) or 'nothing'}"])
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from calogen.training.latent import Sampler
 from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
-from calogen.training.start import copy_values, description_of, shapes, start_from, weights_digest
-from calogen.training.state import TrainingState, read_identity
+from calogen.training.start import description_of, shapes_of, start_from, weights_digest
+from calogen.training.state import TrainingState, assign, read_identity, values_of
 from calogen.training.train import Keeper, is_finished, stages_of, train
 from calogen.training.trainer import Draws
 from calogen.training.wgan_gp import WganGp
@@ -174,8 +174,10 @@ def decode_otherwise(
     require(not missing, f"the run must have all its networks, as a training writes them. Received: no {missing}")
     for name, network in networks.items():
         old, new = run.networks[name].trainable_variables, network.trainable_variables
-        require(shapes(old) == shapes(new), f"the {name} must have the weights of the run. Received: {shapes(new)}")
-        copy_values(old, new)
+        require(
+            shapes_of(old) == shapes_of(new), f"the {name} must have the weights of the run. Received: {shapes_of(new)}"
+        )
+        assign(new, values_of(old))
     chain = module.build_transform(config, geometry).fit(showers.given)
     rows = split_rows(len(showers), config)[0]
     latent = _finish(module, config, networks, resident(showers, chain, rows))

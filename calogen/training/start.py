@@ -7,6 +7,7 @@ from typing import Any
 from calogen.backend import keras
 from calogen.config import config_to_json, require
 from calogen.training.run import TrainedRun
+from calogen.training.state import assign, values_of
 
 
 def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.Model]) -> None:
@@ -22,38 +23,30 @@ def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.
     require(bool(shared), f"a start needs one of the networks {', '.join(networks)}. Received: {', '.join(trained)}")
     for name in shared:
         old, new = trained[name], networks[name]
-        if shapes(old.variables) == shapes(new.variables):
-            copy_values(old.variables, new.variables)
+        if shapes_of(old.variables) == shapes_of(new.variables):
+            assign(new.variables, values_of(old.variables))
             continue
-        expected, received = (", ".join(map(str, shapes(item.trainable_variables))) for item in (new, old))
+        expected, received = (", ".join(map(str, shapes_of(item.trainable_variables))) for item in (new, old))
         require(
             expected == received,
             f"the {name} to start from must have weights of the shapes {expected}. Received: {received}",
         )
-        copy_values(old.trainable_variables, new.trainable_variables)
+        assign(new.trainable_variables, values_of(old.trainable_variables))
 
 
 def description_of(run: TrainedRun) -> dict[str, Any]:
     """What a user must know of a run from whose weights another one starts, as JSON values."""
-    last = run.history[-1] if run.history else {}
     return {
         "model": run.model,
         "networks": sorted(run.networks),
         "config": config_to_json(run.config),
-        "trained": {unit: last[unit] for unit in ("epoch", "iteration") if unit in last},
         "weights": weights_digest(run.networks),
     }
 
 
-def shapes(variables: Sequence[keras.Variable]) -> list[tuple[int, ...]]:
+def shapes_of(variables: Sequence[keras.Variable]) -> list[tuple[int, ...]]:
     """Shapes of variables."""
     return [tuple(variable.shape) for variable in variables]
-
-
-def copy_values(old: Sequence[keras.Variable], new: Sequence[keras.Variable]) -> None:
-    """Gives variables the values of others of their shapes."""
-    for variable, value in zip(new, old, strict=True):
-        variable.assign(value.numpy())
 
 
 def weights_digest(networks: Mapping[str, keras.Model]) -> str:

@@ -73,8 +73,8 @@ class TrainingState:
 
     def capture(self, variables: Variables) -> None:
         """Copies the values of all variables into the state."""
-        self.weights = _values(variables.variables_of_networks)
-        self.optimizer = _values(variables.variables_of_optimizers)
+        self.weights = values_of(variables.variables_of_networks)
+        self.optimizer = values_of(variables.variables_of_optimizers)
 
     def restore(self, variables: Variables) -> None:
         """Sets all variables to the values in the state.
@@ -105,7 +105,7 @@ class TrainingState:
         """Adds a finished epoch; keeps its weights if its loss is the smallest so far."""
         self.history.append(logs)
         if self.best_epoch < 0 or logs[monitor] < self.history[self.best_epoch][monitor]:
-            self.best_epoch, self.best_weights = self.epoch - 1, _values(variables.variables_of_networks)
+            self.best_epoch, self.best_weights = self.epoch - 1, values_of(variables.variables_of_networks)
 
 
 def write_state(path: Path, state: TrainingState) -> None:
@@ -252,6 +252,11 @@ def _differences(expected: str, received: str) -> str:
     return ", ".join(f"{name} (expected {flat[0].get(name)}, received {flat[1].get(name)})" for name in names)
 
 
+def values_of(variables: Sequence[keras.Variable]) -> Arrays:
+    """Copies of the values of variables."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
 def assign(variables: Sequence[keras.Variable], values: Arrays) -> None:
     """Sets variables to values.
 
@@ -273,7 +278,3 @@ def _require_shapes(variables: Sequence[keras.Variable], values: Arrays) -> None
 
 def _distinct(variables: Iterable[keras.Variable]) -> list[keras.Variable]:
     return list({id(variable): variable for variable in variables}.values())
-
-
-def _values(variables: Sequence[keras.Variable]) -> Arrays:
-    return [np.array(variable.numpy()) for variable in variables]

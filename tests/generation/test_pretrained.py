@@ -27,7 +27,6 @@ from calogen.generation.pretrained import (
 )
 from calogen.models import atlas_vae, caloshowergan
 from calogen.models.atlas_vae import AtlasVaeConfig
-from calogen.models.caloshowergan import CaloShowerGanConfig
 from calogen.reproduction.cards import card_figures
 from calogen.showers.bundled import bundled, read_window
 from calogen.showers.sample import Showers
@@ -254,22 +253,24 @@ def test_cards_tell_good_showers_from_bad() -> None:
 SCRIPT = Path(__file__).parents[2] / "export" / "pretrained.py"
 
 
-def write_untrained(folder: Path, **momenta: float) -> None:
+def write_untrained(folder: Path, showers: int) -> None:
     """A run of CaloShowerGAN's voxels as an experiment leaves it, and the iteration that it has chosen."""
-    config = CaloShowerGanConfig(latent_dim=3, generator_units=(8,), critic_units=(8,), seed=4, **momenta)  # type: ignore[arg-type]
+    paper = caloshowergan.CONFIGS[folder.name][0]
+    config = replace(paper, latent_dim=3, generator_units=(8,), critic_units=(8,), average=0.99, seed=4)
     networks = caloshowergan.build(config, PHOTONS_DATASET1)
     chain = caloshowergan.build_transform(config, PHOTONS_DATASET1)
     untrained = assemble_run(caloshowergan, config, PHOTONS_DATASET1, networks, chain, [{"iteration": 70.0}])
     save_run(folder / "selected", untrained)
-    (folder / "provenance.json").write_text(json.dumps({"commit": "abc", "showers": 12, "cpu": "not kept"}))
+    (folder / "selected" / "selection.json").write_text(json.dumps({"iteration": 1488 + showers, "chi2_per_ndf": 2.0}))
+    (folder / "provenance.json").write_text(json.dumps({"commit": "abc", "showers": showers, "cpu": "not kept"}))
 
 
 def test_trained_networks_are_packed_with_their_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load_script(SCRIPT)
     entry = replace(script.ENTRIES["caloshowergan-photon-2-gans"], energies=(1024.0, 65536.0))
     folders = [tmp_path / "runs" / run for run in entry.runs]
-    write_untrained(folders[0].parent, highest_momentum=4096.0)
-    write_untrained(folders[1].parent, lowest_momentum=4096.0)
+    write_untrained(folders[0].parent, 12)
+    write_untrained(folders[1].parent, 1345)
     monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path / "pretrained")
     monkeypatch.setitem(script.ENTRIES, "two", entry)
     monkeypatch.setattr("sys.argv", ["pretrained.py", "--runs", str(tmp_path / "runs"), "--only", "two"])
@@ -281,8 +282,13 @@ def test_trained_networks_are_packed_with_their_card(tmp_path: Path, monkeypatch
     assert [row[0] for row in card.figures] == [1024.0, 65536.0]
     reference = read_window(bundled("photons_test"), PHOTONS_DATASET1)
     assert (*map(tuple, card.figures),) == card_figures(runs, reference, entry.energies)  # type: ignore[arg-type]
-    assert "70 iterations, commit abc" in card.recipe
-    assert "latent_dim=3" in card.recipe
+    low, upper = card.recipe.split("; ")
+    assert low == (
+        "photon-low: iteration 1,500 chosen, commit abc, other than in the paper: latent_dim=3, generator_units=[8], "
+        "critic_units=[8], average=0.99"
+    )
+    assert upper.startswith("photon-upper: iteration 2,833 chosen")
+    assert "photon-low: 12 showers; photon-upper: 1,345 showers; " in card.data
     assert card.seed == 4
     assert card.data.startswith("photons_train.h5 (sha256 ")
     assert json.loads((card.directories[0] / "provenance.json").read_text()) == {"commit": "abc", "showers": 12}

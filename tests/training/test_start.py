@@ -62,7 +62,7 @@ def test_the_start_is_part_of_the_training(first: TrainedRun, tmp_path: Path) ->
     begun = trained(tmp_path, STILL, first)
     told = json.loads((tmp_path / "provenance.json").read_text())["start"]
     assert (told["model"], told["networks"]) == ("caloshowergan", ["critic", "generator"])
-    assert (told["trained"], told["config"]["learning_rate"]) == ({"iteration": 20}, 1e-2)
+    assert (told["config"]["iterations"], told["config"]["learning_rate"]) == (20, 1e-2)
     assert trained(tmp_path, STILL, first).history == begun.history
     with pytest.raises(CalogenError, match=r"another training's, it differs in start \(expected None"):
         trained(tmp_path, STILL)
