@@ -197,18 +197,18 @@ def build_trainer(
 ) -> Sequence[CriticAutoencoder | PostProcessing]:
     """Gives the trainers: of the autoencoder, and of the post processor's two stages."""
 
-    def adam(rate: float) -> keras.optimizers.Adam:
-        steps = max(1, moments.num_showers // config.batch_size)
-        return keras.optimizers.Adam(falling(rate, config.rate_factor, steps), *config.betas)
+    def adam(rate: float, updates: int = 1) -> keras.optimizers.Adam:
+        batches = max(1, moments.num_showers // config.batch_size)
+        return keras.optimizers.Adam(falling(rate, config.rate_factor, updates * batches), *config.betas)
 
+    seed, steps = named_seed(config.seed, "noise"), config.critic_steps
     penalty, rate = config.gradient_penalty_weight, config.learning_rates[0]
     critics = [
-        Critic(network=networks[name], optimizer=adam(own), gradient_penalty_weight=penalty, loss_weight=weight)
+        Critic(network=networks[name], optimizer=adam(own, steps), gradient_penalty_weight=penalty, loss_weight=weight)
         for name, own, weight in zip(CRITICS, config.learning_rates, config.critic_weights, strict=True)
     ]
     coder = Autoencoder(networks["encoder"], networks["decoder"], adam(rate))
     code = CodeTerms(config.kl_weight, config.discrepancy_weight, config.alphas, config.with_noise)
-    seed, steps = named_seed(config.seed, "noise"), config.critic_steps
     autoencoder = CriticAutoencoder(coder, code, critics, critic_steps=steps, seed=seed)
     if not config.post_processing:
         return (autoencoder,)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import TINY_VOLUME, make_showers
 from stopping import stopped_by
 
@@ -143,8 +144,11 @@ def test_rates_fall_once_an_epoch() -> None:
     trainers = build_trainer(config, TINY_VOLUME, build(config, TINY_VOLUME), moments)
     optimizers = [*trainers[0].optimizers, trainers[1].optimizer]
     assert trainers[2].optimizer is trainers[1].optimizer
-    for optimizer in optimizers:
-        optimizer.iterations.assign(25)
+    trainers[0].train_step({"shower": tf.ones((8, TINY_VOLUME.size)), "condition": tf.ones((8, 1))})
+    updates = [int(optimizer.iterations) for optimizer in trainers[0].optimizers]
+    assert updates == [1, SMALL.critic_steps, SMALL.critic_steps]
+    for optimizer, number in zip(optimizers, (*updates, 1), strict=True):
+        optimizer.iterations.assign(25 * number)  # two and a half epochs of ten batches
     rates = [float(optimizer.learning_rate) for optimizer in optimizers]
     np.testing.assert_allclose(rates, np.array([5e-4, 5e-4, 2e-3, 5e-4]) * 0.95**2, rtol=1e-5)
 
