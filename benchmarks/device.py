@@ -118,8 +118,8 @@ def measure(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             else resident(showers, chain, rows)
         )
         networks = module.build(config, geometry)
-        if arguments.bfloat16:
-            networks |= in_bfloat16(module, config, geometry, getattr(module, "CRITICS", ()))
+        if arguments.bfloat16 and hasattr(module, "CRITICS"):
+            networks |= in_bfloat16(module, config, geometry, module.CRITICS)
         trainers = module.build_trainer(config, geometry, networks, moments_of(table))
         stages = stages_of(trainers, module.build_schedule(config, given.incident_energies))
         found = []

@@ -147,11 +147,10 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 def network_of(model: str, name: str) -> tuple[Any, VoxelGeometry]:
-    """A configuration and its voxels; upper GANs meet where the experiment's do."""
+    """A configuration and its voxels; GANs that meet at 2^18 MeV do so where the experiment's do."""
     config, geometry = MODELS[model].CONFIGS[name]
-    limits = {"medium": "highest_momentum", "high": "lowest_momentum"}
-    changed = {limit: _BORDER for part, limit in limits.items() if part in name.split("-")}
-    return replace(config, **changed), geometry
+    limits = [limit for limit in ("lowest_momentum", "highest_momentum") if getattr(config, limit) == 2.0**18]
+    return replace(config, **dict.fromkeys(limits, _BORDER)), geometry
 
 
 def showers_of(network: tuple[Any, VoxelGeometry], first: bool) -> Data:
@@ -176,7 +175,7 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
     if record.exists():
         return read_json_table(record)
     geometry = trial.start[1]
-    last, spent = train(trial, data.train, seconds)
+    last, spent, iterations = train(trial, data.train, seconds)
     selection = Selection(merits={ALL: Chi2Merit(RULE)}, chosen_by=TRAIN)
     network = choose_and_test(trial.network, last.config, data, trial.directory, selection)
     assert network.test is not None
@@ -186,7 +185,7 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
     row = {
         "recipe": trial.recipe,
         "seed": trial.seed,
-        "iterations": last.config.iterations,
+        "iterations": iterations,
         "cpu_seconds": spent,
         "chi2_per_ndf": float(scan.chi2[chosen].sum() / scan.ndf[chosen].sum()),
         "floor": total(network.test.floor.values()).per_ndf,
@@ -198,15 +197,15 @@ def measure(trial: Trial, data: Data, seconds: float, classifiers: bool) -> dict
     return row
 
 
-def train(trial: Trial, showers: Showers, seconds: float) -> tuple[Any, float]:
-    """Trains with a recipe, and gives the run and its CPU seconds."""
-    before, earlier = 0.0, None
+def train(trial: Trial, showers: Showers, seconds: float) -> tuple[Any, float, int]:
+    """Trains with a recipe, and gives the run, its CPU seconds and its iterations."""
+    before, done, earlier = 0.0, 0, None
     spectral = hasattr(trial.config, "spectral_normalization")
     require(spectral or trial.recipe not in (LATE, SPECTRAL), "its critic knows no spectral normalisation")
     require(trial.recipe != WARM or trial.network == "photon-high", "it is a start of photon-high")
     if trial.recipe == LATE:
         earlier, seconds = replace(trial, recipe=PAPER, directory=trial.directory / "first"), seconds / 2
-        _, before = train(earlier, showers, seconds)
+        _, before, done = train(earlier, showers, seconds)
     elif trial.recipe == WARM:
         folder = trial.directory.parents[1].with_name(f"{trial.model}-photon-medium") / trial.directory.parent.name
         earlier = replace(trial, recipe=PAPER, network="photon-medium", directory=folder / f"{PAPER}-seed{trial.seed}")
@@ -221,7 +220,7 @@ def train(trial: Trial, showers: Showers, seconds: float) -> tuple[Any, float]:
         bfloat16=trial.bfloat16,
         start=load_run(earlier.directory) if earlier else None,
     )
-    return run, before + sum(item["cpu_seconds"] for item in run.history)
+    return run, before + sum(item["cpu_seconds"] for item in run.history), done + config.iterations
 
 
 def affordable(trial: Trial, showers: Showers, seconds: float) -> int:

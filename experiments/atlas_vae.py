@@ -85,7 +85,7 @@ def main(arguments: Arguments) -> None:
     data = read_at_energies(arguments, "photons", ATLAS_VAE_WINDOW, TRAINED, COMPARED)
     recorded = provenance.collect(arguments.seeds[0], data.files)
     train, test, note = data.train, data.reference, data.note
-    require_times(test)
+    require_times(test, simulate=arguments.preset != "smoke")
     announce(NAME, arguments, configs(arguments.preset, arguments.seeds[0]))
     if arguments.cluster:
         train_elsewhere(NAME, arguments, [(seed, "") for seed in arguments.seeds])

@@ -261,6 +261,20 @@ def test_every_recipe_is_a_configuration_of_a_model(tmp_path: Path) -> None:
     assert len(built) > 1.5 * len(recipes.NAMES)
 
 
+def test_only_networks_that_meet_above_the_bundled_momenta_meet_lower() -> None:
+    recipes = load_script(BENCHMARKS / "recipes.py")
+    ranges = {
+        (model, name): recipes.network_of(model, name)[0].momentum_range
+        for model, name in (
+            ("caloshowergan", "photon-medium"),
+            ("caloshowergan", "photon-high-kinetic"),
+            ("caloshowergan", "photon"),
+            ("fastcalogan", "photon-high-v2"),
+        )
+    }
+    assert [*ranges.values()] == [(4096.0, 65536.0), (65536.0, 2.0**22), (256.0, 2.0**22), (4096.0, 2.0**22)]
+
+
 def test_curves_have_the_time_of_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     curves = load_script(BENCHMARKS / "curves.py")

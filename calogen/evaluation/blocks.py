@@ -158,8 +158,8 @@ def describe_blocks(task: FileBlocks) -> FileSummary:
         clipped.append(negative)
         if task.summaries:
             summaries.append(summarise(showers, task.min_energy, task.shapes))
-        filled = filled_voxels(start, showers, task.min_energy)
-        maximum = max(maximum, float(filled.energies.max(initial=0)))
+        largest = float(showers.energies.max(initial=0))
+        maximum = max(maximum, largest if largest >= task.min_energy else 0.0)
         if cells:
-            counts += count_voxels(filled, cells, showers.geometry.size)
+            counts += count_voxels(filled_voxels(start, showers, task.min_energy), cells, showers.geometry.size)
     return FileSummary(summaries, clipped, maximum, counts)

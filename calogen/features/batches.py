@@ -133,11 +133,11 @@ FeatureTable = Resident | OnDisk
 """Features of a sample, in memory or in a file, from which compiled calls gather batches."""
 
 
-def blocks_of(features: FeatureTable, num_rows: int = BLOCK_ROWS) -> Iterator[Batch]:
-    """All showers in their order, in blocks of `num_rows`, or fewer (`fitting_rows`)."""
-    step = fitting_rows(num_rows, features.num_features)
+def blocks_of(features: FeatureTable, num_rows: int = BLOCK_ROWS, every: int = 1) -> Iterator[Batch]:
+    """All showers in their order, or each `every`-th, in blocks of `num_rows`, or fewer (`fitting_rows`)."""
+    step = every * fitting_rows(num_rows, features.num_features)
     for first in range(0, len(features), step):
-        yield features.batch(np.arange(first, min(first + step, len(features))))
+        yield features.batch(np.arange(first, min(first + step, len(features)), every))
 
 
 def moments_of(features: FeatureTable) -> Moments:

@@ -368,7 +368,8 @@ class CellAlignment(OneCondition):
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std()) or 1.0
+    """Mean and standard deviation; of equal values 1 instead of what rounding leaves."""
+    return float(values.mean()), float(values.std()) if values.min() < values.max() else 1.0
 
 
 def _require_cells(encoding: Encoding, cell_size: float) -> None:

@@ -15,7 +15,7 @@ class KeptTrainings:
 
     Args:
         path: file that keeps each of them at once, for all keys; None: none is kept.
-        key: what the trainings depend on (`_key`).
+        key: text of what the trainings depend on.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
@@ -33,7 +33,7 @@ class KeptTrainings:
 
 
 def _read_trainings(path: Path | None) -> dict[str, list[tuple[float, float, int] | None]]:
-    """AUC, JSD and best epoch of each training in a file, by `_key`; None: not trained yet."""
+    """AUC, JSD and best epoch of each training in a file, by key; None: not trained yet."""
     if path is None or not path.exists():
         return {}
     try:

@@ -201,7 +201,7 @@ def build_curriculum(config: FastCaloGanConfig, incident_energies: np.ndarray) -
         [2 * (place - middle) - 1 if place > middle else 2 * (middle - place) for place in range(len(momenta))]
     )
     rank = ranks[np.searchsorted(momenta, incident_energies)]
-    counts = [int((rank <= stage).sum()) for stage in np.sort(ranks)]
+    counts = np.searchsorted(np.sort(rank), np.sort(ranks), side="right").tolist()
     starts = [0] + [
         round(config.iterations * (config.first_stage + config.next_stage * stage)) for stage in range(len(momenta) - 1)
     ]

@@ -28,14 +28,15 @@ def chi2_table(
 
     Args:
         seeds: tests of the networks; the table shows those of the first training seed.
-        ensembles: names of the networks that share the momenta between them, by title.
+        ensembles: names of the networks that share the momenta between them, by title; one that the first training seed
+            lacks, as its training diverged, is left out.
         paper: the paper's rows by the same titles.
         halves: the paper's row for a network after half of its iterations, by the network's name.
     """
     columns = ("networks", "momenta", "iteration", "chi2", "NDF", "chi2/NDF", "at the paper's statistics")
     held_out = "held-out, iteration chosen by training showers, at the paper's statistics"
     rows = []
-    for title, names in ensembles.items():
+    for title, names in _trained(ensembles, seeds).items():
         tests = [seeds[0][name] for name in names]
         published = paper.get(title, ())
         for position, test in enumerate(tests):
@@ -61,7 +62,7 @@ def chi2_quantities(
         data: which showers these are.
     """
     quantities = []
-    for title, names in ensembles.items():
+    for title, names in _trained(ensembles, seeds).items():
         tests = [[networks[name] for name in names] for networks in seeds if set(names) <= set(networks)]
         where = data if len(tests) == len(seeds) else f"{data}; {len(tests)} of {len(seeds)} training seeds"
         idle = dict.fromkeys(test.name for group in tests for test in group if test.idle)
@@ -80,6 +81,11 @@ def chi2_quantities(
             name = f"chi2/NDF of Geant4 against Geant4, held-out and as many others, {title}"
             quantities.append(_quantity(name, None, [total(floors)], data, shown and title == next(iter(ensembles))))
     return tuple(quantities)
+
+
+def _trained(ensembles: Mapping[str, Sequence[str]], seeds: SeedTests) -> dict[str, Sequence[str]]:
+    """The ensembles that the first training seed has."""
+    return {title: names for title, names in ensembles.items() if set(names) <= set(seeds[0])}
 
 
 def time_table(

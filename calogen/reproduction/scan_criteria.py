@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any  # the values of JSON tables
@@ -152,7 +152,7 @@ def read_criterion(place: str, table: Mapping[str, object], geometry: Geometry, 
     return found
 
 
-def parts_of(showers: Showers, criterion: Criterion, config: Config) -> list[Part]:
+def parts_of(showers: Showers, criterion: Criterion, config: Config) -> Iterator[Part]:
     """The showers of every training at a point, fold by fold.
 
     Args:
@@ -166,12 +166,14 @@ def parts_of(showers: Showers, criterion: Criterion, config: Config) -> list[Par
     known = select_training(showers, config)[0]
     if criterion.folds == 1:
         if not criterion.held_out:
-            return [Part(training=known, validation=validation_split(known, config)[1])]
+            yield Part(training=known, validation=validation_split(known, config)[1])
+            return
         training, validation = split(len(known), criterion.held_out, named_seed(_SPLIT, "folds"))
-        return [Part(training=known[training], validation=known[validation])]
+        yield Part(training=known[training], validation=known[validation])
+        return
     fold = fold_of(known.incident_energies, criterion.folds)
-    numbers = range(criterion.folds)
-    return [Part(training=known[fold != number], validation=known[fold == number]) for number in numbers]
+    for number in range(criterion.folds):
+        yield Part(training=known[fold != number], validation=known[fold == number])
 
 
 def fold_of(incident_energies: np.ndarray, folds: int) -> np.ndarray:
@@ -222,9 +224,8 @@ def measure_point(config: Config, criterion: Criterion, showers: Showers, direct
     rows = []
     for seed in range(1, criterion.seeds + 1):
         seeded = config_from_json(type(config), config_to_json(config) | {"seed": seed})
-        parts = parts_of(showers, criterion, seeded)
-        for number, part in enumerate(parts, 1):
-            name = f"seed{seed}" + (f"-fold{number}" if len(parts) > 1 else "")
+        for number, part in enumerate(parts_of(showers, criterion, seeded), 1):
+            name = f"seed{seed}" + (f"-fold{number}" if criterion.folds > 1 else "")
             rows.append(_measure_training(seeded, criterion, part, directory / name))
     values = np.array([row.value.value for row in rows])
     error = rows[0].value.error if len(rows) == 1 else float(values.std(ddof=1) / np.sqrt(len(rows)))

@@ -12,7 +12,7 @@ import numpy as np
 from calogen import provenance
 from calogen.backend import keras
 from calogen.config import Config, identity_of, require
-from calogen.errors import ConfigError, DataFormatError, GeometryError, checked
+from calogen.errors import CalogenError, ConfigError, DataFormatError, GeometryError, checked
 from calogen.features.batches import FeatureTable, ShowerSource, chosen_blocks, moments_of, on_disk, resident, split
 from calogen.features.transforms import Chain
 from calogen.files import write_json
@@ -102,6 +102,7 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
         snapshots=snapshots,
         extends=isinstance(schedules, Draws) and schedules.open_ended and getattr(config, "last_rate", 1.0) == 1.0,
     )
+    keeper.read()  # a checkpoint of another training is refused before the features are computed
     about = provenance.collect(config.seed, {}) | ({"start": description_of(start)} if start else {})
     with _features(showers, chain, (training, *validation), directory, identity) as (features, *validating):
         moments = moments_of(features)
@@ -139,7 +140,8 @@ def untrained(
 ) -> TrainedRun:
     """Gives the run of `fit` with these arguments before its first step.
 
-    The moving statistics of a GAN's batch normalisation, which only steps change, are those of its untrained showers.
+    The moving statistics of the batch normalisation of a `WganGp`, which only steps change, are those of its untrained
+    showers.
     """
     rows = choose_rows(showers, config)[0]
     rows = rows[split_rows(len(rows), config)[0]]
@@ -178,8 +180,8 @@ def decode_otherwise(
             shapes_of(old) == shapes_of(new), f"the {name} must have the weights of the run. Received: {shapes_of(new)}"
         )
         assign(new, values_of(old))
-    chain = module.build_transform(config, geometry).fit(showers.given)
     rows = split_rows(len(showers), config)[0]
+    chain = module.build_transform(config, geometry).fit(showers.given[rows])
     latent = _finish(module, config, networks, resident(showers, chain, rows))
     return assemble_run(module, config, geometry, networks, chain, run.history, latent)
 
@@ -202,14 +204,22 @@ def _finish(
 def _features(
     showers: ShowerSource, chain: Chain, parts: Sequence[np.ndarray], directory: Path, identity: str
 ) -> Iterator[list[FeatureTable]]:
-    """Features of each part of the showers, in memory or in files, which go at the end."""
+    """Features of each part of the showers, in memory or in files, which go at the end unless a signal ends it."""
     size = 4 * sum(map(len, parts)) * chain.num_features(showers.geometry)
     if size <= free_memory() // _FREE_MEMORY_OVER_FEATURES:
         yield [resident(showers, chain, rows) for rows in parts]
         return
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     paths = [directory / f"features-{name}-{number}.f32" for number in range(len(parts))]
-    yield [on_disk(showers, chain, path, rows) for path, rows in zip(paths, parts, strict=True)]
+    try:
+        yield [on_disk(showers, chain, path, rows) for path, rows in zip(paths, parts, strict=True)]
+    except CalogenError:  # what a signal ends uses them again
+        _remove(paths)
+        raise
+    _remove(paths)
+
+
+def _remove(paths: Sequence[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
 

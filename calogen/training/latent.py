@@ -158,7 +158,7 @@ class EncodedLatent:
     def _spread(self) -> np.ndarray:
         """Standard deviation of each column of the conditions; 1 where they are all equal."""
         spread = self.conditions.std(axis=0, dtype=np.float64)
-        return np.where(spread > 0, spread, 1.0)
+        return np.where(np.ptp(self.conditions, axis=0) > 0, spread, 1.0)
 
     @cached_property
     def _groups(self) -> tuple[cKDTree, np.ndarray, np.ndarray]:

@@ -19,6 +19,8 @@ KNOTS = 32
 Up to so many different values of the condition have a distribution each; of more of them, e.g. of a continuous
 condition, half as many ranges with equally many showers.
 """
+MOST_SHOWERS = 100_000
+"""Most showers to which the distribution is fitted: memory does not grow with more of them."""
 _SHRINKAGE = 1e-3  # share of the decoded features' variance that keeps a slope finite where they hardly vary
 
 
@@ -92,21 +94,21 @@ def fit_residuals(encoder: keras.Model, decoder: keras.Model, features: FeatureT
         encoder: network {"shower": [b, f], "condition": [b, c]} -> {"mean": [b, k], "log_variance": [b, k]}.
         decoder: network {"latent": [b, k + q], "condition": [b, c]} -> [b, f], with one `Residuals` layer, whose
             weights are 0 and whose noise is the end of `latent`.
-        features: features of the training showers.
+        features: features of the training showers, of which up to `MOST_SHOWERS` are used, evenly taken.
         seed: seed of the codes, which are drawn from the showers' posterior distributions.
     """
     (layer,) = (item for item in decoder.layers if isinstance(item, Residuals))
     random, noise = np.random.default_rng(named_seed(seed, "residuals")), layer.roots.shape[1]
+    every = -(-len(features) // MOST_SHOWERS)
     true: list[np.ndarray] = []
     decoded: list[np.ndarray] = []
     conditions: list[np.ndarray] = []
-    for block in blocks_of(features, num_rows=4096):
+    for block in blocks_of(features, num_rows=4096, every=every):
         codes = posterior_codes(encoder, block, random)
         latent = np.concatenate([codes, np.zeros((len(codes), noise), np.float32)], axis=1)
         result = decoder({"latent": tf.constant(latent), "condition": block["condition"]})
-        for values, kept in ((block["shower"], true), (result, decoded)):
+        for values, kept in ((block["shower"], true), (result, decoded), (block["condition"][:, 0], conditions)):
             kept.append(values.numpy().astype(np.float64))
-        conditions.append(block["condition"].numpy()[:, 0].astype(np.float64))
     samples = np.concatenate(true), np.concatenate(decoded), np.concatenate(conditions)
     found = _fit(samples, layer.num_energies, noise)
     for name, values in found.items():

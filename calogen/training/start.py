@@ -6,6 +6,7 @@ from typing import Any
 
 from calogen.backend import keras
 from calogen.config import config_to_json, require
+from calogen.training.residuals import has_residuals
 from calogen.training.run import TrainedRun
 from calogen.training.state import assign, values_of
 
@@ -13,8 +14,8 @@ from calogen.training.state import assign, values_of
 def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.Model]) -> None:
     """Gives networks the weights of trained ones with their names; the others keep their own.
 
-    All weights are taken, or those that train, where only they have the same shapes: a critic may get or lose spectral
-    normalisation.
+    All weights are taken, or those that train, where only they have the same shapes (a critic may get or lose spectral
+    normalisation) or where the others are fitted in the end (`Residuals`).
 
     Raises:
         ConfigError: no name is the same, or the weights have other shapes.
@@ -23,7 +24,7 @@ def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.
     require(bool(shared), f"a start needs one of the networks {', '.join(networks)}. Received: {', '.join(trained)}")
     for name in shared:
         old, new = trained[name], networks[name]
-        if shapes_of(old.variables) == shapes_of(new.variables):
+        if shapes_of(old.variables) == shapes_of(new.variables) and not has_residuals(new):
             assign(new.variables, values_of(old.variables))
             continue
         expected, received = (", ".join(map(str, shapes_of(item.trainable_variables))) for item in (new, old))

@@ -201,13 +201,13 @@ def _train_stage(
     with progress(text, schedule.length - place.done, f"{schedule.unit}s") as bar, stoppable() as stop:
         while place.done < schedule.length:
             start, used = time.monotonic(), time.process_time()
-            require_finite = partial(_require_finite, schedule.unit, before + last, keeper)
+            require_finite = partial(_require_finite, schedule.unit, before, last, keeper)
             finished = _round(stages[number], (run, len(training)), place, (bar, stop), require_finite)
             place.seconds += time.monotonic() - start
             place.cpu_seconds += time.process_time() - used
             if not finished:
                 sums = dict(zip(trainer.term_names, place.sums, strict=False))
-                require_finite(before + place.done, sums | _largest_weights(trainer))
+                require_finite(place.done, sums | _largest_weights(trainer))
                 state.begun = asdict(place)
                 _write(state, variables, keeper)
                 state.begun = {}
@@ -216,7 +216,7 @@ def _train_stage(
             last, means = place.done, (np.array(place.totals) / place.number).tolist()
             counted = {"iteration": float(before + last)} if schedule.unit == "iteration" else {}
             logs = {**named, **counted, **dict(zip(trainer.term_names, means, strict=True)), **validate()}
-            require_finite(before + last, logs | _largest_weights(trainer))
+            require_finite(last, logs | _largest_weights(trainer))
             times = {"seconds": place.seconds, "cpu_seconds": place.cpu_seconds}
             _record(state, trainer, schedule, logs | times, variables)
             with trainer.averaged() if isinstance(trainer, AveragingTrainer) else nullcontext():
@@ -299,17 +299,20 @@ def _largest_weights(trainer: Trainer) -> Logs:
     return {item.path: float(np.abs(item.numpy()).max()) for item in trainer.variables_of_networks}
 
 
-def _require_finite(unit: str, last: int, keeper: Keeper, now: int, values: Logs) -> None:
-    """Refuse infinity and NaN after `now` epochs or iterations; `last` may have a snapshot."""
+def _require_finite(unit: str, before: int, last: int, keeper: Keeper, now: int, values: Logs) -> None:
+    """Refuse infinity and NaN after `now` epochs or iterations of a stage, which `before` precede.
+
+    After `last` of them there may be a snapshot.
+    """
     bad = {name: value for name, value in values.items() if not np.isfinite(value)}
     if not bad:
         return
     kept = "no checkpoint was written yet"
     if keeper.directory and keeper.checkpoint and keeper.checkpoint.exists():
         kept = f"{keeper.checkpoint} holds the last checkpoint"
-        for name, path in snapshot_paths(keeper.directory, unit, last, keeper.networks).items():
-            kept = f"{path} holds the {name} of {unit} {last}" if path.exists() else kept
+        for name, path in snapshot_paths(keeper.directory, unit, before + last, keeper.networks).items():
+            kept = f"{path} holds the {name} of {unit} {before + last}" if path.exists() else kept
     raise DivergedError(
-        f"losses and weights must stay finite. Received: {bad} at {unit} {now}; {kept} "
+        f"losses and weights must stay finite. Received: {bad} at {unit} {before + now}; {kept} "
         "(a smaller learning_rate may help)"
     )

@@ -241,7 +241,7 @@ class Draws:
             tf.constant(self.curriculum.counts),
             (batches_per_step, self.batch_size),
         )
-        return self.curriculum.order.astype(np.int32)[places.numpy()]
+        return self.curriculum.order[places.numpy()].astype(np.int32)
 
 
 @tf.function(autograph=False)

@@ -95,6 +95,17 @@ def test_spans_show_all_that_is_encoded(encoding: OneCondition) -> None:
         assert (columns.max(axis=0) > columns.min(axis=0)).all()
 
 
+@pytest.mark.parametrize("number", [1, 3, 100, 999])
+@pytest.mark.parametrize("energy", [8192.0, 50000.0, 65536.0])
+def test_equal_values_have_a_spread_of_1(number: int, energy: float) -> None:
+    """Rounding leaves a standard deviation of 1e-15 of them, by which nothing may be divided."""
+    conditions = Conditions(np.full(number, energy), {"x": np.full(number, 1e-3 * energy)})
+    for encoding in (StandardLogEnergy(), CellPosition("x", 0.1)):
+        (term,) = encoding.fit(conditions).terms
+        assert term.scale == 1.0
+        np.testing.assert_allclose(encoding.fit(conditions).forward(conditions), 0.0, atol=1e-9)
+
+
 def test_spans_of_energies() -> None:
     assert LogEnergy(lowest=1.0, highest=8.0).energy_span == (1.0, 8.0)
     assert LinearEnergy(highest=2048.0).energy_span == (2.0, 2048.0)

@@ -39,6 +39,7 @@ def test_the_scatter_over_seeds_of_generation(tmp_path_factory: pytest.TempPathF
         (caloshowergan.CONFIGS["photon"][0], "long", 40_000, 256),
         (caloshowergan.CONFIGS["photon"][0], "paper", 1_000_000, 1024),
         (caloshowergan.CONFIGS["pion"][0], "laptop", 16_000, 256),
+        (caloshowergan.CONFIGS["pion"][0], "long", 40_000, 256),
         (fastcalogan.CONFIGS["photon"][0], "laptop", 8_000, 128),
         (CONFIG, "smoke", 1, 16),
     ],

@@ -13,7 +13,7 @@ from toy_conversions import largest_difference
 from toy_gan import CONFIG as TOY_GAN
 
 from calogen import files
-from calogen.errors import CalogenError, DataFormatError
+from calogen.errors import CalogenError, DataFormatError, DivergedError
 from calogen.generation.generate import generate
 from calogen.generation.load import load_network, load_run
 from calogen.lwtnn.convert import convert
@@ -228,6 +228,16 @@ def test_a_finished_gan_goes_on_to_more_iterations(short: TrainedRun, tmp_path: 
     assert files.read_json(tmp_path / "provenance.json")["training_seconds"] > 0
 
 
+def test_a_longer_training_has_the_average_of_all_its_iterations(tmp_path: Path) -> None:
+    """The finished networks have the averaged weights, the checkpoint the others; rounds have other lengths."""
+    longer = replace(SHORT, iterations=70, average=0.9)
+    fit_gan(tmp_path / "longer", config=replace(longer, iterations=20))
+    again = fit_gan(tmp_path / "longer", config=longer)
+    assert weights(again) == weights(fit_gan(tmp_path / "whole", config=longer))
+    assert [row["iteration"] for row in again.history] == [*range(1, 21), *range(21, 70, 3), 70]
+    assert len(list((tmp_path / "longer" / "snapshots").iterdir())) == len(again.history)
+
+
 def test_an_interrupted_training_is_not_made_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rounds have other lengths; it is finished first."""
     with stopped_by(monkeypatch, signal.SIGUSR1, 2):
@@ -338,6 +348,28 @@ def test_features_in_a_file_give_the_same_weights(model: str, tmp_path: Path, mo
     assert not list((tmp_path / "file").glob("features*")), "they go with the training"
     identities = [read_identity(tmp_path / name / "checkpoint.npz") for name in ("memory", "file")]
     assert identities[0] == identities[1]
+
+
+def test_features_are_not_computed_for_a_training_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do those of a training that fails stay on the disk; those of one that is interrupted do."""
+    monkeypatch.setattr("calogen.training.fit.free_memory", lambda: 0)
+    with stopped_by(monkeypatch, signal.SIGUSR1, 2):
+        fit_gan(tmp_path, config=SHORT)
+    assert list(tmp_path.glob("features*")), "the next start uses them again"
+    before = sorted(tmp_path.glob("features*"))
+    with pytest.raises(CalogenError, match="differs in config|differs in learning_rate"):
+        fit_gan(tmp_path, config=replace(SHORT, learning_rate=2e-3))
+    assert sorted(tmp_path.glob("features*")) == before
+    fit_gan(tmp_path, config=SHORT)
+    assert not list(tmp_path.glob("features*"))
+    wild = tmp_path / "wild"
+    monkeypatch.setattr("calogen.training.train._largest_weights", lambda _: {"weight": np.nan})
+    with pytest.raises(DivergedError):
+        fit_gan(wild, config=SHORT)
+    assert wild.is_dir()
+    assert not list(wild.glob("features*"))
 
 
 def record_files(found: list[str], path: Path, state: TrainingState) -> None:

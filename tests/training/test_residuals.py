@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,8 @@ from calogen.lwtnn.convert import convert
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig
 from calogen.showers.sample import Showers
+from calogen.training import residuals
+from calogen.training.encoded import posterior_codes
 from calogen.training.fit import decode_otherwise, fit
 from calogen.training.residuals import Residuals, fit_residuals
 
@@ -70,6 +73,24 @@ def test_drawn_features_have_means_and_covariances_of_the_showers() -> None:
         # five errors of means and covariances of 20,000 showers
         np.testing.assert_allclose(drawn.mean(axis=0), expected.mean(axis=0), atol=0.1)
         np.testing.assert_allclose(np.cov(drawn.T), np.cov(expected.T), atol=0.05 * np.cov(expected.T).max())
+
+
+def test_of_many_showers_some_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks, features = make_networks(), make_features()
+    monkeypatch.setattr(residuals, "MOST_SHOWERS", NUMBER // 2)
+    read: list[int] = []
+
+    def counting(*given: Any) -> np.ndarray:
+        codes = posterior_codes(*given)
+        read.append(len(codes))
+        return codes
+
+    monkeypatch.setattr(residuals, "posterior_codes", counting)
+    fit_residuals(networks["encoder"], networks["decoder"], features, seed=1)
+    assert sum(read) == NUMBER // 2
+    for condition, rows in ((0.0, slice(None, NUMBER)), (1.0, slice(NUMBER, None))):
+        expected, drawn = features.shower.numpy()[rows], draw(networks["decoder"], condition)
+        np.testing.assert_allclose(np.cov(drawn.T), np.cov(expected.T), atol=0.1 * np.cov(expected.T).max())
 
 
 def test_between_two_energies_the_distribution_is_between_theirs() -> None:
@@ -141,6 +162,10 @@ def test_a_vae_draws_its_showers_after_training_and_without_another_one(tiny_sho
     for name, network in drawing.networks.items():
         for one, two in zip(network.get_weights(), other.networks[name].get_weights(), strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    still = replace(config, epochs=1, learning_rate=1e-9)
+    again = fit(atlas_vae, still, grid, tiny_showers, tmp_path / "again", start=drawing)  # type: ignore[arg-type]
+    for one, two in zip(again.generator.get_weights(), drawing.generator.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=0.05, atol=0.05, err_msg="fitted from 0, as if nothing was before")
     energies = np.repeat(np.unique(tiny_showers.incident_energies), 200)
     showers = generate(drawing, energies, 3)
     np.testing.assert_array_equal(showers.energies, generate(load_run(tmp_path / "drawing"), energies, 3).energies)
