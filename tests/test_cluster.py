@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOLUME, make_showers
-from killing import children_of, kill_workers, run_with_deaths
+from killing import children_of, kill_workers, run_with_deaths, runs
 from toy_gan import RANGES, make_gan
 
 from calogen.cluster import common_pool, worker_pool
@@ -163,7 +163,7 @@ def generate(folder: Path, deaths: int, seed: int, blocks: int) -> None:
     options = [str(folder / "gan"), "--energies", "8192", "--showers", str(blocks * BLOCK_SHOWERS - 5), "--output"]
     command = [*COMMAND, "generate", *options, str(folder / "a.h5"), "--cluster", "local:2"]
     terminate(command, folder / "a.h5.parts")
-    code, killed, text = run_with_deaths(command, deaths, seed, "libtensorflow_framework")
+    code, killed, text = run_with_deaths(command, deaths, seed, "libtensorflow_framework", wait=0.3)
     assert (code, killed > 0) == (0, True), text
     subprocess.run([*COMMAND, "generate", *options, str(folder / "b.h5")], check=True, capture_output=True)
     assert (folder / "a.h5").read_bytes() == (folder / "b.h5").read_bytes()
@@ -173,7 +173,7 @@ def terminate(command: list[str], parts: Path) -> None:
     """Ends a command in order once it has a part of its result; its workers end with it."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (parts.is_dir() and any(parts.glob("*.h5"))):
-            time.sleep(0.1)
+            time.sleep(0.01)
         workers = children_of(process.pid)
         process.terminate()
         _, told = process.communicate(timeout=60)
@@ -181,7 +181,7 @@ def terminate(command: list[str], parts: Path) -> None:
     assert told.rstrip().endswith("calogen: terminated")
     assert len(workers) >= 2
     end = time.monotonic() + 20
-    while left := [number for number in workers if Path(f"/proc/{number}").exists()]:
+    while left := [number for number in workers if runs(number)]:
         assert time.monotonic() < end, left
         time.sleep(0.1)
     assert any(parts.glob("*.h5"))
@@ -192,7 +192,7 @@ def test_simulation_survives_killed_workers(tmp_path: Path) -> None:
 
 
 def test_generation_survives_the_end_of_its_command_and_killed_workers(tmp_path: Path) -> None:
-    generate(tmp_path, 3, 1, 3)
+    generate(tmp_path, 3, 1, 10)
 
 
 def judged(folder: Path) -> list[Any]:

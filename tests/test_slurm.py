@@ -38,7 +38,7 @@ told = train._told_steps
 slow = Path("slow").exists()
 
 def _told(*given):
-    time.sleep(0.25 if slow else 0)
+    time.sleep(2.0 if slow else 0)
     return told(*given)
 
 train._told_steps = _told

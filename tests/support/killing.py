@@ -24,6 +24,13 @@ def children_of(number: int) -> list[int]:
     return found[1:]
 
 
+def runs(number: int) -> bool:
+    """Whether a process runs; a dead one whose parent has not asked for its exit code does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def workers_of(number: int, word: str) -> list[int]:
     """Numbers of the processes below a process that hold a library."""
 
