@@ -132,8 +132,11 @@ def read_state(path: Path, identity: str, *, extends: bool = False) -> TrainingS
         return TrainingState(identity)
     about, groups = _read(path)
     if about["identity"] != identity and not (extends and _is_longer(identity, about)):
+        differences = _differences(identity, about["identity"])
+        if differences.startswith("iterations (") and differences.count("(expected") == 1:
+            differences += " (only a finished training, of one stage, at one rate and on all showers, is made longer)"
         raise CalogenError(
-            f"{path} is another training's, it differs in {_differences(identity, about['identity'])}: "
+            f"{path} is another training's, it differs in {differences}: "
             "choose another folder (--output of calogen train, --runs of an experiment), or delete this one"
         )
     return TrainingState(
