@@ -242,7 +242,9 @@ def test_an_interrupted_training_is_not_made_longer(tmp_path: Path, monkeypatch:
     """Its rounds have other lengths; it is finished first."""
     with stopped_by(monkeypatch, signal.SIGUSR1, 2):
         fit_gan(tmp_path, config=SHORT)
-    with pytest.raises(CalogenError, match=r"another training.s, it differs in iterations \(expected 6, received 4\) \(only a finished"):
+    with pytest.raises(
+        CalogenError, match=r"another training.s, it differs in iterations \(expected 6, received 4\) \(only a finished"
+    ):
         fit_gan(tmp_path, config=replace(SHORT, iterations=6))
 
 
