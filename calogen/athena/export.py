@@ -205,7 +205,7 @@ def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
 
 
 def _networks_before(directory: Path) -> list[Path]:
-    """Networks in the folder that the manifest of an earlier export of cells or of a grid names."""
+    """Networks in the folder that the manifest of an earlier export names, of cells or a grid."""
     path = directory / "manifest.json"
     try:
         names = files.read_json_table(path).get("sha256") if path.exists() else None
@@ -286,7 +286,7 @@ def _runs(path: Path) -> Iterator[Path]:
 
 
 def _set_name(folder: Path, root: Path) -> str:
-    """Name of the set of this folder below `root`; a study's network has paper and run before it, wherever found."""
+    """Name of the set of this folder in `root`; before a study's network stand paper and run."""
     least = 3 if re.fullmatch(r".+-seed\d+", folder.parent.name) else 2
     return "/".join(folder.parts[-max(least, len(folder.parts) - len(root.parts)) :])
 
