@@ -50,7 +50,8 @@ help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z$$].*:.*## / {sub(/\$$\(REPRODUCE\)/, "reproduce-<paper>", $$1); sub(/\$$\(SCAN\)/, "scan-<paper>", $$1); printf "%-20s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 	@printf '\nPapers: %s\n' '$(REPRODUCE) $(SCAN)'
-	@printf 'Options: PRESET=smoke|laptop|paper (laptop), SEEDS=<number> (1), EXTRA=gpu (CUDA build),'
+	@printf 'Options: PRESET=smoke|laptop|paper (laptop; of CaloShowerGAN and FastCaloGAN also long), SEEDS=<number> (1),'
+	@printf ' EXTRA=gpu (CUDA build),'
 	@printf ' RESULTS=experiments/results (publish the figures; then make tables), DATA=<file> and TEST_DATA=<file>'
 	@printf ' (your own showers; RUNS=<folder> where they train: runs/own), WORKERS=<number> (1: processes of a scan),'
 	@printf ' GEOMETRY=<binning.xml> and ETA=<100 times the lower edge of the slice> (voxels and slice of your showers; export'
@@ -85,7 +86,7 @@ ablate-caloshowergan: $(READY) ## All networks of CaloShowerGAN's Tables 3 and 4
 	@test -z "$$DATA" || { echo "ablate-caloshowergan takes no DATA: it has photons and pions. One of them: make reproduce-caloshowergan or reproduce-caloshowergan-pions DATA=<file> OPTIONS=--ablation" >&2; exit 2; }
 	$(MAKE) reproduce-caloshowergan reproduce-caloshowergan-pions OPTIONS="--ablation $$OPTIONS"
 
-export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>, <pretrained>) for Athena, checked (pretrained ones if there is none)
+export-lwtnn: $(READY) ## Write every trained run (or RUN=<folder>, <pretrained>) for Athena, checked (if there is none, what ships and LWTNN can hold)
 	@test "$${CHECK:-official}" = official || { echo "CHECK must be official. Received: $$CHECK" >&2; exit 2; }
 	@$(BIN)/calogen export --output=export/out $${ETA:+--eta="$$ETA"} $${INTO:+--into="$$INTO"} $${ONLY:+--only="$$ONLY"} \
 		$${RUN:+-- "$$RUN"}

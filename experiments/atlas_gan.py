@@ -1,6 +1,6 @@
 r"""The ATLAS GAN (arXiv:2210.06204) beside the ATLAS VAE: training, epoch picking, claims.
 
-Expected on the bundled showers, preset laptop (80,000 iterations, 15 to 20 minutes on one core, and 3 for the VAE),
+Expected on the bundled showers, preset laptop (80,000 iterations, half an hour on one core, and 4 minutes for the VAE),
 three seeds (experiments/results/atlas_gan.json): the energy resolution at 131-262 GeV is 1.5 times Geant4's, without
 the energy critic 3.4 times; the shower's centre follows the impact position to 5 %; the GAN is better than the VAE in
 the total energy, and, unlike in the paper, in the shapes. --ablation also trains single critics with three weights of

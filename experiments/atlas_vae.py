@@ -3,7 +3,7 @@
 Expected, five seeds on the bundled showers (experiments/results/atlas_vae.json): the mean response 2 % too low at 1-4
 GeV, the energy's spread 3.5 times too large at 131-262 GeV, too much energy in the presampler; unlike in the paper,
 reparametrised inputs do not narrow the spread. Drawn from p(x|z) with the same weights, the spread is Geant4's within
-12 %. About 6 minutes for one seed on one core.
+12 %. About 5 minutes for one seed on two cores.
 
     python experiments/atlas_vae.py --preset laptop --seeds 5
     python experiments/atlas_vae.py --preset paper --train-data train.h5 --test-data test.h5 --runs runs/own

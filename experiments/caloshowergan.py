@@ -76,10 +76,6 @@ REMARKS = (
     "networks up to the highest momenta reaches 1 here, too, but for the one that is momentum over maximum: 2^18 MeV.",
     "As in the paper, chi2 compares with all showers, those that trained included; held-out figures stand beside.",
 )
-SHORT_REMARK = (
-    "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic, with which they learn "
-    "more slowly; preset paper has it."
-)
 NEGATIVE_REMARK = (
     "A generator that ends in a swish (normalisation by kinetic energy) gives some negative voxels: they become zero, "
     "the others share what they lack, so that the total energy is the network's own."
@@ -230,11 +226,12 @@ def remarks(arguments: Arguments, outcome: Outcome, data: Data) -> tuple[str, ..
     """Sentences on how this reproduction differs from the paper."""
     border = upper_border(data)
     moved = f"The three GANs share 4096 and {border:.0f} MeV instead of 4096 and 262144: their labels' limits, too."
-    short = () if arguments.preset == "paper" else (SHORT_REMARK,)
+    short = () if arguments.preset == "paper" else (chi2_tables.SHORT_REMARK,)
     tests = outcome.tests
     if "photon-spectral" in tests:
         values = [total(tests[name].chi2.values()).per_ndf for name in ("photon-spectral", "photon")]
-        short = (f"{SHORT_REMARK} chi2/NDF of the single GAN here: {values[0]:.1f} with it, {values[1]:.1f} without.",)
+        here = f"chi2/NDF of the single GAN here: {values[0]:.1f} with it, {values[1]:.1f} without."
+        short = (f"{chi2_tables.SHORT_REMARK} {here}",)
     negative = (NEGATIVE_REMARK,) if arguments.options["ablation"] else ()
     shared = (moved,) if border != 2.0**18 else ()
     return (*(REMARKS if arguments.train_data is None else ()), *shared, *short, *negative, chi2_tables.CUT_REMARK)

@@ -75,11 +75,6 @@ REMARKS = (
     "Two GANs of --ablation meet at 2^12 MeV and have the single one's sizes: the paper does not say how it split.",
 )
 
-SHORT_REMARK = (
-    "Short trainings (presets smoke and laptop) have no spectral normalisation in the critic, with which they learn "
-    "more slowly; preset paper has it."
-)
-
 
 def main(arguments: Arguments) -> None:
     """Trains all networks with every seed, judges the claims, and writes report and results."""
@@ -111,7 +106,7 @@ def main(arguments: Arguments) -> None:
     ensembles: dict[str, tuple[str, ...]] = {PION: ("pion",)}
     if arguments.options["ablation"]:
         ensembles |= {"pion-kinetic": ("pion-kinetic",), "two pion GANs": SPLIT}
-    short = () if arguments.preset == "paper" else (SHORT_REMARK,)
+    short = () if arguments.preset == "paper" else (chi2_tables.SHORT_REMARK,)
     tests = [outcome.tests for outcome in outcomes]
     account = Account(
         name=chi2_selection.name_of(NAME, arguments.options),

@@ -1,8 +1,8 @@
 r"""BIB-AE and WGAN of pions (slides after arXiv:2112.09709) beside Geant4.
 
 The showers are simulated on first use, in 10 minutes of one core, and used again afterwards; that needs Geant4 (`pip
-install 'calogen[geant4]'`). Expected on them, preset laptop (narrow networks whose sizes the report prints; about half
-an hour on one core for each of the two, and for the WGAN without constrainer with --ablation): results in
+install 'calogen[geant4]'`). Expected on them, preset laptop (narrow networks whose sizes the report prints; about an
+hour on one core for each of the two, and for the WGAN without constrainer with --ablation): results in
 experiments/results/getting_high_hadronic.json. The full networks are preset paper, for a GPU.
 
     python experiments/getting_high_hadronic.py --preset laptop

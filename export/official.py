@@ -310,7 +310,8 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
         tools: the folder that holds lwtnn's `converters`.
 
     Raises:
-        ExportError: a run cannot be read, a graph differs, the converter fails, or there are no runs.
+        ExportError: a run cannot be read, a graph differs, the converter fails, or there are no runs. A network that
+            LWTNN cannot express, as of a regular grid, is named, and is no fault.
     """
     try:
         find_converter(tools)
@@ -320,19 +321,27 @@ def check_runs(*folders: Path, tools: Path = TOOLS) -> None:
     from calogen.athena.export import find_sets  # their import takes seconds, and --help does not need them
     from calogen.generation.load import load_run
     from calogen.generation.pretrained import exported_folders
-    from calogen.lwtnn.convert import convert
 
     found = [folder for named in (folders or (None,)) for folder in exported_folders(named)]
     failed = []
     for run in sorted({run for folder in found for run_set in find_sets(folder) for run in run_set.directories}):
         try:
-            generator = load_run(run).generator
-            graph = parse_graph(format_graph(convert(generator)))  # as it would be read from a file
-            print(f"{run}: {check(generator, graph, tools)}", flush=True)
+            print(f"{run}: {_outcome(load_run(run).generator, tools)}", flush=True)
         except CalogenError as error:
             failed.append(f"{run}: {error}")
     if failed:
         raise ExportError("; ".join(failed))
+
+
+def _outcome(generator: "keras.Model", tools: Path) -> str:
+    """The comparison of a run's generator in words, or why there is nothing to compare."""
+    from calogen.lwtnn.convert import convert
+
+    try:
+        graph = convert(generator)
+    except ExportError as error:
+        return f"not an LWTNN network: {error}"
+    return check(generator, parse_graph(format_graph(graph)), tools)  # as it would be read from a file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

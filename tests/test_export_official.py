@@ -13,6 +13,7 @@ from keras import KerasTensor, layers
 from toy_commands import load_script
 from toy_gan import CONFIG
 from toy_generators import full_size_generator, perturbed
+from toy_grid_networks import small_grid_run
 
 from calogen.errors import ExportError
 from calogen.lwtnn.convert import convert
@@ -247,6 +248,22 @@ def test_command_line(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"official: error: {run}: our graph must agree")
+
+
+def test_networks_that_lwtnn_cannot_express_are_named_and_no_fault(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    converter = tmp_path / "tools" / "converters" / "kerasfunc2json.py"
+    converter.parent.mkdir(parents=True)
+    converter.touch()
+    run = tmp_path / "runs" / "gan"
+    save_run(run, small_grid_run("gan"))
+    script.check_runs(tmp_path / "runs", tools=tmp_path / "tools")
+    assert capsys.readouterr().out.startswith(f"{run}: not an LWTNN network: ")
+    damaged = _write_run(tmp_path / "runs" / "damaged")
+    (damaged / "generator.keras").write_text("damaged")
+    with pytest.raises(ExportError, match=rf"^{damaged}: .*generator.keras must be a Keras model file"):
+        script.check_runs(tmp_path / "runs", tools=tmp_path / "tools")
 
 
 @needs_converter

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from calogen.reproduction.experiment import LONG, PRESETS
+
 ROOT = Path(__file__).parents[1]
 SCAN = ROOT / "experiments" / "scan.py"
 EXPERIMENTS = sorted({*(ROOT / "experiments").glob("*.py")} - {SCAN})
@@ -99,6 +101,12 @@ def test_help_explains_every_target(checkout: Checkout) -> None:
     for name, shown in (("$(REPRODUCE)", "reproduce-<paper>"), ("$(SCAN)", "scan-<paper>")):
         targets = targets.replace(name, shown)
     assert set(targets.split()) <= explained
+
+
+def test_every_preset_is_explained(checkout: Checkout) -> None:
+    pages = (checkout.run("help").stdout, (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"))
+    for preset in (*PRESETS, LONG):
+        assert all(re.search(rf"PRESET=.*\b{preset}\b", page) for page in pages), preset
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -71,6 +71,20 @@ def test_all_files_of_the_package_are_shipped() -> None:
     assert [path for path in files if path not in shipped] == []
 
 
+def test_the_page_of_the_data_names_every_file() -> None:
+    folder = ROOT / "calogen" / "data"
+    named = re.findall(r"`(\w+\.\w+)`|## (\w+\.json), (\w+\.json)", (folder / "README.md").read_text(encoding="utf-8"))
+    there = {path.name for path in folder.iterdir()} - {"README.md"}
+    assert {name for names in named for name in names if name} == there
+
+
+def test_what_the_page_for_contributors_calls_exists() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "calogen").rglob("*.py")))
+    called = set(re.findall(r"`(\w+)\(", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert "conversion_error" in called
+    assert {name for name in called if not re.search(rf"(def|class) {name}\b", code)} == set()
+
+
 def test_docstrings_begin_with_a_short_line() -> None:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     too_long = []

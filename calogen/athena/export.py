@@ -4,6 +4,7 @@ It finds the runs that belong together, writes their files, and measures how wel
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from calogen.showers.voxels import VoxelGeometry
 from calogen.training.run import TrainedRun
 
 _SOURCES = ("config.json", "transform.json")
+_NETWORKS = (".json", ".npz", ".onnx")  # endings of the files that hold networks of cells or of a grid
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class RunSet:
     """Trained runs that are exported together.
 
     Args:
-        name: folder below the output: <paper>/<run>, and the name of the network or the set where a run has several.
+        name: folder below the output: the place of the run in the folder that was searched, and at least <paper>/<run>,
+            with the name of the network or the set where a run has several.
         directories: folders of the runs.
     """
 
@@ -56,17 +59,18 @@ def find_sets(path: Path) -> list[RunSet]:
     """
     alone: list[Path] = []
     networks: dict[Path, dict[str, Path]] = {}
-    for run in _runs(path.resolve()):
+    root = path.resolve()
+    for run in _runs(root):
         if run.name == "selected":
             networks.setdefault(run.parents[1], {})[run.parent.name] = run
         else:
             alone.append(run)
-    sets = [RunSet("/".join(run.parts[-3 if run.parent in networks else -2 :]), (run,)) for run in alone]
+    sets = [RunSet(_set_name(run, root), (run,)) for run in alone]
     for folder, runs in networks.items():
         splits = getattr(model_module(_model_name(next(iter(runs.values())))), "SPLITS", {})
         for name, members in _together(sorted(runs), splits).items():
             directories = tuple(runs[member] for member in members)
-            sets.append(RunSet("/".join((*folder.parts[-2:], name)), directories))
+            sets.append(RunSet(_set_name(folder / name, root), directories))
     if not sets:
         raise ExportError(f"{path} must hold a trained run. Received: none: train one first (calogen train)")
     return sorted(sets, key=lambda item: item.name)
@@ -100,12 +104,15 @@ def export_runs(
         for each set of runs lines on the result, and a line on what is wrong, which is empty if all is well.
 
     Raises:
-        ExportError: there is no such slice or set, or `into` would get several networks of one particle.
+        ExportError: there is no such slice or set, two sets have one name, or `into` would get several networks of one
+            particle.
     """
     require_slice(eta)
     chosen = _chosen(find_sets(path), only)
     if into is not None:
         _require_one_of_each(chosen)
+    else:
+        _require_own_names(chosen)
     return _exported(chosen, output, eta, into)
 
 
@@ -198,13 +205,14 @@ def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
 
 
 def _networks_before(directory: Path) -> list[Path]:
-    """Networks that the manifest of an earlier export of cells or of a grid names."""
+    """Networks in the folder that the manifest of an earlier export names, of cells or a grid."""
     path = directory / "manifest.json"
     try:
         names = files.read_json_table(path).get("sha256") if path.exists() else None
     except DataFormatError:  # a damaged manifest names nothing
         return []
-    return [directory / name for name in names if Path(name).name == name] if isinstance(names, dict) else []
+    named = [item for item in files.listed(directory) if isinstance(names, dict) and item.name in names]
+    return [item for item in named if item.suffix in _NETWORKS and item.is_file()]
 
 
 def _chosen(sets: list[RunSet], only: Sequence[str]) -> list[RunSet]:
@@ -214,6 +222,18 @@ def _chosen(sets: list[RunSet], only: Sequence[str]) -> list[RunSet]:
     if unknown:
         raise ExportError(f"--only must be among {', '.join(dict.fromkeys(names))}. Received: {unknown[0]}")
     return [item for item, name in zip(sets, names, strict=True) if not only or name in only]
+
+
+def _require_own_names(sets: Sequence[RunSet]) -> None:
+    """Refuse sets of which one would replace another in the folder of their name."""
+    of_name: dict[str, Path] = {}
+    for item in sets:
+        first = of_name.setdefault(item.name, item.directories[0])
+        if first != item.directories[0]:
+            raise ExportError(
+                f"runs must have folders of their own in --output: export one of them into another. "
+                f"Received: {item.name} for {first} and {item.directories[0]}"
+            )
 
 
 def _require_one_of_each(sets: Sequence[RunSet]) -> None:
@@ -265,6 +285,12 @@ def _runs(path: Path) -> Iterator[Path]:
             yield from _runs(folder)
 
 
+def _set_name(folder: Path, root: Path) -> str:
+    """Name of the set of this folder in `root`; before a study's network stand paper and run."""
+    least = 3 if re.fullmatch(r".+-seed\d+", folder.parent.name) else 2
+    return "/".join(folder.parts[-max(least, len(folder.parts) - len(root.parts)) :])
+
+
 def _together(names: list[str], splits: Mapping[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Networks of each set, by its name: complete splits, with any ending, and the rest."""
     complete: dict[str, tuple[str, ...]] = {}
@@ -281,7 +307,8 @@ def _distributions(bundle: Bundle, runs: list[TrainedRun]) -> Agreement:
     """Agreement of the files' showers with Keras', from independent noise."""
     ranges = [item.generator.momentum_range for item in bundle.networks]
     low, high = min(lowest for lowest, _ in ranges), max(highest for _, highest in ranges)
-    momenta = np.repeat([p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high], PER_ENERGY)
+    chosen_momenta = [p for p in 2.0 ** np.arange(8, 23, 2) if low <= p <= high] or [np.sqrt(low * high)]
+    momenta = np.repeat(chosen_momenta, PER_ENERGY)
     energies = np.zeros((len(momenta), runs[0].geometry.size), np.float32)
     chosen = route(runs, momenta)
     for position, run in enumerate(runs):

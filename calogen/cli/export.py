@@ -17,7 +17,7 @@ def export_command(
         typer.Argument(
             metavar="RUN",
             help="A trained run, a folder of runs, or pretrained networks by name; by default the folder runs, or, "
-            "where there is none, all pretrained networks.",
+            "where it has no run, all pretrained networks that LWTNN can hold.",
             show_default=False,
         ),
     ] = None,

@@ -54,8 +54,8 @@ def train_command(
     --start begins from the weights of another training, e.g. on other showers. What that run lacks starts anew: the
     networks that ship have no critic.
 
-    The same command with more iterations makes a finished training longer, where its learning rate is constant and all
-    its iterations draw from all showers.
+    The same command with more iterations makes a finished training longer, where it has one stage, its learning rate is
+    constant, and all its iterations draw from all showers.
 
     Files of 297 stored cells are cut to the model's window. Files of voxels may be larger than memory.
     """

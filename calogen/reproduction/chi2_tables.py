@@ -15,6 +15,10 @@ CUT_REMARK = (
     "Voxels below 1 MeV are zero in both samples, as in the CaloChallenge's evaluation, in all figures, metrics and "
     "places but for the figures of the total energy by momentum and the chi2 that choose and compare networks."
 )
+SHORT_REMARK = (
+    "Short trainings (all presets but paper) have no spectral normalisation in the critic, with which they learn more "
+    "slowly; preset paper has it."
+)
 SeedTests = Sequence[Mapping[str, NetworkTest]]
 """For each training seed the tests of its networks, by name."""
 PublishedRows = Mapping[str, Sequence[PublishedChi2 | PublishedNumber]]

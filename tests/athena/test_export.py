@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import make_grid, make_showers
+from conftest import TINY_VOXELS, make_grid, make_showers
 from toy_gan import CONFIG, make_conditioned, toy_showers, train
 
 from calogen.athena import account, cells
@@ -20,7 +20,7 @@ from calogen.evaluation.merits import Chi2Merit
 from calogen.generation.load import load_run
 from calogen.lwtnn.convert import convert
 from calogen.lwtnn.graph import read_graph
-from calogen.models import atlas_vae
+from calogen.models import atlas_vae, caloshowergan
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
 from calogen.reproduction.selection import Judge, scan, select
 from calogen.showers.voxels import VoxelGeometry
@@ -69,7 +69,30 @@ def test_a_network_of_a_study_of_which_nothing_was_selected_keeps_its_papers_nam
     shutil.copytree(runs / "caloshowergan" / "smoke-seed1" / "photon" / "selected", tmp_path / "b" / "c" / "d")
     shutil.copytree(tmp_path / "b" / "c" / "d", tmp_path / "caloshowergan" / "smoke-seed1" / "vae")
     names = [item.name for item in find_sets(tmp_path)]
-    assert names == ["c/d", *(f"caloshowergan/smoke-seed1/{name}" for name in ("photon", "photon-2-gans", "vae"))]
+    assert names == ["b/c/d", *(f"caloshowergan/smoke-seed1/{name}" for name in ("photon", "photon-2-gans", "vae"))]
+
+
+def test_runs_of_different_papers_and_data_have_folders_of_their_own(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    names = [
+        "getting_high/laptop-seed1/bib_ae",
+        "getting_high_angular/laptop-seed1/bib_ae",
+        "own/atlas_vae/laptop-seed1",
+        "own/getting_high/laptop-seed1/bib_ae",
+        "runs/atlas_vae",
+    ]
+    for name in names:
+        _write_decoder(runs / name.removeprefix("runs/"))
+    assert [item.name for item in find_sets(runs)] == names
+    for folder in ("getting_high_angular/laptop-seed1", "getting_high_angular/laptop-seed1/bib_ae"):
+        assert [item.name for item in find_sets(runs / folder)] == ["getting_high_angular/laptop-seed1/bib_ae"]
+
+
+def test_runs_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("mine", "runs/mine"):
+        _write_decoder(tmp_path / "runs" / name)
+    with pytest.raises(ExportError, match=r"into another\. Received: runs/mine for .*/mine and .*/mine$"):
+        export_runs(tmp_path / "runs", tmp_path / "out")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"model": 5}', '{"model": "os"}', "{"])
@@ -170,6 +193,14 @@ def test_networks_of_several_runs_go_into_one_folder(runs: Path, tmp_path: Path)
     assert (into / "manifest_22_eta_20_25.json").exists()
 
 
+def test_a_range_between_the_momenta_of_the_class_is_compared_inside_it(tmp_path: Path) -> None:
+    config = replace(CONFIG, lowest_momentum=300.0, highest_momentum=900.0)
+    networks = caloshowergan.build(config, TINY_VOXELS)
+    transform = caloshowergan.build_transform(config, TINY_VOXELS)
+    save_run(tmp_path / "run", assemble_run(caloshowergan, config, TINY_VOXELS, networks, transform))
+    assert export_set(find_sets(tmp_path)[0], tmp_path / "out").agrees
+
+
 def test_cells_have_a_folder_of_their_own(tmp_path: Path) -> None:
     _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
     ((text, fault),) = export_runs(tmp_path / "runs", tmp_path / "out", into=tmp_path / "all")
@@ -267,6 +298,30 @@ def test_a_decoder_of_cells_is_exported_with_its_transform(tmp_path: Path) -> No
     assert manifest["condition"][0].startswith("LogEnergy: ")
     assert manifest["output"]["features"][0].startswith("LayerFractions: ")
     assert manifest["transform"] == json.loads((item.directories[0] / "transform.json").read_text())
+
+
+def test_a_manifest_removes_networks_of_its_folder_alone(tmp_path: Path) -> None:
+    _write_decoder(tmp_path / "runs" / "atlas_vae" / "smoke-seed1")
+    (item,) = find_sets(tmp_path / "runs")
+    folder = tmp_path / "out" / item.name
+    (folder / "folder.json").mkdir(parents=True)
+    for name in ("generator.json", "latent.npz", "notes.txt", "../neighbour.json"):
+        (folder / name).write_text("written before")
+    named = [
+        "generator.json",
+        "latent.npz",
+        "notes.txt",
+        "../neighbour.json",
+        "..",
+        "folder.json",
+        "gone.onnx",
+        300 * "x",
+    ]
+    (folder / "manifest.json").write_text(json.dumps({"sha256": dict.fromkeys(named, "")}))
+    export_set(item, tmp_path / "out")
+    names = ["closure.md", "decoder.json", "folder.json", "manifest.json", "notes.txt"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == names
+    assert (folder / "../neighbour.json").exists()
 
 
 def test_a_decoder_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

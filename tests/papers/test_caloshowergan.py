@@ -15,7 +15,7 @@ from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.evaluation.published import Published
 from calogen.generation.generate import generate
 from calogen.models.caloshowergan import CONFIGS
-from calogen.reproduction.chi2_tables import CUT_REMARK
+from calogen.reproduction.chi2_tables import CUT_REMARK, SHORT_REMARK
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
 from calogen.showers.voxels import PHOTONS_DATASET1
@@ -118,7 +118,7 @@ def test_report_provenance_and_metrics(smoke: Smoke) -> None:
     assert {f"layer_{layer}_energy" for layer in (0, 1, 2, 3, 12)} <= {row["observable"] for row in rows}
     moved, *others = smoke.results["remarks"]
     assert moved.startswith("The three GANs share 4096 and 65536 MeV instead of 4096 and 262144")
-    assert others[:2] == [load(SCRIPT).SHORT_REMARK, CUT_REMARK], "the others are of the bundled showers"
+    assert others[:2] == [SHORT_REMARK, CUT_REMARK], "the others are of the bundled showers"
     assert all("did not learn" in other for other in others[2:])
     (total,) = (caption for caption in smoke.captions if caption.startswith("Fig. 5:"))
     assert re.search(r"\(chi2/NDF; 1 GAN: [\d.]+, 3 GANs: [\d.]+\)$", total)
