@@ -58,7 +58,7 @@ class Entry:
 
 
 def _voxels(paper: str, title: str, recipe: str, networks: tuple[str, ...], preset: str = "laptop") -> Entry:
-    """Networks of voxels by a recipe of docs/recipes.md, at the iterations that their experiment selects."""
+    """Networks of voxels by a recipe of docs/recipes.md, at their selected iterations."""
     pions = networks == ("pion",)
     variant = ("--ablation",) if "photon-upper" in networks else ()
     options = " ".join(("--bfloat16", *variant, f"--recipe {recipe}", *(f"--only {name}" for name in networks)))
@@ -188,7 +188,7 @@ def each_of(names: Sequence[str], texts: Sequence[str]) -> str:
 
 
 def recipe_of(trained: Path, folder: Path, run: TrainedRun, about: Mapping[str, Any]) -> str:
-    """The iteration that was chosen, the code, and all values that are not those of the paper's configuration."""
+    """The chosen iteration, the code, and all values that are not the paper's."""
     configs = model_module(run.model).CONFIGS
     papers = config_to_json(configs.get(trained.name, next(iter(configs.values())))[0])
     changed = [
