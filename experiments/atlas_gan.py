@@ -73,6 +73,7 @@ from calogen.observables.observable import Observable
 from calogen.plots.observables import draw_observables, draw_profiles, draw_response
 from calogen.plots.showers import draw_average_shower
 from calogen.plots.training import draw_shortlist
+from calogen.process import show
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish, run_directory
@@ -170,7 +171,7 @@ def main(arguments: Arguments) -> None:
     drawn = draw(outcomes[0], evidence[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
-    print(f"for Athena: {arguments.runs / NAME}/*/athena")
+    show(f"for Athena: {arguments.runs / NAME}/*/athena")
 
 
 def read_data(arguments: Arguments) -> Data:
