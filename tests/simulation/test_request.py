@@ -90,7 +90,12 @@ def test_the_rows_of_an_output_come_some_at_a_time(tmp_path: Path, monkeypatch: 
 def test_chunks_beside_a_link_need_space_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
+
+    def fake(path: Path) -> object:
+        asked.append(path)
+        return usage
+
+    monkeypatch.setattr(shutil, "disk_usage", fake)
     monkeypatch.setattr(production, "_simulate", lambda *_: None)
     monkeypatch.setattr(production, "write_output", lambda *_: None)
     for name in ("here", "there"):
