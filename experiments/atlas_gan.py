@@ -93,12 +93,8 @@ from calogen.units import GeV
 NAME, NETWORK = "atlas_gan", "paper"
 BUDGETS = {"smoke": (15, 3), "laptop": (80_000, 160), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
-LABELS = {
-    NETWORK: GAN,
-    "vae": VAE,
-    "without-position": WITHOUT_POSITION,
-    **dict(zip(("one-critic", "one-critic-1e-8", "one-critic-1e-13"), SINGLE.values(), strict=True)),
-}
+LABELS = {NETWORK: GAN, "vae": VAE, "without-position": WITHOUT_POSITION}
+LABELS |= dict(zip(("one-critic", "one-critic-1e-8", "one-critic-1e-13"), SINGLE.values(), strict=True))
 MAIN = (GAN, VAE)
 OPTIONS = {"--ablation": OwnOption("Add single critics and a GAN without impact position (first seed only)."), **ONLY}
 PAPERS = Published(NAME).numbers
