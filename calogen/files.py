@@ -115,13 +115,33 @@ def matching_files(pattern: str) -> list[str]:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove temporary files that processes which no longer run have left in a folder."""
+    """Remove temporary files and folders of processes that no longer run from a folder."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             parts = _PARTIAL.fullmatch(entry.name)
-            if parts and entry.is_file(follow_symlinks=False) and _is_orphan(entry, *parts.groups()):
+            if not parts or entry.is_symlink() or not _is_orphan(entry, *parts.groups()):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.is_file():
                 with suppress(OSError):
                     os.unlink(entry.path)
+
+
+def remove_folder(path: str | Path) -> None:
+    """Remove a folder, which others see whole or not at all; a `CalogenError` if that is not allowed.
+
+    It is hidden under a temporary name first. What stays, as a network keeps open files, a later write sweeps.
+    """
+    hidden = _temporary(Path(path))
+    process.UNFINISHED.add(hidden)
+    try:
+        os.rename(path, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+    except OSError as error:
+        raise refusal(f"remove {path}", error.errno) from error
+    finally:
+        process.UNFINISHED.discard(hidden)
 
 
 def require_space(path: str | Path, num_bytes: float) -> None:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from calogen.errors import DataFormatError
+from calogen.errors import CalogenError, DataFormatError, TemporaryError
+from calogen.files import read_error
 
 if TYPE_CHECKING:
     from h5py._hl.vds import VDSmap
@@ -74,7 +75,8 @@ def open_file(path: str | Path) -> h5py.File:
     """Open an HDF5 file for reading, without a lock where the file system has none.
 
     Raises:
-        DataFormatError: there is no such file, it is locked or may not be read, or it is no complete HDF5 file.
+        DataFormatError: there is no such file, it may not be read, or it is no complete HDF5 file.
+        TemporaryError: another process writes it, or the disk or the network fails.
     """
     require_regular(path)
     try:
@@ -85,7 +87,7 @@ def open_file(path: str | Path) -> h5py.File:
                 raise
             return h5py.File(path, "r", locking=False)
     except _DAMAGE as error:
-        raise DataFormatError(_why_closed(Path(path), error)) from error
+        raise _why_closed(path, error) from error
 
 
 @contextmanager
@@ -96,7 +98,7 @@ def damage_named(path: str | Path) -> Iterator[None]:
     except _DAMAGE as error:
         number = getattr(error, "errno", None)
         if number:
-            raise DataFormatError(f"cannot read {path}: {os.strerror(number)}") from error
+            raise read_error(path, OSError(number, os.strerror(number))) from error
         reason = str(error).encode("ascii", "backslashreplace").decode()
         raise DataFormatError(f"{path} is damaged: {reason:.300}. Copy or download it again.") from error
 
@@ -152,24 +154,25 @@ def source_files(path: str | Path) -> tuple[Path, ...]:
     return tuple(sorted(sources))
 
 
-def _why_closed(path: Path, error: BaseException) -> str:
-    """The message for a file that cannot be opened: the reason and the remedy."""
+def _why_closed(path: str | Path, error: BaseException) -> CalogenError:
+    """The error for a file that cannot be opened: the reason and the remedy."""
     text, number = str(error), getattr(error, "errno", None)
     if _LOCK_FAILED in text and number not in _HELD:
-        return (
+        return DataFormatError(
             f"{path} lies in a file system without locks ({os.strerror(number or errno.ENOLCK)}): set the environment "
             "variable HDF5_USE_FILE_LOCKING=FALSE"
         )
     if _LOCK_FAILED in text or "already open" in text:
-        return (
+        kind = TemporaryError if _LOCK_FAILED in text else DataFormatError
+        return kind(
             f"{path} is open for writing elsewhere: wait until it is closed. If nobody writes it any more, copy it; "
             "what was killed while it wrote leaves a mark that `h5clear -s` removes; and where locks of dead processes "
             "stay, set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
         )
     if number:
-        return f"cannot read {path}: {os.strerror(number)}"
+        return read_error(path, OSError(number, os.strerror(number)))
     reason = text.encode("ascii", "backslashreplace").decode()
-    return f"{path} is not a whole HDF5 file ({reason:.300}). Copy or download it again."
+    return DataFormatError(f"{path} is not a whole HDF5 file ({reason:.300}). Copy or download it again.")
 
 
 def _follow(file: h5py.File, name: str | bytes, opened: ExitStack) -> tuple[h5py.HLObject | None, list[Path]]:
@@ -282,6 +285,13 @@ def _covered(item: h5py.Dataset, source: "VDSmap", shape: tuple[int, ...]) -> _B
 def _num_missing(item: h5py.Dataset, boxes: list[_Box]) -> int:
     """Number of the elements of a virtual dataset that lie in no box; boxes may overlap."""
     num_rows, row_shape = (item.shape or (1,))[0], item.shape[1:]
+    stretches = [_stretch(box[0]) for box in boxes]
+    whole = [(0, size) for size in row_shape]
+    if all(rows and list(map(_stretch, box[1:])) == whole for rows, box in zip(stretches, boxes, strict=True)):
+        end = missing = 0  # of rows, whose number may be large
+        for start, stop in [*sorted(filter(None, stretches)), (num_rows, num_rows)]:
+            missing, end = missing + max(0, start - end), max(end, stop)
+        return missing * math.prod(row_shape)
     kinds = list(dict.fromkeys(box[1:] for box in boxes))  # the different parts of a row that boxes cover
     if max(num_rows, math.prod(row_shape)) > _MOST_ROWS or len(kinds) > _MOST_KINDS:
         raise _too_intricate(item)
@@ -296,6 +306,12 @@ def _num_missing(item: h5py.Dataset, boxes: list[_Box]) -> int:
                 row[np.ix_(*map(_places, kind, row_shape))] = True
         missing += count * int(row.size - row.sum())
     return missing
+
+
+def _stretch(axis: tuple[int, int, int, int]) -> tuple[int, int] | None:
+    """First and last (excluded) index of a selection without gaps; None: it has gaps."""
+    start, stride, count, block = axis
+    return (start, start + stride * (count - 1) + block) if count == 1 or stride <= block else None
 
 
 def _places(axis: tuple[int, int, int, int], size: int) -> np.ndarray:

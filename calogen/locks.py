@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any  # the values of JSON tables
 
 from calogen import files, process
-from calogen.errors import CalogenError, TemporaryError
+from calogen.errors import CalogenError, ConfigError, TemporaryError
 
 WAIT = 60.0
 """Seconds that a process waits for the lock of another one."""
@@ -54,6 +55,23 @@ def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool =
                 os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def require_same(path: str | Path, identity: dict[str, Any], kind: str) -> None:
+    """Record whose files a locked directory holds, or refuse those of others.
+
+    Args:
+        identity: a table of JSON: everything that decides the files.
+        kind: what the directory holds otherwise, for the message: "chunks of another production".
+
+    Raises:
+        ConfigError: the directory holds the files of another identity, or files of which it does not say whose.
+    """
+    record = Path(path) / "request.json"
+    same = files.read_json(record) == identity if record.exists() else not files.listed(path)
+    if not same:
+        raise ConfigError(f"{path} holds {kind}: remove it, or name another output")
+    files.write_json(record, identity)
 
 
 def is_held(path: str | Path) -> bool | None:

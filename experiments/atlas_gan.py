@@ -73,6 +73,7 @@ from calogen.observables.observable import Observable
 from calogen.plots.observables import draw_observables, draw_profiles, draw_response
 from calogen.plots.showers import draw_average_shower
 from calogen.plots.training import draw_shortlist
+from calogen.process import show
 from calogen.reproduction import study_figures
 from calogen.reproduction.assessment import add_assessments
 from calogen.reproduction.experiment import Arguments, OwnOption, execute, publish, run_directory
@@ -92,12 +93,8 @@ from calogen.units import GeV
 NAME, NETWORK = "atlas_gan", "paper"
 BUDGETS = {"smoke": (15, 3), "laptop": (80_000, 160), "paper": (3_500_000, 1000)}  # iterations, epochs of the VAE
 COPIES = {"laptop": 8, "paper": 8}  # generated showers for each test shower
-LABELS = {
-    NETWORK: GAN,
-    "vae": VAE,
-    "without-position": WITHOUT_POSITION,
-    **dict(zip(("one-critic", "one-critic-1e-8", "one-critic-1e-13"), SINGLE.values(), strict=True)),
-}
+LABELS = {NETWORK: GAN, "vae": VAE, "without-position": WITHOUT_POSITION}
+LABELS |= dict(zip(("one-critic", "one-critic-1e-8", "one-critic-1e-13"), SINGLE.values(), strict=True))
 MAIN = (GAN, VAE)
 OPTIONS = {"--ablation": OwnOption("Add single critics and a GAN without impact position (first seed only)."), **ONLY}
 PAPERS = Published(NAME).numbers
@@ -170,7 +167,7 @@ def main(arguments: Arguments) -> None:
     drawn = draw(outcomes[0], evidence[0], data)
     results, drawn = add_assessments(results, drawn, outcomes[0], data.note, arguments.report_directory(NAME))
     publish(arguments, results, drawn, README_FIGURE)
-    print(f"for Athena: {arguments.runs / NAME}/*/athena")
+    show(f"for Athena: {arguments.runs / NAME}/*/athena")
 
 
 def read_data(arguments: Arguments) -> Data:

@@ -55,6 +55,7 @@ from calogen.observables.cells import average_showers, shower_depth
 from calogen.plots.observables import draw_observables, draw_response
 from calogen.plots.showers import draw_average_cells, draw_average_shower
 from calogen.plots.training import draw_losses
+from calogen.process import show
 from calogen.progress import progress
 from calogen.provenance import stream_seed
 from calogen.reproduction.elsewhere import train_elsewhere
@@ -125,7 +126,7 @@ def main(arguments: Arguments) -> None:
         remarks=REMARKS if arguments.train_data is None else (),
     )
     publish(arguments, results, figures[0], README_FIGURE)
-    print(f"decoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
+    show(f"decoder: {arguments.runs / NAME}/*/lwtnn/decoder.json")
 
 
 def configs(preset: str, seed: int) -> dict[str, AtlasVaeConfig]:

@@ -19,6 +19,7 @@ from calogen.files import (
     atomic_path,
     listed,
     read_json,
+    remove_folder,
     require_space,
     require_writable_file,
     sha256,
@@ -234,6 +235,20 @@ def test_the_next_write_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
         assert temporary.exists()
         assert [path.name for path in listed(tmp_path)] == ["c.txt"]
     assert [path.name for path in listed(tmp_path, "*.txt")] == ["b.txt", "c.txt"]
+
+
+def test_a_folder_goes_at_once_and_its_remains_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stays of it: here all files, as if the process were killed before it removes the first."""
+    write_text(tmp_path / "parts" / "request.json", "{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **_options: None)
+        remove_folder(tmp_path / "parts")
+    assert listed(tmp_path) == []
+    assert [path.name for path in tmp_path.glob(".parts.*/*")] == ["request.json"]
+    write_text(tmp_path / "a.txt", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    with pytest.raises(CalogenError, match="cannot remove .*parts: No such file"):
+        remove_folder(tmp_path / "parts")
 
 
 def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path) -> None:

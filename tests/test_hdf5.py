@@ -1,5 +1,6 @@
 """HDF5 files as others leave them: in parts, with links, compressed by plugins, locked."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 
 from calogen import hdf5
-from calogen.errors import DataFormatError
+from calogen.errors import CalogenError, DataFormatError, TemporaryError
 from calogen.files import sha256
-from calogen.hdf5 import dataset_shape, find_dataset, open_file, source_files
+from calogen.hdf5 import damage_named, dataset_shape, find_dataset, open_file, source_files
 from calogen.provenance import file_record
 from calogen.showers.bundled import read_showers, voxel_geometry
 from calogen.showers.files import ShowerFile
@@ -283,6 +284,17 @@ def test_sources_may_overlap_and_interleave() -> None:
         np.testing.assert_array_equal(Showers.read(path, TINY_VOXELS).energies, SHOWERS.energies)
 
 
+def test_whole_rows_may_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "_MOST_ROWS", 10)  # of which an array is made
+    path = build(Path("a.h5"), parts((slice(5, 12), ALL), (slice(0, 5), ALL)))
+    np.testing.assert_array_equal(Showers.read(path, TINY_VOXELS).energies, SHOWERS.energies)
+    path = build(Path("b.h5"), parts((slice(7, 12), ALL), (slice(1, 5), ALL), (slice(2, 3), ALL)))
+    with pytest.raises(DataFormatError, match="must hold all of its 120 numbers. Received: 90"):
+        Showers.read(path, TINY_VOXELS)
+    with pytest.raises(DataFormatError, match="must be regular parts of it"):
+        Showers.read(build(Path("c.h5"), parts((slice(0, 12, 2), ALL), (slice(1, 12, 2), ALL))), TINY_VOXELS)
+
+
 def test_datasets_without_extent_have_no_shape() -> None:
     with h5py.File("a.h5", "w") as file:
         file["incident_energies"] = h5py.Empty("f8")
@@ -331,7 +343,7 @@ def test_a_file_that_is_open_elsewhere_is_not_called_damaged() -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        with pytest.raises(DataFormatError, match="a.h5 is open for writing elsewhere: wait") as found:
+        with pytest.raises(TemporaryError, match="a.h5 is open for writing elsewhere: wait") as found:
             Showers.read("a.h5", TINY_VOXELS)
         assert "HDF5_USE_FILE_LOCKING=FALSE" in str(found.value)
         writer.communicate()
@@ -342,23 +354,31 @@ def test_a_file_that_is_open_elsewhere_is_not_called_damaged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "message", "code"),
     [
-        (BlockingIOError(11, "unable to lock file, errno = 11"), "open for writing elsewhere"),
-        (PermissionError(13, "unable to open file, errno = 13"), "cannot read a.h5: Permission denied"),
-        (OSError(5, "file read failed, errno = 5"), "cannot read a.h5: Input/output error"),
-        (OSError("truncated file: eof = 5"), "a.h5 is not a whole HDF5 file"),
+        (BlockingIOError(11, "unable to lock file, errno = 11"), "a.h5 is open for writing elsewhere", 75),
+        (PermissionError(13, "unable to open file, errno = 13"), "cannot read a.h5: Permission denied", 2),
+        (OSError(5, "file read failed, errno = 5"), "cannot read a.h5: Input/output error", 75),
+        (OSError("truncated file: eof = 5"), "a.h5 is not a whole HDF5 file", 2),
     ],
 )
-def test_what_keeps_a_file_closed_is_said(error: OSError, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_keeps_a_file_closed_is_said(
+    error: OSError, message: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build(Path("a.h5"), lambda file: None)
 
     def fail(*_: object, **_more: object) -> None:
         raise error
 
     monkeypatch.setattr(hdf5.h5py, "File", fail)
-    with pytest.raises(DataFormatError, match=message):
+    with pytest.raises(CalogenError, match=message) as found:
         open_file("a.h5")
+    assert found.value.exit_code == code
+
+
+def test_a_disk_that_fails_while_it_is_read_is_worth_another_try() -> None:
+    with pytest.raises(TemporaryError, match="cannot read a.h5: Stale file handle$"), damage_named("a.h5"):
+        raise OSError(errno.ESTALE, "can't read data")
 
 
 def test_what_is_no_file_has_its_own_sentence() -> None:

@@ -2,7 +2,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import pytest
 
 from calogen import process
 from calogen.command import clean_exit
-from calogen.errors import CalogenError, TemporaryError
-from calogen.locks import directory_lock, is_held
+from calogen.errors import CalogenError, ConfigError, TemporaryError
+from calogen.files import remove_folder, write_text
+from calogen.locks import directory_lock, is_held, require_same
 
 _HOLD = """
 import sys
@@ -29,8 +29,9 @@ with directory_lock(sys.argv[1]):
 """
 
 _REMOVE = """
-import shutil, sys, time
+import sys, time
 from pathlib import Path
+from calogen.files import remove_folder
 from calogen.locks import directory_lock
 path, log = map(Path, sys.argv[1:])
 def tell(text):
@@ -41,7 +42,7 @@ with directory_lock(path, 30):
     tell((path / ".lock").exists())
     time.sleep(0.3)
     tell("out")
-    shutil.rmtree(path)
+    remove_folder(path)
 """
 
 
@@ -242,11 +243,24 @@ def test_who_waited_for_a_directory_that_is_gone_holds_a_new_one(tmp_path: Path)
         for each in waiting:
             assert each.stderr is not None
             assert "waiting up to 30 s" in each.stderr.readline()
-        shutil.rmtree(path)
+        remove_folder(path)
     for each in waiting:
         each.communicate(timeout=60)
     assert [each.returncode for each in waiting] == [0, 0]
     assert log.read_text().split() == ["in", "True", "out"] * 2
+
+
+def test_files_of_others_and_of_nobody_are_refused(tmp_path: Path) -> None:
+    """Of nobody are those of a folder without a record, whose removal was interrupted."""
+    for _ in range(2):
+        with directory_lock(tmp_path):
+            require_same(tmp_path, {"seed": 1}, "chunks of another production")
+        (tmp_path / "chunk").touch()
+    with directory_lock(tmp_path), pytest.raises(ConfigError, match="holds chunks of another production: remove it"):
+        require_same(tmp_path, {"seed": 2}, "chunks of another production")
+    (tmp_path / "request.json").unlink()
+    with directory_lock(tmp_path), pytest.raises(ConfigError, match="holds chunks of another production: remove it"):
+        require_same(tmp_path, {"seed": 1}, "chunks of another production")
 
 
 def test_the_holder_sweeps_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
@@ -271,10 +285,14 @@ def test_the_holder_sweeps_what_dead_processes_left_and_nothing_else(tmp_path: P
         path.touch()
         if path.parent.name == "old":  # nobody has touched it for two days
             os.utime(path, (time.time() - 2 * 86400,) * 2)
-    (tmp_path / f".folder.{here}{gone}00000000.partial").mkdir()
+    folder = tmp_path / f".folder.{here}{gone}00000000.partial"
+    write_text(folder / "a.h5", "")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / f".link.{here}{gone}00000000.partial").symlink_to(tmp_path / "kept")
     with directory_lock(tmp_path, sweep=False):
         assert all((tmp_path / name).exists() for name in (*swept, *kept))
     with directory_lock(tmp_path):
         assert [name for name in swept if (tmp_path / name).exists()] == []
     assert [name for name in kept if not (tmp_path / name).exists()] == []
-    assert (tmp_path / f".folder.{here}{gone}00000000.partial").is_dir()
+    assert not folder.exists()
+    assert (tmp_path / f".link.{here}{gone}00000000.partial").is_dir()

@@ -8,7 +8,7 @@ import typer
 
 from calogen.errors import CalogenError
 from calogen.files import require_writable_file
-from calogen.process import tell
+from calogen.process import show, tell
 
 
 def export_command(
@@ -57,7 +57,7 @@ def export_command(
     tell(f"exporting {', '.join(map(str, folders))} into {into or output}; each network is compared with Keras")
     failed = []
     for text, fault in chain.from_iterable(exported):
-        typer.echo(text)
+        show(text)
         failed += [fault] if fault else []
     if failed:
         raise CalogenError(f"{len(failed)} failed: {'; '.join(failed)}")

@@ -47,14 +47,12 @@ def inspect_command(
     energy in the middle.
     """
     is_file = Path(model).is_file() and not pretrained
-    require(
-        not window or (is_file and Path(model).suffix != ".json"),
-        f"--window is of a file of showers. Received: {model or 'all models'}",
-    )
     kind = "--pretrained" if pretrained else f"the file {model}"
     require(not counts or not (is_file or pretrained), f"--counts is of models. Received: {kind}")
     require(draw is None or not pretrained, "--draw draws showers or an LWTNN graph. Received: --pretrained")
+    foreign_window = "--window is of a file of showers. Received: "
     if pretrained:
+        require(not window, f"{foreign_window}--pretrained")
         show(_inspect_pretrained(model, as_json))
         return
     path = Path(model)
@@ -65,6 +63,7 @@ def inspect_command(
         suffixes = (".png", ".pdf", ".svg")
         require(draw.suffix in suffixes, f"--draw must name a file in {', '.join(suffixes)}. Received: {draw}")
     if path.suffix == ".json" and path.is_file():
+        require(not window, foreign_window + model)
         show(_inspect_graph(path, as_json, draw))
         return
     if path.is_file():
@@ -74,6 +73,7 @@ def inspect_command(
     if not models:
         kind = ", a directory" if path.is_dir() else ""
         raise ConfigError(f"model must be one of {', '.join(name for name, _ in _models())}. Received: {model}{kind}")
+    require(not window, f"{foreign_window}{model or 'all models'}")
     if counts:
         rows = [row for name, module in models.items() for row in _counts(name, module)]
         show(json.dumps(rows, indent=2) if as_json else _count_text(rows))

@@ -110,7 +110,8 @@ def _energy_range(first: str, last: str | None = None, step: str = "x2") -> list
     if steps > _MAX_ENERGIES:
         raise ValueError(step)
     numbers = range(math.floor(steps + 1e-9) + 1)
-    return [start * size**number if kind == "x" else start + number * size for number in numbers]
+    exact = [start * size**number if kind == "x" else start + number * size for number in numbers]
+    return [float(f"{energy:.10g}") for energy in exact]  # 1210, and not 1210.0000000000002
 
 
 def find_files(texts: Sequence[str]) -> tuple[Path, ...]:

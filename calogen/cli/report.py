@@ -13,7 +13,9 @@ def report_command(
     directories: Annotated[
         list[Path] | None, typer.Argument(help="Evaluations to compare, or one directory of results JSON files.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Directory for the page of a comparison.")] = Path("comparison"),
+    output: Annotated[
+        Path | None, typer.Option(help="Directory for the page of a comparison; by default comparison.")
+    ] = None,
     tables: Annotated[list[Path] | None, typer.Option(help="Write tables between the marks of this file.")] = None,
     latex: Annotated[
         bool, typer.Option("--latex", help="Write .tex files, too, with the main numbers as tables for a paper.")
@@ -28,12 +30,15 @@ def report_command(
     from calogen.files import read_text
     from calogen.reports.results import read_tables, update_tables
 
+    several = directories is not None and len(directories) > 1
+    require(bool(tables) or not check, "--check is of the files of --tables. Received: none")
+    require(several or output is None, "--output is of a comparison of several directories. Received: one or none")
     results = directories[0] if directories else Path("experiments/results")
-    if directories and len(directories) > 1:
+    if directories and several:
         from calogen.reports.comparison import compare_directories
 
         require(not tables, "--tables takes one directory of results. Received: several")
-        show(compare_directories(directories, output, latex=latex))
+        show(compare_directories(directories, output or Path("comparison"), latex=latex))
     elif tables:
         require(not latex, "--latex goes with directories, not with --tables. Received: both")
         fresh = {path: update_tables(path, results, check) for path in tables}

@@ -67,6 +67,7 @@ def simulate_command(
 
     chosen = output or extend
     require(chosen is not None, "simulate needs --output, or --extend. Received: neither")
+    require(not (cluster and workers), "--workers is of this machine: --cluster names its own. Received: both")
     given = {
         "detector": detector,
         "particle": particle,

@@ -2,8 +2,8 @@
 
 Their showers are those of Keras and the transform up to rounding, some 1e-6 of a shower's energy. On processors LiteRT
 computes the folded generator (`folding`), for one shower as for ten thousand. On a GPU it is a compiled TensorFlow
-function, which may round products to ten bits there, by TensorFlow's default: 1e-3. Keras itself computes networks that
-cannot be folded.
+function. Keras itself computes networks that cannot be folded. On a GPU neither rounds products to ten bits
+(TensorFloat-32), as TensorFlow does by default and trainings may: 1e-3.
 
 The choice rests on benchmarks/generation.py. LiteRT keeps the weights in the order in which its kernels read them;
 TensorFlow, onnxruntime and PyTorch are slower from 1000 showers on, and below 100 the calls in Python dominate.
@@ -105,7 +105,8 @@ class TensorflowEngine:
     ) -> None:
         """Computes showers; see `Engine`."""
         inputs = np.concatenate([latent, condition], axis=1, dtype=np.float32)
-        values = self._compute(inputs, self._folded.energy_scales(incident_energies), *self._weights).numpy()
+        with _whole_products():
+            values = self._compute(inputs, self._folded.energy_scales(incident_energies), *self._weights).numpy()
         energies[:] = self._folded.finish(values, incident_energies)
 
 
@@ -130,10 +131,22 @@ class KerasEngine:
             rows = slice(start, start + self._step)
             number = len(latent[rows])
             filled = start + np.arange(1 << (number - 1).bit_length()) % number
-            features = self._compute(
-                tf.constant(latent[filled], tf.float32), tf.constant(condition[filled], tf.float32)
-            )
-            energies[rows] = self._transform.energies(features.numpy()[:number], incident_energies[rows])
+            with _whole_products():
+                features = self._compute(
+                    tf.constant(latent[filled], tf.float32), tf.constant(condition[filled], tf.float32)
+                ).numpy()
+            energies[rows] = self._transform.energies(features[:number], incident_energies[rows])
+
+
+@contextmanager
+def _whole_products() -> Iterator[None]:
+    """Let a GPU multiply with all bits of float32; afterwards as it was set before."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 _COMPILED: WeakKeyDictionary[keras.Model, Callable[..., tf.Tensor]] = WeakKeyDictionary()

@@ -8,7 +8,6 @@ without a new compression.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import nullcontext
@@ -19,12 +18,11 @@ import numpy as np
 
 from calogen.cluster import worker_pool
 from calogen.config import require
-from calogen.errors import ConfigError
-from calogen.files import listed, read_json, require_space, sha256, write_json
+from calogen.files import listed, read_json, remove_folder, require_space, sha256, write_json
 from calogen.generation.generate import generate_blocks, needs_of
 from calogen.generation.load import load_run
 from calogen.hdf5_writing import join_hdf5, link_hdf5
-from calogen.locks import directory_lock
+from calogen.locks import directory_lock, require_same
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
 from calogen.showers.files import read_given
@@ -96,23 +94,27 @@ def write_generated(
     parts, names = path.with_name(path.name + ".parts"), _names(path, files)
     present = sum(item.stat().st_size for item in listed(parts) if item.is_file())
     require_space(path, 2 * least - present)  # the blocks, and the files into which they are joined
-    record, blocks = parts / "request.json", [parts / f"block-{block:06d}.h5" for block in range(number)]
+    require_space(parts, least - present)  # which lie beside a link, perhaps on another disk than its target
+    split, blocks = parts / "files.json", [parts / f"block-{block:06d}.h5" for block in range(number)]
     with directory_lock(parts):
-        identity = _identity(folders, loaded, conditions, (copies, seed)) | {"files": files}
+        identity = _identity(folders, loaded, conditions, (copies, seed))
         order = Order(runs=folders, source=given, copies=copies, seed=seed, identity=json.dumps(identity))
         _KEPT.update({order.identity: (loaded, conditions)})
         taken = [name for name in names if name != path and os.path.lexists(name)]
-        require(record.exists() or not taken, f"--files would overwrite {', '.join(map(str, taken))}: remove them")
-        _require_same(record, identity)
+        require(split.exists() or not taken, f"--files would overwrite {', '.join(map(str, taken))}: remove them")
+        require_same(parts, identity, "blocks of another generation")
+        begun = read_json(split) if split.exists() else files
+        require(begun == files, f"an earlier call has begun {begun} files: give --files {begun}. Received: {files}")
         missing = {block: blocks[block] for block in range(number) if not blocks[block].exists()}
         groups = [[blocks[block] for block in group] for group in np.array_split(np.arange(number), files)]
         joins = {name: group for name, group in zip(names, groups, strict=True) if files == 1 or not name.exists()}
         with nullcontext() if cluster is None or not missing else worker_pool(cluster) as pool:
             _compute(order, missing, total, pool)
+            write_json(split, files)
             _join(joins, pool if files > 1 else None)
         if files > 1:
             link_hdf5(path, names)
-        shutil.rmtree(parts)
+        remove_folder(parts)
 
 
 def _names(path: Path, files: int) -> list[Path]:
@@ -209,10 +211,3 @@ def _digest(directory: Path) -> str:
     found = [path for folder in (directory, directory / "selected") for path in listed(folder)]
     contents = sorted(f"{path.name} {sha256(path)}" for path in found if path.suffix in _SUFFIXES and path.is_file())
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]
-
-
-def _require_same(record: Path, identity: dict[str, object]) -> None:
-    """Records the identity of a generation, or refuses the blocks of another."""
-    if record.exists() and read_json(record) != identity:
-        raise ConfigError(f"{record.parent} holds blocks of another generation: remove it, or name another output")
-    write_json(record, identity)

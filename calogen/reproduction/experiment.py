@@ -28,7 +28,7 @@ from calogen.config import MAX_SEED, require
 from calogen.errors import CalogenError, ConfigError
 from calogen.files import FigureFormat, require_writable_file, sha256, write_json
 from calogen.locks import directory_lock
-from calogen.process import Terminated, export_step, tell_next
+from calogen.process import Terminated, export_step, show, tell_next
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -349,8 +349,8 @@ def publish(arguments: Arguments, results: "Results", figures: Mapping[str, "Fig
         write_json(path, results.to_json())
         for suffix in {"png", arguments.figures or "png"}:
             write_figure(figures[headline], path.with_suffix(f".{suffix}"))
-    print(results_table(results.to_json(), brief=True))
-    print(f"report: {page}\nresults: {path}")
+    show(results_table(results.to_json(), brief=True))
+    show(f"report: {page}\nresults: {path}")
     trained = run_directory(results.name, arguments.preset, arguments.seeds[0], arguments.runs)
     tell_next(
         f"open {shlex.quote(str(page))} in a browser",

@@ -14,7 +14,7 @@ from calogen.command import EXIT_CODES, ClusterOption, clean_exit, parse_command
 from calogen.config import require
 from calogen.errors import CalogenError
 from calogen.files import listed, require_writable_file
-from calogen.process import tell, tell_next
+from calogen.process import show, tell, tell_next
 from calogen.reproduction.elsewhere import own_words, run_elsewhere
 from calogen.reproduction.experiment import Preset, expand_options
 from calogen.reproduction.scan_files import read_grid
@@ -160,7 +160,7 @@ def run_scan(given: Choices, grid: Grid, command: str) -> None:
     page = write_report(folder, grid, outcomes, draw_study(study.study, grid), about)
     if given.results:
         publish_table(given.results / f"{given.name}.md", grid, outcomes, about)
-    print(f"{summary_text(grid, outcomes)}\ntable: {folder / 'scan.csv'}\nreport: {page}")
+    show(f"{summary_text(grid, outcomes)}\ntable: {folder / 'scan.csv'}\nreport: {page}")
     tell_next(f"open {shlex.quote(str(page))} in a browser")
     if best_of(outcomes) is None and not any(outcome.state == "running" for outcome in outcomes):
         raise CalogenError(f"all {len(outcomes)} trials failed; the first: {outcomes[0].reason}")

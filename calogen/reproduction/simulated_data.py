@@ -15,7 +15,7 @@ from calogen.hdf5 import damage_named, open_file
 from calogen.locks import directory_lock
 from calogen.reproduction.experiment import Arguments
 from calogen.reproduction.study import Data
-from calogen.reproduction.study_data import TRAIN, read_compared, require_together
+from calogen.reproduction.study_data import TRAIN, read_compared, require_one_edition, require_together
 from calogen.showers.geometry import Geometry
 from calogen.simulation.production import produce, request_of
 from calogen.simulation.request import Request
@@ -98,6 +98,7 @@ def read_or_simulate(
         DataFormatError, GeometryError: as `read_compared`.
         TemporaryError: as `simulated`.
     """
+    require_one_edition(arguments)
     require_together({"--train-data": arguments.train_data, "--test-data": arguments.test_data})
     given = {TRAIN: arguments.train_data, "test": arguments.test_data}
     files = {name: path for name, path in given.items() if path is not None}

@@ -88,6 +88,7 @@ def read_compared(
         DataFormatError, GeometryError: as `Showers.read`; there are fewer than two showers that train, of a sample
             `whole`, or of one of the `tested` energies.
     """
+    require_one_edition(arguments)
     kept, parts, note = {}, [], ", ".join(path.name for path in files.values())
     for name, path in files.items():
         part = Showers.read(path, geometry, tolerant=arguments.tolerant)
@@ -103,6 +104,11 @@ def read_compared(
     note += f" ({HONEST_NOTE})" if arguments.train_data is None else ""
     train = kept.pop(TRAIN)
     return Data(train=train, held_out=None, files=files, note=note, compared=concatenate(parts)), kept
+
+
+def require_one_edition(arguments: Arguments) -> None:
+    """Refuse, with a `ConfigError`, `--first-edition` of showers in grids, of which there is only one."""
+    require(not arguments.first_edition, "--first-edition is of showers in voxels or cells. Received: a grid")
 
 
 def require_together(options: Mapping[str, Path | None]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import calogen
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
-from calogen.files import atomic_path, require_writable_file
+from calogen.files import TEMPORARY, atomic_path, require_writable_file
 from calogen.locks import directory_lock
 from calogen.process import tell
 from calogen.progress import progress
@@ -127,7 +127,8 @@ def _fetch(store: "pooch.Pooch", file: str, largest: int) -> Path:
     except requests.RequestException as error:
         raise _failed(store.get_url(file), error) from error
     except OSError as error:
-        raise CalogenError(
+        kind = TemporaryError if error.errno in TEMPORARY else CalogenError
+        raise kind(
             f"cannot write {path}: {error.strerror or error}; free some space, or choose another "
             "directory with --output or CALOGEN_DATA"
         ) from error

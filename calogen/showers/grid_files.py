@@ -143,8 +143,8 @@ def public_datasets(
         conditions: further numbers of each shower, which are put into the same group.
     """
     group = "x".join(map(str, grid.shape[1:]))
-    return {
+    return {  # conditions first: one of the name `energy` or `layers` must not stand in the place of these
+        **{f"{group}/{name}": values for name, values in conditions.items()},
         f"{group}/{PUBLIC_ENERGY}": (incident_energies / GeV).astype(np.float32).reshape(-1, 1),
         f"{group}/{PUBLIC_LAYERS}": grid.images(energies).astype(np.float32),
-        **{f"{group}/{name}": values for name, values in conditions.items()},
     }

@@ -22,13 +22,14 @@ from calogen.showers.grid import RegularGrid
 from calogen.showers.grid_files import GRID_SHAPE
 from calogen.showers.labels import has_energy, snap
 from calogen.showers.layouts import find_conditions, find_showers
-from calogen.showers.sparse import ENERGIES, RAGGED, SparseShowers
+from calogen.showers.sparse import ENERGIES, RAGGED, STEPS, SparseShowers
 
 SLIGHTLY_NEGATIVE = 1e-3
 """Largest sum of a shower's negative energies, as a share of its incident energy, that `--tolerant` sets to 0."""
+MIN_MEDIAN_LABEL = 100.0
+"""Smallest incident energy of the median shower of a file that can be in MeV."""
 _MAX_RESPONSE = 100.0  # for the median shower of a file in MeV; the smallest response is its inverse
 _MIN_VISIBLE = 0.1  # the smallest response of showers whose energies are not calibrated, in that of others
-_MIN_MEDIAN_LABEL = 100.0  # MeV
 _FLOAT32_BITS = 23  # explicit bits of the mantissa
 
 
@@ -172,7 +173,7 @@ class Showers:
             mantissa_bits: number of explicit bits of the float32 mantissa that are kept (12: relative 1.2e-4), to save
                 space; None: all.
         """
-        write_file(path, self.datasets, self.stored_attributes, mantissa_bits)
+        write_file(path, [self.datasets], len(self), self.stored_attributes, mantissa_bits)
 
 
 @dataclass(frozen=True)
@@ -230,20 +231,25 @@ def clip_negative(energies: np.ndarray, incident_energies: np.ndarray) -> tuple[
 
 def write_file(
     path: str | Path,
-    datasets: Mapping[str, np.ndarray],
+    tables: Iterable[Mapping[str, np.ndarray]],
+    num_showers: int,
     attributes: Mapping[str, object],
     mantissa_bits: int | None = None,
 ) -> None:
     """Writes a shower file whole or not at all, with gzip and shuffle; see `Showers.write`.
 
     `incident_energies` becomes `[n, 1]`, energies (`cells`, `showers`) float32; a file may hold both kinds of energies.
+
+    Args:
+        tables: datasets of some showers at a time, by name, `incident_energies` first.
+        num_showers: number of showers of all tables together.
     """
     plain = _plain(attributes)
     if mantissa_bits is not None:
         relative = 2.0 ** -(mantissa_bits + 1)
         plain["precision"] = f"energies rounded to {mantissa_bits} mantissa bits: relative {relative:.2g}"
-    number = len(datasets["incident_energies"])
-    write_hdf5(path, [_columns(datasets, mantissa_bits)], number, plain, ragged=RAGGED)
+    blocks = (_columns(datasets, attributes, mantissa_bits) for datasets in tables)
+    write_hdf5(path, blocks, num_showers, plain, chunk_rows=num_showers, ragged=RAGGED)
 
 
 def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, chunk_rows: int | None = None) -> None:
@@ -259,7 +265,7 @@ def write_blocks(path: str | Path, blocks: Iterable[Showers], num_showers: int, 
     def tables() -> Iterator[dict[str, np.ndarray]]:
         for block in blocks:
             attributes.update(_plain(block.stored_attributes))
-            yield _columns(block.datasets)
+            yield _columns(block.datasets, block.stored_attributes)
 
     write_hdf5(path, tables(), num_showers, attributes, level=4, chunk_rows=chunk_rows, ragged=RAGGED)
 
@@ -298,9 +304,9 @@ def require_mev(incident_energies: np.ndarray, responses: np.ndarray, visible: b
     """
     least = (_MIN_VISIBLE if visible else 1.0) / _MAX_RESPONSE
     response, label = float(np.median(responses)), float(np.median(incident_energies))
-    if response == 0 and label >= _MIN_MEDIAN_LABEL:
+    if response == 0 and label >= MIN_MEDIAN_LABEL:
         return  # most showers are empty, as those of a network after little training: they tell no unit
-    if not least < response < _MAX_RESPONSE or label < _MIN_MEDIAN_LABEL:
+    if not least < response < _MAX_RESPONSE or label < MIN_MEDIAN_LABEL:
         raise DataFormatError(
             f"energies must be in MeV. Received: incident energies around {label:g} with {response:g} times as much "
             "deposited (multiply by 1000 what is in GeV)"
@@ -312,12 +318,17 @@ def _plain(attributes: Mapping[str, object]) -> dict[str, object]:
     return {name: str(value) if isinstance(value, Negative) else value for name, value in attributes.items()}
 
 
-def _columns(datasets: Mapping[str, np.ndarray], mantissa_bits: int | None = None) -> dict[str, np.ndarray]:
-    """Datasets in the shapes and types that a file holds."""
+def _columns(
+    datasets: Mapping[str, np.ndarray], attributes: Mapping[str, object], mantissa_bits: int | None = None
+) -> dict[str, np.ndarray]:
+    """Datasets in the shapes and types that a file holds, which are the same for all blocks of a file."""
     columns = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
     for name in {"cells", "showers", ENERGIES} & set(columns):
         values = np.asarray(columns[name], np.float32)
         columns[name] = values if mantissa_bits is None else round_mantissa(values, mantissa_bits)
+    if STEPS in columns:
+        size = int(np.prod(np.asarray(attributes[GRID_SHAPE])))
+        columns[STEPS] = columns[STEPS].astype(np.uint16 if size <= 2**16 else np.uint32)
     return columns
 
 

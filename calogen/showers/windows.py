@@ -55,13 +55,16 @@ def select_window(showers: Showers, window: CellGrid) -> Showers:
     Raises:
         DataFormatError: the impact point is missing, or the window is not inside the grid for some shower.
     """
-    columns, within = _columns(showers, window, showers.geometry)
-    if not within.all():
-        raise DataFormatError(
-            f"{window.name} must lie inside {showers.geometry.name}. Received: an impact point whose window does not "
-            "(are impact_eta and impact_phi those of these showers?)"
-        )
-    return replace(showers, geometry=window, energies=np.take_along_axis(showers.energies, columns, axis=1))
+    energies = np.empty((len(showers), window.size), showers.energies.dtype)
+    for rows, block in showers.blocks():
+        columns, within = _columns(block, window, showers.geometry)
+        if not within.all():
+            raise DataFormatError(
+                f"{window.name} must lie inside {showers.geometry.name}. Received: an impact point whose window does "
+                "not (are impact_eta and impact_phi those of these showers?)"
+            )
+        energies[rows] = np.take_along_axis(block.energies, columns, axis=1)
+    return replace(showers, geometry=window, energies=energies)
 
 
 def in_geometry(showers: Showers, geometry: Geometry) -> Showers:
@@ -91,11 +94,13 @@ def restore_window(showers: Showers, grid: CellGrid, conditions: Mapping[str, np
         DataFormatError: as for `select_window`.
     """
     placed = replace(showers, conditions={**showers.conditions, **conditions})
-    columns, within = _columns(placed, require_kind(showers.geometry, CellGrid, "a window has cells"), grid)
-    if not within.all():
-        raise DataFormatError(f"{showers.geometry.name} must lie inside {grid.name}. Received: one that does not")
+    window = require_kind(showers.geometry, CellGrid, "a window has cells")
     energies = np.zeros((len(showers), grid.size), showers.energies.dtype)
-    np.put_along_axis(energies, columns, showers.energies, axis=1)
+    for rows, block in placed.blocks():
+        columns, within = _columns(block, window, grid)
+        if not within.all():
+            raise DataFormatError(f"{window.name} must lie inside {grid.name}. Received: one that does not")
+        np.put_along_axis(energies[rows], columns, block.energies, axis=1)
     return replace(placed, geometry=grid, energies=energies)
 
 

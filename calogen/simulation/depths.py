@@ -14,9 +14,11 @@ from typing import Any  # the values of JSON tables
 
 import numpy as np
 
-from calogen.errors import DataFormatError
+from calogen.command import clean_exit
+from calogen.errors import ConfigError, DataFormatError
 from calogen.files import write_json
-from calogen.showers.sample import damage_named, open_file
+from calogen.hdf5 import damage_named, open_file
+from calogen.process import show
 
 _ABOUT = ("detector", "particle", "physics", "seed", "note", "geant4_pybind", "commit")
 
@@ -56,5 +58,14 @@ def _row(values: np.ndarray) -> dict[str, Any]:
     return {"mean": float(values.mean()), "error": error, "spread": spread, "showers": len(values)}
 
 
+def main(arguments: list[str]) -> None:
+    """The command: a file to read, and one to write."""
+    if len(arguments) != 2:
+        raise ConfigError(f"two files are needed: showers, and the file to write. Received: {arguments}")
+    write_json(arguments[1], read_depths(Path(arguments[0])))
+    show(arguments[1])
+
+
 if __name__ == "__main__":
-    write_json(sys.argv[2], read_depths(Path(sys.argv[1])))
+    with clean_exit("calogen.simulation.depths"):
+        main(sys.argv[1:])

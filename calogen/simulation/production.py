@@ -8,10 +8,10 @@ the result depends neither on the number of workers nor on interruptions, and a 
 import hashlib
 import importlib.metadata
 import re
-import shutil
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,10 @@ import numpy as np
 from calogen import provenance
 from calogen.cluster import worker_pool
 from calogen.errors import CalogenError, ConfigError, DataFormatError
-from calogen.files import atomic_path, read_json, require_writable_file, write_json
+from calogen.files import atomic_path, remove_folder, require_space, require_writable_file
 from calogen.hdf5 import damage_named, open_file
 from calogen.hdf5_writing import datasets_of
-from calogen.locks import directory_lock
+from calogen.locks import directory_lock, require_same
 from calogen.parallel import num_workers
 from calogen.process import tell
 from calogen.progress import duration, progress
@@ -36,11 +36,12 @@ from calogen.simulation.geant4 import Geant4Run
 from calogen.simulation.manager import RANGE_CUT
 from calogen.simulation.physics import PHYSICS_LISTS, require_geant4
 from calogen.simulation.reductions import Reduction
-from calogen.simulation.request import CHUNK_ENERGY, Chunk, Request
+from calogen.simulation.request import CHUNK_ENERGY, Chunk, Request, energy_seed
 from calogen.units import MASSES, kinetic_energy
 
 _CHUNK_SECONDS = 30.0  # about how long a chunk of `CHUNK_ENERGY` takes: 0.02 CPU seconds per GeV
 _LEAST_SHARE = 0.04  # share of the bytes left by compression: 256 MeV pions with 12 mantissa bits keep 5 %
+_JOINED = 100  # chunks that are in memory together when they are joined
 _WORKER_BYTES = 400_000_000  # Geant4 with its tables of the largest physics list
 
 
@@ -56,18 +57,15 @@ def produce(request: Request) -> None:
     if request.cluster:  # whose workers may have another working directory
         request = replace(request, output=request.output.absolute())
     require_writable_file(request.output, _least_size(request))
-    recorded = request.parts / "request.json"
+    require_space(request.parts, _least_size(request))  # beside a link, perhaps on another disk than its target
     with directory_lock(request.parts):
-        identity = _identity(request)
-        if recorded.exists() and read_json(recorded) != identity:
-            raise ConfigError(f"{request.parts} holds chunks of another production: remove it, or name another output")
-        write_json(recorded, identity)
+        require_same(request.parts, _identity(request), "chunks of another production")
         present = _read_present(request)
         chunks = list(request.chunks(_numbers(request, present) if present else {}))
         missing = [chunk for chunk in chunks if not chunk.path.exists()]
         _simulate(request, missing)
         write_output(request, chunks, present)
-        shutil.rmtree(request.parts)  # with the lock: a process that waits for it begins with an empty folder
+        remove_folder(request.parts)  # with the lock: a process that waits for it begins with an empty folder
 
 
 def _least_size(request: Request) -> float:
@@ -82,21 +80,32 @@ def write_output(request: Request, chunks: list[Chunk], present: Columns | None 
     Rows are sorted by energy, then by number: the rows of a shorter production come first at each energy. Uniform
     energies are sorted by number alone.
     """
-    parts = [_read_chunk(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.start)]
-    tables: list[Columns] = [present] if present else []
-    names = _columns(request)
-    tables += [{name: part[source] for name, source in names.items()} for part in parts]
-    columns = {name: join_columns([table[name] for table in tables]) for name in names}
-    energies = np.asarray(columns["incident_energies"])
-    order = np.arange(len(energies)) if request.uniform else np.argsort(energies, kind="stable")
+    number = sum(chunk.stop - chunk.start for chunk in chunks)
     about = _attributes(request)
     if request.extend is not None and present:
-        number = len(present["incident_energies"])
+        earlier = len(present["incident_energies"])
         with open_file(request.extend) as file:
-            before = file.attrs.get("made_by", f"{number} showers by {file.attrs.get('commit')}")
-        about["made_by"] = f"{before}; {len(order) - number} by {about['commit']}"
-    datasets = to_datasets({name: values[order] for name, values in columns.items()})
-    write_file(request.output, datasets, about, request.mantissa_bits)
+            before = file.attrs.get("made_by", f"{earlier} showers by {file.attrs.get('commit')}")
+        about["made_by"] = f"{before}; {number} by {about['commit']}"
+        number += earlier
+    datasets = map(to_datasets, _tables(request, chunks, present))
+    write_file(request.output, datasets, number, about, request.mantissa_bits)
+
+
+def _tables(request: Request, chunks: list[Chunk], present: Columns | None) -> Iterator[Columns]:
+    """The rows of the output in their order, as many at a time as a hundred chunks have."""
+    names = _columns(request)
+    labels = np.asarray(present["incident_energies"]) if present else np.empty(0)
+    if request.uniform:  # one group, of the mean energy
+        labels = np.full(len(labels), request.counts[0][0])
+    for energy in sorted({*labels.tolist(), *(chunk.energy for chunk in chunks)}):
+        rows = np.flatnonzero(labels == energy)
+        if present and len(rows):
+            yield {name: present[name][rows] for name in names}
+        own = sorted((chunk for chunk in chunks if chunk.energy == energy), key=lambda chunk: chunk.start)
+        for start in range(0, len(own), _JOINED):
+            parts = [_read_chunk(chunk) for chunk in own[start : start + _JOINED]]
+            yield {name: join_columns([part[source] for part in parts]) for name, source in names.items()}
 
 
 def request_of(path: Path) -> dict[str, Any]:
@@ -251,7 +260,7 @@ def _shower(run: Geant4Run | CellRun, request: Request, energy: float, number: i
 def _draw(request: Request, energy: float, number: int) -> tuple[float, dict[str, float], int]:
     """Incident energy (MeV), aim and Geant4's seed of one shower."""
     key = request.energies if request.uniform else (energy,)
-    sequence = np.random.SeedSequence(request.seed, spawn_key=(*(round(item * 1000) for item in key), number))
+    sequence = np.random.SeedSequence(request.seed, spawn_key=(*map(energy_seed, key), number))
     random = np.random.default_rng(sequence)
     incident_energy = random.uniform(key[0], key[-1]) if request.uniform else energy
     aim = request.reduction.aim(random)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from calogen.config import require_seed
+from calogen.config import require, require_seed
 from calogen.errors import ConfigError
+from calogen.showers.sample import MIN_MEDIAN_LABEL
 from calogen.simulation.manager import PARTICLES
 from calogen.simulation.physics import PHYSICS_LISTS
 from calogen.simulation.reductions import DETECTOR_NAMES, Reduction, reduction
@@ -18,6 +19,16 @@ CHUNK_ENERGY = 1.5e6
 """Energy of a chunk's showers, MeV, where they are fewer than 200."""
 _CHUNK_SHOWERS = 200
 _MAX_CHUNKS = 10**6  # a year of one processor
+
+
+def energy_seed(energy: float) -> int:
+    """The part of a shower's seed that an incident energy, MeV, is."""
+    return round(energy * 1000)
+
+
+def energy_name(energy: float) -> str:
+    """An incident energy, MeV, in the names of files."""
+    return f"{energy:.10g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +49,7 @@ class Request:
         depths: whether to write `depths` `[n, l]`, the mean depth of the energy in each layer of the voxels, 0..1.
 
     Raises:
-        ConfigError: a name is unknown, numbers do not fit, or an energy is below 1 MeV.
+        ConfigError: a name is unknown, numbers do not fit, an energy is below 1 MeV or half of them are below 100.
     """
 
     output: Path
@@ -65,10 +76,7 @@ class Request:
                 f"showers must be one number or one for each of {len(self.energies)} energies, workers at least 1. "
                 f"Received: {self.showers} and {self.workers}"
             )
-        if len(set(self.energies)) != len(self.energies) or not all(1 <= energy <= 1e8 for energy in self.energies):
-            raise ConfigError(f"energies must differ and be in MeV, 1 to 1e8. Received: {self.energies}")
-        if self.uniform and (len(self.energies) != 2 or self.energies[0] >= self.energies[1]):
-            raise ConfigError(f"uniform energies must lie between two, the lower first. Received: {self.energies}")
+        self._require_energies()
         reduction(self.detector, self.particle, self.depths, self.angles)
         require_seed(self.seed)
         if self.mantissa_bits not in (None, *range(1, 24)):
@@ -113,6 +121,24 @@ class Request:
         counts = self.showers * (len(self.energies) if len(self.showers) == 1 else 1)
         return list(zip(self.energies, counts, strict=True))
 
+    def _require_energies(self) -> None:
+        given = f"Received: {self.energies}"
+        inside = bool(self.energies) and all(1 <= energy <= 1e8 for energy in self.energies)
+        require(inside, f"energies must be in MeV, 1 to 1e8. {given}")
+        for kind in (energy_seed, energy_name):
+            different = len(set(map(kind, self.energies))) == len(self.energies)
+            require(different, f"energies must differ, by 0.001 MeV and in ten digits. {given}")
+        between = len(self.energies) == 2 and self.energies[0] < self.energies[1]
+        require(between or not self.uniform, f"uniform energies must lie between two, the lower first. {given}")
+        energies, counts = np.array(sorted(self.counts)).T
+        ends = np.cumsum(counts)
+        middle = np.searchsorted(ends, [(ends[-1] - 1) // 2, ends[-1] // 2], side="right")  # one shower, or two
+        require(
+            energies[middle].mean() >= MIN_MEDIAN_LABEL,
+            f"the median shower must have {MIN_MEDIAN_LABEL:g} MeV or more: the file would not be read as one in MeV. "
+            f"{given}",
+        )
+
     @staticmethod
     def _chunk_size(energy: float) -> int:
         return int(np.clip(CHUNK_ENERGY / energy, 1, _CHUNK_SHOWERS))
@@ -130,4 +156,4 @@ class Chunk:
     @property
     def path(self) -> Path:
         """The chunk's file."""
-        return self.request.parts / f"{self.energy:.10g}MeV-{self.start:06d}-{self.stop:06d}.npz"
+        return self.request.parts / f"{energy_name(self.energy)}MeV-{self.start:06d}-{self.stop:06d}.npz"

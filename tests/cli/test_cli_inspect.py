@@ -251,6 +251,9 @@ def test_inspecting_needs_neither_tensorflow_nor_matplotlib(network: Path) -> No
         ((str(GOLDEN), "--counts"), "--counts is of models. Received: the file .*lwtnn_graph.json"),
         ((str(GOLDEN), "--window", "vae"), "--window is of a file of showers. Received: .*lwtnn_graph.json"),
         (("atlas_vae", "--window", "vae"), "--window is of a file of showers. Received: atlas_vae"),
+        (("--window", "vae"), "--window is of a file of showers. Received: all models"),
+        (("--pretrained", "--window", "vae"), "--window is of a file of showers. Received: --pretrained"),
+        (("missing.h5", "--window", "vae"), "model must be one of .*Received: missing.h5"),
     ],
 )
 def test_an_option_of_something_else_is_refused(words: tuple[str, ...], message: str) -> None:

@@ -85,7 +85,7 @@ def test_what_cells_do_not_take_is_named(calogen: Calogen, capsys: pytest.Captur
     few = ["--match-energies", "--classifiers", "0", "--min-energy", "1"]
     more = [*few, "--max-showers", "9", "--second-reference", "cells.h5"]  # of which cells take two
     assert calogen("--reference", "cells.h5", "--generated", "cells.h5", *more) == 2
-    named = "Received: --min-energy, --max-showers, --match-energies"
+    named = "Received: --min-energy, --max-showers, --match-energies\n"  # and no other one
     assert named in capsys.readouterr().err
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from toy_grid_networks import SMALL_GENERATORS
 
 from calogen.athena import cells, grids
 from calogen.athena.closure import Agreement
+from calogen.cli.export import export_command
+from calogen.errors import CalogenError
 from calogen.models import atlas_vae
 from calogen.models.atlas_vae import AtlasVaeConfig, build, build_transform
+from calogen.process import Lenient
 from calogen.training.fit import fit
 from calogen.training.run import assemble_run, save_run
 
@@ -38,6 +42,16 @@ def test_all_runs_are_exported(runs: Path, tmp_path: Path) -> None:
     assert [note.split(":")[0] for note in notes] == ["  smoke-seed1", "  lacks", "  smoke-seed2", "  lacks"]
     for folder in folders:
         assert sorted(path.name for path in folder.glob("[!.]*")) == ["closure.md", "decoder.json", "manifest.json"]
+
+
+def test_what_cannot_be_printed_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = (tmp_path / "log").open("w")
+    closed.close()
+    monkeypatch.setattr("calogen.athena.export.export_runs", lambda *_, **_options: [("exported", "")])
+    monkeypatch.setattr("calogen.generation.pretrained.exported_folders", lambda _: [tmp_path])
+    monkeypatch.setattr(sys, "stdout", Lenient(closed))
+    with pytest.raises(CalogenError, match="cannot write to the standard output"):
+        export_command(output=tmp_path / "out")
 
 
 def test_one_run_is_exported(runs: Path, tmp_path: Path) -> None:

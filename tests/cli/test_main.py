@@ -114,6 +114,11 @@ def test_energies_are_parsed_or_refused(text: str) -> None:
         assert all(0 < energy < float("inf") for energy in parse_energies(text))
 
 
+def test_energies_are_rounded_to_ten_digits() -> None:
+    """1000 times 1.1 twice is 1210, and not another energy beside it."""
+    assert parse_energies("1000:1331:x1.1,1210") == (1000.0, 1100.0, 1210.0, 1331.0, 1210.0)
+
+
 def test_parse_counts() -> None:
     assert parse_counts("1000", "1:4:x2,8") == (1000, 1000, 1000, 1000)
     assert parse_counts("1000,600", "1:4:x2,8") == (1000, 1000, 1000, 600)
@@ -294,6 +299,30 @@ def test_a_report_of_nothing_is_a_fault(
     assert output == ""
     assert "must hold" in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "--check"], "--check is of the files of --tables"),
+        (["a", "--check"], "--check is of the files of --tables"),
+        (["a", "--output", "page"], "--output is of a comparison of several directories"),
+        (["a", "b", "--tables", "r.md", "--check"], "--tables takes one directory"),
+    ],
+)
+def test_options_that_a_report_would_not_heed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        run("report", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_simulate_takes_workers_of_one_place(tmp_path: Path) -> None:
+    words = ["simulate", "--energies", "1024", "--output", str(tmp_path / "a.h5")]
+    with pytest.raises(ConfigError, match="--workers is of this machine"):
+        run(*words, "--workers", "2", "--cluster", "local:2")
 
 
 def test_a_report_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_grid, make_showers
 
+from calogen.backend import tf
 from calogen.features.transforms import Chain, Mask
 from calogen.generation import engines
 from calogen.generation.engines import BLOCK, Engine, KerasEngine, LiteRTEngine, TensorflowEngine
@@ -156,6 +159,22 @@ def test_many_showers_are_a_gpus(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> 
     kinds = [type(engines.engine(run.generator, run.transform, number)) for number in numbers]
     assert kinds == [LiteRTEngine, LiteRTEngine, *2 * [TensorflowEngine if gpu else LiteRTEngine]]
     assert isinstance(engines.engine(run.generator, run.transform, 10, once=True), TensorflowEngine)
+
+
+def test_a_gpu_multiplies_with_all_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only here: what trains later may round."""
+    run, rounds, kept = make_run(*CONFIGS["caloshowergan pion"]), tf.config.experimental, []
+
+    def noted(compute: Callable[..., tf.Tensor], *given: tf.Tensor) -> tf.Tensor:
+        kept.append(rounds.tensor_float_32_execution_enabled())
+        return compute(*given)
+
+    for compute in (TensorflowEngine(fold(run.generator, run.transform)), KerasEngine(run.generator, run.transform)):
+        with monkeypatch.context() as patch:
+            patch.setattr(compute, "_compute", partial(noted, compute._compute))
+            showers_of(compute, run, 3)
+    assert kept == [False, False]
+    assert rounds.tensor_float_32_execution_enabled()
 
 
 def test_engines_are_kept_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:

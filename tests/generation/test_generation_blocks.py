@@ -238,6 +238,36 @@ def test_a_stopped_generation_goes_on_with_its_own_blocks(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "gan"]
 
 
+def test_files_are_begun_once_and_may_be_chosen_until_then(
+    gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished blocks serve any number of files; an interruption at the very end leaves a whole result."""
+    save_run(tmp_path / "gan", gans[1])
+    for module in (generation, production):
+        monkeypatch.setattr(module, "BLOCK_SHOWERS", 7)
+
+    def interrupt(*_: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    def call(files: int, place: str = "") -> None:
+        with monkeypatch.context() as patch:
+            if place:
+                patch.setattr(place, interrupt)
+            write_generated(tmp_path / "a.h5", [tmp_path / "gan"], [8192.0], 20, 9, files=files)
+
+    with pytest.raises(KeyboardInterrupt):
+        call(3, "calogen.generation.production.write_json")
+    monkeypatch.setattr(production, "_write_block", lambda *_: pytest.fail("nothing is made twice"))
+    with pytest.raises(KeyboardInterrupt):
+        call(2, "calogen.generation.production.link_hdf5")
+    with pytest.raises(ConfigError, match=r"give --files 2\. Received: 3"):
+        call(3)
+    with pytest.raises(KeyboardInterrupt):
+        call(2, "calogen.files.shutil.rmtree")
+    assert len(Showers.read(tmp_path / "a.h5", TINY_VOXELS)) == 20
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["a-1.h5", "a-2.h5", "a.h5", "gan"]
+
+
 @pytest.fixture
 def conditioned(monkeypatch: pytest.MonkeyPatch) -> TrainedRun:
     """A model that knows `impact_eta`, which every folder holds."""

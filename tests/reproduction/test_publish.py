@@ -1,5 +1,6 @@
 """What an experiment publishes: report, results, figures."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from matplotlib.figure import Figure
 from toy_commands import steps
 
 from calogen.claims.judge import Claim, Quantity, Results
+from calogen.errors import CalogenError
+from calogen.process import Lenient
 from calogen.reproduction.experiment import (
     Arguments,
     publish,
@@ -54,3 +57,11 @@ def test_results_are_published_where_they_are_wanted(
     ]
     with pytest.raises(KeyError):
         publish(Arguments(**(vars(given) | {"results": tmp_path / "results"})), TOY, figures, "third")
+
+
+def test_results_that_cannot_be_printed_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = (tmp_path / "log").open("w")
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", Lenient(closed))
+    with pytest.raises(CalogenError, match="cannot write to the standard output"):
+        publish(Arguments(preset="smoke", seeds=(1,), runs=tmp_path), TOY, {"first": Figure()}, "first")

@@ -179,6 +179,10 @@ def test_samples_that_are_not_compared_are_kept_whole(tmp_path: Path) -> None:
     assert (len(data.train), data.reference.counts) == (2, {1000.0: 2})
     assert whole["flat"].incident_energies.tolist() == [1300.0, 1400.0, 1500.0]
     assert data.note == "train.h5, flat.h5, steps.h5"
+    with pytest.raises(ConfigError, match="--first-edition is of showers in voxels or cells"):
+        read_compared(replace(given, first_edition=True), files, AHCAL_GRID, (1000.0,), ("flat",))
+    with pytest.raises(ConfigError, match="--first-edition is of showers in voxels or cells"):
+        read_or_simulate(replace(given, first_edition=True), tmp_path, AHCAL_GRID, SAMPLES, (1000.0,))
     files["flat"] = write(tmp_path / "one.h5", [1300.0])
     with pytest.raises(DataFormatError, match=r"one\.h5 must hold two showers or more"):
         read_compared(given, files, AHCAL_GRID, (1000.0,), ("flat",))

@@ -243,6 +243,15 @@ def test_a_full_disk_is_named(server: Server, tmp_path: Path) -> None:
     assert not (tmp_path / "tiny_1.hdf5").exists()
 
 
+def test_a_failing_disk_is_worth_another_try(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("calogen.showers.download.os.replace", fail)
+    with pytest.raises(TemporaryError, match=r"cannot write .*tiny_1\.hdf5: Input/output error"):
+        download("tiny", tmp_path, server.url)
+
+
 def test_unwritable_directories_are_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -11,6 +11,7 @@ from calogen.errors import DataFormatError, GeometryError
 from calogen.showers.bundled import known_geometry, open_showers, read_showers
 from calogen.showers.files import ShowerFile, read_given
 from calogen.showers.grid import RegularGrid
+from calogen.showers.grid_files import public_datasets
 from calogen.showers.grids import AHCAL_GRID, ILD_ANGULAR_GRID, ILD_GRID
 from calogen.showers.public import write_public
 from calogen.showers.sample import Showers, write_blocks
@@ -74,6 +75,13 @@ def test_the_public_layout_has_the_published_names_and_units(tmp_path: Path, sho
     given = read_given(tmp_path / "public.h5")
     np.testing.assert_allclose(given.others["angle"], showers.conditions["angle"])
     np.testing.assert_allclose(given.incident_energies, showers.incident_energies, rtol=1e-6)
+
+
+def test_a_condition_does_not_stand_in_the_place_of_showers(showers: Showers) -> None:
+    conditions = {"energy": np.zeros(7), "layers": np.zeros(7)}
+    datasets = public_datasets(ILD_GRID, showers.incident_energies, showers.energies, conditions)
+    np.testing.assert_allclose(datasets["30x30/energy"][:, 0], showers.incident_energies / 1000, rtol=1e-6)
+    assert datasets["30x30/layers"].shape == (7, 30, 30, 30)
 
 
 def test_the_published_file_is_read_without_conditions(tmp_path: Path, showers: Showers) -> None:

@@ -1,5 +1,8 @@
 """Sparse showers of small grids, against the dense arrays that they came from."""
 
+from pathlib import Path
+
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from calogen.errors import DataFormatError
+from calogen.showers.grids import build_grid
+from calogen.showers.sample import Showers, write_blocks
 from calogen.showers.sparse import COUNTS, ENERGIES, STEPS, SparseShowers, from_datasets, join_columns, to_datasets
 
 SHOWERS = arrays(
@@ -40,6 +45,18 @@ def test_steps_are_small_numbers() -> None:
     assert datasets[STEPS].tolist() == [3, 2, 69_994, 5]
     assert datasets[STEPS].dtype == np.uint32
     assert SparseShowers.of(energies[:, :60_000]).datasets[STEPS].dtype == np.uint16
+
+
+def test_blocks_of_a_file_have_steps_of_one_type(tmp_path: Path) -> None:
+    """In a large grid, whose first shower has small steps only: HDF5 would cut the others down to 65,535."""
+    grid = build_grid("large", (100, 700), 1.0, (1.0,), (0.5,))
+    energies = np.zeros((2, grid.size), np.float32)
+    energies[0, 5], energies[1, 69_999] = 0.01, 0.01
+    showers = Showers(grid, np.full(2, 1000.0), energies)
+    write_blocks(tmp_path / "a.h5", (showers[[row]] for row in range(2)), 2)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file[STEPS].dtype == np.uint32
+        assert file[STEPS][:].tolist() == [5, 69_999]
 
 
 def test_a_table_of_columns_becomes_datasets_and_comes_back() -> None:
