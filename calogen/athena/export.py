@@ -205,7 +205,7 @@ def _line(directory: Path, kind: str, worst: float, agrees: bool) -> str:
 
 
 def _networks_before(directory: Path) -> list[Path]:
-    """Networks in the folder that the manifest of an earlier export names, of cells or a grid."""
+    """Networks that the manifest of an earlier export names, of cells or a grid."""
     path = directory / "manifest.json"
     try:
         names = files.read_json_table(path).get("sha256") if path.exists() else None

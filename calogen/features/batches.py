@@ -134,7 +134,10 @@ FeatureTable = Resident | OnDisk
 
 
 def blocks_of(features: FeatureTable, num_rows: int = BLOCK_ROWS, every: int = 1) -> Iterator[Batch]:
-    """All showers in their order, or each `every`-th, in blocks of `num_rows`, or fewer (`fitting_rows`)."""
+    """All showers in their order, or each `every`-th, in blocks.
+
+    A block has `num_rows`, or fewer (`fitting_rows`).
+    """
     step = every * fitting_rows(num_rows, features.num_features)
     for first in range(0, len(features), step):
         yield features.batch(np.arange(first, min(first + step, len(features)), every))
