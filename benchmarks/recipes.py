@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 def network_of(model: str, name: str) -> tuple[Any, VoxelGeometry]:
-    """A configuration and its voxels; GANs that meet at 2^18 MeV do so where the experiment's do."""
+    """A configuration and its voxels; GANs meet at 2^16 MeV instead of 2^18 MeV."""
     config, geometry = MODELS[model].CONFIGS[name]
     limits = [limit for limit in ("lowest_momentum", "highest_momentum") if getattr(config, limit) == 2.0**18]
     return replace(config, **dict.fromkeys(limits, _BORDER)), geometry

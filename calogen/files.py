@@ -129,7 +129,7 @@ def sweep(folder: str | Path) -> None:
 
 
 def remove_folder(path: str | Path) -> None:
-    """Remove a folder, which others see whole or not at all; a `CalogenError` if that is not allowed.
+    """Remove a folder, which others see whole or not at all; `CalogenError`: not allowed.
 
     It is hidden under a temporary name first. What stays, as a network keeps open files, a later write sweeps.
     """

@@ -107,7 +107,7 @@ def read_compared(
 
 
 def require_one_edition(arguments: Arguments) -> None:
-    """Refuse, with a `ConfigError`, `--first-edition` of showers in grids, of which there is only one."""
+    """Refuse `--first-edition` of showers in grids, which have no other one (`ConfigError`)."""
     require(not arguments.first_edition, "--first-edition is of showers in voxels or cells. Received: a grid")
 
 

@@ -321,7 +321,7 @@ def _plain(attributes: Mapping[str, object]) -> dict[str, object]:
 def _columns(
     datasets: Mapping[str, np.ndarray], attributes: Mapping[str, object], mantissa_bits: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Datasets in the shapes and types that a file holds, which are the same for all blocks of a file."""
+    """Datasets in the shapes and types of a file, which are the same for all its blocks."""
     columns = dict(datasets) | {"incident_energies": datasets["incident_energies"].reshape(-1, 1)}
     for name in {"cells", "showers", ENERGIES} & set(columns):
         values = np.asarray(columns[name], np.float32)

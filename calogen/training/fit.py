@@ -204,7 +204,7 @@ def _finish(
 def _features(
     showers: ShowerSource, chain: Chain, parts: Sequence[np.ndarray], directory: Path, identity: str
 ) -> Iterator[list[FeatureTable]]:
-    """Features of each part of the showers, in memory or in files, which go at the end unless a signal ends it."""
+    """Features of each part of the showers; files of them stay only for what a signal ends."""
     size = 4 * sum(map(len, parts)) * chain.num_features(showers.geometry)
     if size <= free_memory() // _FREE_MEMORY_OVER_FEATURES:
         yield [resident(showers, chain, rows) for rows in parts]

@@ -300,9 +300,9 @@ def _largest_weights(trainer: Trainer) -> Logs:
 
 
 def _require_finite(unit: str, before: int, last: int, keeper: Keeper, now: int, values: Logs) -> None:
-    """Refuse infinity and NaN after `now` epochs or iterations of a stage, which `before` precede.
+    """Refuse infinity and NaN after `now` epochs or iterations of a stage.
 
-    After `last` of them there may be a snapshot.
+    `before` precede the stage; after `last` of its own there may be a snapshot.
     """
     bad = {name: value for name, value in values.items() if not np.isfinite(value)}
     if not bad:
