@@ -141,10 +141,16 @@ def public_datasets(
         incident_energies: `[n]`, MeV.
         energies: `[n, v]`, MeV.
         conditions: further numbers of each shower, which are put into the same group.
+
+    Raises:
+        DataFormatError: a condition has the name of the energies.
     """
+    taken = sorted({PUBLIC_ENERGY, PUBLIC_LAYERS} & set(conditions))
+    if taken:
+        raise DataFormatError(f"conditions must have other names than energies. Received: {', '.join(taken)}")
     group = "x".join(map(str, grid.shape[1:]))
-    return {  # conditions first: one of the name `energy` or `layers` must not stand in the place of these
-        **{f"{group}/{name}": values for name, values in conditions.items()},
+    return {
         f"{group}/{PUBLIC_ENERGY}": (incident_energies / GeV).astype(np.float32).reshape(-1, 1),
         f"{group}/{PUBLIC_LAYERS}": grid.images(energies).astype(np.float32),
+        **{f"{group}/{name}": values for name, values in conditions.items()},
     }

@@ -78,10 +78,8 @@ def test_the_public_layout_has_the_published_names_and_units(tmp_path: Path, sho
 
 
 def test_a_condition_does_not_stand_in_the_place_of_showers(showers: Showers) -> None:
-    conditions = {"energy": np.zeros(7), "layers": np.zeros(7)}
-    datasets = public_datasets(ILD_GRID, showers.incident_energies, showers.energies, conditions)
-    np.testing.assert_allclose(datasets["30x30/energy"][:, 0], showers.incident_energies / 1000, rtol=1e-6)
-    assert datasets["30x30/layers"].shape == (7, 30, 30, 30)
+    with pytest.raises(DataFormatError, match="conditions must have other names than energies. Received: layers"):
+        public_datasets(ILD_GRID, showers.incident_energies, showers.energies, {"layers": np.zeros(7)})
 
 
 def test_the_published_file_is_read_without_conditions(tmp_path: Path, showers: Showers) -> None:
