@@ -3,14 +3,14 @@
 Where the paper gives no number ("similar", "close"), the limit is ours and is part of the claim's text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 from calogen.claims import atlas_vae
-from calogen.claims.atlas_vae import HIGH, LOW, SHAPE_NAMES, SHOWN, TOTAL, TRAINED, VAE, mean
-from calogen.claims.judge import Claims, Finding
+from calogen.claims.atlas_vae import HIGH, LOW, SHAPE_NAMES, SHOWN, TOTAL, TRAINED, VAE
+from calogen.claims.judge import ClaimRule, Claims, Finding
 from calogen.evaluation.published import Published
 from calogen.evaluation.trainings import Evidence, NotDecidedError
 from calogen.metrics.distributions import Value
@@ -44,6 +44,11 @@ def _trained(evidence: Evidence, sample: str) -> str:
     if sample in evidence.networks and sample not in SINGLE.values():
         evidence.network(sample)
     return sample
+
+
+def mean(evidence: Evidence, names: Sequence[str], *energies: float, sample: str) -> Value:
+    """Mean KS distance of a sample that is `_trained` over observables and incident energies."""
+    return atlas_vae.mean(evidence, names, *energies, sample=_trained(evidence, sample))
 
 
 @claims.rule("single_critic")
@@ -124,8 +129,8 @@ def _summary(evidence: Evidence) -> Finding:
 
 @claims.rule("impact_position")
 def _impact_position(evidence: Evidence) -> Finding:
-    centres = evidence.values["centres"]
-    off = {layer: _distance(centres[layer][GAN], centres[layer]["Geant4"]) for layer in ("front", "middle")}
+    centres, gan = evidence.values["centres"], _trained(evidence, GAN)
+    off = {layer: _distance(centres[layer][gan], centres[layer]["Geant4"]) for layer in ("front", "middle")}
     return [0.5 - value for value in off.values()], off
 
 
@@ -139,8 +144,7 @@ def _impact_position_of_the_vae(evidence: Evidence) -> Finding:
 
 @claims.rule("position_as_input")
 def _position_as_input(evidence: Evidence) -> Finding:
-    samples = _trained(evidence, WITHOUT_POSITION), GAN
-    without, ours = (mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in samples)
+    without, ours = (mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in (WITHOUT_POSITION, GAN))
     return [without - ours], {"without": without, "ours": ours}
 
 
@@ -160,11 +164,17 @@ def _compared_with_vae(evidence: Evidence, names: Sequence[str], energies: Seque
 claims.rule("layer_energies")(partial(_compared_with_vae, names=_FRONT_MIDDLE, energies=SHOWN[1:2]))
 claims.rule("depth")(partial(_compared_with_vae, names=("shower_depth",), energies=SHOWN))
 claims.rule("lateral_shapes_high")(partial(_compared_with_vae, names=SHAPE_NAMES, energies=SHOWN[1:]))
-claims.rule("presampler_back_energy")(partial(atlas_vae.presampler_back, sample=GAN))
-claims.rule("interpolation")(partial(atlas_vae.interpolation, sample=GAN))
-claims.rule("extrapolation")(partial(atlas_vae.extrapolation, sample=GAN))
-claims.rule("extrapolation_shapes")(partial(atlas_vae.extrapolation_shapes, sample=GAN))
-claims.rule("depth_trend")(atlas_vae.depth_trend)
+
+
+def _of_gan(rule: Callable[[Evidence, str], Finding]) -> ClaimRule:
+    return lambda evidence: rule(evidence, _trained(evidence, GAN))
+
+
+claims.rule("presampler_back_energy")(_of_gan(atlas_vae.presampler_back))
+claims.rule("interpolation")(_of_gan(atlas_vae.interpolation))
+claims.rule("extrapolation")(_of_gan(atlas_vae.extrapolation))
+claims.rule("extrapolation_shapes")(_of_gan(atlas_vae.extrapolation_shapes))
+claims.rule("depth_trend")(_of_gan(lambda evidence, _: atlas_vae.depth_trend(evidence)))
 claims.rule("speed")(atlas_vae.speed)
 claims.rule("memory")(atlas_vae.memory)
 

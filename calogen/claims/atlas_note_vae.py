@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from calogen.claims.judge import ClaimRule, Claims, Finding, Quantity
+from calogen.claims.judge import ClaimRule, Claims, Finding, Quantity, largest
 from calogen.evaluation.published import Published
 from calogen.evaluation.summary import energy_text, response_curve
 from calogen.evaluation.trainings import Evidence
@@ -99,7 +99,8 @@ def measure(samples: Mapping[str, Showers]) -> dict[str, Any]:
         samples: showers of the trained incident energies by label; the first are Geant4's.
     """
     reference = samples[GEANT4]
-    expected, middle = layer_features(reference), {label: showers.at(MID) for label, showers in samples.items()}
+    middle = {label: showers.at(MID) for label, showers in samples.items()}
+    expected = correlate(layer_features(reference))
     limits = np.quantile(middle[GEANT4].layer_energies, _QUANTILE, axis=0)
     return {
         "curves": {label: response_curve([showers]) for label, showers in samples.items()},
@@ -121,7 +122,7 @@ def measure(samples: Mapping[str, Showers]) -> dict[str, Any]:
         "front_from_cell": {label: average_profile(showers, FRONT, "eta") for label, showers in middle.items()},
         "above": {label: _share(response(showers) > 1) for label, showers in samples.items()},
         "correlations": {
-            label: mean_difference(expected, layer_features(showers))
+            label: difference(expected, correlate(layer_features(showers))).mean_absolute
             for label, showers in samples.items()
             if label != GEANT4
         },
@@ -142,14 +143,6 @@ def layer_features(showers: Showers) -> Features:
     chosen = showers.at(MID)
     columns = tuple(Feature("layer_energy", number) for number in range(len(LAYERS)))
     return Features(columns, chosen.layer_energies.astype(np.float64), chosen.incident_energies)
-
-
-def mean_difference(expected: Features, received: Features) -> Value:
-    """Mean absolute difference of the layers' correlation coefficients, with its error."""
-    found = difference(correlate(expected), correlate(received))
-    above = np.triu_indices(len(LAYERS), 1)
-    values, errors = np.abs(found.values[above]), found.errors[above]
-    return Value(float(np.mean(values)), float(np.sqrt(np.sum(errors**2)) / len(values)))
 
 
 def _share(chosen: np.ndarray) -> Value:
@@ -212,13 +205,13 @@ def _energy_spread(evidence: Evidence, sample: str) -> Finding:
 
 def _layer_energies(evidence: Evidence, sample: str) -> Finding:
     found = {layer: evidence.metric(MID, f"{layer}_energy", "ks", sample).measured for layer in LAYERS}
-    average = Value.mean([*found.values()])
+    average, _ = Value.repeated([*found.values()])  # of the same showers: the errors do not average out
     return [0.2 - average], {"mean": average, **found}
 
 
 def _layer_tails(evidence: Evidence, sample: str) -> Finding:
     found = evidence.values["tails"][sample]
-    average = Value.mean([*found.values()])
+    average, _ = Value.repeated([*found.values()])
     return [average - (1 - _QUANTILE)], {"mean": average, **found}
 
 
@@ -227,27 +220,27 @@ def _shower_depth(evidence: Evidence, sample: str) -> Finding:
     shifts = {energy: depths[sample][energy] - depths[GEANT4][energy] for energy in SHOWN}
     low, middle, high = (abs(shift) for shift in shifts.values())
     figures = dict(zip(("low", "middle", "high"), shifts.values(), strict=True))
-    return [low, low - max(middle, high, key=lambda item: item.value)], figures
+    return [low, low - largest([middle, high])], figures
 
 
 def _lateral_shapes(evidence: Evidence, sample: str) -> Finding:
     found = evidence.values["profiles"]
     halves = {
-        name: Value.mean(
+        name: Value.repeated(
             [
                 part
                 for key, expected in found[GEANT4].items()
                 if np.isfinite((part := deviation(expected, found[sample][key], inner)).value)
             ]
-        )
+        )[0]
         for name, inner in (("inner", True), ("outer", False))
     }
-    worst = max(halves.values(), key=lambda item: item.value)
+    worst = largest([*halves.values()])
     strips, from_cell = ("front", "eta"), evidence.values["front_from_cell"]
     figures = halves | {
-        "middle": Value.mean(
+        "middle": Value.repeated(
             [deviation(found[GEANT4][key], found[sample][key]) for key in (("middle", "eta"), ("middle", "phi"))]
-        ),
+        )[0],
         "front": deviation(found[GEANT4][strips], found[sample][strips]),
         "front_from_cell": deviation(from_cell[GEANT4], from_cell[sample]),
     }
@@ -320,7 +313,7 @@ def _learning_rate(evidence: Evidence) -> Finding:
 @claims.rule("printed_divergence")
 def _printed_divergence(evidence: Evidence) -> Finding:
     printed = _variant(evidence, "printed")
-    variance = Value.mean([evidence.metric(MID, f"{layer}_energy", "ks", VAE).measured for layer in LAYERS])
+    variance, _ = Value.repeated([evidence.metric(MID, f"{layer}_energy", "ks", VAE).measured for layer in LAYERS])
     figures = {"printed": printed["ks"], "spread_printed": printed["spread"]}
     return [], figures | {"variance": variance, "spread_variance": spread_ratio(evidence, VAE)}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Finding, Quantity, quantity
+from calogen.claims.judge import Claims, Finding, Quantity, largest, quantity
 from calogen.evaluation.grid_measures import core, correlation_of, edges_of, observable_distance, peak_height
 from calogen.evaluation.grids import GridTable
 from calogen.evaluation.published import Published
@@ -176,7 +176,7 @@ def _fitted_sampler(evidence: Evidence) -> Finding:
 def _wgan_edges(evidence: Evidence) -> Finding:
     found = {}
     for name, item in zip(_NAMED, evidence.samples("spectra", *_NAMED.values()), strict=True):
-        found[name] = Value.mean([abs(_logarithm(ratio)) for ratio in item.edges])
+        found[name], _ = Value.repeated([abs(_logarithm(ratio)) for ratio in item.edges])  # of the same showers
     return [found["wgan"] - found["gan"], found["wgan"] - found["bib_ae"]], found
 
 
@@ -199,12 +199,12 @@ def _mean_energy(evidence: Evidence) -> Finding:
 
 def _worst(ratios: Sequence[Value]) -> Value:
     """The largest deviation from 1."""
-    return max((abs(ratio - 1) for ratio in ratios), key=lambda item: item.value)
+    return largest([abs(ratio - 1) for ratio in ratios])
 
 
 @claims.rule("wide_gans")
 def _wide_gans(evidence: Evidence) -> Finding:
-    gan, wgan = (min(_cores(evidence, 1, label), key=lambda item: item.value) for label in (GAN, WGAN))
+    gan, wgan = (-largest([-ratio for ratio in _cores(evidence, 1, label)]) for label in (GAN, WGAN))
     return [gan - 1, wgan - 1], {"gan": gan, "wgan": wgan}
 
 

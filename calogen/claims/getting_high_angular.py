@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calogen.claims.judge import Claims, Finding, Quantity, quantity
+from calogen.claims.judge import Claims, Finding, Quantity, largest, quantity
 from calogen.evaluation.grid_measures import distance_floor, observable_distance, peak_height
 from calogen.evaluation.grids import GridTable, table_of
 from calogen.evaluation.trainings import Evidence
@@ -132,18 +132,14 @@ def _angles(evidence: Evidence) -> Finding:
 @claims.rule("conditioning")
 def _conditioning(evidence: Evidence) -> Finding:
     expected, found = evidence.samples("points", GEANT4, BIB_AE)
-    energy = _largest([abs(100 * (item.energy / expected[key].energy - 1)) for key, item in found.items()])
-    angle = _largest([_turned(item.angle, expected[key].angle) for key, item in found.items()])
+    energy = largest([abs(100 * (item.energy / expected[key].energy - 1)) for key, item in found.items()])
+    angle = largest([_turned(item.angle, expected[key].angle) for key, item in found.items()])
     return [5 - energy, 2 - angle], {"energy": energy, "angle": angle}
 
 
 def _turned(angle: Value, expected: Value) -> Value:
     """Difference of two angles, degrees; a right angle where showers have no axis."""
     return abs(angle - expected) if np.isfinite(angle.value) else Value(90.0, 0.0)
-
-
-def _largest(values: Sequence[Value]) -> Value:
-    return max(values, key=lambda item: item.value)
 
 
 def _peaks(evidence: Evidence, label: str) -> list[Value]:

@@ -58,7 +58,7 @@ class Quantity:
     Args:
         name, unit: name and unit of both numbers.
         paper: the paper's number, or a text such as "about 5"; None: the paper gives none.
-        ours: our number.
+        ours: our number; here, as for the two others, NaN becomes None: a network that gives nothing has no width.
         uncertainty: statistical error of our number.
         spread: standard deviation of our number over training seeds.
         data: showers from which our number was computed.
@@ -73,6 +73,11 @@ class Quantity:
     spread: float | None = None
     data: str = ""
     headline: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("ours", "uncertainty", "spread"):
+            number = getattr(self, name)
+            object.__setattr__(self, name, None if number is None else json_number(number))
 
 
 def quantity(
@@ -91,10 +96,7 @@ def quantity(
         name, unit, data, paper, headline: as for `Quantity`.
     """
     value, spread = Value.repeated(known)
-    ours, error = json_number(value.value), json_number(value.error)  # a network that gives nothing has no width
-    return Quantity(
-        name, unit, paper, ours, error, None if spread is None else json_number(spread), data=data, headline=headline
-    )
+    return Quantity(name, unit, paper, value.value, value.error, spread, data, headline)
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,8 @@ class Claims:
                 problem = problem or error
         if problem and not findings:
             command = self.commands.get(problem.network or stated.decide, self.commands["missing"])
-            return ": ".join(filter(None, (str(problem), command))), verdict_on(Value(np.nan, np.nan))
+            text, undecided = ": ".join(filter(None, (str(problem), command))), verdict_on(Value(np.nan, np.nan))
+            return text, "inconsistent in the paper" if stated.inconsistent else undecided
         if len(findings) == 1 < len(seeds):
             findings = [(evidence, self.finding(name, replace(evidence, alone=True))) for evidence, _ in findings]
         over_seeds = partial(average, independent=stated.average == "independent")
@@ -266,6 +269,11 @@ class Claims:
         if stated.decide and verdict.startswith("undecided"):
             text += f" (would decide: {self.commands[stated.decide]})"
         return text, verdict
+
+
+def largest(values: Sequence[Value]) -> Value:
+    """The largest of some values; one that is not defined if there is any."""
+    return max(values, key=lambda item: (np.isnan(item.value), item.value))
 
 
 def average(values: Sequence[Value], independent: bool = False) -> Value:

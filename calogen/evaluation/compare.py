@@ -186,7 +186,8 @@ def compare(
             expected = {name: dealt_floor(expected_values, items, bins, seed) for name, items in values.items()}
         else:
             floors_for_size = cache(lambda size: bootstrap_floors(expected_values, size, bins, seed))
-            floors = {name: floors_for_size(histograms[name].entries) for name in values}
+            sizes = {name: (histograms[name].entries, histograms[name].undefined) for name in values}
+            floors = {name: floors_for_size(size if size > 1 else size + lost) for name, (size, lost) in sizes.items()}
         return Scored(feature, energy, histograms, numbers, floors, expected, bins.coarse)
 
     return in_threads(work, columns, num_workers(_WORKERS))

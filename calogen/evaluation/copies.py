@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from calogen.errors import DataFormatError
-from calogen.metrics.distances import log_voxels, squared_distances
+from calogen.metrics.distances import EMPTY, log_voxels, squared_distances
 from calogen.metrics.distributions import Value
 from calogen.showers.labels import energy_places, match_shares
 from calogen.showers.sample import Showers
@@ -25,6 +25,7 @@ _FEWEST = 50  # showers that a sample must have for nearest neighbours to be com
 _ALARM_DEVIATIONS = 4.0  # standard errors: a model that remembers nothing is beyond them once in 30,000 times
 _FALSE_ALARMS = 3e-5  # the same probability, where it is computed
 _RESAMPLINGS = 50  # for the error of a ratio of medians
+_HELD_OUT = 0.25  # share of the reference's showers that may equal training showers
 _ROUNDING = 1e-12  # of the largest square: more than rounding changes a squared distance
 _QUERIES = 500  # showers whose originals are looked for
 _NEAR = 0.1  # of the usual distance: closer is a changed copy; of real showers with ten voxels, one in 1000 is closer
@@ -136,7 +137,8 @@ def judge_copies(
     """Warnings about copies, and each model's `Memory` of its training showers by sample.
 
     Args:
-        hashes: by sample, of all its showers: `reference`, `second reference` if there is one, and generated samples.
+        hashes: by sample, of all its showers, with this `min_energy`: `reference`, `second reference` if there is one,
+            and generated samples.
         showers: by sample, all or some of its showers.
         training: showers that the models were trained on, and hashes of all of them; None: they are not known.
         min_energy: voxels or cells below it count as empty, MeV.
@@ -357,12 +359,12 @@ def _num_compared(showers: Showers) -> int:
 
 def _log_voxels(energies: np.ndarray, min_energy: float) -> np.ndarray:
     """Logarithms of the voxels' energies, between which distances are measured, `[n, v]`."""
-    return log_voxels(np.where(energies >= np.float64(min_energy), energies, 0))
+    return log_voxels(np.where(energies >= np.float64(min_energy), energies, 0), min(EMPTY, min_energy))
 
 
 def _ratio_of_medians(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> Value:
     """Ratio of the medians; its error is the spread over bootstrap samples of the showers."""
-    if not np.median(second):
+    if not np.quantile(second, _HELD_OUT):  # resampled medians must not be 0 either
         raise DataFormatError("the reference's showers must differ from the training showers. Received: equal ones")
     drawn = [
         np.median(rng.choice(first, len(first))) / np.median(second[rng.integers(len(second), size=len(second))])

@@ -50,7 +50,7 @@ class GridTable:
         layers, rings: energies of the hits along the depth `[n, l]` and in rings `[n, r]`, MeV.
         cells: number of cells with energy of each shower, `[n]`.
         spectrum: energies of these cells, shower by shower, `[h]`, MeV.
-        hashes: of all showers, `[n]` (`copies.hash_showers`).
+        hashes: of all showers, `[n]` (`copies.hash_showers`, with the grid's `hit_threshold`).
         examples: some of the showers, at even distances.
         notes: sentences on changes that were made to the showers.
     """
@@ -119,15 +119,16 @@ class GridTable:
 
 def table_of(showers: Showers, notes: Sequence[str] = ()) -> GridTable:
     """The table of showers in memory; a `GeometryError` if they are of no regular grid."""
+    grid = require_kind(showers.geometry, RegularGrid, "a table of observables needs showers of a RegularGrid")
     return GridTable(
-        require_kind(showers.geometry, RegularGrid, "a table of observables needs showers of a RegularGrid"),
+        grid,
         showers.incident_energies,
         {item.name: item.values(showers) for item in GRID_OBSERVABLES},
         longitudinal_profile(showers),
         radial_profile(showers),
         np.count_nonzero(showers.energies > 0, axis=1),
         hit_energies(showers),
-        hash_showers(showers.energies, 0.0),
+        hash_showers(showers.energies, grid.hit_threshold),
         showers[:MAX_EXAMPLES],
         tuple(notes),
     )

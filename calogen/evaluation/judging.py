@@ -22,7 +22,13 @@ from calogen.evaluation.pictures import Pictures, take_pictures
 from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
 from calogen.files import FigureFormat
-from calogen.metrics.distances import MIN_SHOWERS, log_voxels, physics_distances, precision_recall_density_coverage
+from calogen.metrics.distances import (
+    EMPTY,
+    MIN_SHOWERS,
+    log_voxels,
+    physics_distances,
+    precision_recall_density_coverage,
+)
 from calogen.metrics.distributions import Value
 from calogen.observables.challenge import ClassifierInput, classifier_inputs, high_level_inputs
 from calogen.provenance import collect, file_record
@@ -296,7 +302,8 @@ def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[s
     rng = np.random.default_rng(options.seed)
     size = min(MIN_SHOWERS, len(first.showers), len(second.showers))  # no more showers are compared
     chosen = (item.showers.energies[np.sort(rng.permutation(len(item.showers))[:size])] for item in (first, second))
-    ours, theirs = (log_voxels(np.where(given >= first.sample.min_energy, given, 0)) for given in chosen)
+    least = first.sample.min_energy
+    ours, theirs = (log_voxels(np.where(given >= least, given, 0), min(EMPTY, least)) for given in chosen)
     metrics = precision_recall_density_coverage(ours, theirs, seed=options.seed)
     return {name: getattr(metrics, name) for name in NEIGHBOURHOODS}
 

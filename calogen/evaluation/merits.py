@@ -164,9 +164,9 @@ def mean_ks_distance(
         observables: what to compare.
         errors: whether to estimate the error; else it is NaN.
     """
-    distances = []
+    distances, spreads = list[Value](), list[float]()
     for energy in np.unique(reference.incident_energies):
-        samples = reference.at(energy), generated.at(energy)
+        samples, before = (reference.at(energy), generated.at(energy)), len(distances)
         for item in observables:
             expected, received = (item.values(showers) for showers in samples)
             if np.isfinite(expected).sum() < 2:
@@ -178,10 +178,11 @@ def mean_ks_distance(
             else:
                 pair = expected[np.isfinite(expected)], received[np.isfinite(received)]
                 distances.append(Value(ks_statistic(*pair), np.nan))
+        spreads.append(sum(item.error for item in distances[before:]))  # of the same showers: errors go together
     if not distances:
         return Value(np.nan, np.nan)
-    values, spreads = (np.array([getattr(item, part) for item in distances]) for part in ("value", "error"))
-    return Value(float(np.mean(values)), float(np.sqrt((spreads**2).sum()) / len(distances)))
+    error = float(np.sqrt(np.sum(np.square(spreads)))) / len(distances)
+    return Value(float(np.mean([item.value for item in distances])), error)
 
 
 def floor_by_energy(train: Showers, held_out: Showers, merit: MeritByEnergy) -> dict[float, Chi2]:

@@ -30,7 +30,7 @@ class NotDecidedError(Exception):
 class Evidence:
     """The results of one training seed, from which claims are judged.
 
-    Methods raise NotDecidedError if results are missing, or if a network did not learn.
+    Methods raise NotDecidedError if results are missing; those that take names of networks, if one did not learn.
 
     Args:
         comparisons: of generated showers with Geant4, by incident energy, MeV.

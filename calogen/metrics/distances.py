@@ -18,10 +18,13 @@ from calogen.progress import progress
 
 MIN_SHOWERS = 10_000
 """With fewer showers in a sample the distances are computed, but get no place in a ranking."""
+EMPTY = 0.1
+"""Energy that takes the place of 0 in logarithms, MeV, where no filled voxel has less."""
 
 _FEWEST = 20  # showers of a sample
 _BLOCK_VALUES = 2**20  # kernel values or distances that each thread holds at a time
 _COPIES = 8  # a thread's memory, in sizes of its result: waiting results and intermediate arrays count, too
+_FAR = 1e3  # above such distances, the fit of the FPD would stay at its start, 1
 _SPREAD = (16.275, 83.725)  # percentiles: half of their distance is the KPD's error
 _BATCHES = 10  # number of batches for the errors of precision, recall, density, coverage
 _ROUNDING = 1e-12  # rounding changes a squared distance by less than this share of the largest square
@@ -72,9 +75,10 @@ def frechet_physics_distance(
             workers = num_workers(num_batches, _COPIES * size * pair[0].shape[1] * 8)
             means.append(np.mean(list(in_threads(lambda batch: frechet_distance(*batch), batches, workers))))
             shown.advance()
-    bounds = ([0, 0], [np.inf, np.inf])
-    fitted, covariance = curve_fit(lambda x, intercept, slope: intercept + slope * x, 1 / sizes, means, bounds=bounds)
-    return Value(float(fitted[0]), float(np.sqrt(covariance[0, 0])))
+    scale = means[-1] if means[-1] > _FAR else 1.0
+    bounds, scaled = ([0, 0], [np.inf, np.inf]), np.array(means) / scale
+    fitted, covariance = curve_fit(lambda x, intercept, slope: intercept + slope * x, 1 / sizes, scaled, bounds=bounds)
+    return Value(float(scale * fitted[0]), float(scale * np.sqrt(covariance[0, 0])))
 
 
 def frechet_distance(reference: np.ndarray, generated: np.ndarray) -> float:
@@ -212,12 +216,13 @@ def precision_recall_density_coverage(
     return Neighbourhoods(precision, recall, density, coverage, size)
 
 
-def log_voxels(energies: np.ndarray, floor: float = 0.1) -> np.ndarray:
+def log_voxels(energies: np.ndarray, floor: float = EMPTY) -> np.ndarray:
     """Logarithms of voxels for `precision_recall_density_coverage`, `[n, v]`.
 
     Args:
         energies: energies of voxels, `[n, v]`, MeV; those below the challenge's `min_energy` should be 0.
-        floor: energy that takes the place of 0, MeV.
+        floor: energy that takes the place of 0, MeV; not above that of the smallest voxel, or distances are not
+            those of the energies' order.
 
     Returns:
         log10(energy / MeV), float64.

@@ -31,6 +31,8 @@ Resampling = Literal["showers", "cells"]
 _ROUNDS, _FLOOR_ROUNDS = 100, 200
 _QUANTILES, _STEPS = 96, 32  # numbers of cells of equal content and of equal width, in which samples are resampled
 _CELLS_PER_BIN = 8  # of the voxel spectrum
+_DISJOINT = ("ks", "separation_power", "challenge_separation_power")  # metrics that are 1 for disjoint samples
+_EXPECTED = 10  # values, of which chance leaves fewer than two once in 2,000 times
 _AT_ONCE = 2**21  # size of the counts that are resampled at a time
 
 
@@ -40,7 +42,8 @@ def measure(
     """Metrics of two samples, `[n]` and `[m]`, with errors.
 
     Values are exact. Errors are the spread over a hundred resamplings, those of ratios are propagated. Undefined values
-    (NaN) are left out; if a sample has fewer than two defined ones, all metrics are NaN.
+    (NaN) are left out; if a sample has fewer than two defined ones, all metrics are NaN. But KS distance and separation
+    powers are 1, as for disjoint samples, if that is the generated one, and ten or more values were to be expected.
 
     Args:
         reference, generated: the samples.
@@ -54,7 +57,9 @@ def measure(
         return {}
     samples = defined(reference), defined(generated)
     if min(map(len, samples)) < 2:
-        return dict.fromkeys(bins.metrics, Value(np.nan, np.nan))
+        expected = len(samples[0]) * len(generated) / max(len(reference), 1)
+        disjoint = _DISJOINT if len(samples[1]) < 2 and expected >= _EXPECTED else ()
+        return {name: Value(1.0, 0.0) if name in disjoint else Value(np.nan, np.nan) for name in bins.metrics}
     exact, numbers = _counted(samples, bins, len(samples[1]))
     values = {name: float(METRICS[name].statistic(exact)[0]) for name in bins.metrics}
     moments = {"mean_ratio": mean, "rms_ratio": standard_deviation}
@@ -104,12 +109,13 @@ def dealt_floor(reference: np.ndarray, generated: np.ndarray, bins: Bins, seed: 
     All showers are shuffled and dealt out to two samples again, as in a permutation test, a hundred times; the floor is
     the mean, with the spread as its error. That is right for any sizes and bins, whereas the value for two halves of
     the reference, scaled to these sizes, is too small where bins hold few showers. NaN if a sample may get no shower
-    inside the axis.
+    inside the axis. A generated sample with fewer than two defined values counts as large as the reference.
 
     Source: ours.
     """
     edges = bins.edges if bins.axis is None else bins.axis
     first, second = (Histogram.fill(sample, edges).counts for sample in (reference, generated))
+    second = second if second.sum() > 1 else first
     drawn = np.random.default_rng(seed).multivariate_hypergeometric(first + second, int(first.sum()), _ROUNDS)
     return _dealt(drawn, first + second)
 

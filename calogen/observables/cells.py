@@ -26,6 +26,7 @@ AXES: tuple[Axis, ...] = ("eta", "phi")
 FRONT, MIDDLE = 1, 2
 """Ids of the front and the middle layer."""
 _NUM_STRIPS = 20  # of the front layer, in w_s_tot
+_SHOWERS = 4096  # whose second lambda moments are computed at a time
 _MIN_COSINE = np.cos(np.deg2rad(20.0))  # between shower axis and direction from the origin
 _MIN_EIGENVALUE = 1e-6  # of a covariance with three dimensions, mm^2
 
@@ -87,7 +88,10 @@ def second_lambda_moment(showers: Showers, placed: bool = False) -> np.ndarray:
 
 
 def _lambda_moment(cell_energies: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Second lambda moment `[n]` of energies `[n, v]` in cells at `[v, 3]`, mm."""
+    """Second lambda moment `[n]` of energies `[n, v]` in cells at `[v, 3]`, mm, some showers at a time."""
+    if len(cell_energies) > _SHOWERS:
+        starts = range(0, len(cell_energies), _SHOWERS)
+        return np.concatenate([_lambda_moment(cell_energies[start : start + _SHOWERS], cells) for start in starts])
     moment = np.full(len(cell_energies), np.nan)
     filled = cell_energies.any(axis=1)
     energies = cell_energies[filled].astype(np.float64)

@@ -12,7 +12,16 @@ from calogen.evaluation.summary import ResponseCurve, energy_text
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Histogram, Profile
 from calogen.observables.observable import Observable
-from calogen.plots.style import REFERENCE_COLOUR, Drawn, add_legend, build_figure, legend_label, sample_styles, style
+from calogen.plots.style import (
+    REFERENCE_COLOUR,
+    Drawn,
+    LineStyle,
+    add_legend,
+    build_figure,
+    legend_label,
+    sample_styles,
+    style,
+)
 from calogen.units import GeV
 
 RATIO_RANGE = (0.4, 1.6)
@@ -23,7 +32,12 @@ _TAIL = 0.005  # share of the showers that may lie beyond each end of an axis
 
 
 def draw_comparison(
-    ax: Axes, ratio_ax: Axes, reference: Histogram, generated: Mapping[str, Histogram], floor: Histogram | None = None
+    ax: Axes,
+    ratio_ax: Axes,
+    reference: Histogram,
+    generated: Mapping[str, Histogram],
+    floor: Histogram | None = None,
+    looks: Mapping[str, LineStyle] | None = None,
 ) -> dict[str, list[Drawn]]:
     """Draws the share of showers in each bin, and below it the ratio generated / reference.
 
@@ -36,6 +50,7 @@ def draw_comparison(
         reference: histogram of the reference.
         generated: histograms of generated samples with the same edges, by label.
         floor: histogram of a second Geant4 sample, whose ratio to the reference is drawn in grey; None: there is none.
+        looks: styles of these and perhaps of other samples, by label; None: as if there were no others.
 
     Returns:
         The artists by label: first those of the distribution, then those of the ratio.
@@ -54,8 +69,9 @@ def draw_comparison(
     if floor is not None:
         ratio = _divide(floor.fractions, expected)
         artists[FLOOR_LABEL] = [ratio_ax.stairs(ratio, edges, baseline=None, color=_FLOOR_COLOUR, label=FLOOR_LABEL)]
-    for label, look in sample_styles(list(generated)).items():
-        values, errors = generated[label].fractions, generated[label].errors
+    looks = sample_styles(list(generated)) if looks is None else looks
+    for label, histogram in generated.items():
+        look, values, errors = looks[label], histogram.fractions, histogram.errors
         ratio, ratio_errors = _divide(values, expected), _divide(errors, expected)
         artists[label] = [
             ax.stairs(values, edges, label=label, **look),
@@ -75,6 +91,7 @@ def draw_observables(
     columns: int | None = None,
     captions: Sequence[str] | None = None,
     log_scale: bool = False,
+    labels: Sequence[str] = (),
 ) -> Figure:
     """Draws distributions of observables, one panel for each comparison.
 
@@ -84,20 +101,25 @@ def draw_observables(
         columns: number of panels in a row of a grid of small panels; None: large panels.
         captions: a short text inside each panel, e.g. "chi2/NDF = 1.9".
         log_scale: whether the shares have a logarithmic axis, on which empty bins are not visible.
+        labels: labels of samples, in the order of their styles, so that several figures have the same; those that are
+            missing here come after them.
     """
     texts = captions if captions is not None else [""] * len(comparisons)
+    present = [name for item in comparisons for name in item.histograms if name != "reference"]
+    looks, drawn = sample_styles([*dict.fromkeys([*labels, *present])]), dict[str, Drawn]()
     with style():
         figure, panels = build_figure(len(comparisons), (3, 1), note, columns)
         for (ax, ratio_ax), item, text in zip(panels, comparisons, texts, strict=True):
             generated = dict(item.histograms)
-            artists = draw_comparison(ax, ratio_ax, generated.pop("reference"), generated)
+            artists = draw_comparison(ax, ratio_ax, generated.pop("reference"), generated, looks=looks)
+            drawn |= {label: parts[0] for label, parts in artists.items()}
             ratio_ax.set(xlabel=item.feature.axis_label, xscale="log" if item.feature.log_axis else "linear")
             ax.set_title(_title(item))
             ax.set_ylabel(f"Share of {item.feature.counted} / bin")
             set_height(ax, [*item.histograms.values()], log_scale)
             if text:
                 ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize="small")
-        add_legend(figure, [drawn[0] for drawn in artists.values()])
+        add_legend(figure, [drawn[label] for label in (_REFERENCE_LABEL, *looks) if label in drawn])
     return figure
 
 

@@ -1,6 +1,7 @@
 """The figures of judged showers of cells, in the order in which one looks at them."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -25,8 +26,9 @@ def draw_cells(
         comparisons: of the samples with the reference, by incident energy, MeV.
         note: small print of the figures.
     """
+    draw = partial(draw_observables, note=note, labels=[*samples])
     totals = [item[_TOTAL] for item in comparisons.values() if _TOTAL in item]
-    drawn = {"Total energy": draw_observables(totals, note)} if totals else {}
+    drawn = {"Total energy": draw(totals)} if totals else {}
     for energy, compared in comparisons.items():
         at = energy_text(energy)
         layers = [item for name, item in compared.items() if name.endswith(_LAYER) and name != _TOTAL]
@@ -34,10 +36,10 @@ def draw_cells(
         present = {label: item for label, item in samples.items() if energy in item.incident_energies}
         averages = average_showers({"Geant4": reference, **present}, energy)
         if layers:
-            drawn[f"Energy in the layers at {at}"] = draw_observables(layers, note)
+            drawn[f"Energy in the layers at {at}"] = draw(layers)
         drawn[f"Average shower at {at}"] = draw_average_shower(averages, note)
         if shapes:
-            drawn[f"Shapes at {at}"] = draw_observables(shapes, note)
+            drawn[f"Shapes at {at}"] = draw(shapes)
     curves = {label: response_curve([item]) for label, item in samples.items()}
     drawn["Response and resolution"] = draw_response(response_curve([reference]), curves, note)
     return drawn

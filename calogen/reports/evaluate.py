@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from calogen.config import require
-from calogen.errors import GeometryError, checked
+from calogen.errors import DataFormatError, GeometryError, checked
 from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.compare import Comparison, compare_showers
 from calogen.evaluation.copies import hash_showers
+from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, assess, read_reference, require_judgeable
 from calogen.evaluation.observed import NUMBERS_FILE, SECOND
 from calogen.evaluation.pictures import Pictures
@@ -43,6 +44,8 @@ from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, require_known_ene
 from calogen.showers.sample import Negative, Showers, concatenate
 from calogen.showers.voxels import VoxelGeometry
 from calogen.showers.windows import ATLAS_VAE_WINDOW
+
+_MOST_ENERGIES = 50  # at which cells are compared, one by one
 
 
 @checked
@@ -205,10 +208,10 @@ def evaluate_cells(
         require_known_energies(label, known, samples[label].incident_energies, np.unique(known))
         notes += more
     learned, more = _read_cells("training", training, tolerant, expected) if training else (None, [])
-    showers = {"reference": expected, **samples}
-    hashes = {name: hash_showers(item.energies, 0.0) for name, item in showers.items()}
-    trained = None if learned is None else (learned, hash_showers(learned.energies, 0.0))
-    copies, quantities = find_copies(hashes, showers, trained, seed)
+    showers, least = {"reference": expected, **samples}, default_min_energy(OWN_BINNING)
+    hashes = {name: hash_showers(item.energies, least) for name, item in showers.items()}
+    trained = None if learned is None else (learned, hash_showers(learned.energies, least))
+    copies, quantities = find_copies(hashes, showers, trained, least, seed)
     comparisons, singles = _compare_by_energy(expected, samples, seed)
     tables = {label: Observed(item, CELL_OBSERVABLES) for label, item in {"": expected, **samples}.items()}
     numbers, remarks = numbers_of_all(tables.pop(""), tables, options.repetitions, seed, output / "classifiers.json")
@@ -258,6 +261,11 @@ def _read_cells(name: str, files: Files, tolerant: bool, reference: Showers | No
     clipped = sum((item for item in negative if isinstance(item, Negative)), Negative())
     showers = concatenate(parts)
     labels, whose = snap(showers.incident_energies), "one another"
+    if reference is None and (number := len(np.unique(labels))) > _MOST_ENERGIES:
+        raise DataFormatError(
+            f"{name} must have {_MOST_ENERGIES} incident energies at most, as cells are compared at each of them. "
+            f"Received: {number:,}, as of continuous energies"
+        )
     if reference is not None:
         known, whose = reference.incident_energies, "the reference's"
         labels = snap(labels, known, TOLERANT_LABEL if tolerant else SAME_LABEL)

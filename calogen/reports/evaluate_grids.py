@@ -74,6 +74,7 @@ def evaluate_grids(
         {name: table.hashes for name, table in all_tables.items()},
         {name: table.examples for name, table in all_tables.items()},
         None if learned is None else (learned.examples, learned.hashes),
+        expected.grid.hit_threshold,
         options.seed,
     )
     energies = energies_of(expected, tables)

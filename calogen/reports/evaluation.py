@@ -50,9 +50,9 @@ _EXPLAINED = (
     "Errors come from resampling. Small print shows the floor, Geant4 against Geant4 (a second file, or, for the "
     "CaloChallenge's separation power without one, the mean of shuffled files), and by how many standard errors σ a "
     "number lies above it. The verdict's mark is calogen's choice: good if the AUC of voxels lies within 2 σ of the "
-    f"floor, or below {_GOOD_AUC} without a second Geant4 file; bad above {_BAD_AUC}. Without classifiers: good if "
-    "at most 1 in 20 distributions lies more than 2 σ above the floor and none more than 4 σ, else bad. "
-    "Axes end where 0.5 % of a sample's showers lie beyond them; S counts these, too."
+    f"floor, or below {_GOOD_AUC} without a second Geant4 file or with a single training; bad above {_BAD_AUC}. "
+    "Without classifiers: good if at most 1 in 20 distributions lies more than 2 σ above the floor and none more than "
+    "4 σ, else bad. Axes end where 0.5 % of a sample's showers lie beyond them; S counts these, too."
 )
 _SIGMAS = (
     "Differences in standard errors σ are those of a model from the first one: below 0 it is closer to Geant4 where "
@@ -191,7 +191,10 @@ def _floor_of(item: Scored[Feature], metric: str) -> Value | None:
 
 def _tone(item: Assessment) -> Tone:
     ours, floor = item.numbers["auc_low"], item.floor.get("auc_low")
-    good = ours.value < _GOOD_AUC if floor is None else (ours - floor).significance() <= _LIKE_GEANT4
+    if floor is None or not np.isfinite((ours - floor).error):  # an AUC of one training has no error
+        good = ours.value < _GOOD_AUC
+    else:
+        good = (ours - floor).significance() <= _LIKE_GEANT4
     return "good" if good else "bad" if ours.value > _BAD_AUC else "unsure"
 
 

@@ -1,6 +1,7 @@
 """The figures of judged showers of regular grids, in the order of looking at them."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -24,14 +25,15 @@ def draw_grids(
         note: small print of the figures.
     """
     drawn: dict[str, Figure] = {}
+    draw = partial(draw_observables, note=note, labels=[*samples])
     for energy, compared in comparisons.items():
         at = energy_text(energy)
         spectrum = [item for name, item in compared.items() if name == HIT_SPECTRUM.name]
         others = [item for name, item in compared.items() if name != HIT_SPECTRUM.name]
         if spectrum:
-            drawn[f"Energies of the cells at {at}"] = draw_observables(spectrum, note, log_scale=True)
+            drawn[f"Energies of the cells at {at}"] = draw(spectrum, log_scale=True)
         if others:
-            drawn[f"Observables at {at}"] = draw_observables(others, note)
+            drawn[f"Observables at {at}"] = draw(others)
         present = {label: item.at(energy) for label, item in samples.items()}
         profiles = {label: item.profiles for label, item in present.items() if len(item)}
         drawn[f"Profiles at {at}"] = draw_grid_profiles({"Geant4": reference.at(energy).profiles, **profiles}, note)

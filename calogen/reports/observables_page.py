@@ -14,7 +14,6 @@ from calogen.evaluation.assessment import FILE_NAME, number_pairs
 from calogen.evaluation.compare import Comparison
 from calogen.evaluation.copies import ALARM, judge_copies
 from calogen.evaluation.criteria import Criterion
-from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.judging import Options, floor_warnings
 from calogen.evaluation.observed import NUMBERS_FILE, SECOND, ObservedTable, observed_numbers
 from calogen.files import write_json
@@ -133,10 +132,11 @@ def find_copies(
     hashes: Mapping[str, np.ndarray],
     samples: Mapping[str, Showers],
     training: tuple[Showers, np.ndarray] | None,
+    min_energy: float,
     seed: int,
 ) -> tuple[list[str], list[Quantity]]:
     """Warnings of `judge_copies`, and its numbers; the arguments are its own."""
-    warnings, memories = judge_copies(hashes, samples, training, default_min_energy(OWN_BINNING), seed)
+    warnings, memories = judge_copies(hashes, samples, training, min_energy, seed)
     numbers = [
         Quantity(f"{NUMBER_TITLES[name]}, {label}", "", None, value.value, value.error)
         for label, memory in memories.items()

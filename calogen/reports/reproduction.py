@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from calogen.claims.judge import NO_VERDICT, Claim, Quantity, Results, Verdict
 from calogen.evaluation.compare import Measurement
+from calogen.evaluation.observed import SECOND
 from calogen.evaluation.summary import energy_text
 from calogen.files import FigureFormat, write_json, write_table
 from calogen.metrics.distributions import METRICS, Value, rounded
@@ -104,11 +105,15 @@ def _galleries(figures: Mapping[str, Figure]) -> tuple[Gallery, ...]:
 
 
 def judge_all(results: Results) -> PageVerdict:
-    """How many claims hold or, without claims, how many metrics lie beyond Geant4's limit."""
+    """How many claims hold or, without claims, how many metrics lie beyond Geant4's limit.
+
+    The metrics of each model are counted apart, and those of the worst one decide; a second reference is no model.
+    """
     counts = Counter(claim.verdict for claim in results.claims)
-    rows = [row for row in results.measurements if not math.isnan(row.measured.value)]
-    beyond = sum(not row.within_floor for row in rows)
-    metrics = f"{beyond} of {len(rows)} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
+    rows = [row for row in results.measurements if row.sample != SECOND and not math.isnan(row.measured.value)]
+    models = {sample: [row for row in rows if row.sample == sample] for sample in dict.fromkeys(r.sample for r in rows)}
+    beyond = {sample: sum(not row.within_floor for row in found) for sample, found in models.items()}
+    texts = {sample: f"{beyond[sample]} of {len(found)}" for sample, found in models.items()}
     tone: Tone = ""
     if counts[NO_VERDICT] or results.provenance.get("preset") == "smoke":
         headline = "No verdict: a smoke run trains for seconds, to try the programs"
@@ -117,13 +122,22 @@ def judge_all(results: Results) -> PageVerdict:
         headline = "; ".join([f"{counts['reproduced']} of {counts.total()} claims reproduced", *sorted(others)])
         tone = "bad" if counts["not reproduced"] else "unsure" if others else "good"
     elif rows:
-        headline, tone = metrics, "good" if beyond <= len(rows) / 20 else "bad"
+        worst = max(models, key=lambda sample: beyond[sample] / len(models[sample]))
+        before = f"Of {len(models)} models, {worst} is the worst: " if len(models) > 1 else ""
+        headline = f"{before}{texts[worst]} metrics lie beyond the limit that 1 in 20 pairs of Geant4 samples exceeds"
+        tone = "good" if all(beyond[sample] <= _by_chance(len(found)) for sample, found in models.items()) else "bad"
     else:
         headline = "Nothing was judged: figures and tables only"
     about = {name: value for name, value in results.provenance.items() if name in _FACTS}
     facts = [(name.replace("_", " "), _listed(value) + _FACTS[name]) for name, value in about.items()]
-    facts += [("metrics beyond Geant4's floor", f"{beyond} of {len(rows)}")] if rows else []
+    named = texts.values() if len(texts) == 1 else (f"{sample}: {text}" for sample, text in texts.items())
+    facts += [("metrics beyond Geant4's floor", "; ".join(named))] if rows else []
     return PageVerdict(headline, tone, tuple(facts), _worst_observables(rows))
+
+
+def _by_chance(number: int) -> float:
+    """How many of so many metrics may lie beyond a limit that 1 in 20 exceeds: two deviations above the mean."""
+    return number / 20 + 2 * math.sqrt(number * 0.05 * 0.95)
 
 
 def _worst_observables(rows: Sequence[Measurement]) -> DataTable | None:

@@ -1,14 +1,18 @@
 """Rules for the claims of arXiv:2210.06204 about its GAN, on made results."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from toy_cell_claims import COSTS, comparison, curve
+from toy_claims import flat
+from toy_gan import network_test
 
 from calogen.claims.atlas_gan import GAN, SINGLE, WITHOUT_POSITION, claims
 from calogen.claims.atlas_vae import COMPARED, EXTRAPOLATED, HIGH, LOW, SHAPE_NAMES, SHOWN, TRAINED, VAE
+from calogen.evaluation.iterations import ALL
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.distributions import Value
 from calogen.metrics.histograms import Profile
@@ -140,3 +144,20 @@ def test_an_ablation_that_diverged_is_named() -> None:
     text = {name: item.ours for name, item in zip(claims.statements, claims.judge([found]), strict=True)}
     assert text["small_weight"].startswith("one critic, weight 1e-13: critic loss is nan at iteration 7")
     assert verdicts(found)["small_weight"] == OPEN
+
+
+def test_a_gan_that_did_not_learn_decides_nothing_but_one_with_a_single_critic_does() -> None:
+    stuck = network_test({ALL: flat([1.0], (5.0, 3.0, 6.0, 5.0, 5.5, 6.5))})
+    assert stuck.idle
+    found = verdicts(replace(evidence(), networks={GAN: stuck}))
+    for name in (
+        "lambda_moment",
+        "layer_energies",
+        "presampler_back_energy",
+        "interpolation",
+        "impact_position",
+        "depth_trend",
+    ):
+        assert found[name] == OPEN, name
+    single = verdicts(replace(evidence(), networks=dict.fromkeys(SINGLE.values(), stuck)))
+    assert single["single_critic"] == HOLDS

@@ -1,8 +1,17 @@
+import numpy as np
 import pytest
 from toy_note import curve, evidence
 
 from calogen.claims import atlas_note_vae
-from calogen.claims.atlas_note_gan import ACTIVATIONS, RELU, SIGMOID, claims, largest_range, largest_ratio
+from calogen.claims.atlas_note_gan import (
+    ACTIVATIONS,
+    RELU,
+    SIGMOID,
+    claims,
+    excess_scatter,
+    largest_range,
+    largest_ratio,
+)
 from calogen.claims.atlas_note_vae import COMMON, GAN, VAE
 from calogen.claims.judge import Claim
 from calogen.evaluation.trainings import Evidence
@@ -46,7 +55,8 @@ CASES = [
     ("eta_width", evidence(eta_widths=widths(1.0, 2.0)), FAILS),
     ("eta_width", evidence(eta_widths=widths(1.1, 2.2)), OPEN),
     ("mean_by_activation", evidence(activation_curves=dict.fromkeys(ACTIVATIONS, curve(0.98))), FAILS),
-    ("mean_by_activation", evidence(seed_curves=[curve(0.9), curve(1.0)]), FAILS),
+    ("mean_by_activation", evidence(seed_curves=[curve(0.97), curve(1.0), curve(0.98)]), OPEN),
+    ("mean_by_activation", evidence(seed_curves=[curve(0.97), curve(0.98)]), OPEN),
     ("resolution_by_activation", evidence(activation_curves=dict(zip(ACTIVATIONS, (curve(), curve(resolution=0.2), curve()), strict=True))), FAILS),  # noqa: E501
 ]  # fmt: skip
 
@@ -57,9 +67,21 @@ def test_verdicts(name: str, found: Evidence, verdict: str) -> None:
 
 
 def test_resolutions_may_differ_as_much_as_those_of_seeds() -> None:
-    wide = dict(zip(ACTIVATIONS, (curve(), curve(resolution=0.2), curve()), strict=True))
-    seeds = [curve(), curve(resolution=0.3)]
-    assert claim("resolution_by_activation", evidence(activation_curves=wide, seed_curves=seeds)).verdict == HOLDS
+    wide = dict(zip(ACTIVATIONS, (curve(), curve(resolution=0.14), curve()), strict=True))
+    for other, verdict in ((0.1, FAILS), (0.2, OPEN), (10.0, HOLDS)):
+        seeds = [curve(), curve(resolution=0.1), curve(resolution=other)]
+        assert claim("resolution_by_activation", evidence(activation_curves=wide, seed_curves=seeds)).verdict == verdict
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_activations_without_an_effect_are_rarely_found_to_have_one(seeds: int) -> None:
+    """Two standard errors are exceeded in 2 to 6 % of 1,000 cases, known to 0.7 %, if a training moves all energies."""
+    rng = np.random.default_rng(seeds)
+    found = [
+        excess_scatter(*([curve(mean) for mean in rng.normal(0.95, 0.03, number)] for number in (3, seeds)), "mean")
+        for _ in range(1000)
+    ]
+    assert np.mean([item.significance() > 2 for item in found]) < 0.085
 
 
 def test_one_seed_has_no_scatter_to_compare_with() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calogen import claims as package
-from calogen.claims.judge import Claims, average
+from calogen.claims.judge import Claims, average, largest
 from calogen.errors import CalogenError
 from calogen.evaluation.trainings import Evidence
 from calogen.metrics.correlations import rank_correlation
@@ -137,3 +137,20 @@ def test_what_a_paper_without_commands_needs_is_named_alone(tmp_path: Path, monk
     claims.rule("first")(lambda evidence: ([Value(1.0, 0.0)], {}))
     (found,) = claims.judge([Evidence(comparisons={}, values={})])
     assert (found.ours, found.verdict) == ("generator was not trained", "undecided at this statistics")
+
+
+def test_what_the_paper_contradicts_is_said_without_numbers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = written(tmp_path, monkeypatch, "inconsistent = true")
+    claims.rule("first")(lambda evidence: ([evidence.value("lacking", "nothing was measured")], {}))
+    (found,) = claims.judge([Evidence(comparisons={}, values={})])
+    assert (found.ours, found.verdict) == ("nothing was measured", "inconsistent in the paper")
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_largest_value_is_not_defined_if_any_is_not(place: int) -> None:
+    values = [Value(1.0, 0.1), Value(3.0, 0.2)]
+    assert largest(values) == values[1]
+    values.insert(place, Value(np.nan, np.nan))
+    assert np.isnan(largest(values).value)

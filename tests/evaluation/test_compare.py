@@ -96,7 +96,8 @@ def test_rows_are_json_and_undefined_is_counted():
     rows = rows_of(compare_at(toy(30), {"empty": empty}, PAIR[1:]))
     assert {(row.num_generated, row.undefined) for row in rows} == {(1, 29)}
     text = json.dumps([row.to_json() for row in rows], allow_nan=False)
-    assert json.loads(text)[0]["measured"]["value"] is None
+    measured = {row["metric"]: row["measured"]["value"] for row in json.loads(text)}
+    assert (measured["mean_ratio"], measured["ks"]) == (None, 1.0)
 
 
 def test_limits_of_one_and_two_sided_metrics():
@@ -179,3 +180,15 @@ def test_other_shares_of_the_energies_are_refused():
     for other in (toy(80), concatenate([toy(40), toy(40, 1, 4000.0)])):
         with pytest.raises(DataFormatError, match="2 incident energies in the same shares"):
             compare_showers(reference, {"other": other}, PAIR)
+
+
+def test_an_observable_that_a_sample_never_has_is_beyond_its_floor():
+    depth = Observable(
+        "depth", lambda showers: np.where(showers.energies.any(axis=1), shower_depth(showers), np.nan), ""
+    )
+    empty = replace(toy(70), energies=np.zeros_like(toy(70).energies))
+    rows = {row.metric: row for row in rows_of(compare_at(toy(60), {"empty": empty}, [depth]))}
+    for metric in ("ks", "separation_power"):
+        assert (rows[metric].measured, rows[metric].within_floor) == (Value(1.0, 0.0), False)
+        assert 0 < rows[metric].floor.limit < 1
+    assert rows["mean_ratio"].within_floor, "not defined"

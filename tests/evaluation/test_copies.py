@@ -82,6 +82,18 @@ def test_a_model_that_remembers_nothing_is_within_chance() -> None:
     assert memory.sentence.startswith("no sign of memorising: among 200 training and 200 reference showers")
 
 
+def test_a_reference_with_a_quarter_of_the_training_showers_is_none() -> None:
+    """They differ by less than distances are known; resampled medians of their distances would be 0."""
+    training, reference, fresh = samples(200, 3)
+    for number, refused in ((40, False), (130, True)):
+        mixed = concatenate([reference, training[:number]])
+        if refused:
+            with pytest.raises(DataFormatError, match="must differ from the training showers"):
+                find_memory(training, mixed, fresh, 1.0, 1)
+        else:
+            assert np.isfinite(find_memory(training, mixed, fresh, 1.0, 1).distance.error)
+
+
 def test_a_model_that_remembers_is_found_without_copies() -> None:
     training, reference, fresh = samples(600, 7)
     noise = np.random.default_rng(1).normal(1, 0.01, training.energies.shape).astype(np.float32)

@@ -33,6 +33,15 @@ def test_the_core_is_the_smallest_interval_with_nine_tenths() -> None:
     assert normal[1].value == pytest.approx(0.1 * 0.789, rel=0.01)  # of a normal distribution cut at +-1.645
 
 
+def test_errors_of_the_core_are_the_scatter_of_new_samples() -> None:
+    """The scatter of 300 samples is known to 4 %, the mean error to 2 %; a formula for fixed intervals gives 70 %."""
+    rng = np.random.default_rng(1)
+    found = [core(rng.normal(100, 10, 400), seed) for seed in range(300)]
+    for part in (0, 1):
+        scatter = np.std([item[part].value for item in found])
+        assert np.mean([item[part].error for item in found]) == pytest.approx(scatter, rel=0.2)
+
+
 def test_a_power_law_has_no_peak_and_added_cells_give_one() -> None:
     rng = np.random.default_rng(3)
     energies = np.zeros((40, ILD_GRID.size))

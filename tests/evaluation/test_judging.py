@@ -171,6 +171,19 @@ def test_no_word_of_neighbourhoods_where_they_are_ranked(tmp_path: Path) -> None
         assert "Separation powers are ranked by their excess over those of two Geant4 samples" in text
 
 
+@pytest.mark.parametrize(("threshold", "floor"), [(0.01, 0.01), (1.0, 0.1)])
+def test_empty_voxels_have_less_than_all_others_in_logarithms(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch, threshold: float, floor: float
+) -> None:
+    seen: list[np.ndarray] = []
+    compare = judging.precision_recall_density_coverage
+    monkeypatch.setattr(
+        judging, "precision_recall_density_coverage", lambda *pair, **more: seen.extend(pair) or compare(*pair, **more)
+    )
+    assess(files[0], files[1], TINY_VOXELS, "shifted", options=Options(repetitions=0, min_energy=threshold))
+    assert [float(item.min()) for item in seen] == pytest.approx([np.log10(floor)] * 2)
+
+
 @pytest.mark.parametrize("label", ["Geant4", "", "$x$", "a\tb"])
 def test_labels_are_checked(files: list[Path], label: str) -> None:
     with pytest.raises(ConfigError, match="labels must be printable"):

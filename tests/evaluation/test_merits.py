@@ -113,3 +113,10 @@ def test_a_merit_is_the_distance_without_its_error(tiny_showers: Showers) -> Non
     assert found.value == expected.value > 0
     assert np.isnan(found.error)
     assert expected.error > 0
+
+
+def test_distances_of_the_same_showers_have_their_errors_in_common(tiny_showers: Showers) -> None:
+    other = scaled(tiny_showers, 1.05)
+    once, twice = (mean_ks_distance(tiny_showers, other, (RESPONSE,) * number) for number in (1, 2))
+    assert twice.value == pytest.approx(once.value)
+    assert twice.error == pytest.approx(once.error)

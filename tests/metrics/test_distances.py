@@ -63,6 +63,14 @@ def test_fpd_is_the_intercept_of_a_fit():
     assert found.error == pytest.approx(np.sqrt(variance), rel=1e-3)
 
 
+@pytest.mark.parametrize("shift", [100.0, 3e4, 1e7])
+def test_a_very_large_fpd_is_not_what_the_fit_begins_with(shift):
+    """The distance of two means, in units of the reference's largest values."""
+    first, second = normal(1, 900), normal(2, 900, shift)
+    found = frechet_physics_distance(first, second, min_samples=100, num_batches=4)
+    assert found.value == pytest.approx(np.sum((shift / np.abs(first).max(axis=0)) ** 2), rel=0.05)
+
+
 def test_fpd_of_gaussians_is_the_closed_form():
     """Means differ by 0.5 in 3 columns and widths by 0.2; the reference's largest values rescale them."""
     first, second = normal(1, 4000), normal(2, 4000, 0.5, 1.2)

@@ -6,9 +6,10 @@ from conftest import counts_of
 from reference import challenge as slow
 from scipy.stats import ks_2samp
 
-from calogen.metrics.distributions import FEATURE_METRICS, Bins, separation_power
+from calogen.metrics.distributions import FEATURE_METRICS, Bins, Value, separation_power
 from calogen.metrics.histograms import Histogram
 from calogen.metrics.resampling import (
+    Resampling,
     Spectrum,
     bootstrap_floors,
     dealt_floor,
@@ -130,3 +131,19 @@ def test_showers_dealt_out_again_have_the_closed_form(number):
     dealt = dealt_spectra(*spectra, (number, number))
     assert dealt.value == pytest.approx(expected, abs=dealt.error / 2)
     assert dealt.error == pytest.approx(found.error, rel=0.4)
+
+
+@pytest.mark.parametrize("resampling", ["showers", "cells"])
+def test_an_observable_that_generated_showers_never_have_is_as_far_as_can_be(resampling: Resampling) -> None:
+    """But not where the reference has it as rarely that chance explains it, nor where the reference lacks it."""
+    metrics = ("ks", "separation_power", "challenge_separation_power", "wasserstein")
+    bins, values = Bins(np.linspace(0, 1, 5), metrics), np.linspace(0, 1, 40)
+    nothing, rare = np.full(40, np.nan), np.append(values[:5], np.full(35, np.nan))
+    found = measure(values, nothing, bins, resampling)
+    assert [found[name] for name in metrics[:3]] == [Value(1.0, 0.0)] * 3
+    assert np.isnan(found["wasserstein"].value)
+    for reference, generated in ((rare, nothing), (nothing, values), (values, nothing[:1]), (nothing[:0], nothing)):
+        assert np.isnan([item.value for item in measure(reference, generated, bins, resampling).values()]).all()
+    floor = dealt_floor(values, nothing, bins)
+    assert 0 < floor.value < 1
+    assert floor.error > 0

@@ -88,6 +88,17 @@ def test_lambda_moment_ignores_the_plane_across():
     assert observables.second_lambda_moment(flat) == pytest.approx(0, abs=1e-6)
 
 
+def test_lambda_moments_in_blocks_are_those_of_all_together(monkeypatch):
+    showers = random_showers(ATLAS_VAE_WINDOW, 20)
+    expected = observables.second_lambda_moment(showers)
+    monkeypatch.setattr(observables, "_SHOWERS", 7)
+    moment = observables._lambda_moment
+    sizes = []
+    monkeypatch.setattr(observables, "_lambda_moment", lambda *args: sizes.append(len(args[0])) or moment(*args))
+    np.testing.assert_allclose(observables.second_lambda_moment(showers), expected, rtol=1e-12)
+    assert sizes == [20, 7, 7, 6]
+
+
 def test_undefined_is_nan():
     nothing = shower()
     for name in SHAPES:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from calogen.evaluation.compare import Scored
@@ -18,7 +19,7 @@ from calogen.plots.observables import (
     draw_response,
     shown_range,
 )
-from calogen.plots.style import write_figure
+from calogen.plots.style import sample_styles, write_figure
 
 EDGES = np.array([0.0, 1.0, 2.0, 3.0])
 REFERENCE = Histogram(EDGES, np.array([2, 8, 20, 9, 1]))
@@ -89,6 +90,18 @@ def test_the_axis_ends_where_half_a_percent_lies_beyond_it():
     assert shown_range([Histogram(edges, counts)]) == (8.0, 21.0), "3 of 1000 showers are far outside"
     counts[[90, 101]] = 3, 7
     assert shown_range([Histogram(edges, counts)]) == (8.0, 100.0), "overflow is in the last bin, which is shown"
+
+
+def test_a_sample_has_one_style_and_one_entry_whatever_panels_it_is_in() -> None:
+    first = Scored(OBSERVABLE, 4096.0, {"reference": REFERENCE, "VAE": GENERATED, "GAN": GENERATED})
+    second = Scored(OBSERVABLE, 4096.0, {"reference": REFERENCE, "GAN": GENERATED})
+    looks = sample_styles(["VAE", "GAN"])
+    for labels, items in (((), [first, second]), (("VAE",), [second])):
+        figure = draw_observables(items, labels=labels)
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert texts == ["Geant4", *([] if labels else ["VAE"]), "GAN"]
+        (drawn,) = (item for item in figure.axes[-2].patches if item.get_label() == "GAN")
+        assert to_hex(drawn.get_edgecolor()) == looks["GAN"]["color"]
 
 
 def test_captions_in_a_grid(tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from toy_grids import write_grids
+from toy_grids import grid_showers, write_grids
 
 from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError, GeometryError
@@ -17,6 +19,7 @@ from calogen.reports.inputs import kind_of
 from calogen.reports.plan import num_showers
 from calogen.showers.grids import AHCAL_GRID
 from calogen.showers.public import write_public
+from calogen.showers.sample import concatenate
 
 QUICK = Options(repetitions=0)
 
@@ -108,3 +111,24 @@ def test_inspect_reports_and_draws(
     rows = json.loads(capsys.readouterr().out)
     assert [row["showers"] for row in rows] == [6, 6]
     assert {"visible_energy", "num_hits", "mip_peak", "last_layers"} <= set(rows[0])
+
+
+def test_a_file_of_one_shower_has_a_page(tmp_path: Path) -> None:
+    """Its means have no error, which is no number of JSON."""
+    paths = [write_grids(tmp_path / f"{number}.h5", number, number, (20_000.0,)) for number in (60, 1)]
+    evaluate_grids(paths[0], {"GAN": paths[1]}, tmp_path / "out", options=QUICK)
+    rows = json.loads((tmp_path / "out" / "observables.json").read_text())["quantities"]
+    assert {row["uncertainty"] for row in rows if row["name"] == "Visible energy of a shower, GAN"} == {None}
+
+
+def test_training_showers_in_the_reference_are_left_out_of_the_memory(tmp_path: Path) -> None:
+    """Half of the reference is the training file; cells below the energy of a hit are no part of a copy."""
+    train, other, fresh = (grid_showers(60, seed, (20_000.0,)) for seed in (1, 2, 3))
+    train.write(tmp_path / "train.h5")
+    changed = replace(train, energies=np.where(train.energies < 0.1, np.float32(0.0), train.energies))
+    concatenate([changed, other]).write(tmp_path / "geant4.h5")
+    fresh.write(tmp_path / "own.h5")
+    paths = [tmp_path / f"{name}.h5" for name in ("geant4", "own", "train")]
+    evaluate_grids(paths[0], {"GAN": paths[1]}, tmp_path / "out", options=QUICK, training=paths[2])
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "no sign of memorising: among 60 training and 60 reference showers" in text

@@ -224,6 +224,29 @@ def test_cells_of_a_single_shower_have_no_metric_and_no_verdict(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("one_observable")
+def test_training_cells_in_the_reference_are_left_out_of_the_memory(tmp_path: Path) -> None:
+    """Half of the reference is the training file; cells below 1 MeV are no part of a copy."""
+    files = write_cells(tmp_path, training=60, other=60, VAE=60)
+    training, other = (Showers.read(files[name], ATLAS_VAE_WINDOW) for name in ("training", "other"))
+    changed = replace(training, energies=np.where(training.energies < 1, np.float32(0.5), training.energies))
+    concatenate([changed, other]).write(tmp_path / "both.h5")
+    text = page_of(
+        evaluate_cells(
+            tmp_path / "both.h5", {"VAE": files["VAE"]}, tmp_path / "out", options=QUICK, training=files["training"]
+        )
+    )
+    assert "no sign of memorising: among 60 training and 60 reference showers" in text
+    assert not re.search(r"\bnan\b", text)
+
+
+def test_cells_of_continuous_energies_are_refused(tmp_path: Path) -> None:
+    showers = make_showers(ATLAS_VAE_WINDOW, 60, 1)
+    replace(showers, incident_energies=np.linspace(1e3, 2e5, 60)).write(tmp_path / "a.h5")
+    with pytest.raises(DataFormatError, match="50 incident energies at most.* Received: 60, as of continuous"):
+        evaluate_cells(tmp_path / "a.h5", {"VAE": tmp_path / "a.h5"}, tmp_path / "out", options=QUICK)
+
+
+@pytest.mark.usefixtures("one_observable")
 def test_few_cells_are_told_as_few_voxels_are(tmp_path: Path) -> None:
     files = write_cells(tmp_path, reference=90, VAE=60, second=40)
     evaluate_cells(files["reference"], {"VAE": files["VAE"]}, tmp_path / "out", files["second"], QUICK)

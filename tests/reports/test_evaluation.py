@@ -196,6 +196,13 @@ def test_the_verdict_follows_the_classifier(evaluated: Path, auc: float, floor: 
     assert like_geant4.verdict.tone == "good"
 
 
+@pytest.mark.parametrize(("auc", "tone"), [(0.999, "bad"), (0.7, "unsure"), (0.55, "good")])
+def test_an_auc_without_error_is_not_within_its_floor(evaluated: Path, auc: float, tone: str) -> None:
+    first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
+    single = {"numbers": {"auc_low": Value(auc, np.nan)}, "floor": {"auc_low": Value(0.5, np.nan)}}
+    assert build_comparison_page([with_auc(first, 0.9999), replace(second, **single)]).verdict.tone == tone
+
+
 def test_an_alarm_takes_the_place_of_the_verdict(evaluated: Path) -> None:
     first, second = (read_assessment(evaluated / name) for name in ("GAN", "VAE <b>"))
     alarmed = replace(second, warnings=("ATTENTION: all showers are empty",))

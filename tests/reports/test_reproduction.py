@@ -7,9 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 from toy_results import RESULTS, ROW
 
-from calogen.claims.judge import NO_VERDICT, Claim, Table, verdict_on
+from calogen.claims.judge import NO_VERDICT, Claim, Quantity, Table, verdict_on
 from calogen.errors import DataFormatError
 from calogen.evaluation.compare import Measurement
+from calogen.evaluation.observed import SECOND
 from calogen.metrics.distributions import Value
 from calogen.reports.page import Cell, DataTable, Gallery, PageVerdict, build_html
 from calogen.reports.reproduction import build_page, judge_all, write_report
@@ -80,6 +81,22 @@ def test_verdict_without_claims_is_that_of_the_metrics() -> None:
     assert verdict_of() == PageVerdict("Nothing was judged: figures and tables only")
 
 
+def test_the_worst_model_decides_beyond_what_chance_allows_and_geant4_is_none() -> None:
+    """Of 40 metrics 2 are expected beyond the limit, and 4 happen; 5 do not."""
+
+    def rows(sample: str, beyond: int) -> tuple[Measurement, ...]:
+        inside = replace(ROW, sample=sample, measured=Value(0.05, 0.02))
+        return (*[replace(ROW, sample=sample)] * beyond, *[inside] * (40 - beyond))
+
+    assert verdict_of(measurements=rows("VAE", 4)).tone == "good"
+    assert verdict_of(measurements=rows("VAE", 5)).tone == "bad"
+    diluted = verdict_of(measurements=rows("VAE", 5) + rows(SECOND, 0))
+    assert (diluted.headline.partition(" metrics")[0], diluted.tone) == ("5 of 40", "bad")
+    several = verdict_of(measurements=rows("VAE", 0) + rows("GAN", 5))
+    assert several.headline.startswith("Of 2 models, GAN is the worst: 5 of 40 metrics lie beyond")
+    assert (several.tone, several.facts[-1][1]) == ("bad", "VAE: 0 of 40; GAN: 5 of 40")
+
+
 def test_verdict_names_the_worst_observables_of_each_sample() -> None:
     row = replace(ROW, metric="separation_power")
     values = {"a": 0.2, "b": 0.5, "c": 0.4, "d": 0.3, "e": 0.01}
@@ -142,6 +159,13 @@ def test_written_files(tmp_path):
     assert values["provenance"] == RESULTS.provenance
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics[0]["floor"] == {"mean": 0.05, "error": 0.02, "limit": 0.09}
+
+
+def test_numbers_that_are_not_defined_are_written_as_none(tmp_path: Path) -> None:
+    unknown = Quantity("width", "", None, np.nan, np.inf, np.nan)
+    assert (unknown.ours, unknown.uncertainty, unknown.spread) == (None, None, None)
+    write_report(tmp_path, replace(RESULTS, quantities=(unknown,)), {})
+    assert json.loads((tmp_path / "toy.json").read_text())["quantities"][0]["ours"] is None
 
 
 def test_unknown_verdict_is_refused():

@@ -77,7 +77,7 @@ def evidence(changes: Mapping[tuple[str, str], Value] | None = None, **fields: A
             RELU: {"front": Value(0.7, 0.01), "middle": Value(2.6, 0.01)},
         },
         "activation_curves": dict(zip(ACTIVATIONS, (curve(0.97), curve(1.0, 0.11), curve(0.94)), strict=True)),
-        "seed_curves": [curve(0.97), curve(0.98)],
+        "seed_curves": [curve(0.97), curve(0.971), curve(0.972)],
     }
     return Evidence(comparisons={MID: comparison(changes or {})}, values=values | fields)
 
