@@ -91,7 +91,7 @@ def excess_scatter(curves: Sequence[ResponseCurve], others: Sequence[ResponseCur
 
 
 def _scatter(curves: Sequence[ResponseCurve], attribute: str) -> float:
-    """Relative standard deviation between curves, averaged over incident energies; not quite 0."""
+    """Relative standard deviation between curves, averaged over energies; not quite 0."""
     values = np.array([[curve.at(attribute, energy).value for energy in TRAINED] for curve in curves])
     return float(np.mean(values.std(axis=0, ddof=1) / values.mean(axis=0))) + 1e-9
 

@@ -92,7 +92,7 @@ def _relative(evidence: Evidence, attribute: str, *energies: float) -> Value:
 
 
 def mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
-    """Mean of a metric over observables and incident energies; the errors are independent between energies alone."""
+    """Mean of a metric; its errors are independent between incident energies alone."""
     rows = [[evidence.metric(energy, name, metric, sample).measured for name in names] for energy in energies]
     return Value.mean([Value.repeated(row)[0] for row in rows])
 
@@ -105,7 +105,7 @@ def excess(evidence: Evidence, names: Sequence[str], energy: float, sample: str 
 
 @claims.rule("absolute_inputs")
 def _absolute_inputs(evidence: Evidence) -> Finding:
-    """Holds where, with absolute inputs, one of total energy and shapes is worse and one is as good."""
+    """Holds where, with absolute inputs, one of energy and shapes is worse, one as good."""
     total, total_absolute = (mean(evidence, TOTAL, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
     shapes, shapes_absolute = (mean(evidence, SHAPE_NAMES, *SHOWN, sample=sample) for sample in (VAE, ABSOLUTE))
     worse = max(total_absolute - total, shapes_absolute - shapes, key=Value.significance)

@@ -30,7 +30,7 @@ def core(energies: np.ndarray, seed: int = 0) -> tuple[Value, Value]:
 
 
 def _core(energies: np.ndarray) -> tuple[float, float]:
-    """Mean and relative width of the smallest interval with 90 %, NaN for fewer than two energies."""
+    """Mean and relative width of the smallest interval with 90 %; NaN below two energies."""
     ordered = np.sort(energies)
     kept = min(max(2, round(_CORE * len(ordered))), len(ordered))
     first = int(np.argmin(ordered[kept - 1 :] - ordered[: len(ordered) - kept + 1]))

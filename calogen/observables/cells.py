@@ -88,7 +88,7 @@ def second_lambda_moment(showers: Showers, placed: bool = False) -> np.ndarray:
 
 
 def _lambda_moment(cell_energies: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Second lambda moment `[n]` of energies `[n, v]` in cells at `[v, 3]`, mm, some showers at a time."""
+    """Second lambda moment `[n]` of energies `[n, v]` in cells at `[v, 3]`, mm, in blocks."""
     if len(cell_energies) > _SHOWERS:
         starts = range(0, len(cell_energies), _SHOWERS)
         return np.concatenate([_lambda_moment(cell_energies[start : start + _SHOWERS], cells) for start in starts])

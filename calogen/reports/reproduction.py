@@ -136,7 +136,7 @@ def judge_all(results: Results) -> PageVerdict:
 
 
 def _by_chance(number: int) -> float:
-    """How many of so many metrics may lie beyond a limit that 1 in 20 exceeds: two deviations above the mean."""
+    """How many metrics may lie beyond a limit that 1 in 20 exceeds: two deviations more."""
     return number / 20 + 2 * math.sqrt(number * 0.05 * 0.95)
 
 
