@@ -1,8 +1,9 @@
 """Summaries of showers by incident energy: response, resolution, shares of the layers."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from operator import truediv
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,54 @@ import pandas as pd
 from calogen.evaluation.compare import ALL_ENERGIES
 from calogen.metrics.distributions import Value, mean, standard_deviation
 from calogen.observables.cells import response
-from calogen.showers.sample import Showers
+from calogen.progress import progress
+from calogen.showers.files import ShowerFile
+from calogen.showers.geometry import Geometry, Layer
+from calogen.showers.sample import Showers, concatenate, require_mev
 from calogen.units import GeV
+
+
+@dataclass(frozen=True)
+class _Whole(Layer):
+    """A layer as one cell."""
+
+    id: int
+    name: str
+    shape = (1, 1)
+
+
+@dataclass(frozen=True)
+class _WholeLayers(Geometry):
+    name: str
+    layers: tuple[_Whole, ...]
+
+
+def read_layer_energies(path: Path, geometry: Geometry, select: Callable[[Showers], Showers] | None = None) -> Showers:
+    """Reads a file of any size as showers of whole layers: `[n, l]` energies in MeV.
+
+    Args:
+        path: the file, of showers of the geometry.
+        select: cuts showers to some of their cells before they are summed; None: all count.
+
+    Raises:
+        CalogenError: the file is missing, damaged, of another format or geometry, or not in MeV.
+    """
+    parts: list[Showers] = []
+    with (
+        ShowerFile(path, geometry) as file,
+        progress(f"reading {file.name}", len(file.rows), "blocks") as bar,
+    ):
+        for rows, block in file.blocks():
+            others = {name: values[rows] for name, values in file.given.others.items()}
+            showers = replace(block, conditions=others)
+            showers = select(showers) if select else showers
+            layers = tuple(_Whole(layer.id, layer.name) for layer in showers.geometry.layers)
+            whole = _WholeLayers(showers.geometry.name, layers)
+            parts.append(replace(showers, geometry=whole, energies=showers.layer_energies))
+            bar.advance()
+    showers = concatenate(parts)
+    require_mev(showers.incident_energies, showers.response)
+    return showers
 
 
 def energy_table(showers: Showers) -> list[dict[str, Any]]:

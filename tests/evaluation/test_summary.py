@@ -1,10 +1,20 @@
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import make_grid, make_showers
 
-from calogen.evaluation.summary import curve_of, energy_table, format_energy_table
-from calogen.showers.sample import Showers
+from calogen.errors import DataFormatError
+from calogen.evaluation import summary
+from calogen.evaluation.summary import curve_of, energy_table, format_energy_table, read_layer_energies
+from calogen.showers.bundled import bundled
+from calogen.showers.cells import ATLAS_BARREL_STORED
+from calogen.showers.files import ShowerFile
+from calogen.showers.sample import Showers, concatenate
 from calogen.showers.voxels import PHOTONS_DATASET1
+from calogen.showers.windows import ATLAS_VAE_WINDOW, select_window
 
 GRID = make_grid((1, 1), (1, 2))
 
@@ -15,6 +25,27 @@ def showers() -> Showers:
     energies = [[100.0, 200.0, 200.0], [0.0] * 3, [300.0, 250.0, 250.0], [0.0] * 3, [200.0, 450.0, 450.0]]
     incident = np.array([1000.0, 200.0, 1000.0, 200.0, 1000.0])
     return Showers(GRID, incident, np.array(energies), {"cpu_seconds": np.array([1.0, 2.0, 3.0, 4.0, 8.0])})
+
+
+def test_files_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are those of all showers in memory, cut to a window or not."""
+    stored = Showers.read(bundled("photons_test"), ATLAS_BARREL_STORED)[::5]
+    stored.write(tmp_path / "a.h5")
+    sizes: list[int] = []
+    monkeypatch.setattr(summary, "ShowerFile", partial(ShowerFile, max_bytes=8 * 297 * 90))
+    monkeypatch.setattr(summary, "concatenate", lambda parts: (sizes.extend(map(len, parts)), concatenate(parts))[1])
+    select = partial(select_window, window=ATLAS_VAE_WINDOW)
+    for chosen, expected in ((None, stored), (select, select(stored))):
+        found = energy_table(read_layer_energies(tmp_path / "a.h5", ATLAS_BARREL_STORED, chosen))
+        assert len(found) == len(energy_table(expected)) > 1
+        for row, other in zip(found, energy_table(expected), strict=True):
+            layers = row.pop("layers"), other.pop("layers")
+            assert layers[0] == pytest.approx(layers[1])
+            assert row == pytest.approx(other)
+    assert len(sizes) > 4
+    with pytest.raises(DataFormatError, match="energies must be in MeV"):
+        replace(stored, incident_energies=stored.incident_energies / 1000).write(tmp_path / "gev.h5")
+        read_layer_energies(tmp_path / "gev.h5", ATLAS_BARREL_STORED)
 
 
 def test_rows(showers: Showers) -> None:
