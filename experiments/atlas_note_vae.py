@@ -165,7 +165,7 @@ def measure_variants(outcome: Outcome, variants: Mapping[str, Showers], data: Da
     return {
         "weights": {weight: presampler.numbers_of(name)["ks"] for weight, name in WEIGHTS.items()},
         "rates": rates,
-        "printed": {"ks": Value.repeated(distances)[0], "spread": curves[0] / curves[1]},
+        "printed": {"ks": Value.mean_of_dependent(distances), "spread": curves[0] / curves[1]},
     }
 
 

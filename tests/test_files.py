@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disks import asked_disks
 
 from calogen import process
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
@@ -272,14 +273,7 @@ def test_what_cannot_fit_on_the_disk_is_refused_before_the_work(tmp_path: Path) 
 
 
 def test_the_disk_is_that_of_a_links_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Path] = []
-    usage = shutil.disk_usage(tmp_path)
-
-    def fake(path: Path) -> object:
-        asked.append(path)
-        return usage
-
-    monkeypatch.setattr(shutil, "disk_usage", fake)
+    asked = asked_disks(tmp_path, monkeypatch)
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
     (tmp_path / "here" / "a.h5").symlink_to(tmp_path / "there" / "a.h5")

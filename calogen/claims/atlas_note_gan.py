@@ -47,7 +47,7 @@ def _eta_width(evidence: Evidence) -> Finding:
         for layer in ("front", "middle")
     }
     off = {
-        label: Value.repeated([abs(ratios[layer, label] - 1) for layer in ("front", "middle")])[0]
+        label: Value.mean_of_dependent([abs(ratios[layer, label] - 1) for layer in ("front", "middle")])
         for label in ACTIVATIONS
     }
     figures = {f"{layer}_{label.lower()}": ratio for (layer, label), ratio in ratios.items()}

@@ -205,13 +205,13 @@ def _energy_spread(evidence: Evidence, sample: str) -> Finding:
 
 def _layer_energies(evidence: Evidence, sample: str) -> Finding:
     found = {layer: evidence.metric(MID, f"{layer}_energy", "ks", sample).measured for layer in LAYERS}
-    average, _ = Value.repeated([*found.values()])  # of the same showers: the errors do not average out
+    average = Value.mean_of_dependent([*found.values()])
     return [0.2 - average], {"mean": average, **found}
 
 
 def _layer_tails(evidence: Evidence, sample: str) -> Finding:
     found = evidence.values["tails"][sample]
-    average, _ = Value.repeated([*found.values()])
+    average = Value.mean_of_dependent([*found.values()])
     return [average - (1 - _QUANTILE)], {"mean": average, **found}
 
 
@@ -226,21 +226,21 @@ def _shower_depth(evidence: Evidence, sample: str) -> Finding:
 def _lateral_shapes(evidence: Evidence, sample: str) -> Finding:
     found = evidence.values["profiles"]
     halves = {
-        name: Value.repeated(
+        name: Value.mean_of_dependent(
             [
                 part
                 for key, expected in found[GEANT4].items()
                 if np.isfinite((part := deviation(expected, found[sample][key], inner)).value)
             ]
-        )[0]
+        )
         for name, inner in (("inner", True), ("outer", False))
     }
     worst = largest([*halves.values()])
     strips, from_cell = ("front", "eta"), evidence.values["front_from_cell"]
     figures = halves | {
-        "middle": Value.repeated(
+        "middle": Value.mean_of_dependent(
             [deviation(found[GEANT4][key], found[sample][key]) for key in (("middle", "eta"), ("middle", "phi"))]
-        )[0],
+        ),
         "front": deviation(found[GEANT4][strips], found[sample][strips]),
         "front_from_cell": deviation(from_cell[GEANT4], from_cell[sample]),
     }
@@ -313,7 +313,9 @@ def _learning_rate(evidence: Evidence) -> Finding:
 @claims.rule("printed_divergence")
 def _printed_divergence(evidence: Evidence) -> Finding:
     printed = _variant(evidence, "printed")
-    variance, _ = Value.repeated([evidence.metric(MID, f"{layer}_energy", "ks", VAE).measured for layer in LAYERS])
+    variance = Value.mean_of_dependent(
+        [evidence.metric(MID, f"{layer}_energy", "ks", VAE).measured for layer in LAYERS]
+    )
     figures = {"printed": printed["ks"], "spread_printed": printed["spread"]}
     return [], figures | {"variance": variance, "spread_variance": spread_ratio(evidence, VAE)}
 

@@ -94,13 +94,13 @@ def _relative(evidence: Evidence, attribute: str, *energies: float) -> Value:
 def mean(evidence: Evidence, names: Sequence[str], *energies: float, metric: str = "ks", sample: str = VAE) -> Value:
     """Mean of a metric; its errors are independent between incident energies alone."""
     rows = [[evidence.metric(energy, name, metric, sample).measured for name in names] for energy in energies]
-    return Value.mean([Value.repeated(row)[0] for row in rows])
+    return Value.mean([Value.mean_of_dependent(row) for row in rows])
 
 
 def excess(evidence: Evidence, names: Sequence[str], energy: float, sample: str = VAE) -> Value:
     """Mean KS distance minus its floor, which can be compared for samples of different sizes."""
     rows = [evidence.metric(energy, name, "ks", sample) for name in names]
-    return Value.repeated([row.measured - row.floor.mean for row in rows])[0]
+    return Value.mean_of_dependent([row.measured - row.floor.mean for row in rows])
 
 
 @claims.rule("absolute_inputs")

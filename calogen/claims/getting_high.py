@@ -176,7 +176,7 @@ def _fitted_sampler(evidence: Evidence) -> Finding:
 def _wgan_edges(evidence: Evidence) -> Finding:
     found = {}
     for name, item in zip(_NAMED, evidence.samples("spectra", *_NAMED.values()), strict=True):
-        found[name], _ = Value.repeated([abs(_logarithm(ratio)) for ratio in item.edges])  # of the same showers
+        found[name] = Value.mean_of_dependent([abs(_logarithm(ratio)) for ratio in item.edges])
     return [found["wgan"] - found["gan"], found["wgan"] - found["bib_ae"]], found
 
 

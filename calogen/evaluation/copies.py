@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from calogen.errors import DataFormatError
-from calogen.metrics.distances import EMPTY, log_voxels, squared_distances
+from calogen.metrics.distances import log_filled_voxels, squared_distances
 from calogen.metrics.distributions import Value
 from calogen.showers.labels import energy_places, match_shares
 from calogen.showers.sample import Showers
@@ -112,11 +112,11 @@ def near_copies(sample: Showers, original: Showers, min_energy: float, seed: int
     own = rng.permutation(own)[: min(_QUERIES, len(original) // 4)]
     pool, step = np.setdiff1d(np.arange(len(original)), own), _num_compared(original)
     looked_up = sample.energies[rng.permutation(len(sample))[:_QUERIES]]
-    queries = _log_voxels(np.concatenate([original.energies[own], looked_up]), min_energy)
+    queries = log_filled_voxels(np.concatenate([original.energies[own], looked_up]), min_energy)
     distances, neighbours = np.full(len(queries), np.inf), np.zeros(len(queries), np.intp)
     for start in range(0, len(pool), step):
         rows = pool[start : start + step]
-        closest, indices = _nearest(queries, _log_voxels(original.energies[rows], min_energy))
+        closest, indices = _nearest(queries, log_filled_voxels(original.energies[rows], min_energy))
         neighbours = np.where(closest < distances, rows[indices], neighbours)
         distances = np.minimum(closest, distances)
     close = distances < _NEAR * np.median(distances[: len(own)])
@@ -301,7 +301,7 @@ def find_memory(
                 f"{kind} must have {_FEWEST} showers or more at the reference's incident energies. "
                 f"Received: {len(chosen)}"
             )
-        inputs.append(_log_voxels(sample.energies[chosen], min_energy))
+        inputs.append(log_filled_voxels(sample.energies[chosen], min_energy))
         bins.append(energy_bins[chosen])
     counts, distances = np.zeros((0, 4)), []
     for energy_bin in np.unique(bins[2]):
@@ -355,11 +355,6 @@ def _nearest(queries: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nd
 def _num_compared(showers: Showers) -> int:
     """How many showers of this geometry are compared with others at a time."""
     return max(_FEWEST, min(_MAX_NEIGHBOURS, _MAX_VALUES // showers.geometry.size))
-
-
-def _log_voxels(energies: np.ndarray, min_energy: float) -> np.ndarray:
-    """Logarithms of the voxels' energies, between which distances are measured, `[n, v]`."""
-    return log_voxels(np.where(energies >= np.float64(min_energy), energies, 0), min(EMPTY, min_energy))
 
 
 def _ratio_of_medians(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> Value:

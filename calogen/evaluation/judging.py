@@ -23,9 +23,8 @@ from calogen.evaluation.streaming import read_hashes, read_sample, sample_of
 from calogen.evaluation.submissions import reference_warning
 from calogen.files import FigureFormat
 from calogen.metrics.distances import (
-    EMPTY,
     MIN_SHOWERS,
-    log_voxels,
+    log_filled_voxels,
     physics_distances,
     precision_recall_density_coverage,
 )
@@ -302,8 +301,7 @@ def _neighbourhoods(first: _Loaded, second: _Loaded, options: Options) -> dict[s
     rng = np.random.default_rng(options.seed)
     size = min(MIN_SHOWERS, len(first.showers), len(second.showers))  # no more showers are compared
     chosen = (item.showers.energies[np.sort(rng.permutation(len(item.showers))[:size])] for item in (first, second))
-    least = first.sample.min_energy
-    ours, theirs = (log_voxels(np.where(given >= least, given, 0), min(EMPTY, least)) for given in chosen)
+    ours, theirs = (log_filled_voxels(given, first.sample.min_energy) for given in chosen)
     metrics = precision_recall_density_coverage(ours, theirs, seed=options.seed)
     return {name: getattr(metrics, name) for name in NEIGHBOURHOODS}
 

@@ -216,6 +216,11 @@ def precision_recall_density_coverage(
     return Neighbourhoods(precision, recall, density, coverage, size)
 
 
+def log_filled_voxels(energies: np.ndarray, min_energy: float) -> np.ndarray:
+    """Logarithms as of `log_voxels`, where voxels below `min_energy`, MeV, are empty."""
+    return log_voxels(np.where(energies >= np.float64(min_energy), energies, 0), min(EMPTY, min_energy))
+
+
 def log_voxels(energies: np.ndarray, floor: float = EMPTY) -> np.ndarray:
     """Logarithms of voxels for `precision_recall_density_coverage`, `[n, v]`.
 

@@ -84,6 +84,11 @@ class Value:
         return sum(values, cls(0.0, 0.0)) / len(values)
 
     @classmethod
+    def mean_of_dependent(cls, values: Sequence["Value"]) -> "Value":
+        """Mean of values whose errors go together, as those of the same showers."""
+        return cls.repeated(values)[0]
+
+    @classmethod
     def repeated(cls, values: Sequence["Value"]) -> tuple["Value", float | None]:
         """Mean of values with common errors, and their standard deviation (None for one value)."""
         numbers, errors = zip(*((item.value, item.error) for item in values), strict=True)

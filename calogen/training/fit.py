@@ -29,8 +29,8 @@ from calogen.training.latent import Sampler
 from calogen.training.module import ConfigT, GeometryT, ModelModule, generates
 from calogen.training.residuals import fit_residuals, has_residuals
 from calogen.training.run import TrainedRun, assemble_run, momentum_range_of, save_run
-from calogen.training.start import description_of, shapes_of, start_from, weights_digest
-from calogen.training.state import TrainingState, assign, read_identity, values_of
+from calogen.training.start import description_of, start_from, weights_digest
+from calogen.training.state import TrainingState, assign, read_identity, shapes_of, values_of
 from calogen.training.train import Keeper, is_finished, stages_of, train
 from calogen.training.trainer import Draws
 from calogen.training.wgan_gp import WganGp
@@ -102,7 +102,7 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
         snapshots=snapshots,
         extends=isinstance(schedules, Draws) and schedules.open_ended and getattr(config, "last_rate", 1.0) == 1.0,
     )
-    keeper.read()  # a checkpoint of another training is refused before the features are computed
+    begun = keeper.read()  # a checkpoint of another training is refused before the features are computed
     about = provenance.collect(config.seed, {}) | ({"start": description_of(start)} if start else {})
     with _features(showers, chain, (training, *validation), directory, identity) as (features, *validating):
         moments = moments_of(features)
@@ -111,7 +111,7 @@ def fit(  # noqa: PLR0913 - what trains, and one argument for each choice that i
         if start:
             start_from(trained, start.networks)
         stages = stages_of(trainers, schedules)
-        finished = is_finished(stages, keeper.read())
+        finished = is_finished(stages, begun)
         log = [] if finished else [ScalarLog(directory / "tensorboard")]
         state = train(stages, features, validating[0] if validating else None, keeper, log)
         latent = _finish(module, config, networks, features)

@@ -1,14 +1,14 @@
 """First weights of a training, taken from a trained run."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from calogen.backend import keras
 from calogen.config import config_to_json, require
 from calogen.training.residuals import has_residuals
 from calogen.training.run import TrainedRun
-from calogen.training.state import assign, values_of
+from calogen.training.state import assign, shapes_of, values_of
 
 
 def start_from(networks: Mapping[str, keras.Model], trained: Mapping[str, keras.Model]) -> None:
@@ -43,11 +43,6 @@ def description_of(run: TrainedRun) -> dict[str, Any]:
         "config": config_to_json(run.config),
         "weights": weights_digest(run.networks),
     }
-
-
-def shapes_of(variables: Sequence[keras.Variable]) -> list[tuple[int, ...]]:
-    """Shapes of variables."""
-    return [tuple(variable.shape) for variable in variables]
 
 
 def weights_digest(networks: Mapping[str, keras.Model]) -> str:

@@ -255,6 +255,11 @@ def _differences(expected: str, received: str) -> str:
     return ", ".join(f"{name} (expected {flat[0].get(name)}, received {flat[1].get(name)})" for name in names)
 
 
+def shapes_of(variables: Sequence[keras.Variable]) -> list[tuple[int, ...]]:
+    """Shapes of variables."""
+    return [tuple(variable.shape) for variable in variables]
+
+
 def values_of(variables: Sequence[keras.Variable]) -> Arrays:
     """Copies of the values of variables."""
     return [np.array(variable.numpy()) for variable in variables]
@@ -272,7 +277,7 @@ def assign(variables: Sequence[keras.Variable], values: Arrays) -> None:
 
 
 def _require_shapes(variables: Sequence[keras.Variable], values: Arrays) -> None:
-    if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+    if shapes_of(variables) != [value.shape for value in values]:
         raise DataFormatError(
             f"a checkpoint must hold {len(variables)} arrays of the model's shapes. Received: {len(values)} arrays "
             "(was it written by another version? delete the run's checkpoint to train from the start)"

@@ -205,12 +205,17 @@ def test_files_of_one_block_and_of_several(
         write_generated(tmp_path / "b.h5", folders, [*momenta], 3, 9, files=6)
 
 
+def write_small_blocks(run: TrainedRun, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves a run as `gan` in the folder; productions have blocks of seven showers."""
+    save_run(folder / "gan", run)
+    for module in (generation, production):
+        monkeypatch.setattr(module, "BLOCK_SHOWERS", 7)
+
+
 def test_a_stopped_generation_goes_on_with_its_own_blocks(
     gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_run(tmp_path / "gan", gans[1])
-    for module in (generation, production):
-        monkeypatch.setattr(module, "BLOCK_SHOWERS", 7)
+    write_small_blocks(gans[1], tmp_path, monkeypatch)
     write = production._write_block
     written: list[int] = []
 
@@ -242,9 +247,7 @@ def test_files_are_begun_once_and_may_be_chosen_until_then(
     gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finished blocks serve any number of files; an interruption at the very end leaves a whole result."""
-    save_run(tmp_path / "gan", gans[1])
-    for module in (generation, production):
-        monkeypatch.setattr(module, "BLOCK_SHOWERS", 7)
+    write_small_blocks(gans[1], tmp_path, monkeypatch)
 
     def interrupt(*_: object, **_options: object) -> None:
         raise KeyboardInterrupt

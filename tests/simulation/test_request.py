@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disks import asked_disks
 
 from calogen.errors import ConfigError
 from calogen.simulation import production
@@ -88,14 +89,7 @@ def test_the_rows_of_an_output_come_some_at_a_time(tmp_path: Path, monkeypatch: 
 
 
 def test_chunks_beside_a_link_need_space_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Path] = []
-    usage = shutil.disk_usage(tmp_path)
-
-    def fake(path: Path) -> object:
-        asked.append(path)
-        return usage
-
-    monkeypatch.setattr(shutil, "disk_usage", fake)
+    asked = asked_disks(tmp_path, monkeypatch)
     monkeypatch.setattr(production, "_simulate", lambda *_: None)
     monkeypatch.setattr(production, "write_output", lambda *_: None)
     for name in ("here", "there"):
