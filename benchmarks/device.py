@@ -34,7 +34,8 @@ from calogen.features.batches import FeatureTable, moments_of, on_disk, resident
 from calogen.generation.load import model_module
 from calogen.parallel import num_cores
 from calogen.process import tell
-from calogen.showers.bundled import bundled_for, open_showers
+from calogen.showers.bundled import bundled_for
+from calogen.showers.files import ShowerFile
 from calogen.training.calls import compile_calls
 from calogen.training.fit import choose_rows, in_bfloat16
 from calogen.training.train import Stage, stages_of
@@ -108,7 +109,7 @@ def measure(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     chosen = arguments.config or small or next(iter(module.CONFIGS))
     require(chosen in module.CONFIGS, f"--config must be one of {', '.join(module.CONFIGS)}. Received: {chosen}")
     config, geometry = module.CONFIGS[chosen]
-    with open_showers(bundled_for(geometry), geometry) as showers, TemporaryDirectory() as folder:
+    with ShowerFile(bundled_for(geometry), geometry) as showers, TemporaryDirectory() as folder:
         rows = choose_rows(showers, config)[0][:: max(1, len(showers) // _SHOWERS)]
         given = showers.given[rows]
         chain = module.build_transform(config, geometry).fit(given)

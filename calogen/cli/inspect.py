@@ -5,7 +5,6 @@ import math
 import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,24 +119,24 @@ def _inspect_showers(path: Path, as_json: bool, window: str, draw: Path | None) 
     from calogen.evaluation.summary import energy_table, format_energy_table, read_layer_energies
     from calogen.showers.bundled import known_geometry, read_showers
     from calogen.showers.grid import RegularGrid
-    from calogen.showers.windows import WINDOWS, select_window
+    from calogen.showers.windows import WINDOWS, in_geometry
 
     if window and window not in WINDOWS:
         raise ConfigError(f"--window must be one of {', '.join(WINDOWS)}. Received: {window}")
     geometry = known_geometry(path)
     table = read_table(path, geometry) if isinstance(geometry, RegularGrid) else None
-    select = partial(select_window, window=WINDOWS[window]) if window else None
+    shown = WINDOWS[window] if window else geometry
     if draw is not None:
         from calogen.plots.style import write_figure
         from calogen.reports.portrait import draw_portrait
 
         drawn = table.examples if table else read_showers(path)
-        write_figure(draw_portrait(select(drawn) if select else drawn, path.name), draw)
+        write_figure(draw_portrait(in_geometry(drawn, shown), path.name), draw)
         tell(f"drawn: {draw}, showers of the incident energy in the middle")
     if table is not None:
         grid_rows = grid_energy_table(table)
         return json.dumps(grid_rows, indent=2) if as_json else format_grid_energy_table(grid_rows, table.grid)
-    rows = energy_table(read_layer_energies(path, geometry, select))
+    rows = energy_table(read_layer_energies(path, shown))
     return json.dumps(rows, indent=2) if as_json else format_energy_table(rows)
 
 

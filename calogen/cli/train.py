@@ -57,14 +57,15 @@ def train_command(
     The same command with more iterations makes a finished training longer, where it has one stage, its learning rate is
     constant, and all its iterations draw from all showers.
 
-    Files of 297 stored cells are cut to the model's window. Files of voxels may be larger than memory.
+    Files of 297 stored cells are cut to the model's window. Files may be larger than memory.
     """
     from calogen.athena.interface import PIDS
     from calogen.generation.load import model_module
     from calogen.generation.pretrained import load_all
     from calogen.locks import directory_lock
     from calogen.reproduction.study_options import read_slice
-    from calogen.showers.bundled import bundled_for, open_showers
+    from calogen.showers.bundled import bundled_for
+    from calogen.showers.files import Reading, ShowerFile
     from calogen.showers.labels import within
     from calogen.showers.voxels import VoxelGeometry
     from calogen.training.devices import training_devices
@@ -93,7 +94,8 @@ def train_command(
         tell(f"first weights: those of {start} ({', '.join(first[0].networks)})")
     require_writable_file(output / "config.json")
     files = train_data or [bundled_for(grid)]
-    with open_showers(files, grid, tolerant) as showers, directory_lock(output):
+    with ShowerFile(files, grid, reading=Reading(tolerant)) as showers, directory_lock(output):
+        showers.require_mev()
         schedules = module.build_schedule(chosen, showers.given.incident_energies)
         stages = [schedules] if isinstance(schedules, Epochs | Draws) else schedules
         tell(

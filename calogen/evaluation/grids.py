@@ -3,16 +3,16 @@
 The tables are read from files block by block.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any  # the values of a table
 
 import numpy as np
 
-from calogen.cluster import common_workers
 from calogen.evaluation.compare import ALL_ENERGIES, Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
+from calogen.evaluation.tables import describe_file, example_step, take_examples
 from calogen.metrics.distributions import Value, json_number, mean
 from calogen.metrics.histograms import Profile
 from calogen.observables.grid import (
@@ -25,18 +25,15 @@ from calogen.observables.grid import (
     radial_profile,
 )
 from calogen.observables.observable import Observable
-from calogen.parallel import in_order
-from calogen.progress import progress
-from calogen.showers.files import EXACT, Excerpt, Files, Reading, ShowerFile
+from calogen.showers.files import EXACT, Files, Reading, ShowerFile
 from calogen.showers.geometry import require_kind
 from calogen.showers.grid import RegularGrid
 from calogen.showers.labels import discrete_energies, has_energy
-from calogen.showers.sample import Negative, Showers, concatenate, require_mev
+from calogen.showers.sample import Showers, concatenate
 
 MAX_EXAMPLES = 1000
 """Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
 _MIP_BINS = 30
-_TASKS = 1000  # blocks that wait at workers at a time
 
 
 @dataclass(frozen=True)
@@ -140,39 +137,10 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
     Raises:
         CalogenError: a file is missing, damaged, of another format or geometry, or not in MeV.
     """
-    with (
-        ShowerFile(files, grid, reading=reading) as file,
-        progress(f"reading {file.name}", len(file.rows), "blocks") as bar,
-    ):
-        parts: list[GridTable] = []
-        responses: list[np.ndarray] = []
-        for rows, (part, response, clipped) in zip(file.rows, _parts(file), strict=True):
-            parts.append(part)
-            responses.append(response)
-            if clipped is not None:  # a worker has counted
-                file.count_clipped(rows, clipped)
-            bar.advance()
-        table = replace(_join(parts), notes=tuple(file.notes))
-    require_mev(table.incident_energies, np.concatenate(responses), visible=True)
-    return table
-
-
-def _parts(file: ShowerFile) -> Iterator[tuple[GridTable, np.ndarray, Negative | None]]:
-    """What `_read_part` gives of all blocks of a file, by workers if there are any."""
-    step, pool = _example_step(len(file)), common_workers()
-    if pool is not None:
-        yield from in_order(pool, _read_part, ((file.excerpt(rows), rows.start, step) for rows in file.rows), _TASKS)
-        return
-    for rows in file.rows:
-        showers = file.read(rows)
-        yield _part(showers, rows.start, step), showers.response, None
-
-
-def _read_part(task: tuple[Excerpt, int, int]) -> tuple[GridTable, np.ndarray, Negative]:
-    """Table and responses of a block of a file, and what was set to 0; see `_part`."""
-    excerpt, start, step = task
-    showers, clipped = excerpt.read()
-    return _part(showers, start, step), showers.response, clipped
+    with ShowerFile(files, grid, reading=reading) as file:
+        step = example_step(len(file), MAX_EXAMPLES)
+        parts = [*describe_file(file, partial(_part, step=step))]
+        return replace(_join(parts), notes=tuple(file.notes))
 
 
 def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
@@ -184,19 +152,14 @@ def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
     parts: list[GridTable] = []
     start = 0
     for block in blocks:
-        parts.append(_part(block, start, _example_step(number)))
+        parts.append(_part(block, start, example_step(number, MAX_EXAMPLES)))
         start += len(block)
     return _join(parts)
 
 
-def _example_step(number: int) -> int:
-    """Which of so many showers are examples: each of this distance from the one before."""
-    return -(-number // MAX_EXAMPLES)
-
-
 def _part(block: Showers, start: int, step: int) -> GridTable:
     """The table of a block that begins with this shower of a sample; its examples are copies."""
-    return replace(table_of(block), examples=block[np.arange(-start % step, len(block), step)])
+    return replace(table_of(block), examples=take_examples(block, start, step))
 
 
 def _join(parts: Sequence[GridTable]) -> GridTable:

@@ -1,6 +1,6 @@
 """Summaries of showers by incident energy: response, resolution, shares of the layers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import truediv
 from pathlib import Path
@@ -34,28 +34,25 @@ class _WholeLayers(Geometry):
     layers: tuple[_Whole, ...]
 
 
-def read_layer_energies(path: Path, geometry: Geometry, select: Callable[[Showers], Showers] | None = None) -> Showers:
+def read_layer_energies(path: Path, geometry: Geometry) -> Showers:
     """Reads a file of any size as showers of whole layers: `[n, l]` energies in MeV.
 
     Args:
-        path: the file, of showers of the geometry.
-        select: cuts showers to some of their cells before they are summed; None: all count.
+        path: the file.
+        geometry: of its showers, or a window of its cells, which alone count.
 
     Raises:
         CalogenError: the file is missing, damaged, of another format or geometry, or not in MeV.
     """
     parts: list[Showers] = []
+    whole = _WholeLayers(geometry.name, tuple(_Whole(layer.id, layer.name) for layer in geometry.layers))
     with (
         ShowerFile(path, geometry) as file,
         progress(f"reading {file.name}", len(file.rows), "blocks") as bar,
     ):
         for rows, block in file.blocks():
             others = {name: values[rows] for name, values in file.given.others.items()}
-            showers = replace(block, conditions=others)
-            showers = select(showers) if select else showers
-            layers = tuple(_Whole(layer.id, layer.name) for layer in showers.geometry.layers)
-            whole = _WholeLayers(showers.geometry.name, layers)
-            parts.append(replace(showers, geometry=whole, energies=showers.layer_energies))
+            parts.append(replace(block, geometry=whole, energies=block.layer_energies, conditions=others))
             bar.advance()
     showers = concatenate(parts)
     require_mev(showers.incident_energies, showers.response)

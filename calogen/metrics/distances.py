@@ -64,14 +64,15 @@ def frechet_physics_distance(
 
     Source: arXiv:2211.10295; jetnet.evaluation.fpd, of which these are the numbers for equal seeds.
     """
-    pair = _normalised(reference, generated)
+    pair = checked_pair(reference, generated)
+    largest = _largest(pair[0])
     rng = np.random.default_rng(seed)
     smallest = min(min_samples, *(len(sample) for sample in pair))
     sizes = (1 / np.linspace(1 / smallest, 1 / (5 * smallest), num_sizes)).astype(int)
     means = []
     with progress("FPD", num_sizes, "sizes") as shown:
         for size in sizes:
-            batches = ([rng.choice(sample, size) for sample in pair] for _ in range(num_batches))
+            batches = ([_draw(sample, size, rng, largest) for sample in pair] for _ in range(num_batches))
             workers = num_workers(num_batches, _COPIES * size * pair[0].shape[1] * 8)
             means.append(np.mean(list(in_threads(lambda batch: frechet_distance(*batch), batches, workers))))
             shown.advance()
@@ -120,13 +121,14 @@ def kernel_physics_distance(
 
     Source: arXiv:2211.10295; jetnet.evaluation.kpd, of which these are the numbers for equal seeds.
     """
-    pair = _normalised(reference, generated)
+    pair = checked_pair(reference, generated)
+    largest = _largest(pair[0])
     size = min(batch_size, *(len(sample) for sample in pair))
     estimates = []
     with progress("KPD", num_batches, "batches") as shown:
         for number in range(num_batches):
             rng = np.random.default_rng(seed + 1000 * number)
-            estimates.append(squared_mmd(*(rng.choice(sample, size) for sample in pair)))
+            estimates.append(squared_mmd(*(_draw(sample, size, rng, largest) for sample in pair)))
             shown.advance()
     low, high = np.percentile(estimates, _SPREAD)
     return Value(float(np.median(estimates)), float(high - low) / 2)
@@ -268,12 +270,19 @@ def checked_pair(
     return ours, theirs
 
 
-def _normalised(reference: np.ndarray, generated: np.ndarray) -> list[np.ndarray]:
-    """Both samples, with their columns divided by the reference's largest absolute values."""
-    pair = checked_pair(reference, generated)
-    largest = np.abs(pair[0]).max(axis=0)
+def _largest(reference: np.ndarray) -> np.ndarray:
+    """The largest absolute value of each column, or 1 where that is 0, `[f]`."""
+    largest = np.maximum(reference.max(axis=0), -reference.min(axis=0)).astype(np.float64)
     largest[largest == 0] = 1
-    return [sample / largest for sample in pair]
+    return largest
+
+
+def _draw(sample: np.ndarray, size: int, rng: np.random.Generator, largest: np.ndarray) -> np.ndarray:
+    """A batch of a sample, with replacement, `[b, f]`; its columns are divided by `largest`.
+
+    The sample itself, which may have millions of rows, is not copied; `choice` would do so unless rows are contiguous.
+    """
+    return np.ascontiguousarray(sample[rng.choice(len(sample), size)]) / largest
 
 
 def _root(sample: np.ndarray) -> np.ndarray:

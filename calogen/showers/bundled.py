@@ -1,23 +1,20 @@
 """The bundled Geant4 samples, with which everything runs on a laptop without a download."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from calogen.errors import DataFormatError
 from calogen.hdf5 import damage_named, dataset_shape, open_file
-from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
-from calogen.showers.files import Files, Reading, ShowerFile, paths_of
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.geometry import Geometry
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grid_files import grid_shape
 from calogen.showers.grids import GRIDS, ILD_GRID
 from calogen.showers.layouts import missing_dataset
-from calogen.showers.sample import Showers, concatenate
+from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1, VoxelGeometry
-from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, select_window
+from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW, in_geometry, stored_geometry
 
 KNOWN_GEOMETRIES: tuple[Geometry, ...] = (
     ATLAS_BARREL_STORED,
@@ -130,21 +127,6 @@ def bundled_for(geometry: Geometry) -> Path:
     raise DataFormatError(f"training data must be given for {geometry.name}. Received: none, and none are bundled")
 
 
-@contextmanager
-def open_showers(files: Files, geometry: Geometry, tolerant: bool = False) -> Iterator[Showers | ShowerFile]:
-    """Showers in files: voxels are read block by block, cells are held in memory.
-
-    Args:
-        files: one file, or several that are read as one.
-        tolerant: as for `Showers.read`.
-    """
-    if isinstance(geometry, CellGrid):
-        yield concatenate([read_window(path, geometry, tolerant) for path in paths_of(files)])
-        return
-    with ShowerFile(files, geometry, reading=Reading(tolerant=tolerant)) as opened:
-        yield opened
-
-
 def voxel_geometry(path: str | Path, xml: Path | None = None) -> VoxelGeometry:
     """The geometry of a file's voxels.
 
@@ -178,9 +160,6 @@ def read_window(path: str | Path, geometry: Geometry, tolerant: bool = False) ->
         geometry: e.g. `ATLAS_VAE_WINDOW`.
         tolerant: as for `Showers.read`.
     """
-    if isinstance(geometry, CellGrid):
-        with open_file(path) as file, damage_named(path):
-            shape = dataset_shape(file, geometry.dataset)
-        if shape[1:] == (ATLAS_BARREL_STORED.size,) != (geometry.size,):
-            return select_window(Showers.read(path, ATLAS_BARREL_STORED, tolerant=tolerant), geometry)
-    return Showers.read(path, geometry, tolerant=tolerant)
+    with open_file(path) as file, damage_named(path):
+        stored = stored_geometry(file, geometry)
+    return in_geometry(Showers.read(path, stored, tolerant=tolerant), geometry)

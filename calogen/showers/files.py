@@ -1,6 +1,6 @@
 """Reading of shower files that need not fit into memory, one block of rows at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,13 +14,16 @@ from calogen.hdf5 import damage_named, open_file
 from calogen.progress import progress
 from calogen.showers.conditions import Conditions
 from calogen.showers.geometry import Geometry
+from calogen.showers.grid import RegularGrid
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, match_shares, snap
 from calogen.showers.layouts import find_conditions, find_labels, find_showers
-from calogen.showers.sample import Negative, Showers, clip_negative, concatenate
+from calogen.showers.sample import Negative, Showers, clip_negative, concatenate, require_mev
+from calogen.showers.windows import IMPACT, in_geometry, stored_geometry
 
 Files = str | Path | Sequence[str | Path]
 """A file, or several that are read as one, in this order."""
 MAX_SHOWERS, _MAX_BYTES = 121_000, 2**29  # limits of `read_some`, for energies in float32
+_BLOCKS_FOR_UNIT = 20  # whose showers tell the unit of a file
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class ShowerFile:
     """Shower files of any size, read as one file in blocks of rows.
 
     Several threads may read at once: HDF5 serves one at a time, while the others work on their blocks. Blocks have no
-    conditions, which are in `given`, and no attributes. Whether the energies are in MeV is not checked, as a block may
-    be too small for `require_mev`.
+    conditions, which are in `given`, and no attributes. Files of all stored ATLAS cells can be read as a window. That
+    energies are in MeV is not checked unless `require_mev` is called, as a block may be too small to tell.
 
     Args:
         max_bytes: size of a block in float64. A block consists of whole chunks of the file where these are smaller; a
@@ -64,27 +67,31 @@ class ShowerFile:
         self.paths, self.geometry, self.reading = paths_of(path), geometry, reading
         with ExitStack() as opened:
             parts = [self._open(item, opened) for item in self.paths]
-            self._energies = [energies for _, energies, _ in parts]
-            self._others = [others for _, _, others in parts]
+            self._energies = [energies for _, energies, _, _ in parts]
+            self._others = [others for _, _, others, _ in parts]
+            self._stored = [stored for _, _, _, stored in parts]
             self._starts = np.cumsum([0, *map(len, self._energies)])
-            stored = np.concatenate([labels for labels, _, _ in parts])
-            labels = snap(stored)
+            given = np.concatenate([labels for labels, _, _, _ in parts])
+            labels = snap(given)
             if reading.reference is not None:
                 labels = snap(labels, reading.reference, TOLERANT_LABEL if reading.tolerant else SAME_LABEL)
             self._chosen = np.arange(len(labels))
             if reading.match_seed is not None and reading.reference is not None:
                 self._chosen = match_shares(reading.reference, labels, reading.match_seed)
-            self.incident_energies, self._labels = labels[self._chosen], stored[self._chosen]
+            self.incident_energies, self._labels = labels[self._chosen], given[self._chosen]
             self._opened = opened.pop_all()
         self._clipped: dict[int, Negative] = {}  # by the first row of a block, which may be read twice
         self.rows = tuple(self._blocks(max_bytes))
 
-    def _open(self, path: Path, opened: ExitStack) -> tuple[np.ndarray, h5py.Dataset, dict[str, h5py.Dataset]]:
-        """Labels of a file, and the datasets of its energies and conditions."""
+    def _open(
+        self, path: Path, opened: ExitStack
+    ) -> tuple[np.ndarray, h5py.Dataset, dict[str, h5py.Dataset], Geometry]:
+        """Labels of a file, datasets of energies and conditions, geometry of what is stored."""
         file = opened.enter_context(open_file(path))
         with damage_named(path):
-            labels, energies = find_showers(file, path, self.geometry, opened, whole=False)
-            return labels[:].reshape(-1), energies, find_conditions(file, len(energies), opened)
+            stored = stored_geometry(file, self.geometry)
+            labels, energies = find_showers(file, path, stored, opened, whole=False)
+            return labels[:].reshape(-1), energies, find_conditions(file, len(energies), opened), stored
 
     def _blocks(self, max_bytes: int) -> Iterator[slice]:
         """Rows of each block, counted among the chosen showers."""
@@ -156,17 +163,33 @@ class ShowerFile:
         self.count_clipped(rows, clipped)
         return showers
 
+    def require_mev(self) -> None:
+        """Refuse energies that cannot be in MeV, as a few of the blocks tell.
+
+        Raises:
+            DataFormatError: the median shower has far too much or too little energy, or a block is damaged.
+        """
+        rows = self.rows[:: -(-len(self.rows) // _BLOCKS_FOR_UNIT)]
+        responses = np.concatenate([self.read(item).response for item in rows])
+        labels = np.concatenate([self.incident_energies[item] for item in rows])
+        try:
+            require_mev(labels, responses, visible=isinstance(self.geometry, RegularGrid))
+        except CalogenError as error:
+            raise type(error)(f"{self.name}: {error}") from error
+
     def excerpt(self, rows: slice) -> "Excerpt":
         """One of the blocks in `rows`, for a worker that reads it, in any folder."""
         excerpt = self._excerpt(rows)
         return replace(excerpt, path=excerpt.path.absolute())
 
     def _excerpt(self, rows: slice) -> "Excerpt":
-        part = self._part(rows)
-        chosen = self._chosen[rows] - self._starts[part]
-        return Excerpt(
-            self.paths[part], self.geometry, chosen, self.incident_energies[rows], self.reading.tolerant, len(self)
-        )
+        part, path = self._part(rows), self.paths[self._part(rows)]
+        chosen, labels = self._chosen[rows] - self._starts[part], self.incident_energies[rows]
+        stored, others = self._stored[part], self._others[part]
+        names = [name for name in IMPACT if name in others] if stored != self.geometry else []
+        with damage_named(path):
+            impact = {name: others[name][chosen[0] : chosen[-1] + 1][chosen - chosen[0]] for name in names}
+        return Excerpt(path, self.geometry, stored, chosen, labels, impact, self.reading.tolerant, len(self))
 
     def count_clipped(self, rows: slice, clipped: Negative) -> None:
         """Takes note of what was set to 0 in one of the blocks in `rows`."""
@@ -182,17 +205,21 @@ class Excerpt:
     """Some showers of a file, which every worker that sees the file can read.
 
     Args:
-        path, geometry: the file, and its geometry.
+        path: the file.
+        geometry, stored: of the showers, and of what the file stores, from which a window may be cut.
         chosen: places of the showers in the file, `[n]`, rising.
         labels: their incident energies, `[n]`, MeV.
+        impact: `impact_eta` and `impact_phi`, `[n]`, around which a window lies; empty if none is cut.
         tolerant: as for `Reading`.
         number: number of all showers that are read.
     """
 
     path: Path
     geometry: Geometry
+    stored: Geometry
     chosen: np.ndarray
     labels: np.ndarray
+    impact: Mapping[str, np.ndarray]
     tolerant: bool
     number: int
 
@@ -204,7 +231,7 @@ class Excerpt:
         """
         with open_file(self.path) as file, ExitStack() as opened:
             with damage_named(self.path):
-                _, energies = find_showers(file, self.path, self.geometry, opened, whole=False)
+                _, energies = find_showers(file, self.path, self.stored, opened, whole=False)
             return self.take(energies)
 
     def take(self, dataset: h5py.Dataset) -> tuple[Showers, Negative]:
@@ -217,7 +244,8 @@ class Excerpt:
         if self.tolerant:
             energies, clipped = clip_negative(energies, self.labels)
         try:
-            return Showers(self.geometry, self.labels, energies), clipped
+            showers = in_geometry(Showers(self.stored, self.labels, energies, self.impact), self.geometry)
+            return replace(showers, conditions={}), clipped
         except CalogenError as error:
             number = len(self.labels)
             part_only = "negative" in str(error) and number < self.number

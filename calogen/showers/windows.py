@@ -7,9 +7,11 @@ paper uses: the VAE's keeps 57 of the 64 strips in the front layer, centred on t
 from collections.abc import Mapping
 from dataclasses import replace
 
+import h5py
 import numpy as np
 
 from calogen.errors import DataFormatError
+from calogen.hdf5 import dataset_shape
 from calogen.showers.cells import ATLAS_BARREL_STORED, CellGrid
 from calogen.showers.geometry import Geometry, require_kind
 from calogen.showers.sample import Showers
@@ -39,6 +41,8 @@ ATLAS_GAN_WINDOW = CellGrid(
 Source: ATLAS 2022 (arXiv:2210.06204), "Monte Carlo Samples and Preprocessing", the first approach; its four alignments
 in eta and phi are the places of that cell's centre in the cells of the coarser layers.
 """
+IMPACT = ("impact_eta", "impact_phi")
+"""Names of the conditions that tell where a shower's window lies."""
 WINDOWS = {"vae": ATLAS_VAE_WINDOW, "gan": ATLAS_GAN_WINDOW}
 
 
@@ -78,6 +82,12 @@ def in_geometry(showers: Showers, geometry: Geometry) -> Showers:
     return select_window(showers, geometry)
 
 
+def stored_geometry(file: h5py.File, geometry: Geometry) -> Geometry:
+    """The geometry of a file's cells: the given one, or that of all cells around a window."""
+    shape = dataset_shape(file, geometry.dataset) if isinstance(geometry, CellGrid) else ()
+    return ATLAS_BARREL_STORED if shape[1:] == (ATLAS_BARREL_STORED.size,) else geometry
+
+
 def restore_window(showers: Showers, grid: CellGrid, conditions: Mapping[str, np.ndarray]) -> Showers:
     """Puts the cells of a window back among those of a larger grid; the others are empty.
 
@@ -109,11 +119,10 @@ def _columns(showers: Showers, window: CellGrid, grid: Geometry) -> tuple[np.nda
     if not isinstance(grid, CellGrid) or grid.layer_ids != window.layer_ids:
         names = f"{window.name} and {grid.name}"
         raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")
-    if not {"impact_eta", "impact_phi"} <= set(showers.conditions):
-        raise DataFormatError(
-            f"a window needs the datasets impact_eta and impact_phi. Received: {sorted(showers.conditions)}"
-        )
-    eta, phi = showers.conditions["impact_eta"], showers.conditions["impact_phi"]
+    if not set(IMPACT) <= set(showers.conditions):
+        names = " and ".join(IMPACT)
+        raise DataFormatError(f"a window needs the datasets {names}. Received: {sorted(showers.conditions)}")
+    eta, phi = (showers.conditions[name] for name in IMPACT)
     columns, within = [], []
     for inner, outer, start in zip(window.layers, grid.layers, (part.start for part in grid.slices), strict=True):
         eta_inner, phi_inner = inner.first_cell(eta, phi)

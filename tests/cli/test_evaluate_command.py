@@ -18,7 +18,7 @@ from calogen.cli import main as cli
 from calogen.errors import ConfigError, DataFormatError
 from calogen.evaluation.judging import Options
 from calogen.observables.cells import CELL_OBSERVABLES
-from calogen.reports.evaluate import evaluate_cells
+from calogen.reports.evaluate_cells import evaluate_cells
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
@@ -109,8 +109,8 @@ def cells(path: str, showers: Showers, negative: int = 0, noise: Any = 1.0) -> P
 def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One observable, without its picture, in a folder."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
-    monkeypatch.setattr("calogen.reports.evaluate.draw_cells", lambda *_: {})
+    monkeypatch.setattr("calogen.evaluation.cells.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate_cells.draw_cells", lambda *_: {})
 
 
 def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_changes_of_all_files_of_cells_are_counted(tmp_path: Path, monkeypatch: 
     generated = cells("a.h5", second[:10], 2), cells("b.h5", second[10:20], 3, noise), cells("c.h5", second[20:])
     page = page_of(evaluate_cells(reference, {"VAE": generated}, tmp_path / "out", options=TOLERANT))
     assert "VAE: set to 0 were 5 negative energies in 5 showers" in page
-    assert "VAE: 5 incident energies were close to the reference" in page
+    assert "VAE: 5 incident energies were off the reference" in page
     foreign = cells("d.h5", second, noise=np.resize([1, 1 + 4e-4], len(second)))
     message = rf"VAE must have the reference's 1 inc.* Received: {len(second) // 2} showers at 1 others.*--tolerant"
     with pytest.raises(DataFormatError, match=message):

@@ -220,7 +220,7 @@ def test_generate_needs_energies_or_a_file(tmp_path: Path, options: str, number:
 
 
 def test_evaluate_writes_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.evaluation.cells.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
     showers = make_showers(ATLAS_VAE_WINDOW, 400)
     at_energy = showers.at(65536.0)
     at_energy[len(at_energy) // 2 :].write(tmp_path / "reference.h5")

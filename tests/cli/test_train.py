@@ -10,9 +10,9 @@ from calogen.cli.train import parse_values
 from calogen.errors import CalogenError, ConfigError, DataFormatError, GeometryError
 from calogen.files import read_json
 from calogen.generation.load import load_run
-from calogen.showers.bundled import bundled_for, open_showers
+from calogen.showers.bundled import bundled_for
 from calogen.showers.cells import ATLAS_BARREL_STORED
-from calogen.showers.sample import Showers, concatenate
+from calogen.showers.sample import Showers
 from calogen.showers.voxels import PHOTONS_DATASET1, PIONS_DATASET1
 from calogen.showers.windows import ATLAS_GAN_WINDOW, ATLAS_VAE_WINDOW
 
@@ -134,15 +134,3 @@ def test_bundled_showers_fit_the_geometry() -> None:
     assert found == ["photons_train.h5", "photons_train.h5", "photons_train.h5", "pions_train.h5"]
     with pytest.raises(DataFormatError, match="training data must be given for tiny"):
         bundled_for(TINY_VOXELS)
-
-
-def test_showers_are_opened_whatever_their_geometry(tmp_path: Path) -> None:
-    parts = [stored_cells(10), stored_cells(7, seed=1)]
-    files = [tmp_path / "a.h5", tmp_path / "b.h5"]
-    for path, part in zip(files, parts, strict=True):
-        part.write(path)
-    with open_showers(files, ATLAS_BARREL_STORED) as opened:
-        both = concatenate([part for _, part in opened.blocks()])
-    np.testing.assert_array_equal(both.energies, np.concatenate([part.energies for part in parts]))
-    with open_showers(files, ATLAS_GAN_WINDOW) as opened:
-        assert (len(opened), opened.geometry) == (17, ATLAS_GAN_WINDOW)

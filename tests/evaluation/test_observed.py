@@ -13,7 +13,7 @@ from calogen.evaluation.observed import SECOND, observed_numbers, standardised
 from calogen.metrics import classifier
 from calogen.observables.cells import CELL_OBSERVABLES, response, total_energy
 from calogen.observables.observable import Observable, Observed
-from calogen.reports.evaluate import evaluate_cells
+from calogen.reports.evaluate_cells import evaluate_cells
 from calogen.showers.sample import concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 

@@ -2,8 +2,7 @@
 
 from conftest import make_showers
 
-from calogen.evaluation.compare import compare_showers
-from calogen.observables.cells import CELL_OBSERVABLES
+from calogen.evaluation.cells import cell_table_of, compare_cells
 from calogen.reports.cell_figures import draw_cells
 from calogen.showers.sample import concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
@@ -12,12 +11,10 @@ from calogen.showers.windows import ATLAS_VAE_WINDOW
 def test_each_energy_has_its_layers_average_shower_and_shapes() -> None:
     reference, model = (make_showers(ATLAS_VAE_WINDOW, 300, seed) for seed in (1, 2))
     reference, model = (concatenate([item.at(4096.0), item.at(65536.0)]) for item in (reference, model))
-    samples = {"VAE": model, "GAN": model.at(65536.0)}
-    comparisons = {
-        energy: compare_showers(reference, present, CELL_OBSERVABLES, 1, energy)
-        for energy, present in ((4096.0, {"VAE": model}), (65536.0, samples))
-    }
-    drawn = draw_cells(reference, samples, comparisons, "toy")
+    expected = cell_table_of(reference)
+    samples = {"VAE": cell_table_of(model), "GAN": cell_table_of(model.at(65536.0))}
+    comparisons = {energy: compare_cells(expected, samples, energy) for energy in (4096.0, 65536.0)}
+    drawn = draw_cells(expected, samples, comparisons, "toy")
     kinds = ("Energy in the layers", "Average shower", "Shapes")
     assert [*drawn] == [
         "Total energy",

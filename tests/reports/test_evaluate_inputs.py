@@ -19,7 +19,7 @@ from calogen.evaluation.assessment import Assessment
 from calogen.evaluation.judging import Options, assess, read_reference
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.provenance import file_record
-from calogen.reports.evaluate import evaluate_cells
+from calogen.reports.evaluate_cells import evaluate_cells
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
@@ -172,8 +172,8 @@ def test_a_training_file_tells_what_a_model_remembers(folder: Path) -> None:
 
 
 def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
-    monkeypatch.setattr("calogen.reports.evaluate.draw_cells", lambda *_: {})
+    monkeypatch.setattr("calogen.evaluation.cells.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate_cells.draw_cells", lambda *_: {})
     both = make_showers(ATLAS_VAE_WINDOW, 700, 1).at(65536.0)
     first, second = both[::2], both[1::2]
     first[:20].write(tmp_path / "low.h5")
@@ -183,11 +183,11 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with h5py.File(tmp_path / "vae.h5", "w") as file:
         file["incident_energies"], file["cells"] = labels[:, None], energies
     reference = tmp_path / "low.h5", tmp_path / "high.h5"
-    with pytest.raises(DataFormatError, match=r"vae\.h5: energies must not be negative.*--tolerant"):
+    with pytest.raises(DataFormatError, match=r"vae\.h5, showers 0 to .*: energies must not be negative.*--tolerant"):
         evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=QUICK)
     page = page_of(evaluate_cells(reference, {"VAE": tmp_path / "vae.h5"}, tmp_path / "out", options=TOLERANT))
     assert "set to 0 were 1 negative energies" in page
-    assert f"{len(second)} incident energies were close to the reference" in page
+    assert f"VAE: {len(second)} incident energies were off the reference" in page
     copy = page_of(evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", options=QUICK))
     assert f"ATTENTION: {len(first)} of the {len(first)} VAE showers are showers of the reference" in copy
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
@@ -205,8 +205,8 @@ def write_cells(folder: Path, **numbers: int) -> dict[str, Path]:
 
 @pytest.fixture
 def one_observable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
-    monkeypatch.setattr("calogen.reports.evaluate.draw_cells", lambda *_: {})
+    monkeypatch.setattr("calogen.evaluation.cells.CELL_OBSERVABLES", CELL_OBSERVABLES[:1])
+    monkeypatch.setattr("calogen.reports.evaluate_cells.draw_cells", lambda *_: {})
 
 
 @pytest.mark.usefixtures("one_observable")

@@ -28,7 +28,7 @@ QUICK = Options(repetitions=0)
 
 
 def test_cells_in_memory_or_in_files_are_judged_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calogen.reports.evaluate.CELL_OBSERVABLES", CELL_OBSERVABLES[:2])
+    monkeypatch.setattr("calogen.evaluation.cells.CELL_OBSERVABLES", CELL_OBSERVABLES[:2])
     reference, other = (make_showers(ATLAS_VAE_WINDOW, 900, seed).at(65536.0) for seed in (1, 2))
     table = calogen.evaluate(reference, {"VAE": other}, tmp_path / "a", options=QUICK)
     reference.write(tmp_path / "reference.h5")

@@ -1,5 +1,6 @@
 """Files read block by block: several as one, roughly in the format, some rows of them."""
 
+import pickle
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from conftest import TINY_VOXELS, make_showers
 
 from calogen.errors import DataFormatError
+from calogen.showers.bundled import bundled, read_showers
 from calogen.showers.files import Reading, ShowerFile, read_some
 from calogen.showers.sample import Showers, concatenate
+from calogen.showers.windows import ATLAS_GAN_WINDOW, select_window
 
 SHOWERS = make_showers(TINY_VOXELS, 60)
 BLOCK = 8 * TINY_VOXELS.size * 7  # bytes of seven showers
@@ -181,3 +184,43 @@ def test_rows_of_a_file_stay_labels_of_the_file(tmp_path: Path) -> None:
     showers.write(tmp_path / "a.h5")
     found = Showers.read(tmp_path / "a.h5", TINY_VOXELS, slice(3, 9))
     np.testing.assert_array_equal(found.incident_energies, showers.incident_energies[3:9])
+
+
+def test_stored_cells_are_read_as_a_window(tmp_path: Path) -> None:
+    """Files of all stored cells and of the window's may be mixed; excerpts need no other file than their own."""
+    stored = read_showers(bundled("photons_test"))[::40]
+    window = select_window(stored, ATLAS_GAN_WINDOW)
+    stored[:30].write(tmp_path / "stored.h5")
+    window[30:].write(tmp_path / "window.h5")
+    paths, block = [tmp_path / "stored.h5", tmp_path / "window.h5"], 8 * window.geometry.size * 7
+    with ShowerFile(paths, ATLAS_GAN_WINDOW, block) as file:
+        found = read_all(file)
+        excerpts = [file.excerpt(rows) for rows in file.rows]
+        assert (len(file), file.given.others.keys() >= {"impact_eta", "impact_phi"}) == (len(stored), True)
+    assert found.geometry == ATLAS_GAN_WINDOW
+    np.testing.assert_array_equal(found.energies, window.energies)
+    by_workers = concatenate([item.read()[0] for item in pickle.loads(pickle.dumps(excerpts))])
+    np.testing.assert_array_equal(by_workers.energies, window.energies)
+    matched = Reading(match_seed=1, reference=stored.incident_energies[::3])
+    with ShowerFile(paths, ATLAS_GAN_WINDOW, block, matched) as file:
+        assert len(file) < len(stored)
+        rows = np.array([np.flatnonzero((window.energies == row).all(axis=1))[0] for row in read_all(file).energies])
+        np.testing.assert_array_equal(file.incident_energies, stored.incident_energies[rows])
+    replace(stored, conditions={}).write(tmp_path / "nowhere.h5")
+    with (
+        ShowerFile(tmp_path / "nowhere.h5", ATLAS_GAN_WINDOW) as file,
+        pytest.raises(DataFormatError, match="a window needs the datasets impact_eta and impact_phi"),
+    ):
+        file.read(file.rows[0])
+
+
+def test_a_few_blocks_tell_the_unit(tmp_path: Path) -> None:
+    SHOWERS.write(tmp_path / "mev.h5")
+    write(tmp_path / "gev.h5", SHOWERS.energies / 1000, SHOWERS.incident_energies)
+    with ShowerFile(tmp_path / "mev.h5", TINY_VOXELS, BLOCK) as file:
+        file.require_mev()
+    with (
+        ShowerFile(tmp_path / "gev.h5", TINY_VOXELS, BLOCK) as file,
+        pytest.raises(DataFormatError, match=r"gev\.h5: energies must be in MeV"),
+    ):
+        file.require_mev()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calogen.errors import DataFormatError, GeometryError
-from calogen.showers.bundled import known_geometry, open_showers, read_showers
+from calogen.showers.bundled import known_geometry, read_showers
 from calogen.showers.files import ShowerFile, read_given
 from calogen.showers.grid import RegularGrid
 from calogen.showers.grid_files import public_datasets
@@ -102,7 +102,7 @@ def test_files_are_streamed_by_slices(tmp_path: Path, showers: Showers, layout: 
         blocks = list(file.blocks())
         assert [len(block) for _, block in blocks] == [2, 2, 2, 1]
         np.testing.assert_array_equal(np.concatenate([block.energies for _, block in blocks]), showers.energies)
-    with open_showers([path, path], ILD_GRID) as opened:
+    with ShowerFile([path, path], ILD_GRID) as opened:
         assert len(opened) == 14
     np.testing.assert_array_equal(Showers.read(path, ILD_GRID, slice(2, 4)).energies, showers.energies[2:4])
 

@@ -1,0 +1,133 @@
+"""Samples of showers in ATLAS cells, as tables of observables.
+
+The tables are read from files block by block.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from calogen.errors import DataFormatError
+from calogen.evaluation.compare import Comparison, compare_tables
+from calogen.evaluation.copies import hash_showers
+from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
+from calogen.evaluation.summary import ResponseCurve, curve_of
+from calogen.evaluation.tables import describe_file, example_step, take_examples
+from calogen.observables.cells import CELL_OBSERVABLES
+from calogen.observables.observable import Observable
+from calogen.showers.files import EXACT, MAX_SHOWERS, Files, Reading, ShowerFile
+from calogen.showers.sample import Showers, concatenate
+from calogen.showers.windows import ATLAS_VAE_WINDOW
+
+MIN_ENERGY = default_min_energy(OWN_BINNING)
+"""Cells below it, in MeV, count as empty where copies are looked for."""
+MOST_ENERGIES = 50
+"""Largest number of incident energies, as cells are compared at each of them."""
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """Observables of a sample, and what figures show of it.
+
+    Args:
+        incident_energies: `[n]`, MeV.
+        columns: observables `[n]` by name.
+        responses: energy in the cells over incident energy, `[n]`.
+        hashes: of all showers, `[n]` (`copies.hash_showers`, with `MIN_ENERGY`).
+        examples: some of the showers, at even distances, for pictures and to find copies.
+        notes: sentences on changes that were made to the showers.
+    """
+
+    incident_energies: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    responses: np.ndarray
+    hashes: np.ndarray
+    examples: Showers
+    notes: tuple[str, ...] = ()
+
+    @property
+    def observables(self) -> tuple[Observable, ...]:
+        """The observables, which have one value for each shower."""
+        return CELL_OBSERVABLES
+
+    @property
+    def response_curve(self) -> ResponseCurve:
+        """Mean response and resolution at each incident energy."""
+        return curve_of(self.incident_energies, self.responses)
+
+    def __len__(self) -> int:
+        return len(self.incident_energies)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Values of an observable."""
+        return self.columns[name]
+
+    def at(self, incident_energy: float) -> "CellTable":
+        """The part of one incident energy, MeV; its examples are those of the whole sample."""
+        rows = self.incident_energies == incident_energy
+        return replace(
+            self,
+            incident_energies=self.incident_energies[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+            responses=self.responses[rows],
+            hashes=self.hashes[rows],
+        )
+
+
+def cell_table_of(showers: Showers) -> CellTable:
+    """The table of showers in memory, all of which are examples."""
+    return CellTable(
+        showers.incident_energies,
+        {item.name: np.array(item.values(showers), np.float64) for item in CELL_OBSERVABLES},
+        showers.response,
+        hash_showers(showers.energies, MIN_ENERGY),
+        showers,
+    )
+
+
+def read_cell_table(files: Files, reading: Reading = EXACT) -> CellTable:
+    """The table of a sample in files, which need not fit into memory.
+
+    The cells are those of the window of arXiv:2210.06204.
+
+    Raises:
+        CalogenError: a file is missing, damaged, of another format or geometry, or not in MeV; a reference has more
+            incident energies than `MOST_ENERGIES`.
+    """
+    with ShowerFile(files, ATLAS_VAE_WINDOW, reading=reading) as file:
+        if reading.reference is None and (number := len(np.unique(file.incident_energies))) > MOST_ENERGIES:
+            raise DataFormatError(
+                f"{file.name} must have {MOST_ENERGIES} incident energies at most, as cells are compared at each of "
+                f"them. Received: {number:,}, as of continuous energies"
+            )
+        step = example_step(len(file), MAX_SHOWERS)
+        parts = [*describe_file(file, partial(_part, step=step))]
+        return replace(_join(parts), notes=tuple(file.notes))
+
+
+def _part(block: Showers, start: int, step: int) -> CellTable:
+    """The table of a block that begins with this shower of a sample."""
+    return replace(cell_table_of(block), examples=take_examples(block, start, step))
+
+
+def _join(parts: Sequence[CellTable]) -> CellTable:
+    """The table of all parts together."""
+    return CellTable(
+        np.concatenate([part.incident_energies for part in parts]),
+        {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        np.concatenate([part.responses for part in parts]),
+        np.concatenate([part.hashes for part in parts]),
+        concatenate([part.examples for part in parts if len(part.examples)]),
+    )
+
+
+def compare_cells(reference: CellTable, samples: Mapping[str, CellTable], energy: float, seed: int = 0) -> Comparison:
+    """Compare the observables of the samples that have showers of an incident energy, MeV.
+
+    Raises:
+        DataFormatError: as for `compare_tables`.
+    """
+    present = {label: part for label, item in samples.items() if len(part := item.at(energy))}
+    return compare_tables(reference.at(energy), present, CELL_OBSERVABLES, seed, energy)
