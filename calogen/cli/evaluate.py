@@ -98,10 +98,10 @@ def evaluate_command(
     quoted pattern ('part*.h5'). Several are read as one sample; of --generated each is a model of its own, but those
     of LABEL='part*.h5' are one.
 
-    Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes
-    for each training on 121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out.
-    After an interrupt, the same command goes on with the next training. Workers (--cluster) read files in parts and
-    train a model's classifiers side by side; they need to see the files.
+    Files may be larger than memory. Most of the time goes into the classifiers: some 40 minutes for each training on
+    121,000 showers without a GPU, a minute on the bundled ones; --classifiers 0 leaves them out. After an interrupt,
+    the same command goes on with the next training. Workers (--cluster) read files in parts and train a model's
+    classifiers side by side; they need to see the files.
     """
     from calogen.cluster import common_pool
     from calogen.evaluation.judging import Options

@@ -57,7 +57,8 @@ def train_command(
     The same command with more iterations makes a finished training longer, where it has one stage, its learning rate is
     constant, and all its iterations draw from all showers.
 
-    Files of 297 stored cells are cut to the model's window. Files may be larger than memory.
+    Files of 297 stored cells are cut to the model's window. Files may be larger than memory. They are refused as not in
+    MeV if their median shower has under 100 MeV, or leaves less than 1 % of it (in grids 0.1 %) or 100 times as much.
     """
     from calogen.athena.interface import PIDS
     from calogen.generation.load import model_module

@@ -5,7 +5,6 @@ The tables are read from files block by block.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -14,15 +13,17 @@ from calogen.evaluation.compare import Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.summary import ResponseCurve, curve_of
-from calogen.evaluation.tables import describe_file, example_step, take_examples
+from calogen.evaluation.tables import describe_file
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observable
-from calogen.showers.files import EXACT, MAX_SHOWERS, Files, Reading, ShowerFile
-from calogen.showers.sample import Showers, concatenate
+from calogen.showers.files import EXACT, Files, Reading, ShowerFile
+from calogen.showers.sample import Showers
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 MIN_ENERGY = default_min_energy(OWN_BINNING)
 """Cells below it, in MeV, count as empty where copies are looked for."""
+MAX_EXAMPLES = 100_000
+"""Largest number of showers of a sample that stay in memory, to find copies and for pictures."""
 MOST_ENERGIES = 50
 """Largest number of incident energies, as cells are compared at each of them."""
 
@@ -36,7 +37,7 @@ class CellTable:
         columns: observables `[n]` by name.
         responses: energy in the cells over incident energy, `[n]`.
         hashes: of all showers, `[n]` (`copies.hash_showers`, with `MIN_ENERGY`).
-        examples: some of the showers, at even distances, for pictures and to find copies.
+        examples: some of the showers, of all energies, for pictures and to find copies.
         notes: sentences on changes that were made to the showers.
     """
 
@@ -102,24 +103,23 @@ def read_cell_table(files: Files, reading: Reading = EXACT) -> CellTable:
                 f"{file.name} must have {MOST_ENERGIES} incident energies at most, as cells are compared at each of "
                 f"them. Received: {number:,}, as of continuous energies"
             )
-        step = example_step(len(file), MAX_SHOWERS)
-        parts = [*describe_file(file, partial(_part, step=step))]
-        return replace(_join(parts), notes=tuple(file.notes))
+        parts, examples = describe_file(file, _part, MAX_EXAMPLES)
+        return replace(_join(parts, examples), notes=tuple(file.notes))
 
 
-def _part(block: Showers, start: int, step: int) -> CellTable:
-    """The table of a block that begins with this shower of a sample."""
-    return replace(cell_table_of(block), examples=take_examples(block, start, step))
+def _part(block: Showers) -> CellTable:
+    """The table of a block, which holds no more of the block than a copy of one shower."""
+    return replace(cell_table_of(block), examples=block[np.arange(1)])
 
 
-def _join(parts: Sequence[CellTable]) -> CellTable:
+def _join(parts: Sequence[CellTable], examples: Showers) -> CellTable:
     """The table of all parts together."""
     return CellTable(
         np.concatenate([part.incident_energies for part in parts]),
         {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
         np.concatenate([part.responses for part in parts]),
         np.concatenate([part.hashes for part in parts]),
-        concatenate([part.examples for part in parts if len(part.examples)]),
+        examples,
     )
 
 

@@ -5,14 +5,14 @@ The tables are read from files block by block.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any  # the values of a table
 
 import numpy as np
 
 from calogen.evaluation.compare import ALL_ENERGIES, Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
-from calogen.evaluation.tables import describe_file, example_step, take_examples
+from calogen.evaluation.tables import describe_file
 from calogen.metrics.distributions import Value, json_number, mean
 from calogen.metrics.histograms import Profile
 from calogen.observables.grid import (
@@ -48,7 +48,7 @@ class GridTable:
         cells: number of cells with energy of each shower, `[n]`.
         spectrum: energies of these cells, shower by shower, `[h]`, MeV.
         hashes: of all showers, `[n]` (`copies.hash_showers`, with the grid's `hit_threshold`).
-        examples: some of the showers, at even distances.
+        examples: some of the showers, of all energies.
         notes: sentences on changes that were made to the showers.
     """
 
@@ -138,9 +138,8 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
         CalogenError: a file is missing, damaged, of another format or geometry, or not in MeV.
     """
     with ShowerFile(files, grid, reading=reading) as file:
-        step = example_step(len(file), MAX_EXAMPLES)
-        parts = [*describe_file(file, partial(_part, step=step))]
-        return replace(_join(parts), notes=tuple(file.notes))
+        parts, examples = describe_file(file, _part, MAX_EXAMPLES)
+        return replace(_join(parts, examples), notes=tuple(file.notes))
 
 
 def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
@@ -150,19 +149,22 @@ def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
         number: number of all showers.
     """
     parts: list[GridTable] = []
-    start = 0
+    examples: list[Showers] = []
+    start, step = 0, -(-number // MAX_EXAMPLES)
     for block in blocks:
-        parts.append(_part(block, start, example_step(number, MAX_EXAMPLES)))
+        parts.append(_part(block))
+        if len(places := np.arange(-start % step, len(block), step)):
+            examples.append(block[places])
         start += len(block)
-    return _join(parts)
+    return _join(parts, concatenate(examples))
 
 
-def _part(block: Showers, start: int, step: int) -> GridTable:
-    """The table of a block that begins with this shower of a sample; its examples are copies."""
-    return replace(table_of(block), examples=take_examples(block, start, step))
+def _part(block: Showers) -> GridTable:
+    """The table of a block, which holds no more of the block than a copy of one shower."""
+    return replace(table_of(block), examples=block[np.arange(1)])
 
 
-def _join(parts: Sequence[GridTable]) -> GridTable:
+def _join(parts: Sequence[GridTable], examples: Showers) -> GridTable:
     """The table of all parts together."""
     return replace(
         parts[0],
@@ -173,7 +175,7 @@ def _join(parts: Sequence[GridTable]) -> GridTable:
         spectrum=np.concatenate([part.spectrum for part in parts]),
         hashes=np.concatenate([part.hashes for part in parts]),
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        examples=concatenate([part.examples for part in parts if len(part.examples)]),
+        examples=examples,
     )
 
 

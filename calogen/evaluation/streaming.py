@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 
 from calogen.cluster import common_workers
-from calogen.errors import CalogenError
 from calogen.evaluation.blocks import (
     BlockSummary,
     FileBlocks,
@@ -166,10 +165,10 @@ def _sample(blocks: _Blocks, min_energy: float, reference: Sample | None, shapes
     pool = common_workers()
     count = _count_here if pool is None or blocks.file is None else partial(_count_elsewhere, pool, blocks.file)
     spectrum = count(blocks, tables, min_energy, None if reference is None else reference.spectrum)
-    try:
+    if blocks.file is None:
         require_mev(blocks.incident_energies, tables.responses)
-    except CalogenError as error:
-        raise type(error)(f"{blocks.name}: {error}") from error
+    else:
+        blocks.file.require_mev(tables.responses)
     return Sample(tables.features, spectrum, min_energy, tables.shapes, tables.hashes)
 
 

@@ -15,7 +15,7 @@ from calogen.observables.cells import response
 from calogen.progress import progress
 from calogen.showers.files import ShowerFile
 from calogen.showers.geometry import Geometry, Layer
-from calogen.showers.sample import Showers, concatenate, require_mev
+from calogen.showers.sample import Showers, concatenate
 from calogen.units import GeV
 
 
@@ -54,9 +54,9 @@ def read_layer_energies(path: Path, geometry: Geometry) -> Showers:
             others = {name: values[rows] for name, values in file.given.others.items()}
             parts.append(replace(block, geometry=whole, energies=block.layer_energies, conditions=others))
             bar.advance()
-    showers = concatenate(parts)
-    require_mev(showers.incident_energies, showers.response)
-    return showers
+        showers = concatenate(parts)
+        file.require_mev(showers.response)
+        return showers
 
 
 def energy_table(showers: Showers) -> list[dict[str, Any]]:

@@ -272,7 +272,7 @@ def checked_pair(
 
 def _largest(reference: np.ndarray) -> np.ndarray:
     """The largest absolute value of each column, or 1 where that is 0, `[f]`."""
-    largest = np.maximum(reference.max(axis=0), -reference.min(axis=0)).astype(np.float64)
+    largest = np.maximum(reference.max(axis=0), -reference.min(axis=0))
     largest[largest == 0] = 1
     return largest
 

@@ -8,6 +8,7 @@ import numpy as np
 from calogen.evaluation.cells import MIN_ENERGY, CellTable, compare_cells, read_cell_table
 from calogen.evaluation.judging import Options
 from calogen.evaluation.summary import energy_text
+from calogen.evaluation.tables import read_all
 from calogen.files import require_writable_file
 from calogen.provenance import collect
 from calogen.reports.cell_figures import draw_cells
@@ -19,8 +20,8 @@ from calogen.reports.observables_page import (
     numbers_of_all,
     write_judged,
 )
-from calogen.showers.files import Files, Reading, paths_of
-from calogen.showers.labels import require_known_energies
+from calogen.showers.files import Files, paths_of
+from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 
 def evaluate_cells(
@@ -54,7 +55,8 @@ def evaluate_cells(
     options = options or Options()
     inputs = name_inputs(files, reference, second_reference, training)
     provenance = collect(options.seed, {name: paths_of(path) for name, path in inputs.items()})
-    tables = _read_all(inputs, options.tolerant)
+    unchecked = "training" if training else ""
+    tables = read_all(inputs, ATLAS_VAE_WINDOW, options.tolerant, unchecked, read_cell_table, np.unique)
     notes = [f"{name}: {note}" for name, table in tables.items() for note in table.notes]
     learned = tables.pop("training") if training else None
     copies, quantities = find_copies(
@@ -81,20 +83,6 @@ def evaluate_cells(
         remarks=(*_singles(tables, energies), *remarks, *([note] if note else [])),
     )
     return write_judged(output, judged, draw_cells(expected, tables, comparisons, note), options)
-
-
-def _read_all(inputs: Mapping[str, Files], tolerant: bool) -> dict[str, CellTable]:
-    """The tables of all samples, whose incident energies are the reference's."""
-    tables: dict[str, CellTable] = {}
-    known: np.ndarray | None = None
-    for name, path in inputs.items():
-        table = read_cell_table(path, Reading(tolerant=tolerant, reference=known))
-        if known is None:
-            known = table.incident_energies
-        elif name != "training":
-            require_known_energies(name, known, table.incident_energies, np.unique(known))
-        tables[name] = table
-    return tables
 
 
 def _singles(tables: Mapping[str, CellTable], energies: list[float]) -> list[str]:

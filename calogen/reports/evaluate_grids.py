@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from calogen.claims.judge import Quantity
 from calogen.evaluation.grids import GridTable, compare_grids, energies_of, grid_facts, read_table
 from calogen.evaluation.judging import Options
+from calogen.evaluation.tables import read_all
 from calogen.files import require_writable_file
 from calogen.provenance import collect
 from calogen.reports.grid_figures import draw_grids
@@ -20,10 +19,9 @@ from calogen.reports.observables_page import (
     write_judged,
 )
 from calogen.showers.bundled import known_geometry
-from calogen.showers.files import Files, Reading, paths_of
+from calogen.showers.files import Files, paths_of
 from calogen.showers.geometry import require_kind
 from calogen.showers.grid import RegularGrid
-from calogen.showers.labels import discrete_energies, require_known_energies
 
 _FACTS = {
     "mip_peak": ("Most probable energy of a hit", "MeV"),
@@ -66,7 +64,9 @@ def evaluate_grids(
     options = options or Options()
     inputs = name_inputs(files, reference, second_reference, training)
     provenance = collect(options.seed, {name: paths_of(path) for name, path in inputs.items()})
-    tables = _read_all(inputs, options.tolerant)
+    grid = require_kind(known_geometry(paths_of(reference)[0]), RegularGrid, "a regular grid is needed")
+    unchecked = "training" if training else ""
+    tables = read_all(inputs, grid, options.tolerant, unchecked, lambda path, reading: read_table(path, grid, reading))
     expected, learned = tables.pop("reference"), tables.pop("training") if training else None
     notes = [f"{name}: {note}" for name, table in {"reference": expected, **tables}.items() for note in table.notes]
     all_tables = {"reference": expected, **tables}
@@ -93,21 +93,6 @@ def evaluate_grids(
         remarks=(*remarks, *([note] if note else [])),
     )
     return write_judged(output, judged, draw_grids(expected, tables, comparisons, note), options)
-
-
-def _read_all(inputs: Mapping[str, Files], tolerant: bool) -> dict[str, GridTable]:
-    """The tables of all samples, whose incident energies are the reference's."""
-    grid = require_kind(known_geometry(paths_of(inputs["reference"])[0]), RegularGrid, "a regular grid is needed")
-    tables: dict[str, GridTable] = {}
-    known: np.ndarray | None = None
-    for name, path in inputs.items():
-        table = read_table(path, grid, Reading(tolerant=tolerant, reference=known))
-        if known is None:
-            known = table.incident_energies
-        elif name != "training":
-            require_known_energies(name, known, table.incident_energies, discrete_energies(known))
-        tables[name] = table
-    return tables
 
 
 def _quantities(tables: Mapping[str, GridTable]) -> list[Quantity]:

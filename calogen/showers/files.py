@@ -18,12 +18,12 @@ from calogen.showers.grid import RegularGrid
 from calogen.showers.labels import SAME_LABEL, TOLERANT_LABEL, match_shares, snap
 from calogen.showers.layouts import find_conditions, find_labels, find_showers
 from calogen.showers.sample import Negative, Showers, clip_negative, concatenate, require_mev
-from calogen.showers.windows import IMPACT, in_geometry, stored_geometry
+from calogen.showers.windows import IMPACT, in_geometry, require_impact, stored_geometry
 
 Files = str | Path | Sequence[str | Path]
 """A file, or several that are read as one, in this order."""
 MAX_SHOWERS, _MAX_BYTES = 121_000, 2**29  # limits of `read_some`, for energies in float32
-_BLOCKS_FOR_UNIT = 20  # whose showers tell the unit of a file
+_BLOCKS_FOR_UNIT = 20  # blocks at most that are read to tell whether a file is in MeV
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class ShowerFile:
         reading: changes that are made to the showers.
 
     Raises:
-        DataFormatError: a file is missing, truncated or of another format, or lacks a dataset or showers.
+        DataFormatError: a file is missing, truncated or of another format, or lacks a dataset (for a window of stored
+            cells also the impact position) or showers.
         GeometryError: the number of cells or voxels is not the geometry's.
     """
 
@@ -91,7 +92,10 @@ class ShowerFile:
         with damage_named(path):
             stored = stored_geometry(file, self.geometry)
             labels, energies = find_showers(file, path, stored, opened, whole=False)
-            return labels[:].reshape(-1), energies, find_conditions(file, len(energies), opened), stored
+            others = find_conditions(file, len(energies), opened)
+            if stored != self.geometry:
+                require_impact(others, f"{path}: ")
+            return labels[:].reshape(-1), energies, others, stored
 
     def _blocks(self, max_bytes: int) -> Iterator[slice]:
         """Rows of each block, counted among the chosen showers."""
@@ -157,25 +161,33 @@ class ShowerFile:
         """Reads and checks one of the blocks in `rows`.
 
         Raises:
-            DataFormatError: the file is damaged, or holds NaN or negative energies.
+            DataFormatError: the file is damaged, holds NaN or negative energies, or lacks cells of the window.
         """
         showers, clipped = self._excerpt(rows).take(self._energies[self._part(rows)])
         self.count_clipped(rows, clipped)
         return showers
 
-    def require_mev(self) -> None:
-        """Refuse energies that cannot be in MeV, as a few of the blocks tell.
+    def require_mev(self, responses: np.ndarray | None = None) -> None:
+        """Refuse energies that cannot be in MeV, file by file.
+
+        Args:
+            responses: of all showers, `[n]` (`Showers.response`); None: some blocks of each file are read for them.
 
         Raises:
-            DataFormatError: the median shower has far too much or too little energy, or a block is damaged.
+            DataFormatError: a file's median shower has far too much or too little energy, or a block is damaged.
         """
-        rows = self.rows[:: -(-len(self.rows) // _BLOCKS_FOR_UNIT)]
-        responses = np.concatenate([self.read(item).response for item in rows])
-        labels = np.concatenate([self.incident_energies[item] for item in rows])
-        try:
-            require_mev(labels, responses, visible=isinstance(self.geometry, RegularGrid))
-        except CalogenError as error:
-            raise type(error)(f"{self.name}: {error}") from error
+        for number, path in enumerate(self.paths):
+            blocks = [rows for rows in self.rows if self._part(rows) == number]
+            if responses is None:
+                blocks = blocks[:: max(1, -(-len(blocks) // _BLOCKS_FOR_UNIT))]
+            if not blocks:
+                continue
+            values = [self.read(rows).response if responses is None else responses[rows] for rows in blocks]
+            labels = np.concatenate([self.incident_energies[rows] for rows in blocks])
+            try:
+                require_mev(labels, np.concatenate(values), visible=isinstance(self.geometry, RegularGrid))
+            except CalogenError as error:
+                raise type(error)(f"{path}: {error}") from error
 
     def excerpt(self, rows: slice) -> "Excerpt":
         """One of the blocks in `rows`, for a worker that reads it, in any folder."""
@@ -186,7 +198,7 @@ class ShowerFile:
         part, path = self._part(rows), self.paths[self._part(rows)]
         chosen, labels = self._chosen[rows] - self._starts[part], self.incident_energies[rows]
         stored, others = self._stored[part], self._others[part]
-        names = [name for name in IMPACT if name in others] if stored != self.geometry else []
+        names = IMPACT if stored != self.geometry else ()
         with damage_named(path):
             impact = {name: others[name][chosen[0] : chosen[-1] + 1][chosen - chosen[0]] for name in names}
         return Excerpt(path, self.geometry, stored, chosen, labels, impact, self.reading.tolerant, len(self))
@@ -244,8 +256,10 @@ class Excerpt:
         if self.tolerant:
             energies, clipped = clip_negative(energies, self.labels)
         try:
-            showers = in_geometry(Showers(self.stored, self.labels, energies, self.impact), self.geometry)
-            return replace(showers, conditions={}), clipped
+            showers = Showers(self.stored, self.labels, energies, self.impact)
+            if self.stored != self.geometry:
+                showers = replace(in_geometry(showers, self.geometry), conditions={})
+            return showers, clipped
         except CalogenError as error:
             number = len(self.labels)
             part_only = "negative" in str(error) and number < self.number

@@ -4,7 +4,7 @@ The simulation stores 297 cells around each shower (`cells.ATLAS_BARREL_STORED`)
 paper uses: the VAE's keeps 57 of the 64 strips in the front layer, centred on the impact strip, and all other cells.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import h5py
@@ -85,7 +85,20 @@ def in_geometry(showers: Showers, geometry: Geometry) -> Showers:
 def stored_geometry(file: h5py.File, geometry: Geometry) -> Geometry:
     """The geometry of a file's cells: the given one, or that of all cells around a window."""
     shape = dataset_shape(file, geometry.dataset) if isinstance(geometry, CellGrid) else ()
-    return ATLAS_BARREL_STORED if shape[1:] == (ATLAS_BARREL_STORED.size,) else geometry
+    stored = shape[1:] == (ATLAS_BARREL_STORED.size,) != (geometry.size,)
+    return ATLAS_BARREL_STORED if stored else geometry
+
+
+def require_impact(conditions: Iterable[str], where: str = "") -> None:
+    """Refuse, with a `DataFormatError`, showers without the conditions that place a window.
+
+    Args:
+        conditions: names of the showers' conditions.
+        where: beginning of the message, which names their file.
+    """
+    if not set(IMPACT) <= set(conditions):
+        names = " and ".join(IMPACT)
+        raise DataFormatError(f"{where}a window needs the datasets {names}. Received: {sorted(conditions)}")
 
 
 def restore_window(showers: Showers, grid: CellGrid, conditions: Mapping[str, np.ndarray]) -> Showers:
@@ -119,9 +132,7 @@ def _columns(showers: Showers, window: CellGrid, grid: Geometry) -> tuple[np.nda
     if not isinstance(grid, CellGrid) or grid.layer_ids != window.layer_ids:
         names = f"{window.name} and {grid.name}"
         raise DataFormatError(f"window and showers must be cells of the same layers. Received: {names}")
-    if not set(IMPACT) <= set(showers.conditions):
-        names = " and ".join(IMPACT)
-        raise DataFormatError(f"a window needs the datasets {names}. Received: {sorted(showers.conditions)}")
+    require_impact(showers.conditions)
     eta, phi = (showers.conditions[name] for name in IMPACT)
     columns, within = [], []
     for inner, outer, start in zip(window.layers, grid.layers, (part.start for part in grid.slices), strict=True):

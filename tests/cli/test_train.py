@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,7 @@ def test_parse_values() -> None:
         (("atlas-vae", "--set", "optimizer=nope"), ConfigError, "must be known to Keras.*nope"),
         (("atlas-vae", "--set", "epochs=null"), ConfigError, "epochs must be of type int"),
         (("fastcalogan", "--config", "pion", "--train-data", "photons.h5"), GeometryError, "533"),
+        (("fastcalogan", "--train-data", "gev.h5"), DataFormatError, "gev.h5: energies must be in MeV"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
@@ -124,7 +126,9 @@ def test_what_cannot_be_trained_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    make_showers(PHOTONS_DATASET1, 5).write(tmp_path / "photons.h5")
+    showers = make_showers(PHOTONS_DATASET1, 5)
+    showers.write(tmp_path / "photons.h5")
+    replace(showers, energies=showers.energies / 1000).write(tmp_path / "gev.h5")
     with pytest.raises(error, match=message):
         run("train", *arguments, "--output", "run")
 

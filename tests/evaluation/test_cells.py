@@ -12,6 +12,7 @@ from calogen.errors import DataFormatError
 from calogen.evaluation import cells
 from calogen.evaluation.cells import cell_table_of, compare_cells, read_cell_table
 from calogen.evaluation.compare import compare_showers, measurement_table
+from calogen.evaluation.tables import choose_examples
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.showers.bundled import bundled, read_showers
 from calogen.showers.files import Reading, ShowerFile
@@ -23,9 +24,9 @@ STORED = read_showers(bundled("photons_test"))[::40]
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that is read in blocks of 16 showers, a third of which are examples."""
-    monkeypatch.setattr(cells, "ShowerFile", partial(ShowerFile, max_bytes=8 * 276 * 16))
-    monkeypatch.setattr(cells, "MAX_SHOWERS", len(STORED) // 3 + 1)
+    """A file that is read in blocks of two showers, a fifth of which are examples."""
+    monkeypatch.setattr(cells, "ShowerFile", partial(ShowerFile, max_bytes=8 * 276 * 2))
+    monkeypatch.setattr(cells, "MAX_EXAMPLES", len(STORED) // 5 + 1)
     STORED.write(tmp_path / "stored.h5")
     return tmp_path / "stored.h5"
 
@@ -42,8 +43,9 @@ def test_a_file_has_the_table_of_its_showers(path: Path, workers: str | None) ->
     assert [*found.columns] == [item.name for item in CELL_OBSERVABLES]
     for item in CELL_OBSERVABLES:
         np.testing.assert_allclose(found[item.name], expected[item.name], rtol=1e-6, atol=1e-6, err_msg=item.name)
-    np.testing.assert_array_equal(found.examples.energies, expected.examples.energies[::3])
-    np.testing.assert_array_equal(found.examples.incident_energies, expected.incident_energies[::3])
+    chosen = np.flatnonzero(choose_examples(STORED.incident_energies, len(STORED) // 5 + 1))
+    np.testing.assert_array_equal(found.examples.energies, expected.examples.energies[chosen])
+    np.testing.assert_array_equal(found.examples.incident_energies, expected.incident_energies[chosen])
 
 
 def test_tables_are_compared_as_showers_are() -> None:
@@ -74,3 +76,14 @@ def test_other_samples_have_the_references_energies(path: Path) -> None:
     found = read_cell_table(path, Reading(reference=reference))
     assert set(found.incident_energies) <= set(reference)
     assert "incident energies were off the reference's" in found.notes[0]
+
+
+def test_all_energies_have_examples() -> None:
+    """Energies in turn, and a rare one; continuous energies at even distances."""
+    labels = np.tile([1000.0, 2000.0], 50)
+    labels[51] = 500.0
+    chosen = choose_examples(labels, 50)
+    assert set(labels[chosen]) == {500.0, 1000.0, 2000.0}
+    assert chosen.sum() <= 50 + 3
+    assert choose_examples(labels, 100).all()
+    np.testing.assert_array_equal(np.flatnonzero(choose_examples(np.linspace(1e3, 2e3, 100), 30)), np.arange(0, 100, 4))

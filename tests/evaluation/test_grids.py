@@ -16,10 +16,12 @@ from calogen.evaluation.grids import (
     format_grid_energy_table,
     grid_energy_table,
     grid_facts,
+    join_blocks,
     read_table,
     table_of,
 )
 from calogen.evaluation.observed import observed_numbers
+from calogen.evaluation.tables import choose_examples
 from calogen.observables.grid import GRID_OBSERVABLES
 from calogen.showers.files import ShowerFile
 from calogen.showers.grids import AHCAL_GRID, ILD_GRID
@@ -31,13 +33,17 @@ def test_a_table_from_blocks_is_that_of_all_showers(tmp_path: Path, monkeypatch:
     showers.write(tmp_path / "a.h5")
     opened = ShowerFile.__init__
     monkeypatch.setattr(ShowerFile, "__init__", lambda *args, **more: opened(*args, max_bytes=8 * 27_000 * 3, **more))
-    monkeypatch.setattr(grids, "MAX_EXAMPLES", 7)
+    monkeypatch.setattr(grids, "MAX_EXAMPLES", 2)  # fewer than blocks
     table, whole = read_table(tmp_path / "a.h5", ILD_GRID), table_of(showers)
     for name in ("incident_energies", "layers", "rings", "cells", "spectrum", "hashes"):
         np.testing.assert_array_equal(getattr(table, name), getattr(whole, name))
     for item in GRID_OBSERVABLES:
         np.testing.assert_allclose(table[item.name], item.values(showers), rtol=1e-12)
-    np.testing.assert_array_equal(table.examples.energies, showers.energies[::2])
+    chosen = choose_examples(showers.incident_energies, 2)
+    np.testing.assert_array_equal(table.examples.energies, showers.energies[chosen])
+    joined = join_blocks((block for _, block in showers.blocks(3)), len(showers))
+    np.testing.assert_array_equal(joined.spectrum, whole.spectrum)
+    np.testing.assert_array_equal(joined.examples.energies, showers.energies[::6])
     part = table.at(50_000.0)
     assert len(part) == 5
     np.testing.assert_array_equal(part.spectrum, table_of(showers.at(50_000.0)).spectrum)

@@ -191,7 +191,7 @@ def test_cells_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     copy = page_of(evaluate_cells(reference, {"VAE": reference}, tmp_path / "copy", options=QUICK))
     assert f"ATTENTION: {len(first)} of the {len(first)} VAE showers are showers of the reference" in copy
     replace(second, incident_energies=labels / 1000).write(tmp_path / "gev.h5")
-    with pytest.raises(DataFormatError, match="in MeV"):
+    with pytest.raises(DataFormatError, match="VAE must have incident energies in MeV"):
         evaluate_cells(reference, {"VAE": tmp_path / "gev.h5"}, tmp_path / "out", options=QUICK)
 
 

@@ -12,6 +12,7 @@ from conftest import TINY_VOXELS, make_showers
 
 from calogen.errors import DataFormatError
 from calogen.showers.bundled import bundled, read_showers
+from calogen.showers.cells import ATLAS_BARREL_STORED
 from calogen.showers.files import Reading, ShowerFile, read_some
 from calogen.showers.sample import Showers, concatenate
 from calogen.showers.windows import ATLAS_GAN_WINDOW, select_window
@@ -206,21 +207,32 @@ def test_stored_cells_are_read_as_a_window(tmp_path: Path) -> None:
         assert len(file) < len(stored)
         rows = np.array([np.flatnonzero((window.energies == row).all(axis=1))[0] for row in read_all(file).energies])
         np.testing.assert_array_equal(file.incident_energies, stored.incident_energies[rows])
-    replace(stored, conditions={}).write(tmp_path / "nowhere.h5")
-    with (
-        ShowerFile(tmp_path / "nowhere.h5", ATLAS_GAN_WINDOW) as file,
-        pytest.raises(DataFormatError, match="a window needs the datasets impact_eta and impact_phi"),
-    ):
-        file.read(file.rows[0])
+    replace(stored, conditions={"eta_impact": stored.conditions["impact_eta"]}).write(tmp_path / "nowhere.h5")
+    message = r"nowhere\.h5: a window needs the datasets impact_eta and impact_phi\. Received: \['eta_impact'\]"
+    with pytest.raises(DataFormatError, match=message):
+        ShowerFile(tmp_path / "nowhere.h5", ATLAS_GAN_WINDOW)
+    with ShowerFile(tmp_path / "nowhere.h5", replace(ATLAS_BARREL_STORED, name="own")) as file:
+        np.testing.assert_array_equal(read_all(file).energies, stored.energies)
 
 
-def test_a_few_blocks_tell_the_unit(tmp_path: Path) -> None:
+def test_a_few_blocks_of_each_file_tell_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calogen.showers.files._BLOCKS_FOR_UNIT", 2)
     SHOWERS.write(tmp_path / "mev.h5")
-    write(tmp_path / "gev.h5", SHOWERS.energies / 1000, SHOWERS.incident_energies)
+    write(tmp_path / "gev.h5", SHOWERS.energies[:9] / 1000, SHOWERS.incident_energies[:9])
+    read: list[slice] = []
+    monkeypatch.setattr(
+        ShowerFile, "read", lambda self, rows, known=ShowerFile.read: (read.append(rows), known(self, rows))[1]
+    )
     with ShowerFile(tmp_path / "mev.h5", TINY_VOXELS, BLOCK) as file:
         file.require_mev()
+        assert len(read) == 2 < len(file.rows)
+    both = [tmp_path / "mev.h5", tmp_path / "gev.h5"]
     with (
-        ShowerFile(tmp_path / "gev.h5", TINY_VOXELS, BLOCK) as file,
+        ShowerFile(both, TINY_VOXELS, BLOCK) as file,
         pytest.raises(DataFormatError, match=r"gev\.h5: energies must be in MeV"),
     ):
         file.require_mev()
+    with ShowerFile(both, TINY_VOXELS, BLOCK) as file:
+        responses = np.concatenate([file.read(rows).response for rows in file.rows])
+        with pytest.raises(DataFormatError, match=r"gev\.h5: energies must be in MeV"):
+            file.require_mev(responses)
