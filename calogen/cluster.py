@@ -165,16 +165,19 @@ def _local(number: int) -> Any:  # noqa: ANN401 - a class of an optional library
     from distributed import LocalCluster
 
     threads = max(1, num_cores() // number)
-    return LocalCluster(
-        n_workers=number,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=None,
-        dashboard_address=":0",
-        host="127.0.0.1",
-        silence_logs="ERROR",
-        env=_environment(threads),
-    )
+    try:
+        return LocalCluster(
+            n_workers=number,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=None,
+            dashboard_address=":0",
+            host="127.0.0.1",
+            silence_logs="ERROR",
+            env=_environment(threads),
+        )
+    except (RuntimeError, OSError) as error:  # as on an overloaded machine, or when the clock jumps
+        raise _gone(f"local:{number}", error) from error
 
 
 def _jobs(path: Path) -> Any:  # noqa: ANN401 - a class of an optional library
@@ -224,6 +227,8 @@ def _jobs(path: Path) -> Any:  # noqa: ANN401 - a class of an optional library
         cluster = batch_system(**options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: dask-jobqueue refuses the table {known[0]}: {error}") from error
+    except (RuntimeError, OSError) as error:
+        raise _gone(str(path), error) from error
     number = table.get(JOBS, 1)
     cluster.adapt(minimum_jobs=number, maximum_jobs=number)  # a job that meets its time limit is submitted again
     return cluster

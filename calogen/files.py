@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import stat
-import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -117,9 +116,10 @@ def matching_files(pattern: str) -> list[str]:
 def sweep(folder: str | Path) -> None:
     """Remove temporary files and folders of processes that no longer run from a folder."""
     with suppress(OSError):
+        now = os.stat(folder).st_mtime
         for entry in list(os.scandir(folder)):
             parts = _PARTIAL.fullmatch(entry.name)
-            if not parts or entry.is_symlink() or not _is_orphan(entry, *parts.groups()):
+            if not parts or entry.is_symlink() or not _is_orphan(entry, now, *parts.groups()):
                 continue
             if entry.is_dir():
                 shutil.rmtree(entry.path, ignore_errors=True)
@@ -342,10 +342,14 @@ def _temporary(target: Path) -> Path:
     return target.with_name(f".{stem}{tail}")
 
 
-def _is_orphan(entry: os.DirEntry[str], machine: str | None, number: str | None) -> bool:
-    """Whether the process that wrote a temporary file is gone, as far as can be seen."""
+def _is_orphan(entry: os.DirEntry[str], now: float, machine: str | None, number: str | None) -> bool:
+    """Whether the process that wrote a temporary file is gone, as far as can be seen.
+
+    Of another machine's file the age tells, at `now`, when the folder was changed: by the clock of the disk, as this
+    machine's may have jumped.
+    """
     if machine != process.machine() or number is None:
-        return time.time() - entry.stat().st_mtime > _FOREIGN_AGE
+        return now - entry.stat().st_mtime > _FOREIGN_AGE
     if int(number, 16) == os.getpid():
         return entry.name not in {path.name for path in tuple(process.UNFINISHED)}
     return not process.is_alive(int(number, 16))

@@ -112,6 +112,18 @@ def test_a_scheduler_that_is_gone_is_worth_another_try() -> None:
         pytest.fail("the block must not run")
 
 
+def test_workers_that_do_not_start_are_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("Cluster failed to start")
+
+    monkeypatch.setattr("distributed.LocalCluster", fail)
+    with (
+        pytest.raises(TemporaryError, match=r"workers of local:2 are gone \(Cluster failed to start\)"),
+        worker_pool("local:2"),
+    ):
+        pytest.fail("there are none")
+
+
 def test_a_scheduler_that_dies_at_work_is_worth_another_try_and_a_fault_of_a_task_is_its_own() -> None:
     command = [
         sys.executable,

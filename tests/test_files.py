@@ -1,18 +1,18 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from disks import asked_disks
+from disks import asked_disks, largest_file
 
 from calogen import process
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
@@ -238,6 +238,20 @@ def test_the_next_write_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     assert [path.name for path in listed(tmp_path, "*.txt")] == ["b.txt", "c.txt"]
 
 
+def test_another_machines_file_is_swept_a_day_later_by_the_disks_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine's clock may be wrong: files that another one just writes stay."""
+    live, old = (tmp_path / f".{name}.0000000000000001{name * 8}.partial.txt" for name in "ab")
+    live.touch()
+    old.touch()
+    day = 86_400 * 10**9
+    os.utime(old, ns=(0, old.stat().st_mtime_ns - day - 10**11))
+    monkeypatch.setattr(time, "time", lambda known=time.time: known() + 90_000)
+    write_text(tmp_path / "c.txt", "")
+    assert (live.exists(), old.exists()) == (True, False)
+
+
 def test_a_folder_goes_at_once_and_its_remains_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stays of it: here all files, as if the process were killed before it removes the first."""
     write_text(tmp_path / "parts" / "request.json", "{}")
@@ -255,13 +269,8 @@ def test_a_folder_goes_at_once_and_its_remains_are_swept(tmp_path: Path, monkeyp
 def test_a_disk_that_fills_up_is_one_clear_line(tmp_path: Path) -> None:
     """800 kB where files may have 100 kB: the nearest thing to a full disk without one."""
     target = tmp_path / "data.txt"
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(CalogenError, match=r"cannot write .*data\.txt: File too large; \w+"):
-            write_text(target, "0" * 800_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(100_000), pytest.raises(CalogenError, match=r"cannot write .*data\.txt: File too large; \w+"):
+        write_text(target, "0" * 800_000)
     assert list(tmp_path.iterdir()) == []
 
 

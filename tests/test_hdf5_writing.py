@@ -1,18 +1,17 @@
 """HDF5 files written block by block: their content, their memory, full disks."""
 
 import re
-import resource
 import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from conftest import TINY_VOXELS, make_showers
+from disks import largest_file
 
 from calogen.errors import CalogenError
 from calogen.hdf5_writing import join_hdf5, link_hdf5, write_hdf5
@@ -23,17 +22,6 @@ def noise(num_blocks: int, rows: int = 1000) -> Iterator[dict[str, np.ndarray]]:
     """Blocks that do not compress, 80 kB each."""
     for number in range(num_blocks):
         yield {"values": np.random.default_rng(number).random((rows, 10))}
-
-
-@contextmanager
-def largest_file(num_bytes: int) -> Iterator[None]:
-    """Files that may not grow beyond a size: the nearest thing to a full disk without one."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
@@ -140,6 +128,7 @@ def test_a_disk_may_be_full_at_any_byte(tmp_path: Path, num_bytes: int) -> None:
 
 _WRITE = """
 import sys
+sys.path.append("support")
 from test_hdf5_writing import noise
 from calogen.command import clean_exit
 from calogen.hdf5_writing import join_hdf5, link_hdf5, write_hdf5

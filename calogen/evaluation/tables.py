@@ -90,7 +90,8 @@ def describe_file(
 def choose_examples(incident_energies: np.ndarray, most: int) -> np.ndarray:
     """Which showers are examples of a sample, `[n]`.
 
-    They lie at even distances among those of each energy. There are at most as many as `most`, and one more for each energy, so that none is left out.
+    They lie at even distances among the showers of each energy. There are at most as many as `most`, and one more for
+    each energy, so that none is left out.
     """
     step, chosen = -(-len(incident_energies) // most), np.zeros(len(incident_energies), bool)
     for energy in discrete_energies(incident_energies):

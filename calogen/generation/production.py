@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def write_generated(
         groups = [[blocks[block] for block in group] for group in np.array_split(np.arange(number), files)]
         joins = {name: group for name, group in zip(names, groups, strict=True) if files == 1 or not name.exists()}
         with nullcontext() if cluster is None or not missing else worker_pool(cluster) as pool:
-            _compute(order, missing, total, pool)
+            _compute(order, missing, total, pool, partial(_require_room, path, parts, blocks))
             write_json(split, files)
             _join(joins, pool if files > 1 else None)
         if files > 1:
@@ -129,13 +130,36 @@ def blocks_per_task(number: int) -> int:
     return -(-number // _MOST_TASKS)
 
 
-def _compute(order: Order, missing: dict[int, Path], total: int, pool: Executor | None) -> None:
-    """Writes the missing blocks, by workers or by this process."""
+def _require_room(path: Path, parts: Path, blocks: Sequence[Path], block: Path) -> None:
+    """Refuse, with a `CalogenError`, what does not fit on the disk.
+
+    These are the blocks that are left, and the output. One finished block tells how large they become, as nobody knows
+    before how well showers can be compressed.
+    """
+    size, left = block.stat().st_size, sum(not item.exists() for item in blocks)
+    together = parts.stat().st_dev == Path(os.path.realpath(path)).parent.stat().st_dev
+    require_space(path, size * (len(blocks) + left * together))
+    require_space(parts, size * left)
+
+
+def _compute(
+    order: Order,
+    missing: dict[int, Path],
+    total: int,
+    pool: Executor | None,
+    require_room: Callable[[Path], None],
+) -> None:
+    """Writes the missing blocks, by workers or by this process.
+
+    The first one is shown to `require_room`.
+    """
     sizes = {block: min(BLOCK_SHOWERS, total - block * BLOCK_SHOWERS) for block in missing}
     with progress("generating", sum(sizes.values()), "showers") as bar:
         if pool is None:
-            for block, path in missing.items():
+            for number, (block, path) in enumerate(missing.items()):
                 _write_block(order, block, sizes[block], path, bar.advance)
+                if not number:
+                    require_room(path)
             return
         chosen, step = sorted(missing), blocks_per_task(len(missing))
         groups = [chosen[start : start + step] for start in range(0, len(chosen), step)]
@@ -143,8 +167,10 @@ def _compute(order: Order, missing: dict[int, Path], total: int, pool: Executor 
             pool.submit(_write_group, order, [(block, sizes[block], missing[block]) for block in group]): group
             for group in groups
         }
-        for task in as_completed(tasks):
+        for number, task in enumerate(as_completed(tasks)):
             task.result()
+            if not number:
+                require_room(missing[tasks[task][0]])
             bar.advance(sum(sizes[block] for block in tasks[task]))
 
 

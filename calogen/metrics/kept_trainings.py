@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -74,5 +75,7 @@ def store_sample(path: Path, sample: np.ndarray) -> Path:
     """Writes a sample for workers."""
     if not path.exists():
         with atomic_path(path) as temporary:
-            np.save(temporary, sample, allow_pickle=False)
+            content = BytesIO()  # into a file, NumPy would write without telling why it cannot
+            np.save(content, sample, allow_pickle=False)
+            temporary.write_bytes(content.getbuffer())
     return path.absolute()

@@ -1,10 +1,13 @@
 """Showers generated block by block: the noise of each, files of any size."""
 
+import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -241,6 +244,33 @@ def test_a_stopped_generation_goes_on_with_its_own_blocks(
     found = Showers.read(tmp_path / "a.h5", TINY_VOXELS)
     np.testing.assert_array_equal(found.energies, generate(gans[1], np.full(33, 8192.0), 9).energies)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "gan"]
+
+
+def test_the_first_block_tells_whether_all_fit_on_the_disk(
+    gans: list[TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five blocks and the file that joins them: ten sizes of a block, one of which is there."""
+    write_small_blocks(gans[1], tmp_path, monkeypatch)
+    free = 10**9
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, used=0, free=free))
+    monkeypatch.setattr(production, "MAX_DEFLATE", 10**9)
+    write_generated(tmp_path / "a.h5", [tmp_path / "gan"], [8192.0], 33, 9)
+    size: list[int] = []
+    known = production._require_room
+
+    def noted(path: Path, parts: Path, blocks: Sequence[Path], block: Path) -> None:
+        size.append(block.stat().st_size)
+        known(path, parts, blocks, block)
+
+    monkeypatch.setattr(production, "_require_room", noted)
+    write_generated(tmp_path / "b.h5", [tmp_path / "gan"], [8192.0], 33, 9)
+    free = 9 * size[0] - 1
+    with pytest.raises(CalogenError, match=r"cannot write .*c\.h5: it needs at least"):
+        write_generated(tmp_path / "c.h5", [tmp_path / "gan"], [8192.0], 33, 9)
+    assert len(list((tmp_path / "c.h5.parts").glob("block-*.h5"))) == 1, "what is made stays"
+    free = 9 * size[0]
+    write_generated(tmp_path / "c.h5", [tmp_path / "gan"], [8192.0], 33, 9)
+    assert (tmp_path / "c.h5").is_file()
 
 
 def test_files_are_begun_once_and_may_be_chosen_until_then(

@@ -1,9 +1,11 @@
 import json
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from disks import largest_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import classifier as slow
@@ -12,6 +14,7 @@ from scipy.stats import norm
 from calogen.errors import CalogenError, ConfigError, DataFormatError
 from calogen.metrics import classifier
 from calogen.metrics.classifier import ClassifierConfig, area_under_curve, calibrate, classify
+from calogen.metrics.kept_trainings import store_sample, stored_sample
 
 SMALL = ClassifierConfig(hidden_units=(16,), learning_rate=0.01, batch_size=200, epochs=6, shares=(2, 1, 1))
 
@@ -242,3 +245,12 @@ def test_refuses_a_loss_that_is_not_finite():
     config = ClassifierConfig(hidden_units=(4, 4), learning_rate=1e30, batch_size=4, epochs=3)
     with pytest.raises(CalogenError, match="loss must stay finite. Received: (nan|inf) in epoch"):
         classify(normal(1, 40), normal(2, 40), config=config)
+
+
+def test_a_full_disk_is_told_where_samples_are_stored_for_workers(tmp_path: Path) -> None:
+    path = stored_sample(tmp_path / "classifiers.json", "key", 0)
+    with largest_file(10_000), pytest.raises(CalogenError, match=r"cannot write .*key-0\.npy: File too large"):
+        store_sample(path, np.ones((1000, 30), np.float32))
+    assert not path.exists()
+    store_sample(path, np.ones((1000, 30), np.float32))
+    np.testing.assert_array_equal(np.load(path), np.ones((1000, 30)))

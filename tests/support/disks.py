@@ -1,6 +1,9 @@
-"""Which disks a command asks for free space."""
+"""Full disks, and which disks a command asks for free space."""
 
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,14 @@ def asked_disks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(shutil, "disk_usage", fake)
     return asked
+
+
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """Files that may not grow beyond a size: the nearest thing to a full disk without one."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
