@@ -102,7 +102,7 @@ ENTRIES = {
     "caloshowergan-pion": _voxels(
         "caloshowergan_pions", "charged-pion showers in 533 voxels", FAST, ("pion",), preset="long"
     ),
-    "fastcalogan-photon": _voxels("fastcalogan", "photon showers in 368 voxels, version 1", FAST, ("photon",)),
+    "fastcalogan-photon": _voxels("fastcalogan", "photon showers in 368 voxels, version 1", LIVE, ("photon",)),
     "fastcalogan-pion": _voxels("fastcalogan", "charged-pion showers in 533 voxels, version 1", LIVE, ("pion",)),
     "getting-high-gan": Entry(
         "photon showers in 30 x 30 x 30 cells of an ILD-like calorimeter, narrow GAN",
