@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Timer
+from threading import Event, Lock, Thread, Timer
 from time import monotonic
 from typing import TextIO, cast
 
@@ -29,8 +29,12 @@ class Progress:
         self._next_line = self._start + _LINE_SECONDS
         self._bar: rich_progress.Progress | None = None
         self._timer: Timer | None = None
+        self._ended, self._printing = Event(), Lock()
         if sys.stderr is not None and (stream := Lenient(sys.stderr)).isatty():
             self._open_bar(stream)
+        else:
+            self._lines = Thread(target=self._print_lines, daemon=True)
+            self._lines.start()
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more units of work as done."""
@@ -53,16 +57,29 @@ class Progress:
             self._timer.cancel()
             self._timer.join()
             self._bar.stop()
-        elif monotonic() - self._start >= _QUIET_SECONDS:
+            return
+        self._ended.set()
+        self._lines.join()
+        if monotonic() - self._start >= _QUIET_SECONDS:
             self._print_line()
 
     def _update(self) -> None:
         if self._bar is not None:
             left = self._left() or "-:--:--"
             self._bar.update(rich_progress.TaskID(0), completed=self._done, note=self._note, left=left)
-        elif monotonic() >= self._next_line:
-            self._next_line = monotonic() + _LINE_SECONDS
-            self._print_line()
+        else:
+            self._print_due_line()
+
+    def _print_lines(self) -> None:
+        """Print lines while a unit of work takes longer than the time between two of them."""
+        while not self._ended.wait(max(0.1, self._next_line - monotonic())):
+            self._print_due_line()
+
+    def _print_due_line(self) -> None:
+        with self._printing:
+            if monotonic() >= self._next_line:
+                self._next_line = monotonic() + _LINE_SECONDS
+                self._print_line()
 
     def _open_bar(self, stream: Lenient) -> None:
         self._bar = rich_progress.Progress(

@@ -1,5 +1,6 @@
 import io
 import sys
+import time
 
 import pytest
 
@@ -43,6 +44,19 @@ def test_plain_lines_in_a_log(clock: Clock, capsys: pytest.CaptureFixture[str]) 
         "training: 79/100 epochs (79%), 0:01:00 elapsed, 0:00:16 left, loss 1.2e-3",
         "training: 100/100 epochs (100%), 0:01:15 elapsed, loss 1.2e-3",
     ]
+
+
+def test_a_log_has_lines_while_one_unit_takes_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calogen.progress._LINE_SECONDS", 0.2)
+    with progress("training", 2, "networks") as shown:
+        shown.advance()
+        time.sleep(1)
+    time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 6, "none after the end"
+    assert all(line.startswith("training: 1/2 networks (50%)") for line in lines)
 
 
 def test_the_last_state_is_shown_after_a_failure(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

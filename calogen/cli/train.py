@@ -33,7 +33,7 @@ def train_command(
         typer.Option("--set", metavar="NAME=VALUE", help="Another value of the configuration, e.g. epochs=20."),
     ] = None,
     bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="Compute the critics' matrix products in bfloat16: faster on new CPUs.")
+        bool, typer.Option("--bfloat16", help="Compute the critics' matrix products in bfloat16, for new processors.")
     ] = False,
     start: Annotated[
         str | None,
