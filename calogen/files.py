@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 import tomllib
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from calogen import process
 from calogen.errors import CalogenError, DataFormatError, TemporaryError
+from calogen.unfinished import sweep, temporary_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +44,6 @@ _REMEDIES = {
 TEMPORARY = (errno.EIO, errno.ESTALE)  # errors of a disk or a network: another try, perhaps on another node, may help
 _NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)  # errors of file systems that cannot flush
 _BLOCK = 4096  # bytes that are written as a test, since a full disk accepts empty files
-_FOREIGN_AGE = 86400.0  # seconds after which another machine's unfinished file counts as given up
-# The name ends in machine and process (8 hexadecimal digits each; earlier versions had neither) and a random number.
-_PARTIAL = re.compile(r"\..*\.(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{8}\.partial(?:\.[^.]*)?", re.DOTALL)
 
 
 @contextmanager
@@ -65,7 +62,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _require_writable(target, target.parent)
     sweep(target.parent)
-    temporary = _temporary(target)
+    temporary = temporary_beside(target)
     process.UNFINISHED.add(temporary)
     try:
         with _failures_named(path, temporary):
@@ -113,27 +110,12 @@ def matching_files(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern))
 
 
-def sweep(folder: str | Path) -> None:
-    """Remove temporary files and folders of processes that no longer run from a folder."""
-    with suppress(OSError):
-        now = os.stat(folder).st_mtime
-        for entry in list(os.scandir(folder)):
-            parts = _PARTIAL.fullmatch(entry.name)
-            if not parts or entry.is_symlink() or not _is_orphan(entry, now, *parts.groups()):
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry.path, ignore_errors=True)
-            elif entry.is_file():
-                with suppress(OSError):
-                    os.unlink(entry.path)
-
-
 def remove_folder(path: str | Path) -> None:
     """Remove a folder, which others see whole or not at all; `CalogenError`: not allowed.
 
     It is hidden under a temporary name first. What stays, as a network keeps open files, a later write sweeps.
     """
-    hidden = _temporary(Path(path))
+    hidden = temporary_beside(Path(path))
     process.UNFINISHED.add(hidden)
     try:
         os.rename(path, hidden)
@@ -330,36 +312,11 @@ def _target(path: Path) -> Path:
     return target
 
 
-def _temporary(target: Path) -> Path:
-    """A path beside the target, named after this machine and process, with a random number."""
-    suffix = target.suffix if len(os.fsencode(target.suffix)) < 100 else ""
-    tail = f".{process.machine()}{os.getpid():08x}{secrets.token_hex(4)}.partial{suffix}"
-    try:
-        room = os.pathconf(target.parent, "PC_NAME_MAX") - len(os.fsencode(tail)) - 1
-    except (OSError, ValueError):
-        room = 100
-    stem = os.fsencode(target.stem)[:room].decode(errors="ignore")
-    return target.with_name(f".{stem}{tail}")
-
-
-def _is_orphan(entry: os.DirEntry[str], now: float, machine: str | None, number: str | None) -> bool:
-    """Whether the process that wrote a temporary file is gone, as far as can be seen.
-
-    Of another machine's file the age tells, at `now`, when the folder was changed: by the clock of the disk, as this
-    machine's may have jumped.
-    """
-    if machine != process.machine() or number is None:
-        return now - entry.stat().st_mtime > _FOREIGN_AGE
-    if int(number, 16) == os.getpid():
-        return entry.name not in {path.name for path in tuple(process.UNFINISHED)}
-    return not process.is_alive(int(number, 16))
-
-
 def _require_writable(target: Path, folder: Path) -> None:
     """Write a small file into the folder of the target, or of its parents, and remove it."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    temporary = _temporary(folder / target.name)
+    temporary = temporary_beside(folder / target.name)
     process.UNFINISHED.add(temporary)
     try:
         temporary.write_bytes(bytes(_BLOCK))

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any  # the values of JSON tables
 
-from calogen import files, process
+from calogen import files, process, unfinished
 from calogen.errors import CalogenError, ConfigError, TemporaryError
 
 WAIT = 60.0
@@ -48,7 +48,7 @@ def directory_lock(path: str | Path, wait: float | None = None, *, sweep: bool =
             _record(descriptor)
             if sweep:
                 for folder, _, _ in os.walk(path):
-                    files.sweep(folder)
+                    unfinished.sweep(folder)
             yield
         finally:
             with suppress(OSError):

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 # A name stands for the module and for all modules of the package.
 FLOORS = {
     0: (
+        "unfinished",
         *("units", "errors", "files", "locks", "process", "provenance", "progress", "config", "parallel", "backend"),
         *("cluster", "hdf5", "hdf5_writing", "command", "metrics"),
     ),
@@ -112,7 +113,8 @@ def test_imports_go_downward(name: str) -> None:
 def test_only_files_lists_folders(path: Path) -> None:
     """Whoever lists a folder by himself reads what another process is writing: `files.listed` leaves that out."""
     allowed = {
-        "calogen/files.py": 3,
+        "calogen/files.py": 2,
+        "calogen/unfinished.py": 1,
         "calogen/locks.py": 1,
         "calogen/simulation/physics.py": 1,
     }  # the last: Geant4's data

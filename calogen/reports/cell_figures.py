@@ -29,11 +29,11 @@ def draw_cells(
     draw = partial(draw_observables, note=note, labels=[*samples])
     totals = [item[_TOTAL] for item in comparisons.values() if _TOTAL in item]
     drawn = {"Total energy": draw(totals)} if totals else {}
+    examples = {label: item.examples for label, item in {"Geant4": reference, **samples}.items()}
     for energy, compared in comparisons.items():
         at = energy_text(energy)
         layers = [item for name, item in compared.items() if name.endswith(_LAYER) and name != _TOTAL]
         shapes = [item for name, item in compared.items() if not name.endswith(_LAYER)]
-        examples = {label: item.examples for label, item in {"Geant4": reference, **samples}.items()}
         present = {label: item for label, item in examples.items() if energy in item.incident_energies}
         averages = average_showers(present, energy)
         if layers:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import h5py
@@ -67,12 +68,10 @@ class ShowerFile:
     def __init__(self, path: Files, geometry: Geometry, max_bytes: int = 2**25, reading: Reading = EXACT) -> None:
         self.paths, self.geometry, self.reading = paths_of(path), geometry, reading
         with ExitStack() as opened:
-            parts = [self._open(item, opened) for item in self.paths]
-            self._energies = [energies for _, energies, _, _ in parts]
-            self._others = [others for _, _, others, _ in parts]
-            self._stored = [stored for _, _, _, stored in parts]
-            self._starts = np.cumsum([0, *map(len, self._energies)])
-            given = np.concatenate([labels for labels, _, _, _ in parts])
+            found = [self._open(item, opened) for item in self.paths]
+            self._parts = [part for _, part in found]
+            self._starts = np.cumsum([0, *(len(part.energies) for part in self._parts)])
+            given = np.concatenate([labels for labels, _ in found])
             labels = snap(given)
             if reading.reference is not None:
                 labels = snap(labels, reading.reference, TOLERANT_LABEL if reading.tolerant else SAME_LABEL)
@@ -84,10 +83,8 @@ class ShowerFile:
         self._clipped: dict[int, Negative] = {}  # by the first row of a block, which may be read twice
         self.rows = tuple(self._blocks(max_bytes))
 
-    def _open(
-        self, path: Path, opened: ExitStack
-    ) -> tuple[np.ndarray, h5py.Dataset, dict[str, h5py.Dataset], Geometry]:
-        """Labels of a file, datasets of energies and conditions, geometry of what is stored."""
+    def _open(self, path: Path, opened: ExitStack) -> tuple[np.ndarray, "_Part"]:
+        """Incident energies of one of the files, `[n]`, MeV, and what else it holds."""
         file = opened.enter_context(open_file(path))
         with damage_named(path):
             stored = stored_geometry(file, self.geometry)
@@ -95,15 +92,15 @@ class ShowerFile:
             others = find_conditions(file, len(energies), opened)
             if stored != self.geometry:
                 require_impact(others, f"{path}: ")
-            return labels[:].reshape(-1), energies, others, stored
+            return labels[:].reshape(-1), _Part(path, energies, others, stored)
 
     def _blocks(self, max_bytes: int) -> Iterator[slice]:
         """Rows of each block, counted among the chosen showers."""
-        for first, energies in zip(self._starts, self._energies, strict=False):
-            step, chunk = max(1, max_bytes // (8 * self.geometry.size)), (energies.chunks or (1,))[0]
+        for first, part in zip(self._starts, self._parts, strict=False):
+            step, chunk = max(1, max_bytes // (8 * self.geometry.size)), (part.energies.chunks or (1,))[0]
             step -= step % chunk if step > chunk else 0
-            for start in range(0, len(energies), step):
-                edges = first + start, first + min(start + step, len(energies))
+            for start in range(0, len(part.energies), step):
+                edges = first + start, first + min(start + step, len(part.energies))
                 rows = slice(*np.searchsorted(self._chosen, edges).tolist())
                 if rows.start < rows.stop:
                     yield rows
@@ -126,10 +123,10 @@ class ShowerFile:
     @cached_property
     def given(self) -> Conditions:
         """The conditions of all showers; those that a file lacks are left out."""
-        first, *rest = self._others
+        first, *rest = (part.others for part in self._parts)
         names = [name for name in first if all(name in others for others in rest)]
         with damage_named(self.paths[0]):
-            others = {name: np.concatenate([item[name][:] for item in self._others]) for name in names}
+            others = {name: np.concatenate([part.others[name][:] for part in self._parts]) for name in names}
         return Conditions(self.incident_energies, {name: values[self._chosen] for name, values in others.items()})
 
     def blocks(self) -> Iterator[tuple[slice, Showers]]:
@@ -163,7 +160,7 @@ class ShowerFile:
         Raises:
             DataFormatError: the file is damaged, holds NaN or negative energies, or lacks cells of the window.
         """
-        showers, clipped = self._excerpt(rows).take(self._energies[self._part(rows)])
+        showers, clipped = self._excerpt(rows).take(self._parts[self._number(rows)].energies)
         self.count_clipped(rows, clipped)
         return showers
 
@@ -176,18 +173,16 @@ class ShowerFile:
         Raises:
             DataFormatError: a file's median shower has far too much or too little energy, or a block is damaged.
         """
-        for number, path in enumerate(self.paths):
-            blocks = [rows for rows in self.rows if self._part(rows) == number]
+        for number, group in groupby(self.rows, self._number):
+            blocks = list(group)
             if responses is None:
-                blocks = blocks[:: max(1, -(-len(blocks) // _BLOCKS_FOR_UNIT))]
-            if not blocks:
-                continue
+                blocks = blocks[:: -(-len(blocks) // _BLOCKS_FOR_UNIT)]
             values = [self.read(rows).response if responses is None else responses[rows] for rows in blocks]
             labels = np.concatenate([self.incident_energies[rows] for rows in blocks])
             try:
                 require_mev(labels, np.concatenate(values), visible=isinstance(self.geometry, RegularGrid))
             except CalogenError as error:
-                raise type(error)(f"{path}: {error}") from error
+                raise type(error)(f"{self.paths[number]}: {error}") from error
 
     def excerpt(self, rows: slice) -> "Excerpt":
         """One of the blocks in `rows`, for a worker that reads it, in any folder."""
@@ -195,21 +190,37 @@ class ShowerFile:
         return replace(excerpt, path=excerpt.path.absolute())
 
     def _excerpt(self, rows: slice) -> "Excerpt":
-        part, path = self._part(rows), self.paths[self._part(rows)]
-        chosen, labels = self._chosen[rows] - self._starts[part], self.incident_energies[rows]
-        stored, others = self._stored[part], self._others[part]
-        names = IMPACT if stored != self.geometry else ()
-        with damage_named(path):
-            impact = {name: others[name][chosen[0] : chosen[-1] + 1][chosen - chosen[0]] for name in names}
-        return Excerpt(path, self.geometry, stored, chosen, labels, impact, self.reading.tolerant, len(self))
+        part = self._parts[self._number(rows)]
+        chosen, labels = self._chosen[rows] - self._starts[self._number(rows)], self.incident_energies[rows]
+        names = IMPACT if part.stored != self.geometry else ()
+        with damage_named(part.path):
+            impact = {name: part.others[name][chosen[0] : chosen[-1] + 1][chosen - chosen[0]] for name in names}
+        return Excerpt(part.path, self.geometry, part.stored, chosen, labels, impact, self.reading.tolerant, len(self))
 
     def count_clipped(self, rows: slice, clipped: Negative) -> None:
         """Takes note of what was set to 0 in one of the blocks in `rows`."""
         self._clipped[rows.start] = clipped
 
-    def _part(self, rows: slice) -> int:
+    def _number(self, rows: slice) -> int:
         """Number of the file that has a block."""
         return int(np.searchsorted(self._starts, self._chosen[rows.start], side="right")) - 1
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the files of a `ShowerFile`.
+
+    Args:
+        path: the file.
+        energies: the dataset of its energies, `[n, v]`, MeV.
+        others: datasets of further conditions, `[n]`, by name.
+        stored: geometry of what it stores.
+    """
+
+    path: Path
+    energies: h5py.Dataset
+    others: Mapping[str, h5py.Dataset]
+    stored: Geometry
 
 
 @dataclass(frozen=True)
