@@ -3,8 +3,8 @@
 The tables are read from files block by block.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from calogen.evaluation.compare import Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.summary import ResponseCurve, curve_of
-from calogen.evaluation.tables import describe_file
+from calogen.evaluation.tables import Table, read_blocks
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observable
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
@@ -28,25 +28,19 @@ MOST_ENERGIES = 50
 """Largest number of incident energies, as cells are compared at each of them."""
 
 
-@dataclass(frozen=True)
-class CellTable:
+@dataclass(frozen=True, kw_only=True)
+class CellTable(Table):
     """Observables of a sample, and what figures show of it.
 
+    Its hashes are those of `MIN_ENERGY`.
+
     Args:
-        incident_energies: `[n]`, MeV.
-        columns: observables `[n]` by name.
         responses: energy in the cells over incident energy, `[n]`.
-        hashes: of all showers, `[n]` (`copies.hash_showers`, with `MIN_ENERGY`).
-        examples: some of the showers, of all energies, for pictures and to find copies.
-        notes: sentences on changes that were made to the showers.
     """
 
-    incident_energies: np.ndarray
-    columns: Mapping[str, np.ndarray]
     responses: np.ndarray
-    hashes: np.ndarray
-    examples: Showers
-    notes: tuple[str, ...] = ()
+
+    by_shower = (*Table.by_shower, "responses")
 
     @property
     def observables(self) -> tuple[Observable, ...]:
@@ -58,33 +52,19 @@ class CellTable:
         """Mean response and resolution at each incident energy."""
         return curve_of(self.incident_energies, self.responses)
 
-    def __len__(self) -> int:
-        return len(self.incident_energies)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Values of an observable."""
-        return self.columns[name]
-
     def at(self, incident_energy: float) -> "CellTable":
-        """The part of one incident energy, MeV; its examples are those of the whole sample."""
-        rows = self.incident_energies == incident_energy
-        return replace(
-            self,
-            incident_energies=self.incident_energies[rows],
-            columns={name: values[rows] for name, values in self.columns.items()},
-            responses=self.responses[rows],
-            hashes=self.hashes[rows],
-        )
+        """The part of one incident energy, MeV."""
+        return self.where(self.incident_energies == incident_energy)
 
 
 def cell_table_of(showers: Showers) -> CellTable:
     """The table of showers in memory, all of which are examples."""
     return CellTable(
-        showers.incident_energies,
-        {item.name: np.array(item.values(showers), np.float64) for item in CELL_OBSERVABLES},
-        showers.response,
-        hash_showers(showers.energies, MIN_ENERGY),
-        showers,
+        incident_energies=showers.incident_energies,
+        columns={item.name: np.array(item.values(showers), np.float64) for item in CELL_OBSERVABLES},
+        responses=showers.response,
+        hashes=hash_showers(showers.energies, MIN_ENERGY),
+        examples=showers,
     )
 
 
@@ -103,24 +83,7 @@ def read_cell_table(files: Files, reading: Reading = EXACT) -> CellTable:
                 f"{file.name} must have {MOST_ENERGIES} incident energies at most, as cells are compared at each of "
                 f"them. Received: {number:,}, as of continuous energies"
             )
-        parts, examples = describe_file(file, _part, MAX_EXAMPLES)
-        return replace(_join(parts, examples), notes=tuple(file.notes))
-
-
-def _part(block: Showers) -> CellTable:
-    """The table of a block, which holds no more of the block than a copy of one shower."""
-    return replace(cell_table_of(block), examples=block[np.arange(1)])
-
-
-def _join(parts: Sequence[CellTable], examples: Showers) -> CellTable:
-    """The table of all parts together."""
-    return CellTable(
-        np.concatenate([part.incident_energies for part in parts]),
-        {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        np.concatenate([part.responses for part in parts]),
-        np.concatenate([part.hashes for part in parts]),
-        examples,
-    )
+        return read_blocks(file, cell_table_of, MAX_EXAMPLES)
 
 
 def compare_cells(reference: CellTable, samples: Mapping[str, CellTable], energy: float, seed: int = 0) -> Comparison:

@@ -3,7 +3,7 @@
 The tables are read from files block by block.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any  # the values of a table
@@ -12,7 +12,7 @@ import numpy as np
 
 from calogen.evaluation.compare import ALL_ENERGIES, Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
-from calogen.evaluation.tables import describe_file
+from calogen.evaluation.tables import Table, read_blocks, without_showers
 from calogen.metrics.distributions import Value, json_number, mean
 from calogen.metrics.histograms import Profile
 from calogen.observables.grid import (
@@ -36,40 +36,32 @@ MAX_EXAMPLES = 1000
 _MIP_BINS = 30
 
 
-@dataclass(frozen=True)
-class GridTable:
+@dataclass(frozen=True, kw_only=True)
+class GridTable(Table):
     """Observables of a sample, and what figures show of it.
+
+    Its hashes are those of the grid's `hit_threshold`.
 
     Args:
         grid: the geometry.
-        incident_energies: `[n]`, MeV.
-        columns: observables `[n]` by name.
         layers, rings: energies of the hits along the depth `[n, l]` and in rings `[n, r]`, MeV.
         cells: number of cells with energy of each shower, `[n]`.
         spectrum: energies of these cells, shower by shower, `[h]`, MeV.
-        hashes: of all showers, `[n]` (`copies.hash_showers`, with the grid's `hit_threshold`).
-        examples: some of the showers, of all energies.
-        notes: sentences on changes that were made to the showers.
     """
 
     grid: RegularGrid
-    incident_energies: np.ndarray
-    columns: Mapping[str, np.ndarray]
     layers: np.ndarray
     rings: np.ndarray
     cells: np.ndarray
     spectrum: np.ndarray
-    hashes: np.ndarray
-    examples: Showers
-    notes: tuple[str, ...] = ()
+
+    by_shower = (*Table.by_shower, "layers", "rings", "cells")
+    by_filled = ("spectrum",)
 
     @property
     def observables(self) -> tuple[Observable, ...]:
         """The observables with one value for each shower."""
         return GRID_OBSERVABLES
-
-    def __len__(self) -> int:
-        return len(self.incident_energies)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Values of an observable."""
@@ -83,16 +75,7 @@ class GridTable:
 
     def where(self, rows: np.ndarray) -> "GridTable":
         """The part that a mask `[n]` selects; the examples stay those of the whole sample."""
-        return replace(
-            self,
-            incident_energies=self.incident_energies[rows],
-            columns={name: values[rows] for name, values in self.columns.items()},
-            layers=self.layers[rows],
-            rings=self.rings[rows],
-            cells=self.cells[rows],
-            spectrum=self.spectrum[np.repeat(rows, self.cells)],
-            hashes=self.hashes[rows],
-        )
+        return replace(super().where(rows), spectrum=self.spectrum[np.repeat(rows, self.cells)])
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
@@ -114,20 +97,19 @@ class GridTable:
         return float(edges[smooth.argmax() + 1 : smooth.argmax() + 3].mean()) if counts.any() else float("nan")
 
 
-def table_of(showers: Showers, notes: Sequence[str] = ()) -> GridTable:
+def table_of(showers: Showers) -> GridTable:
     """The table of showers in memory; a `GeometryError` if they are of no regular grid."""
     grid = require_kind(showers.geometry, RegularGrid, "a table of observables needs showers of a RegularGrid")
     return GridTable(
-        grid,
-        showers.incident_energies,
-        {item.name: item.values(showers) for item in GRID_OBSERVABLES},
-        longitudinal_profile(showers),
-        radial_profile(showers),
-        np.count_nonzero(showers.energies > 0, axis=1),
-        hit_energies(showers),
-        hash_showers(showers.energies, grid.hit_threshold),
-        showers[:MAX_EXAMPLES],
-        tuple(notes),
+        grid=grid,
+        incident_energies=showers.incident_energies,
+        columns={item.name: item.values(showers) for item in GRID_OBSERVABLES},
+        layers=longitudinal_profile(showers),
+        rings=radial_profile(showers),
+        cells=np.count_nonzero(showers.energies > 0, axis=1),
+        spectrum=hit_energies(showers),
+        hashes=hash_showers(showers.energies, grid.hit_threshold),
+        examples=showers[:MAX_EXAMPLES],
     )
 
 
@@ -138,8 +120,7 @@ def read_table(files: Files, grid: RegularGrid, reading: Reading = EXACT) -> Gri
         CalogenError: a file is missing, damaged, of another format or geometry, or not in MeV.
     """
     with ShowerFile(files, grid, reading=reading) as file:
-        parts, examples = describe_file(file, _part, MAX_EXAMPLES)
-        return replace(_join(parts, examples), notes=tuple(file.notes))
+        return read_blocks(file, table_of, MAX_EXAMPLES)
 
 
 def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
@@ -152,31 +133,11 @@ def join_blocks(blocks: Iterable[Showers], number: int) -> GridTable:
     examples: list[Showers] = []
     start, step = 0, -(-number // MAX_EXAMPLES)
     for block in blocks:
-        parts.append(_part(block))
+        parts.append(without_showers(table_of(block)))
         if len(places := np.arange(-start % step, len(block), step)):
             examples.append(block[places])
         start += len(block)
-    return _join(parts, concatenate(examples))
-
-
-def _part(block: Showers) -> GridTable:
-    """The table of a block, which holds no more of the block than a copy of one shower."""
-    return replace(table_of(block), examples=block[np.arange(1)])
-
-
-def _join(parts: Sequence[GridTable], examples: Showers) -> GridTable:
-    """The table of all parts together."""
-    return replace(
-        parts[0],
-        incident_energies=np.concatenate([part.incident_energies for part in parts]),
-        layers=np.concatenate([part.layers for part in parts]),
-        rings=np.concatenate([part.rings for part in parts]),
-        cells=np.concatenate([part.cells for part in parts]),
-        spectrum=np.concatenate([part.spectrum for part in parts]),
-        hashes=np.concatenate([part.hashes for part in parts]),
-        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        examples=examples,
-    )
+    return GridTable.join(parts, concatenate(examples))
 
 
 def energies_of(reference: GridTable, samples: Mapping[str, GridTable]) -> tuple[float, ...]:

@@ -8,19 +8,11 @@ import numpy as np
 from calogen.evaluation.cells import MIN_ENERGY, CellTable, compare_cells, read_cell_table
 from calogen.evaluation.judging import Options
 from calogen.evaluation.summary import energy_text
-from calogen.evaluation.tables import read_all
+from calogen.evaluation.tables import Reader
 from calogen.files import require_writable_file
-from calogen.provenance import collect
 from calogen.reports.cell_figures import draw_cells
-from calogen.reports.inputs import origin
-from calogen.reports.observables_page import (
-    Judged,
-    find_copies,
-    name_inputs,
-    numbers_of_all,
-    write_judged,
-)
-from calogen.showers.files import Files, paths_of
+from calogen.reports.observables_page import Judged, read_samples, write_judged
+from calogen.showers.files import Files
 from calogen.showers.windows import ATLAS_VAE_WINDOW
 
 
@@ -53,36 +45,17 @@ def evaluate_cells(
     """
     require_writable_file(output / "report.html")
     options = options or Options()
-    inputs = name_inputs(files, reference, second_reference, training)
-    provenance = collect(options.seed, {name: paths_of(path) for name, path in inputs.items()})
-    unchecked = "training" if training else ""
-    tables = read_all(inputs, ATLAS_VAE_WINDOW, options.tolerant, unchecked, read_cell_table, np.unique)
-    notes = [f"{name}: {note}" for name, table in tables.items() for note in table.notes]
-    learned = tables.pop("training") if training else None
-    copies, quantities = find_copies(
-        {name: table.hashes for name, table in tables.items()},
-        {name: table.examples for name, table in tables.items()},
-        None if learned is None else (learned.examples, learned.hashes),
-        MIN_ENERGY,
-        options.seed,
-    )
-    expected = tables.pop("reference")
-    energies = sorted({energy for table in tables.values() for energy in np.unique(table.incident_energies).tolist()})
-    comparisons = {energy: compare_cells(expected, tables, energy, options.seed) for energy in energies}
-    numbers, remarks = numbers_of_all(expected, tables, options.repetitions, options.seed, output / "classifiers.json")
-    note = origin(paths_of(reference)[0])
+    reader = Reader(ATLAS_VAE_WINDOW, read_cell_table, MIN_ENERGY, np.unique)
+    samples = read_samples(reader, reference, files, second_reference, training, options)
+    expected, others = samples.reference, samples.others
+    energies = sorted({energy for table in others.values() for energy in np.unique(table.incident_energies).tolist()})
     judged = Judged(
         paper="arXiv:2210.06204",
-        samples=list(tables),
-        files=paths_of(reference),
-        comparisons=comparisons,
-        numbers=numbers,
-        quantities=quantities,
-        provenance=provenance,
-        notes=(*copies, *notes),
-        remarks=(*_singles(tables, energies), *remarks, *([note] if note else [])),
+        comparisons={energy: compare_cells(expected, others, energy, options.seed) for energy in energies},
+        remarks=_singles(others, energies),
     )
-    return write_judged(output, judged, draw_cells(expected, tables, comparisons, note), options)
+    figures = draw_cells(expected, others, judged.comparisons, samples.origin)
+    return write_judged(output, samples, judged, figures, options)
 
 
 def _singles(tables: Mapping[str, CellTable], energies: list[float]) -> list[str]:
