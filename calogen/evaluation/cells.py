@@ -13,7 +13,7 @@ from calogen.evaluation.compare import Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
 from calogen.evaluation.judgement import OWN_BINNING, default_min_energy
 from calogen.evaluation.summary import ResponseCurve, curve_of
-from calogen.evaluation.tables import Table, read_blocks
+from calogen.evaluation.tables import SampleTable, read_blocks
 from calogen.observables.cells import CELL_OBSERVABLES
 from calogen.observables.observable import Observable
 from calogen.showers.files import EXACT, Files, Reading, ShowerFile
@@ -29,7 +29,7 @@ MOST_ENERGIES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellTable(Table):
+class CellTable(SampleTable):
     """Observables of a sample, and what figures show of it.
 
     Its hashes are those of `MIN_ENERGY`.
@@ -40,7 +40,7 @@ class CellTable(Table):
 
     responses: np.ndarray
 
-    by_shower = (*Table.by_shower, "responses")
+    by_shower = (*SampleTable.by_shower, "responses")
 
     @property
     def observables(self) -> tuple[Observable, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from calogen.evaluation.compare import ALL_ENERGIES, Comparison, compare_tables
 from calogen.evaluation.copies import hash_showers
-from calogen.evaluation.tables import Table, read_blocks, without_showers
+from calogen.evaluation.tables import SampleTable, read_blocks, without_showers
 from calogen.metrics.distributions import Value, json_number, mean
 from calogen.metrics.histograms import Profile
 from calogen.observables.grid import (
@@ -37,7 +37,7 @@ _MIP_BINS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridTable(Table):
+class GridTable(SampleTable):
     """Observables of a sample, and what figures show of it.
 
     Its hashes are those of the grid's `hit_threshold`.
@@ -55,7 +55,7 @@ class GridTable(Table):
     cells: np.ndarray
     spectrum: np.ndarray
 
-    by_shower = (*Table.by_shower, "layers", "rings", "cells")
+    by_shower = (*SampleTable.by_shower, "layers", "rings", "cells")
     by_filled = ("spectrum",)
 
     @property

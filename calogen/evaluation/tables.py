@@ -17,12 +17,12 @@ from calogen.showers.geometry import Geometry
 from calogen.showers.labels import discrete_energies, require_known_energies
 from calogen.showers.sample import Negative, Showers, concatenate
 
-TableT = TypeVar("TableT", bound="Table")
+TableT = TypeVar("TableT", bound="SampleTable")
 _TASKS = 1000  # blocks that wait at workers at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(ABC):
+class SampleTable(ABC):
     """Observables of a sample of showers.
 
     Args:
