@@ -57,17 +57,27 @@ class Entry:
     lwtnn: bool = True
 
 
-def _voxels(paper: str, title: str, recipe: str, networks: tuple[str, ...], preset: str = "laptop") -> Entry:
-    """Networks of voxels by a recipe of docs/recipes.md, at their selected iterations."""
+def _voxels(
+    paper: str,
+    title: str,
+    recipe: str,
+    networks: tuple[str, ...],
+    preset: str = "laptop",
+    precision: str = "--bfloat16 ",
+) -> Entry:
+    """Networks of voxels by a recipe of docs/recipes.md, at their selected iterations.
+
+    `precision` is the option with which they were trained.
+    """
     pions = networks == ("pion",)
     variant = ("--ablation",) if "photon-upper" in networks else ()
-    options = " ".join(("--bfloat16", *variant, f"--recipe {recipe}", *(f"--only {name}" for name in networks)))
+    options = " ".join((*variant, f"--recipe {recipe}", *(f"--only {name}" for name in networks)))
     return Entry(
         title,
         tuple(f"{paper}-{recipe}/{preset}-seed1/{name}/selected" for name in networks),
         "pions_test" if pions else "photons_test",
         PIONS if pions else PHOTONS,
-        f'make reproduce-{paper.replace("_", "-")} PRESET={preset} OPTIONS="{options}"',
+        f'make reproduce-{paper.replace("_", "-")} PRESET={preset} OPTIONS="{precision}{options}"',
     )
 
 
@@ -102,7 +112,9 @@ ENTRIES = {
     "caloshowergan-pion": _voxels(
         "caloshowergan_pions", "charged-pion showers in 533 voxels", FAST, ("pion",), preset="long"
     ),
-    "fastcalogan-photon": _voxels("fastcalogan", "photon showers in 368 voxels, version 1", LIVE, ("photon",)),
+    "fastcalogan-photon": _voxels(
+        "fastcalogan", "photon showers in 368 voxels, version 1", LIVE, ("photon",), precision=""
+    ),
     "fastcalogan-pion": _voxels("fastcalogan", "charged-pion showers in 533 voxels, version 1", LIVE, ("pion",)),
     "getting-high-gan": Entry(
         "photon showers in 30 x 30 x 30 cells of an ILD-like calorimeter, narrow GAN",
