@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import runpy
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from toy_commands import load_script
 
 from calogen.errors import ConfigError
+from calogen.generation.production import blocks_per_task
+from calogen.training.latent import BLOCK_SHOWERS
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -289,6 +292,25 @@ def test_curves_have_the_time_of_each_point(monkeypatch: pytest.MonkeyPatch) -> 
     lines = [line for part in figure.subfigs for axes in part.axes for line in axes.get_lines()]
     assert len(lines) == 2 + 1 + 2, "two curves and the published value; two curves"
     np.testing.assert_allclose(lines[-1].get_xydata(), [[1, 1], [2, 0.5]])
+
+
+def test_a_schedule_breaks_where_the_scheduler_is_always_busy() -> None:
+    """Cores that never wait, and so many that all of them do."""
+    scaling = load_script(BENCHMARKS / "scaling.py")
+    known = scaling.Measured(block=10.0, task=0.01, messages=6, sent=500, stored=10**6, joined=1e9)
+    total = 100_000 * BLOCK_SHOWERS
+
+    def number(lines: list[str], pattern: str) -> float:
+        (found,) = re.findall(pattern, "\n".join(lines), re.MULTILINE)
+        return float(found.replace(",", ""))
+
+    few, many = scaling.schedule(known, total, 100), scaling.schedule(known, total, 10**6)
+    size = blocks_per_task(100_000)
+    limit = size * known.block / known.task
+    assert number(few, r"it would break at ([\d,]+) cores") == pytest.approx(limit, rel=0.01)
+    assert number(few, r"^time: ([\d,]+) s") == pytest.approx(100_000 * 10 / 100, rel=0.05)
+    assert number(few, r"use of the cores: (\d+)%") >= 95
+    assert number(many, r"^time: ([\d,]+) s") >= 100_000 / size * known.task
 
 
 def test_every_model_is_timed_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import dask
+import dask_jobqueue
 import distributed  # noqa: F401 (its defaults are what dask.config.set goes back to)
 import h5py
 import numpy as np
@@ -124,40 +126,91 @@ def test_workers_that_do_not_start_are_worth_another_try(monkeypatch: pytest.Mon
         pytest.fail("there are none")
 
 
-def test_a_scheduler_that_dies_at_work_is_worth_another_try_and_a_fault_of_a_task_is_its_own() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--no-dashboard",
-    ]
+@contextmanager
+def scheduler_with_worker() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address and the process of a scheduler that has one worker."""
+    quiet = ["--no-dashboard"]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", *quiet]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as scheduler:
         assert scheduler.stderr is not None
         address = next(match[0] for line in scheduler.stderr if (match := re.search(r"tcp://127\.0\.0\.1:\d+", line)))
-        words = [
-            sys.executable,
-            "-m",
-            "distributed.cli.dask_worker",
-            address,
-            "--nthreads",
-            "1",
-            "--no-dashboard",
-            "--no-nanny",
-        ]
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *quiet]
         with subprocess.Popen(words, stderr=subprocess.DEVNULL) as worker, ExitStack() as ending:
             ending.callback(worker.kill)
             ending.callback(scheduler.kill)
-            with pytest.raises(FileNotFoundError), worker_pool(address) as pool:
-                pool.submit(os.stat, "/nowhere").result()
-            with pytest.raises(TemporaryError, match="are gone"), worker_pool(address) as pool:
-                task = pool.submit(time.sleep, 60)
-                time.sleep(0.5)
-                scheduler.kill()
-                task.result()
+            yield address, scheduler
+
+
+def test_a_scheduler_that_dies_at_work_is_worth_another_try_and_a_fault_of_a_task_is_its_own() -> None:
+    with scheduler_with_worker() as (address, scheduler):
+        with pytest.raises(FileNotFoundError), worker_pool(address) as pool:
+            pool.submit(os.stat, "/nowhere").result()
+        with pytest.raises(TemporaryError, match="are gone"), worker_pool(address) as pool:
+            task = pool.submit(time.sleep, 60)
+            time.sleep(0.5)
+            scheduler.kill()
+            task.result()
+
+
+def generation(folder: Path, blocks: int) -> list[str]:
+    """A command that generates blocks of showers; its output is left to name."""
+    save_run(folder / "gan", make_gan(*RANGES[1], 1.0))
+    showers = str(blocks * BLOCK_SHOWERS - 5)
+    return [*COMMAND, "generate", str(folder / "gan"), "--energies", "8192", "--showers", showers, "--output"]
+
+
+@pytest.mark.slow
+def test_a_generation_goes_on_after_the_death_of_its_scheduler(tmp_path: Path) -> None:
+    command, parts = generation(tmp_path, 12), tmp_path / "a.h5.parts"
+    with (
+        scheduler_with_worker() as (address, scheduler),
+        subprocess.Popen([*command, str(tmp_path / "a.h5"), "--cluster", address], stderr=subprocess.PIPE) as process,
+    ):
+        while process.poll() is None and not (parts.is_dir() and any(parts.glob("*.h5"))):
+            time.sleep(0.01)
+        scheduler.kill()
+        told = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == TemporaryError.exit_code, told
+    assert f"the workers of {address} are gone" in told.splitlines()[-1]
+    assert any(parts.glob("*.h5"))
+    subprocess.run([*command, str(tmp_path / "a.h5"), "--cluster", "local:1"], check=True, capture_output=True)
+    subprocess.run([*command, str(tmp_path / "b.h5")], check=True, capture_output=True)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_showers(tmp_path: Path) -> None:
+    command = generation(tmp_path, 10)
+    subprocess.run([*command, str(tmp_path / "alone.h5")], check=True, capture_output=True)
+    for workers, files in ((1, 1), (2, 3), (8, 1)):
+        words = [str(tmp_path / "a.h5"), "--cluster", f"local:{workers}", "--files", str(files)]
+        done = subprocess.run([*command, *words], check=True, capture_output=True, text=True)
+        assert f"workers: local:{workers}; dashboard: http://127.0.0.1:" in done.stderr
+        assert_equal(tmp_path / "a.h5", tmp_path / "alone.h5")
+        assert files > 1 or (tmp_path / "a.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
+        for path in tmp_path.glob("a*.h5"):
+            path.unlink()
+
+
+def test_the_documented_slurm_jobs_have_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written, and not submitted."""
+    text = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    example = re.search(r"^    slurm:.*?^    jobs: \d+$", text, re.MULTILINE | re.DOTALL)
+    assert example is not None
+    (tmp_path / "cluster.yaml").write_text(re.sub("^    ", "", example[0], flags=re.MULTILINE))
+    scripts = []
+
+    def adapt(cluster: Any, minimum_jobs: int, maximum_jobs: int) -> None:
+        scripts.append((minimum_jobs, maximum_jobs, cluster.job_script().splitlines()))
+
+    monkeypatch.setattr(dask_jobqueue.SLURMCluster, "adapt", adapt)
+    monkeypatch.setattr("shutil.which", lambda program: f"/usr/bin/{program}")
+    with worker_pool(str(tmp_path / "cluster.yaml")):
+        pass
+    ((least, most, script),) = scripts
+    assert least == most == 6
+    expected = {"#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "export CALOGEN_CORES=4"}
+    assert expected <= set(script)
 
 
 def simulate(folder: Path, deaths: int, seed: int, showers: int) -> None:
@@ -171,13 +224,12 @@ def simulate(folder: Path, deaths: int, seed: int, showers: int) -> None:
 
 
 def generate(folder: Path, deaths: int, seed: int, blocks: int) -> None:
-    save_run(folder / "gan", make_gan(*RANGES[1], 1.0))
-    options = [str(folder / "gan"), "--energies", "8192", "--showers", str(blocks * BLOCK_SHOWERS - 5), "--output"]
-    command = [*COMMAND, "generate", *options, str(folder / "a.h5"), "--cluster", "local:2"]
+    alone = generation(folder, blocks)
+    command = [*alone, str(folder / "a.h5"), "--cluster", "local:2"]
     terminate(command, folder / "a.h5.parts")
     code, killed, text = run_with_deaths(command, deaths, seed, "libtensorflow_framework", wait=0.3)
     assert (code, killed > 0) == (0, True), text
-    subprocess.run([*COMMAND, "generate", *options, str(folder / "b.h5")], check=True, capture_output=True)
+    subprocess.run([*alone, str(folder / "b.h5")], check=True, capture_output=True)
     assert (folder / "a.h5").read_bytes() == (folder / "b.h5").read_bytes()
 
 

@@ -142,6 +142,12 @@ def test_keras_comes_from_the_backend_alone() -> None:
     assert found == {"calogen/backend.py"}
 
 
+def test_dask_is_known_to_one_module() -> None:
+    imports = {name: _imports(name, path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+    known = {"dask", "dask_jobqueue", "distributed"}
+    assert [name for name, found in imports.items() if known & {item.split(".")[0] for item in found}] == ["cluster"]
+
+
 @pytest.mark.parametrize("path", [path for path in SOURCES.values() if path.name == "__init__.py"], ids=_name)
 def test_packages_import_nothing(path: Path) -> None:
     found = _imports(_name(path), path.read_text(encoding="utf-8"))
