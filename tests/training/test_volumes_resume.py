@@ -28,7 +28,7 @@ def state(directory: Path) -> TrainingState:
 
 
 @pytest.mark.parametrize(
-    "model", ["bib_ae", pytest.param("wgan", marks=pytest.mark.slow), pytest.param("gan", marks=pytest.mark.slow)]
+    "model", ["gan", pytest.param("wgan", marks=pytest.mark.slow), pytest.param("bib_ae", marks=pytest.mark.slow)]
 )
 def test_a_training_that_is_killed_in_every_stage_ends_with_the_same_bits(model: str, tmp_path: Path) -> None:
     """All processes are of their own: what other tests left in this one decides how sums are rounded, too."""
