@@ -63,21 +63,21 @@ def _voxels(
     recipe: str,
     networks: tuple[str, ...],
     preset: str = "laptop",
-    precision: str = "--bfloat16 ",
+    given: tuple[str, ...] = ("--bfloat16",),
 ) -> Entry:
     """Networks of voxels by a recipe of docs/recipes.md, at their selected iterations.
 
-    `precision` is the option with which they were trained.
+    `given` are the options of their training besides recipe and names.
     """
     pions = networks == ("pion",)
     variant = ("--ablation",) if "photon-upper" in networks else ()
-    options = " ".join((*variant, f"--recipe {recipe}", *(f"--only {name}" for name in networks)))
+    options = " ".join((*given, *variant, f"--recipe {recipe}", *(f"--only {name}" for name in networks)))
     return Entry(
         title,
         tuple(f"{paper}-{recipe}/{preset}-seed1/{name}/selected" for name in networks),
         "pions_test" if pions else "photons_test",
         PIONS if pions else PHOTONS,
-        f'make reproduce-{paper.replace("_", "-")} PRESET={preset} OPTIONS="{precision}{options}"',
+        f'make reproduce-{paper.replace("_", "-")} PRESET={preset} OPTIONS="{options}"',
     )
 
 
@@ -113,7 +113,7 @@ ENTRIES = {
         "caloshowergan_pions", "charged-pion showers in 533 voxels", FAST, ("pion",), preset="long"
     ),
     "fastcalogan-photon": _voxels(
-        "fastcalogan", "photon showers in 368 voxels, version 1", LIVE, ("photon",), precision=""
+        "fastcalogan", "photon showers in 368 voxels, version 1", LIVE, ("photon",), given=()
     ),
     "fastcalogan-pion": _voxels("fastcalogan", "charged-pion showers in 533 voxels, version 1", LIVE, ("pion",)),
     "getting-high-gan": Entry(

@@ -190,8 +190,9 @@ class ShowerFile:
         return replace(excerpt, path=excerpt.path.absolute())
 
     def _excerpt(self, rows: slice) -> "Excerpt":
-        part = self._parts[self._number(rows)]
-        chosen, labels = self._chosen[rows] - self._starts[self._number(rows)], self.incident_energies[rows]
+        number = self._number(rows)
+        part, labels = self._parts[number], self.incident_energies[rows]
+        chosen = self._chosen[rows] - self._starts[number]
         names = IMPACT if part.stored != self.geometry else ()
         with damage_named(part.path):
             impact = {name: part.others[name][chosen[0] : chosen[-1] + 1][chosen - chosen[0]] for name in names}
