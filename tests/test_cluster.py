@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import as_completed
@@ -18,18 +17,10 @@ import distributed  # noqa: F401 (its defaults are what dask.config.set goes bac
 import h5py
 import numpy as np
 import pytest
-from conftest import TINY_VOLUME, make_showers
-from killing import children_of, kill_workers, run_with_deaths, runs
 from toy_gan import RANGES, make_gan
 
-from calogen.cluster import common_pool, worker_pool
+from calogen.cluster import worker_pool
 from calogen.errors import ConfigError, DataFormatError, TemporaryError
-from calogen.evaluation import streaming
-from calogen.evaluation.grids import read_table
-from calogen.evaluation.streaming import read_sample
-from calogen.metrics.classifier import ClassifierConfig, classify
-from calogen.showers.files import Reading
-from calogen.showers.voxels import PHOTONS_DATASET1
 from calogen.training.latent import BLOCK_SHOWERS
 from calogen.training.run import save_run
 
@@ -211,112 +202,3 @@ def test_the_documented_slurm_jobs_have_gpus(tmp_path: Path, monkeypatch: pytest
     assert least == most == 6
     expected = {"#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "export CALOGEN_CORES=4"}
     assert expected <= set(script)
-
-
-def simulate(folder: Path, deaths: int, seed: int, showers: int) -> None:
-    options = ["--energies", "256,1024", "--showers", str(showers), "--output"]
-    command = [*COMMAND, "simulate", *options, str(folder / "a.h5"), "--cluster", "local:2"]
-    code, killed, text = run_with_deaths(command, deaths, seed, "geant4_pybind")
-    assert (code, killed > 0) == (0, True), text
-    subprocess.run([*COMMAND, "simulate", *options, str(folder / "b.h5")], check=True, capture_output=True)
-    assert_equal(folder / "a.h5", folder / "b.h5")
-    assert sorted(path.name for path in folder.iterdir()) == ["a.h5", "b.h5"]
-
-
-def generate(folder: Path, deaths: int, seed: int, blocks: int) -> None:
-    alone = generation(folder, blocks)
-    command = [*alone, str(folder / "a.h5"), "--cluster", "local:2"]
-    terminate(command, folder / "a.h5.parts")
-    code, killed, text = run_with_deaths(command, deaths, seed, "libtensorflow_framework", wait=0.3)
-    assert (code, killed > 0) == (0, True), text
-    subprocess.run([*alone, str(folder / "b.h5")], check=True, capture_output=True)
-    assert (folder / "a.h5").read_bytes() == (folder / "b.h5").read_bytes()
-
-
-def terminate(command: list[str], parts: Path) -> None:
-    """Ends a command in order once it has a part of its result; its workers end with it."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (parts.is_dir() and any(parts.glob("*.h5"))):
-            time.sleep(0.01)
-        workers = children_of(process.pid)
-        process.terminate()
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 143, told
-    assert told.rstrip().endswith("calogen: terminated")
-    assert len(workers) >= 2
-    end = time.monotonic() + 20
-    while left := [number for number in workers if runs(number)]:
-        assert time.monotonic() < end, left
-        time.sleep(0.1)
-    assert any(parts.glob("*.h5"))
-
-
-def test_simulation_survives_killed_workers(tmp_path: Path) -> None:
-    simulate(tmp_path, 3, 1, 150)
-
-
-def test_generation_survives_the_end_of_its_command_and_killed_workers(tmp_path: Path) -> None:
-    generate(tmp_path, 3, 1, 10)
-
-
-def judged(folder: Path) -> list[Any]:
-    """What parts of an evaluation that workers share give: a reference, another sample, a classifier, a grid."""
-    first = read_sample(folder / "first.h5", PHOTONS_DATASET1)
-    second = read_sample(folder / "second.h5", PHOTONS_DATASET1, 1.0, first, True, Reading(tolerant=True))
-    pair = first.features.values[:200, :5], second.features.values[:200, :5]
-    config = ClassifierConfig(hidden_units=(4,), batch_size=20, epochs=2)
-    score = classify(*pair, repetitions=3, config=config, trainings=folder / "classifiers.json")
-    (folder / "classifiers.json").unlink()
-    samples = [
-        (
-            item.features.values,
-            item.shapes and item.shapes.values,
-            *vars(item.spectrum).values(),
-            item.hashes,
-            item.notes,
-        )
-        for item in (first, second)
-    ]
-    table = vars(read_table(folder / "grid.h5", TINY_VOLUME))
-    examples = table.pop("examples")
-    return [*samples, vars(score), {name: item for name, item in table.items() if name != "grid"}, examples.energies]
-
-
-@pytest.mark.parametrize(("deaths", "wait"), [(3, 1.0), pytest.param(20, 8.0, marks=pytest.mark.slow)])
-def test_evaluation_survives_killed_workers(
-    deaths: int, wait: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A new worker takes seconds to load TensorFlow; a task that ten of them cannot finish ends the evaluation."""
-    monkeypatch.setattr(streaming, "_BLOCK_BYTES", 8 * 368 * 100)
-    monkeypatch.setattr(streaming, "_TASK_BLOCKS", 2)
-    for seed, name in enumerate(("first", "second")):
-        make_showers(PHOTONS_DATASET1, 2000, seed).write(tmp_path / f"{name}.h5")
-    with h5py.File(tmp_path / "second.h5", "r+") as file:
-        file["showers"][7, :3] = -1e-4
-    make_showers(TINY_VOLUME, 5000).write(tmp_path / "grid.h5")
-    expected, killed, rounds = judged(tmp_path), [], 0
-    with common_pool("local:2"):
-        monkeypatch.chdir(tmp_path)  # the workers work in another folder
-        done = threading.Event()
-        killing = threading.Thread(
-            target=lambda: killed.append(kill_workers(os.getpid(), deaths, 1, "libhdf5", wait, done.is_set))
-        )
-        killing.start()
-        try:
-            start = time.monotonic()
-            while not rounds or (killing.is_alive() and time.monotonic() - start < 100 * deaths):
-                np.testing.assert_equal(judged(Path()), expected)
-                rounds += 1
-        finally:
-            done.set()
-            killing.join()
-    assert killed == [deaths]
-    assert "set to 0" in expected[1][-1][0]
-    assert {path.name for path in tmp_path.iterdir()} == {"first.h5", "second.h5", "grid.h5"}
-
-
-@pytest.mark.slow
-def test_commands_survive_twenty_killed_workers(tmp_path: Path) -> None:
-    simulate(tmp_path, 20, 2, 4000)
-    (tmp_path / "more").mkdir()
-    generate(tmp_path / "more", 20, 2, 40)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+Find = Callable[[int], list[int]]
+
 
 def children_of(number: int) -> list[int]:
     """Numbers of all processes below a process."""
@@ -31,31 +33,45 @@ def runs(number: int) -> bool:
     return False
 
 
-def workers_of(number: int, word: str) -> list[int]:
-    """Numbers of the processes below a process that hold a library."""
+def holders(word: str) -> Find:
+    """A function that gives the processes below a process that hold a library, by a part of its name."""
 
     def holds(one: int) -> bool:
         with contextlib.suppress(OSError):
             return word in Path(f"/proc/{one}/maps").read_text()
         return False
 
-    return [one for one in children_of(number) if holds(one)]
+    return lambda number: [one for one in children_of(number) if holds(one)]
 
 
-def kill_workers(number: int, deaths: int, seed: int, word: str, wait: float, ended: Callable[[], bool]) -> int:
+def employers(word: str) -> Find:
+    """As `holders`, but the workers of dask (they hold msgpack) of which a child holds the library."""
+
+    def parents(number: int) -> list[int]:
+        stats = [Path(f"/proc/{one}/stat") for one in holders(word)(number)]
+        found = set()
+        for stat in stats:
+            with contextlib.suppress(OSError):
+                found.add(int(stat.read_text().rpartition(")")[2].split()[1]))
+        return [one for one in holders("_cmsgpack")(number) if one in found]
+
+    return parents
+
+
+def kill_workers(number: int, deaths: int, seed: int, find: Find, wait: float, ended: Callable[[], bool]) -> int:
     """Kills workers of a process (kill -9) until so many are dead or it has ended; gives their number.
 
     Args:
         number: the process.
         deaths: number of workers to kill.
         seed: seed of the moments.
-        word: part of the name of a library that a worker holds once it works.
+        find: function that gives the workers below a process that are at work.
         wait: mean number of seconds between two deaths.
         ended: whether the work has ended.
     """
     random, killed = np.random.default_rng(seed), 0
     while not ended() and killed < deaths:
-        workers = workers_of(number, word)
+        workers = find(number)
         if workers:
             time.sleep(random.exponential(wait))
             with contextlib.suppress(ProcessLookupError):
@@ -65,7 +81,7 @@ def kill_workers(number: int, deaths: int, seed: int, word: str, wait: float, en
     return killed
 
 
-def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait: float = 1.0) -> tuple[int, int, str]:
+def run_with_deaths(command: list[str], deaths: int, seed: int, find: Find, wait: float = 1.0) -> tuple[int, int, str]:
     """Runs a command, some of whose workers are killed; see `kill_workers`.
 
     Returns:
@@ -75,7 +91,7 @@ def run_with_deaths(command: list[str], deaths: int, seed: int, word: str, wait:
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True) as process,
     ):
-        killed = kill_workers(process.pid, deaths, seed, word, wait, lambda: process.poll() is not None)
+        killed = kill_workers(process.pid, deaths, seed, find, wait, lambda: process.poll() is not None)
         process.wait()
         errors.seek(0)
         return process.returncode, killed, errors.read()
