@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY_VOLUME, make_showers
-from killing import children_of, employers, holders, kill_workers, run_with_deaths, runs
+from killing import Find, children_of, employers, holders, kill_workers, run_with_deaths, runs
 from test_cluster import COMMAND, assert_equal, generation
 from toy_scan import grid_of, task_of
 
@@ -33,7 +33,6 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 LOCAL = ["--cluster", "local:2"]
 TIMES = pytest.mark.parametrize("deaths", [3, pytest.param(20, marks=pytest.mark.slow)])
 LONG = pytest.mark.parametrize("deaths", [pytest.param(times, marks=pytest.mark.slow) for times in (3, 20)])
-Find = Callable[[int], list[int]]
 
 
 def kill(command: list[str], deaths: int, find: Find, check: Callable[[], object], wait: float = 1.0) -> None:
@@ -157,12 +156,7 @@ def test_scan_survives(deaths: int, tmp_path: Path) -> None:
 def test_experiment_survives(deaths: int, tmp_path: Path) -> None:
     """The worker of a training is killed, which ends the training with it; the next worker goes on."""
     words = [sys.executable, str(EXPERIMENTS / "fastcalogan.py"), "--smoke", "--seed", "1", "--only", "photon"]
-    subprocess.run(
-        [*words, "--runs", str(tmp_path / "b")],
-        check=True,
-        capture_output=True,
-        env=os.environ | {"CALOGEN_CORES": "1", "OMP_NUM_THREADS": "1"},
-    )
+    subprocess.run([*words, "--runs", str(tmp_path / "b"), *LOCAL], check=True, capture_output=True)
 
     def weights(runs: Path) -> list[np.ndarray]:
         (selected,) = runs.rglob("selected")
@@ -172,7 +166,7 @@ def test_experiment_survives(deaths: int, tmp_path: Path) -> None:
 
     def check() -> None:
         for found, ours in zip(weights(tmp_path / "a"), expected, strict=True):
-            np.testing.assert_allclose(found, ours, rtol=1e-4, atol=1e-6)
+            np.testing.assert_array_equal(found, ours)
         shutil.rmtree(tmp_path / "a")
 
     command = [*words, "--runs", str(tmp_path / "a"), *LOCAL]

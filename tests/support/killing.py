@@ -28,9 +28,14 @@ def children_of(number: int) -> list[int]:
 
 def runs(number: int) -> bool:
     """Whether a process runs; a dead one whose parent has not asked for its exit code does not."""
+    return _state_and_parent(number)[0] not in ("", "Z")
+
+
+def _state_and_parent(number: int) -> list[str]:
+    """State of a process and its parent's number; empty texts where there is none."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[:2]
+    return ["", ""]
 
 
 def holders(word: str) -> Find:
@@ -48,12 +53,8 @@ def employers(word: str) -> Find:
     """As `holders`, but the workers of dask (they hold msgpack) of which a child holds the library."""
 
     def parents(number: int) -> list[int]:
-        stats = [Path(f"/proc/{one}/stat") for one in holders(word)(number)]
-        found = set()
-        for stat in stats:
-            with contextlib.suppress(OSError):
-                found.add(int(stat.read_text().rpartition(")")[2].split()[1]))
-        return [one for one in holders("_cmsgpack")(number) if one in found]
+        found = {_state_and_parent(one)[1] for one in holders(word)(number)}
+        return [one for one in holders("_cmsgpack")(number) if str(one) in found]
 
     return parents
 
